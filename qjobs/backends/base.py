@@ -1,0 +1,180 @@
+"""The Backend protocol: what an adapter must do so that no job is lost and none runs twice.
+
+`qjobs.testing.contract.BackendContract` is this text as tests; run it against your own adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Batch, ItemResult, Key, RemoteId
+
+__all__ = [
+    "Backend",
+    "ItemSnapshot",
+    "Limits",
+    "LostReply",
+    "MissingResult",
+    "Snapshot",
+    "Target",
+]
+
+
+class LostReply(StrEnum):
+    """What can be done when the reply to a submission is lost."""
+
+    DEDUPLICATED = "deduplicated"
+    """A second submission with the same key returns the first job."""
+    FINDABLE = "findable"
+    """`find(key)` tells whether the job exists."""
+    OPAQUE = "opaque"
+    """Neither: a person or a stated policy decides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one job may hold; None means no limit.
+
+    `max_items` circuits a job, `max_shots` shots an item, `max_bytes` bytes of program text and
+    parameters a job, `max_live_jobs` jobs at the provider at a time per device.
+    """
+
+    max_items: int | None = None
+    max_shots: int | None = None
+    max_bytes: int | None = None
+    max_live_jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a compiler needs to know of a device.
+
+    `basis_gates` are qiskit gate names, None for "any"; `coupling` holds directed pairs of qubits,
+    None for all to all.
+    """
+
+    name: str
+    n_qubits: int | None = None
+    basis_gates: tuple[str, ...] | None = None
+    coupling: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemSnapshot:
+    """One item of a remote job, as the provider reports it now."""
+
+    status: JobStatus
+    message: str = ""
+    error_detail: str | None = None
+    queue_position: int | None = None
+    cost: float | None = None
+    times: Mapping[JobStatus, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A remote job, as the provider reports it now.
+
+    `remote_status` is the provider's own word. `items` has one entry per submitted item, in
+    order, or is None where the provider does not tell items apart.
+    """
+
+    status: JobStatus
+    remote_status: str
+    message: str = ""
+    items: tuple[ItemSnapshot, ...] | None = None
+    queue_position: int | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingResult:
+    """Why an item has no result."""
+
+    reason: str
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An adapter to one device of one provider.
+
+    All methods may be called from several threads at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """The adapter's name, as jobs are filed under it (for example `aer`)."""
+
+    @property
+    def device(self) -> str:
+        """The QPU or simulator behind it."""
+
+    @property
+    def limits(self) -> Limits:
+        """What one job may hold."""
+
+    @property
+    def lost_reply(self) -> LostReply:
+        """What can be done when the reply to a submission is lost."""
+
+    @property
+    def exact_expvals(self) -> bool:
+        """Whether `ExecuteOptions.observables` is honoured."""
+
+    @property
+    def poll_interval_s(self) -> tuple[float, float]:
+        """Shortest and longest useful pause between two polls, in seconds."""
+
+    def submit(self, batch: Batch, key: Key, created: Callable[[RemoteId], None]) -> None:
+        """Create one remote job for `batch`, without waiting for it to run.
+
+        Calls `created(remote_id)` the moment the id exists, before anything else can fail.
+
+        Raises:
+            NotSent: No byte left; the caller may call again.
+            SubmissionRejected: The provider refused; no remote job exists.
+            CredentialsRejected: 401 or 403; no remote job exists.
+            SubmissionUnknown: Anything else; a remote job may exist.
+        """
+
+    def find(self, key: Key) -> RemoteId | None:
+        """The remote job that was made with `key`, if there is one; None on an opaque backend.
+
+        Raises:
+            BackendUnavailable: The provider cannot be asked now.
+        """
+
+    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
+        """The present status of many jobs, in as few requests as the provider allows.
+
+        A failed job is data and raises nothing. An id that the provider does not tell about is
+        left out of the answer.
+
+        Raises:
+            BackendUnavailable: The provider cannot be asked now.
+            CredentialsRejected: 401 or 403.
+            ProtocolError: A word or a body outside the contract.
+        """
+
+    def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
+        """One entry per submitted item, in order; what there is, also of a job that failed.
+
+        Raises:
+            BackendUnavailable: The results cannot be read now.
+            CredentialsRejected: 401 or 403.
+            ProtocolError: A body outside the contract.
+        """
+
+    def cancel(self, remote_id: RemoteId) -> None:
+        """Ask for cancellation. Idempotent; a final job is left alone and nothing is raised."""
+
+    def target(self) -> Target:
+        """What a compiler needs to know of the device."""
+
+    def close(self) -> None:
+        """Release clients and workers. Idempotent."""

@@ -1,0 +1,236 @@
+"""Every exception of qjobs.
+
+A branch answers "what can the caller do", not "which layer broke"::
+
+    QJobsError
+    ├── InvalidInput            correct the input; nothing was written, nothing submitted
+    │   └── InvalidCircuit      correct the circuit (or compile it for the device)
+    ├── BackendUnavailable      transient: enter the operation again; the only class Prefect retries
+    │   └── NotSent             as above, and it is proved that the request never left
+    ├── CredentialsRejected     renew the credentials; waiting jobs are parked, never failed
+    ├── SubmissionRejected      the provider refused: no remote job exists; its words are in `detail`
+    ├── SubmissionUnknown       the reply was lost: reconcile, adopt or discard, never send again
+    ├── ProtocolError           the provider left its contract; the job keeps its last status
+    ├── JobFailed               raised once, by collect; what finished is kept and can be read
+    ├── JobNotFound             the ledger knows no such job
+    ├── StaleJob                another process moved the job first: read it again
+    ├── Busy                    another process holds the job, or the device is full: try again later
+    ├── WaitTimeout             the jobs go on; wait again
+    └── LedgerError
+        ├── LedgerUnavailable   locked, unreadable or unreachable: put right what it names
+        ├── LedgerSchemaMismatch  the ledger is of another schema version
+        └── StorageFull         no room to write; what was stored before is intact
+
+Each error carries its data as attributes and survives `pickle` (a keyword-only constructor
+otherwise crosses a process pool as `TypeError`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = [
+    "BackendUnavailable",
+    "Busy",
+    "CredentialsRejected",
+    "InvalidCircuit",
+    "InvalidInput",
+    "JobFailed",
+    "JobNotFound",
+    "LedgerError",
+    "LedgerSchemaMismatch",
+    "LedgerUnavailable",
+    "NotSent",
+    "ProtocolError",
+    "QJobsError",
+    "StaleJob",
+    "StorageFull",
+    "SubmissionRejected",
+    "SubmissionUnknown",
+    "WaitTimeout",
+]
+
+
+def _rebuild(cls: type[QJobsError], args: tuple[object, ...], state: dict[str, object]) -> QJobsError:
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class QJobsError(Exception):
+    """Base of every error that qjobs raises on purpose."""
+
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[..., QJobsError], tuple[type[QJobsError], tuple[Any, ...], dict[str, Any]]]:
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+class InvalidInput(QJobsError, ValueError):
+    """The input cannot be run; the message says what is wrong and what to do.
+
+    Args:
+        message: What is wrong and how to put it right.
+        field: Where in the input, as a dotted path, if known.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class InvalidCircuit(InvalidInput):
+    """A circuit cannot be read, lacks something, or does not fit the device."""
+
+
+class BackendUnavailable(QJobsError):
+    """A transient failure of the provider or of the way to it.
+
+    Args:
+        message: What failed.
+        retry_after_s: The provider's own Retry-After in seconds, if it gave one.
+    """
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NotSent(BackendUnavailable):
+    """A submission failed before any byte of it left: sending it again is safe."""
+
+
+class CredentialsRejected(QJobsError):
+    """The provider does not accept our credentials (401 or 403)."""
+
+
+class SubmissionRejected(QJobsError):
+    """The provider refused the submission, so no remote job exists.
+
+    Args:
+        message: Our sentence.
+        detail: The provider's words, unchanged.
+        job_id: Our job, when known.
+    """
+
+    def __init__(self, message: str, *, detail: str = "", job_id: str | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.job_id = job_id
+
+
+class SubmissionUnknown(QJobsError):
+    """The reply to a submission was lost, so a remote job may exist.
+
+    Args:
+        message: What happened and how to decide.
+        job_id: Our job, when known.
+    """
+
+    def __init__(self, message: str, *, job_id: str | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class ProtocolError(QJobsError):
+    """The provider answered outside its contract (an unknown status word, cut-off JSON)."""
+
+
+class JobFailed(QJobsError):
+    """Some items of a job ended without a result.
+
+    Args:
+        message: Which and why.
+        job_id: Our job.
+        status: The job's final status.
+        failed: Item index to reason, for every item without a result.
+    """
+
+    def __init__(self, message: str, *, job_id: str, status: str, failed: Mapping[int, str]) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.status = status
+        self.failed = dict(failed)
+
+
+class JobNotFound(QJobsError):
+    """The ledger has no job of this id.
+
+    Args:
+        message: What was looked for.
+        job_id: The id that was asked for.
+    """
+
+    def __init__(self, message: str, *, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class StaleJob(QJobsError):
+    """A guarded move did not land, because the row had moved before.
+
+    Args:
+        message: What was tried.
+        job_id: Our job.
+    """
+
+    def __init__(self, message: str, *, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class Busy(QJobsError):
+    """The job is being submitted elsewhere, or the device's live-job limit is reached.
+
+    Args:
+        message: Which of the two.
+        job_id: Our job.
+        retry_after_s: When to look again, in seconds.
+    """
+
+    def __init__(self, message: str, *, job_id: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.retry_after_s = retry_after_s
+
+
+class WaitTimeout(QJobsError):
+    """The wait ended by its own time limit; the jobs themselves go on.
+
+    Args:
+        message: How many jobs are still open.
+        job_ids: Those jobs.
+    """
+
+    def __init__(self, message: str, *, job_ids: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.job_ids = job_ids
+
+
+class LedgerError(QJobsError):
+    """Base of what can go wrong with the ledger itself."""
+
+
+class LedgerUnavailable(LedgerError):
+    """The ledger cannot be opened, read or locked."""
+
+
+class LedgerSchemaMismatch(LedgerError):
+    """The ledger was written by another version of qjobs.
+
+    Args:
+        message: What to do.
+        found: Schema version in the ledger.
+        expected: Schema version of this qjobs.
+    """
+
+    def __init__(self, message: str, *, found: int, expected: int) -> None:
+        super().__init__(message)
+        self.found = found
+        self.expected = expected
+
+
+class StorageFull(LedgerError):
+    """There is no room to write; everything stored before is intact."""

@@ -1,0 +1,266 @@
+"""Values that the layers exchange: frozen, without I/O, without a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType, TypeAlias
+
+from qjobs.lifecycle import JobStatus
+
+__all__ = [
+    "Attempt",
+    "AttemptNumber",
+    "Batch",
+    "Event",
+    "ExecuteOptions",
+    "Item",
+    "ItemResult",
+    "ItemSpec",
+    "Job",
+    "JobId",
+    "JobKind",
+    "JobSpec",
+    "JsonValue",
+    "Key",
+    "Observable",
+    "Program",
+    "ProgramFormat",
+    "ProgramHash",
+    "RemoteId",
+    "RemoteRetryStrategy",
+]
+
+JobId = NewType("JobId", str)
+"""Ours: names a job in the ledger."""
+RemoteId = NewType("RemoteId", str)
+"""Theirs: names the job at the provider (Nexus: the third-party handle)."""
+Key = NewType("Key", str)
+"""Our idempotency key: hash of the logical run, the batch number and the batch's content."""
+ProgramHash = NewType("ProgramHash", str)
+"""Content hash of a circuit, 64 hexadecimal digits."""
+AttemptNumber = NewType("AttemptNumber", int)
+"""1 for the first submission of a job, then 2, ..."""
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+
+
+class JobKind(StrEnum):
+    """What a job asks the provider to do."""
+
+    COMPILE = "compile"
+    EXECUTE = "execute"
+    HAMILTONIAN = "hamiltonian"
+
+
+class ProgramFormat(StrEnum):
+    """Source forms of a circuit."""
+
+    OPENQASM2 = "openqasm2"
+    OPENQASM3 = "openqasm3"
+    QPY = "qpy"
+    PYTKET = "pytket"
+
+
+class RemoteRetryStrategy(StrEnum):
+    """How a stage that runs again treats what already exists at the provider.
+
+    Names and meaning: Nexus client API, `qnexus.client.jobs.RemoteRetryStrategy`.
+    """
+
+    DEFAULT = "DEFAULT"
+    """Only re-sync status and collect results; duplicate results are not saved."""
+    ALLOW_RESUBMIT = "ALLOW_RESUBMIT"
+    """Submit again if there is no record of a remote id."""
+    FORCE_RESUBMIT = "FORCE_RESUBMIT"
+    """Submit again if there is a remote id but no result."""
+    FULL_RESTART = "FULL_RESTART"
+    """Act as though the job were entirely fresh and do every action again, compiling included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One circuit, addressed by its content.
+
+    `payload` is text (UTF-8) or bytes, as `format` says. `parameters` are the free symbols in
+    sorted order; `n_bits` is the number of classical bits, i.e. the width of a counts key;
+    `measured` says whether any bit is written by a measurement.
+    """
+
+    hash: ProgramHash
+    format: ProgramFormat
+    payload: bytes
+    n_qubits: int
+    n_bits: int
+    measured: bool
+    parameters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observable:
+    """A real combination of Pauli strings.
+
+    Each term is `(pauli, coefficient)`; the Pauli string is as wide as the circuit and its
+    rightmost letter acts on qubit 0, as in qiskit's `SparsePauliOp`.
+    """
+
+    name: str
+    terms: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecuteOptions:
+    """What holds for every item of a job.
+
+    `seed` makes a simulator repeatable and is ignored by devices. With `observables` the backend
+    returns their exact expectation values instead of counts (simulators only).
+    """
+
+    seed: int | None = None
+    observables: tuple[Observable, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemSpec:
+    """One circuit with its shots: what is wanted, before it has a status.
+
+    `program` is what is sent to the backend, `source` what the user gave (the same when nothing
+    was compiled). `parameters` binds every free symbol of the program, in radians.
+    """
+
+    label: str
+    program: ProgramHash
+    shots: int
+    parameters: tuple[tuple[str, float], ...] = ()
+    source: ProgramHash | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Items that are packed into one job, with the programs they name.
+
+    `number` counts the batches of a logical run from 0. Results come back in the order of `items`.
+    """
+
+    number: int
+    items: tuple[ItemSpec, ...]
+    programs: Mapping[ProgramHash, Program] = field(repr=False)
+    options: ExecuteOptions = field(default_factory=ExecuteOptions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec:
+    """A job that is wanted: everything the ledger stores when it is created."""
+
+    key: Key
+    backend: str
+    device: str
+    name: str
+    batch: Batch
+    kind: JobKind = JobKind.EXECUTE
+    run: str = ""
+    project: str = ""
+    owner: str = ""
+    cost_estimate: float | None = None
+    properties: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A job as the ledger has it."""
+
+    job_id: JobId
+    key: Key
+    kind: JobKind
+    backend: str
+    device: str
+    name: str
+    run: str
+    project: str
+    owner: str
+    status: JobStatus
+    message: str
+    epoch: int
+    n_items: int
+    options: ExecuteOptions
+    properties: Mapping[str, JsonValue]
+    cost_estimate: float | None
+    cost: float | None
+    cancel_requested_at: datetime | None
+    next_poll_at: datetime | None
+    waiting_flow_run_id: str | None
+    created_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One submission of a job.
+
+    `sent_at` is empty when it is proved that nothing was sent; `items` are the indices that were
+    sent, or None for all.
+    """
+
+    job_id: JobId
+    number: AttemptNumber
+    epoch: int
+    strategy: RemoteRetryStrategy
+    items: tuple[int, ...] | None
+    status: JobStatus
+    remote_id: RemoteId | None
+    remote_status: str | None
+    message: str
+    lease_owner: str | None
+    lease_until: datetime | None
+    sent_at: datetime | None
+    accepted_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One circuit of a job, with what is known of it."""
+
+    job_id: JobId
+    index: int
+    label: str
+    program: ProgramHash
+    source: ProgramHash | None
+    parameters: tuple[tuple[str, float], ...]
+    shots: int
+    status: JobStatus
+    queue_position: int | None
+    message: str
+    error_detail: str | None
+    cost: float | None
+    times: Mapping[JobStatus, datetime]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemResult:
+    """What an item returned.
+
+    `counts` maps bit strings to numbers of shots, bit 0 rightmost, classical registers joined
+    without a space. `expvals` maps the name of an observable to its exact expectation value, when
+    the job asked for observables instead of counts. `duration_s` is the provider's own execution
+    time, if it tells.
+    """
+
+    counts: Mapping[str, int] | None = None
+    expvals: Mapping[str, float] | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One line of a job's history; `index` is None for the job itself."""
+
+    job_id: JobId
+    index: int | None
+    at: datetime
+    old: JobStatus | None
+    new: JobStatus
+    cause: str
+    detail: str
