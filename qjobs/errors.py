@@ -10,6 +10,7 @@ A branch answers "what can the caller do", not "which layer broke"::
     ├── CredentialsRejected     renew the credentials; waiting jobs are parked, never failed
     ├── SubmissionRejected      the provider refused: no remote job exists; its words are in `detail`
     ├── SubmissionUnknown       the reply was lost: reconcile, adopt or discard, never send again
+    ├── PolicyLimit             a cap of the retry policy is reached: raise it, or leave the job as it is
     ├── ProtocolError           the provider left its contract; the job keeps its last status
     ├── JobFailed               raised once, by collect; what finished is kept and can be read
     ├── JobNotFound             the ledger knows no such job
@@ -42,6 +43,7 @@ __all__ = [
     "LedgerSchemaMismatch",
     "LedgerUnavailable",
     "NotSent",
+    "PolicyLimit",
     "ProtocolError",
     "QJobsError",
     "StaleJob",
@@ -130,6 +132,19 @@ class SubmissionUnknown(QJobsError):
     """
 
     def __init__(self, message: str, *, job_id: str | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class PolicyLimit(QJobsError):
+    """The retry policy allows no further submission of a job.
+
+    Args:
+        message: Which cap, and how far the job is.
+        job_id: Our job.
+    """
+
+    def __init__(self, message: str, *, job_id: str) -> None:
         super().__init__(message)
         self.job_id = job_id
 

@@ -58,9 +58,7 @@ class JobStatus(StrEnum):
 
 _S = JobStatus
 
-FINAL: frozenset[JobStatus] = frozenset(
-    {_S.COMPLETED, _S.CANCELLED, _S.ERROR, _S.DEPLETED, _S.TERMINATED}
-)
+FINAL: frozenset[JobStatus] = frozenset({_S.COMPLETED, _S.CANCELLED, _S.ERROR, _S.DEPLETED, _S.TERMINATED})
 """Statuses that no later report changes."""
 
 LIVE: frozenset[JobStatus] = frozenset(

@@ -25,12 +25,15 @@ __all__ = [
     "JobSpec",
     "JsonValue",
     "Key",
+    "Limits",
+    "LostReply",
     "Observable",
     "Program",
     "ProgramFormat",
     "ProgramHash",
     "RemoteId",
     "RemoteRetryStrategy",
+    "Target",
 ]
 
 JobId = NewType("JobId", str)
@@ -44,7 +47,7 @@ ProgramHash = NewType("ProgramHash", str)
 AttemptNumber = NewType("AttemptNumber", int)
 """1 for the first submission of a job, then 2, ..."""
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 
 class JobKind(StrEnum):
@@ -152,7 +155,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
-    """A job that is wanted: everything the ledger stores when it is created."""
+    """A job that is wanted: everything the ledger stores when it is created.
+
+    `experiment` names what the job belongs to (a sweep's name); `run` is the logical run of it, one
+    per wish of a user: a flow run that is retried or resumed keeps its logical run.
+    """
 
     key: Key
     backend: str
@@ -160,6 +167,7 @@ class JobSpec:
     name: str
     batch: Batch
     kind: JobKind = JobKind.EXECUTE
+    experiment: str = ""
     run: str = ""
     project: str = ""
     owner: str = ""
@@ -177,6 +185,7 @@ class Job:
     backend: str
     device: str
     name: str
+    experiment: str
     run: str
     project: str
     owner: str
@@ -264,3 +273,42 @@ class Event:
     new: JobStatus
     cause: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a compiler needs to know of a device.
+
+    `basis_gates` are qiskit gate names, None for "any"; `coupling` holds directed pairs of qubits,
+    None for all to all.
+    """
+
+    name: str
+    n_qubits: int | None = None
+    basis_gates: tuple[str, ...] | None = None
+    coupling: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one job may hold; None means no limit.
+
+    `max_items` circuits a job, `max_shots` shots an item, `max_bytes` bytes of program text and
+    parameters a job, `max_live_jobs` jobs at the provider at a time per device.
+    """
+
+    max_items: int | None = None
+    max_shots: int | None = None
+    max_bytes: int | None = None
+    max_live_jobs: int | None = None
+
+
+class LostReply(StrEnum):
+    """What can be done when the reply to a submission is lost."""
+
+    DEDUPLICATED = "deduplicated"
+    """A second submission with the same key returns the first job."""
+    FINDABLE = "findable"
+    """`find(key)` tells whether the job exists."""
+    OPAQUE = "opaque"
+    """Neither: a person or a stated policy decides."""

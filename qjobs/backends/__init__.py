@@ -1,0 +1,1 @@
+"""Adapters: one module per provider, each with one total status table."""

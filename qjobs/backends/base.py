@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ItemResult, Key, RemoteId
+from qjobs.model import Batch, ItemResult, Key, Limits, LostReply, RemoteId, Target
 
 __all__ = [
     "Backend",
@@ -23,45 +22,6 @@ __all__ = [
     "Snapshot",
     "Target",
 ]
-
-
-class LostReply(StrEnum):
-    """What can be done when the reply to a submission is lost."""
-
-    DEDUPLICATED = "deduplicated"
-    """A second submission with the same key returns the first job."""
-    FINDABLE = "findable"
-    """`find(key)` tells whether the job exists."""
-    OPAQUE = "opaque"
-    """Neither: a person or a stated policy decides."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What one job may hold; None means no limit.
-
-    `max_items` circuits a job, `max_shots` shots an item, `max_bytes` bytes of program text and
-    parameters a job, `max_live_jobs` jobs at the provider at a time per device.
-    """
-
-    max_items: int | None = None
-    max_shots: int | None = None
-    max_bytes: int | None = None
-    max_live_jobs: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What a compiler needs to know of a device.
-
-    `basis_gates` are qiskit gate names, None for "any"; `coupling` holds directed pairs of qubits,
-    None for all to all.
-    """
-
-    name: str
-    n_qubits: int | None = None
-    basis_gates: tuple[str, ...] | None = None
-    coupling: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

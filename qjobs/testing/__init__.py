@@ -1,0 +1,1 @@
+"""Shipped test kit, so that others can test their own adapter."""

@@ -1,0 +1,97 @@
+"""Packing items into batches within a backend's limits. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from qjobs.errors import InvalidInput
+from qjobs.model import ExecuteOptions, ItemSpec, Key, Limits, Program, ProgramHash
+
+__all__ = ["batch_key", "check_items", "pack", "size_bytes_of"]
+
+PARAMETER_BYTES = 24
+"""What one bound value costs on the wire at the most: 17 digits, sign, exponent, a comma."""
+
+
+def size_bytes_of(item: ItemSpec, program: Program) -> int:
+    """Bytes that `item` takes on the wire: its program's text and its parameters' values."""
+    return len(program.payload) + sum(len(name) + PARAMETER_BYTES for name, _ in item.parameters)
+
+
+def check_items(items: Sequence[ItemSpec], limits: Limits) -> None:
+    """Refuse what no batch can hold, before anything is stored or sent.
+
+    Raises:
+        InvalidInput: No items; a label twice; shots below 1 or above the limit.
+    """
+    if not items:
+        raise InvalidInput("there is nothing to run: give at least one circuit", field="circuits")
+    seen: set[str] = set()
+    for item in items:
+        if item.label in seen:
+            raise InvalidInput(
+                f"the label {item.label!r} is used twice; results are found by their label, so each needs its own",
+                field="label",
+            )
+        seen.add(item.label)
+        if item.shots < 1:
+            raise InvalidInput(f"{item.label}: shots must be 1 or more, and {item.shots} were asked for", field="shots")
+        if limits.max_shots is not None and item.shots > limits.max_shots:
+            raise InvalidInput(
+                f"{item.label}: {item.shots} shots were asked for and the backend runs {limits.max_shots} an item; "
+                "lower shots, or raise repetitions",
+                field="shots",
+            )
+
+
+def pack(
+    items: Sequence[ItemSpec], programs: Mapping[ProgramHash, Program], limits: Limits
+) -> list[tuple[ItemSpec, ...]]:
+    """Cut `items` into batches: none lost, order kept, every limit held, as few batches as that allows.
+
+    Raises:
+        InvalidInput: As `check_items`; or one item alone is above `limits.max_bytes`.
+    """
+    check_items(items, limits)
+    batches: list[tuple[ItemSpec, ...]] = []
+    batch: list[ItemSpec] = []
+    filled = 0
+    for item in items:
+        size = size_bytes_of(item, programs[item.program]) if limits.max_bytes is not None else 0
+        if limits.max_bytes is not None and size > limits.max_bytes:
+            raise InvalidInput(
+                f"{item.label}: its circuit takes {size} bytes and the backend takes {limits.max_bytes} a job; "
+                "use a smaller circuit",
+                field="circuits",
+            )
+        full = limits.max_items is not None and len(batch) == limits.max_items
+        heavy = limits.max_bytes is not None and filled + size > limits.max_bytes
+        if batch and (full or heavy):
+            batches.append(tuple(batch))
+            batch, filled = [], 0
+        batch.append(item)
+        filled += size
+    batches.append(tuple(batch))
+    return batches
+
+
+def batch_key(
+    run: str, number: int, items: Iterable[ItemSpec], options: ExecuteOptions, *, backend: str, device: str
+) -> Key:
+    """Idempotency key of one batch of a logical run.
+
+    The same run, batch number and content give the same key, so that a run that is retried, resumed
+    or crashed finds its own jobs again; another logical run gives another key.
+    """
+    digest = hashlib.sha256()
+
+    def add(value: object) -> None:
+        digest.update(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+
+    add(["qjobs-key-1", run, number, backend, device, options.seed])
+    add([[o.name, o.terms] for o in options.observables])
+    for item in items:
+        add([item.label, item.program, item.shots, [[name, float(value).hex()] for name, value in item.parameters]])
+    return Key(digest.hexdigest()[:40])

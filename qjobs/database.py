@@ -1,0 +1,195 @@
+"""Opening the ledger's database: connections, transactions, schema version, errors.
+
+SQLite runs in WAL mode with `BEGIN IMMEDIATE` for every writing transaction and full synchronisation:
+the intent to submit must survive a power cut, because the remote job does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event as sa_event
+from sqlalchemy import exc as sa_exc
+
+from qjobs.errors import InvalidInput, LedgerError, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
+from qjobs.schema import SCHEMA_VERSION, ledger_meta, metadata
+
+__all__ = ["Database"]
+
+_READ = "qjobs_read"
+_SETUP_LOCK = 0x716A6F6273
+_PREFECT_TABLES = {"flow_run", "block_document"}
+
+
+class Database:
+    """One engine with short reading and writing transactions.
+
+    Args:
+        url: A SQLAlchemy URL, `sqlite:///PATH` or `postgresql+psycopg://...`.
+        busy_timeout_s: How long a writer waits for another one, in seconds.
+
+    Raises:
+        LedgerUnavailable: It cannot be opened, or it belongs to something else.
+        LedgerSchemaMismatch: It was written by another version of qjobs.
+    """
+
+    def __init__(self, url: str, *, busy_timeout_s: float = 30.0) -> None:
+        try:
+            self.url = sa.make_url(url)
+        except (sa_exc.ArgumentError, ValueError):  # its words may hold the password
+            raise LedgerUnavailable(
+                "the ledger's URL cannot be read; use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+            ) from None
+        if self.url.drivername in {"postgresql", "postgres"}:
+            self.url = self.url.set(drivername="postgresql+psycopg")
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._engine = self._create_engine(busy_timeout_s)
+        self._reader = self._engine.execution_options(**{_READ: True})
+        try:
+            self._set_up()
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password, for messages."""
+        hidden = {name: "***" for name in self.url.query if "password" in name}
+        return self.url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Close all connections. Idempotent."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A writing transaction: all of it lands or nothing does."""
+        with self._translated(), self._engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A reading transaction."""
+        with self._translated(), self._reader.begin() as connection:
+            yield connection
+
+    def lock(self, connection: sa.Connection, name: str) -> None:
+        """Hold a named lock until the transaction ends; SQLite's writer lock already is one."""
+        if not self.is_sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))
+
+    def _create_engine(self, busy_timeout_s: float) -> sa.Engine:
+        if not self.is_sqlite:
+            try:
+                return sa.create_engine(self.url, pool_pre_ping=True, connect_args={"connect_timeout": 10})
+            except (sa_exc.NoSuchModuleError, ImportError) as error:
+                raise LedgerUnavailable(
+                    f"no driver for {self.shown_url}: {error}; install it with: pip install 'qjobs[postgresql]'"
+                ) from error
+        if self.url.database not in {None, "", ":memory:"}:
+            folder = Path(str(self.url.database)).expanduser().absolute()
+            self.url = self.url.set(database=str(folder))
+            try:
+                folder.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise LedgerUnavailable(
+                    f"the ledger's folder {folder.parent} cannot be made: {error.strerror}; "
+                    "set QJOBS_LEDGER to a place where you may write"
+                ) from error
+        engine = sa.create_engine(self.url, connect_args={"timeout": busy_timeout_s})
+        sa_event.listen(engine, "connect", _prepare_sqlite)
+        sa_event.listen(engine, "begin", _begin_sqlite)
+        return engine
+
+    def _set_up(self) -> None:
+        with self.read() as connection:
+            known = set(sa.inspect(connection).get_table_names())
+        if ledger_meta.name not in known:
+            if known >= _PREFECT_TABLES:
+                raise LedgerUnavailable(
+                    f"{self.shown_url} is Prefect's own database; give the ledger a database of its own"
+                )
+            if foreign := sorted(known & set(metadata.tables)):
+                raise LedgerUnavailable(
+                    f"{self.shown_url} belongs to another program (it has tables {', '.join(foreign)}); "
+                    "give the ledger a database of its own"
+                )
+            with self.write() as connection:
+                self.lock(connection, f"qjobs-setup-{_SETUP_LOCK}")
+                metadata.create_all(connection)
+                row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
+                if self._version(connection) is None:
+                    connection.execute(ledger_meta.insert(), row)
+        with self.read() as connection:
+            found = self._version(connection) or 0
+        if found != SCHEMA_VERSION:
+            older = found < SCHEMA_VERSION
+            raise LedgerSchemaMismatch(
+                f"the ledger at {self.shown_url} has schema version {found} and this qjobs works with "
+                f"{SCHEMA_VERSION}; "
+                + (
+                    "finish its open jobs with the qjobs that wrote it and start a new ledger"
+                    if older
+                    else "upgrade qjobs to the version that wrote it"
+                ),
+                found=found,
+                expected=SCHEMA_VERSION,
+            )
+
+    @staticmethod
+    def _version(connection: sa.Connection) -> int | None:
+        value = connection.scalar(sa.select(ledger_meta.c.value).where(ledger_meta.c.name == "schema_version"))
+        return None if value is None else int(value)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The one table from database errors to ours."""
+        try:
+            yield
+        except sa_exc.IntegrityError:
+            raise
+        except sa_exc.DBAPIError as error:
+            raise self._error_of(error) from error
+        except sa_exc.TimeoutError as error:
+            raise LedgerUnavailable(
+                f"all connections to the ledger {self.shown_url} are in use; use fewer threads or run it again"
+            ) from error
+        except sa_exc.StatementError as error:
+            if isinstance(error.orig, InvalidInput):
+                raise error.orig from None
+            raise
+
+    def _error_of(self, error: sa_exc.DBAPIError) -> LedgerError:
+        words = str(error.orig).strip()
+        where = self.shown_url
+        lower = words.lower()
+        if "disk is full" in lower or "no space left" in lower or "disk i/o error" in lower:
+            return StorageFull(f"no room to write to the ledger {where} ({words}); free some space and run it again")
+        if "locked" in lower or "lock timeout" in lower:
+            return LedgerUnavailable(
+                f"the ledger {where} is locked by another program ({words}); close what holds it and run it again"
+            )
+        if "not a database" in lower or "malformed" in lower:
+            return LedgerUnavailable(f"{where} is not a qjobs ledger ({words}); set QJOBS_LEDGER to another path")
+        if "readonly" in lower or "unable to open" in lower or "permission denied" in lower:
+            return LedgerUnavailable(f"the ledger {where} cannot be written ({words}); check its permissions")
+        return LedgerUnavailable(f"the ledger {where} does not answer: {words}")
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    reading = connection.get_execution_options().get(_READ, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -1,0 +1,391 @@
+"""The ledger: what was wanted, what was sent, what came back, and every move in between.
+
+Every method is one short transaction. A move is one guarded UPDATE plus one event; a lost race
+raises `StaleJob` and changes nothing. The row of the job is locked first in each of them, so that
+moves of one job follow one another on every database.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from qjobs import ledger_moves as moves
+from qjobs import schema as t
+from qjobs.backends.base import Snapshot
+from qjobs.database import Database
+from qjobs.errors import InvalidInput, StaleJob
+from qjobs.ledger_queries import LedgerQueries
+from qjobs.lifecycle import FINAL, JobStatus, can_move, roll_up
+from qjobs.model import (
+    Attempt,
+    AttemptNumber,
+    ItemResult,
+    Job,
+    JobId,
+    JobSpec,
+    Program,
+    RemoteId,
+    RemoteRetryStrategy,
+)
+
+__all__ = ["Ledger", "default_home", "default_url"]
+
+
+def default_home() -> Path:
+    """The data directory: `QJOBS_HOME`, else the user's data directory."""
+    import platformdirs
+
+    configured = os.environ.get("QJOBS_HOME")
+    return Path(configured).expanduser() if configured else Path(platformdirs.user_data_dir("qjobs"))
+
+
+def default_url() -> str:
+    """The ledger's URL: `QJOBS_LEDGER` (a path or a URL), else `ledger.db` in the data directory."""
+    configured = os.environ.get("QJOBS_LEDGER")
+    if configured and "://" in configured:
+        return configured
+    return f"sqlite:///{configured or default_home() / 'ledger.db'}"
+
+
+class Ledger(LedgerQueries):
+    """Jobs, attempts, items, results and events in one database.
+
+    Safe to use from many threads and processes at once.
+
+    Args:
+        url: SQLAlchemy URL; None takes `default_url()`.
+        busy_timeout_s: How long a writer waits for another one, in seconds.
+
+    Raises:
+        LedgerUnavailable: It cannot be opened.
+        LedgerSchemaMismatch: It was written by another version of qjobs.
+    """
+
+    def __init__(self, url: str | None = None, *, busy_timeout_s: float = 30.0) -> None:
+        super().__init__(Database(url or default_url(), busy_timeout_s=busy_timeout_s))
+
+    def close(self) -> None:
+        """Close all connections. Idempotent."""
+        self._db.close()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Planning
+
+    def add_programs(self, programs: Iterable[Program]) -> None:
+        """Store circuits; those that are there already are left alone."""
+        rows = [t.program_values(program) for program in programs]
+        if rows:
+            with self._db.write() as connection:
+                connection.execute(self._insert_or_ignore(t.program), rows)
+
+    def create(self, specs: Sequence[JobSpec], *, now: datetime) -> list[JobId]:
+        """Store jobs with their items and programs, all in one transaction.
+
+        A key that is there already keeps its job: calling this twice makes nothing new.
+
+        Returns:
+            One job id per spec, in order.
+
+        Raises:
+            InvalidInput: Two of the specs have the same key.
+        """
+        keys = [spec.key for spec in specs]
+        if len(set(keys)) != len(keys):
+            raise InvalidInput("two of the jobs are the same; give them different batch numbers")
+        with self._db.write() as connection:
+            self._db.lock(connection, "qjobs-create")
+            known = moves.ids_by_key(connection, keys)
+            fresh = {spec.key: spec for spec in specs if spec.key not in known}
+            programs = {h: p for spec in fresh.values() for h, p in spec.batch.programs.items()}
+            if programs:
+                connection.execute(self._insert_or_ignore(t.program), [t.program_values(p) for p in programs.values()])
+            made = {key: JobId(f"job-{uuid.uuid4().hex}") for key in fresh}
+            if fresh:
+                jobs = [(made[key], spec) for key, spec in fresh.items()]
+                connection.execute(t.job.insert(), [moves.job_row(job_id, spec, now) for job_id, spec in jobs])
+                connection.execute(
+                    t.item.insert(), [r for k, s in fresh.items() for r in moves.item_rows(made[k], s, now)]
+                )
+                created = JobStatus.CREATED
+                connection.execute(
+                    t.event.insert(),
+                    [moves.event_row(made[k], None, created, "plan", s.name, now) for k, s in fresh.items()],
+                )
+        return [known.get(key) or made[key] for key in keys]
+
+    # Submitting
+
+    def claim(
+        self,
+        job_id: JobId,
+        *,
+        expected: JobStatus,
+        strategy: RemoteRetryStrategy,
+        owner: str,
+        lease_s: float,
+        now: datetime,
+        items: tuple[int, ...] | None = None,
+        new_epoch: bool = False,
+        max_live_jobs: int | None = None,
+        cause: str = "submit",
+    ) -> Attempt:
+        """Write the intent to submit: open an attempt in SUBMITTING and take its lease.
+
+        Args:
+            job_id: The job.
+            expected: The status in which the caller saw it.
+            strategy: Kept with the attempt.
+            owner: Who holds the lease.
+            lease_s: For how long, in seconds; an attempt whose lease ran out counts as UNKNOWN.
+            now: The present.
+            items: Indices that are sent, None for all.
+            new_epoch: Start all anew; the results of older epochs stay readable.
+            max_live_jobs: Refuse when the device has that many live jobs already.
+            cause: Kept in the event.
+
+        Raises:
+            StaleJob: The job has moved, or another attempt of it is live: nothing was written.
+            Busy: The device's live-job limit is reached.
+            JobNotFound: There is no such job.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, job_id)
+            if max_live_jobs is not None:
+                self._db.lock(connection, f"qjobs-device-{row.backend}-{row.device}")
+                moves.check_room(connection, row, max_live_jobs)
+            epoch = row.epoch + 1 if new_epoch else row.epoch
+            number = 1 + (
+                connection.scalar(sa.select(sa.func.max(t.attempt.c.number)).where(t.attempt.c.job_id == job_id)) or 0
+            )
+            values = {
+                "job_id": job_id,
+                "number": number,
+                "epoch": epoch,
+                "strategy": strategy,
+                "items": None if items is None else list(items),
+                "status": JobStatus.SUBMITTING,
+                "lease_owner": owner,
+                "lease_until": now + timedelta(seconds=lease_s),
+                "sent_at": now,
+            }
+            try:
+                with connection.begin_nested():
+                    connection.execute(t.attempt.insert(), values)
+            except IntegrityError as error:
+                raise StaleJob(f"{job_id} has a live attempt already", job_id=job_id) from error
+            detail = f"attempt {number}, {strategy}"
+            if new_epoch:
+                moves.reset_items(connection, job_id)
+            moves.move_job(
+                connection,
+                job_id,
+                expected,
+                JobStatus.SUBMITTING,
+                cause,
+                detail,
+                now,
+                epoch=epoch,
+                finished_at=None,
+                cancel_requested_at=None,
+                message="",
+            )
+            return moves.read_attempt(connection, job_id, AttemptNumber(number))
+
+    def accept(self, attempt: Attempt, remote_id: RemoteId, *, now: datetime, cause: str = "submit") -> None:
+        """Write the remote id, the moment it exists: the attempt, the job and its items are SUBMITTED.
+
+        Also settles an UNKNOWN attempt whose remote job was found (`cause="reconcile"`). A second call
+        with the same id changes nothing.
+
+        Raises:
+            StaleJob: The attempt is settled otherwise; the id is kept in an event.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, attempt.job_id)
+            known = moves.read_attempt(connection, attempt.job_id, attempt.number)
+            if known.remote_id == remote_id:
+                return
+            detail = f"attempt {attempt.number} is {remote_id}"
+            settled = known.status not in moves.UNSETTLED
+            if settled:  # the id must not be lost with the error
+                moves.note(connection, row, "contradiction", f"{detail}, and was settled as {known.status}", now)
+            else:
+                values = {"remote_id": remote_id, "accepted_at": now, "lease_until": None}
+                moves.settle_attempt(connection, known, JobStatus.SUBMITTED, **values)
+                moves.move_job(connection, attempt.job_id, known.status, JobStatus.SUBMITTED, cause, detail, now)
+                moves.set_sent_items(connection, known, status=JobStatus.SUBMITTED, submitted_at=now, message="")
+        if settled:
+            raise StaleJob(
+                f"{detail}, and the ledger had settled it as {known.status}: look at the job's history",
+                job_id=attempt.job_id,
+            )
+
+    def reject(self, attempt: Attempt, message: str, *, now: datetime) -> None:
+        """The provider refused: attempt, job and items are ERROR with its words.
+
+        Raises:
+            StaleJob: The attempt is settled otherwise.
+        """
+        error = JobStatus.ERROR
+        with self._db.write() as connection:
+            moves.locked_job(connection, attempt.job_id)
+            known = moves.unsettled(connection, attempt)
+            values = {"message": message, "finished_at": now}
+            moves.settle_attempt(connection, known, error, lease_until=None, **values)
+            moves.set_sent_items(
+                connection, known, but=JobStatus.COMPLETED, status=error, message=message, error_at=now
+            )
+            moves.move_job(connection, attempt.job_id, known.status, error, "rejected", message, now, **values)
+
+    def unsend(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "not sent") -> None:
+        """No remote job came of this attempt: it is closed and the job is as it was before.
+
+        For an attempt that is proved never sent, or one whose lost reply was decided (`cause` says how).
+        A job that nobody ever sent and somebody wished to cancel meanwhile is CANCELLED.
+
+        Raises:
+            StaleJob: The attempt is settled otherwise.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, attempt.job_id)
+            known = moves.unsettled(connection, attempt)
+            values = {"message": message, "sent_at": None, "finished_at": now, "lease_until": None}
+            moves.settle_attempt(connection, known, JobStatus.CANCELLED, **values)
+            before = roll_up(moves.item_statuses(connection, attempt.job_id))
+            again = {"message": message, "finished_at": now if before.is_final else None}
+            moves.move_job(connection, attempt.job_id, known.status, before, cause, message, now, **again)
+            if before is JobStatus.CREATED and row.cancel_requested_at is not None:
+                moves.cancel_unsent(connection, attempt.job_id, now)
+
+    def lose(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "lost reply") -> None:
+        """The reply was lost: attempt and job are UNKNOWN until a poll, a reconcile or a person says more.
+
+        An attempt that is UNKNOWN already stays so.
+
+        Raises:
+            StaleJob: The attempt is settled otherwise.
+        """
+        with self._db.write() as connection:
+            moves.locked_job(connection, attempt.job_id)
+            known = moves.unsettled(connection, attempt)
+            if known.status is JobStatus.UNKNOWN:
+                return
+            unknown = JobStatus.UNKNOWN
+            moves.settle_attempt(connection, known, unknown, message=message, lease_until=None)
+            moves.move_job(connection, attempt.job_id, known.status, unknown, cause, message, now, message=message)
+
+    # Observing
+
+    def observe(
+        self, job_id: JobId, number: AttemptNumber, snapshot: Snapshot, *, now: datetime, cause: str = "poll"
+    ) -> JobStatus:
+        """Write what the provider reports of an attempt; final stays final.
+
+        A report of an attempt that a later one has replaced changes that attempt only.
+
+        Returns:
+            The job's status afterwards.
+
+        Raises:
+            ProtocolError: The report has another number of items than were sent; nothing was written.
+            StaleJob: The attempt has no remote id, so that no report can be about it.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, job_id)
+            known = moves.read_attempt(connection, job_id, number)
+            moves.check_report(known, row.n_items, snapshot)
+            status = roll_up(s.status for s in snapshot.items) if snapshot.items else snapshot.status
+            contradicts = status is not known.status and not can_move(known.status, status)
+            if contradicts:
+                detail = f"attempt {number} is {known.status}; a later report of {status} changes nothing"
+                moves.note(connection, row, "contradiction", detail, now)
+            replaced = moves.is_replaced(connection, known, row.epoch)
+            counts = not replaced and (bool(snapshot.items) or not contradicts)
+            if counts:
+                status = moves.observe_items(connection, known, snapshot, status, now, cause)
+            moves.observe_attempt(connection, known, snapshot, status, now)
+            if counts:
+                return moves.observe_job(connection, row, snapshot, now, cause)
+            if replaced and not contradicts and status is not known.status:
+                moves.note(connection, row, "late report", f"attempt {number} is {status}", now)
+            return JobStatus(row.status)
+
+    def store_results(
+        self, job_id: JobId, attempt: Attempt, results: Mapping[int, ItemResult], *, now: datetime
+    ) -> int:
+        """Keep results by item index; one that is there already is kept and the new one is not saved.
+
+        Returns:
+            How many were new.
+        """
+        rows = [
+            {
+                "job_id": job_id,
+                "epoch": attempt.epoch,
+                "item_index": index,
+                "attempt": attempt.number,
+                "payload": t.encode_result(value),
+                "received_at": now,
+            }
+            for index, value in results.items()
+        ]
+        if not rows:
+            return 0
+        with self._db.write() as connection:
+            moves.locked_job(connection, job_id)
+            count = sa.select(sa.func.count()).where(t.result.c.job_id == job_id, t.result.c.epoch == attempt.epoch)
+            before = connection.scalar(count) or 0
+            connection.execute(self._insert_or_ignore(t.result), rows)
+            return (connection.scalar(count) or 0) - before
+
+    def request_cancel(self, job_id: JobId, *, now: datetime) -> Job:
+        """Write the wish to cancel; a job that was never sent is CANCELLED at once, a final one is left alone."""
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, job_id)
+            status = JobStatus(row.status)
+            if status is JobStatus.CREATED:
+                moves.cancel_unsent(connection, job_id, now)
+            elif status not in FINAL and row.cancel_requested_at is None:
+                connection.execute(t.job.update().where(t.job.c.job_id == job_id).values(cancel_requested_at=now))
+                moves.note(connection, row, "cancel", "cancellation was asked for", now)
+        return self.job(job_id)
+
+    def note(self, job_id: JobId, cause: str, detail: str, *, now: datetime) -> None:
+        """Write an event that moves nothing."""
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, job_id)
+            moves.note(connection, row, cause, detail, now)
+
+    def expire_leases(self, *, now: datetime, job_ids: Sequence[JobId] | None = None) -> list[JobId]:
+        """Submissions whose process has not settled them in time become UNKNOWN."""
+        query = sa.select(t.attempt).where(t.attempt.c.status == JobStatus.SUBMITTING, t.attempt.c.lease_until < now)
+        if job_ids is not None:
+            query = query.where(t.attempt.c.job_id.in_(job_ids))
+        with self._db.read() as connection:
+            late = [t.attempt_of(row) for row in connection.execute(query)]
+        expired = []
+        for attempt in late:
+            message = f"{attempt.lease_owner} did not settle attempt {attempt.number} within its lease"
+            try:
+                self.lose(attempt, message, now=now, cause="lease expired")
+            except StaleJob:
+                continue
+            expired.append(attempt.job_id)
+        return expired
+
+    def _insert_or_ignore(self, table: sa.Table) -> sa.Insert:
+        insert = sqlite.insert(table) if self._db.is_sqlite else postgresql.insert(table)
+        return insert.on_conflict_do_nothing()

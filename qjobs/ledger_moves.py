@@ -1,0 +1,347 @@
+"""How the ledger's moves are made: functions that work inside one transaction of `qjobs.ledger.Ledger`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from qjobs import schema as t
+from qjobs.backends.base import ItemSnapshot, Snapshot
+from qjobs.errors import Busy, JobNotFound, ProtocolError, StaleJob
+from qjobs.ledger_queries import parts
+from qjobs.lifecycle import JobStatus, can_move, roll_up
+from qjobs.model import Attempt, AttemptNumber, JobId, JobSpec, Key
+
+UNSETTLED = frozenset({JobStatus.SUBMITTING, JobStatus.UNKNOWN})
+"""Statuses of an attempt of which nobody has said yet what came of it."""
+
+
+def ids_by_key(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, JobId]:
+    """Jobs that exist already, by their key."""
+    rows = (
+        row
+        for part in parts(keys)
+        for row in connection.execute(sa.select(t.job.c.key, t.job.c.job_id).where(t.job.c.key.in_(part)))
+    )
+    return {Key(row.key): JobId(row.job_id) for row in rows}
+
+
+def locked_job(connection: sa.Connection, job_id: JobId) -> sa.Row[Any]:
+    """The job's row, locked until the transaction ends (SQLite's writer lock does it there)."""
+    row = connection.execute(sa.select(t.job).where(t.job.c.job_id == job_id).with_for_update()).one_or_none()
+    if row is None:
+        raise JobNotFound(f"the ledger has no job {job_id}; see: qjobs jobs list", job_id=job_id)
+    return row
+
+
+def check_room(connection: sa.Connection, row: sa.Row[Any], max_live_jobs: int) -> None:
+    """Raise `Busy` when the job's device has `max_live_jobs` other live jobs."""
+    same_device = (t.job.c.backend == row.backend) & (t.job.c.device == row.device)
+    live = connection.scalar(
+        sa.select(sa.func.count()).where(same_device, t.job.c.status.in_(t.LIVE_WORDS), t.job.c.job_id != row.job_id)
+    )
+    if (live or 0) >= max_live_jobs:
+        raise Busy(f"{row.device} has {live} live jobs and takes {max_live_jobs} at a time", job_id=row.job_id)
+
+
+def read_attempt(connection: sa.Connection, job_id: JobId, number: AttemptNumber) -> Attempt:
+    """One attempt, as it is now."""
+    query = sa.select(t.attempt).where(t.attempt.c.job_id == job_id, t.attempt.c.number == number)
+    return t.attempt_of(connection.execute(query).one())
+
+
+def unsettled(connection: sa.Connection, attempt: Attempt) -> Attempt:
+    """The attempt as it is now; raises `StaleJob` unless it is SUBMITTING or UNKNOWN (its lease may have run out)."""
+    known = read_attempt(connection, attempt.job_id, attempt.number)
+    if known.status not in UNSETTLED:
+        raise StaleJob(f"attempt {known.number} of {known.job_id} is {known.status} already", job_id=known.job_id)
+    return known
+
+
+def settle_attempt(connection: sa.Connection, attempt: Attempt, status: JobStatus, **values: Any) -> None:
+    """Guarded move of an attempt; `attempt.status` is the status it must still have."""
+    moved = connection.execute(
+        t.attempt.update()
+        .where(
+            t.attempt.c.job_id == attempt.job_id,
+            t.attempt.c.number == attempt.number,
+            t.attempt.c.status == attempt.status,
+        )
+        .values(status=status, **values)
+    )
+    if moved.rowcount != 1:
+        raise StaleJob(
+            f"attempt {attempt.number} of {attempt.job_id} is no longer {attempt.status}", job_id=attempt.job_id
+        )
+
+
+def set_sent_items(connection: sa.Connection, attempt: Attempt, *, but: JobStatus | None = None, **values: Any) -> None:
+    """Write the same to every item that `attempt` sent, except those in status `but`."""
+    chosen = t.item.c.job_id == attempt.job_id
+    if but is not None:
+        chosen &= t.item.c.status != but
+    if attempt.items is not None:
+        chosen &= t.item.c.item_index.in_(attempt.items)
+    connection.execute(t.item.update().where(chosen).values(**values))
+
+
+def cancel_unsent(connection: sa.Connection, job_id: JobId, now: datetime) -> None:
+    """Make a job that is CREATED, and its items, CANCELLED."""
+    values = {"finished_at": now, "cancel_requested_at": now}
+    move_job(connection, job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", "never sent", now, **values)
+    connection.execute(
+        t.item.update()
+        .where(t.item.c.job_id == job_id, t.item.c.status == JobStatus.CREATED)
+        .values(status=JobStatus.CANCELLED, cancelled_at=now)
+    )
+
+
+def is_replaced(connection: sa.Connection, attempt: Attempt, epoch: int) -> bool:
+    """Whether the items are a later attempt's: a newer epoch has begun, or something was sent since."""
+    later = sa.select(sa.func.count()).where(
+        t.attempt.c.job_id == attempt.job_id, t.attempt.c.number > attempt.number, t.attempt.c.sent_at.is_not(None)
+    )
+    return attempt.epoch != epoch or bool(connection.scalar(later))
+
+
+def check_report(attempt: Attempt, n_items: int, snapshot: Snapshot) -> None:
+    """Refuse a report that cannot be about `attempt`."""
+    if attempt.remote_id is None:
+        raise StaleJob(f"attempt {attempt.number} of {attempt.job_id} has no remote id", job_id=attempt.job_id)
+    sent = n_items if attempt.items is None else len(attempt.items)
+    if snapshot.items and len(snapshot.items) != sent:
+        raise ProtocolError(
+            f"the provider reports {len(snapshot.items)} items of {attempt.remote_id} and {sent} were sent; "
+            "the job keeps its last status"
+        )
+
+
+def observe_attempt(
+    connection: sa.Connection, attempt: Attempt, snapshot: Snapshot, status: JobStatus, now: datetime
+) -> None:
+    """Write what a report changes of the attempt itself."""
+    values: dict[str, Any] = {"remote_status": snapshot.remote_status, "message": snapshot.message}
+    if can_move(attempt.status, status):
+        settle_attempt(connection, attempt, status, **values, **({"finished_at": now} if status.is_final else {}))
+    elif status is attempt.status and (attempt.remote_status, attempt.message) != tuple(values.values()):
+        settle_attempt(connection, attempt, status, **values)
+
+
+def move_job(
+    connection: sa.Connection,
+    job_id: JobId,
+    old: JobStatus,
+    new: JobStatus,
+    cause: str,
+    detail: str,
+    now: datetime,
+    **values: Any,
+) -> None:
+    """Guarded move of a job, and its event."""
+    moved = connection.execute(
+        t.job.update().where(t.job.c.job_id == job_id, t.job.c.status == old).values(status=new, **values)
+    )
+    if moved.rowcount != 1:
+        raise StaleJob(f"{job_id} is no longer {old}", job_id=job_id)
+    connection.execute(t.event.insert(), event_row(job_id, old, new, cause, detail, now))
+
+
+def item_statuses(connection: sa.Connection, job_id: JobId) -> list[JobStatus]:
+    """Statuses of a job's items, in no particular order."""
+    return [JobStatus(s) for s in connection.scalars(sa.select(t.item.c.status).where(t.item.c.job_id == job_id))]
+
+
+def reset_items(connection: sa.Connection, job_id: JobId) -> None:
+    """Make all items of a job CREATED again, for a new epoch."""
+    blank = {f"{status.lower()}_at": None for status in t.TIMED_STATUSES if status is not JobStatus.CREATED}
+    connection.execute(
+        t.item.update()
+        .where(t.item.c.job_id == job_id)
+        .values(status=JobStatus.CREATED, message="", error_detail=None, queue_position=None, cost=None, **blank)
+    )
+
+
+def observe_items(
+    connection: sa.Connection,
+    attempt: Attempt,
+    snapshot: Snapshot,
+    status: JobStatus,
+    now: datetime,
+    cause: str,
+) -> JobStatus:
+    """Write what a report changes of the items that `attempt` sent, one event per status that moved.
+
+    Returns:
+        The status of the attempt: `status`, or the roll-up of its items where the provider tells them apart
+        (one that is final stays so, whatever a later report says).
+    """
+    query = sa.select(t.item).where(t.item.c.job_id == attempt.job_id).order_by(t.item.c.item_index)
+    rows = {row.item_index: row for row in connection.execute(query)}
+    sent = attempt.items if attempt.items is not None else tuple(rows)
+    reports = snapshot.items or tuple(
+        ItemSnapshot(status=status, message=snapshot.message, queue_position=snapshot.queue_position) for _ in sent
+    )
+    updates: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    events: list[dict[str, Any]] = []
+    after: list[JobStatus] = []
+    denied: dict[int, ItemSnapshot] = {}
+    for index, report in zip(sent, reports, strict=True):
+        old = JobStatus(rows[index].status)
+        values = _item_changes(rows[index], report, now)
+        after.append(values.get("status", old))
+        if "status" in values:
+            events.append(event_row(attempt.job_id, old, report.status, cause, report.message, now, index))
+        elif report.status is not old:
+            denied[index] = report
+        if values:
+            updates[tuple(values)].append({"at_index": index, **values})
+    if snapshot.items and not attempt.status.is_final:
+        events += _contradictions(connection, attempt.job_id, rows, denied, now)
+    for names, changes in updates.items():
+        statement = (
+            t.item.update()
+            .where(t.item.c.job_id == attempt.job_id, t.item.c.item_index == sa.bindparam("at_index"))
+            .values({name: sa.bindparam(name) for name in names})
+        )
+        connection.execute(statement, changes)
+    if events:
+        connection.execute(t.event.insert(), events)
+    return roll_up(after) if snapshot.items else status
+
+
+def _contradictions(
+    connection: sa.Connection,
+    job_id: JobId,
+    rows: Mapping[int, sa.Row[Any]],
+    denied: Mapping[int, ItemSnapshot],
+    now: datetime,
+) -> list[dict[str, Any]]:
+    """Events of reports against a final item; the same report is recorded once, however often it is polled."""
+    if not denied:
+        return []
+    cause = "contradiction"
+    query = sa.select(t.event.c.item_index, t.event.c.detail).where(
+        t.event.c.job_id == job_id, t.event.c.cause == cause
+    )
+    told = {(row.item_index, row.detail) for row in connection.execute(query)}
+    found = []
+    for index, report in denied.items():
+        status = JobStatus(rows[index].status)
+        detail = f"item {index} is {status}; a later report of {report.status} changes nothing"
+        if (index, detail) not in told:
+            found.append(event_row(job_id, status, status, cause, detail, now, index))
+    return found
+
+
+def observe_job(
+    connection: sa.Connection, row: sa.Row[Any], snapshot: Snapshot, now: datetime, cause: str
+) -> JobStatus:
+    """Roll the items up into the job; returns the job's status afterwards."""
+    old = JobStatus(row.status)
+    new = roll_up(item_statuses(connection, JobId(row.job_id)))
+    values: dict[str, Any] = {}
+    if snapshot.message != row.message:
+        values["message"] = snapshot.message
+    cost = snapshot.cost
+    if cost is None:
+        cost = connection.scalar(sa.select(sa.func.sum(t.item.c.cost)).where(t.item.c.job_id == row.job_id))
+    if cost is not None and cost != row.cost:
+        values["cost"] = cost
+    if new is not old and can_move(old, new):
+        if new.is_final:
+            values["finished_at"] = now
+        detail = snapshot.message or snapshot.remote_status
+        move_job(connection, JobId(row.job_id), old, new, cause, detail, now, **values)
+        return new
+    if values:
+        connection.execute(t.job.update().where(t.job.c.job_id == row.job_id).values(**values))
+    return old
+
+
+def _item_changes(row: sa.Row[Any], report: ItemSnapshot, now: datetime) -> dict[str, Any]:
+    """What of an item's row a report changes; nothing once the item is final, but for a lost race."""
+    old = JobStatus(row.status)
+    if old is not report.status and not can_move(old, report.status):
+        return {}
+    values: dict[str, Any] = {
+        name: getattr(report, name)
+        for name in ("message", "error_detail", "queue_position", "cost")
+        if getattr(report, name) != getattr(row, name) and (name != "cost" or report.cost is not None)
+    }
+    if old is not report.status:
+        values["status"] = report.status
+        times = {report.status: now, **report.times}
+        values.update({f"{s.lower()}_at": at for s, at in times.items() if s in t.TIMED_STATUSES})
+    return values
+
+
+def note(connection: sa.Connection, row: sa.Row[Any], cause: str, detail: str, now: datetime) -> None:
+    """Write an event that moves nothing."""
+    status = JobStatus(row.status)
+    connection.execute(t.event.insert(), event_row(JobId(row.job_id), status, status, cause, detail, now))
+
+
+def event_row(
+    job_id: JobId,
+    old: JobStatus | None,
+    new: JobStatus,
+    cause: str,
+    detail: str,
+    now: datetime,
+    index: int | None = None,
+) -> dict[str, Any]:
+    """Row of one event."""
+    return {
+        "job_id": job_id,
+        "item_index": index,
+        "at": now,
+        "old": old,
+        "new": new,
+        "cause": cause,
+        "detail": detail,
+    }
+
+
+def job_row(job_id: JobId, spec: JobSpec, now: datetime) -> dict[str, Any]:
+    """Row of a new job."""
+    return {
+        "job_id": job_id,
+        "key": spec.key,
+        "kind": spec.kind,
+        "backend": spec.backend,
+        "device": spec.device,
+        "name": spec.name,
+        "experiment": spec.experiment,
+        "run": spec.run,
+        "project": spec.project,
+        "owner": spec.owner,
+        "spec": t.encode_options(spec.batch.options),
+        "status": JobStatus.CREATED,
+        "epoch": 1,
+        "n_items": len(spec.batch.items),
+        "cost_estimate": spec.cost_estimate,
+        "properties": dict(spec.properties),
+        "created_at": now,
+    }
+
+
+def item_rows(job_id: JobId, spec: JobSpec, now: datetime) -> list[dict[str, Any]]:
+    """Rows of a new job's items."""
+    return [
+        {
+            "job_id": job_id,
+            "item_index": index,
+            "label": item.label,
+            "program_hash": item.program,
+            "source_hash": item.source,
+            "parameters": item.parameters,
+            "shots": item.shots,
+            "status": JobStatus.CREATED,
+            "created_at": now,
+        }
+        for index, item in enumerate(spec.batch.items)
+    ]

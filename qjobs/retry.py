@@ -1,0 +1,234 @@
+"""RemoteRetryStrategy and RetryPolicy: what a stage that runs again may do. Pure.
+
+The table is DESIGN section 6; the meaning of the four strategies is the Nexus client API's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qjobs.errors import InvalidInput
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Attempt, LostReply, RemoteRetryStrategy
+
+__all__ = [
+    "Action",
+    "Decision",
+    "RetryPolicy",
+    "Rung",
+    "Standing",
+    "decide",
+    "standing_of",
+]
+
+
+class Standing(StrEnum):
+    """Where a job stands before a stage enters it again: the rows of the table."""
+
+    UNSENT = "unsent"
+    """No attempt, or the last one is proved never sent."""
+    REJECTED = "rejected"
+    """The provider refused: there is no remote job."""
+    UNKNOWN = "unknown"
+    """The reply was lost."""
+    OPEN = "open"
+    """There is a remote id and the provider has not finished."""
+    INCOMPLETE = "incomplete"
+    """The remote job is final and some items have no result."""
+    COMPLETE = "complete"
+    """Every item has a result."""
+
+
+class Action(StrEnum):
+    """What to do: the cells of the table."""
+
+    SUBMIT = "submit"
+    """Open an attempt and send what has no result."""
+    RESTART = "restart"
+    """All anew, in a new epoch; the old results stay readable."""
+    CANCEL_AND_SUBMIT = "cancel and submit"
+    """Ask to cancel, confirm, then send what has no result."""
+    CANCEL_AND_RESTART = "cancel and restart"
+    """Cancel what lives, confirm, then all anew."""
+    FIND = "find"
+    """Look the key up and adopt what is found; if nothing is found, `Decision.otherwise`."""
+    SYNC = "sync"
+    """Ask for the status and fetch results; send nothing."""
+    STAY_UNKNOWN = "stay unknown"
+    """Leave it to reconcile or to a person."""
+    REFUSE = "refuse"
+    """Raise the provider's refusal."""
+    RETURN = "return"
+    """Nothing is left to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """One cell of the table.
+
+    `otherwise` is what follows when FIND finds nothing, and None for every other action.
+    """
+
+    action: Action
+    reason: str
+    otherwise: Action | None = None
+
+
+def standing_of(last: Attempt | None, missing: int) -> Standing:
+    """Row of the table that a job is in.
+
+    Args:
+        last: The job's last attempt of the present epoch, or None. An attempt in SUBMITTING counts as
+            UNKNOWN here: whoever holds its lease must have been asked before.
+        missing: How many items have no result.
+    """
+    if missing == 0:
+        return Standing.COMPLETE
+    if last is None or (last.status.is_final and last.sent_at is None):
+        return Standing.UNSENT
+    if last.status in {JobStatus.UNKNOWN, JobStatus.SUBMITTING}:
+        return Standing.UNKNOWN
+    if last.remote_id is None:
+        return Standing.REJECTED
+    return Standing.INCOMPLETE if last.status.is_final else Standing.OPEN
+
+
+_DEFAULT, _ALLOW, _FORCE, _FULL = RemoteRetryStrategy
+_Cell = tuple[Action, str] | tuple[Action, str, Action]
+_FOUND_BY_KEY = "the reply was lost; the provider can be asked for our key"
+_AT_RISK = "the reply was lost; the caller takes the risk of a second remote job"
+_ANEW = "a restart was asked for"
+
+_TABLE: dict[Standing, dict[RemoteRetryStrategy, _Cell]] = {
+    Standing.UNSENT: dict.fromkeys(RemoteRetryStrategy, (Action.SUBMIT, "nothing was sent before: this is the first")),
+    Standing.REJECTED: {
+        _DEFAULT: (Action.REFUSE, "the provider refused it, and DEFAULT does not send again"),
+        _ALLOW: (Action.SUBMIT, "the provider refused it, so no remote job exists"),
+        _FORCE: (Action.SUBMIT, "the provider refused it, so no remote job exists"),
+        _FULL: (Action.RESTART, _ANEW),
+    },
+    Standing.UNKNOWN: {
+        _DEFAULT: (Action.FIND, _FOUND_BY_KEY, Action.STAY_UNKNOWN),
+        _ALLOW: (Action.FIND, _FOUND_BY_KEY, Action.SUBMIT),
+        _FORCE: (Action.FIND, _FOUND_BY_KEY, Action.SUBMIT),
+        _FULL: (Action.CANCEL_AND_RESTART, "the reply was lost; what is found is cancelled before the restart"),
+    },
+    Standing.OPEN: {
+        _DEFAULT: (Action.SYNC, "the remote job is under way"),
+        _ALLOW: (Action.SYNC, "the remote job is under way"),
+        _FORCE: (
+            Action.CANCEL_AND_SUBMIT,
+            "the remote job is under way; it is cancelled before anything is resent",
+        ),
+        _FULL: (Action.CANCEL_AND_RESTART, "the remote job is under way; it is cancelled before the restart"),
+    },
+    Standing.INCOMPLETE: {
+        _DEFAULT: (Action.SYNC, "the remote job is final; what it has is kept"),
+        _ALLOW: (Action.SYNC, "the remote job is final; what it has is kept"),
+        _FORCE: (Action.SUBMIT, "only the items without a result are sent again"),
+        _FULL: (Action.RESTART, _ANEW),
+    },
+    Standing.COMPLETE: {
+        _DEFAULT: (Action.RETURN, "every item has a result"),
+        _ALLOW: (Action.RETURN, "every item has a result"),
+        _FORCE: (Action.RETURN, "every item has a result"),
+        _FULL: (Action.RESTART, _ANEW),
+    },
+}
+_OPAQUE: dict[RemoteRetryStrategy, _Cell] = {
+    _DEFAULT: (
+        Action.STAY_UNKNOWN,
+        "the reply was lost and this provider cannot be asked whether the job exists",
+    ),
+    _ALLOW: (Action.SUBMIT, _AT_RISK),
+    _FORCE: (Action.SUBMIT, _AT_RISK),
+    _FULL: (Action.RESTART, _ANEW),
+}
+"""The row UNKNOWN where the provider is opaque."""
+
+
+def decide(standing: Standing, strategy: RemoteRetryStrategy, lost_reply: LostReply) -> Decision:
+    """What a stage that enters a job again may do.
+
+    Args:
+        standing: The row, from `standing_of`.
+        strategy: The column.
+        lost_reply: What the backend can do about a lost reply.
+
+    Returns:
+        The cell. DEFAULT never submits a second time.
+    """
+    opaque = standing is Standing.UNKNOWN and lost_reply is LostReply.OPAQUE
+    action, reason, *otherwise = _OPAQUE[strategy] if opaque else _TABLE[standing][strategy]
+    return Decision(action=action, reason=reason, otherwise=otherwise[0] if otherwise else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One retry: how long to wait before it, in seconds, and what it may do."""
+
+    strategy: RemoteRetryStrategy
+    delay_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """A ladder: the n-th retry of a stage uses its n-th rung; the first run uses DEFAULT.
+
+    `max_submissions` caps the attempts of a job in all, `max_total_s` the time from its creation in
+    which it may be sent, `max_cost` what its attempts may cost together, in the provider's unit.
+    """
+
+    rungs: tuple[Rung, ...]
+    max_submissions: int = 3
+    max_total_s: float = 86_400.0
+    max_cost: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_submissions < 1:
+            raise InvalidInput("max_submissions must be 1 or more", field="max_submissions")
+        if not self.max_total_s > 0:
+            raise InvalidInput("max_total_s must be positive", field="max_total_s")
+        if self.max_cost is not None and not self.max_cost >= 0:
+            raise InvalidInput("max_cost must not be negative", field="max_cost")
+        if not all(0 <= rung.delay_s < math.inf for rung in self.rungs):
+            raise InvalidInput("a rung's delay_s must be finite and not negative", field="rungs")
+
+    @classmethod
+    def ladder(
+        cls, strategies: Sequence[RemoteRetryStrategy], delays_s: Sequence[float] = (2.0, 10.0, 60.0)
+    ) -> RetryPolicy:
+        """A policy of these strategies; the last delay serves all further rungs.
+
+        >>> RetryPolicy.ladder([RemoteRetryStrategy.DEFAULT]).rungs[0].delay_s
+        2.0
+        """
+        if strategies and not delays_s:
+            raise InvalidInput("a ladder with rungs needs a delay", field="delays_s")
+        last = len(delays_s) - 1
+        return cls(rungs=tuple(Rung(strategy=s, delay_s=delays_s[min(n, last)]) for n, s in enumerate(strategies)))
+
+    @classmethod
+    def for_backend(cls, lost_reply: LostReply) -> RetryPolicy:
+        """The stated default: a lost reply is resolved where it can be, never gambled on."""
+        default = RemoteRetryStrategy.DEFAULT
+        if lost_reply is LostReply.OPAQUE:
+            return cls.ladder((default, default))
+        return cls.ladder((default, default, RemoteRetryStrategy.ALLOW_RESUBMIT))
+
+    def strategy_for(self, run_count: int) -> RemoteRetryStrategy:
+        """Strategy of the `run_count`-th run of a stage; 1 is the first run, 2 its first retry.
+
+        Runs beyond the ladder use its last rung.
+        """
+        if run_count <= 1 or not self.rungs:
+            return RemoteRetryStrategy.DEFAULT
+        return self.rungs[min(run_count - 1, len(self.rungs)) - 1].strategy
+
+    @property
+    def delays_s(self) -> list[float]:
+        """Delays of the retries, in order, in seconds."""
+        return [rung.delay_s for rung in self.rungs]
