@@ -1,0 +1,193 @@
+"""The library's front door: plan, submit, poll, wait, collect, cancel.
+
+Every operation may be entered again: after a retry, a crash or a resume it finds in the ledger what
+it did before and goes on from there. Only `submit` can create a remote job, and it writes its intent
+before it calls and the remote id the moment it exists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from qjobs.backends.base import Backend
+from qjobs.batching import batch_key, pack
+from qjobs.circuits import check_runs
+from qjobs.errors import (
+    BackendUnavailable,
+    Busy,
+    InvalidInput,
+    JobFailed,
+)
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import (
+    Batch,
+    ExecuteOptions,
+    Item,
+    ItemResult,
+    ItemSpec,
+    Job,
+    JobId,
+    JobSpec,
+    JsonValue,
+    Program,
+    ProgramHash,
+)
+from qjobs.polling import Progress, fetch, poll, utc_now, wait
+from qjobs.submission import Submission, cancel, submit
+
+__all__ = [
+    "JobResults",
+    "Progress",
+    "Submission",
+    "cancel",
+    "collect",
+    "fetch",
+    "plan",
+    "poll",
+    "submit",
+    "utc_now",
+    "wait",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResults:
+    """A job with its items, in submission order, and the results that there are, by item index."""
+
+    job: Job
+    items: tuple[Item, ...]
+    results: Mapping[int, ItemResult]
+
+
+def plan(
+    ledger: Ledger,
+    backend: Backend,
+    items: Sequence[ItemSpec],
+    programs: Mapping[ProgramHash, Program],
+    *,
+    run: str,
+    name: str,
+    experiment: str = "",
+    options: ExecuteOptions | None = None,
+    project: str = "",
+    owner: str = "",
+    properties: Mapping[str, JsonValue] | None = None,
+    now: Callable[[], datetime] = utc_now,
+) -> list[JobId]:
+    """Check everything, cut the items into batches, and store one job per batch. Sends nothing.
+
+    Args:
+        ledger: Where the jobs go.
+        backend: Whose limits hold.
+        items: What to run, in order.
+        programs: The circuits that the items name, compiled for the backend.
+        run: The logical run; the same run, items and options find the same jobs again.
+        name: Human name of the jobs; batches are numbered behind it.
+        experiment: What the jobs belong to (a sweep's name).
+        options: Hold for every item. A seed is derived per batch from it, so that no two batches
+            draw the same random numbers.
+        project: The provider's project, where it has such.
+        owner: Who wants it.
+        properties: Kept with the jobs.
+        now: The clock.
+
+    Returns:
+        Job ids, in the order of the items.
+
+    Raises:
+        InvalidInput: Something cannot be run; nothing was stored.
+    """
+    options = options or ExecuteOptions()
+    if options.observables and not backend.exact_expvals:
+        raise InvalidInput(f"{backend.name} has no exact expectation values; ask for sampled ones", field="observables")
+    _check_programs(items, programs, need_counts=not options.observables)
+    batches = pack(items, programs, backend.limits)
+    specs = []
+    for number, batch_items in enumerate(batches):
+        batch_options = replace(options, seed=_batch_seed(options.seed, number, batch_items[0].label))
+        key = batch_key(run, number, batch_items, batch_options, backend=backend.name, device=backend.device)
+        used = {item.program: programs[item.program] for item in batch_items}
+        sources = {item.source for item in batch_items if item.source is not None}
+        used.update({source: programs[source] for source in sources if source in programs})
+        specs.append(
+            JobSpec(
+                key=key,
+                backend=backend.name,
+                device=backend.device,
+                name=f"{name} {number + 1}/{len(batches)}" if len(batches) > 1 else name,
+                batch=Batch(number=number, items=batch_items, programs=used, options=batch_options),
+                experiment=experiment,
+                run=run,
+                project=project,
+                owner=owner,
+                properties=properties or {},
+            )
+        )
+    return ledger.create(specs, now=now())
+
+
+def _check_programs(items: Sequence[ItemSpec], programs: Mapping[ProgramHash, Program], *, need_counts: bool) -> None:
+    checked: set[tuple[ProgramHash, frozenset[str]]] = set()
+    for item in items:
+        names = frozenset(name for name, _ in item.parameters)
+        if (item.program, names) not in checked:
+            check_runs(programs[item.program], need_counts=need_counts, parameters=names)
+            checked.add((item.program, names))
+
+
+def _batch_seed(seed: int | None, number: int, label: str) -> int | None:
+    if seed is None:
+        return None
+    digest = hashlib.sha256(f"{seed}/{number}/{label}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
+def collect(
+    ledger: Ledger,
+    backend: Backend | None,
+    job_id: JobId,
+    *,
+    partial: bool = False,
+    now: Callable[[], datetime] = utc_now,
+) -> JobResults:
+    """The results of a final job, from the ledger or, where some are missing there, from the backend.
+
+    Args:
+        ledger: Where the job is.
+        backend: Where missing results are asked for; None takes what is stored.
+        job_id: Which.
+        partial: Return what there is, of a failed or unfinished job too, and raise nothing for it.
+        now: The clock.
+
+    Raises:
+        JobFailed: Items ended without a result; all others are stored and kept.
+        BackendUnavailable: The results cannot be read now, or are not there yet; enter again.
+        Busy: The job is not final.
+    """
+    job = ledger.job(job_id)
+    if not job.status.is_final and not partial:
+        raise Busy(f"{job_id} is {job.status}; wait for it first", job_id=job_id)
+    reasons: Mapping[int, str] = {}
+    if backend is not None:
+        reasons = fetch(ledger, backend, job, now=now)
+    else:
+        reasons = {index: job.message or str(job.status) for index in ledger.missing_items(job_id)}
+    items = tuple(ledger.items(job_id))
+    if reasons and not partial:
+        late = [items[index].label for index in reasons if items[index].status is JobStatus.COMPLETED]
+        if late and backend is not None:
+            raise BackendUnavailable(f"{len(late)} items of {job_id} are COMPLETED and their results are not there yet")
+        failed = {index: items[index].message or reason for index, reason in reasons.items()}
+        first = next(iter(failed))
+        raise JobFailed(
+            f"{len(failed)} of {job.n_items} items of {job_id} on {job.device} have no result; the first is "
+            f"{items[first].label} ({items[first].status}): {failed[first] or 'no reason given'}",
+            job_id=job_id,
+            status=job.status,
+            failed=failed,
+        )
+    return JobResults(job=job, items=items, results=ledger.results(job_id))

@@ -1,0 +1,256 @@
+"""Asking backends and writing down what they say: poll, fetch, wait. Nothing here can submit."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from qjobs.backends.base import Backend, MissingResult, Snapshot
+from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Attempt, Job, JobId, RemoteId
+
+__all__ = ["Progress", "fetch", "poll", "utc_now", "wait"]
+
+_MAX_BACK_OFF_S = 60.0
+_SLICE_S = 0.5
+"""Every sleep is cut into slices: Prefect cannot time out one long sleep."""
+
+
+def utc_now() -> datetime:
+    """The present, aware UTC: the default clock of all operations."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a wait is.
+
+    `statuses` holds every job waited for; `trouble` says why a backend could not be asked, by its
+    name, and is empty when all is well.
+    """
+
+    statuses: Mapping[JobId, JobStatus]
+    trouble: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def open(self) -> tuple[JobId, ...]:
+        """Jobs that are not final."""
+        return tuple(job_id for job_id, status in self.statuses.items() if not status.is_final)
+
+
+def poll(
+    ledger: Ledger,
+    backend: Backend,
+    job_ids: Sequence[JobId],
+    *,
+    now: Callable[[], datetime] = utc_now,
+    seen: dict[RemoteId, Snapshot] | None = None,
+) -> dict[JobId, JobStatus]:
+    """Ask once for the status of all these jobs of one backend, and write it down.
+
+    A wish to cancel that the provider does not know of yet is passed on. Jobs that were never sent,
+    are UNKNOWN or final are not asked for.
+
+    Args:
+        ledger: Where they are.
+        backend: The backend that has them.
+        job_ids: Which.
+        now: The clock.
+        seen: What was reported last; a report that says nothing new is not written again. Updated.
+
+    Returns:
+        The status of each job afterwards.
+
+    Raises:
+        BackendUnavailable: The provider cannot be asked now; the ledger is as it was.
+        CredentialsRejected: The same, until a person renews the credentials.
+        ProtocolError: The provider left its contract; the jobs keep their last status.
+    """
+    jobs = {job.job_id: job for job in ledger.jobs(job_ids=job_ids)}
+    statuses = {job_id: job.status for job_id, job in jobs.items()}
+    live = {
+        attempt.remote_id: attempt
+        for job_id, attempt in ledger.last_attempts(job_ids).items()
+        if attempt.remote_id is not None and not attempt.status.is_final and attempt.epoch == jobs[job_id].epoch
+    }
+    if not live:
+        return statuses
+    for remote_id, attempt in live.items():
+        job = jobs[attempt.job_id]
+        if job.cancel_requested_at is not None and job.status is not JobStatus.CANCELLING:
+            backend.cancel(remote_id)
+    for remote_id, snapshot in backend.status(list(live)).items():
+        attempt = live[remote_id]
+        if seen is not None and seen.get(remote_id) == snapshot and not snapshot.status.is_final:
+            continue
+        statuses[attempt.job_id] = ledger.observe(attempt.job_id, attempt.number, snapshot, now=now())
+        if seen is not None:
+            seen[remote_id] = snapshot
+    return statuses
+
+
+def fetch(ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datetime] = utc_now) -> dict[int, str]:
+    """Store the results of a job's last attempt that are there; what is stored already is kept.
+
+    Returns:
+        Item index to reason, for every item that still has no result.
+
+    Raises:
+        BackendUnavailable, CredentialsRejected, ProtocolError: As `Backend.results`.
+    """
+    missing = ledger.missing_items(job.job_id)
+    attempt = ledger.last_attempts([job.job_id]).get(job.job_id)
+    if not missing or attempt is None or attempt.remote_id is None or attempt.epoch != job.epoch:
+        return dict.fromkeys(missing, job.message or f"the job is {job.status}")
+    sent = attempt.items if attempt.items is not None else tuple(range(job.n_items))
+    answers = backend.results(attempt.remote_id)
+    if len(answers) != len(sent):
+        raise ProtocolError(
+            f"{backend.name} gave {len(answers)} results for the {len(sent)} items of {attempt.remote_id}; "
+            "nothing was stored of it, ask again later"
+        )
+    by_index = dict(zip(sent, answers, strict=True))
+    found = {index: answer for index, answer in by_index.items() if not isinstance(answer, MissingResult)}
+    ledger.store_results(job.job_id, attempt, found, now=now())
+    return {
+        index: answer.reason if isinstance(answer := by_index.get(index), MissingResult) else "it was not sent"
+        for index in missing
+        if index not in found
+    }
+
+
+@dataclass(slots=True)
+class _Pace:
+    """When a backend is asked next: quick after a change, slower while nothing happens, slow after errors."""
+
+    backend: Backend
+    rng: random.Random
+    delay_s: float = 0.0
+    due: float = 0.0
+    failures: int = 0
+
+    def changed(self, at: float, *, any_change: bool) -> None:
+        shortest, longest = self.backend.poll_interval_s
+        self.failures = 0
+        self.delay_s = shortest if any_change else min(longest, max(shortest, self.delay_s * 1.5))
+        self.due = at + self.delay_s
+
+    def failed(self, at: float, retry_after_s: float | None) -> None:
+        self.failures += 1
+        back_off = min(_MAX_BACK_OFF_S, max(0.5, self.backend.poll_interval_s[0]) * 2**self.failures)
+        self.due = at + (retry_after_s or 0.0) + back_off * self.rng.uniform(0.5, 1.0)
+
+
+def wait(
+    ledger: Ledger,
+    backends: Mapping[str, Backend],
+    job_ids: Sequence[JobId],
+    *,
+    until: str = "all",
+    timeout_s: float | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+    now: Callable[[], datetime] = utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    rng: random.Random | None = None,
+) -> dict[JobId, JobStatus]:
+    """Wait in this process until jobs are final; results are stored as soon as they exist.
+
+    An unreachable provider, refused credentials or an answer outside the contract never end the
+    wait: they are reported, and asked again with back-off. Jobs in CREATED or UNKNOWN do not move by
+    waiting and count as settled.
+
+    Args:
+        ledger: Where the jobs are.
+        backends: Every backend that is needed, by its name.
+        job_ids: What to wait for.
+        until: "all", or "any": return as soon as one job has become final.
+        timeout_s: Give up after so many seconds; None waits for ever.
+        report: Called after every pass that changed something.
+        now: The clock of what is written down.
+        monotonic: The clock of the pauses.
+        sleep: How to pause.
+        rng: Source of jitter.
+
+    Returns:
+        The status of each job.
+
+    Raises:
+        WaitTimeout: The time is over; the jobs go on.
+    """
+    jobs = ledger.jobs(job_ids=job_ids)
+    groups: dict[str, list[JobId]] = defaultdict(list)
+    for job in jobs:
+        groups[job.backend].append(job.job_id)
+    paces = {name: _Pace(backends[name], rng or random.Random()) for name in groups}  # noqa: S311
+    started = monotonic()
+    statuses = {job.job_id: job.status for job in jobs}
+    settled_before = {job_id for job_id, status in statuses.items() if _settled(status)}
+    seen: dict[RemoteId, Snapshot] = {}
+    trouble: dict[str, str] = {}
+    while True:
+        for name, pace in paces.items():
+            waiting = [job_id for job_id in groups[name] if not _settled(statuses[job_id])]
+            if not waiting or monotonic() < pace.due:
+                continue
+            changes = _pass(ledger, pace, waiting, seen, trouble, now, monotonic)
+            changed = {job_id: status for job_id, status in changes.items() if statuses[job_id] is not status}
+            statuses.update(changes)
+            if changed or name in trouble:
+                report(Progress(statuses=dict(statuses), trouble=dict(trouble)))
+        settled = {job_id for job_id, status in statuses.items() if _settled(status)}
+        if len(settled) == len(statuses) or (until == "any" and settled > settled_before):
+            return statuses
+        if timeout_s is not None and monotonic() - started >= timeout_s:
+            late = tuple(job_id for job_id in statuses if job_id not in settled)
+            raise WaitTimeout(
+                f"{len(late)} of {len(statuses)} jobs are not final after {timeout_s:g} s; they go on, wait again",
+                job_ids=late,
+            )
+        next_due = min(paces[name].due for name in groups if any(not _settled(statuses[j]) for j in groups[name]))
+        sleep(max(0.001, min(_SLICE_S, next_due - monotonic())))
+
+
+def _settled(status: JobStatus) -> bool:
+    """Whether waiting cannot move it."""
+    return status.is_final or status in {JobStatus.CREATED, JobStatus.UNKNOWN}
+
+
+def _pass(
+    ledger: Ledger,
+    pace: _Pace,
+    waiting: Sequence[JobId],
+    seen: dict[RemoteId, Snapshot],
+    trouble: dict[str, str],
+    now: Callable[[], datetime],
+    monotonic: Callable[[], float],
+) -> dict[JobId, JobStatus]:
+    backend = pace.backend
+    before = dict(seen)
+    try:
+        statuses = poll(ledger, backend, waiting, now=now, seen=seen)
+        finished = [job_id for job_id, status in statuses.items() if status.is_final]
+        for job in ledger.jobs(job_ids=finished):
+            fetch(ledger, backend, job, now=now)
+    except (BackendUnavailable, CredentialsRejected, ProtocolError) as error:
+        if trouble.get(backend.name) != str(error):
+            for job_id in waiting:
+                ledger.note(job_id, type(error).__name__, str(error), now=now())
+        trouble[backend.name] = str(error)
+        pace.failed(monotonic(), getattr(error, "retry_after_s", None))
+        return {}
+    trouble.pop(backend.name, None)
+    pace.changed(monotonic(), any_change=seen != before)
+    return statuses
+
+
+def last_attempt(ledger: Ledger, job: Job) -> Attempt | None:
+    """The newest attempt of the job's present epoch."""
+    attempt = ledger.last_attempts([job.job_id]).get(job.job_id)
+    return attempt if attempt is not None and attempt.epoch == job.epoch else None
