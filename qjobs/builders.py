@@ -1,0 +1,96 @@
+"""Registered circuit builders. Entry-point group `qjobs.circuits`.
+
+A builder takes JSON arguments and returns a circuit in any form that `read_circuit` takes. A flow
+parameter names a builder; it never names code to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from qjobs.circuits import read_circuit
+from qjobs.errors import InvalidInput
+from qjobs.model import JsonValue, Program
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+__all__ = ["build_circuit", "ghz", "qaoa_maxcut", "registered"]
+
+GROUP = "qjobs.circuits"
+
+
+def registered() -> dict[str, str]:
+    """Names of the registered builders, with where each is from."""
+    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+
+
+def build_circuit(name: str, arguments: Mapping[str, JsonValue]) -> Program:
+    """Build a circuit by the name of its registered builder.
+
+    Raises:
+        InvalidInput: There is none of that name, or it does not take these arguments.
+    """
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise InvalidInput(f"there is no circuit builder {name!r}; registered are: {known}", field="circuit.builder")
+    try:
+        circuit = found[name].load()(**arguments)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InvalidInput(
+            f"the circuit builder {name!r} does not take these arguments: {error}", field="circuit.arguments"
+        ) from error
+    return read_circuit(circuit, field="circuit.builder")
+
+
+def ghz(n_qubits: int) -> QuantumCircuit:
+    """A GHZ state of `n_qubits` qubits, all measured.
+
+    Raises:
+        ValueError: Fewer than two qubits.
+    """
+    from qiskit import QuantumCircuit
+
+    if n_qubits < 2:
+        raise ValueError("a GHZ state has two qubits or more")
+    circuit = QuantumCircuit(n_qubits, name=f"ghz-{n_qubits}")
+    circuit.h(0)
+    for qubit in range(1, n_qubits):
+        circuit.cx(qubit - 1, qubit)
+    circuit.measure_all()
+    return circuit
+
+
+def qaoa_maxcut(edges: Sequence[Sequence[int]], layers: int = 1) -> QuantumCircuit:
+    """The QAOA ansatz for MaxCut, all qubits measured.
+
+    Parameters are `gamma` and `beta` for one layer, else `gamma_0`, `beta_0`, `gamma_1`, ...: phases
+    exp(-i gamma C) with C the cut, mixer exp(-i beta sum X).
+
+    Args:
+        edges: Pairs of vertices; vertex i is qubit i.
+        layers: Depth p.
+
+    Raises:
+        ValueError: No edges, an edge from a vertex to itself, or no layers.
+    """
+    from qiskit import QuantumCircuit
+    from qiskit.circuit import Parameter
+
+    pairs = [(int(u), int(v)) for u, v in edges]
+    if not pairs or layers < 1 or any(u == v or min(u, v) < 0 for u, v in pairs):
+        raise ValueError("edges must be pairs of different vertices, numbered from 0, and layers 1 or more")
+    n_qubits = 1 + max(max(pair) for pair in pairs)
+    circuit = QuantumCircuit(n_qubits, name=f"qaoa-{layers}")
+    circuit.h(range(n_qubits))
+    for layer in range(layers):
+        suffix = "" if layers == 1 else f"_{layer}"
+        gamma, beta = Parameter(f"gamma{suffix}"), Parameter(f"beta{suffix}")
+        for u, v in pairs:
+            circuit.rzz(-gamma, u, v)
+        circuit.rx(2 * beta, range(n_qubits))
+    circuit.measure_all()
+    return circuit

@@ -1,0 +1,127 @@
+"""The picture and the text of a sweep: PNG bytes and markdown, made from its data frame alone."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qjobs.results import Best, best_points
+from qjobs.sweep import SweepPlan
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["draw_sweep", "sweep_markdown"]
+
+_DPI = 110
+
+
+def draw_sweep(plan: SweepPlan, frame: pd.DataFrame) -> bytes | None:
+    """A heat map of a two-parameter grid, or a line with error bars for one parameter, as PNG.
+
+    Shows the objective, else the first observable. Returns None where there is nothing to draw: counts
+    only, three parameters or more, or no result.
+    """
+    column = plan.objective.name if plan.objective else next((o.name for o in plan.observables), None)
+    if column is None or frame[column].isna().all():
+        return None
+    names = [name for name, _ in plan.points[0].parameters]
+    if len(names) == 2 and plan.spec.mode == "grid":
+        return _heat_map(plan, frame, column)
+    if len(names) == 1:
+        return _line(frame, names[0], column)
+    return None
+
+
+def _figure(width: float = 7.0, height: float = 4.6) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _heat_map(plan: SweepPlan, frame: pd.DataFrame, column: str) -> bytes:
+    x, y = (axis.name for axis in plan.spec.axes)
+    first = frame["backend"].iloc[0]
+    table = frame[frame["backend"] == first].pivot_table(index=y, columns=x, values=column)
+    figure, axes = _figure()
+    mesh = axes.pcolormesh(table.columns.to_numpy(), table.index.to_numpy(), table.to_numpy(), shading="nearest")
+    figure.colorbar(mesh, ax=axes, label=column)
+    axes.set_xlabel(f"{x} (rad)")
+    axes.set_ylabel(f"{y} (rad)")
+    axes.set_title(f"{plan.spec.name}: {column} on {first}")
+    for best in best_points(plan, frame):
+        if best.backend == first:
+            axes.plot(best.parameters[x], best.parameters[y], "r+", markersize=14, markeredgewidth=2)
+    return _png(figure)
+
+
+def _line(frame: pd.DataFrame, name: str, column: str) -> bytes:
+    figure, axes = _figure()
+    for backend, part in frame.groupby("backend", sort=False):
+        ordered = part.sort_values(name)
+        axes.errorbar(ordered[name], ordered[column], yerr=ordered[f"{column}_stderr"], label=backend, fmt=".-")
+    axes.set_xlabel(f"{name} (rad)")
+    axes.set_ylabel(column)
+    axes.legend()
+    return _png(figure)
+
+
+def best_lines(plan: SweepPlan, best: Best) -> list[str]:
+    """What is to be said of a best point, one sentence a line."""
+    name = plan.objective.name if plan.objective else "value"
+    where = ", ".join(f"{key} = {value:.4f}" for key, value in best.parameters.items())
+    lines = [f"best point on {best.backend}: {where}", f"{name} = {best.value:.4f} ± {best.stderr:.4f}"]
+    if best.reference is not None and plan.objective:
+        line = f"exact value there: {best.reference:.4f} ({plan.objective.reference_from})"
+        if best.deviation is not None:
+            line += f"; the measured one is {best.deviation:+.1f} standard errors from it"
+        lines.append(line)
+    if best.deviations:
+        rms = math.sqrt(sum(d * d for d in best.deviations) / len(best.deviations))
+        lines.append(f"all {len(best.deviations)} points: {rms:.2f} standard errors from the exact values (rms)")
+    if best.best_possible is not None and plan.objective:
+        share = best.value / best.best_possible if best.best_possible else math.nan
+        lines.append(
+            f"best possible: {best.best_possible:g} ({plan.objective.best_possible_from}); reached {share:.1%} of it"
+        )
+    return lines
+
+
+def sweep_markdown(plan: SweepPlan, frame: pd.DataFrame, picture: str | None, lines: Sequence[str] = ()) -> str:
+    """The report of a sweep.
+
+    Args:
+        plan: The sweep.
+        frame: Its results.
+        picture: Address of the picture (`data:` works in Prefect's UI), or None.
+        lines: Sentences to add at the end: where files are, what was reused.
+    """
+    spec = plan.spec
+    missing = int((frame["status"] != "COMPLETED").sum())
+    parts = [f"# {spec.name}", ""]
+    axes = ", ".join(f"{axis.name} ({len(axis.points())} values)" for axis in spec.axes)
+    parts.append(
+        f"{len(plan.points)} points ({spec.mode}{': ' + axes if axes else ''}), {spec.repetitions} repetition(s), "
+        f"{spec.shots} shots each, on {', '.join(spec.backends)}."
+    )
+    if missing:
+        parts += ["", f"**{missing} of {len(frame)} rows have no result**; the table of jobs says why."]
+    for best in best_points(plan, frame):
+        parts += ["", f"## Best point on {best.backend}", ""]
+        parts += [f"- {line}" for line in best_lines(plan, best)[0:]]
+    if picture is not None:
+        parts += ["", f"![{spec.name}]({picture})"]
+    if lines:
+        parts += ["", *(f"- {line}" for line in lines)]
+    return "\n".join(parts) + "\n"
