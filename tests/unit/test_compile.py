@@ -1,0 +1,217 @@
+"""Compiling: what fits passes, what does not is named, and the cache never lies or fails."""
+
+import multiprocessing
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+from qiskit.quantum_info import Operator
+
+from qjobs.circuits import bind, read_circuit, to_qiskit
+from qjobs.compile import CompileCache, CompileOptions, Compiler, check_fits, compile_program
+from qjobs.errors import InvalidCircuit, InvalidInput
+from qjobs.model import Target
+
+LINE = Target(name="line", basis_gates=("cx", "rz", "sx", "x"), coupling=((0, 1), (1, 2), (2, 3)))
+ALL = Target(name="all", basis_gates=("cz", "rz", "sx", "x"))
+TKET = CompileOptions(compiler=Compiler.TKET)
+NONE = CompileOptions(compiler=Compiler.NONE)
+
+
+def program(n_qubits: int = 3, name: str = "a"):
+    circuit = QuantumCircuit(n_qubits)
+    circuit.h(0)
+    for qubit in range(1, n_qubits):
+        circuit.cx(0, qubit)
+    circuit.rx(Parameter(name) / 2, 0)
+    circuit.measure_all()
+    return read_circuit(circuit)
+
+
+def plain(*operations):
+    circuit = QuantumCircuit(4, 4)
+    for name, *args in operations:
+        getattr(circuit, name)(*args)
+    circuit.measure(0, 0)
+    return read_circuit(circuit)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "target", "words"),
+    [
+        (program(5), LINE, "5 qubits and line has 4"),
+        (program(5), Target(name="small", n_qubits=2), "5 qubits and small has 2"),
+        (plain(("h", 0)), LINE, "no gate h; turn compilation on"),
+        (plain(("cx", 0, 2)), LINE, "does not couple qubits 0, 2"),
+        (plain(("cx", 1, 0)), LINE, "does not couple qubits 1, 0"),
+        (plain(("ccx", 0, 1, 2)), Target(name="any", coupling=LINE.coupling), "qubits 0, 1, 2, on which ccx"),
+    ],
+)
+def test_what_does_not_fit_is_named(circuit, target, words):
+    with pytest.raises(InvalidCircuit, match=words):
+        check_fits(circuit, target)
+    with pytest.raises(InvalidCircuit, match=words):
+        compile_program(circuit, target, NONE)
+
+
+def test_what_fits_is_returned_as_it_is():
+    fitting = plain(("cx", 0, 1), ("rz", 0.1, 2), ("barrier",))
+    assert compile_program(fitting, LINE, NONE) is fitting
+    both_ways = plain(("cz", 1, 0))
+    check_fits(both_ways, Target(name="cz", n_qubits=4, basis_gates=("cz",), coupling=((0, 1),)))
+
+
+def test_gates_inside_blocks_are_checked_on_the_device_qubits():
+    circuit = QuantumCircuit(4, 1)
+    circuit.measure(0, 0)
+    with circuit.if_test((circuit.clbits[0], 1)):
+        circuit.cx(1, 3)
+    target = Target(name="dyn", basis_gates=(*LINE.basis_gates, "if_else"), coupling=LINE.coupling)
+    with pytest.raises(InvalidCircuit, match="qubits 1, 3"):
+        check_fits(read_circuit(circuit), target)
+    compiled = compile_program(read_circuit(circuit), target)
+    assert "if_else" in to_qiskit(compiled).count_ops()
+    for options in (CompileOptions(), NONE):
+        with pytest.raises(InvalidCircuit, match="line has no if_else"):
+            compile_program(read_circuit(circuit), LINE, options)
+    with pytest.raises(InvalidCircuit, match="compile it with qiskit"):
+        compile_program(read_circuit(circuit), target, TKET)
+
+
+@pytest.mark.parametrize("level", [-1, 4, True, 1.5])
+def test_levels_are_checked(level):
+    with pytest.raises(InvalidInput, match="give 0, 1, 2 or 3"):
+        CompileOptions(level=level)
+
+
+@pytest.mark.parametrize("compiler", [Compiler.QISKIT, Compiler.TKET])
+@pytest.mark.parametrize(
+    "target", [LINE, ALL, Target(name="any"), Target(name="odd", basis_gates=("iswap", "r", "ms"))]
+)
+def test_templates_keep_their_symbols_and_compile_alike_twice(compiler, target):
+    options = CompileOptions(compiler=compiler, level=2)
+    first = compile_program(program(name="t[0]"), target, options)
+    assert first.parameters == ("t[0]",)
+    assert first.measured
+    assert first.hash == compile_program(program(name="t[0]"), target, options).hash
+    check_fits(first, target)
+
+
+@pytest.mark.parametrize("compiler", [Compiler.QISKIT, Compiler.TKET])
+@pytest.mark.parametrize("level", range(4))
+def test_unmeasured_circuits_keep_their_qubits(compiler, level):
+    circuit = QuantumCircuit(3, global_phase=0.3)
+    circuit.h(0)
+    circuit.swap(0, 2)
+    circuit.rx(0.4, 1)
+    circuit.swap(1, 2)
+    circuit.cx(0, 1)
+    source = read_circuit(circuit)
+    compiled = compile_program(source, ALL, CompileOptions(compiler=compiler, level=level))
+    assert np.allclose(Operator(bind(compiled, {})).data, Operator(circuit).data)
+    with pytest.raises(InvalidCircuit, match="only measurements can follow"):
+        compile_program(source, LINE)
+
+
+def test_cache_returns_what_was_compiled(tmp_path):
+    cache = CompileCache(tmp_path / "cache")
+    assert cache.stats().entries == 0
+    first = compile_program(program(), ALL, cache=cache)
+    assert compile_program(program(), ALL, cache=cache) == first
+    assert compile_program(program(), ALL, cache=cache, fresh=True).hash == first.hash
+    for other in (CompileOptions(level=3), TKET, CompileOptions(keep_qubits=True)):
+        compile_program(program(), ALL, other, cache=cache)
+    compile_program(program(), LINE, cache=cache)
+    compile_program(program(name="b"), ALL, cache=cache)
+    stats = cache.stats()
+    assert (stats.hits, stats.misses, stats.entries) == (1, 6, 6)
+    assert stats.hit_rate == pytest.approx(1 / 7)
+    again = CompileCache(tmp_path / "cache").stats()
+    assert (again.hits, again.lifetime_hits, again.lifetime_misses) == (0, 1, 6)
+
+
+def test_nothing_is_created_before_the_first_put(tmp_path):
+    cache = CompileCache(tmp_path / "cache")
+    assert cache.get("00") is None
+    assert cache.stats().lifetime_misses == 1
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", None])
+def test_a_damaged_entry_is_a_miss_and_goes(tmp_path, damage):
+    cache = CompileCache(tmp_path)
+    compiled = compile_program(program(), ALL, cache=cache)
+    (entry,) = tmp_path.glob("*.bin")
+    entry.write_bytes(entry.read_bytes()[:-1] if damage is None else damage)
+    assert cache.get(entry.stem) is None
+    assert not entry.exists()
+    assert compile_program(program(), ALL, cache=cache).hash == compiled.hash
+
+
+def test_an_entry_of_another_kind_is_a_miss_and_goes(tmp_path):
+    cache = CompileCache(tmp_path)
+    compiled = compile_program(program(), ALL, cache=cache)
+    (entry,) = tmp_path.glob("*.bin")
+    cache.put(entry.stem, b"not a circuit")
+    assert compile_program(program(), ALL, cache=cache).hash == compiled.hash
+
+
+def test_least_recently_used_entries_go_first(tmp_path):
+    cache = CompileCache(tmp_path, max_bytes=400)
+    for age, key in enumerate(["aa", "bb", "cc"]):
+        cache.put(key, bytes(68))
+        os.utime(tmp_path / f"{key}.bin", (1000 + age, 1000 + age))
+    assert cache.get("aa") is not None
+    cache.put("dd", bytes(100))
+    assert {path.stem for path in tmp_path.glob("*.bin")} == {"aa", "cc", "dd"}
+    cache.put("ee", bytes(500))
+    assert cache.get("ee") is None
+    assert cache.stats().size_bytes <= 400
+
+
+def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    cache = CompileCache(tmp_path / "file")
+    assert compile_program(program(), ALL, cache=cache).parameters == ("a",)
+    assert cache.stats().entries == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_no_failure(tmp_path, caplog, monkeypatch):
+    cache = CompileCache(tmp_path)
+
+    def full(path, content):
+        with Path("/dev/full").open("wb", buffering=0) as file:
+            file.write(content)
+
+    monkeypatch.setattr(cache, "_write", full)
+    assert compile_program(program(), ALL, cache=cache).parameters == ("a",)
+    assert "No space left" in caplog.text
+
+
+def _hammer(folder):
+    cache = CompileCache(folder, max_bytes=5_000)
+    for turn in range(60):
+        key = f"{turn % 7:02x}"
+        value = cache.get(key)
+        assert value is None or value == key.encode() * 300
+        cache.put(key, key.encode() * 300)
+
+
+def test_threads_and_processes_share_a_folder(tmp_path):
+    folder = tmp_path / "cache"
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_hammer, args=(folder,)) for _ in range(2)]
+    workers += [threading.Thread(target=_hammer, args=(folder,)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [getattr(worker, "exitcode", 0) for worker in workers] == [0] * 4
+    stats = CompileCache(folder).stats()
+    assert stats.lifetime_hits + stats.lifetime_misses == 240
+    assert not list(folder.glob("*.tmp"))
