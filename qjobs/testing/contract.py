@@ -1,0 +1,418 @@
+# ruff: noqa: S101 - these are tests, shipped
+"""The Backend protocol as tests: run them against your own adapter.
+
+A subclass says how to build the backend, and that is all it has to say::
+
+    class TestMyBackend(BackendContract):
+        @pytest.fixture
+        def backend(self):
+            with MyBackend(...) as backend:
+                yield backend
+
+The tests submit small circuits (at most 3 qubits, at most 8 items a job). A noisy device passes as
+long as its most frequent outcome is the right one. This module needs pytest, which qjobs does not
+install. For pytest's explanations of a failed assert, put
+`pytest.register_assert_rewrite("qjobs.testing.contract")` into your `conftest.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from qjobs.backends.base import Backend, LostReply, MissingResult, Snapshot
+from qjobs.circuits import CircuitSource, read_circuit
+from qjobs.errors import SubmissionRejected
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, Key, Observable, ProgramHash, RemoteId
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+    from qjobs.model import Program
+
+__all__ = ["BackendContract", "ItemForm"]
+
+ItemForm = tuple[CircuitSource, int] | tuple[CircuitSource, int, Mapping[str, float]]
+"""A circuit, its shots and, if it has any, its parameters."""
+
+_HEAD = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
+
+
+class BackendContract:
+    """What every adapter must do. Override the hooks that your provider needs, and no test.
+
+    Attributes:
+        timeout_s: Longest wait for a job of a few small circuits, in seconds.
+        is_seeded: Whether `ExecuteOptions.seed` repeats the counts (simulators).
+        expval_tolerance: Largest error of an exact expectation value; raise it on a noisy simulator.
+    """
+
+    timeout_s: ClassVar[float] = 60.0
+    is_seeded: ClassVar[bool] = False
+    expval_tolerance: ClassVar[float] = 1e-6
+
+    # --- hooks --------------------------------------------------------------------------------------
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """The backend under test; every subclass overrides this."""
+        raise NotImplementedError("override the `backend` fixture")
+
+    @pytest.fixture
+    def closable(self, backend: Backend) -> Backend:
+        """A backend that a test may close; override it where `backend` is shared by several tests."""
+        return backend
+
+    def slow_batch(self) -> Batch | None:
+        """A batch that is not final at the moment when `submit` returns; None to skip what needs it."""
+        return None
+
+    def failing_batch(self) -> Batch | None:
+        """A batch that is accepted and whose item 1 alone fails; None to skip what needs it."""
+        return None
+
+    def refused_batch(self, backend: Backend) -> Batch | None:
+        """A batch that the backend refuses; the default asks for one shot too many."""
+        if backend.limits.max_shots is None:
+            return None
+        return self.make_batch([(flips(1, on=[0]), backend.limits.max_shots + 1)])
+
+    def make_batch(
+        self,
+        items: Sequence[ItemForm],
+        *,
+        seed: int | None = None,
+        observables: Sequence[Observable] = (),
+    ) -> Batch:
+        """Make a batch; override it to compile for your device."""
+        programs: dict[ProgramHash, Program] = {}
+        specs = []
+        for index, (source, shots, *parameters) in enumerate(items):
+            program = read_circuit(source)
+            programs[program.hash] = program
+            values = tuple(parameters[0].items()) if parameters else ()
+            specs.append(ItemSpec(label=f"item {index}", program=program.hash, shots=shots, parameters=values))
+        options = ExecuteOptions(seed=seed, observables=tuple(observables))
+        return Batch(number=0, items=tuple(specs), programs=programs, options=options)
+
+    # --- steps --------------------------------------------------------------------------------------
+
+    def submit(self, backend: Backend, batch: Batch, key: Key | None = None) -> RemoteId:
+        """Submit a batch; its remote id."""
+        if backend.limits.max_items is not None and len(batch.items) > backend.limits.max_items:
+            pytest.skip(f"a job of {backend.name} holds {backend.limits.max_items} items")
+        ids: list[RemoteId] = []
+        backend.submit(batch, key or new_key(), ids.append)
+        assert len(ids) == 1, f"created must be called once before submit returns; it got {ids}"
+        return ids[0]
+
+    def wait(self, backend: Backend, remote_id: RemoteId) -> Snapshot:
+        """Poll until the job is final."""
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            snapshot = backend.status([remote_id])[remote_id]
+            if snapshot.status.is_final:
+                return snapshot
+            if time.monotonic() > deadline:
+                pytest.fail(f"not final after {self.timeout_s} s: {snapshot}")
+            time.sleep(min(backend.poll_interval_s[0], 1.0))
+
+    def run(self, backend: Backend, batch: Batch) -> list[ItemResult]:
+        """Submit, wait and collect a batch that must complete."""
+        remote_id = self.submit(backend, batch)
+        snapshot = self.wait(backend, remote_id)
+        assert snapshot.status is JobStatus.COMPLETED, snapshot
+        results = backend.results(remote_id)
+        assert len(results) == len(batch.items), "one entry for each item"
+        for result in results:
+            assert isinstance(result, ItemResult), result
+        return [result for result in results if isinstance(result, ItemResult)]
+
+    def outcomes(self, backend: Backend, *items: ItemForm) -> list[str]:
+        """The most frequent bit string of each item."""
+        found = []
+        for result in self.run(backend, self.make_batch(items)):
+            assert result.counts, "counts were asked for"
+            found.append(max(result.counts, key=lambda word: (result.counts or {})[word]))
+        return found
+
+    # --- the backend itself -------------------------------------------------------------------------
+
+    def test_describes_itself(self, backend: Backend) -> None:
+        """Names, limits and intervals make sense."""
+        assert isinstance(backend, Backend)
+        assert backend.name
+        assert backend.device
+        assert isinstance(backend.lost_reply, LostReply)
+        limits = backend.limits
+        for limit in (limits.max_items, limits.max_shots, limits.max_bytes, limits.max_live_jobs):
+            assert limit is None or limit >= 1
+        shortest, longest = backend.poll_interval_s
+        assert 0 < shortest <= longest
+        target = backend.target()
+        assert target.name
+        assert target.n_qubits is None or target.n_qubits >= 1
+
+    def test_closes_twice(self, closable: Backend) -> None:
+        """`close` is idempotent, also after a job."""
+        self.run(closable, self.make_batch([(flips(1, on=[0]), 8)]))
+        closable.close()
+        closable.close()
+
+    # --- submission ---------------------------------------------------------------------------------
+
+    def test_created_is_called_once_before_submit_returns(self, backend: Backend) -> None:
+        """The id is handed over, and the backend knows it."""
+        remote_id = self.submit(backend, self.make_batch([(flips(1, on=[0]), 8)]))
+        assert isinstance(remote_id, str)
+        assert remote_id
+        assert set(backend.status([remote_id])) == {remote_id}
+
+    def test_an_error_of_created_is_not_swallowed(self, backend: Backend) -> None:
+        """Who cannot keep the id has to hear of it, or the job is lost."""
+
+        def created(_: RemoteId) -> None:
+            raise OSError("disk full")
+
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            backend.submit(self.make_batch([(flips(1, on=[0]), 8)]), new_key(), created)
+        chain: list[BaseException | None] = [caught.value, caught.value.__cause__, caught.value.__context__]
+        assert any("disk full" in str(error) for error in chain)
+
+    def test_ids_are_unique(self, backend: Backend) -> None:
+        """The same batch under two keys makes two jobs."""
+        batch = self.make_batch([(flips(1, on=[0]), 8)])
+        assert self.submit(backend, batch) != self.submit(backend, batch)
+
+    def test_submit_does_not_wait_for_the_run(self, backend: Backend) -> None:
+        """A slow job is not final when `submit` returns."""
+        batch = self._given(self.slow_batch(), "slow_batch")
+        remote_id = self.submit(backend, batch)
+        assert not backend.status([remote_id])[remote_id].status.is_final
+        backend.cancel(remote_id)
+
+    def test_a_refused_batch_makes_no_job(self, backend: Backend) -> None:
+        """SubmissionRejected says why, and `created` was not called."""
+        batch = self._given(self.refused_batch(backend), "refused_batch")
+        ids: list[RemoteId] = []
+        with pytest.raises(SubmissionRejected) as caught:
+            backend.submit(batch, new_key(), ids.append)
+        assert ids == []
+        assert caught.value.detail, "the provider's words"
+
+    def test_same_key(self, backend: Backend) -> None:
+        """What `lost_reply` promises holds."""
+        key, batch = new_key(), self.make_batch([(flips(1, on=[0]), 8)])
+        remote_id = self.submit(backend, batch, key)
+        match backend.lost_reply:
+            case LostReply.DEDUPLICATED:
+                assert self.submit(backend, batch, key) == remote_id
+                self.wait(backend, remote_id)
+                assert self.submit(backend, batch, key) == remote_id, "also when it is final"
+            case LostReply.FINDABLE:
+                assert backend.find(key) == remote_id
+            case LostReply.OPAQUE:
+                assert backend.find(key) is None
+
+    def test_an_unknown_key_is_not_found(self, backend: Backend) -> None:
+        """`find` does not invent jobs."""
+        assert backend.find(new_key()) is None
+
+    def test_eight_threads_submit(self, backend: Backend) -> None:
+        """Every method may be called from several threads at once."""
+        batches = [self.make_batch([(flips(3, on=bits_of(word)), 64)]) for word in range(8)]
+        with ThreadPoolExecutor(8) as threads:
+            ids = list(threads.map(lambda batch: self.submit(backend, batch), batches))
+            assert len(set(ids)) == 8
+            list(threads.map(lambda remote_id: self.wait(backend, remote_id), ids))
+            results = list(threads.map(backend.results, ids))
+        assert [top(entries[0]) for entries in results] == [f"{word:03b}" for word in range(8)]
+
+    # --- status -------------------------------------------------------------------------------------
+
+    def test_a_job_completes_and_stays_so(self, backend: Backend) -> None:
+        """Final is final; items are told in order, or not at all."""
+        batch = self.make_batch([(flips(1, on=[0]), 8), (flips(1, on=[]), 8)])
+        remote_id = self.submit(backend, batch)
+        snapshot = self.wait(backend, remote_id)
+        assert snapshot.status is JobStatus.COMPLETED, snapshot
+        assert snapshot.remote_status, "the provider's own word"
+        if snapshot.items is not None:
+            assert [item.status for item in snapshot.items] == [JobStatus.COMPLETED] * 2
+            assert all(at.tzinfo is not None for item in snapshot.items for at in item.times.values())
+        assert backend.status([remote_id])[remote_id].status is JobStatus.COMPLETED
+
+    def test_status_answers_for_many_and_leaves_out_unknown_ones(self, backend: Backend) -> None:
+        """One call asks for several jobs; nobody's job is not reported as anything."""
+        batch = self.make_batch([(flips(1, on=[0]), 8)])
+        ids = [self.submit(backend, batch) for _ in range(3)]
+        unknown = RemoteId(str(uuid.uuid4()))
+        assert set(backend.status([ids[0], unknown, *ids[1:]])) == set(ids)
+        assert backend.status([]) == {}
+
+    def test_a_failed_job_is_data(self, backend: Backend) -> None:
+        """Status and results raise nothing, and what finished is kept."""
+        batch = self._given(self.failing_batch(), "failing_batch")
+        remote_id = self.submit(backend, batch)
+        snapshot = self.wait(backend, remote_id)
+        assert snapshot.status not in {JobStatus.COMPLETED, JobStatus.CANCELLED}
+        results = backend.results(remote_id)
+        assert len(results) == len(batch.items)
+        failed = results[1]
+        assert isinstance(failed, MissingResult)
+        assert failed.reason
+        if snapshot.items is not None:
+            assert snapshot.items[1].message
+            for item, result in zip(snapshot.items, results, strict=True):
+                assert (item.status is JobStatus.COMPLETED) == isinstance(result, ItemResult)
+
+    # --- results ------------------------------------------------------------------------------------
+
+    def test_results_are_in_submission_order(self, backend: Backend) -> None:
+        """Item i prepares the number i."""
+        items = [(flips(3, on=bits_of(word)), 64) for word in (5, 0, 3, 7, 1, 6, 2, 4)]
+        assert self.outcomes(backend, *items) == ["101", "000", "011", "111", "001", "110", "010", "100"]
+
+    def test_each_item_has_its_own_shots(self, backend: Backend) -> None:
+        """Counts add up to the shots of their item exactly."""
+        circuit = _HEAD + "qreg q[1];\ncreg c[1];\nh q[0];\nmeasure q -> c;\n"
+        batch = self.make_batch([(circuit, 10), (circuit, 25), (circuit, 25), (circuit, 64)])
+        results = self.run(backend, batch)
+        assert [sum((result.counts or {}).values()) for result in results] == [10, 25, 25, 64]
+
+    def test_bit_zero_is_rightmost(self, backend: Backend) -> None:
+        """X on qubit 0 of 3 gives 001."""
+        assert self.outcomes(backend, (flips(3, on=[0]), 64)) == ["001"]
+
+    def test_bits_are_those_measured_into(self, backend: Backend) -> None:
+        """The bit decides, not the qubit; a bit that nothing is measured into is 0."""
+        chosen = "x q[0];\nmeasure q[0] -> c[2];\nmeasure q[1] -> c[0];\n"
+        text = f"{_HEAD}qreg q[2];\ncreg c[4];\n{chosen}"
+        assert self.outcomes(backend, (text, 64)) == ["0100"]
+
+    def test_registers_are_joined(self, backend: Backend) -> None:
+        """Several classical registers make one bit string without a space; the first is rightmost."""
+        text = f"{_HEAD}qreg q[2];\ncreg a[1];\ncreg b[2];\nx q[0];\nmeasure q[0] -> b[1];\nmeasure q[1] -> a[0];\n"
+        assert self.outcomes(backend, (text, 64)) == ["100"]
+
+    def test_parameters_are_bound_by_name(self, backend: Backend) -> None:
+        """Each item has its own values, in whatever order they are given."""
+        template = rotations()
+        found = self.outcomes(
+            backend,
+            (template, 64, {"alpha": math.pi, "beta": 0.0}),
+            (template, 64, {"beta": math.pi, "alpha": 0.0}),
+            (template, 64, {"beta": math.pi, "alpha": math.pi}),
+        )
+        assert found == ["01", "10", "11"]
+
+    def test_results_of_an_unfinished_job_are_missing(self, backend: Backend) -> None:
+        """One entry for each item at any time, and it says why there is none."""
+        batch = self._given(self.slow_batch(), "slow_batch")
+        remote_id = self.submit(backend, batch)
+        results = backend.results(remote_id)
+        still_open = not backend.status([remote_id])[remote_id].status.is_final
+        backend.cancel(remote_id)
+        assert len(results) == len(batch.items)
+        missing = [result for result in results if isinstance(result, MissingResult)]
+        assert not still_open or missing
+        assert all(result.reason for result in missing)
+
+    def test_a_seed_repeats_the_counts(self, backend: Backend) -> None:
+        """Same seed, same counts; equal items of one job are independent samples."""
+        if not self.is_seeded:
+            pytest.skip("is_seeded is off")
+        text = f"{_HEAD}qreg q[3];\ncreg c[3];\nh q;\nmeasure q -> c;\n"
+        first, again, other = (
+            [result.counts for result in self.run(backend, self.make_batch([(text, 500)] * 3, seed=seed))]
+            for seed in (7, 7, 8)
+        )
+        assert first == again
+        assert first != other
+        assert first[0] != first[1]
+        assert first[1] != first[2]
+
+    def test_expectation_values_are_exact(self, backend: Backend) -> None:
+        """Observables replace counts; their rightmost letter acts on qubit 0."""
+        if not backend.exact_expvals:
+            pytest.skip("the backend has no exact expectation values")
+        observables = [
+            Observable(name="first", terms=(("IZ", 1.0),)),
+            Observable(name="sum", terms=(("ZI", 2.0), ("ZZ", -0.5), ("II", 0.25))),
+        ]
+        values: list[dict[str, float]] = [{"alpha": math.pi, "beta": 0.0}, {"alpha": 0.4, "beta": 1.1}]
+        batch = self.make_batch([(rotations(), 1, row) for row in values], observables=observables)
+        for row, result in zip(values, self.run(backend, batch), strict=True):
+            z0, z1 = math.cos(row["alpha"]), math.cos(row["beta"])
+            expected = {"first": z0, "sum": 2 * z1 - 0.5 * z0 * z1 + 0.25}
+            assert result.counts is None
+            assert result.expvals == pytest.approx(expected, abs=self.expval_tolerance)
+
+    # --- cancellation -------------------------------------------------------------------------------
+
+    def test_cancel_twice(self, backend: Backend) -> None:
+        """A cancelled job becomes final; what has a result keeps it."""
+        batch = self._given(self.slow_batch(), "slow_batch")
+        remote_id = self.submit(backend, batch)
+        backend.cancel(remote_id)
+        backend.cancel(remote_id)
+        snapshot = self.wait(backend, remote_id)
+        assert snapshot.status in {JobStatus.CANCELLED, JobStatus.COMPLETED}, snapshot
+        assert len(backend.results(remote_id)) == len(batch.items)
+
+    def test_cancel_leaves_a_final_job_alone(self, backend: Backend) -> None:
+        """Neither the status nor a result changes, and nothing is raised."""
+        remote_id = self.submit(backend, self.make_batch([(flips(3, on=[1]), 64)]))
+        self.wait(backend, remote_id)
+        before = backend.results(remote_id)
+        backend.cancel(remote_id)
+        assert backend.status([remote_id])[remote_id].status is JobStatus.COMPLETED
+        assert backend.results(remote_id) == before
+
+    def _given(self, batch: Batch | None, hook: str) -> Batch:
+        if batch is None:
+            pytest.skip(f"{hook} gives no batch")
+        return batch
+
+
+def new_key() -> Key:
+    """A key that nobody used."""
+    return Key(f"contract-{uuid.uuid4()}")
+
+
+def flips(n_qubits: int, *, on: Sequence[int]) -> str:
+    """OpenQASM 2 text that flips qubits and measures all into the bits of the same numbers."""
+    gates = "".join(f"x q[{qubit}];\n" for qubit in on)
+    return f"{_HEAD}qreg q[{n_qubits}];\ncreg c[{n_qubits}];\n{gates}measure q -> c;\n"
+
+
+def bits_of(word: int) -> list[int]:
+    """Positions of the ones in a number of 3 bits."""
+    return [bit for bit in range(3) if word >> bit & 1]
+
+
+def top(entry: ItemResult | MissingResult) -> str:
+    """The most frequent bit string of a result."""
+    assert isinstance(entry, ItemResult), entry
+    counts = entry.counts
+    assert counts
+    return max(counts, key=lambda word: counts[word])
+
+
+def rotations() -> QuantumCircuit:
+    """Two qubits turned about Y by `alpha` (qubit 0) and `beta` (qubit 1), measured."""
+    from qiskit import QuantumCircuit
+    from qiskit.circuit import Parameter
+
+    circuit = QuantumCircuit(2, 2)
+    circuit.ry(Parameter("alpha"), 0)
+    circuit.ry(Parameter("beta"), 1)
+    circuit.measure([0, 1], [0, 1])
+    return circuit
