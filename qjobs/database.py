@@ -90,8 +90,9 @@ class Database:
                 raise LedgerUnavailable(
                     f"no driver for {self.shown_url}: {error}; install it with: pip install 'qjobs[postgresql]'"
                 ) from error
-        if self.url.database not in {None, "", ":memory:"}:
-            folder = Path(str(self.url.database)).expanduser().absolute()
+        name = self.url.database or ":memory:"
+        if name != ":memory:" and not name.startswith("file:"):  # a file: URI is SQLite's own to read
+            folder = Path(name).expanduser().absolute()
             self.url = self.url.set(database=str(folder))
             try:
                 folder.parent.mkdir(parents=True, exist_ok=True)

@@ -313,14 +313,14 @@ class Ledger(LedgerQueries):
                 detail = f"attempt {number} is {known.status}; a later report of {status} changes nothing"
                 moves.note(connection, row, "contradiction", detail, now)
             replaced = moves.is_replaced(connection, known, row.epoch)
-            counts = not replaced and (bool(snapshot.items) or not contradicts)
-            if counts:
+            if not replaced and (snapshot.items or not contradicts):
                 status = moves.observe_items(connection, known, snapshot, status, now, cause)
-            moves.observe_attempt(connection, known, snapshot, status, now)
-            if counts:
-                return moves.observe_job(connection, row, snapshot, now, cause)
-            if replaced and not contradicts and status is not known.status:
-                moves.note(connection, row, "late report", f"attempt {number} is {status}", now)
+            if not contradicts or can_move(known.status, status):
+                moves.observe_attempt(connection, known, snapshot, status, now)
+                if not replaced:
+                    return moves.observe_job(connection, row, snapshot, now, cause)
+                if status is not known.status:
+                    moves.note(connection, row, "late report", f"attempt {number} is {status}", now)
             return JobStatus(row.status)
 
     def store_results(

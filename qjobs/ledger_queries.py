@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -133,12 +134,7 @@ class LedgerQueries:
             query = (
                 sa.select(t.item.c.item_index)
                 .join(t.job, t.job.c.job_id == t.item.c.job_id)
-                .outerjoin(
-                    t.result,
-                    (t.result.c.job_id == t.item.c.job_id)
-                    & (t.result.c.item_index == t.item.c.item_index)
-                    & (t.result.c.epoch == t.job.c.epoch),
-                )
+                .outerjoin(t.result, _result_of_item())
                 .where(t.item.c.job_id == job_id, t.result.c.job_id.is_(None))
                 .order_by(t.item.c.item_index)
             )
@@ -161,3 +157,43 @@ class LedgerQueries:
             query = query.where(t.event.c.item_index.is_(None))
         with self._db.read() as connection:
             return [t.event_of(row) for row in connection.execute(query)]
+
+    def item_counts(self, job_ids: Sequence[JobId]) -> dict[JobStatus, int]:
+        """How many items of these jobs are in each status."""
+        counts: Counter[JobStatus] = Counter()
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = (
+                    sa.select(t.item.c.status, sa.func.count())
+                    .where(t.item.c.job_id.in_(part))
+                    .group_by(t.item.c.status)
+                )
+                counts.update({JobStatus(status): count for status, count in connection.execute(query)})
+        return dict(counts)
+
+    def labels(self, job_id: JobId) -> dict[str, bool]:
+        """Labels of a job's items, each with whether it has a result in the present epoch."""
+        with self._db.read() as connection:
+            query = (
+                sa.select(t.item.c.label, t.result.c.job_id.is_not(None))
+                .join(t.job, t.job.c.job_id == t.item.c.job_id)
+                .outerjoin(t.result, _result_of_item())
+                .where(t.item.c.job_id == job_id)
+            )
+            return {label: bool(has_result) for label, has_result in connection.execute(query)}
+
+    def program_pairs(self, job_id: JobId) -> list[tuple[ProgramHash | None, ProgramHash, int]]:
+        """Circuits of a job: hash as given, hash as sent, and how many items have them."""
+        columns = (t.item.c.source_hash, t.item.c.program_hash)
+        query = sa.select(*columns, sa.func.count()).where(t.item.c.job_id == job_id).group_by(*columns)
+        with self._db.read() as connection:
+            rows = connection.execute(query.order_by(*columns))
+            return [(source and ProgramHash(source), ProgramHash(sent), count) for source, sent, count in rows]
+
+
+def _result_of_item() -> sa.ColumnElement[bool]:
+    return (
+        (t.result.c.job_id == t.item.c.job_id)
+        & (t.result.c.item_index == t.item.c.item_index)
+        & (t.result.c.epoch == t.job.c.epoch)
+    )

@@ -176,7 +176,8 @@ def _outcomes(counts: Mapping[str, int]) -> tuple[_Outcomes, np.ndarray]:
 def _parity(outcomes: _Outcomes, mask: int) -> np.ndarray:
     if isinstance(outcomes, list):
         return np.array([(value & mask).bit_count() & 1 for value in outcomes], dtype=np.float64)
-    return (np.bitwise_count(outcomes & mask) & 1).astype(np.float64)
+    parity: np.ndarray = np.bitwise_count(outcomes & mask) & 1
+    return parity.astype(np.float64)
 
 
 def measured_in(circuit: QuantumCircuit, basis: str) -> QuantumCircuit:

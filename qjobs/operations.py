@@ -45,9 +45,11 @@ __all__ = [
     "Submission",
     "cancel",
     "collect",
+    "complete",
     "fetch",
     "plan",
     "poll",
+    "reusable",
     "submit",
     "utc_now",
     "wait",
@@ -71,6 +73,7 @@ def plan(
     *,
     run: str,
     name: str,
+    identity: str | None = None,
     experiment: str = "",
     options: ExecuteOptions | None = None,
     project: str = "",
@@ -85,7 +88,9 @@ def plan(
         backend: Whose limits hold.
         items: What to run, in order.
         programs: The circuits that the items name, compiled for the backend.
-        run: The logical run; the same run, items and options find the same jobs again.
+        run: Who makes the jobs, for example a flow run's id.
+        identity: The logical run, where it is another: the same identity, items and options find the same
+            jobs again.
         name: Human name of the jobs; batches are numbered behind it.
         experiment: What the jobs belong to (a sweep's name).
         options: Hold for every item. A seed is derived per batch from it, so that no two batches
@@ -109,7 +114,9 @@ def plan(
     specs = []
     for number, batch_items in enumerate(batches):
         batch_options = replace(options, seed=_batch_seed(options.seed, number, batch_items[0].label))
-        key = batch_key(run, number, batch_items, batch_options, backend=backend.name, device=backend.device)
+        key = batch_key(
+            identity or run, number, batch_items, batch_options, backend=backend.name, device=backend.device
+        )
         used = {item.program: programs[item.program] for item in batch_items}
         sources = {item.source for item in batch_items if item.source is not None}
         used.update({source: programs[source] for source in sources if source in programs})
@@ -130,6 +137,43 @@ def plan(
     return ledger.create(specs, now=now())
 
 
+def reusable(
+    ledger: Ledger,
+    *,
+    experiment: str,
+    definition: str,
+    backend: Backend,
+    run: str | None = None,
+) -> tuple[dict[str, JobId], int]:
+    """What earlier runs of an experiment have of it: finished items, and items that are still under way.
+
+    Args:
+        ledger: Where to look.
+        experiment: Its name.
+        definition: Hash of what gives a result its meaning; jobs of another definition do not count.
+        backend: Jobs on other backends and devices do not count.
+        run: Only jobs of this logical run count; None takes all.
+
+    Returns:
+        Label to the job that has it (a finished item before one under way, the newest first), and how
+        many jobs were looked at.
+    """
+    jobs = [
+        job
+        for job in ledger.jobs(experiment=experiment, backend=backend.name, device=backend.device, run=run)
+        if job.properties.get("definition") == definition
+    ]
+    finished: dict[str, JobId] = {}
+    under_way: dict[str, JobId] = {}
+    for job in jobs:
+        for label, has_result in ledger.labels(job.job_id).items():
+            if has_result:
+                finished.setdefault(label, job.job_id)
+            elif not job.status.is_final:
+                under_way.setdefault(label, job.job_id)
+    return {**under_way, **finished}, len(jobs)
+
+
 def _check_programs(items: Sequence[ItemSpec], programs: Mapping[ProgramHash, Program], *, need_counts: bool) -> None:
     checked: set[tuple[ProgramHash, frozenset[str]]] = set()
     for item in items:
@@ -146,6 +190,44 @@ def _batch_seed(seed: int | None, number: int, label: str) -> int | None:
     return int.from_bytes(digest[:7], "big")
 
 
+def complete(ledger: Ledger, backend: Backend, job_id: JobId, *, now: Callable[[], datetime] = utc_now) -> int:
+    """Make sure that the ledger has every result of a final job; fetch what is missing there.
+
+    Args:
+        ledger: Where the job is.
+        backend: Where missing results are asked for.
+        job_id: Which.
+        now: The clock.
+
+    Returns:
+        How many items have a result: all of them.
+
+    Raises:
+        JobFailed: Items ended without a result; all others are stored and kept.
+        BackendUnavailable: The results cannot be read now, or are not there yet; enter again.
+        Busy: The job is not final.
+    """
+    job = ledger.job(job_id)
+    if not job.status.is_final:
+        raise Busy(f"{job_id} is {job.status}; wait for it first", job_id=job_id)
+    reasons = fetch(ledger, backend, job, now=now)
+    if not reasons:
+        return job.n_items
+    items = {item.index: item for item in ledger.items(job_id) if item.index in reasons}
+    late = [item.label for item in items.values() if item.status is JobStatus.COMPLETED]
+    if late:
+        raise BackendUnavailable(f"{len(late)} items of {job_id} are COMPLETED and their results are not there yet")
+    failed = {index: item.message or reasons[index] for index, item in items.items()}
+    first = next(iter(failed))
+    raise JobFailed(
+        f"{len(failed)} of {job.n_items} items of {job_id} on {job.device} have no result; the first is "
+        f"{items[first].label} ({items[first].status}): {failed[first] or 'no reason given'}",
+        job_id=job_id,
+        status=job.status,
+        failed=failed,
+    )
+
+
 def collect(
     ledger: Ledger,
     backend: Backend | None,
@@ -154,7 +236,7 @@ def collect(
     partial: bool = False,
     now: Callable[[], datetime] = utc_now,
 ) -> JobResults:
-    """The results of a final job, from the ledger or, where some are missing there, from the backend.
+    """The results of a job, read from the ledger after asking the backend for what is missing there.
 
     Args:
         ledger: Where the job is.
@@ -164,30 +246,10 @@ def collect(
         now: The clock.
 
     Raises:
-        JobFailed: Items ended without a result; all others are stored and kept.
-        BackendUnavailable: The results cannot be read now, or are not there yet; enter again.
-        Busy: The job is not final.
+        JobFailed, BackendUnavailable, Busy: As `complete`, unless `partial`.
     """
-    job = ledger.job(job_id)
-    if not job.status.is_final and not partial:
-        raise Busy(f"{job_id} is {job.status}; wait for it first", job_id=job_id)
-    reasons: Mapping[int, str] = {}
-    if backend is not None:
-        reasons = fetch(ledger, backend, job, now=now)
-    else:
-        reasons = {index: job.message or str(job.status) for index in ledger.missing_items(job_id)}
-    items = tuple(ledger.items(job_id))
-    if reasons and not partial:
-        late = [items[index].label for index in reasons if items[index].status is JobStatus.COMPLETED]
-        if late and backend is not None:
-            raise BackendUnavailable(f"{len(late)} items of {job_id} are COMPLETED and their results are not there yet")
-        failed = {index: items[index].message or reason for index, reason in reasons.items()}
-        first = next(iter(failed))
-        raise JobFailed(
-            f"{len(failed)} of {job.n_items} items of {job_id} on {job.device} have no result; the first is "
-            f"{items[first].label} ({items[first].status}): {failed[first] or 'no reason given'}",
-            job_id=job_id,
-            status=job.status,
-            failed=failed,
-        )
-    return JobResults(job=job, items=items, results=ledger.results(job_id))
+    if not partial and backend is not None:
+        complete(ledger, backend, job_id, now=now)
+    elif backend is not None:
+        fetch(ledger, backend, ledger.job(job_id), now=now)
+    return JobResults(job=ledger.job(job_id), items=tuple(ledger.items(job_id)), results=ledger.results(job_id))

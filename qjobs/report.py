@@ -125,3 +125,24 @@ def sweep_markdown(plan: SweepPlan, frame: pd.DataFrame, picture: str | None, li
     if lines:
         parts += ["", *(f"- {line}" for line in lines)]
     return "\n".join(parts) + "\n"
+
+
+def circuits_markdown(name: str, frame: pd.DataFrame, lines: Sequence[str] = (), most: int = 20) -> str:
+    """The report of a batch of circuits: the most frequent outcomes of the first `most` circuits."""
+    import json
+
+    missing = int((frame["status"] != "COMPLETED").sum())
+    parts = [f"# {name}", "", f"{len(frame)} circuits, {int(frame['shots'].sum())} shots in all."]
+    if missing:
+        parts += ["", f"**{missing} of {len(frame)} circuits have no result**; the table of jobs says why."]
+    parts += ["", "| circuit | status | shots | most frequent outcomes |", "|---|---|---|---|"]
+    for row in frame.head(most).itertuples():
+        counts = json.loads(row.counts) if isinstance(row.counts, str) else {}
+        top = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:4]
+        shown = ", ".join(f"`{bits}` {count}" for bits, count in top) or row.message
+        parts.append(f"| {row.label!s} | {row.status!s} | {row.shots!s} | {shown!s} |")
+    if len(frame) > most:
+        parts += ["", f"The first {most} of {len(frame)} circuits are shown."]
+    if lines:
+        parts += ["", *(f"- {line}" for line in lines)]
+    return "\n".join(parts) + "\n"

@@ -149,28 +149,29 @@ def best_points(plan: SweepPlan, frame: pd.DataFrame) -> list[Best]:
     if plan.objective is None or plan.spec.objective is None:
         return []
     name, objective = plan.objective.name, plan.objective
-    parameters = [key for key, _ in plan.points[0].parameters]
     best = []
+    points = {p.point_id: dict(p.parameters) for p in plan.points}
     for backend, part in frame.dropna(subset=[name]).groupby("backend", sort=False):
-        groups = part.groupby("point_id", sort=False)
-        means = groups[name].mean()
-        errors = groups[f"{name}_stderr"].apply(lambda values: math.sqrt((values**2).sum()) / len(values))
-        chosen = means.idxmax() if plan.spec.objective.goal == "maximize" else means.idxmin()
-        points = {p.point_id: dict(p.parameters) for p in plan.points}
+        values: dict[str, float] = {}
+        errors: dict[str, float] = {}
+        for point_id, rows in part.groupby("point_id", sort=False):
+            values[str(point_id)] = float(rows[name].mean())
+            errors[str(point_id)] = math.sqrt(float((rows[f"{name}_stderr"] ** 2).sum())) / len(rows)
+        pick = max if plan.spec.objective.goal == "maximize" else min
+        chosen = pick(values, key=values.__getitem__)
+        reference = objective.reference
         deviations: tuple[float, ...] = ()
-        if objective.reference is not None:
-            deviations = tuple(
-                (means[p] - objective.reference(points[p])) / errors[p] for p in means.index if errors[p] > 0
-            )
+        if reference is not None:
+            deviations = tuple((v - reference(points[p])) / errors[p] for p, v in values.items() if errors[p] > 0)
         best.append(
             Best(
                 backend=str(backend),
-                point_id=str(chosen),
-                parameters={key: points[chosen][key] for key in parameters},
-                value=float(means[chosen]),
-                stderr=float(errors[chosen]),
+                point_id=chosen,
+                parameters=points[chosen],
+                value=values[chosen],
+                stderr=errors[chosen],
                 best_possible=objective.best_possible,
-                reference=objective.reference(points[chosen]) if objective.reference else None,
+                reference=reference(points[chosen]) if reference is not None else None,
                 deviations=deviations,
             )
         )

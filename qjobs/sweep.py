@@ -8,7 +8,7 @@ import json
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,7 +19,7 @@ from qjobs.builders import build_circuit
 from qjobs.circuits import check_runs, read_circuit, to_qiskit
 from qjobs.compile import CompileOptions, Compiler
 from qjobs.errors import InvalidInput
-from qjobs.model import ItemSpec, Observable, Program, ProgramHash
+from qjobs.model import ItemSpec, Observable, Program, ProgramFormat, ProgramHash
 from qjobs.objectives import Objective, load_objective
 from qjobs.observables import Estimator, measured_in, parse_observable
 
@@ -35,6 +35,7 @@ __all__ = [
     "expand",
     "explain",
     "load_sweep",
+    "read_mapping",
 ]
 
 MAX_ITEMS = 1_000_000
@@ -164,6 +165,10 @@ class SweepSpec(_Input):
     compile: CompileInput = Field(default_factory=CompileInput, description="How circuits are compiled.")
     fresh: bool = Field(default=False, description="Run everything anew instead of reusing finished points.")
 
+    def compile_options(self) -> CompileOptions:
+        """How templates are compiled; exact values need every qubit to stay where it is."""
+        return replace(self.compile.options(), keep_qubits=self.exact)
+
     @model_validator(mode="after")
     def _consistent(self) -> SweepSpec:
         names = [axis.name for axis in self.axes]
@@ -196,11 +201,11 @@ def explain(error: ValidationError, what: str) -> InvalidInput:
     return InvalidInput(f"{what} cannot be used: " + "; ".join(problems), field=problems[0].split(":")[0])
 
 
-def load_sweep(path: Path) -> SweepSpec:
-    """Read a sweep from a YAML or JSON file; a circuit file is read relative to it and put into the spec.
+def read_mapping(path: Path) -> dict[str, JsonValue]:
+    """The mapping in a YAML or JSON file.
 
     Raises:
-        InvalidInput: The file, or the circuit it names, cannot be read or is not a sweep.
+        InvalidInput: The file cannot be read, or holds something else.
     """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -209,16 +214,29 @@ def load_sweep(path: Path) -> SweepSpec:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} is neither YAML nor JSON: {error}") from error
     if not isinstance(data, dict):
-        raise InvalidInput(f"{path} is not a sweep; it must be a mapping that begins with name: and circuit:")
+        raise InvalidInput(f"{path} must hold a mapping that begins with name:, as in examples/")
+    return data
+
+
+def load_sweep(path: Path) -> SweepSpec:
+    """Read a sweep from a YAML or JSON file; a circuit file is found beside it.
+
+    The text of an OpenQASM file is put into the spec, which then says all by itself.
+
+    Raises:
+        InvalidInput: The file, or the circuit it names, cannot be read or is not a sweep.
+    """
+    data = read_mapping(path)
     try:
         spec = SweepSpec.model_validate(data)
     except ValidationError as error:
         raise explain(error, str(path)) from error
-    if spec.circuit.file is None or not spec.circuit.file.endswith(".qasm"):
+    if spec.circuit.file is None:
         return spec
-    spec.circuit.read(path.parent)
-    text = (path.parent / spec.circuit.file).read_text(encoding="utf-8")
-    return spec.model_copy(update={"circuit": CircuitInput(openqasm=text)})
+    program = spec.circuit.read(path.parent)
+    if program.format in {ProgramFormat.OPENQASM2, ProgramFormat.OPENQASM3}:
+        return spec.model_copy(update={"circuit": CircuitInput(openqasm=program.payload.decode())})
+    return spec.model_copy(update={"circuit": CircuitInput(file=str(path.parent / spec.circuit.file))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +271,7 @@ class SweepPlan:
         Args:
             compiled: From a template's hash to the circuit that is sent for it.
         """
-        found = []
+        found: list[ItemSpec] = []
         for repetition in range(self.spec.repetitions):
             for basis, template in self.templates.items():
                 program = compiled[template.hash]
@@ -269,6 +287,15 @@ class SweepPlan:
                     for point in self.points
                 )
         return found
+
+    def labels(self) -> list[str]:
+        """Labels of all items, in the order of `items`."""
+        return [
+            self.label(point, repetition, basis)
+            for repetition in range(self.spec.repetitions)
+            for basis in self.templates
+            for point in self.points
+        ]
 
     @staticmethod
     def label(point: Point, repetition: int, basis: str) -> str:

@@ -1,0 +1,11 @@
+"""Prefect blocks: configuration of backends and of the ledger, saved once and named in flows.
+
+Importing this package registers the block types (entry point `prefect.collections`); nothing is
+opened before a task asks for it.
+"""
+
+from blocks.aer import AerBackend
+from blocks.ledger import Ledger
+from blocks.opening import backend_named, compile_cache, ledger_named
+
+__all__ = ["AerBackend", "Ledger", "backend_named", "compile_cache", "ledger_named"]

@@ -1,0 +1,42 @@
+"""Block for the ledger."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr
+
+from blocks.aer import LOGO_URL
+from qjobs.ledger import Ledger as LedgerDatabase
+from qjobs.ledger import default_url
+
+
+class Ledger(Block):
+    """Where jobs, attempts, results and events are kept: SQLite for one, PostgreSQL for a team.
+
+    Example:
+        Load a saved block and open the ledger:
+        ```python
+        from blocks import Ledger
+
+        block = Ledger.load("BLOCK_NAME")
+        ledger = block.get_ledger()
+        ```
+    """
+
+    _block_type_name: ClassVar[str] = "Ledger"
+    _block_type_slug: ClassVar[str] = "ledger"
+    _documentation_url: ClassVar[Any] = "https://docs.sqlalchemy.org/en/20/core/engines.html"
+    _logo_url: ClassVar[Any] = LOGO_URL
+    _description: ClassVar[str] = "The ledger of all remote jobs."
+
+    url: SecretStr | None = Field(
+        default=None,
+        description="sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME; "
+        "QJOBS_LEDGER or the user's data directory by default.",
+    )
+
+    def get_ledger(self) -> LedgerDatabase:
+        """Open the ledger; close it when done, or let the process end."""
+        return LedgerDatabase(self.url.get_secret_value() if self.url is not None else default_url())

@@ -1,0 +1,101 @@
+"""Opening what a name stands for, once per process.
+
+A backend in process keeps its jobs in its own memory, so every task of a process must get the same
+object; a ledger keeps its connections.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from prefect.blocks.core import Block
+
+from blocks.aer import AerBackend
+from blocks.ledger import Ledger
+from qjobs.backends.base import Backend
+from qjobs.compile import CompileCache
+from qjobs.errors import InvalidInput
+from qjobs.ledger import Ledger as LedgerDatabase
+from qjobs.ledger import default_home, default_url
+
+__all__ = ["backend_named", "compile_cache", "ledger_named"]
+
+
+class _Closable(Protocol):
+    def close(self) -> None: ...
+
+
+_T = TypeVar("_T", bound=_Closable)
+_lock = threading.Lock()
+_open: dict[tuple[str, str], _Closable] = {}
+
+
+def backend_named(name: str) -> Backend:
+    """The backend of a name: `aer`, or the saved block `aer-backend/NAME`.
+
+    Raises:
+        InvalidInput: There is no such block, or it is not a backend.
+    """
+    if name == "aer":
+        return _once(("backend", name), lambda: AerBackend().get_backend())
+    return _once(("backend", name), lambda: _load_backend(name))
+
+
+def _load_backend(name: str) -> Backend:
+    try:
+        block = Block.load(name)
+    except ValueError as error:
+        raise InvalidInput(
+            f"there is no backend {name!r}; use aer, or save a block and name it as in aer-backend/NAME",
+            field="backend",
+        ) from error
+    opener = getattr(block, "get_backend", None)
+    if opener is None:
+        raise InvalidInput(f"the block {name!r} is not a backend", field="backend")
+    backend: Backend = opener()
+    return backend
+
+
+def ledger_named(name: str = "") -> LedgerDatabase:
+    """The ledger of a saved block; the default ledger for an empty name.
+
+    Raises:
+        LedgerUnavailable: It cannot be opened.
+    """
+    if not name:
+        return _once(("ledger", default_url()), lambda: Ledger().get_ledger())
+    return _once(("ledger", name), lambda: _load_ledger(name))
+
+
+def _load_ledger(name: str) -> LedgerDatabase:
+    try:
+        block = Ledger.load(name.removeprefix("ledger/"))
+    except ValueError as error:
+        raise InvalidInput(f"there is no ledger block {name!r}; save one, or leave it empty", field="ledger") from error
+    opened: LedgerDatabase = block.get_ledger()  # type: ignore[union-attr]  # `load` is synchronous here
+    return opened
+
+
+def compile_cache() -> CompileCache:
+    """The cache of compiled circuits, in the data directory."""
+    return CompileCache(default_home() / "compiled")
+
+
+def _once(key: tuple[str, str], make: Callable[[], _T]) -> _T:
+    with _lock:
+        if key not in _open:
+            _open[key] = make()
+        return _open[key]  # type: ignore[return-value]  # a key always holds what its maker made
+
+
+def close_all() -> None:
+    """Close everything that was opened. Idempotent; runs at the end of the process."""
+    with _lock:
+        while _open:
+            _open.popitem()[1].close()
+
+
+atexit.register(close_all)

@@ -1,0 +1,79 @@
+"""Run a batch of circuits as they are.
+
+From the command line: `python -m flows.run_circuits examples/bell/circuits.yaml`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prefect import flow
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from blocks import backend_named, ledger_named
+from flows.command import run_flow
+from flows.stages import cancel_jobs, run_jobs
+from qjobs.experiment import CircuitsSpec, expand_circuits, load_circuits
+from qjobs.launch import launch_circuits
+from qjobs.model import ProgramHash
+from tasks import compile_circuits, publish_artifacts
+from tasks.artifacts import Published, artifact_key
+
+__all__ = ["run_circuits"]
+
+
+@flow(
+    name="run-circuits",
+    description="Run a batch of circuits on one backend.",
+    flow_run_name="{spec.name}",
+    task_runner=ThreadPoolTaskRunner(max_workers=8),  # type: ignore[arg-type]
+    retries=0,
+    timeout_seconds=None,
+    validate_parameters=True,
+    persist_result=False,
+    log_prints=False,
+    on_cancellation=[cancel_jobs],
+)
+def run_circuits(
+    spec: CircuitsSpec,
+    ledger: str = "",
+    logical_run: str = "",
+    cancel_remote_jobs: bool = True,  # noqa: ARG001, FBT001, FBT002, RUF100
+) -> Published:
+    """Compile, submit, wait for and collect a batch of circuits.
+
+    Args:
+        spec: The circuits.
+        ledger: Name of a ledger block; the default ledger if empty.
+        logical_run: Name of an earlier logical run whose jobs are to be found again; a new one if empty.
+        cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
+    """
+    plan, run = expand_circuits(spec), str(flow_run.id or "")
+
+    def compile_stage(hashes: Sequence[ProgramHash]) -> Mapping[ProgramHash, ProgramHash]:
+        return compile_circuits(spec.backend, list(hashes), spec.options(), ledger=ledger)
+
+    launched = launch_circuits(
+        ledger_named(ledger),
+        backend_named(spec.backend),
+        plan,
+        run=run,
+        identity=logical_run or run,
+        compile_stage=compile_stage,
+    )
+    job_ids = launched.job_ids
+    key = artifact_key(spec.name, "progress")
+    problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key)
+    published = publish_artifacts(
+        spec, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {logical_run or run}"
+    )
+    if problems:
+        raise next(iter(problems.values()))
+    return published
+
+
+if __name__ == "__main__":
+    sys.exit(run_flow(run_circuits, lambda path: load_circuits(Path(path))))

@@ -1,0 +1,85 @@
+"""A parameterised experiment sweep.
+
+From the command line: `python -m flows.sweep examples/qaoa_maxcut/sweep.yaml`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from blocks import backend_named, ledger_named
+from flows.command import run_flow
+from flows.stages import cancel_jobs, run_jobs
+from qjobs.launch import Launched, launch_sweep
+from qjobs.model import JobId, ProgramHash
+from qjobs.outcome import sweep_plan
+from qjobs.sweep import SweepPlan, SweepSpec, load_sweep
+from tasks import compile_circuits, publish_artifacts
+from tasks.artifacts import Published, artifact_key
+
+__all__ = ["sweep"]
+
+
+@flow(
+    name="sweep",
+    description="Run a parametric circuit at many points; points that are there already are reused.",
+    flow_run_name="{spec.name}",
+    task_runner=ThreadPoolTaskRunner(max_workers=8),  # type: ignore[arg-type]
+    retries=0,
+    timeout_seconds=None,
+    validate_parameters=True,
+    persist_result=False,
+    log_prints=False,
+    on_cancellation=[cancel_jobs],
+)
+def sweep(spec: SweepSpec, ledger: str = "", cancel_remote_jobs: bool = True) -> Published:  # noqa: ARG001, FBT001, FBT002, RUF100
+    """Run a sweep and publish its data frame, picture, table of jobs and provenance.
+
+    Args:
+        spec: The sweep.
+        ledger: Name of a ledger block; the default ledger if empty.
+        cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
+    """
+    plan, logger = sweep_plan(spec), get_run_logger()
+    key = artifact_key(spec.name, "progress")
+    jobs: dict[str, list[JobId]] = defaultdict(list)
+    to_run: dict[JobId, str] = {}
+    notes = []
+    for name in spec.backends:
+        launched = _launch(plan, name, ledger)
+        jobs[name] = list(launched.job_ids)
+        open_ones = [job.job_id for job in ledger_named(ledger).jobs(job_ids=jobs[name]) if not job.status.is_final]
+        to_run.update(dict.fromkeys(open_ones, name))
+        notes.append(f"{name}: {launched.summary}")
+        logger.info(notes[-1])
+    problems = run_jobs(to_run, ledger=ledger, progress_key=key)
+    published = publish_artifacts(spec, jobs, ledger=ledger, note="; ".join(notes))
+    for line in published.lines:
+        logger.info(line)
+    if problems:
+        raise next(iter(problems.values()))
+    return published
+
+
+def _launch(plan: SweepPlan, name: str, ledger: str) -> Launched:
+    spec = plan.spec
+
+    def compile_stage(hashes: Sequence[ProgramHash]) -> Mapping[ProgramHash, ProgramHash]:
+        return compile_circuits(name, list(hashes), spec.compile_options(), ledger=ledger, fresh=spec.fresh)
+
+    run = str(flow_run.id or "")
+    return launch_sweep(
+        ledger_named(ledger), backend_named(name), plan, name=name, run=run, compile_stage=compile_stage
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_flow(sweep, lambda path: load_sweep(Path(path))))

@@ -1,0 +1,140 @@
+"""From a spec to jobs: what of it is there already, and new jobs for the rest. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from qjobs import operations
+from qjobs.backends.base import Backend
+from qjobs.compile import CompileCache, CompileOptions, compile_program
+from qjobs.experiment import CircuitsPlan
+from qjobs.ledger import Ledger
+from qjobs.model import ExecuteOptions, JobId, ProgramHash
+from qjobs.sweep import SweepPlan
+
+__all__ = ["CompileStage", "Launched", "compile_here", "launch_circuits", "launch_sweep"]
+
+CompileStage = Callable[[Sequence[ProgramHash]], Mapping[ProgramHash, ProgramHash]]
+"""Compiles circuits of the ledger and stores what comes out: from given to compiled hash."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """Jobs of a spec on one backend.
+
+    `reused` maps a circuit's label to the earlier job that has it or is running it; `new` are the jobs
+    made now, or made before by the same logical run.
+    """
+
+    reused: Mapping[str, JobId]
+    new: tuple[JobId, ...]
+    n_circuits: int
+
+    @property
+    def job_ids(self) -> tuple[JobId, ...]:
+        """All of them, each once."""
+        return tuple(dict.fromkeys([*self.reused.values(), *self.new]))
+
+    @property
+    def summary(self) -> str:
+        """One sentence for logs and reports."""
+        return (
+            f"{len(self.reused)} of {self.n_circuits} circuits are there from earlier runs, "
+            f"{len(self.new)} jobs for the others"
+        )
+
+
+def compile_here(
+    store: Ledger, backend: Backend, options: CompileOptions, cache: CompileCache, *, fresh: bool = False
+) -> CompileStage:
+    """A compile stage in this process; `fresh` leaves the cache aside (FULL_RESTART of the stage)."""
+
+    def stage(hashes: Sequence[ProgramHash]) -> Mapping[ProgramHash, ProgramHash]:
+        sources, target = store.programs(hashes), backend.target()
+        compiled = {key: compile_program(sources[key], target, options, cache, fresh=fresh) for key in hashes}
+        store.add_programs(compiled.values())
+        return {key: program.hash for key, program in compiled.items()}
+
+    return stage
+
+
+def launch_sweep(
+    store: Ledger, backend: Backend, plan: SweepPlan, *, name: str, run: str, compile_stage: CompileStage
+) -> Launched:
+    """Jobs for the points of a sweep that no earlier run of it has.
+
+    Finished points are reused and points under way are waited for; two runs of the same sweep at the
+    same time share their jobs. With `fresh` only this run's own jobs count.
+
+    Args:
+        store: The ledger.
+        backend: Where it runs.
+        plan: The sweep.
+        name: Name of the backend, as the spec has it.
+        run: Who makes the jobs.
+        compile_stage: How templates are compiled.
+
+    Raises:
+        InvalidInput: It cannot be run; no job was made.
+    """
+    spec = plan.spec
+    have, generation = operations.reusable(
+        store, experiment=spec.name, definition=plan.definition, backend=backend, run=run if spec.fresh else None
+    )
+    labels = plan.labels()
+    reused = {label: have[label] for label in labels if label in have}
+    if len(reused) == len(labels):
+        return Launched(reused=reused, new=(), n_circuits=len(labels))
+    store.add_programs(plan.templates.values())
+    compiled = compile_stage([template.hash for template in plan.templates.values()])
+    programs = store.programs([*compiled, *compiled.values()])
+    items = plan.items({source: programs[sent] for source, sent in compiled.items()})
+    new = operations.plan(
+        store,
+        backend,
+        [item for item in items if item.label not in reused],
+        programs,
+        run=run,
+        identity=f"{run if spec.fresh else plan.definition}/{generation}",
+        name=spec.name,
+        experiment=spec.name,
+        options=ExecuteOptions(seed=spec.seed, observables=plan.observables if spec.exact else ()),
+        properties={"definition": plan.definition, "backend_name": name},
+    )
+    return Launched(reused=reused, new=tuple(new), n_circuits=len(labels))
+
+
+def launch_circuits(
+    store: Ledger, backend: Backend, plan: CircuitsPlan, *, run: str, identity: str, compile_stage: CompileStage
+) -> Launched:
+    """Jobs for a batch of circuits; the same `identity` finds the same jobs again.
+
+    Args:
+        store: The ledger.
+        backend: Where it runs.
+        plan: The batch.
+        run: Who makes the jobs.
+        identity: The logical run.
+        compile_stage: How circuits are compiled.
+
+    Raises:
+        InvalidInput: It cannot be run; no job was made.
+    """
+    spec = plan.spec
+    store.add_programs(plan.programs.values())
+    compiled = compile_stage(list(plan.programs))
+    programs = store.programs([*compiled, *compiled.values()])
+    new = operations.plan(
+        store,
+        backend,
+        plan.items({source: programs[sent] for source, sent in compiled.items()}),
+        programs,
+        run=run,
+        identity=identity,
+        name=spec.name,
+        experiment=spec.name,
+        options=ExecuteOptions(seed=spec.seed),
+        properties={"backend_name": spec.backend},
+    )
+    return Launched(reused={}, new=tuple(new), n_circuits=len(spec.circuits))

@@ -1,0 +1,9 @@
+"""Prefect tasks: each unpacks, calls one operation of `qjobs`, and logs. One task covers a job, not a circuit."""
+
+from tasks.artifacts import publish_artifacts
+from tasks.collect import collect_results
+from tasks.compile import compile_circuits
+from tasks.submit import submit_job
+from tasks.wait import wait_for_jobs
+
+__all__ = ["collect_results", "compile_circuits", "publish_artifacts", "submit_job", "wait_for_jobs"]

@@ -1,0 +1,120 @@
+"""The last stage: files and artifacts of a run, made from the ledger alone."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+
+from blocks import backend_named, ledger_named
+from qjobs.experiment import CircuitsSpec
+from qjobs.ledger import default_home
+from qjobs.model import JobId
+from qjobs.outcome import Outcome, outcome_of
+from qjobs.provenance import jobs_table, provenance, provenance_markdown
+from qjobs.results import write_file, write_parquet
+from qjobs.sweep import SweepSpec
+from tasks.logs import task_logger
+from tasks.retrying import READ_DELAYS_S, is_transient
+
+__all__ = ["Published", "artifact_key", "publish_artifacts"]
+
+MAX_TABLE_ROWS = 300
+"""Rows of the table of jobs that the UI still draws well; the ledger has them all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a run left behind: files, artifact keys, and what is to be said of it, line by line."""
+
+    parquet: str
+    picture: str | None
+    artifact_keys: tuple[str, ...]
+    lines: tuple[str, ...]
+    n_rows: int
+    n_missing: int
+
+
+def artifact_key(name: str, what: str) -> str:
+    """Stable key of an artifact, so that its versions line up in the UI.
+
+    >>> artifact_key("My sweep 2", "report")
+    'my-sweep-2-report'
+    """
+    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}-{what}"
+
+
+@task(
+    name="publish-artifacts",
+    description="Write the data frame and the picture, and show report, jobs and provenance in the UI.",
+    tags=["qjobs"],
+    task_run_name="publish {spec.name}",
+    retries=len(READ_DELAYS_S),
+    retry_delay_seconds=READ_DELAYS_S,
+    retry_jitter_factor=0.2,
+    retry_condition_fn=is_transient,
+    timeout_seconds=3600,
+    persist_result=False,
+    cache_policy=NO_CACHE,
+    cache_result_in_memory=True,
+    log_prints=False,
+)
+def publish_artifacts(
+    spec: SweepSpec | CircuitsSpec, jobs: Mapping[str, Sequence[JobId]], *, ledger: str = "", note: str = ""
+) -> Published:
+    """Make the files and artifacts of a run; a second call makes a new version of each.
+
+    Args:
+        spec: What was run.
+        jobs: Job ids by the name of their backend, reused ones included.
+        ledger: Name of the ledger block.
+        note: A sentence for the report.
+
+    Raises:
+        StorageFull: A file cannot be written; the results are in the ledger.
+    """
+    store = ledger_named(ledger)
+    outcome = outcome_of(store, spec, jobs)
+    folder = default_home() / "results" / artifact_key(spec.name, "results")
+    parquet = write_parquet(outcome.frame, folder / "results.parquet")
+    picture = write_file(folder / "landscape.png", outcome.picture) if outcome.picture else None
+    job_ids = list(dict.fromkeys(job_id for ids in jobs.values() for job_id in ids))
+    record = provenance(store, {name: backend_named(name) for name in jobs}, job_ids)
+    files = [f"data frame: `{parquet}`", *([f"picture: `{picture}`"] if picture else []), *([note] if note else [])]
+    keys = _show(spec.name, outcome, files, jobs_table(store, job_ids), provenance_markdown(record))
+    task_logger().info("wrote %s", parquet)
+    return _published(outcome, parquet, picture, keys)
+
+
+def _published(outcome: Outcome, parquet: Path, picture: Path | None, keys: tuple[str, ...]) -> Published:
+    return Published(
+        parquet=str(parquet),
+        picture=str(picture) if picture else None,
+        artifact_keys=keys,
+        lines=outcome.lines,
+        n_rows=len(outcome.frame),
+        n_missing=outcome.n_missing,
+    )
+
+
+def _show(
+    name: str, outcome: Outcome, files: Sequence[str], table: list[dict[str, object]], record: str
+) -> tuple[str, ...]:
+    """Create the artifacts; outside of a flow run there is nowhere to show them."""
+    if FlowRunContext.get() is None:
+        return ()
+    image = f"data:image/png;base64,{base64.b64encode(outcome.picture).decode()}" if outcome.picture else None
+    report, rows, origin = (artifact_key(name, what) for what in ("report", "jobs", "provenance"))
+    create_markdown_artifact(outcome.markdown(image, files), key=report, description=f"Report of {name}")
+    shown = table[:MAX_TABLE_ROWS]
+    more = "" if len(table) == len(shown) else f", the first {len(shown)} of {len(table)}; the ledger has all"
+    create_table_artifact(shown, key=rows, description=f"Jobs of {name}{more}")
+    create_markdown_artifact(record, key=origin, description=f"Provenance of {name}")
+    return report, rows, origin

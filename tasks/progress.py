@@ -1,0 +1,76 @@
+"""Progress while jobs run: log lines and one artifact that is updated in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext
+
+from qjobs.ledger import Ledger
+from qjobs.model import JobId
+from qjobs.operations import Progress
+from tasks.logs import _Logger
+
+__all__ = ["ProgressArtifact"]
+
+_EVERY_S = 1.0
+
+
+class ProgressArtifact:
+    """Says how many circuits are done, at most once a second.
+
+    Args:
+        ledger: Where the jobs are.
+        job_ids: The jobs that are waited for.
+        key: Key of the artifact; none is made if it is empty or no flow runs.
+        logger: For the log lines.
+        monotonic: Clock of the pauses.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        job_ids: Sequence[JobId],
+        key: str,
+        logger: _Logger,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._ledger, self._job_ids, self._logger = ledger, list(job_ids), logger
+        self._key = key if FlowRunContext.get() is not None else ""
+        self._monotonic = monotonic
+        self._last = monotonic()
+        self._artifact: UUID | None = None
+        self._trouble: dict[str, str] = {}
+        self._shown = -1
+
+    def update(self, progress: Progress) -> None:
+        """Take a report of the wait; most of them change nothing that is shown."""
+        for backend, words in progress.trouble.items():
+            if self._trouble.get(backend) != words:
+                self._logger.warning("%s cannot be asked: %s; the jobs go on and so does the wait", backend, words)
+        self._trouble = dict(progress.trouble)
+        if self._monotonic() - self._last >= _EVERY_S:
+            self._shown = len(self._job_ids) - len(progress.open)
+            self._show()
+
+    def finish(self) -> None:
+        """Show the end, unless it is shown already."""
+        if self._shown != len(self._job_ids) or self._artifact is None:
+            self._show()
+
+    def _show(self) -> None:
+        self._last = self._monotonic()
+        counts = self._ledger.item_counts(self._job_ids)
+        total = sum(counts.values())
+        done = sum(count for status, count in counts.items() if status.is_final)
+        words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        self._logger.info("%d of %d circuits are done (%s)", done, total, words)
+        if not self._key:
+            return
+        percent, description = 100.0 * done / max(total, 1), f"{done} of {total} circuits: {words}"
+        if self._artifact is None:
+            self._artifact = create_progress_artifact(percent, key=self._key, description=description)  # type: ignore[assignment]
+        else:
+            update_progress_artifact(self._artifact, percent, description=description)

@@ -1,0 +1,61 @@
+"""The wait stage, inline: one poller for all jobs of a flow. It has no way to submit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from blocks import backend_named, ledger_named
+from qjobs import operations
+from qjobs.model import JobId
+from tasks.logs import task_logger
+from tasks.progress import ProgressArtifact
+from tasks.retrying import READ_DELAYS_S, is_transient
+
+__all__ = ["wait_for_jobs"]
+
+
+@task(
+    name="wait-for-jobs",
+    description="Poll until jobs are final; results are stored as soon as they exist.",
+    tags=["qjobs"],
+    task_run_name="wait",
+    retries=len(READ_DELAYS_S),
+    retry_delay_seconds=READ_DELAYS_S,
+    retry_jitter_factor=0.2,
+    retry_condition_fn=is_transient,
+    timeout_seconds=None,
+    persist_result=False,
+    cache_policy=NO_CACHE,
+    cache_result_in_memory=True,
+    log_prints=False,
+)
+def wait_for_jobs(
+    job_ids: Sequence[JobId],
+    *,
+    backends: Sequence[str],
+    ledger: str = "",
+    until: str = "all",
+    progress_key: str = "",
+) -> dict[JobId, str]:
+    """Wait in this process until all jobs are final (or any, by `until`).
+
+    Args:
+        job_ids: The jobs.
+        backends: Names of their backends.
+        ledger: Name of the ledger block.
+        until: "all" or "any".
+        progress_key: Key of the progress artifact; none is kept if empty.
+
+    Returns:
+        The status of each job.
+    """
+    store = ledger_named(ledger)
+    opened = {device.name: device for device in map(backend_named, backends)}
+    shown = ProgressArtifact(store, job_ids, progress_key, task_logger(), time.monotonic)
+    statuses = operations.wait(store, opened, job_ids, until=until, report=shown.update)
+    shown.finish()
+    return {job_id: str(status) for job_id, status in statuses.items()}
