@@ -1,0 +1,53 @@
+# Every target sets up .venv by itself when needed; it takes python3 (3.11 or newer), venv and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Data of this checkout (ledger, compiled circuits, results, Prefect's own database) stay in it,
+# unless you name other places.
+export QJOBS_HOME ?= $(CURDIR)/.qjobs
+export PREFECT_HOME ?= $(QJOBS_HOME)/prefect
+export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep ui test lint bench clean
+
+help: ## say what each target does
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: $(READY) ## create .venv and install everything
+
+$(READY): pyproject.toml constraints.txt
+	@echo "== setting up $(VENV) (once; a few minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit("qjobs needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prefect,postgresql,dev]'
+	@touch $@
+
+sweep: $(READY) ## run the QAOA landscape: 300 points on the simulator, with a picture
+	@echo "== running examples/qaoa_maxcut/sweep.yaml (Prefect starts first, which takes a while)"
+	@$(BIN)/python -m flows.sweep examples/qaoa_maxcut/sweep.yaml
+
+ui: $(READY) ## show all runs in Prefect's UI, at http://127.0.0.1:4200
+	@echo "== Prefect's UI: http://127.0.0.1:4200 (stop it with Ctrl-C)"
+	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
+
+test: $(READY) ## run all tests
+	@echo "== tests"
+	@$(BIN)/python -m pytest
+
+lint: $(READY) ## ruff, mypy --strict, import-linter
+	@echo "== linters"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(READY) ## the sweep end to end over bare Aer, as ratios
+	@echo "== benchmarks (some minutes)"
+	@$(BIN)/python -m tests.bench.sweep
+
+clean: ## remove .venv and the data of this checkout
+	@rm -rf $(VENV) .qjobs
