@@ -7,9 +7,10 @@ the intent to submit must survive a power cut, because the remote job does.
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
@@ -102,7 +103,7 @@ class Database:
                     "set QJOBS_LEDGER to a place where you may write"
                 ) from error
         engine = sa.create_engine(self.url, connect_args={"timeout": busy_timeout_s})
-        sa_event.listen(engine, "connect", _prepare_sqlite)
+        sa_event.listen(engine, "connect", lambda connection, _: _prepare_sqlite(connection, busy_timeout_s))
         sa_event.listen(engine, "begin", _begin_sqlite)
         return engine
 
@@ -181,11 +182,21 @@ class Database:
         return LedgerUnavailable(f"the ledger {where} does not answer: {words}")
 
 
-def _prepare_sqlite(connection: Any, _record: object) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
+    deadline = time.monotonic() + busy_timeout_s
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        while True:
+            try:
+                cursor.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError as error:
+                # SQLite does not wait for others while it changes the mode of a new file (SQLITE_BUSY at once).
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
     finally:
         cursor.close()

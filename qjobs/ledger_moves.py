@@ -19,6 +19,16 @@ from qjobs.model import Attempt, AttemptNumber, JobId, JobSpec, Key
 UNSETTLED = frozenset({JobStatus.SUBMITTING, JobStatus.UNKNOWN})
 """Statuses of an attempt of which nobody has said yet what came of it."""
 
+_OBSERVED: tuple[sa.Column[Any], ...] = (
+    t.item.c.item_index,
+    t.item.c.status,
+    t.item.c.message,
+    t.item.c.error_detail,
+    t.item.c.queue_position,
+    t.item.c.cost,
+)
+"""Columns that a report can change; reading the others costs more than all the rest of a poll."""
+
 
 def ids_by_key(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, JobId]:
     """Jobs that exist already, by their key."""
@@ -179,8 +189,8 @@ def observe_items(
         The status of the attempt: `status`, or the roll-up of its items where the provider tells them apart
         (one that is final stays so, whatever a later report says).
     """
-    query = sa.select(t.item).where(t.item.c.job_id == attempt.job_id).order_by(t.item.c.item_index)
-    rows = {row.item_index: row for row in connection.execute(query)}
+    query = sa.select(*_OBSERVED).where(t.item.c.job_id == attempt.job_id).order_by(t.item.c.item_index)
+    rows: dict[int, sa.Row[Any]] = {row.item_index: row for row in connection.execute(query)}
     sent = attempt.items if attempt.items is not None else tuple(rows)
     reports = snapshot.items or tuple(
         ItemSnapshot(status=status, message=snapshot.message, queue_position=snapshot.queue_position) for _ in sent

@@ -1,0 +1,114 @@
+"""Laws of packing: none lost, order kept, every cap holds, and no batch could have been fuller."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support import a_program, an_item
+
+from qjobs.batching import batch_key, check_items, pack, size_bytes_of
+from qjobs.errors import InvalidInput
+from qjobs.model import ExecuteOptions, ItemSpec, Limits
+
+PROGRAMS = [a_program("x" * size) for size in (1, 2, 3, 5, 8, 13, 21)]
+BY_HASH = {program.hash: program for program in PROGRAMS}
+LAWS = settings(max_examples=300)
+
+
+@st.composite
+def items(draw: st.DrawFn) -> list[ItemSpec]:
+    drawn = draw(st.lists(st.tuples(st.sampled_from(PROGRAMS), st.integers(1, 9), st.integers(0, 2)), min_size=1))
+    return [
+        replace(
+            an_item(f"i{n}", program=program, shots=shots),
+            parameters=tuple((f"p{k}", k / 3) for k in range(n_parameters)),
+        )
+        for n, (program, shots, n_parameters) in enumerate(drawn)
+    ]
+
+
+def limits() -> st.SearchStrategy[Limits]:
+    return st.builds(
+        Limits,
+        max_items=st.none() | st.integers(1, 6),
+        max_shots=st.none() | st.integers(1, 12),
+        max_bytes=st.none() | st.integers(1, 200),
+    )
+
+
+def size(batch: tuple[ItemSpec, ...]) -> int:
+    return sum(size_bytes_of(item, BY_HASH[item.program]) for item in batch)
+
+
+def fits(batch: tuple[ItemSpec, ...], caps: Limits) -> bool:
+    return (caps.max_items is None or len(batch) <= caps.max_items) and (
+        caps.max_bytes is None or size(batch) <= caps.max_bytes
+    )
+
+
+def can_be_packed(given_items: list[ItemSpec], caps: Limits) -> bool:
+    return all(fits((item,), caps) and (caps.max_shots is None or item.shots <= caps.max_shots) for item in given_items)
+
+
+@LAWS
+@given(items(), limits())
+def test_what_cannot_be_packed_is_refused_and_all_else_is_packed(given_items: list[ItemSpec], caps: Limits) -> None:
+    if can_be_packed(given_items, caps):
+        assert pack(given_items, BY_HASH, caps)
+    else:
+        with pytest.raises(InvalidInput):
+            pack(given_items, BY_HASH, caps)
+
+
+@LAWS
+@given(items(), limits())
+def test_none_lost_order_kept_caps_hold(given_items: list[ItemSpec], caps: Limits) -> None:
+    assume(can_be_packed(given_items, caps))
+    batches = pack(given_items, BY_HASH, caps)
+    assert list(itertools.chain.from_iterable(batches)) == given_items
+    assert all(batches)
+    assert all(fits(batch, caps) for batch in batches)
+
+
+@LAWS
+@given(items(), limits())
+def test_every_batch_is_as_full_as_order_allows(given_items: list[ItemSpec], caps: Limits) -> None:
+    assume(can_be_packed(given_items, caps))
+    batches = pack(given_items, BY_HASH, caps)
+    for batch, following in itertools.pairwise(batches):
+        assert not fits((*batch, following[0]), caps)
+
+
+@LAWS
+@given(items(), limits())
+def test_as_few_batches_as_the_limits_allow(given_items: list[ItemSpec], caps: Limits) -> None:
+    """Greedy is optimal for runs of a sequence; dynamic programming says the same."""
+    assume(can_be_packed(given_items, caps))
+    best = [0] + [len(given_items)] * len(given_items)
+    for end in range(1, len(given_items) + 1):
+        best[end] = min(best[s] + 1 for s in range(end) if fits(tuple(given_items[s:end]), caps))
+    assert len(pack(given_items, BY_HASH, caps)) == best[-1]
+
+
+@LAWS
+@given(items(), limits(), st.integers(0, 100))
+def test_a_label_twice_is_refused_wherever_it_is(given_items: list[ItemSpec], caps: Limits, where: int) -> None:
+    twice = list(given_items)
+    twice.insert(where % (len(twice) + 1), given_items[where % len(given_items)])
+    with pytest.raises(InvalidInput):
+        check_items(twice, caps)
+
+
+@LAWS
+@given(items(), items(), st.integers(0, 3), st.integers(0, 3))
+def test_keys_are_equal_exactly_when_the_content_is(
+    left: list[ItemSpec], right: list[ItemSpec], number: int, other: int
+) -> None:
+    def key(batch: list[ItemSpec], number: int) -> str:
+        return batch_key("run", number, batch, ExecuteOptions(), backend="fake", device="device")
+
+    assert (key(left, number) == key(right, other)) == (left == right and number == other)

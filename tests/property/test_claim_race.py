@@ -1,0 +1,176 @@
+"""Many threads and processes want the same job at the same moment: one gets it, the others are told so."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support import NOW, a_spec, check_history, claim, report, sent
+
+from qjobs.errors import Busy, StaleJob
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Attempt, JobId, RemoteId
+
+N_THREADS = 16
+N_PROCESSES = 4
+ROUNDS = 8
+FINAL_WORDS = [JobStatus.COMPLETED, JobStatus.ERROR]
+JOIN_TIMEOUT_S = 90.0
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def keep(_ledger: Ledger, _attempt: Attempt) -> None:
+    """The winner goes on submitting: the others meet a live attempt."""
+
+
+def refuse(ledger: Ledger, attempt: Attempt) -> None:
+    """The winner is through with it at once: the others meet a job that has moved on, and no live attempt."""
+    ledger.reject(attempt, "no", now=NOW)
+
+
+def lose_and_find(ledger: Ledger, attempt: Attempt) -> None:
+    """The winner goes through every status of a submission."""
+    ledger.lose(attempt, "no reply", now=NOW)
+    ledger.accept(attempt, RemoteId(f"remote-{attempt.job_id}"), now=NOW)
+
+
+ENDINGS = {"keep": keep, "refuse": refuse, "lose and find": lose_and_find}
+
+
+def try_claim(ledger: Ledger, job_id: JobId, after: Callable[[Ledger, Attempt], None]) -> str:
+    """What became of one try."""
+    try:
+        attempt = claim(ledger, job_id)
+    except (StaleJob, Busy) as error:
+        return type(error).__name__ if error.job_id == job_id else f"told of {error.job_id}"
+    after(ledger, attempt)
+    return "won"
+
+
+def check_round(ledger: Ledger, job_id: JobId, outcomes: Counter[str], tries: int) -> None:
+    assert outcomes == {"won": 1, "StaleJob": tries - 1}
+    assert len(ledger.attempts(job_id)) == 1
+    claims = [event for event in ledger.events(job_id) if event.new is JobStatus.SUBMITTING]
+    assert len(claims) == 1
+    check_history(ledger, job_id)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_threads_claim_one_job(ledger: Ledger, ending: str) -> None:
+    ids = ledger.create([a_spec(f"k{n}") for n in range(ROUNDS)], now=NOW)
+    barrier = threading.Barrier(N_THREADS, timeout=30)
+
+    def race(job_id: JobId) -> str:
+        barrier.wait()
+        return try_claim(ledger, job_id, ENDINGS[ending])
+
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        for job_id in ids:
+            outcomes = Counter(pool.map(race, [job_id] * N_THREADS))
+            check_round(ledger, job_id, outcomes, N_THREADS)
+
+
+def race_all(url: str, rounds: list[tuple[JobId, str]], barrier: object, replies: object) -> None:
+    """What each process does; `rounds` are jobs and what their winner does next."""
+    try:
+        with Ledger(url) as ledger:
+            for job_id, ending in rounds:
+                barrier.wait(60)
+                replies.put((job_id, try_claim(ledger, job_id, ENDINGS[ending])))
+    except BaseException:
+        replies.put(("failed", traceback.format_exc()))
+        barrier.abort()
+        raise
+
+
+def test_processes_claim_one_job(ledger_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    with Ledger(ledger_url) as ledger:
+        rounds = {
+            ending: ledger.create([a_spec(f"{ending} {n}") for n in range(ROUNDS)], now=NOW) for ending in ENDINGS
+        }
+        barrier, replies = context.Barrier(N_PROCESSES), context.Queue()
+        for_each = [(job_id, ending) for ending, ids in rounds.items() for job_id in ids]
+        workers = [
+            context.Process(target=race_all, args=(ledger_url, for_each, barrier, replies)) for _ in range(N_PROCESSES)
+        ]
+        for worker in workers:
+            worker.start()
+        outcomes: dict[str, Counter[str]] = {job_id: Counter() for job_id, _ in for_each}
+        for _ in range(N_PROCESSES * len(for_each)):
+            job_id, outcome = replies.get(timeout=JOIN_TIMEOUT_S)
+            assert job_id in outcomes, outcome
+            outcomes[job_id][outcome] += 1
+        for worker in workers:
+            worker.join(JOIN_TIMEOUT_S)
+            assert worker.exitcode == 0
+        for job_id, _ in for_each:
+            check_round(ledger, job_id, outcomes[job_id], N_PROCESSES)
+
+
+def test_threads_share_a_devices_limit(ledger: Ledger) -> None:
+    """Sixteen jobs for a device that takes three: three are live, the others are told to come again."""
+    ids = ledger.create([a_spec(f"k{n}") for n in range(N_THREADS)], now=NOW)
+    barrier = threading.Barrier(N_THREADS, timeout=30)
+
+    def race(job_id: JobId) -> str:
+        barrier.wait()
+        try:
+            claim(ledger, job_id, max_live_jobs=3)
+        except Busy:
+            return "busy"
+        return "won"
+
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        outcomes = Counter(pool.map(race, ids))
+    assert outcomes == {"won": 3, "busy": N_THREADS - 3}
+    assert len(ledger.open_jobs()) == 3
+    for job_id in ids:
+        check_history(ledger, job_id)
+
+
+def test_threads_create_one_job(ledger: Ledger) -> None:
+    barrier = threading.Barrier(N_THREADS, timeout=30)
+
+    def race(_: int) -> JobId:
+        barrier.wait()
+        return ledger.create([a_spec("the same")], now=NOW)[0]
+
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        ids = set(pool.map(race, range(N_THREADS)))
+    assert len(ids) == 1
+    assert len(ledger.jobs()) == 1
+    check_history(ledger, ids.pop())
+
+
+def test_threads_write_what_many_pollers_read(ledger: Ledger) -> None:
+    """Moves of one job follow one another: no poller is told that it is late, and no item's chain has a gap."""
+    open_words = [JobStatus.SUBMITTED, JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.RETRYING]
+    job_id, attempt = sent(ledger, n_items=3)
+    barrier = threading.Barrier(N_THREADS, timeout=30)
+
+    def race(number: int) -> None:
+        barrier.wait()
+        for step in range(6):
+            words = [open_words[(number + step * index) % 4] for index in range(3)]
+            ledger.observe(job_id, attempt.number, report(*words), now=NOW)
+        ledger.observe(job_id, attempt.number, report(*[FINAL_WORDS[number % 2]] * 3), now=NOW)
+
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        list(pool.map(race, range(N_THREADS)))
+    check_history(ledger, job_id)
+    assert ledger.job(job_id).status in FINAL_WORDS
+    for item in ledger.items(job_id):
+        last = JobStatus.SUBMITTED
+        for event in ledger.events(job_id):
+            if event.index == item.index:
+                assert event.old is last
+                last = event.new
+        assert last is item.status

@@ -1,0 +1,369 @@
+"""A Hypothesis state machine drives the ledger against a plain dict, on both databases.
+
+The model is written from DESIGN sections 3 and 4, not from the ledger: it knows the statuses, which of them are
+final, and what each verb promises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from support import NOW, a_spec, check_history, counts, empty
+
+from qjobs.backends.base import ItemSnapshot, Snapshot
+from qjobs.errors import ProtocolError, StaleJob
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus, roll_up
+from qjobs.model import Attempt, ItemResult, JobId, RemoteId, RemoteRetryStrategy
+
+S = JobStatus
+AT_PROVIDER = [S.SUBMITTED, S.QUEUED, S.RUNNING, S.RETRYING, S.CANCELLING]
+FINISHED = [S.COMPLETED, S.CANCELLED, S.ERROR, S.DEPLETED, S.TERMINATED]
+UNSETTLED = [S.SUBMITTING, S.UNKNOWN]
+MAX_JOBS = 3
+
+
+@dataclass
+class ModelAttempt:
+    handle: Attempt
+    epoch: int
+    items: tuple[int, ...]
+    lease_until: object
+    status: JobStatus = S.SUBMITTING
+    remote_id: str | None = None
+    proved_unsent: bool = False
+
+
+@dataclass
+class ModelJob:
+    items: list[JobStatus]
+    status: JobStatus = S.CREATED
+    epoch: int = 1
+    cancel_wish: bool = False
+    attempts: list[ModelAttempt] = field(default_factory=list)
+    results: dict[tuple[int, int], ItemResult] = field(default_factory=dict)
+
+    @property
+    def live(self) -> bool:
+        return any(attempt.status not in FINISHED for attempt in self.attempts)
+
+
+def may_report(old: JobStatus, new: JobStatus) -> bool:
+    """Whether the provider's word `new` changes a row in `old`."""
+    if old in FINISHED:
+        return (old, new) == (S.CANCELLED, S.COMPLETED)
+    return new in AT_PROVIDER + FINISHED
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    ledger: Ledger
+
+    def __init__(self) -> None:
+        super().__init__()
+        empty(self.ledger)
+        self.jobs: dict[JobId, ModelJob] = {}
+        self.keys: dict[str, JobId] = {}
+        self.now = NOW
+        self.remote_ids = 0
+
+    # What to act on
+
+    def pick(self, data: st.DataObject) -> tuple[JobId, ModelJob]:
+        job_id = data.draw(st.sampled_from(list(self.jobs)), label="job")
+        return job_id, self.jobs[job_id]
+
+    def pick_attempt(self, data: st.DataObject) -> tuple[JobId, ModelJob, ModelAttempt]:
+        """Mostly the newest attempt."""
+        with_attempts = [job_id for job_id, job in self.jobs.items() if job.attempts]
+        job_id = data.draw(st.sampled_from(with_attempts), label="job")
+        job = self.jobs[job_id]
+        back = data.draw(st.sampled_from([0, 0, 0, 1, 2]), label="attempts back")
+        return job_id, job, job.attempts[max(-len(job.attempts), -1 - back)]
+
+    def some_job(self) -> bool:
+        return bool(self.jobs)
+
+    def some_attempt(self) -> bool:
+        return any(job.attempts for job in self.jobs.values())
+
+    # Verbs
+
+    @rule(keys=st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True), n_items=st.integers(1, 3))
+    def create(self, keys: list[str], n_items: int) -> None:
+        ids = self.ledger.create([a_spec(key, n_items=n_items) for key in keys], now=self.now)
+        for key, job_id in zip(keys, ids, strict=True):
+            assert self.keys.setdefault(key, job_id) == job_id
+            self.jobs.setdefault(job_id, ModelJob(items=[S.CREATED] * n_items))
+
+    @rule(seconds=st.integers(1, 40))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @precondition(some_job)
+    @rule(data=st.data(), stale=st.sampled_from([False, False, False, True]), new_epoch=st.booleans())
+    def claim(self, data: st.DataObject, stale: bool, new_epoch: bool) -> None:
+        job_id, job = self.pick(data)
+        expected = data.draw(st.sampled_from([s for s in S if s is not job.status])) if stale else job.status
+        chosen = None
+        if not new_epoch and data.draw(st.booleans(), label="some items"):
+            chosen = tuple(sorted(data.draw(st.sets(st.integers(0, len(job.items) - 1), min_size=1))))
+        lease_s = data.draw(st.sampled_from([10.0, 60.0]))
+        try:
+            attempt = self.ledger.claim(
+                job_id,
+                expected=expected,
+                strategy=RemoteRetryStrategy.DEFAULT,
+                owner="machine",
+                lease_s=lease_s,
+                now=self.now,
+                items=chosen,
+                new_epoch=new_epoch,
+            )
+        except StaleJob:
+            assert stale or job.live
+            return
+        assert not stale
+        assert not job.live
+        if new_epoch:
+            job.epoch += 1
+            job.items = [S.CREATED] * len(job.items)
+        job.status, job.cancel_wish = S.SUBMITTING, False
+        sent = chosen if chosen is not None else tuple(range(len(job.items)))
+        until = self.now + timedelta(seconds=lease_s)
+        job.attempts.append(ModelAttempt(handle=attempt, epoch=job.epoch, items=sent, lease_until=until))
+
+    @precondition(some_job)
+    @rule(data=st.data())
+    def send(self, data: st.DataObject) -> None:
+        """Claim and accept in one step, so that most of an example is about jobs that a provider has."""
+        idle = [job_id for job_id, job in self.jobs.items() if not job.live]
+        if not idle:
+            return
+        job_id = data.draw(st.sampled_from(idle), label="job")
+        job = self.jobs[job_id]
+        attempt = self.ledger.claim(
+            job_id,
+            expected=job.status,
+            strategy=RemoteRetryStrategy.DEFAULT,
+            owner="machine",
+            lease_s=60.0,
+            now=self.now,
+        )
+        self.remote_ids += 1
+        remote_id = f"remote-{self.remote_ids}"
+        self.ledger.accept(attempt, RemoteId(remote_id), now=self.now)
+        job.status, job.cancel_wish = S.SUBMITTED, False
+        job.items = [S.SUBMITTED] * len(job.items)
+        every = tuple(range(len(job.items)))
+        job.attempts.append(
+            ModelAttempt(
+                handle=attempt,
+                epoch=job.epoch,
+                items=every,
+                lease_until=None,
+                status=S.SUBMITTED,
+                remote_id=remote_id,
+            )
+        )
+
+    @precondition(some_attempt)
+    @rule(data=st.data(), same=st.booleans())
+    def accept(self, data: st.DataObject, same: bool) -> None:
+        job_id, job, attempt = self.pick_attempt(data)
+        self.remote_ids += 1
+        remote_id = attempt.remote_id if same and attempt.remote_id else f"remote-{self.remote_ids}"
+        try:
+            self.ledger.accept(attempt.handle, RemoteId(remote_id), now=self.now)
+        except StaleJob:
+            assert attempt.status not in UNSETTLED
+            assert attempt.remote_id != remote_id
+            assert remote_id in self.ledger.events(job_id)[-1].detail
+            return
+        if attempt.remote_id == remote_id:
+            return
+        assert attempt.status in UNSETTLED
+        attempt.status, attempt.remote_id = S.SUBMITTED, remote_id
+        job.status = S.SUBMITTED
+        for index in attempt.items:
+            job.items[index] = S.SUBMITTED
+
+    def settle(self, data: st.DataObject, verb: str) -> tuple[ModelJob, ModelAttempt] | None:
+        _, job, attempt = self.pick_attempt(data)
+        try:
+            getattr(self.ledger, verb)(attempt.handle, f"by {verb}", now=self.now)
+        except StaleJob:
+            assert attempt.status not in UNSETTLED
+            return None
+        assert attempt.status in UNSETTLED
+        return job, attempt
+
+    @precondition(some_attempt)
+    @rule(data=st.data())
+    def reject(self, data: st.DataObject) -> None:
+        settled = self.settle(data, "reject")
+        if settled:
+            job, attempt = settled
+            attempt.status = job.status = S.ERROR
+            for index in attempt.items:
+                if job.items[index] is not S.COMPLETED:
+                    job.items[index] = S.ERROR
+
+    @precondition(some_attempt)
+    @rule(data=st.data())
+    def unsend(self, data: st.DataObject) -> None:
+        settled = self.settle(data, "unsend")
+        if settled:
+            job, attempt = settled
+            attempt.status, attempt.proved_unsent = S.CANCELLED, True
+            job.status = roll_up(job.items)
+            if job.status is S.CREATED and job.cancel_wish:
+                self.cancelled_unsent(job)
+
+    @precondition(some_attempt)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        settled = self.settle(data, "lose")
+        if settled:
+            job, attempt = settled
+            attempt.status = job.status = S.UNKNOWN
+
+    def reported(self, data: st.DataObject, attempt: ModelAttempt) -> Snapshot:
+        words = st.sampled_from(AT_PROVIDER + FINISHED * 2)
+        kind = data.draw(st.sampled_from(["whole", "items", "items", "wrong number"]), label="report")
+        status = data.draw(words, label="status")
+        if kind == "whole":
+            return Snapshot(status=status, remote_status=f"their {status}")
+        n = len(attempt.items) + (kind == "wrong number")
+        items = data.draw(st.lists(words, min_size=n, max_size=n), label="statuses")
+        snapshots = tuple(ItemSnapshot(status=s) for s in items)
+        return Snapshot(status=status, remote_status="theirs", items=snapshots)
+
+    @precondition(some_attempt)
+    @rule(data=st.data())
+    def observe(self, data: st.DataObject) -> None:
+        """Up to three reports of one attempt."""
+        job_id, job, attempt = self.pick_attempt(data)
+        for _ in range(data.draw(st.integers(1, 3), label="reports")):
+            self.observe_once(data, job_id, job, attempt)
+
+    def observe_once(self, data: st.DataObject, job_id: JobId, job: ModelJob, attempt: ModelAttempt) -> None:
+        snapshot = self.reported(data, attempt)
+        try:
+            after = self.ledger.observe(job_id, attempt.handle.number, snapshot, now=self.now)
+        except StaleJob:
+            assert attempt.remote_id is None
+            return
+        except ProtocolError:
+            assert snapshot.items
+            assert len(snapshot.items) != len(attempt.items)
+            return
+        assert attempt.remote_id is not None
+        self.model_observe(job, attempt, snapshot)
+        assert after is job.status
+
+    def model_observe(self, job: ModelJob, attempt: ModelAttempt, snapshot: Snapshot) -> None:
+        reports = [item.status for item in snapshot.items or ()]
+        said = roll_up(reports) if reports else snapshot.status
+        later = job.attempts[job.attempts.index(attempt) + 1 :]
+        if attempt.epoch != job.epoch or any(not a.proved_unsent for a in later):  # the items are another's now
+            if may_report(attempt.status, said):
+                attempt.status = said
+            return
+        if not reports:
+            if said is attempt.status or may_report(attempt.status, said):
+                attempt.status = said
+                reports = [said] * len(attempt.items)
+            else:
+                return
+        for index, status in zip(attempt.items, reports, strict=True):
+            if may_report(job.items[index], status):
+                job.items[index] = status
+        if snapshot.items:
+            of_items = roll_up(job.items[index] for index in attempt.items)
+            if may_report(attempt.status, of_items):
+                attempt.status = of_items
+        if not later:
+            job.status = roll_up(job.items)
+        elif job.status in FINISHED or job.status is S.CREATED:  # later attempts were never sent
+            job.status = roll_up(job.items) if may_report(job.status, roll_up(job.items)) else job.status
+
+    @precondition(some_attempt)
+    @rule(data=st.data(), n=st.integers(0, 1000))
+    def store_results(self, data: st.DataObject, n: int) -> None:
+        job_id, job, attempt = self.pick_attempt(data)
+        chosen = data.draw(st.sets(st.sampled_from(attempt.items)), label="items")
+        given = {index: counts(b0=n + index) for index in chosen}
+        fresh = [index for index in given if (attempt.epoch, index) not in job.results]
+        assert self.ledger.store_results(job_id, attempt.handle, given, now=self.now) == len(fresh)
+        job.results.update({(attempt.epoch, index): given[index] for index in fresh})
+
+    def cancelled_unsent(self, job: ModelJob) -> None:
+        job.status = S.CANCELLED
+        job.items = [S.CANCELLED if status is S.CREATED else status for status in job.items]
+
+    @precondition(some_job)
+    @rule(data=st.data())
+    def request_cancel(self, data: st.DataObject) -> None:
+        job_id, job = self.pick(data)
+        if job.status not in FINISHED:
+            job.cancel_wish = True
+        if job.status is S.CREATED:
+            self.cancelled_unsent(job)
+        assert self.ledger.request_cancel(job_id, now=self.now).status is job.status
+
+    @rule()
+    def expire_leases(self) -> None:
+        late = []
+        for job_id, job in self.jobs.items():
+            for attempt in job.attempts:
+                if attempt.status is S.SUBMITTING and attempt.lease_until < self.now:
+                    attempt.status = job.status = S.UNKNOWN
+                    late.append(job_id)
+        assert sorted(self.ledger.expire_leases(now=self.now)) == sorted(late)
+
+    # What always holds
+
+    @invariant()
+    def the_ledger_is_the_model(self) -> None:
+        assert {job.job_id for job in self.ledger.jobs()} == set(self.jobs)
+        for job_id, model in self.jobs.items():
+            job = self.ledger.job(job_id)
+            assert (job.status, job.epoch) == (model.status, model.epoch)
+            assert (job.cancel_requested_at is not None) == model.cancel_wish
+            assert [item.status for item in self.ledger.items(job_id)] == model.items
+            attempts = [(a.status, a.remote_id, a.epoch, a.sent_at is None) for a in self.ledger.attempts(job_id)]
+            assert attempts == [(a.status, a.remote_id, a.epoch, a.proved_unsent) for a in model.attempts]
+
+    @invariant()
+    def results_are_never_lost(self) -> None:
+        for job_id, model in self.jobs.items():
+            for epoch in range(1, model.epoch + 1):
+                kept = {index: value for (e, index), value in model.results.items() if e == epoch}
+                assert self.ledger.results(job_id, epoch=epoch) == kept
+            have = {index for e, index in model.results if e == model.epoch}
+            assert set(self.ledger.missing_items(job_id)) == set(range(len(model.items))) - have
+
+    @invariant()
+    def histories_are_unbroken(self) -> None:
+        for job_id in self.jobs:
+            check_history(self.ledger, job_id)
+            moves = self.ledger.events(job_id, of_items=False)
+            for event in moves:
+                if event.old in FINISHED and event.new is not event.old:
+                    assert event.new is S.SUBMITTING or (event.old, event.new) == (S.CANCELLED, S.COMPLETED)
+
+
+@pytest.mark.timeout(120)
+def test_the_ledger_is_a_dict_with_a_history(ledger: Ledger) -> None:
+    class Machine(LedgerMachine):
+        pass
+
+    Machine.ledger = ledger
+    n = 60 if ledger.url.startswith("sqlite") else 25  # a statement takes three times as long on PostgreSQL
+    examples = settings(max_examples=n, stateful_step_count=25, deadline=None, derandomize=True, database=None)
+    run_state_machine_as_test(Machine, settings=examples)

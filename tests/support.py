@@ -1,0 +1,173 @@
+"""Small values for the tests, and the laws that every job's history obeys."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from qjobs import schema as t
+from qjobs.backends.base import ItemSnapshot, Snapshot
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import (
+    Attempt,
+    Batch,
+    ExecuteOptions,
+    ItemResult,
+    ItemSpec,
+    JobId,
+    JobSpec,
+    JsonValue,
+    Key,
+    Program,
+    ProgramFormat,
+    ProgramHash,
+    RemoteId,
+    RemoteRetryStrategy,
+)
+
+NOW = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
+LEASE_S = 60.0
+
+
+def at(seconds: float) -> datetime:
+    """A moment so many seconds after `NOW`."""
+    return NOW + timedelta(seconds=seconds)
+
+
+def a_program(text: str = "OPENQASM 2.0;", *, parameters: tuple[str, ...] = ()) -> Program:
+    """A program whose hash is that of its text; no test of the ledger compiles it."""
+    payload = text.encode()
+    return Program(
+        hash=ProgramHash(hashlib.sha256(payload).hexdigest()),
+        format=ProgramFormat.OPENQASM2,
+        payload=payload,
+        n_qubits=2,
+        n_bits=2,
+        measured=True,
+        parameters=parameters,
+    )
+
+
+def an_item(label: str = "item", *, program: Program | None = None, shots: int = 100) -> ItemSpec:
+    """An item of `program`."""
+    return ItemSpec(label=label, program=(program or a_program()).hash, shots=shots)
+
+
+def a_spec(
+    key: str = "key",
+    *,
+    n_items: int = 2,
+    shots: int = 100,
+    backend: str = "fake",
+    device: str = "device",
+    experiment: str = "",
+    run: str = "run",
+    program: Program | None = None,
+    options: ExecuteOptions | None = None,
+    properties: Mapping[str, JsonValue] | None = None,
+) -> JobSpec:
+    """A job of `n_items` items of one program."""
+    program = program or a_program()
+    items = tuple(an_item(f"item-{n}", program=program, shots=shots) for n in range(n_items))
+    batch = Batch(number=0, items=items, programs={program.hash: program}, options=options or ExecuteOptions())
+    return JobSpec(
+        key=Key(key),
+        backend=backend,
+        device=device,
+        name=f"job of {key}",
+        batch=batch,
+        experiment=experiment,
+        run=run,
+        properties=properties or {},
+    )
+
+
+def create(ledger: Ledger, key: str = "key", **values: object) -> JobId:
+    """Create one job."""
+    return ledger.create([a_spec(key, **values)], now=NOW)[0]
+
+
+def claim(ledger: Ledger, job_id: JobId, expected: JobStatus = JobStatus.CREATED, **values: object) -> Attempt:
+    """Claim with everything that a test does not care about filled in."""
+    given = {"strategy": RemoteRetryStrategy.DEFAULT, "owner": "test", "lease_s": LEASE_S, "now": NOW, **values}
+    return ledger.claim(job_id, expected=expected, **given)
+
+
+def sent(ledger: Ledger, key: str = "key", remote_id: str = "remote-1", **values: object) -> tuple[JobId, Attempt]:
+    """A job that the provider has."""
+    job_id = create(ledger, key, **values)
+    attempt = claim(ledger, job_id)
+    ledger.accept(attempt, RemoteId(remote_id), now=NOW)
+    return job_id, ledger.attempts(job_id)[-1]
+
+
+def whole(status: JobStatus, message: str = "", **values: object) -> Snapshot:
+    """A report of a provider that does not tell items apart."""
+    return Snapshot(status=status, remote_status=f"their {status}", message=message, **values)
+
+
+def report(*statuses: JobStatus, message: str = "") -> Snapshot:
+    """A report with one status per item."""
+    items = tuple(ItemSnapshot(status=status) for status in statuses)
+    return Snapshot(status=statuses[0], remote_status="theirs", message=message, items=items)
+
+
+def counts(**values: int) -> ItemResult:
+    """A result: `counts(b00=3)` are three shots of 00."""
+    return ItemResult(counts={word[1:]: n for word, n in values.items()})
+
+
+def check_history(ledger: Ledger, job_id: JobId) -> None:
+    """The job's own chain of events is unbroken and ends in its status; so do its items' chains.
+
+    Also: one live attempt at the most, an attempt that is live only under a live job, and a
+    `finished_at` exactly where the status is final.
+    """
+    job = ledger.job(job_id)
+    chains = defaultdict(list)
+    for event in ledger.events(job_id):
+        chains[event.index].append(event)
+    own = chains.pop(None)
+    assert own[0].old is None
+    assert own[0].new is JobStatus.CREATED
+    for before, after in itertools.pairwise(own):
+        assert after.old is before.new, (before, after)
+        assert after.at >= before.at
+    assert own[-1].new is job.status
+    items = ledger.items(job_id)
+    for index, chain in chains.items():
+        assert all(event.old is not None for event in chain), (index, chain)
+    attempts = ledger.attempts(job_id)
+    live = [attempt for attempt in attempts if not attempt.status.is_final]
+    assert len(live) <= 1
+    assert bool(live) == (job.status is not JobStatus.CREATED and not job.status.is_final), (job.status, attempts)
+    assert (job.finished_at is not None) == job.status.is_final
+    for attempt in attempts:
+        assert (attempt.finished_at is not None) == attempt.status.is_final
+    assert [attempt.number for attempt in attempts] == list(range(1, len(attempts) + 1))
+    assert len(items) == job.n_items
+
+
+def job_moves(ledger: Ledger, job_id: JobId) -> list[tuple[JobStatus | None, JobStatus, str]]:
+    """The job's own events as (old, new, cause)."""
+    return [(event.old, event.new, event.cause) for event in ledger.events(job_id, of_items=False)]
+
+
+def empty(ledger: Ledger) -> None:
+    """Delete every row, keep the schema."""
+    with ledger._db.write() as connection:
+        for table in reversed(t.metadata.sorted_tables):
+            if table is not t.ledger_meta:
+                connection.execute(sa.delete(table))
+
+
+def raw(ledger: Ledger, statement: sa.Executable, values: object = None) -> None:
+    """Run a statement past every guard of the ledger's own."""
+    with ledger._db.write() as connection:
+        connection.execute(statement, values)
