@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.call(options)
     except QJobsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInput) else 1
     except KeyboardInterrupt:
         print("interrupted; jobs that were submitted go on, see: qjobs jobs list", file=sys.stderr)
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    found = checks(options.ledger)
+    found = checks(cli_run._ledger_url(options.ledger))
     if options.json:
         print(json.dumps([_plain(check) for check in found], indent=1))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -21,6 +22,8 @@ from qjobs.results import Found, circuits_frame, write_parquet
 
 __all__ = ["list_jobs", "show_job", "show_results"]
 
+_PIPE_WIDTH = 10_000
+
 
 def _default(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
@@ -31,10 +34,14 @@ def _print_json(value: object) -> None:
 
 
 def _table(columns: list[str], rows: list[list[object]], title: str = "") -> None:
-    table = Table(*columns, title=title or None, title_justify="left")
+    """Print a table that loses nothing: folded in a terminal, one line a row in a pipe."""
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else _default(cell) for cell in row))
-    Console(soft_wrap=True).print(table)
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(soft_wrap=True, width=width, markup=False, emoji=False, highlight=False).print(table)
 
 
 def list_jobs(options: argparse.Namespace) -> int:

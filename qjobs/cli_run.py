@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
@@ -14,10 +16,11 @@ from qjobs import operations
 from qjobs.backends.aer import AerBackend
 from qjobs.batching import pack
 from qjobs.compile import CompileCache, compile_program
-from qjobs.errors import InvalidInput
+from qjobs.errors import Busy, InvalidInput, WaitTimeout
 from qjobs.experiment import CircuitsPlan, CircuitsSpec, expand_circuits, load_circuits
 from qjobs.launch import compile_here, launch_circuits, launch_sweep
 from qjobs.ledger import Ledger, default_home, default_url
+from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, Program
 from qjobs.outcome import Outcome, outcome_of, sweep_plan
 from qjobs.results import write_file, write_parquet
@@ -81,25 +84,21 @@ def plan(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run a spec on the simulator in this process and print what came out."""
     spec = _load(options.file)
+    planned = sweep_plan(spec) if isinstance(spec, SweepSpec) else expand_circuits(spec)
     run_id = options.run_id or f"run-{uuid.uuid4().hex[:12]}"
-    backend = AerBackend()
-    backend.warm()
     cache = CompileCache(default_home() / "compiled")
     with Ledger(_ledger_url(options.ledger)) as store:
-        try:
-            if isinstance(spec, SweepSpec):
-                stage = compile_here(store, backend, spec.compile_options(), cache, fresh=spec.fresh)
-                launched = launch_sweep(store, backend, sweep_plan(spec), name="aer", run=run_id, compile_stage=stage)
+        with AerBackend() as backend:
+            backend.warm()
+            if isinstance(planned, SweepPlan):
+                how, fresh = planned.spec.compile_options(), planned.spec.fresh
+                stage = compile_here(store, backend, how, cache, fresh=fresh)
+                launched = launch_sweep(store, backend, planned, name="aer", run=run_id, compile_stage=stage)
             else:
-                stage = compile_here(store, backend, spec.options(), cache)
-                launched = launch_circuits(
-                    store, backend, expand_circuits(spec), run=run_id, identity=run_id, compile_stage=stage
-                )
+                stage = compile_here(store, backend, planned.spec.options(), cache)
+                launched = launch_circuits(store, backend, planned, run=run_id, identity=run_id, compile_stage=stage)
             statuses = _execute(store, backend, launched.job_ids)
-        finally:
-            backend.close()
-        jobs = {"aer": list(launched.job_ids)}
-        outcome = outcome_of(store, spec, jobs)
+        outcome = outcome_of(store, spec, {"aer": list(launched.job_ids)})
     return _report(options, spec.name, run_id, outcome, launched.summary, statuses)
 
 
@@ -108,11 +107,22 @@ def _execute(store: Ledger, backend: AerBackend, job_ids: tuple[JobId, ...]) -> 
     under_way: list[JobId] = []
     room = backend.limits.max_live_jobs or len(unsent)
     while unsent or under_way:
-        while unsent and len(under_way) < room:
-            operations.submit(store, backend, unsent[0])
-            under_way.append(unsent.pop(0))
-        statuses = operations.wait(store, {backend.name: backend}, under_way, until="any" if unsent else "all")
-        under_way = [job_id for job_id in under_way if not statuses[job_id].is_final]
+        busy_s = 0.0
+        while unsent and len(under_way) < room and not busy_s:
+            try:
+                operations.submit(store, backend, unsent[0])
+            except Busy as error:  # another process sends it, or fills the device
+                busy_s = min(error.retry_after_s, 1.0)
+            else:
+                under_way.append(unsent.pop(0))
+        if not under_way:
+            time.sleep(busy_s)
+            continue
+        timeout_s = busy_s or None
+        with contextlib.suppress(WaitTimeout):
+            until = "any" if unsent else "all"
+            operations.wait(store, {backend.name: backend}, under_way, until=until, timeout_s=timeout_s)
+        under_way = [job.job_id for job in store.open_jobs(job_ids=under_way) if job.status is not JobStatus.UNKNOWN]
     return Counter(job.status.value for job in store.jobs(job_ids=job_ids))
 
 

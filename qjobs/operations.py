@@ -8,6 +8,7 @@ before it calls and the remote id the moment it exists.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -177,6 +178,8 @@ def reusable(
 def _check_programs(items: Sequence[ItemSpec], programs: Mapping[ProgramHash, Program], *, need_counts: bool) -> None:
     checked: set[tuple[ProgramHash, frozenset[str]]] = set()
     for item in items:
+        if bad := [name for name, value in item.parameters if not math.isfinite(value)]:
+            raise InvalidInput(f"{item.label}: the parameter {bad[0]} is not a finite number", field="parameters")
         names = frozenset(name for name, _ in item.parameters)
         if (item.program, names) not in checked:
             check_runs(programs[item.program], need_counts=need_counts, parameters=names)

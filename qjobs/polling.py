@@ -18,8 +18,11 @@ from qjobs.model import Attempt, Job, JobId, RemoteId
 __all__ = ["Progress", "fetch", "poll", "utc_now", "wait"]
 
 _MAX_BACK_OFF_S = 60.0
+_MAX_DOUBLINGS = 10
 _SLICE_S = 0.5
 """Every sleep is cut into slices: Prefect cannot time out one long sleep."""
+_TROUBLE = (BackendUnavailable, CredentialsRejected, ProtocolError)
+"""What never ends a wait."""
 
 
 def utc_now() -> datetime:
@@ -72,6 +75,20 @@ def poll(
         CredentialsRejected: The same, until a person renews the credentials.
         ProtocolError: The provider left its contract; the jobs keep their last status.
     """
+    statuses, failure = _ask(ledger, backend, job_ids, now, {} if seen is None else seen)
+    if failure is not None:
+        raise failure
+    return statuses
+
+
+def _ask(
+    ledger: Ledger,
+    backend: Backend,
+    job_ids: Sequence[JobId],
+    now: Callable[[], datetime],
+    seen: dict[RemoteId, Snapshot],
+) -> tuple[dict[JobId, JobStatus], ProtocolError | None]:
+    """As `poll`; a report that cannot be about its job does not keep those of the others from being written."""
     jobs = {job.job_id: job for job in ledger.jobs(job_ids=job_ids)}
     statuses = {job_id: job.status for job_id, job in jobs.items()}
     live = {
@@ -80,19 +97,24 @@ def poll(
         if attempt.remote_id is not None and not attempt.status.is_final and attempt.epoch == jobs[job_id].epoch
     }
     if not live:
-        return statuses
+        return statuses, None
     for remote_id, attempt in live.items():
         job = jobs[attempt.job_id]
         if job.cancel_requested_at is not None and job.status is not JobStatus.CANCELLING:
             backend.cancel(remote_id)
-    for remote_id, snapshot in backend.status(list(live)).items():
-        attempt = live[remote_id]
-        if seen is not None and seen.get(remote_id) == snapshot and not snapshot.status.is_final:
+    answers = backend.status(list(live))
+    failure = None
+    for remote_id, attempt in live.items():
+        snapshot = answers.get(remote_id)
+        if snapshot is None or (seen.get(remote_id) == snapshot and not snapshot.status.is_final):
             continue
-        statuses[attempt.job_id] = ledger.observe(attempt.job_id, attempt.number, snapshot, now=now())
-        if seen is not None:
-            seen[remote_id] = snapshot
-    return statuses
+        try:
+            statuses[attempt.job_id] = ledger.observe(attempt.job_id, attempt.number, snapshot, now=now())
+        except ProtocolError as error:
+            failure = error
+            continue
+        seen[remote_id] = snapshot
+    return statuses, failure
 
 
 def fetch(ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datetime] = utc_now) -> dict[int, str]:
@@ -105,8 +127,8 @@ def fetch(ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datet
         BackendUnavailable, CredentialsRejected, ProtocolError: As `Backend.results`.
     """
     missing = ledger.missing_items(job.job_id)
-    attempt = ledger.last_attempts([job.job_id]).get(job.job_id)
-    if not missing or attempt is None or attempt.remote_id is None or attempt.epoch != job.epoch:
+    attempt = last_attempt(ledger, job)
+    if not missing or attempt is None or attempt.remote_id is None:
         return dict.fromkeys(missing, job.message or f"the job is {job.status}")
     sent = attempt.items if attempt.items is not None else tuple(range(job.n_items))
     answers = backend.results(attempt.remote_id)
@@ -143,7 +165,8 @@ class _Pace:
 
     def failed(self, at: float, retry_after_s: float | None) -> None:
         self.failures += 1
-        back_off = min(_MAX_BACK_OFF_S, max(0.5, self.backend.poll_interval_s[0]) * 2**self.failures)
+        doublings = min(self.failures, _MAX_DOUBLINGS)  # an outage of days must not overflow a float
+        back_off = min(_MAX_BACK_OFF_S, max(0.5, self.backend.poll_interval_s[0]) * 2**doublings)
         self.due = at + (retry_after_s or 0.0) + back_off * self.rng.uniform(0.5, 1.0)
 
 
@@ -184,37 +207,95 @@ def wait(
     Raises:
         WaitTimeout: The time is over; the jobs go on.
     """
-    jobs = ledger.jobs(job_ids=job_ids)
-    groups: dict[str, list[JobId]] = defaultdict(list)
-    for job in jobs:
-        groups[job.backend].append(job.job_id)
-    paces = {name: _Pace(backends[name], rng or random.Random()) for name in groups}  # noqa: S311
+    state = _Wait(ledger, backends, ledger.jobs(job_ids=job_ids), now, monotonic, rng or random.Random())  # noqa: S311
     started = monotonic()
-    statuses = {job.job_id: job.status for job in jobs}
-    settled_before = {job_id for job_id, status in statuses.items() if _settled(status)}
-    seen: dict[RemoteId, Snapshot] = {}
-    trouble: dict[str, str] = {}
+    settled_before = state.settled()
     while True:
-        for name, pace in paces.items():
-            waiting = [job_id for job_id in groups[name] if not _settled(statuses[job_id])]
-            if not waiting or monotonic() < pace.due:
-                continue
-            changes = _pass(ledger, pace, waiting, seen, trouble, now, monotonic)
-            changed = {job_id: status for job_id, status in changes.items() if statuses[job_id] is not status}
-            statuses.update(changes)
-            if changed or name in trouble:
-                report(Progress(statuses=dict(statuses), trouble=dict(trouble)))
-        settled = {job_id for job_id, status in statuses.items() if _settled(status)}
-        if len(settled) == len(statuses) or (until == "any" and settled > settled_before):
-            return statuses
+        if state.ask():
+            report(state.progress())
+        settled = state.settled()
+        if len(settled) == len(state.statuses) or (until == "any" and settled > settled_before):
+            return state.statuses
         if timeout_s is not None and monotonic() - started >= timeout_s:
-            late = tuple(job_id for job_id in statuses if job_id not in settled)
+            late = tuple(job_id for job_id in state.statuses if job_id not in settled)
             raise WaitTimeout(
-                f"{len(late)} of {len(statuses)} jobs are not final after {timeout_s:g} s; they go on, wait again",
+                f"{len(late)} of {len(state.statuses)} jobs are not final after {timeout_s:g} s; "
+                "they go on, wait again",
                 job_ids=late,
             )
-        next_due = min(paces[name].due for name in groups if any(not _settled(statuses[j]) for j in groups[name]))
-        sleep(max(0.001, min(_SLICE_S, next_due - monotonic())))
+        sleep(max(0.001, min(_SLICE_S, state.next_due() - monotonic())))
+
+
+class _Wait:
+    """What one wait knows: the status of every job, and when each backend is asked next."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        backends: Mapping[str, Backend],
+        jobs: Sequence[Job],
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._ledger, self._now, self._monotonic = ledger, now, monotonic
+        self._groups: dict[str, list[JobId]] = defaultdict(list)
+        for job in jobs:
+            self._groups[job.backend].append(job.job_id)
+        self._paces = {name: _Pace(backends[name], rng) for name in self._groups}
+        self._seen: dict[RemoteId, Snapshot] = {}
+        self._trouble: dict[str, str] = {}
+        self.statuses = {job.job_id: job.status for job in jobs}
+
+    def settled(self) -> set[JobId]:
+        """Jobs that waiting cannot move."""
+        return {job_id for job_id, status in self.statuses.items() if _settled(status)}
+
+    def progress(self) -> Progress:
+        return Progress(statuses=dict(self.statuses), trouble=dict(self._trouble))
+
+    def next_due(self) -> float:
+        return min(pace.due for name, pace in self._paces.items() if self._waiting(name))
+
+    def _waiting(self, name: str) -> list[JobId]:
+        return [job_id for job_id in self._groups[name] if not _settled(self.statuses[job_id])]
+
+    def ask(self) -> bool:
+        """Ask every backend that is due; returns whether a status or a trouble is another than before."""
+        before, trouble = dict(self.statuses), dict(self._trouble)
+        for name, pace in self._paces.items():
+            waiting = self._waiting(name)
+            if waiting and self._monotonic() >= pace.due:
+                self._pass(name, pace, waiting)
+        return self.statuses != before or self._trouble != trouble
+
+    def _pass(self, name: str, pace: _Pace, waiting: Sequence[JobId]) -> None:
+        """Ask one backend once and store the results of what is final; a failure is noted and paces the next pass."""
+        submitting = [job_id for job_id in waiting if self.statuses[job_id] is JobStatus.SUBMITTING]
+        if submitting:  # their process may have ended: nobody else would ever settle them
+            self._ledger.expire_leases(now=self._now(), job_ids=submitting)
+        seen = dict(self._seen)
+        failure: BackendUnavailable | CredentialsRejected | ProtocolError | None
+        try:
+            statuses, failure = _ask(self._ledger, pace.backend, waiting, self._now, self._seen)
+        except _TROUBLE as error:
+            statuses, failure = {}, error
+        for job in self._ledger.jobs(job_ids=[job_id for job_id, status in statuses.items() if status.is_final]):
+            try:
+                fetch(self._ledger, pace.backend, job, now=self._now)
+            except _TROUBLE as error:  # it counts as open until its results are stored
+                statuses.pop(job.job_id)
+                failure = error
+        self.statuses.update(statuses)
+        if failure is None:
+            self._trouble.pop(name, None)
+            pace.changed(self._monotonic(), any_change=self._seen != seen)
+            return
+        if self._trouble.get(name) != str(failure):
+            for job_id in waiting:
+                self._ledger.note(job_id, type(failure).__name__, str(failure), now=self._now())
+        self._trouble[name] = str(failure)
+        pace.failed(self._monotonic(), getattr(failure, "retry_after_s", None))
 
 
 def _settled(status: JobStatus) -> bool:
@@ -222,35 +303,8 @@ def _settled(status: JobStatus) -> bool:
     return status.is_final or status in {JobStatus.CREATED, JobStatus.UNKNOWN}
 
 
-def _pass(
-    ledger: Ledger,
-    pace: _Pace,
-    waiting: Sequence[JobId],
-    seen: dict[RemoteId, Snapshot],
-    trouble: dict[str, str],
-    now: Callable[[], datetime],
-    monotonic: Callable[[], float],
-) -> dict[JobId, JobStatus]:
-    backend = pace.backend
-    before = dict(seen)
-    try:
-        statuses = poll(ledger, backend, waiting, now=now, seen=seen)
-        finished = [job_id for job_id, status in statuses.items() if status.is_final]
-        for job in ledger.jobs(job_ids=finished):
-            fetch(ledger, backend, job, now=now)
-    except (BackendUnavailable, CredentialsRejected, ProtocolError) as error:
-        if trouble.get(backend.name) != str(error):
-            for job_id in waiting:
-                ledger.note(job_id, type(error).__name__, str(error), now=now())
-        trouble[backend.name] = str(error)
-        pace.failed(monotonic(), getattr(error, "retry_after_s", None))
-        return {}
-    trouble.pop(backend.name, None)
-    pace.changed(monotonic(), any_change=seen != before)
-    return statuses
-
-
 def last_attempt(ledger: Ledger, job: Job) -> Attempt | None:
-    """The newest attempt of the job's present epoch."""
-    attempt = ledger.last_attempts([job.job_id]).get(job.job_id)
-    return attempt if attempt is not None and attempt.epoch == job.epoch else None
+    """The newest attempt of the job's present epoch that was sent; where none was, the newest."""
+    attempts = [attempt for attempt in ledger.attempts(job.job_id) if attempt.epoch == job.epoch]
+    chosen = [attempt for attempt in attempts if attempt.sent_at is not None] or attempts
+    return chosen[-1] if chosen else None

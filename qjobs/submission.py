@@ -6,6 +6,7 @@ may be done about an earlier attempt is the decision table's answer, never this 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -18,6 +19,7 @@ from qjobs.errors import (
     BackendUnavailable,
     Busy,
     CredentialsRejected,
+    LedgerError,
     NotSent,
     PolicyLimit,
     StaleJob,
@@ -32,6 +34,11 @@ from qjobs.retry import Action, RetryPolicy, decide, standing_of
 
 __all__ = ["Submission", "cancel", "submission_key", "submit"]
 
+_SENDS = frozenset({Action.SUBMIT, Action.RESTART, Action.CANCEL_AND_SUBMIT, Action.CANCEL_AND_RESTART})
+_GENTLE = frozenset({RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT})
+"""Strategies that leave a job alone whose cancellation was asked for."""
+_NOT_FOUND = "not found"
+_RISK_TAKEN = "risk taken"
 LEASE_S = 300.0
 """How long a submission may take before it counts as lost; longer than any time-out of an adapter."""
 
@@ -82,52 +89,41 @@ def submit(
     """
     ledger.expire_leases(now=now(), job_ids=[job_id])
     job = ledger.job(job_id)
-    if job.status is JobStatus.CANCELLED and not ledger.attempts(job_id) and strategy is RemoteRetryStrategy.DEFAULT:
-        return Submission(
-            job_id=job_id, action=Action.RETURN, reason="it was cancelled", status=job.status, remote_id=None
-        )
     attempt = last_attempt(ledger, job)
     if attempt is not None and attempt.status is JobStatus.SUBMITTING:
         raise Busy(f"{attempt.lease_owner} is submitting {job_id} at this moment", job_id=job_id, retry_after_s=2.0)
     if attempt is not None and attempt.remote_id is not None and attempt.status.is_final:
         fetch(ledger, backend, job, now=now)
-    missing = ledger.missing_items(job_id)
-    decision = decide(standing_of(attempt, len(missing)), strategy, backend.lost_reply)
-    action = decision.action
-    if action is Action.FIND:
-        action = _find(ledger, backend, job, attempt, decision.otherwise or Action.STAY_UNKNOWN, now)
-    if action in {Action.CANCEL_AND_SUBMIT, Action.CANCEL_AND_RESTART}:
-        _confirm_cancelled(ledger, backend, job, now)
-        restart = action is Action.CANCEL_AND_RESTART
-        action = Action.RESTART if restart else Action.SUBMIT
-        job = ledger.job(job_id)
-        missing = ledger.missing_items(job_id)
+    standing = standing_of(attempt, len(ledger.missing_items(job_id)))
+    decision = decide(standing, strategy, backend.lost_reply)
+    action, reason = decision.action, decision.reason
+    try:
+        if action is Action.FIND:
+            found = attempt is not None and _adopted(ledger, backend, job, attempt, now)
+            action = Action.SYNC if found else decision.otherwise or Action.STAY_UNKNOWN
+        if action in _SENDS:
+            policy = policy or RetryPolicy.for_backend(backend.lost_reply)
+            action, reason = _send_anew(ledger, backend, job, action, reason, strategy, policy, now)
+    except StaleJob as error:
+        raise Busy(f"another process moved {job_id} first ({error}); enter again", job_id=job_id) from error
     match action:
-        case Action.SUBMIT | Action.RESTART:
-            _check_caps(ledger, job, policy or RetryPolicy.for_backend(backend.lost_reply), now())
-            indices = None if action is Action.RESTART or len(missing) == job.n_items else missing
-            _send(ledger, backend, job, indices, strategy, restart=action is Action.RESTART, now=now)
         case Action.SYNC:
             poll(ledger, backend, [job_id], now=now)
         case Action.REFUSE:
+            words = attempt.message if attempt else job.message
             raise SubmissionRejected(
-                f"{backend.name} refused {job_id}: {job.message}; correct it and use ALLOW_RESUBMIT",
-                detail=job.message,
+                f"{backend.name} refused {job_id}: {words}; correct it and use ALLOW_RESUBMIT",
+                detail=words,
                 job_id=job_id,
             )
         case Action.STAY_UNKNOWN:
-            raise _unknown(job_id, backend, decision.reason)
-        case _:
+            raise _unknown(job_id, backend, reason)
+        case _:  # sent by now, or nothing is to be done
             pass
     job = ledger.job(job_id)
     attempt = last_attempt(ledger, job)
-    return Submission(
-        job_id=job_id,
-        action=action,
-        reason=decision.reason,
-        status=job.status,
-        remote_id=attempt.remote_id if attempt else None,
-    )
+    remote_id = attempt.remote_id if attempt else None
+    return Submission(job_id=job_id, action=action, reason=reason, status=job.status, remote_id=remote_id)
 
 
 def _unknown(job_id: JobId, backend: Backend, reason: str) -> SubmissionUnknown:
@@ -138,24 +134,12 @@ def _unknown(job_id: JobId, backend: Backend, reason: str) -> SubmissionUnknown:
     )
 
 
-def _find(
-    ledger: Ledger,
-    backend: Backend,
-    job: Job,
-    attempt: Attempt | None,
-    otherwise: Action,
-    now: Callable[[], datetime],
-) -> Action:
-    """Look an UNKNOWN attempt up by its key; adopt what is found, else `otherwise`."""
-    if attempt is None:  # the table gives FIND only for an attempt that was sent
-        return Action.SUBMIT
+def _adopted(ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, now: Callable[[], datetime]) -> bool:
+    """Look an UNKNOWN attempt up by its key and adopt what is found; whether something was."""
     remote_id = backend.find(submission_key(job, ledger.attempts(job.job_id), attempt))
     if remote_id is not None:
         ledger.accept(attempt, remote_id, now=now(), cause="found by key")
-        return Action.SYNC
-    if otherwise is Action.SUBMIT:
-        ledger.unsend(attempt, "looked up by its key and not found", now=now(), cause="not found")
-    return otherwise
+    return remote_id is not None
 
 
 def submission_key(job: Job, attempts: Sequence[Attempt], attempt: Attempt) -> Key:
@@ -168,12 +152,64 @@ def submission_key(job: Job, attempts: Sequence[Attempt], attempt: Attempt) -> K
     return job.key if accepted == 0 else Key(f"{job.key}-{accepted + 1}")
 
 
-def _confirm_cancelled(ledger: Ledger, backend: Backend, job: Job, now: Callable[[], datetime]) -> None:
+def _send_anew(
+    ledger: Ledger,
+    backend: Backend,
+    job: Job,
+    action: Action,
+    reason: str,
+    strategy: RemoteRetryStrategy,
+    policy: RetryPolicy,
+    now: Callable[[], datetime],
+) -> tuple[Action, str]:
+    """End what may be alive of the job, then send; returns what was done after all, and why."""
+    _check_caps(ledger, job, policy, now())
+    restart = action in {Action.RESTART, Action.CANCEL_AND_RESTART}
     attempt = last_attempt(ledger, job)
-    if attempt is not None and attempt.status is JobStatus.UNKNOWN:
-        _find(ledger, backend, job, attempt, Action.SUBMIT, now)
+    if attempt is not None and not attempt.status.is_final:
+        _end(ledger, backend, job, attempt, now, looked_up=action is Action.SUBMIT)
+        job = ledger.job(job.job_id)
+    if job.cancel_requested_at is not None and strategy in _GENTLE:
+        return Action.RETURN, "its cancellation was asked for, so nothing is sent"
+    missing = ledger.missing_items(job.job_id)
+    if not missing and not restart:
+        return Action.RETURN, "it finished before it could be cancelled: every item has a result"
+    indices = None if restart or len(missing) == job.n_items else missing
+    _send(ledger, backend, job, indices, strategy, restart=restart, now=now)
+    return Action.RESTART if restart else Action.SUBMIT, reason
+
+
+def _end(
+    ledger: Ledger,
+    backend: Backend,
+    job: Job,
+    attempt: Attempt,
+    now: Callable[[], datetime],
+    *,
+    looked_up: bool,
+) -> None:
+    """Make sure that no remote job of `attempt` is alive, as far as the provider lets us.
+
+    Args:
+        ledger: Where the job is.
+        backend: Where the remote job may be.
+        job: The job.
+        attempt: Its live attempt.
+        now: The clock.
+        looked_up: An UNKNOWN attempt was looked up a moment ago and not found.
+
+    Raises:
+        Busy: The cancellation is not confirmed yet.
+    """
+    if attempt.status is JobStatus.UNKNOWN:
+        if backend.lost_reply is LostReply.OPAQUE:
+            ledger.unsend(attempt, "the caller takes the risk of a second remote job", now=now(), cause=_RISK_TAKEN)
+            return
+        if looked_up or not _adopted(ledger, backend, job, attempt, now):
+            ledger.unsend(attempt, "looked up by its key and not found", now=now(), cause=_NOT_FOUND)
+            return
     after = cancel(ledger, backend, job.job_id, now=now)
-    if not after.status.is_final and after.status is not JobStatus.CREATED:
+    if not after.status.is_final:
         raise Busy(
             f"{job.job_id} is being cancelled and {backend.name} has not confirmed it; enter again",
             job_id=job.job_id,
@@ -183,12 +219,14 @@ def _confirm_cancelled(ledger: Ledger, backend: Backend, job: Job, now: Callable
 
 
 def _check_caps(ledger: Ledger, job: Job, policy: RetryPolicy, present: datetime) -> None:
-    attempts = [a for a in ledger.attempts(job.job_id) if a.sent_at is not None]
-    if not attempts:
+    """Raise `PolicyLimit` where a further submission is above a cap; lost ones that were decided count too."""
+    decided = sum(event.cause in {_NOT_FOUND, _RISK_TAKEN} for event in ledger.events(job.job_id, of_items=False))
+    sent = sum(attempt.sent_at is not None for attempt in ledger.attempts(job.job_id)) + decided
+    if not sent:
         return
-    if len(attempts) >= policy.max_submissions:
+    if sent >= policy.max_submissions:
         raise PolicyLimit(
-            f"{job.job_id} was submitted {len(attempts)} times and the policy allows {policy.max_submissions}; "
+            f"{job.job_id} was submitted {sent} times and the policy allows {policy.max_submissions}; "
             "look at its history with: qjobs jobs show",
             job_id=job.job_id,
         )
@@ -213,53 +251,71 @@ def _send(
 ) -> None:
     """Write the intent, call, write what came of it."""
     batch = _batch_of(ledger, job, indices)
-    try:
-        attempt = ledger.claim(
-            job.job_id,
-            expected=job.status,
-            strategy=strategy,
-            owner=f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}",
-            lease_s=LEASE_S,
-            now=now(),
-            items=indices,
-            new_epoch=restart,
-            max_live_jobs=backend.limits.max_live_jobs,
-        )
-    except StaleJob as error:
-        raise Busy(f"another process moved {job.job_id} first; enter again", job_id=job.job_id) from error
+    attempt = ledger.claim(
+        job.job_id,
+        expected=job.status,
+        strategy=strategy,
+        owner=f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}",
+        lease_s=LEASE_S,
+        now=now(),
+        items=indices,
+        new_epoch=restart,
+        max_live_jobs=backend.limits.max_live_jobs,
+    )
     key = submission_key(job, ledger.attempts(job.job_id), attempt)
+    given: list[RemoteId] = []
     accepted: list[RemoteId] = []
 
     def created(remote_id: RemoteId) -> None:
+        given.append(remote_id)
         ledger.accept(attempt, remote_id, now=now())
         accepted.append(remote_id)
 
     try:
-        backend.submit(batch, key, created)
+        _call(backend, batch, key, created, accepted)
     except BaseException as error:
         if accepted:
             ledger.note(job.job_id, "after acceptance", f"{type(error).__name__}: {error}", now=now())
             if isinstance(error, Exception):
                 return
             raise
-        _settle_failure(ledger, backend, attempt, error, now())
+        _settle_failure(ledger, backend, attempt, given, error, now())
         raise
 
 
+def _call(
+    backend: Backend, batch: Batch, key: Key, created: Callable[[RemoteId], None], accepted: Sequence[RemoteId]
+) -> None:
+    backend.submit(batch, key, created)
+    if not accepted:
+        raise SubmissionUnknown(f"{backend.name} returned without naming a remote job")
+
+
 def _settle_failure(
-    ledger: Ledger, backend: Backend, attempt: Attempt, error: BaseException, present: datetime
+    ledger: Ledger,
+    backend: Backend,
+    attempt: Attempt,
+    given: Sequence[RemoteId],
+    error: BaseException,
+    present: datetime,
 ) -> None:
     """Write what a failed submission means; raises where something clearer than `error` can be said."""
     match error:
-        case NotSent():
+        case StaleJob():  # from `accept`, which keeps the id in an event
+            return
+        case NotSent() if not given:
             ledger.unsend(attempt, str(error), now=present)
-        case CredentialsRejected():
+        case CredentialsRejected() if not given:
             ledger.unsend(attempt, str(error), now=present, cause="credentials refused")
-        case SubmissionRejected():
+        case SubmissionRejected() if not given:
+            error.job_id = attempt.job_id
             ledger.reject(attempt, error.detail or str(error), now=present)
         case _:
             words = str(error) or type(error).__name__
-            ledger.lose(attempt, words, now=present)
+            if given:  # the id must not be lost with the error
+                words = f"{backend.name} made {given[-1]}, which could not be written down: {words}"
+            with contextlib.suppress(LedgerError):  # then the lease runs out, and the attempt becomes UNKNOWN so
+                ledger.lose(attempt, words, now=present)
             if not isinstance(error, Exception):
                 return
             if backend.lost_reply is LostReply.OPAQUE:

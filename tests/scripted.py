@@ -1,0 +1,175 @@
+"""A backend that does what a test tells it to, with a store of remote jobs that it counts; and a clock."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from support import NOW
+
+from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target
+from qjobs.lifecycle import FINAL, JobStatus, roll_up
+from qjobs.model import Batch, ItemResult, Key, RemoteId
+
+NO_LIMITS = Limits()
+
+
+class Clock:
+    """Time that only sleeping (or a test) moves."""
+
+    def __init__(self) -> None:
+        self.elapsed_s = 0.0
+        self.naps_s: list[float] = []
+        self.alarms: list[tuple[float, Callable[[], None]]] = []
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.elapsed_s)
+
+    def monotonic(self) -> float:
+        return self.elapsed_s
+
+    def sleep(self, seconds: float) -> None:
+        assert len(self.naps_s) < 100_000, "the wait does not end"
+        self.naps_s.append(seconds)
+        self.elapsed_s += seconds
+        due = [act for at_s, act in self.alarms if at_s <= self.elapsed_s]
+        self.alarms = [(at_s, act) for at_s, act in self.alarms if at_s > self.elapsed_s]
+        for act in due:
+            act()
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        self.alarms.append((self.elapsed_s + seconds, act))
+
+
+@dataclass(slots=True)
+class Fault:
+    """An error of one submission: before the job exists, after (its id never told), or after its id was told."""
+
+    error: BaseException
+    when: str = "before"
+
+
+@dataclass(slots=True)
+class Remote:
+    """A job at the provider."""
+
+    remote_id: RemoteId
+    key: Key
+    batch: Batch
+    items: list[JobStatus]
+    messages: dict[int, str] = field(default_factory=dict)
+    late: bool = False
+    cancels: int = 0
+
+    @property
+    def status(self) -> JobStatus:
+        return roll_up(self.items)
+
+
+class ScriptedBackend:
+    """Remote jobs stay QUEUED until `report` says otherwise.
+
+    `faults` are taken one per submission, `troubles` one per question (status, results, find, cancel).
+    `most_live` is the greatest number of unfinished remote jobs of equal labels that ever existed at once.
+    """
+
+    exact_expvals = False
+
+    def __init__(
+        self,
+        lost_reply: LostReply = LostReply.FINDABLE,
+        *,
+        limits: Limits = NO_LIMITS,
+        name: str = "fake",
+        poll_interval_s: tuple[float, float] = (1.0, 10.0),
+        confirms_cancel: bool = True,
+    ) -> None:
+        self.name, self.device, self.limits, self.lost_reply = name, "device", limits, lost_reply
+        self.poll_interval_s, self.confirms_cancel = poll_interval_s, confirms_cancel
+        self.jobs: dict[RemoteId, Remote] = {}
+        self.faults: deque[Fault | None] = deque()
+        self.troubles: deque[BaseException | None] = deque()
+        self.asked: list[tuple[RemoteId, ...]] = []
+        self.hidden: set[RemoteId] = set()
+        self.before_submit: Callable[[], None] = lambda: None
+        self.answer: Callable[[list[ItemResult | MissingResult]], list[ItemResult | MissingResult]] = lambda r: r
+        self.most_live = 0
+        self._lock = threading.Lock()
+
+    def submit(self, batch: Batch, key: Key, created: Callable[[RemoteId], None]) -> None:
+        self.before_submit()
+        assert batch.items, "an empty job was sent"
+        fault = self.faults.popleft() if self.faults else None
+        if fault and fault.when == "before":
+            raise fault.error
+        with self._lock:
+            remote_id = self._known(key) if self.lost_reply is LostReply.DEDUPLICATED else None
+            if remote_id is None:
+                remote_id = RemoteId(f"remote-{len(self.jobs) + 1}")
+                self.jobs[remote_id] = Remote(remote_id, key, batch, [JobStatus.QUEUED] * len(batch.items))
+            labels = {item.label for item in batch.items}
+            overlapping = [j for j in self.live() if labels & {item.label for item in j.batch.items}]
+            self.most_live = max(self.most_live, len(overlapping))
+        if fault and fault.when == "after":
+            raise fault.error
+        created(remote_id)
+        if fault:
+            raise fault.error
+
+    def _known(self, key: Key) -> RemoteId | None:
+        return next((job.remote_id for job in self.jobs.values() if job.key == key), None)
+
+    def _trouble(self) -> None:
+        if self.troubles and (error := self.troubles.popleft()) is not None:
+            raise error
+
+    def live(self) -> list[Remote]:
+        return [job for job in self.jobs.values() if job.status not in FINAL]
+
+    def find(self, key: Key) -> RemoteId | None:
+        self._trouble()
+        return None if self.lost_reply is LostReply.OPAQUE else self._known(key)
+
+    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
+        self._trouble()
+        self.asked.append(tuple(remote_ids))
+        return {each: self.snapshot(each) for each in remote_ids if each not in self.hidden}
+
+    def snapshot(self, remote_id: RemoteId) -> Snapshot:
+        job = self.jobs[remote_id]
+        items = tuple(ItemSnapshot(status=s, message=job.messages.get(n, "")) for n, s in enumerate(job.items))
+        return Snapshot(status=job.status, remote_status=f"their {job.status}", items=items)
+
+    def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
+        self._trouble()
+        job = self.jobs[remote_id]
+        return self.answer(
+            [
+                ItemResult(counts={"00": job.batch.items[n].shots, job.remote_id: 1})
+                if status is JobStatus.COMPLETED and not job.late
+                else MissingResult(reason=f"it is {status}")
+                for n, status in enumerate(job.items)
+            ]
+        )
+
+    def cancel(self, remote_id: RemoteId) -> None:
+        self._trouble()
+        job = self.jobs[remote_id]
+        job.cancels += 1
+        to = JobStatus.CANCELLED if self.confirms_cancel else JobStatus.CANCELLING
+        job.items = [status if status in FINAL else to for status in job.items]
+
+    def target(self) -> Target:
+        return Target(name=self.device)
+
+    def close(self) -> None:
+        pass
+
+    def report(self, *statuses: JobStatus, of: int = -1, messages: Iterable[tuple[int, str]] = ()) -> None:
+        """Let the newest remote job (or the `of`-th) be in these statuses, one per item."""
+        job = list(self.jobs.values())[of]
+        assert len(statuses) == len(job.items)
+        job.items, job.messages = list(statuses), dict(messages)

@@ -1,0 +1,188 @@
+"""Sweeps and batches become jobs, on the real simulator: what is there already is not run again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qjobs import operations
+from qjobs.backends.aer import AerBackend, NoiseSpec
+from qjobs.compile import CompileCache
+from qjobs.errors import InvalidInput
+from qjobs.experiment import CircuitsSpec, expand_circuits
+from qjobs.launch import Launched, compile_here, launch_circuits, launch_sweep
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.sweep import SweepSpec, expand
+
+QASM = """OPENQASM 3.0;
+include "stdgates.inc";
+input float theta;
+qubit[1] q;
+bit[1] c;
+ry(theta) q[0];
+c[0] = measure q[0];
+"""
+
+
+@pytest.fixture(scope="module")
+def aer() -> Iterator[AerBackend]:
+    with AerBackend(n_workers=1) as backend:
+        backend.warm()
+        yield backend
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> CompileCache:
+    return CompileCache(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+def sweep(*values: float, **other: object) -> SweepSpec:
+    axes = [{"name": "theta", "values": list(values or (0.1, 0.2, 0.3))}]
+    return SweepSpec.model_validate(
+        {"name": "s", "circuit": {"openqasm": QASM}, "axes": axes, "shots": 20, "seed": 1, **other}
+    )
+
+
+def launch(store: Ledger, aer: AerBackend, cache: CompileCache, spec: SweepSpec, run: str) -> Launched:
+    stage = compile_here(store, aer, spec.compile_options(), cache, fresh=spec.fresh)
+    return launch_sweep(store, aer, expand(spec), name="aer", run=run, compile_stage=stage)
+
+
+def finish(store: Ledger, aer: AerBackend, launched: Launched) -> None:
+    for job_id in launched.job_ids:
+        operations.submit(store, aer, job_id)
+    statuses = operations.wait(store, {"aer": aer}, launched.job_ids, timeout_s=30)
+    assert set(statuses.values()) == {JobStatus.COMPLETED}
+
+
+def labels(store: Ledger, launched: Launched) -> list[str]:
+    return [item.label for job_id in launched.new for item in store.items(job_id)]
+
+
+def test_the_same_sweep_again_runs_nothing(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    first = launch(store, aer, cache, sweep(), "r1")
+    assert (len(first.new), first.reused, first.n_circuits) == (1, {}, 3)
+    finish(store, aer, first)
+    again = launch(store, aer, cache, sweep(), "r2")
+    assert (again.new, len(again.reused), again.job_ids) == ((), 3, first.new)
+    assert "3 of 3" in again.summary
+    assert len(store.jobs()) == 1
+
+
+def test_a_longer_axis_runs_the_new_points_only(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    finish(store, aer, launch(store, aer, cache, sweep(), "r1"))
+    longer = launch(store, aer, cache, sweep(0.0, 0.1, 0.2, 0.3, 0.4), "r2")
+    assert len(longer.reused) == 3
+    assert len(labels(store, longer)) == 2
+    finish(store, aer, longer)
+    assert launch(store, aer, cache, sweep(0.4, 0.3), "r3").new == ()
+
+
+def test_what_is_under_way_is_joined(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    first = launch(store, aer, cache, sweep(), "r1")
+    planned_only = launch(store, aer, cache, sweep(), "r2")
+    assert (planned_only.new, planned_only.job_ids) == ((), first.new)
+    operations.submit(store, aer, first.new[0])
+    joined = launch(store, aer, cache, sweep(0.3, 0.4), "r3")
+    assert set(joined.reused.values()) == set(first.new)
+    assert len(labels(store, joined)) == 1
+    finish(store, aer, joined)  # submits the first job once more: it is only synced
+    assert [len(store.attempts(job.job_id)) for job in store.jobs()] == [1, 1]
+
+
+def test_what_failed_is_run_again(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    first = launch(store, aer, cache, sweep(), "r1")
+    operations.cancel(store, aer, first.new[0])
+    second = launch(store, aer, cache, sweep(), "r2")
+    assert second.reused == {}
+    assert not set(second.new) & set(first.new)
+
+
+def test_fresh_runs_anew_and_a_retried_run_finds_its_own_jobs(
+    store: Ledger, aer: AerBackend, cache: CompileCache
+) -> None:
+    first = launch(store, aer, cache, sweep(), "r1")
+    finish(store, aer, first)
+    fresh = launch(store, aer, cache, sweep(fresh=True), "r2")
+    assert fresh.reused == {}
+    assert not set(fresh.new) & set(first.new)
+    retried = launch(store, aer, cache, sweep(fresh=True), "r2")
+    assert (retried.new, retried.job_ids) == ((), fresh.new)
+    finish(store, aer, retried)
+    assert launch(store, aer, cache, sweep(fresh=True), "r2").job_ids == fresh.new
+    assert launch(store, aer, cache, sweep(fresh=True), "r3").reused == {}
+
+
+def test_two_launches_at_once_share_their_jobs(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    start = threading.Barrier(4)
+    done: list[Launched] = []
+
+    def work(run: str) -> None:
+        start.wait(10)
+        done.append(launch(store, aer, cache, sweep(), run))
+
+    threads = [threading.Thread(target=work, args=(f"r{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(done) == 4
+    assert len({launched.job_ids for launched in done}) == 1
+    assert len(store.jobs()) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"shots": 21},
+        {"seed": 2},
+        {"compile": {"level": 0}},
+        {"observables": [{"name": "z", "terms": "Z0"}], "exact": True},
+    ],
+)
+def test_another_definition_is_another_result(
+    store: Ledger, aer: AerBackend, cache: CompileCache, other: dict[str, object]
+) -> None:
+    finish(store, aer, launch(store, aer, cache, sweep(), "r1"))
+    changed = launch(store, aer, cache, sweep(**other), "r2")
+    assert changed.reused == {}
+    assert len(changed.new) == 1
+
+
+def test_another_noise_is_another_device(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    finish(store, aer, launch(store, aer, cache, sweep(), "r1"))
+    with AerBackend(noise=NoiseSpec(readout=0.1), n_workers=1) as noisy:
+        changed = launch(store, noisy, cache, sweep(), "r2")
+    assert changed.reused == {}
+    assert store.job(changed.new[0]).device != aer.device
+
+
+def test_a_sweep_that_cannot_run_makes_no_job(store: Ledger, cache: CompileCache) -> None:
+    with AerBackend(max_shots=10, n_workers=1) as small, pytest.raises(InvalidInput, match="20 shots"):
+        launch(store, small, cache, sweep(), "r1")
+    assert store.jobs() == []
+
+
+def test_circuits_are_found_again_by_their_identity(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    entries = [{"openqasm": QASM, "parameters": {"theta": value}} for value in (0.1, 0.2)]
+    spec = CircuitsSpec.model_validate({"name": "b", "circuits": entries, "shots": 5})
+    stage = compile_here(store, aer, spec.options(), cache)
+
+    def launched(identity: str) -> Launched:
+        return launch_circuits(store, aer, expand_circuits(spec), run="r", identity=identity, compile_stage=stage)
+
+    first = launched("i")
+    finish(store, aer, first)
+    assert launched("i") == first
+    assert launched("j").new != first.new
+    assert [item.label for item in store.items(first.new[0])] == ["c0", "c1"]
