@@ -84,6 +84,10 @@ class Owner(Protocol):
 
     lock: threading.Condition
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether its results are gone."""
+
     def cancel(self, job: AerJob) -> None:
         """Cancel what has not started."""
 
@@ -227,9 +231,13 @@ class Register:
             return self._by_id.get(remote_id)
 
     def by_key(self, name: str, device: str, key: Key) -> AerJob | None:
-        """The job that was made with this key."""
+        """The job that was made with this key, unless its backend is closed and its results are gone."""
         with self._lock:
-            return self._by_key.get((name, device, key))
+            return self._known(name, device, key)
+
+    def _known(self, name: str, device: str, key: Key) -> AerJob | None:
+        job = self._by_key.get((name, device, key))
+        return None if job is None or job.owner.is_closed else job
 
     def add(self, name: str, device: str, key: Key, tasks: Sequence[Task], owner: Owner) -> tuple[AerJob, bool]:
         """Make the job of a key, once, with every item QUEUED.
@@ -238,7 +246,7 @@ class Register:
             The job, and whether this call made it.
         """
         with self._lock:
-            if (known := self._by_key.get((name, device, key))) is not None:
+            if (known := self._known(name, device, key)) is not None:
                 return known, False
             start = _start_ticks(os.getpid()) or 0
             n_items = sum(len(task.items) for task in tasks)

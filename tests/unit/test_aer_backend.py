@@ -637,3 +637,13 @@ def test_importing_the_module_imports_neither_aer_nor_loky():
 def test_noise_is_part_of_the_device_name() -> None:
     names = [AerBackend(noise=noise).device for noise in (None, NoiseSpec(), NoiseSpec(readout=0.02))]
     assert names == ["aer_simulator", "aer_simulator", "aer_simulator+noise-0-0-0.02"]
+
+
+def test_a_key_of_a_closed_backend_is_free_again() -> None:
+    batch = sweep(1, shots=10)
+    ids: list[RemoteId] = []
+    for _ in range(2):
+        with AerBackend(n_workers=1) as backend:
+            backend.submit(batch, Key("same"), ids.append)
+            backend.submit(batch, Key("same"), ids.append)
+    assert ids[0] == ids[1] != ids[2] == ids[3]
