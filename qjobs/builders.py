@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
+from qiskit.exceptions import QiskitError
+
 from qjobs.circuits import read_circuit
 from qjobs.errors import InvalidInput
 from qjobs.model import JsonValue, Program
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["build_circuit", "ghz", "qaoa_maxcut", "registered"]
 
 GROUP = "qjobs.circuits"
+_MOST_QUBITS = 10_000
+_MOST_GATES = 1_000_000
 
 
 def registered() -> dict[str, str]:
@@ -38,8 +42,14 @@ def build_circuit(name: str, arguments: Mapping[str, JsonValue]) -> Program:
         known = ", ".join(sorted(found)) or "none"
         raise InvalidInput(f"there is no circuit builder {name!r}; registered are: {known}", field="circuit.builder")
     try:
-        circuit = found[name].load()(**arguments)
-    except (TypeError, ValueError, KeyError) as error:
+        build = found[name].load()
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(
+            f"the circuit builder {name!r} cannot be loaded: {error}", field="circuit.builder"
+        ) from error
+    try:
+        circuit = build(**arguments)
+    except (TypeError, ValueError, KeyError, QiskitError) as error:
         raise InvalidInput(
             f"the circuit builder {name!r} does not take these arguments: {error}", field="circuit.arguments"
         ) from error
@@ -50,12 +60,12 @@ def ghz(n_qubits: int) -> QuantumCircuit:
     """A GHZ state of `n_qubits` qubits, all measured.
 
     Raises:
-        ValueError: Fewer than two qubits.
+        ValueError: Fewer than two qubits, or more than a circuit may have.
     """
     from qiskit import QuantumCircuit
 
-    if n_qubits < 2:
-        raise ValueError("a GHZ state has two qubits or more")
+    if not 2 <= n_qubits <= _MOST_QUBITS:
+        raise ValueError(f"a GHZ state has 2 to {_MOST_QUBITS} qubits")
     circuit = QuantumCircuit(n_qubits, name=f"ghz-{n_qubits}")
     circuit.h(0)
     for qubit in range(1, n_qubits):
@@ -75,15 +85,19 @@ def qaoa_maxcut(edges: Sequence[Sequence[int]], layers: int = 1) -> QuantumCircu
         layers: Depth p.
 
     Raises:
-        ValueError: No edges, an edge from a vertex to itself, or no layers.
+        ValueError: No edges, an edge from a vertex to itself, an edge twice, no layers, or a circuit too large.
     """
     from qiskit import QuantumCircuit
     from qiskit.circuit import Parameter
 
-    pairs = [(int(u), int(v)) for u, v in edges]
-    if not pairs or layers < 1 or any(u == v or min(u, v) < 0 for u, v in pairs):
-        raise ValueError("edges must be pairs of different vertices, numbered from 0, and layers 1 or more")
+    pairs = [tuple(edge) for edge in edges]
+    if not pairs or any(len(pair) != 2 or type(v) is not int or v < 0 for pair in pairs for v in pair):
+        raise ValueError("edges must be pairs of vertices, numbered from 0")
+    if len({frozenset(pair) for pair in pairs if pair[0] != pair[1]}) != len(pairs):
+        raise ValueError("edges must be pairs of different vertices, each pair once")
     n_qubits = 1 + max(max(pair) for pair in pairs)
+    if layers < 1 or n_qubits > _MOST_QUBITS or layers * (len(pairs) + n_qubits) > _MOST_GATES:
+        raise ValueError(f"layers must be 1 or more, with {_MOST_QUBITS} qubits and {_MOST_GATES} gates at the most")
     circuit = QuantumCircuit(n_qubits, name=f"qaoa-{layers}")
     circuit.h(range(n_qubits))
     for layer in range(layers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from qjobs.circuits import check_runs
 from qjobs.errors import InvalidInput
+from qjobs.inputs import CircuitInput, CompileInput, Name, explain, read_mapping
 from qjobs.model import ItemSpec, Program, ProgramHash
-from qjobs.sweep import CircuitInput, CompileInput, Name, explain, read_mapping
 
 __all__ = ["CircuitEntry", "CircuitsPlan", "CircuitsSpec", "expand_circuits", "load_circuits"]
 
@@ -103,15 +104,12 @@ def load_circuits(path: Path) -> CircuitsSpec:
         InvalidInput: The file cannot be read or is not a batch.
     """
     if path.suffix in {".qasm", ".qpy"}:
-        entry = CircuitEntry(file=str(path), label=path.stem)
-        return CircuitsSpec(name="".join(c if c.isalnum() else "-" for c in path.stem) or "circuits", circuits=[entry])
+        entry = CircuitEntry(file=str(path.absolute()), label=path.stem[:200])
+        name = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:200]
+        return CircuitsSpec(name=name or "circuits", circuits=[entry])
     data = read_mapping(path)
     try:
         spec = CircuitsSpec.model_validate(data)
     except ValidationError as error:
         raise explain(error, str(path)) from error
-    beside = [
-        entry if entry.file is None else entry.model_copy(update={"file": str(path.parent / entry.file)})
-        for entry in spec.circuits
-    ]
-    return spec.model_copy(update={"circuits": beside})
+    return spec.model_copy(update={"circuits": [entry.beside(path) for entry in spec.circuits]})

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from typing import Literal
+
+import numpy as np
 
 from qjobs.errors import InvalidInput
 from qjobs.model import JsonValue
@@ -24,7 +28,8 @@ class Objective:
     Args:
         name: Column of the results.
         observable: As text, see `qjobs.observables.parse_observable`.
-        best_possible: The true optimum, if it is known.
+        goal: Which way is better.
+        best_possible: The true optimum in that direction, if it is known.
         best_possible_from: Where that is from.
         reference: Exact value at a point (parameters by name), if there is a formula.
         reference_from: The formula's source.
@@ -32,6 +37,7 @@ class Objective:
 
     name: str
     observable: str
+    goal: Literal["maximize", "minimize"] = "maximize"
     best_possible: float | None = None
     best_possible_from: str = ""
     reference: Callable[[Mapping[str, float]], float] | None = None
@@ -54,10 +60,14 @@ def load_objective(name: str, arguments: Mapping[str, JsonValue]) -> Objective:
         known = ", ".join(sorted(found)) or "none"
         raise InvalidInput(f"there is no objective {name!r}; registered are: {known}", field="objective.name")
     try:
-        objective: Objective = found[name].load()(**arguments)
+        build = found[name].load()
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(f"the objective {name!r} cannot be loaded: {error}", field="objective.name") from error
+    try:
+        objective: Objective = build(**arguments)
     except (TypeError, ValueError, KeyError) as error:
         raise InvalidInput(
-            f"the objective {name!r} does not take these arguments: {error}", field="objective"
+            f"the objective {name!r} does not take these arguments: {error}", field="objective.arguments"
         ) from error
     return objective
 
@@ -72,32 +82,47 @@ def maxcut(edges: Sequence[Sequence[int]], reference: str | None = None) -> Obje
     Raises:
         ValueError: An edge is not a pair of two vertices, or stands there twice.
     """
-    pairs = [(int(u), int(v)) for u, v in edges]
-    unique = {frozenset(pair) for pair in pairs}
-    if not pairs or len(unique) != len(pairs) or any(len(pair) != 2 or min(pair) < 0 for pair in unique):
-        raise ValueError("edges must be pairs of different vertices, numbered from 0, each pair once")
+    pairs = _pairs(edges)
     if reference not in {None, "qaoa-p1"}:
         raise ValueError(f"there is no reference {reference!r}; use qaoa-p1 or leave it out")
     small = 1 + max(itertools.chain.from_iterable(pairs)) <= _MAX_BRUTE_FORCE_VERTICES
+    exact = _qaoa_p1(pairs)
     return Objective(
         name="cut",
         observable=f"{len(pairs) / 2!r}" + "".join(f" - 0.5*Z{u} Z{v}" for u, v in pairs),
         best_possible=float(_brute_force(pairs)) if small else None,
         best_possible_from="brute force over all cuts" if small else "",
-        reference=(lambda point: _qaoa_p1(pairs, point["gamma"], point["beta"])) if reference else None,
+        reference=(lambda point: exact(point["gamma"], point["beta"])) if reference else None,
         reference_from="exact p=1 expectation value, arXiv:1706.02998, theorem 1" if reference else "",
     )
+
+
+def _pairs(edges: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    if not isinstance(edges, Sequence) or not edges or not all(_is_pair(edge) for edge in edges):
+        raise ValueError("edges must be pairs of different vertices, numbered from 0, such as [[0, 1], [1, 2]]")
+    if len({frozenset(edge) for edge in edges}) != len(edges):
+        raise ValueError("an edge stands there twice; give each pair of vertices once")
+    return [(u, v) for u, v in edges]
+
+
+def _is_pair(edge: object) -> bool:
+    if not isinstance(edge, Sequence) or len(edge) != 2 or edge[0] == edge[1]:
+        return False
+    return all(type(vertex) is int and vertex >= 0 for vertex in edge)
 
 
 def _brute_force(edges: Sequence[tuple[int, int]]) -> int:
     """The largest cut. The last vertex stays on one side: a cut and its complement are the same."""
     n_vertices = 1 + max(itertools.chain.from_iterable(edges))
-    masks = [(1 << u, 1 << v) for u, v in edges]
-    return max(sum(bool(side & u) != bool(side & v) for u, v in masks) for side in range(1 << (n_vertices - 1)))
+    sides = np.arange(1 << (n_vertices - 1), dtype=np.uint32)
+    cut = np.zeros(sides.shape, dtype=np.uint32)
+    for u, v in edges:
+        cut += (sides >> u ^ sides >> v) & 1
+    return int(cut.max())
 
 
-def _qaoa_p1(edges: Sequence[tuple[int, int]], gamma: float, beta: float) -> float:
-    """Expected cut of p=1 QAOA with phases exp(-i gamma C) and mixer exp(-i beta sum X).
+def _qaoa_p1(edges: Sequence[tuple[int, int]]) -> Callable[[float, float], float]:
+    """Expected cut of p=1 QAOA with phases exp(-i gamma C) and mixer exp(-i beta sum X), as f(gamma, beta).
 
     Wang, Hadfield, Jiang, Rieffel, "The quantum approximate optimization algorithm for MaxCut: a
     fermionic view", Phys. Rev. A 97, 022304 (arXiv:1706.02998), theorem 1.
@@ -106,16 +131,18 @@ def _qaoa_p1(edges: Sequence[tuple[int, int]], gamma: float, beta: float) -> flo
     for u, v in edges:
         neighbours.setdefault(u, set()).add(v)
         neighbours.setdefault(v, set()).add(u)
-    total = 0.0
-    for u, v in edges:
-        d, e = len(neighbours[u]) - 1, len(neighbours[v]) - 1
-        triangles = len(neighbours[u] & neighbours[v])
-        total += (
-            0.5
-            + 0.25 * math.sin(4 * beta) * math.sin(gamma) * (math.cos(gamma) ** d + math.cos(gamma) ** e)
-            - 0.25
-            * math.sin(2 * beta) ** 2
-            * math.cos(gamma) ** (d + e - 2 * triangles)
-            * (1 - math.cos(2 * gamma) ** triangles)
+    # An edge counts by its neighbourhood alone: other neighbours of either end, and triangles.
+    kinds = Counter(
+        (len(neighbours[u]) - 1, len(neighbours[v]) - 1, len(neighbours[u] & neighbours[v])) for u, v in edges
+    )
+
+    def expected(gamma: float, beta: float) -> float:
+        once = 0.25 * math.sin(4 * beta) * math.sin(gamma)
+        twice = 0.25 * math.sin(2 * beta) ** 2
+        cosine, double = math.cos(gamma), math.cos(2 * gamma)
+        return sum(
+            count * (0.5 + once * (cosine**d + cosine**e) - twice * cosine ** (d + e - 2 * f) * (1 - double**f))
+            for (d, e, f), count in kinds.items()
         )
-    return total
+
+    return expected

@@ -11,7 +11,7 @@ from qjobs.experiment import CircuitsSpec
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
 from qjobs.report import best_lines, circuits_markdown, draw_sweep, sweep_markdown
-from qjobs.results import Found, best_points, circuits_frame, sweep_frame
+from qjobs.results import Best, Found, best_points, circuits_frame, sweep_frame
 from qjobs.sweep import SweepPlan, SweepSpec, expand
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Outcome:
     """A run's results. `lines` says the best points, a sentence each; `picture` is PNG."""
 
     frame: pd.DataFrame
+    bests: tuple[Best, ...]
     picture: bytes | None
     lines: tuple[str, ...]
     plan: SweepPlan | None
@@ -38,7 +39,7 @@ class Outcome:
     def markdown(self, image: str | None, files: Sequence[str]) -> str:
         """The report, with the picture at the address `image` and sentences about its files."""
         if self.plan is not None:
-            return sweep_markdown(self.plan, self.frame, image, files)
+            return sweep_markdown(self.plan, self.frame, self.bests, image, files)
         return circuits_markdown(self.spec.name, self.frame, files)
 
 
@@ -48,8 +49,8 @@ def _planned(text: str) -> SweepPlan:
 
 
 def sweep_plan(spec: SweepSpec) -> SweepPlan:
-    """`expand`, remembered: the stages of a run need the same plan again."""
-    return _planned(spec.model_dump_json())
+    """`expand`, remembered: the stages of a run need the same plan again. A circuit file is read anew."""
+    return expand(spec) if spec.circuit.file is not None else _planned(spec.model_dump_json())
 
 
 def _found(ledger: Ledger, job_ids: Sequence[JobId]) -> list[Found]:
@@ -79,10 +80,11 @@ def _sweep_outcome(ledger: Ledger, spec: SweepSpec, jobs: Mapping[str, Sequence[
     plan = sweep_plan(spec)
     found = {(name, one.item.label): one for name, ids in jobs.items() for one in _found(ledger, ids)}
     frame = sweep_frame(plan, found)
-    lines = tuple(line for best in best_points(plan, frame) for line in best_lines(plan, best))
-    return Outcome(frame=frame, picture=draw_sweep(plan, frame), lines=lines, plan=plan, spec=spec)
+    bests = tuple(best_points(plan, frame))
+    lines = tuple(line for best in bests for line in best_lines(plan, best))
+    return Outcome(frame=frame, bests=bests, picture=draw_sweep(plan, frame, bests), lines=lines, plan=plan, spec=spec)
 
 
 def _circuits_outcome(ledger: Ledger, spec: CircuitsSpec, jobs: Mapping[str, Sequence[JobId]]) -> Outcome:
     found = [one for ids in jobs.values() for one in _found(ledger, ids)]
-    return Outcome(frame=circuits_frame(found), picture=None, lines=(), plan=None, spec=spec)
+    return Outcome(frame=circuits_frame(found), bests=(), picture=None, lines=(), plan=None, spec=spec)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -41,7 +42,7 @@ def _row(job: Job, attempt: Attempt | None, results: int) -> dict[str, Any]:
         "attempts": attempt.number if attempt else 0,
         "until accepted (s)": _seconds(job.created_at, accepted),
         "until final (s)": _seconds(accepted, job.finished_at),
-        "cost": job.cost,
+        "cost": job.cost if job.cost is not None and math.isfinite(job.cost) else None,
         "message": job.message,
         "job id": job.job_id,
     }

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import json
 import math
+import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from qjobs.errors import StorageFull
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Item, ItemResult, Job
+from qjobs.objectives import Objective
 from qjobs.sweep import SweepPlan
 
 if TYPE_CHECKING:
@@ -30,23 +37,65 @@ class Found:
     result: ItemResult | None
 
 
-def _common(found: Sequence[Found]) -> dict[str, Any]:
-    """Columns that every frame has; several items (measurement bases) make one row."""
-    first = found[0]
+_DTYPES = {
+    "point_id": "str",
+    "point": "int64",
+    "repetition": "int64",
+    "label": "str",
+    "backend": "str",
+    "device": "str",
+    "shots": "int64",
+    "status": "str",
+    "message": "str",
+    "cost": "float64",
+    "job_id": "str",
+    "submitted_at": "datetime64[us, UTC]",
+    "completed_at": "datetime64[us, UTC]",
+    "counts": "str",
+    "expvals": "str",
+}
+"""A column keeps its type when all of it is missing; every other one is float64."""
+
+_COMMON = ("backend", "device", "shots", "status", "message", "cost", "job_id", "submitted_at", "completed_at")
+
+
+def _frame(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({name: pd.Series(v, dtype=_DTYPES.get(name, "float64")) for name, v in columns.items()})
+
+
+def _status(found: Sequence[Found], n_wanted: int) -> tuple[str, str]:
+    """Status and message of a row: COMPLETED exactly where every result is there."""
+    lacking = next((f for f in found if f.result is None), None)
+    if lacking is not None and lacking.item.status is not JobStatus.COMPLETED:
+        return lacking.item.status.value, lacking.item.message or lacking.job.message
+    if lacking is not None:
+        return "MISSING", "it is COMPLETED, and its result has not been fetched"
+    if len(found) < n_wanted:
+        return "MISSING", "not all of its measurement bases were run" if found else "it was not run"
+    return JobStatus.COMPLETED.value, ""
+
+
+def _common(found: Sequence[Found], n_wanted: int = 1) -> tuple[Any, ...]:
+    """The columns `_COMMON`, which every frame has; several items (measurement bases) make one row."""
     sent = [at for f in found if (at := f.item.times.get(JobStatus.SUBMITTED)) is not None]
     done = [at for f in found if (at := f.item.times.get(JobStatus.COMPLETED)) is not None]
     costs = [f.item.cost for f in found if f.item.cost is not None]
-    return {
-        "backend": first.job.backend,
-        "device": first.job.device,
-        "shots": sum(f.item.shots for f in found),
-        "status": next((f.item.status for f in found if f.result is None), JobStatus.COMPLETED).value,
-        "message": next((f.item.message for f in found if f.result is None), ""),
-        "cost": sum(costs) if costs else math.nan,
-        "job_id": ",".join(dict.fromkeys(f.job.job_id for f in found)),
-        "submitted_at": min(sent, default=None),
-        "completed_at": max(done, default=None),
-    }
+    return (
+        found[0].job.backend if found else "",
+        found[0].job.device if found else "",
+        sum(f.item.shots for f in found),
+        *_status(found, n_wanted),
+        sum(costs) if costs else math.nan,
+        ",".join(dict.fromkeys(f.job.job_id for f in found)),
+        min(sent, default=None),
+        max(done, default=None),
+    )
+
+
+def _common_columns(rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+    return {name: [row[n] for row in rows] for n, name in enumerate(_COMMON)}
 
 
 def _counts_json(result: ItemResult | None) -> str | None:
@@ -57,12 +106,17 @@ def circuits_frame(found: Sequence[Found]) -> pd.DataFrame:
     """One row per circuit, in order.
 
     Columns: label, backend, device, shots, status, message, cost, job_id, submitted_at, completed_at,
-    and counts as JSON text (bit 0 rightmost; null where there is no result).
+    and counts as JSON text (bit 0 rightmost; null where there is no result). Where a job gave exact
+    expectation values there is a column expvals, as JSON text too. Status is COMPLETED where there is
+    a result, MISSING where one ought to be.
     """
-    import pandas as pd
-
-    rows = [{"label": f.item.label, **_common([f]), "counts": _counts_json(f.result)} for f in found]
-    return pd.DataFrame(rows)
+    columns: dict[str, Sequence[Any]] = {"label": [f.item.label for f in found]}
+    columns.update(_common_columns([_common([f]) for f in found]))
+    columns["counts"] = [_counts_json(f.result) for f in found]
+    exact = [f.result.expvals if f.result is not None else None for f in found]
+    if any(one is not None for one in exact):
+        columns["expvals"] = [None if one is None else json.dumps(dict(one), sort_keys=True) for one in exact]
+    return _frame(columns)
 
 
 def sweep_frame(plan: SweepPlan, found: Mapping[tuple[str, str], Found]) -> pd.DataFrame:
@@ -76,55 +130,57 @@ def sweep_frame(plan: SweepPlan, found: Mapping[tuple[str, str], Found]) -> pd.D
         plan: The sweep.
         found: Items by (backend as named in the spec, label).
     """
-    import pandas as pd
+    keys = list(itertools.product(plan.spec.backends, range(plan.spec.repetitions), plan.points))
+    rows = [
+        [
+            one
+            for basis in plan.templates
+            if (one := found.get((backend, plan.label(point, repetition, basis)))) is not None
+        ]
+        for backend, repetition, point in keys
+    ]
+    columns: dict[str, Sequence[Any] | np.ndarray] = {
+        "point_id": [point.point_id for _, _, point in keys],
+        "point": [point.index for _, _, point in keys],
+        "repetition": [repetition for _, repetition, _ in keys],
+    }
+    for n, (name, _) in enumerate(plan.points[0].parameters):
+        columns[name] = [point.parameters[n][1] for _, _, point in keys]
+    results = [[f.result for f in row if f.result is not None] for row in rows]
+    columns.update(_values(plan, [row if len(row) == len(plan.templates) else [] for row in results]))
+    columns.update(_common_columns([_common(row, len(plan.templates)) for row in rows]))
+    columns["backend"] = [backend for backend, _, _ in keys]
+    return _frame(columns)
 
-    rows = []
-    for backend in plan.spec.backends:
-        for repetition in range(plan.spec.repetitions):
-            for point in plan.points:
-                labels = [plan.label(point, repetition, basis) for basis in plan.templates]
-                items = [found[backend, label] for label in labels if (backend, label) in found]
-                row: dict[str, Any] = {
-                    "point_id": point.point_id,
-                    "point": point.index,
-                    "repetition": repetition,
-                    **dict(point.parameters),
-                }
-                row.update(_values(plan, items if len(items) == len(labels) else []))
-                if items:
-                    row.update(_common(items), backend=backend)
-                else:
-                    row.update(backend=backend, status="MISSING", message="it was not run")
-                rows.append(row)
-    return pd.DataFrame(rows)
 
-
-def _values(plan: SweepPlan, items: Sequence[Found]) -> dict[str, Any]:
-    """Measured columns of one row; missing values where an item has no result."""
-    results = [item.result for item in items if item.result is not None]
-    complete = bool(items) and len(results) == len(items)
+def _values(plan: SweepPlan, rows: Sequence[Sequence[ItemResult]]) -> dict[str, Sequence[Any] | np.ndarray]:
+    """Measured columns; a row is one result per basis, or empty where one is missing."""
     if not plan.observables:
-        return {"counts": _counts_json(results[0]) if complete else None}
-    row: dict[str, Any] = {}
-    for observable in plan.observables:
-        row[observable.name] = row[f"{observable.name}_stderr"] = math.nan
-    if not complete:
-        return row
+        return {"counts": [_counts_json(row[0]) if row else None for row in rows]}
+    columns: dict[str, Sequence[Any] | np.ndarray] = {}
     if plan.estimator is None:
-        for name, value in (results[0].expvals or {}).items():
-            row[name], row[f"{name}_stderr"] = value, 0.0
-        return row
-    for name, estimate in plan.estimator.estimate([result.counts or {} for result in results]).items():
-        row[name], row[f"{name}_stderr"] = estimate.value, estimate.stderr
-    return row
+        exact = [(row[0].expvals if row else None) or {} for row in rows]
+        for observable in plan.observables:
+            columns[observable.name] = [one.get(observable.name, math.nan) for one in exact]
+            columns[f"{observable.name}_stderr"] = [0.0 if observable.name in one else math.nan for one in exact]
+        return columns
+    complete = [n for n, row in enumerate(rows) if row and all(result.counts for result in row)]
+    counts = [[rows[n][basis].counts or {} for n in complete] for basis in range(len(plan.templates))]
+    for name, measured in plan.estimator.estimate_many(counts).items():
+        for column, values in zip((name, f"{name}_stderr"), measured, strict=True):
+            full = np.full(len(rows), math.nan)
+            full[complete] = values
+            columns[column] = full
+    return columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
     """The best point of a sweep on one backend, averaged over its repetitions.
 
-    `reference` is the objective's exact value there; `deviations` holds, for every point, how many
-    standard errors the measured value is away from the exact one (empty without a reference).
+    `reference` is the objective's exact value there; `deviations` holds, for every point with a standard
+    error, how many of these the measured value is away from the exact one (empty without a reference).
+    `best_possible` is None where the sweep's goal is not the objective's own.
     """
 
     backend: str
@@ -139,7 +195,7 @@ class Best:
     @property
     def deviation(self) -> float | None:
         """Distance from the reference in standard errors."""
-        if self.reference is None or self.stderr == 0.0:
+        if self.reference is None or not self.stderr > 0.0:
             return None
         return (self.value - self.reference) / self.stderr
 
@@ -148,34 +204,34 @@ def best_points(plan: SweepPlan, frame: pd.DataFrame) -> list[Best]:
     """The best point per backend; empty without an objective or without any result."""
     if plan.objective is None or plan.spec.objective is None:
         return []
-    name, objective = plan.objective.name, plan.objective
-    best = []
-    points = {p.point_id: dict(p.parameters) for p in plan.points}
-    for backend, part in frame.dropna(subset=[name]).groupby("backend", sort=False):
-        values: dict[str, float] = {}
-        errors: dict[str, float] = {}
-        for point_id, rows in part.groupby("point_id", sort=False):
-            values[str(point_id)] = float(rows[name].mean())
-            errors[str(point_id)] = math.sqrt(float((rows[f"{name}_stderr"] ** 2).sum())) / len(rows)
-        pick = max if plan.spec.objective.goal == "maximize" else min
-        chosen = pick(values, key=values.__getitem__)
-        reference = objective.reference
-        deviations: tuple[float, ...] = ()
-        if reference is not None:
-            deviations = tuple((v - reference(points[p])) / errors[p] for p, v in values.items() if errors[p] > 0)
-        best.append(
-            Best(
-                backend=str(backend),
-                point_id=chosen,
-                parameters=points[chosen],
-                value=values[chosen],
-                stderr=errors[chosen],
-                best_possible=objective.best_possible,
-                reference=reference(points[chosen]) if reference is not None else None,
-                deviations=deviations,
-            )
-        )
-    return best
+    measured = frame[frame[plan.objective.name].notna()]
+    return [_best(plan, plan.objective, str(name), part) for name, part in measured.groupby("backend", sort=False)]
+
+
+def _best(plan: SweepPlan, objective: Objective, backend: str, part: pd.DataFrame) -> Best:
+    goal = plan.spec.objective.goal if plan.spec.objective else objective.goal
+    indices, places = np.unique(part["point"].to_numpy(), return_inverse=True)
+    points = {point.index: point for point in plan.points}
+    times = np.bincount(places)
+    values = np.bincount(places, weights=part[objective.name].to_numpy()) / times
+    errors = np.sqrt(np.bincount(places, weights=part[f"{objective.name}_stderr"].to_numpy() ** 2)) / times
+    chosen = int(np.argmax(values) if goal == "maximize" else np.argmin(values))
+    reference, deviations = None, np.empty(0)
+    if objective.reference is not None:
+        exact = np.array([objective.reference(dict(points[int(index)].parameters)) for index in indices])
+        reference = float(exact[chosen])
+        deviations = (values - exact)[errors > 0] / errors[errors > 0]
+    point = points[int(indices[chosen])]
+    return Best(
+        backend=backend,
+        point_id=point.point_id,
+        parameters=dict(point.parameters),
+        value=float(values[chosen]),
+        stderr=float(errors[chosen]),
+        best_possible=objective.best_possible if goal == objective.goal else None,
+        reference=reference,
+        deviations=tuple(deviations.tolist()),
+    )
 
 
 def write_file(path: Path, content: bytes) -> Path:
@@ -184,19 +240,24 @@ def write_file(path: Path, content: bytes) -> Path:
     Raises:
         StorageFull: There is no room; an older file of that name is still there.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise StorageFull(
                 f"no room to write {path} ({error.strerror}); the results are safe in the ledger: "
                 "free some space and run it again"
             ) from error
         raise StorageFull(f"{path} cannot be written: {error.strerror}; the results are safe in the ledger") from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
     return path
 
 

@@ -52,7 +52,7 @@ def test_exact_probabilities_give_the_expectation_value(made: QuantumCircuit, wa
         state = Statevector(measured_in(made, basis).remove_final_measurements(inplace=False))
         words = np.rint(state.probabilities() * WEIGHT).astype(np.int64)
         counts.append({format(word, f"0{N_QUBITS}b"): int(n) for word, n in enumerate(words) if n})
-    state = Statevector(made.remove_final_measurements(inplace=False) or made)
+    state = Statevector(made.remove_final_measurements(inplace=False))
     for observable, estimate in zip(parsed, estimator.estimate(counts).values(), strict=True):
         value = state.expectation_value(SparsePauliOp.from_list(list(observable.terms))).real
         assert abs(estimate.value - value) < 1e-9 * (1 + sum(abs(c) for _, c in observable.terms))

@@ -1,0 +1,265 @@
+"""Observables: reading them, choosing bases, estimating them from counts with an error that is true."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
+from qiskit.quantum_info import SparsePauliOp, Statevector
+
+from qjobs.errors import InvalidCircuit, InvalidInput
+from qjobs.model import Observable
+from qjobs.observables import Estimator, measured_in, parse_observable
+
+
+def terms(text: str, n_qubits: int = 3) -> dict[str, float]:
+    return dict(parse_observable("h", text, n_qubits).terms)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Z0", {"IIZ": 1.0}),
+        ("XYZ", {"XYZ": 1.0}),
+        ("-Z2", {"ZII": -1.0}),
+        ("+Z2", {"ZII": 1.0}),
+        ("0.5*Z0 Z1", {"IZZ": 0.5}),
+        ("0.5 Z0 Z1", {"IZZ": 0.5}),
+        ("0.5Z0Z1", {"IZZ": 0.5}),
+        ("2*Z0*X1", {"IXZ": 2.0}),
+        ("Z0 * X1", {"IXZ": 1.0}),
+        ("Z1 Z0", {"IZZ": 1.0}),
+        ("1e-3*Y1", {"IYI": 1e-3}),
+        ("2.E+1 Y1", {"IYI": 20.0}),
+        (".5*IZI", {"IZI": 0.5}),
+        ("3", {"III": 3.0}),
+        ("- 3", {"III": -3.0}),
+        ("I0", {"III": 1.0}),
+        ("6 - 0.5*Z0 Z1 - 0.5*Z1 Z2", {"III": 6.0, "IZZ": -0.5, "ZZI": -0.5}),
+        ("Z0 + IIZ - 3*Z0", {"IIZ": -1.0}),
+        ("  Z0\n + X1\t", {"IIZ": 1.0, "IXI": 1.0}),
+        ("Z00", {"IIZ": 1.0}),
+        ("1-Z0", {"III": 1.0, "IIZ": -1.0}),
+    ],
+)
+def test_every_form_is_read(text: str, expected: dict[str, float]) -> None:
+    assert terms(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no terms"),
+        ("  ", "cannot be read"),
+        ("Z0 +", r"cannot be read at '\+'"),
+        ("+", "cannot be read"),
+        ("Z0 X1 Q2", "cannot be read at 'Q2'"),
+        ("z0", "cannot be read"),
+        ("Z0 - - X1", "cannot be read"),
+        ("2 3", "cannot be read at '3'"),
+        ("Z0 ZZZ", "cannot be read at 'ZZZ'"),
+        ("Z0*", r"cannot be read at '\*'"),
+        ("2*", r"cannot be read at '\*'"),
+        ("*Z0", "cannot be read"),
+        ("Z0 * + X1", "cannot be read"),
+        ("2**Z0", "cannot be read"),
+        ("1e400*Z0", "not finite"),
+        ("1e308*Z0 + 1e308*Z0", "not finite"),
+        ("ZZ", "2 qubits wide, and the circuit has 3"),
+        ("ZZZZ", "4 qubits wide"),
+        ("Z3", "qubits 0 to 2"),
+        ("Z0 Z0", "two letters on qubit 0"),
+        ("Z0 I0", "two letters on qubit 0"),
+        ("I0 Z0", "two letters on qubit 0"),
+        ("Z" + "9" * 6000, "acts on qubit"),
+        ("IIZ\u0661", "cannot be read"),
+        ("nan*Z0", "cannot be read"),
+        ("(Z0 + X1)", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_words(text: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words) as caught:
+        terms(text)
+    assert caught.value.field == "observables"
+    assert "'h'" in str(caught.value)
+
+
+def test_a_long_sum_is_read_in_good_time() -> None:
+    text = " + ".join(f"0.5*Z{n} Z{n + 1}" for n in range(2000)) + " " * 20_000
+    assert len(parse_observable("h", text, 2001).terms) == 2000
+
+
+def circuit() -> QuantumCircuit:
+    made = QuantumCircuit(3)
+    made.ry(0.7, 0)
+    made.cx(0, 1)
+    made.rx(1.1, 2)
+    made.cz(1, 2)
+    made.sx(1)
+    made.ry(-0.4, 2)
+    return made
+
+
+NON_DIAGONAL = "0.3 + 0.7*X0 Y1 - 1.3*Z0 Z1 + 0.4*Y2 - X0 X1 X2 + 0.9*Z2 Z0 + 0.2*Y0 Y1 Y2"
+
+
+def drawn(made: QuantumCircuit, basis: str, shots: int, rng: np.random.Generator) -> dict[str, int]:
+    """Counts drawn from the exact distribution of the measured circuit."""
+    bare = measured_in(made, basis).remove_final_measurements(inplace=False)
+    probabilities = Statevector(bare).probabilities()
+    numbers = rng.multinomial(shots, probabilities / probabilities.sum())
+    return {format(word, f"0{made.num_qubits}b"): int(n) for word, n in enumerate(numbers) if n}
+
+
+def exact(made: QuantumCircuit, observable: Observable) -> float:
+    return float(Statevector(made).expectation_value(SparsePauliOp.from_list(list(observable.terms))).real)
+
+
+def test_pulls_of_a_non_diagonal_observable_are_standard_normal() -> None:
+    observable = parse_observable("h", NON_DIAGONAL, 3)
+    estimator = Estimator([observable])
+    assert len(estimator.bases) > 2
+    rng, truth = np.random.default_rng(5), exact(circuit(), observable)
+    counts = [[drawn(circuit(), basis, 400, rng) for _ in range(400)] for basis in estimator.bases]
+    values, errors = estimator.estimate_many(counts)["h"]
+    pulls = (values - truth) / errors
+    assert abs(np.mean(pulls)) < 4 / math.sqrt(400)
+    assert 0.88 < np.sqrt(np.mean(pulls**2)) < 1.12
+
+
+def test_correlated_terms_are_not_taken_for_independent() -> None:
+    # On (|00> + |11>)/sqrt 2 the two terms of Z0 + Z1 are equal: the error is twice that of one, not sqrt 2 times.
+    estimator = Estimator([parse_observable("sum", "Z0 + Z1", 2), parse_observable("one", "Z0", 2)])
+    found = estimator.estimate([{"00": 480, "11": 520}])
+    assert found["sum"].stderr == pytest.approx(2 * found["one"].stderr)
+    assert found["one"].stderr == pytest.approx(math.sqrt((1 - 0.04**2) / 999))
+
+
+def test_one_point_and_many_points_agree() -> None:
+    observables = [parse_observable("h", NON_DIAGONAL, 3), parse_observable("z", "Z0 - 2*Z1", 3)]
+    estimator = Estimator(observables)
+    rng = np.random.default_rng(1)
+    counts = [[drawn(circuit(), basis, n, rng) for n in (10, 2000, 300)] for basis in estimator.bases]
+    many = estimator.estimate_many(counts)
+    for point in range(3):
+        one = estimator.estimate([column[point] for column in counts])
+        for name in ("h", "z"):
+            assert (one[name].value, one[name].stderr) == pytest.approx([many[name][n][point] for n in (0, 1)])
+
+
+@pytest.mark.parametrize("n_qubits", [63, 64, 65, 130])
+def test_more_than_63_qubits(n_qubits: int) -> None:
+    text = f"Z0 + 2*Z{n_qubits - 1} + 4*Z0 Z{n_qubits - 1}"
+    estimator = Estimator([parse_observable("h", text, n_qubits)])
+    low, high, none = "0" * (n_qubits - 1) + "1", "1" + "0" * (n_qubits - 1), "0" * n_qubits
+    for words, value in (
+        ({low: 1}, -1 + 2 - 4),
+        ({high: 1}, 1 - 2 - 4),
+        ({none: 1}, 7),
+        ({low: 1, high: 1}, -4),
+        ({low: 3, none: 1}, -0.5),
+    ):
+        assert estimator.estimate([words])["h"].value == pytest.approx(value)
+
+
+def test_identity_only_needs_one_basis_and_has_no_error() -> None:
+    estimator = Estimator([parse_observable("one", "2.5", 2)])
+    assert estimator.bases == ("ZZ",)
+    for counts in ({"00": 1}, {"00": 5, "11": 5}):
+        estimate = estimator.estimate([counts])["one"]
+        assert (estimate.value, estimate.stderr) == (2.5, 0.0)
+
+
+def test_a_single_shot_tells_no_error() -> None:
+    estimate = Estimator([parse_observable("z", "Z0", 1)]).estimate([{"1": 1}])["z"]
+    assert estimate.value == -1.0
+    assert math.isnan(estimate.stderr)
+
+
+def test_rounding_is_not_taken_for_a_spread() -> None:
+    estimator = Estimator([parse_observable("h", "0.1*Z0 + 0.3*Z1 + 0.7*Z0 Z1 + 0.123", 2)])
+    for shots in (3, 7, 1000, 999_983):
+        assert estimator.estimate([{"01": shots}])["h"].stderr == 0.0
+
+
+def test_every_term_is_covered_by_its_basis_and_bases_are_few() -> None:
+    observable = parse_observable("h", NON_DIAGONAL, 3)
+    bases = Estimator([observable]).bases
+    for pauli, _ in observable.terms:
+        assert any(all(p in ("I", b) for p, b in zip(pauli, basis, strict=True)) for basis in bases), pauli
+    assert Estimator([parse_observable("d", "Z0 + Z1 Z2 + Z0 Z1 Z2 + 3", 3)]).bases == ("ZZZ",)
+    assert len(Estimator([parse_observable("a", "X0", 2), parse_observable("b", "Z1", 2)]).bases) == 1
+
+
+def test_bases_do_not_depend_on_the_process() -> None:
+    code = f"from qjobs.observables import *; print(Estimator([parse_observable('h', {NON_DIAGONAL!r}, 3)]).bases)"
+    run = [sys.executable, "-c", code]
+    outs = [subprocess.run(run, env={"PYTHONHASHSEED": s}, capture_output=True, check=True).stdout for s in "13"]
+    assert outs[0] == outs[1] == f"{Estimator([parse_observable('h', NON_DIAGONAL, 3)]).bases}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("prepare", "basis"),
+    [("", "Z"), ("h", "X"), ("h s", "Y")],
+)
+def test_measured_in_finds_the_eigenstate_of_each_letter(prepare: str, basis: str) -> None:
+    made = QuantumCircuit(2)
+    for gate in prepare.split():
+        getattr(made, gate)(1)
+    measured = measured_in(made, f"{basis}Z")
+    bare = measured.remove_final_measurements(inplace=False)
+    assert Statevector(bare).probabilities_dict(decimals=9) == {"00": 1.0}
+    made = QuantumCircuit(2)
+    made.x(1)
+    for gate in prepare.split():
+        getattr(made, gate)(1)
+    bare = measured_in(made, f"{basis}Z").remove_final_measurements(inplace=False)
+    assert Statevector(bare).probabilities_dict(decimals=9) == {"10": 1.0}
+    assert measured.num_clbits == 2
+    assert {measured.find_bit(i.qubits[0]).index: measured.find_bit(i.clbits[0]).index for i in measured.data[-2:]} == {
+        0: 0,
+        1: 1,
+    }
+
+
+def test_final_measurements_are_replaced_and_the_given_circuit_is_left_alone() -> None:
+    made = circuit()
+    made.measure_all()
+    before = made.copy()
+    measured = measured_in(made, "ZZZ")
+    assert made == before
+    assert measured.count_ops()["measure"] == 3
+    assert measured.num_clbits == 3
+
+
+def test_bits_that_nothing_writes_are_no_obstacle() -> None:
+    made = QuantumCircuit(QuantumRegister(2, "q"), ClassicalRegister(3, "basis"), ClassicalRegister(1, "d"))
+    made.h(0)
+    assert measured_in(made, "ZX").num_clbits == 2
+    made.measure(0, 0)
+    assert measured_in(made, "ZX").num_clbits == 2
+
+
+def middle() -> QuantumCircuit:
+    made = QuantumCircuit(2, 1)
+    made.measure(0, 0)
+    made.h(0)
+    return made
+
+
+def conditional() -> QuantumCircuit:
+    made = QuantumCircuit(2, 1)
+    made.measure(0, 0)
+    with made.if_test((made.clbits[0], 1)):
+        made.x(1)
+    return made
+
+
+@pytest.mark.parametrize("make", [middle, conditional])
+def test_a_measurement_in_the_middle_is_refused(make: object) -> None:
+    with pytest.raises(InvalidCircuit, match="only at its end"):
+        measured_in(make(), "ZZ")
