@@ -28,10 +28,12 @@ $(READY): pyproject.toml constraints.txt
 
 sweep: $(READY) ## run the QAOA landscape: 300 points on the simulator, with a picture
 	@echo "== running examples/qaoa_maxcut/sweep.yaml (Prefect starts first, which takes a while)"
+	@mkdir -p "$$PREFECT_HOME"
 	@$(BIN)/python -m flows.sweep examples/qaoa_maxcut/sweep.yaml
 
 ui: $(READY) ## show all runs in Prefect's UI, at http://127.0.0.1:4200
 	@echo "== Prefect's UI: http://127.0.0.1:4200 (stop it with Ctrl-C)"
+	@mkdir -p "$$PREFECT_HOME"
 	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
 
 test: $(READY) ## run all tests
@@ -47,7 +49,7 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 
 bench: $(READY) ## the sweep end to end over bare Aer, as ratios
 	@echo "== benchmarks (some minutes)"
-	@$(BIN)/python -m tests.bench.sweep
+	@$(BIN)/python tests/bench/bench_sweep.py
 
 clean: ## remove .venv and the data of this checkout
 	@rm -rf $(VENV) .qjobs

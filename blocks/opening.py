@@ -67,7 +67,7 @@ def ledger_named(name: str = "") -> LedgerDatabase:
     """
     if not name:
         return _once(("ledger", default_url()), lambda: Ledger().get_ledger())
-    return _once(("ledger", name), lambda: _load_ledger(name))
+    return _once(("ledger", name.removeprefix("ledger/")), lambda: _load_ledger(name))
 
 
 def _load_ledger(name: str) -> LedgerDatabase:

@@ -6,13 +6,19 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    get_current_settings,
+    temporary_settings,
+)
 
 from qjobs.errors import InvalidInput, QJobsError
 
-__all__ = ["run_flow"]
+__all__ = ["run_flow", "without_heartbeat"]
 
 
 def run_flow(flow: Any, load: Callable[[str], Any], arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +38,8 @@ def run_flow(flow: Any, load: Callable[[str], Any], arguments: Sequence[str] | N
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
-        published = flow(spec, ledger=options.ledger)
+        with without_heartbeat():
+            published = flow(spec, ledger=options.ledger)
     except QJobsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInput) else 1
@@ -40,15 +47,25 @@ def run_flow(flow: Any, load: Callable[[str], Any], arguments: Sequence[str] | N
     return 0
 
 
+def without_heartbeat() -> AbstractContextManager[Any]:
+    """No heartbeat of Prefect's, unless its frequency was set: stopping it takes up to a second at the end of a run.
+
+    Nobody listens to it here: whoever started the command sees it end.
+    """
+    chosen = "heartbeat_frequency" in get_current_settings().flows.model_fields_set
+    return nullcontext() if chosen else temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
+
+
 def _say(published: Any, seconds: float) -> None:
     where = PREFECT_API_URL.value()
-    look = where.removesuffix("/api") if where else "`make ui`, then http://127.0.0.1:4200"
+    page = f"{where.removesuffix('/api') if where else 'http://127.0.0.1:4200'}/artifacts/key"
+    first = "" if where else "make ui, then "
     rows = [
         "",
         f"{published.n_rows - published.n_missing} of {published.n_rows} rows have a result, in {seconds:.1f} s",
         *published.lines,
         f"data frame: {published.parquet}",
         *([f"picture:    {published.picture}"] if published.picture else []),
-        f"artifacts:  {', '.join(published.artifact_keys)} (see {look})",
+        *(f"artifact:   {first}{page}/{key}" for key in published.artifact_keys),
     ]
     print("\n".join(rows))

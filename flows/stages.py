@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID
 
 from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
@@ -14,20 +12,25 @@ from prefect.logging import get_logger
 
 from blocks import backend_named, ledger_named
 from qjobs import operations
-from qjobs.errors import QJobsError
-from qjobs.lifecycle import LIVE
-from qjobs.model import JobId
+from qjobs.errors import Busy, QJobsError
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import FINAL, LIVE, JobStatus
+from qjobs.model import Job, JobId
 from qjobs.retry import RetryPolicy
 from tasks import collect_results, submit_job, wait_for_jobs
 
 __all__ = ["cancel_jobs", "run_jobs"]
 
+_NOT_MOVING = frozenset({JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN})
+"""Waiting moves none of these; submitting again does."""
+
 
 def run_jobs(jobs: Mapping[JobId, str], *, ledger: str, progress_key: str) -> dict[JobId, Exception]:
-    """Take jobs from CREATED to their results.
+    """Take jobs from wherever they are to their results.
 
     Submissions run side by side, never more live jobs than the device takes; one job's failure leaves
-    the others alone.
+    the others alone. A job that cannot be submitted now (the device is full, or another process is
+    submitting it) is submitted again later.
 
     Args:
         jobs: Job id to the name of its backend, in the order of submission.
@@ -37,39 +40,53 @@ def run_jobs(jobs: Mapping[JobId, str], *, ledger: str, progress_key: str) -> di
     Returns:
         What went wrong, by job; empty when every job has all its results.
     """
-    problems: dict[JobId, Exception] = {}
-    unsent = list(jobs)
+    store, names = ledger_named(ledger), sorted(set(jobs.values()))
+    final = [job.job_id for job in store.jobs(job_ids=list(jobs), statuses=FINAL)]
+    problems = _collect(final, jobs, ledger)
+    unsent = [job_id for job_id in jobs if job_id not in final]
     under_way: list[JobId] = []
     while unsent or under_way:
-        chosen = _room_for(unsent, jobs, ledger)
-        unsent = [job_id for job_id in unsent if job_id not in chosen]
-        problems.update(_submit(chosen, jobs, ledger))
-        under_way += [job_id for job_id in chosen if job_id not in problems]
+        chosen = _room_for(unsent, jobs, store)
+        if not chosen and not under_way:
+            others = _in_the_way(unsent, jobs, store)
+            wait_for_jobs(others, backends=names, ledger=ledger, until="any")
+            chosen = _room_for(unsent, jobs, store) or set(unsent[:1])
+        failed = _submit(chosen, jobs, ledger)
+        later, lost = _sort(failed, store)
+        problems.update(lost)
+        under_way += [job_id for job_id in unsent if job_id in chosen and job_id not in {*later, *lost}]
+        unsent = [job_id for job_id in unsent if job_id not in chosen or job_id in later]
+        if not under_way:
+            continue
         until = "any" if unsent else "all"
-        names = sorted(set(jobs.values()))
-        wait_for_jobs(under_way, backends=names, ledger=ledger, until=until, progress_key=progress_key)
-        done = {job.job_id for job in ledger_named(ledger).jobs(job_ids=under_way) if job.status not in LIVE}
-        problems.update(_collect([job_id for job_id in under_way if job_id in done], jobs, ledger))
-        under_way = [job_id for job_id in under_way if job_id not in done]
+        wait_for_jobs(
+            under_way, backends=names, ledger=ledger, until=until, progress_key=progress_key, shown=list(jobs)
+        )
+        statuses = {job.job_id: job.status for job in store.jobs(job_ids=under_way)}
+        problems.update(_collect([job_id for job_id in under_way if statuses[job_id].is_final], jobs, ledger))
+        unsent += [job_id for job_id in under_way if statuses[job_id] in _NOT_MOVING]
+        under_way = [job_id for job_id in under_way if statuses[job_id] in LIVE - _NOT_MOVING]
     return problems
 
 
-def _room_for(unsent: list[JobId], jobs: Mapping[JobId, str], ledger: str) -> set[JobId]:
-    """The first jobs that their devices have room for; one at least, so that a full device is waited for."""
-    taken: Counter[str] = Counter()
-    chosen: list[JobId] = []
-    for name in sorted(set(jobs.values())):
-        backend = backend_named(name)
-        most = backend.limits.max_live_jobs
-        live = 0
-        if most is not None:
-            live = len(ledger_named(ledger).jobs(backend=backend.name, device=backend.device, statuses=LIVE))
-        taken[name] = live
-        for job_id in (job_id for job_id in unsent if jobs[job_id] == name):
-            if most is None or taken[name] < most or not chosen:
-                chosen.append(job_id)
-                taken[name] += 1
-    return set(chosen)
+def _room_for(unsent: list[JobId], jobs: Mapping[JobId, str], store: Ledger) -> set[JobId]:
+    """The first jobs that their devices have room for."""
+    chosen: set[JobId] = set()
+    for name in {jobs[job_id] for job_id in unsent}:
+        mine = [job_id for job_id in unsent if jobs[job_id] == name]
+        most = backend_named(name).limits.max_live_jobs
+        chosen.update(mine if most is None else mine[: max(0, most - len(_live_on(name, store)))])
+    return chosen
+
+
+def _in_the_way(unsent: list[JobId], jobs: Mapping[JobId, str], store: Ledger) -> list[JobId]:
+    """Live jobs, other runs' too, on the devices that `unsent` waits for."""
+    return [job.job_id for name in sorted({jobs[job_id] for job_id in unsent}) for job in _live_on(name, store)]
+
+
+def _live_on(name: str, store: Ledger) -> list[Job]:
+    backend = backend_named(name)
+    return store.jobs(backend=backend.name, device=backend.device, statuses=LIVE)
 
 
 def _submit(chosen: set[JobId], jobs: Mapping[JobId, str], ledger: str) -> dict[JobId, Exception]:
@@ -78,10 +95,19 @@ def _submit(chosen: set[JobId], jobs: Mapping[JobId, str], ledger: str) -> dict[
         policy = RetryPolicy.for_backend(backend_named(jobs[job_id]).lost_reply)
         stage = submit_job.with_options(retries=len(policy.rungs), retry_delay_seconds=policy.delays_s)
         futures[job_id] = stage.submit(job_id, backend=jobs[job_id], ledger=ledger, policy=policy)
-    failed = _errors(futures)
-    live = {job.job_id for job in ledger_named(ledger).open_jobs(job_ids=list(failed))}
-    unknown = {job_id for job_id, error in failed.items() if not isinstance(error, QJobsError)}
-    return {job_id: error for job_id, error in failed.items() if job_id not in live or job_id in unknown}
+    return _errors(futures)
+
+
+def _sort(failed: Mapping[JobId, Exception], store: Ledger) -> tuple[set[JobId], dict[JobId, Exception]]:
+    """Failed submissions: those to submit again later, and those that are lost; any other job is at its provider."""
+    later = {job_id for job_id, error in failed.items() if isinstance(error, Busy)}
+    alive = {job.job_id for job in store.jobs(job_ids=list(failed), statuses=LIVE - _NOT_MOVING)}
+    lost = {
+        job_id: error
+        for job_id, error in failed.items()
+        if job_id not in later and (job_id not in alive or not isinstance(error, QJobsError))
+    }
+    return later, lost
 
 
 def _collect(done: list[JobId], jobs: Mapping[JobId, str], ledger: str) -> dict[JobId, Exception]:
@@ -101,7 +127,10 @@ def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> N
     if not parameters.get("cancel_remote_jobs", True):
         return
     ledger = ledger_named(parameters.get("ledger", ""))
-    for job in ledger.jobs(run=str(UUID(str(flow_run.id))), statuses=LIVE):
+    jobs = ledger.jobs(run=str(flow_run.id), statuses=set(JobStatus) - FINAL)
+    for job in jobs:  # the wishes first: a backend that cannot be opened must not keep them from being written
+        ledger.request_cancel(job.job_id, now=operations.utc_now())
+    for job in jobs:
         try:
             operations.cancel(ledger, backend_named(str(job.properties["backend_name"])), job.job_id)
         except QJobsError as error:

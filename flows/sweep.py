@@ -49,6 +49,8 @@ def sweep(spec: SweepSpec, ledger: str = "", cancel_remote_jobs: bool = True) ->
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
     """
     plan, logger = sweep_plan(spec), get_run_logger()
+    for name in spec.backends:
+        backend_named(name)  # a name that is wrong is refused before any backend gets a job
     key = artifact_key(spec.name, "progress")
     jobs: dict[str, list[JobId]] = defaultdict(list)
     to_run: dict[JobId, str] = {}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qjobs import operations
 from qjobs.backends.base import Backend
 from qjobs.compile import CompileCache, CompileOptions, compile_program
+from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError
 from qjobs.experiment import CircuitsPlan
 from qjobs.ledger import Ledger
+from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import ExecuteOptions, JobId, ProgramHash
 from qjobs.sweep import SweepPlan
 
@@ -79,6 +82,7 @@ def launch_sweep(
         InvalidInput: It cannot be run; no job was made.
     """
     spec = plan.spec
+    _look_again(store, backend, spec.name)
     have, generation = operations.reusable(
         store, experiment=spec.name, definition=plan.definition, backend=backend, run=run if spec.fresh else None
     )
@@ -96,13 +100,29 @@ def launch_sweep(
         [item for item in items if item.label not in reused],
         programs,
         run=run,
-        identity=f"{run if spec.fresh else plan.definition}/{generation}",
+        identity=f"{spec.name}/{run if spec.fresh else plan.definition}/{generation}",
         name=spec.name,
         experiment=spec.name,
         options=ExecuteOptions(seed=spec.seed, observables=plan.observables if spec.exact else ()),
         properties={"definition": plan.definition, "backend_name": name},
     )
     return Launched(reused=reused, new=tuple(new), n_circuits=len(labels))
+
+
+def _look_again(store: Ledger, backend: Backend, experiment: str) -> None:
+    """Ask for the experiment's live jobs, and fetch results that were ready and never stored.
+
+    A job that died with its process is not waited for then, and nothing that exists is run again.
+    """
+    jobs = store.jobs(experiment=experiment, backend=backend.name, device=backend.device)
+    live = [job.job_id for job in jobs if job.status in LIVE]
+    with contextlib.suppress(BackendUnavailable, CredentialsRejected, ProtocolError):
+        if live:
+            operations.poll(store, backend, live)
+        for job in store.jobs(job_ids=[job.job_id for job in jobs], statuses=FINAL):
+            completed = store.item_counts([job.job_id]).get(JobStatus.COMPLETED, 0)
+            if completed > store.result_counts([job.job_id])[job.job_id]:
+                operations.fetch(store, backend, job)
 
 
 def launch_circuits(

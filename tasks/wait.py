@@ -40,6 +40,7 @@ def wait_for_jobs(
     ledger: str = "",
     until: str = "all",
     progress_key: str = "",
+    shown: Sequence[JobId] = (),
 ) -> dict[JobId, str]:
     """Wait in this process until all jobs are final (or any, by `until`).
 
@@ -49,13 +50,14 @@ def wait_for_jobs(
         ledger: Name of the ledger block.
         until: "all" or "any".
         progress_key: Key of the progress artifact; none is kept if empty.
+        shown: Whose circuits the progress counts, where it is more than `job_ids`.
 
     Returns:
         The status of each job.
     """
     store = ledger_named(ledger)
     opened = {device.name: device for device in map(backend_named, backends)}
-    shown = ProgressArtifact(store, job_ids, progress_key, task_logger(), time.monotonic)
-    statuses = operations.wait(store, opened, job_ids, until=until, report=shown.update)
-    shown.finish()
+    progress = ProgressArtifact(store, shown or job_ids, progress_key, task_logger(), time.monotonic)
+    statuses = operations.wait(store, opened, job_ids, until=until, report=progress.update)
+    progress.finish()
     return {job_id: str(status) for job_id, status in statuses.items()}

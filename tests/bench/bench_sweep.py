@@ -102,7 +102,9 @@ def bare_aer(spec: Any, repeat: int) -> dict[str, float]:
     statevector = {"method": "statevector", "runtime_parameter_bind_enable": True}
     two = {"max_parallel_experiments": os.cpu_count() or 1}
     ways = {
-        "list of circuits": lambda: run(AerSimulator(**two), [bind(program, dict(p.parameters)) for p in plan.points])(),
+        "list of circuits": lambda: run(
+            AerSimulator(**two), [bind(program, dict(p.parameters)) for p in plan.points]
+        )(),
         "parameter_binds": run(AerSimulator(), circuit, parameter_binds=binds),
         "parameter_binds, parallel": run(AerSimulator(**two), circuit, parameter_binds=binds),
         "runtime binding": run(AerSimulator(**statevector), circuit, parameter_binds=binds),
@@ -161,7 +163,10 @@ def task_per_circuit(spec: Any) -> Callable[[], object]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, nargs="*", default=[300, 3000])
+    default = [int(size) for size in os.environ.get("QJOBS_BENCH_POINTS", "300 3000").split()]
+    parser.add_argument(
+        "--points", type=int, nargs="*", default=default, help="default: QJOBS_BENCH_POINTS or 300 3000"
+    )
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="qjobs-bench-") as name:
@@ -178,10 +183,15 @@ def main() -> None:
 def measure(sizes: list[int], repeat: int, home: Path) -> None:
     """One table per size; the sweep's ratio is over the fastest bare way."""
     from blocks.opening import close_all
+    from flows.command import without_heartbeat
     from flows.sweep import sweep
 
+    def flow(spec: Any) -> None:
+        with without_heartbeat():  # as the command does
+            sweep(spec)
+
     start = time.perf_counter()
-    sweep(spec_of(40))
+    flow(spec_of(40))
     print(f"first sweep of this process (imports, workers, 40 points): {time.perf_counter() - start:.2f} s")
     for size in sizes:
         spec, times = spec_of(size), repeat if size <= 1000 else max(1, repeat // 2)
@@ -189,7 +199,7 @@ def measure(sizes: list[int], repeat: int, home: Path) -> None:
         fastest = min(ways.values())
         rows = {f"bare Aer, {name}": seconds for name, seconds in ways.items()}
         rows["library, without Prefect"] = timed(lambda spec=spec: through_library(spec, home), times)
-        rows["sweep, end to end"] = timed(lambda spec=spec: sweep(spec), times)
+        rows["sweep, end to end"] = timed(lambda spec=spec: flow(spec), times)
         if size <= 300:
             rows["a task per circuit"] = timed(task_per_circuit(spec), 1)
         print(f"\n{size} points, {spec.shots} shots, median of {times}; ratios over the fastest bare Aer")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -186,3 +188,35 @@ def test_circuits_are_found_again_by_their_identity(store: Ledger, aer: AerBacke
     assert launched("i") == first
     assert launched("j").new != first.new
     assert [item.label for item in store.items(first.new[0])] == ["c0", "c1"]
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+from qjobs import operations
+from qjobs.backends.aer import AerBackend
+from qjobs.compile import CompileCache
+from qjobs.launch import compile_here, launch_sweep
+from qjobs.ledger import Ledger
+from qjobs.sweep import SweepSpec, expand
+aer, store = AerBackend(n_workers=1), Ledger(sys.argv[1])
+spec = SweepSpec.model_validate_json(sys.argv[2])
+stage = compile_here(store, aer, spec.compile_options(), CompileCache(Path(sys.argv[3])))
+(job_id,) = launch_sweep(store, aer, expand(spec), name="aer", run="r1", compile_stage=stage).new
+print(operations.submit(store, aer, job_id).remote_id, flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_run_that_died_with_its_simulator_is_run_anew(aer: AerBackend, cache: CompileCache, tmp_path: Path) -> None:
+    url, spec = f"sqlite:///{tmp_path / 'ledger.db'}", sweep()
+    arguments = [sys.executable, "-c", DIES, url, spec.model_dump_json(), str(tmp_path / "compiled")]
+    dead = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    assert dead.stdout.startswith("aer-"), dead.stderr
+    with Ledger(url) as store:
+        (lost,) = store.jobs()
+        again = launch(store, aer, cache, spec, "r2")
+        assert (len(again.new), again.reused) == (1, {})
+        finish(store, aer, again)
+        assert store.job(lost.job_id).status is JobStatus.TERMINATED
+        assert "has ended" in store.job(lost.job_id).message

@@ -1,0 +1,20 @@
+"""Build hook: an editable install registers `blocks` with Prefect, a wheel does not.
+
+`blocks`, `tasks` and `flows` belong to the project and not to the library, so that the wheel has none of
+them; Prefect prints a warning for every collection that it cannot load.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+
+class CollectionHook(BuildHookInterface):  # type: ignore[type-arg]  # not generic when it runs
+    """Adds the entry point `prefect.collections` to editable installs."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002, RUF100
+        """Called before each build; `version` is "standard" or "editable"."""
+        if version == "editable":
+            self.metadata.core.entry_points["prefect.collections"] = {"qjobs_blocks": "blocks"}

@@ -1,0 +1,213 @@
+"""Blocks: Prefect's own suite, the entry point, secrets, and what a name opens."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
+from importlib.metadata import entry_points
+from pathlib import Path
+from urllib.response import addinfourl
+
+import pytest
+from PIL import Image
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.plugins import load_prefect_collections
+from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from pydantic import SecretStr, ValidationError
+
+import blocks
+import flows
+import tasks
+from blocks import AerBackend, Ledger, backend_named, ledger_named
+from qjobs.backends.aer import AerBackend as Adapter
+from qjobs.backends.aer import NoiseSpec
+from qjobs.errors import InvalidInput
+
+ROOT = Path(__file__).parents[2]
+PASSWORD = "correct-horse-battery"
+
+
+class _LogoSite(urllib.request.HTTPSHandler):
+    """Prefect's suite opens `_logo_url`, a public address that a test machine may not reach.
+
+    Every URL but that one is refused, so that nothing else is let through by it.
+    """
+
+    def https_open(self, request: urllib.request.Request) -> addinfourl:  # type: ignore[override]
+        assert request.full_url == str(AerBackend._logo_url)
+        buffer = io.BytesIO()
+        Image.new("RGB", (128, 128)).save(buffer, format="PNG")
+        answer = addinfourl(io.BytesIO(buffer.getvalue()), Message(), request.full_url, 200)
+        answer.msg = "OK"  # type: ignore[attr-defined]  # read by urllib's HTTPErrorProcessor
+        return answer
+
+
+class _Suite(BlockStandardTestSuite):
+    @pytest.fixture(autouse=True)
+    def logo_site(self) -> Iterator[None]:
+        urllib.request.install_opener(urllib.request.build_opener(_LogoSite))
+        yield
+        urllib.request.install_opener(None)  # type: ignore[arg-type]  # as it was: made at the first use
+
+
+class TestAerBackend(_Suite):
+    @pytest.fixture
+    def block(self) -> type[AerBackend]:
+        return AerBackend
+
+
+class TestLedger(_Suite):
+    @pytest.fixture
+    def block(self) -> type[Ledger]:
+        return Ledger
+
+
+# --- where they come from -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("package", [blocks, tasks, flows])
+def test_the_packages_are_this_projects(package: object) -> None:
+    assert Path(package.__file__).parents[1] == ROOT
+
+
+def test_prefect_finds_the_blocks_of_an_editable_install() -> None:
+    ours = [entry for entry in entry_points(group="prefect.collections") if entry.dist.name == "qjobs"]
+    assert [(entry.name, entry.value) for entry in ours] == [("qjobs_blocks", "blocks")]
+    assert load_prefect_collections()["qjobs_blocks"] is blocks
+
+
+def test_a_wheel_has_neither_blocks_nor_the_entry_point(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    entries = {}
+    for kind in ("wheel", "editable"):
+        code = f"import hatchling.build as b; print(b.build_{kind}({str(tmp_path / kind)!r}))"
+        (tmp_path / kind).mkdir()
+        built = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        with zipfile.ZipFile(tmp_path / kind / built.stdout.strip()) as wheel:
+            entries[kind] = wheel.read("qjobs-0.1.0.dist-info/entry_points.txt").decode()
+            folders = {name.split("/")[0] for name in wheel.namelist()}
+            assert not folders & {"blocks", "tasks", "flows"}
+    assert "prefect.collections" not in entries["wheel"]
+    assert "qjobs.circuits" in entries["wheel"]
+    assert "[prefect.collections]\nqjobs_blocks = blocks" in entries["editable"]
+
+
+def test_importing_opens_nothing(tmp_path: Path) -> None:
+    """No file written by us, no connection, no process, no worker library; seen by an audit hook."""
+    code = """
+import sys, json
+import prefect.blocks.core, prefect.artifacts, prefect.task_runners, prefect.runtime, prefect.client.orchestration
+seen = []
+def hook(event, args):
+    if event in {"socket.connect", "sqlite3.connect", "subprocess.Popen", "os.mkdir"}:
+        seen.append(f"{event} {args}")
+    ignored = {"__pycache__", "null"} & set(str(args[:1]).replace("'", "/").split("/"))
+    if event == "open" and args[1] and set(args[1]) & set("wax+") and not ignored:
+        seen.append(f"{event} {args}")
+sys.addaudithook(hook)
+import blocks, tasks, flows.sweep, flows.run_circuits
+blocks.AerBackend(), blocks.Ledger()
+print(json.dumps([seen, [name for name in ("loky", "qiskit_aer", "matplotlib", "pandas") if name in sys.modules]]))
+"""
+    env = {**os.environ, "QJOBS_HOME": str(tmp_path / "data"), "PREFECT_HOME": str(tmp_path / "prefect")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [[], []]
+    assert not (tmp_path / "data").exists()
+
+
+# --- saved and loaded ---------------------------------------------------------------------------------
+
+
+def test_a_saved_block_comes_back_whole(api: str) -> None:
+    block = AerBackend(device="sim", method="stabilizer", n_workers=1, max_qubits=9, readout_error=0.125)
+    block.save("whole")
+    assert AerBackend.load("whole").model_dump() == block.model_dump()
+
+
+def test_a_saved_ledger_shows_no_password(client: SyncPrefectClient) -> None:
+    url = f"postgresql+psycopg://me:{PASSWORD}@db.example/jobs"
+    Ledger(url=SecretStr(url)).save("secret")
+    shown = client.request("GET", "/block_types/slug/ledger/block_documents/name/secret")
+    assert shown.json()["data"]["url"]
+    loaded = Ledger.load("secret")
+    assert loaded.url.get_secret_value() == url
+    for text in (shown.text, repr(loaded), str(loaded), loaded.model_dump_json(), repr(loaded.model_dump())):
+        assert PASSWORD not in text
+
+
+@pytest.mark.parametrize("wrong", [{"method": "magic"}, {"n_workers": 0}, {"readout_error": 1.5}, {"max_qubits": -1}])
+def test_a_block_refuses_bad_values(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        AerBackend(**wrong)
+
+
+# --- what a block opens -------------------------------------------------------------------------------
+
+NOISE = {"depolarizing_1q": 0.25, "depolarizing_2q": 0.125, "readout_error": 0.5}
+HONOURED = {
+    "device": ("sim", lambda made: made.device == "sim"),
+    "method": ("density_matrix", lambda made: made.target().n_qubits == 14),
+    "n_workers": (3, lambda made: made._n_workers == 3),
+    "max_qubits": (5, lambda made: made.target().n_qubits == 5),
+    "depolarizing_1q": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(depolarizing_1q=0.25)).device),
+    "depolarizing_2q": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(depolarizing_2q=0.25)).device),
+    "readout_error": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(readout=0.25)).device),
+}
+
+
+@pytest.mark.parametrize("field", AerBackend.model_fields)
+def test_the_backend_honours(field: str) -> None:
+    value, holds = HONOURED[field]
+    assert not holds(AerBackend().get_backend())
+    assert holds(AerBackend(**{field: value}).get_backend())
+
+
+def test_the_ledger_is_at_the_blocks_url_or_in_the_data_folder(tmp_path: Path, home: Path) -> None:
+    with Ledger(url=SecretStr(f"sqlite:///{tmp_path / 'mine.db'}")).get_ledger() as mine:
+        assert mine.url.endswith("mine.db")
+    with Ledger().get_ledger() as default:
+        assert str(home) in default.url
+
+
+def test_a_name_opens_one_object_per_process(api: str) -> None:
+    AerBackend(device="shared").save("shared")
+    with ThreadPoolExecutor(8) as pool:
+        found = set(map(id, pool.map(backend_named, ["aer-backend/shared"] * 8)))
+    assert found == {id(backend_named("aer-backend/shared"))}
+    assert backend_named("aer-backend/shared").device == "shared"
+    assert backend_named("aer") is backend_named("aer")
+    assert backend_named("aer") is not backend_named("aer-backend/shared")
+
+
+def test_a_ledger_block_is_found_by_either_name(api: str, tmp_path: Path) -> None:
+    Ledger(url=SecretStr(f"sqlite:///{tmp_path / 'team.db'}")).save("team")
+    assert ledger_named("team") is ledger_named("ledger/team")
+    assert ledger_named("team").url.endswith("team.db")
+    assert ledger_named() is ledger_named()
+    assert ledger_named() is not ledger_named("team")
+
+
+@pytest.mark.parametrize("name", ["nope", "aer-backend/nope", "nope/nope", "aer-backend/", "/", "", "a/b/c"])
+def test_an_unknown_backend_is_refused(api: str, name: str) -> None:
+    with pytest.raises(InvalidInput, match="there is no backend") as caught:
+        backend_named(name)
+    assert caught.value.field == "backend"
+    assert repr(name) in str(caught.value)
+
+
+def test_a_block_of_another_type_is_refused(api: str) -> None:
+    Ledger().save("no-backend")
+    AerBackend().save("no-ledger")
+    with pytest.raises(InvalidInput, match="the block 'ledger/no-backend' is not a backend"):
+        backend_named("ledger/no-backend")
+    for name in ("no-ledger", "aer-backend/no-ledger", "nope"):
+        with pytest.raises(InvalidInput, match=f"there is no ledger block '{name}'"):
+            ledger_named(name)

@@ -1,0 +1,135 @@
+"""`python -m flows.sweep FILE`: what it prints and the code it ends with."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prefect import flow
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
+
+from flows.command import run_flow
+from qjobs.errors import InvalidInput, JobFailed
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.sweep import SweepSpec
+
+ROOT = Path(__file__).parents[2]
+SWEEP = """
+name: command
+circuit:
+  openqasm: |
+    OPENQASM 3.0; include "stdgates.inc"; input float[64] theta;
+    qubit[1] q; bit[1] c; rx(theta) q[0]; c = measure q;
+axes:
+  - {name: theta, values: [0.0, 3.141592653589793]}
+observables:
+  - {name: z0, terms: Z0}
+objective: {name: z0, goal: minimize}
+"""
+
+
+def command(file: Path, api: str, home: Path) -> subprocess.CompletedProcess[str]:
+    env = {
+        **os.environ,
+        "PREFECT_API_URL": api,
+        "PREFECT_HOME": str(home.parent / "prefect"),
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "QJOBS_HOME": str(home),
+    }
+    arguments = [sys.executable, "-m", "flows.sweep", str(file)]
+    return subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_good_file(api: str, home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(SWEEP)
+    done = command(file, api, home)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[1].startswith("2 of 2 rows have a result, in ")
+    assert lines[2:4] == ["best point on aer: theta = 3.1416", "z0 = -1.0000 ± 0.0000"]
+    results = home / "results" / "command-results"
+    page = f"{api.removesuffix('/api')}/artifacts/key"
+    assert lines[-5:] == [
+        f"data frame: {results / 'results.parquet'}",
+        f"picture:    {results / 'landscape.png'}",
+        *(f"artifact:   {page}/command-{what}" for what in ("report", "jobs", "provenance")),
+    ]
+    assert (results / "results.parquet").exists()
+    assert (results / "landscape.png").exists()
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
+        assert [job.status for job in ledger.jobs()] == [JobStatus.COMPLETED]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (SWEEP.replace("theta, values", "theta, value"), "axes.0"),
+        ("- not a mapping", "must hold a mapping"),
+        (None, "cannot be read"),
+    ],
+    ids=["field", "shape", "missing"],
+)
+def test_a_bad_file(
+    home: Path, tmp_path: Path, text: str | None, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "sweep.yaml"
+    if text is not None:
+        file.write_text(text)
+    from flows.sweep import load_sweep, sweep
+
+    assert run_flow(sweep, lambda path: load_sweep(Path(path)), [str(file)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+    assert not home.exists()
+
+
+def test_a_bad_file_as_a_command(tmp_path: Path, home: Path) -> None:
+    """No server is asked, let alone started: the address leads nowhere."""
+    done = command(tmp_path / "nowhere.yaml", "http://127.0.0.1:9/api", home)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    line = done.stderr
+    assert line.startswith(f"error: {tmp_path / 'nowhere.yaml'} cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(InvalidInput("no"), 2), (JobFailed("no", job_id="j", status="ERROR", failed={}), 1)],
+    ids=["input", "job"],
+)
+def test_a_run_that_fails(api: str, error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    @flow(name="failing")
+    def failing(spec: str, ledger: str = "") -> None:
+        raise error
+
+    assert run_flow(failing, str, ["x.yaml"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines()[-1] == "error: no"
+
+
+PUBLISHED = SimpleNamespace(n_rows=1, n_missing=0, lines=(), parquet="p", picture=None, artifact_keys=("k",))
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [(None, None), (60, 60)], ids=["by default", "as set"])
+def test_no_heartbeat_unless_it_was_asked_for(chosen: int | None, expected: int | None) -> None:
+    seen = []
+
+    def probe(spec: SweepSpec, ledger: str) -> SimpleNamespace:
+        seen.append(get_current_settings().flows.heartbeat_frequency)
+        return PUBLISHED
+
+    probe.description = "A probe."
+    settings = {} if chosen is None else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: chosen}
+    with temporary_settings(settings):
+        assert run_flow(probe, str, ["x.yaml"]) == 0
+    assert seen == [expected]

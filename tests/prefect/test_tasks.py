@@ -1,0 +1,325 @@
+"""Tasks: what their decorators say, what they do without Prefect, and the retry ladder within it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import logging
+from pathlib import Path
+
+import pytest
+from observing import logs_of
+from prefect import Flow, Task, flow
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+from scripted import script
+from support import job_moves
+
+import flows.run_circuits
+import flows.sweep
+import tasks
+from blocks import backend_named
+from flows.stages import _sort, run_jobs
+from qjobs import errors, operations
+from qjobs.circuits import read_circuit
+from qjobs.compile import CompileOptions
+from qjobs.experiment import CircuitsSpec
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import ItemSpec, JobId, LostReply, RemoteRetryStrategy
+from qjobs.retry import RetryPolicy, Rung
+from tasks.retrying import DEFAULT_POLICY, READ_DELAYS_S, is_transient, run_count
+
+ROOT = Path(__file__).parents[2]
+BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
+TASKS = [getattr(tasks, name) for name in tasks.__all__]
+FLOWS = [flows.sweep.sweep, flows.run_circuits.run_circuits]
+TASK_OPTIONS = {
+    *("name", "description", "tags", "task_run_name", "retries", "retry_delay_seconds", "retry_jitter_factor"),
+    *(
+        "retry_condition_fn",
+        "timeout_seconds",
+        "persist_result",
+        "cache_policy",
+        "cache_result_in_memory",
+        "log_prints",
+    ),
+}
+FLOW_OPTIONS = {
+    *("name", "description", "flow_run_name", "task_runner", "retries", "timeout_seconds", "validate_parameters"),
+    *("persist_result", "log_prints", "on_cancellation"),
+}
+
+# --- what is spelled out ------------------------------------------------------------------------------
+
+
+def _decorated(folder: str, decorator: str) -> dict[str, tuple[ast.FunctionDef, set[str]]]:
+    """Functions under a decorator of that name, with the options it is called with."""
+    found = {}
+    for path in sorted((ROOT / folder).glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            for one in getattr(node, "decorator_list", []):
+                if ast.unparse(getattr(one, "func", one)) == decorator:
+                    found[node.name] = (node, {keyword.arg for keyword in getattr(one, "keywords", [])})
+    return found
+
+
+def test_every_decorator_spells_out_every_option() -> None:
+    ours, runs = _decorated("tasks", "task"), _decorated("flows", "flow")
+    assert set(ours) == set(tasks.__all__)
+    for expected, found in ((TASK_OPTIONS, ours), (FLOW_OPTIONS, runs)):
+        for name, (_, options) in found.items():
+            assert options == expected, name
+
+
+def test_a_task_has_at_most_twenty_lines() -> None:
+    for name, (node, _) in _decorated("tasks", "task").items():
+        body = node.body[1:]  # without the docstring
+        assert body[-1].end_lineno - body[0].lineno < 20, name
+
+
+@pytest.mark.parametrize("one", TASKS, ids=lambda one: one.name)
+def test_options_of_a_task(one: Task) -> None:
+    delays = DEFAULT_POLICY.delays_s if one is tasks.submit_job else READ_DELAYS_S
+    assert (one.retries, one.retry_delay_seconds) == (len(delays), delays)
+    assert one.retry_jitter_factor > 0
+    assert one.retry_condition_fn is is_transient
+    assert one.persist_result is False
+    assert one.cache_policy == NO_CACHE
+    assert one.tags == {"qjobs"}
+    assert one.name == one.fn.__name__.replace("_", "-")
+    assert one.description
+    assert one.task_run_name
+
+
+@pytest.mark.parametrize("one", FLOWS, ids=lambda one: one.name)
+def test_options_of_a_flow(one: Flow) -> None:
+    assert (one.retries, one.persist_result, one.should_validate_parameters) == (0, False, True)
+    assert one.on_cancellation_hooks == [flows.stages.cancel_jobs]
+    assert one.name == one.fn.__name__.replace("_", "-")
+    assert one.flow_run_name == "{spec.name}"
+
+
+def test_only_submit_and_artifacts_know_how_to_begin() -> None:
+    """Nothing but the submit stage can create a remote job."""
+    for one in TASKS:
+        called = {
+            node.attr for node in ast.walk(ast.parse(inspect.getsource(one.fn))) if isinstance(node, ast.Attribute)
+        }
+        assert ("submit" in called) == (one is tasks.submit_job), one.name
+
+
+# --- what is retried ----------------------------------------------------------------------------------
+
+
+def _error(name: str) -> Exception:
+    """An error of that class, whatever its constructor wants: as `pickle` makes it."""
+    cls = getattr(errors, name)
+    return cls.__reduce__(cls.__new__(cls, "words"))[0](cls, ("words",), {})
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_transient_errors_are_retried_and_no_others(name: str) -> None:
+    expected = name in {"BackendUnavailable", "NotSent", "Busy"}
+    assert is_transient(None, None, Failed(data=_error(name))) is expected
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), TimeoutError(), ValueError(), KeyError("x")])
+def test_errors_that_are_not_ours_are_not_retried(error: Exception) -> None:
+    assert is_transient(None, None, Failed(data=error)) is False
+
+
+def test_success_is_not_retried() -> None:
+    assert is_transient(None, None, Completed(data=3)) is False
+    assert run_count() == 1
+
+
+# --- without Prefect ----------------------------------------------------------------------------------
+
+
+def test_every_task_works_without_prefect(store: Ledger, home: Path) -> None:
+    spec = CircuitsSpec.model_validate({"name": "plain", "circuits": [{"openqasm": BELL, "label": "bell"}], "seed": 1})
+    program = read_circuit(BELL)
+    store.add_programs([program])
+    compiled = tasks.compile_circuits.fn("aer", [program.hash], CompileOptions())
+    assert set(compiled) == {program.hash}
+    job_id = _job(store, "aer", compiled[program.hash])
+    assert tasks.submit_job.fn(job_id, backend="aer") in {"SUBMITTED", "QUEUED", "RUNNING", "COMPLETED"}
+    assert tasks.wait_for_jobs.fn([job_id], backends=["aer"], progress_key="plain-progress") == {job_id: "COMPLETED"}
+    assert tasks.collect_results.fn(job_id, backend="aer") == 1
+    assert tasks.submit_job.fn(job_id, backend="aer") == "COMPLETED"
+    assert len(store.attempts(job_id)) == 1
+    published = tasks.publish_artifacts.fn(spec, {"aer": [job_id]})
+    assert (published.n_rows, published.n_missing, published.artifact_keys) == (1, 0, ())
+    assert Path(published.parquet).is_relative_to(home)
+
+
+def test_compiling_again_is_a_cache_hit_unless_fresh(store: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    program = read_circuit(BELL)
+    store.add_programs([program])
+    with caplog.at_level(logging.INFO), _propagated("qjobs"):
+        for fresh in (False, False, True):
+            tasks.compile_circuits.fn("aer", [program.hash], CompileOptions(), fresh=fresh)
+    hits = [record.getMessage().rsplit("cache: ")[1] for record in caplog.records if "cache:" in record.getMessage()]
+    assert hits[:2] == ["0 hits of 1", "1 hits of 1"]
+    assert not hits[2].startswith("1 hits")
+
+
+class _propagated:
+    """Prefect's loggers keep their records from the root logger, where `caplog` listens."""
+
+    def __init__(self, name: str) -> None:
+        self.logger = logging.getLogger("prefect")
+        self.name = name
+
+    def __enter__(self) -> None:
+        self.before, self.logger.propagate = self.logger.propagate, True
+
+    def __exit__(self, *_: object) -> None:
+        self.logger.propagate = self.before
+
+
+# --- within Prefect -----------------------------------------------------------------------------------
+
+
+def _job(
+    store: Ledger, backend: str, program: str | None = None, labels: tuple[str, ...] = ("bell",), **values: object
+) -> JobId:
+    bell = read_circuit(BELL)
+    known = store.programs([program]) if program else {bell.hash: bell}
+    items = [ItemSpec(label=label, program=next(iter(known)), shots=100) for label in labels]
+    values = {"run": "run", "name": labels[0], **values}
+    return operations.plan(store, backend_named(backend), items, known, **values)[0]
+
+
+def _quick(*strategies: RemoteRetryStrategy) -> RetryPolicy:
+    return RetryPolicy(rungs=tuple(Rung(strategy=strategy, delay_s=0.01) for strategy in strategies))
+
+
+DEFAULT, ALLOW = RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT
+
+
+@flow(name="one-submission", log_prints=False)
+def one_submission(job_id: JobId, backend: str, policy: RetryPolicy) -> tuple[str, str]:
+    stage = tasks.submit_job.with_options(retries=len(policy.rungs), retry_delay_seconds=policy.delays_s)
+    future = stage.submit(job_id, backend=backend, policy=policy)
+    answer = future.result(raise_on_failure=False)
+    return str(flow_run.id), answer if isinstance(answer, str) else f"{type(answer).__name__}: {answer}"
+
+
+def test_the_ladder(client: SyncPrefectClient, store: Ledger) -> None:
+    """Never sent, then a lost reply without a job, then ALLOW_RESUBMIT: every rung is told, and there is one job."""
+    name, backend = script("ladder", on_submit=["not sent", "lost", "ok"])
+    job_id = _job(store, name)
+    run, status = one_submission(job_id, name, _quick(DEFAULT, ALLOW, ALLOW))
+    assert status in {"SUBMITTED", "RUNNING"}
+    assert (backend.n_submissions, len(backend.jobs)) == (3, 1)
+    assert [a.strategy for a in store.attempts(job_id)] == [DEFAULT, DEFAULT, ALLOW]
+    rungs = [event.detail for event in store.events(job_id) if event.cause == "retry"]
+    assert rungs == [
+        "retry 1 of the submit stage, rung DEFAULT",
+        "retry 2 of the submit stage, rung ALLOW_RESUBMIT",
+    ]
+    lines = logs_of(client, run, until="ALLOW_RESUBMIT")
+    assert any(f"retry 1 of {job_id} uses the rung DEFAULT" in line for line in lines)
+    assert any(f"retry 2 of {job_id} uses the rung ALLOW_RESUBMIT" in line for line in lines)
+
+
+def test_a_lost_reply_is_looked_up_and_not_sent_again(api: str, store: Ledger) -> None:
+    name, backend = script("lookup", on_submit=["lost reply"])
+    job_id = _job(store, name)
+    _, status = one_submission(job_id, name, _quick(DEFAULT, DEFAULT, ALLOW))
+    assert status == "COMPLETED"  # what is found is asked for its status at once
+    assert (backend.n_submissions, len(backend.jobs)) == (1, 1)
+    assert "found by key" in [cause for _, _, cause in job_moves(store, job_id)]
+
+
+def test_the_ladder_ends(api: str, store: Ledger) -> None:
+    name, backend = script("outage", on_submit=["not sent"] * 9)
+    job_id = _job(store, name)
+    _, answer = one_submission(job_id, name, _quick(DEFAULT, DEFAULT))
+    assert answer.startswith("NotSent")
+    assert (backend.n_submissions, len(backend.jobs)) == (3, 0)
+    assert store.job(job_id).status is JobStatus.CREATED
+
+
+def test_a_rejection_is_not_retried(client: SyncPrefectClient, store: Ledger) -> None:
+    name, backend = script("strict", on_submit=["refused"])
+    job_id = _job(store, name)
+    _, answer = one_submission(job_id, name, _quick(DEFAULT, ALLOW, ALLOW))
+    assert answer.startswith("SubmissionRejected")
+    assert (backend.n_submissions, len(backend.jobs)) == (1, 0)
+    assert store.job(job_id).message == "the provider says: too deep"
+    assert not [event for event in store.events(job_id) if event.cause == "retry"]
+
+
+def test_an_opaque_lost_reply_is_not_retried(api: str, store: Ledger) -> None:
+    name, backend = script("opaque", on_submit=["lost reply"], lost_reply=LostReply.OPAQUE)
+    job_id = _job(store, name)
+    _, answer = one_submission(job_id, name, _quick(DEFAULT, ALLOW, ALLOW))
+    assert answer.startswith("SubmissionUnknown")
+    assert backend.n_submissions == 1
+    assert store.job(job_id).status is JobStatus.UNKNOWN
+
+
+# --- several jobs -------------------------------------------------------------------------------------
+
+
+@flow(name="some-jobs", log_prints=False)
+def some_jobs(jobs: dict[JobId, str]) -> dict[JobId, str]:
+    problems = run_jobs(jobs, ledger="", progress_key="some-jobs-progress")
+    return {job_id: type(error).__name__ for job_id, error in problems.items()}
+
+
+def test_jobs_go_on_when_one_is_rejected(api: str, store: Ledger) -> None:
+    name, backend = script("picky", refuse_labels=["bad"])
+    good = [_job(store, name, labels=(f"good-{n}",), run=f"run-{n}") for n in range(2)]
+    bad = _job(store, name, labels=("bad",))
+    assert some_jobs({good[0]: name, bad: name, good[1]: name}) == {bad: "SubmissionRejected"}
+    assert [store.job(job_id).status for job_id in good] == [JobStatus.COMPLETED] * 2
+    assert (backend.n_submissions, len(backend.jobs)) == (3, 2)
+
+
+def test_a_job_whose_fate_is_unknown_ends_the_flow(api: str, store: Ledger) -> None:
+    """It stays UNKNOWN for a person to decide; the flow neither waits for it nor sends it again."""
+    name, backend = script("fate", on_submit=["lost reply"], lost_reply=LostReply.OPAQUE)
+    jobs = [_job(store, name, labels=(label,)) for label in ("one", "other")]
+    ((lost, error),) = some_jobs(dict.fromkeys(jobs, name)).items()
+    assert error == "SubmissionUnknown"
+    assert {store.job(job_id).status for job_id in jobs} == {JobStatus.UNKNOWN, JobStatus.COMPLETED}
+    assert store.job(lost).status is JobStatus.UNKNOWN
+    assert backend.n_submissions == 2
+
+
+def test_what_becomes_of_a_job_that_was_not_submitted(api: str, store: Ledger) -> None:
+    """By its error and by what the ledger says: later, lost, or at its provider and to be waited for."""
+    name, _ = script("sorting", on_submit=["ok", "ok", "lost"])
+    jobs = [_job(store, name, labels=(label,)) for label in ("full", "outage", "read fails", "bug", "fate")]
+    full, outage, read_fails, bug, fate = jobs
+    for job_id in (read_fails, bug):
+        operations.submit(store, backend_named(name), job_id)
+    with pytest.raises(errors.BackendUnavailable):
+        operations.submit(store, backend_named(name), fate)
+    failed = {
+        full: errors.Busy("full", job_id=full),
+        outage: errors.NotSent("no route"),
+        read_fails: errors.BackendUnavailable("502"),
+        bug: RuntimeError("ours"),
+        fate: errors.BackendUnavailable("502"),
+    }
+    later, lost = _sort(failed, store)
+    assert later == {full}
+    assert set(lost) == {outage, bug, fate}
+
+
+def test_one_failure_in_a_flow_takes_the_first_rung(api: str, store: Ledger) -> None:
+    """The backend's own ladder is used, with its real delay of two seconds."""
+    name, backend = script("hiccup", on_submit=["not sent"])
+    job_id = _job(store, name)
+    assert some_jobs({job_id: name}) == {}
+    assert (backend.n_submissions, len(backend.jobs)) == (2, 1)
+    notes = [event for event in store.events(job_id) if event.cause == "retry"]
+    assert [event.detail for event in notes] == ["retry 1 of the submit stage, rung DEFAULT"]
+    assert (notes[0].at - store.job(job_id).created_at).total_seconds() >= 1.9

@@ -1,0 +1,81 @@
+"""Every command that the README shows is run here, in this checkout, with data of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+READY = ROOT / ".venv" / ".ready"
+COMMANDS = [
+    line.strip()
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    for line in block.splitlines()
+    if line.strip()
+]
+ELSEWHERE = {"make test": "runs this very file", "make lint": "is the gate's own first step (.ci/run)"}
+SERVERS = {"make ui"}
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    if not READY.exists():
+        if os.environ.get("CI"):
+            pytest.fail("run make setup first: the README's commands use .venv")
+        pytest.skip("no .venv: run make setup, or make test, which does")
+    home = tmp_path_factory.mktemp("readme")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "QJOBS_", "MAKE"))}
+    return {**env, "QJOBS_HOME": str(home), "QJOBS_BENCH_POINTS": "40", "PREFECT_HOME": str(home / "prefect")}
+
+
+def test_the_readme_shows_the_main_commands() -> None:
+    assert COMMANDS[:2] == ["make sweep", "make test"]
+    assert len(COMMANDS) > 8
+
+
+@pytest.mark.parametrize("command", [c for c in dict.fromkeys(COMMANDS) if c not in ELSEWHERE and c not in SERVERS])
+def test_command(command: str, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    if command == "make sweep":
+        assert "300 of 300 rows have a result" in done.stdout
+        assert "best possible: 10" in done.stdout
+        assert (Path(environment["QJOBS_HOME"]) / "results/qaoa-maxcut-results/landscape.png").stat().st_size > 5000
+
+
+def test_make_sweep_reuses_its_points_the_second_time(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        ["make", "sweep"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=600
+    )
+    assert "300 of 300 circuits are there from earlier runs" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", sorted(SERVERS & set(COMMANDS)))
+def test_server(command: str, environment: dict[str, str]) -> None:
+    with subprocess.Popen(
+        command, shell=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+    ) as server:
+        try:
+            deadline = time.monotonic() + 120
+            page = ""
+            while time.monotonic() < deadline and server.poll() is None:
+                try:
+                    with urllib.request.urlopen("http://127.0.0.1:4200/", timeout=2) as answer:
+                        page = answer.read().decode()
+                    break
+                except OSError:
+                    time.sleep(0.3)
+            assert "<title>Prefect" in page
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
