@@ -25,7 +25,7 @@ from prefect.settings import (
     temporary_settings,
 )
 from prefect.testing.utilities import prefect_test_harness
-from scripted import Scripted
+from scripted_block import Scripted
 
 from blocks import AerBackend, Ledger, backend_named, ledger_named
 from blocks.opening import close_all

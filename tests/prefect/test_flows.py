@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 from prefect.states import Cancelling
 from prefect.utilities.callables import ParameterSchema
-from scripted import Died, script
+from scripted_block import Died, script
 from support import check_history
 
 from blocks import AerBackend, backend_named

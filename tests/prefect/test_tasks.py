@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
-from scripted import script
+from scripted_block import script
 from support import job_moves
 
 import flows.run_circuits
