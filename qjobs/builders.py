@@ -7,13 +7,10 @@ parameter names a builder; it never names code to import.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from qiskit.exceptions import QiskitError
-
+from qjobs import registry
 from qjobs.circuits import read_circuit
-from qjobs.errors import InvalidInput
 from qjobs.model import JsonValue, Program
 
 if TYPE_CHECKING:
@@ -28,7 +25,7 @@ _MOST_GATES = 1_000_000
 
 def registered() -> dict[str, str]:
     """Names of the registered builders, with where each is from."""
-    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    return registry.registered(GROUP)
 
 
 def build_circuit(name: str, arguments: Mapping[str, JsonValue]) -> Program:
@@ -37,22 +34,14 @@ def build_circuit(name: str, arguments: Mapping[str, JsonValue]) -> Program:
     Raises:
         InvalidInput: There is none of that name, or it does not take these arguments.
     """
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none"
-        raise InvalidInput(f"there is no circuit builder {name!r}; registered are: {known}", field="circuit.builder")
-    try:
-        build = found[name].load()
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput(
-            f"the circuit builder {name!r} cannot be loaded: {error}", field="circuit.builder"
-        ) from error
-    try:
-        circuit = build(**arguments)
-    except (TypeError, ValueError, KeyError, QiskitError) as error:
-        raise InvalidInput(
-            f"the circuit builder {name!r} does not take these arguments: {error}", field="circuit.arguments"
-        ) from error
+    circuit = registry.build_registered(
+        GROUP,
+        name,
+        arguments,
+        what="circuit builder",
+        name_field="circuit.builder",
+        arguments_field="circuit.arguments",
+    )
     return read_circuit(circuit, field="circuit.builder")
 
 

@@ -7,12 +7,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Literal
 
 import numpy as np
 
-from qjobs.errors import InvalidInput
+from qjobs import registry
 from qjobs.model import JsonValue
 
 __all__ = ["Objective", "load_objective", "maxcut", "registered"]
@@ -46,7 +45,7 @@ class Objective:
 
 def registered() -> dict[str, str]:
     """Names of the registered objectives, with where each is from."""
-    return {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    return registry.registered(GROUP)
 
 
 def load_objective(name: str, arguments: Mapping[str, JsonValue]) -> Objective:
@@ -55,20 +54,14 @@ def load_objective(name: str, arguments: Mapping[str, JsonValue]) -> Objective:
     Raises:
         InvalidInput: There is none of that name, or it does not take these arguments.
     """
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none"
-        raise InvalidInput(f"there is no objective {name!r}; registered are: {known}", field="objective.name")
-    try:
-        build = found[name].load()
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"the objective {name!r} cannot be loaded: {error}", field="objective.name") from error
-    try:
-        objective: Objective = build(**arguments)
-    except (TypeError, ValueError, KeyError) as error:
-        raise InvalidInput(
-            f"the objective {name!r} does not take these arguments: {error}", field="objective.arguments"
-        ) from error
+    objective: Objective = registry.build_registered(
+        GROUP,
+        name,
+        arguments,
+        what="objective",
+        name_field="objective.name",
+        arguments_field="objective.arguments",
+    )
     return objective
 
 
