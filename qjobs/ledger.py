@@ -24,6 +24,7 @@ from qjobs.database import Database
 from qjobs.errors import InvalidInput, StaleJob
 from qjobs.ledger_queries import LedgerQueries
 from qjobs.lifecycle import FINAL, JobStatus, can_move, roll_up
+from qjobs.liveness import has_ended, shown
 from qjobs.model import (
     Attempt,
     AttemptNumber,
@@ -370,17 +371,24 @@ class Ledger(LedgerQueries):
             moves.note(connection, row, cause, detail, now)
 
     def expire_leases(self, *, now: datetime, job_ids: Sequence[JobId] | None = None) -> list[JobId]:
-        """Submissions whose process has not settled them in time become UNKNOWN."""
-        query = sa.select(t.attempt).where(t.attempt.c.status == JobStatus.SUBMITTING, t.attempt.c.lease_until < now)
+        """Submissions that their process did not settle in time, or can no longer settle, become UNKNOWN.
+
+        A process that is proved to have ended (`qjobs.liveness`) loses its lease at once.
+        """
+        is_late = (t.attempt.c.lease_until < now).label("is_late")
+        query = sa.select(t.attempt, is_late).where(t.attempt.c.status == JobStatus.SUBMITTING)
         if job_ids is not None:
             query = query.where(t.attempt.c.job_id.in_(job_ids))
         with self._db.read() as connection:
-            late = [t.attempt_of(row) for row in connection.execute(query)]
+            held = [(t.attempt_of(row), bool(row.is_late)) for row in connection.execute(query)]
         expired = []
-        for attempt in late:
-            message = f"{attempt.lease_owner} did not settle attempt {attempt.number} within its lease"
+        for attempt, late in held:
+            if not late and not has_ended(attempt.lease_owner):
+                continue
+            how = "did not settle it within its lease" if late else "ended without settling it"
+            message = f"attempt {attempt.number}: {shown(attempt.lease_owner)} {how}"
             try:
-                self.lose(attempt, message, now=now, cause="lease expired")
+                self.lose(attempt, message, now=now, cause="lease expired" if late else "owner ended")
             except StaleJob:
                 continue
             expired.append(attempt.job_id)

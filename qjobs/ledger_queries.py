@@ -12,7 +12,7 @@ from qjobs import schema as t
 from qjobs.database import Database
 from qjobs.errors import JobNotFound
 from qjobs.lifecycle import LIVE, JobStatus
-from qjobs.model import Attempt, Event, Item, ItemResult, Job, JobId, Program, ProgramHash
+from qjobs.model import Attempt, Event, Item, ItemResult, Job, JobId, Program, ProgramHash, RemoteId
 
 __all__ = ["LedgerQueries", "parts"]
 
@@ -157,6 +157,20 @@ class LedgerQueries:
             query = query.where(t.event.c.item_index.is_(None))
         with self._db.read() as connection:
             return [t.event_of(row) for row in connection.execute(query)]
+
+    def remote_ids(self, backend: str) -> set[RemoteId]:
+        """Every remote id that an attempt on this backend ever had."""
+        query = sa.select(t.attempt.c.remote_id).join(t.job, t.job.c.job_id == t.attempt.c.job_id)
+        with self._db.read() as connection:
+            found = connection.scalars(query.where(t.job.c.backend == backend, t.attempt.c.remote_id.is_not(None)))
+            return {RemoteId(remote_id) for remote_id in found}
+
+    def job_of_remote(self, backend: str, remote_id: RemoteId) -> JobId | None:
+        """The job that has this remote id, if any."""
+        query = sa.select(t.attempt.c.job_id).join(t.job, t.job.c.job_id == t.attempt.c.job_id)
+        with self._db.read() as connection:
+            found = connection.scalar(query.where(t.job.c.backend == backend, t.attempt.c.remote_id == remote_id))
+        return None if found is None else JobId(found)
 
     def item_counts(self, job_ids: Sequence[JobId]) -> dict[JobStatus, int]:
         """How many items of these jobs are in each status."""

@@ -7,9 +7,6 @@ may be done about an earlier attempt is the decision table's answer, never this 
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -28,11 +25,12 @@ from qjobs.errors import (
 )
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
+from qjobs.liveness import lease_owner, shown
 from qjobs.model import Attempt, Batch, ItemSpec, Job, JobId, Key, LostReply, RemoteId, RemoteRetryStrategy
 from qjobs.polling import fetch, last_attempt, poll, utc_now
 from qjobs.retry import Action, RetryPolicy, decide, standing_of
 
-__all__ = ["Submission", "cancel", "submission_key", "submit"]
+__all__ = ["Submission", "batch_of", "cancel", "submission_key", "submit"]
 
 _SENDS = frozenset({Action.SUBMIT, Action.RESTART, Action.CANCEL_AND_SUBMIT, Action.CANCEL_AND_RESTART})
 _GENTLE = frozenset({RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT})
@@ -61,6 +59,7 @@ def submit(
     *,
     strategy: RemoteRetryStrategy = RemoteRetryStrategy.DEFAULT,
     policy: RetryPolicy | None = None,
+    only: Sequence[int] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Submission:
     """Bring a job to the backend, or to terms with what is there already.
@@ -74,6 +73,7 @@ def submit(
         job_id: Which.
         strategy: What may be done about an earlier attempt; DEFAULT never sends a second time.
         policy: Caps on submissions, time and cost; the backend's default where None.
+        only: Where items are sent again, only these; None for all without a result.
         now: The clock.
 
     Returns:
@@ -91,7 +91,7 @@ def submit(
     job = ledger.job(job_id)
     attempt = last_attempt(ledger, job)
     if attempt is not None and attempt.status is JobStatus.SUBMITTING:
-        raise Busy(f"{attempt.lease_owner} is submitting {job_id} at this moment", job_id=job_id, retry_after_s=2.0)
+        raise Busy(f"{shown(attempt.lease_owner)} is submitting {job_id} now", job_id=job_id, retry_after_s=2.0)
     if attempt is not None and attempt.remote_id is not None and attempt.status.is_final:
         fetch(ledger, backend, job, now=now)
     standing = standing_of(attempt, len(ledger.missing_items(job_id)))
@@ -103,7 +103,7 @@ def submit(
             action = Action.SYNC if found else decision.otherwise or Action.STAY_UNKNOWN
         if action in _SENDS:
             policy = policy or RetryPolicy.for_backend(backend.lost_reply)
-            action, reason = _send_anew(ledger, backend, job, action, reason, strategy, policy, now)
+            action, reason = _send_anew(ledger, backend, job, action, reason, strategy, policy, only, now)
     except StaleJob as error:
         raise Busy(f"another process moved {job_id} first ({error}); enter again", job_id=job_id) from error
     match action:
@@ -160,6 +160,7 @@ def _send_anew(
     reason: str,
     strategy: RemoteRetryStrategy,
     policy: RetryPolicy,
+    only: Sequence[int] | None,
     now: Callable[[], datetime],
 ) -> tuple[Action, str]:
     """End what may be alive of the job, then send; returns what was done after all, and why."""
@@ -172,6 +173,8 @@ def _send_anew(
     if job.cancel_requested_at is not None and strategy in _GENTLE:
         return Action.RETURN, "its cancellation was asked for, so nothing is sent"
     missing = ledger.missing_items(job.job_id)
+    if only is not None:
+        missing = tuple(index for index in missing if index in set(only))
     if not missing and not restart:
         return Action.RETURN, "it finished before it could be cancelled: every item has a result"
     indices = None if restart or len(missing) == job.n_items else missing
@@ -205,7 +208,10 @@ def _end(
         if backend.lost_reply is LostReply.OPAQUE:
             ledger.unsend(attempt, "the caller takes the risk of a second remote job", now=now(), cause=_RISK_TAKEN)
             return
-        if looked_up or not _adopted(ledger, backend, job, attempt, now):
+        if not looked_up:
+            looked_up = not _adopted(ledger, backend, job, attempt, now)
+        if looked_up:
+            _wait_for_stragglers(ledger, backend, attempt, now())
             ledger.unsend(attempt, "looked up by its key and not found", now=now(), cause=_NOT_FOUND)
             return
     after = cancel(ledger, backend, job.job_id, now=now)
@@ -216,6 +222,26 @@ def _end(
             retry_after_s=5.0,
         )
     fetch(ledger, backend, after, now=now)
+
+
+def _wait_for_stragglers(ledger: Ledger, backend: Backend, attempt: Attempt, present: datetime) -> None:
+    """Raise `Busy` while a submission whose reply was lost may still arrive at the provider.
+
+    Counted from the moment it was given up: the intent is written before the call, which may take long.
+    """
+    if backend.lost_reply is not LostReply.FINDABLE or attempt.sent_at is None:
+        return
+    moves = ledger.events(attempt.job_id, of_items=False)
+    lost_at = max(
+        (e.at for e in moves if e.old is JobStatus.SUBMITTING and e.new is JobStatus.UNKNOWN), default=present
+    )
+    left = backend.settle_s - (present - lost_at).total_seconds()
+    if left > 0:
+        raise Busy(
+            f"{attempt.job_id} is not at {backend.name} and may still arrive there; enter again in {left:.0f} s",
+            job_id=attempt.job_id,
+            retry_after_s=left,
+        )
 
 
 def _check_caps(ledger: Ledger, job: Job, policy: RetryPolicy, present: datetime) -> None:
@@ -250,12 +276,12 @@ def _send(
     now: Callable[[], datetime],
 ) -> None:
     """Write the intent, call, write what came of it."""
-    batch = _batch_of(ledger, job, indices)
+    batch = batch_of(ledger, job, indices)
     attempt = ledger.claim(
         job.job_id,
         expected=job.status,
         strategy=strategy,
-        owner=f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}",
+        owner=lease_owner(),
         lease_s=LEASE_S,
         now=now(),
         items=indices,
@@ -325,7 +351,8 @@ def _settle_failure(
             ) from error
 
 
-def _batch_of(ledger: Ledger, job: Job, indices: tuple[int, ...] | None) -> Batch:
+def batch_of(ledger: Ledger, job: Job, indices: tuple[int, ...] | None) -> Batch:
+    """A job's items as they are sent, all or those of these indices, with their programs."""
     items = ledger.items(job.job_id)
     chosen = items if indices is None else [items[index] for index in indices]
     programs = ledger.programs({item.program for item in chosen})

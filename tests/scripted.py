@@ -77,6 +77,8 @@ class ScriptedBackend:
     """
 
     exact_expvals = False
+    cancels_items = False
+    settle_s = 0.0
 
     def __init__(
         self,
@@ -155,7 +157,10 @@ class ScriptedBackend:
             ]
         )
 
-    def cancel(self, remote_id: RemoteId) -> None:
+    def remote_jobs(self) -> None:
+        return None
+
+    def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
         self._trouble()
         job = self.jobs[remote_id]
         job.cancels += 1

@@ -239,6 +239,12 @@ class Register:
         job = self._by_key.get((name, device, key))
         return None if job is None or job.owner.is_closed else job
 
+    def all(self, name: str, device: str) -> list[AerJob]:
+        """The jobs of a backend whose results are not gone."""
+        with self._lock:
+            mine = [job for (of, on, _), job in self._by_key.items() if (of, on) == (name, device)]
+            return [job for job in mine if not job.owner.is_closed]
+
     def add(self, name: str, device: str, key: Key, tasks: Sequence[Task], owner: Owner) -> tuple[AerJob, bool]:
         """Make the job of a key, once, with every item QUEUED.
 

@@ -22,7 +22,7 @@ from qjobs.backends._aer_worker import (
     NoiseSpec,
     Task,
 )
-from qjobs.backends.base import Limits, LostReply, MissingResult, Snapshot, Target
+from qjobs.backends.base import Limits, LostReply, MissingResult, RemoteJob, Snapshot, Target
 from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, ItemSpec, Key, Observable, Program, RemoteId
@@ -147,6 +147,16 @@ class AerBackend:
         return True
 
     @property
+    def cancels_items(self) -> bool:
+        """Chunks of items run together, so only whole jobs are cancelled."""
+        return False
+
+    @property
+    def settle_s(self) -> float:
+        """A submission in process cannot arrive late."""
+        return 0.0
+
+    @property
     def poll_interval_s(self) -> tuple[float, float]:
         """A poll costs microseconds."""
         return (0.02, 0.5)
@@ -208,7 +218,14 @@ class AerBackend:
         why = snapshot.message if snapshot else f"it ran on {origin.host}; ask there"
         return [MissingResult(reason=why)] * origin.n_items
 
-    def cancel(self, remote_id: RemoteId) -> None:
+    def remote_jobs(self) -> list[RemoteJob]:
+        """The jobs of this process."""
+        return [
+            RemoteJob(remote_id=job.remote_id, key=job.key, n_items=sum(chunk.n_items for chunk in job.chunks))
+            for job in register().all(self.name, self.device)
+        ]
+
+    def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
         """Cancel what has not started; what runs ends by itself and its results are kept.
 
         A job of another process is left alone: only that process can stop it.

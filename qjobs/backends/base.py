@@ -19,6 +19,7 @@ __all__ = [
     "Limits",
     "LostReply",
     "MissingResult",
+    "RemoteJob",
     "Snapshot",
     "Target",
 ]
@@ -50,6 +51,15 @@ class Snapshot:
     items: tuple[ItemSnapshot, ...] | None = None
     queue_position: int | None = None
     cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteJob:
+    """A remote job that carries one of our keys, as far as the provider shows it; None where it does not."""
+
+    remote_id: RemoteId
+    key: Key
+    n_items: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +95,18 @@ class Backend(Protocol):
     @property
     def exact_expvals(self) -> bool:
         """Whether `ExecuteOptions.observables` is honoured."""
+
+    @property
+    def cancels_items(self) -> bool:
+        """Whether `cancel` takes chosen items of a job."""
+
+    @property
+    def settle_s(self) -> float:
+        """How long after a lost reply a submission may still arrive, in seconds.
+
+        What `find` does not find within it may yet come to exist, so nothing is sent again before. 0
+        where that cannot be, or where a second submission is deduplicated.
+        """
 
     @property
     def poll_interval_s(self) -> tuple[float, float]:
@@ -130,8 +152,20 @@ class Backend(Protocol):
             ProtocolError: A body outside the contract.
         """
 
-    def cancel(self, remote_id: RemoteId) -> None:
-        """Ask for cancellation. Idempotent; a final job is left alone and nothing is raised."""
+    def remote_jobs(self) -> list[RemoteJob] | None:
+        """All remote jobs that carry one of our keys; None where the provider cannot tell.
+
+        Raises:
+            BackendUnavailable: The provider cannot be asked now.
+        """
+
+    def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
+        """Ask for cancellation. Idempotent; a final job is left alone and nothing is raised.
+
+        Args:
+            remote_id: The job.
+            items: Positions in the submitted batch, where `cancels_items`; None for the whole job.
+        """
 
     def target(self) -> Target:
         """What a compiler needs to know of the device."""

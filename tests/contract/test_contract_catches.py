@@ -29,6 +29,7 @@ class RightAdapter:
     """A small adapter that keeps the contract: each job takes two polls, in this thread."""
 
     name, device, exact_expvals, poll_interval_s = "right", "fake", True, (0.0001, 0.1)
+    cancels_items, settle_s = False, 0.0
     limits = Limits(max_items=100, max_shots=10_000)
     lost_reply = LostReply.DEDUPLICATED
 
@@ -97,7 +98,10 @@ class RightAdapter:
         job = self.jobs[remote_id]
         return list(job.results) or [MissingResult(reason="it runs") for _ in job.batch.items]
 
-    def cancel(self, remote_id: RemoteId) -> None:
+    def remote_jobs(self):
+        return None
+
+    def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
         if not self.jobs[remote_id].results:
             self.jobs[remote_id].cancelled = True
 

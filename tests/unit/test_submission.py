@@ -414,9 +414,9 @@ def test_a_lease_that_ran_out_is_looked_up(store: Ledger, exists: bool) -> None:
 
 
 def operations_batch(ledger: Ledger, job_id: JobId) -> object:
-    from qjobs.submission import _batch_of
+    from qjobs.submission import batch_of
 
-    return _batch_of(ledger, ledger.job(job_id), None)
+    return batch_of(ledger, ledger.job(job_id), None)
 
 
 @pytest.mark.parametrize("variant", LostReply)

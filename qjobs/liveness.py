@@ -1,0 +1,79 @@
+"""Who holds a lease, and whether that process is proved to have ended.
+
+A process that was killed can no longer settle its submission, so nobody needs to wait for its lease to
+run out. That must be proved: pids are used again, and the same pid means other processes on other
+machines and in other containers. An owner therefore names its machine's boot, its pid and time
+namespaces and the moment it started (proc(5)); where any of it cannot be read, nothing is proved and the
+lease decides.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from pathlib import Path
+
+__all__ = ["has_ended", "lease_owner", "shown"]
+
+_PROC = Path("/proc")
+_STATE, _STARTED = 0, 19
+"""Fields of /proc/PID/stat behind the command name: state (field 3) and start time (field 22)."""
+
+
+def lease_owner() -> str:
+    """The calling thread, as it is written into a lease: host:pid:thread, then what proves its end."""
+    name = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+    world, fields = _world(), _stat(os.getpid())
+    return f"{name} {world}/{fields[_STARTED]}" if world and fields else name
+
+
+def shown(owner: str | None) -> str:
+    """The part of an owner that is for people: host:pid:thread."""
+    return (owner or "nobody").partition(" ")[0]
+
+
+def has_ended(owner: str | None) -> bool:
+    """Whether the owner's process is proved to have ended; False wherever that cannot be told."""
+    name, _, proof = (owner or "").partition(" ")
+    world, _, started = proof.rpartition("/")
+    pid = name.split(":")[1] if name.count(":") == 2 else ""
+    if not world or world != _world() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)  # asked first: /proc may hide the processes of other users
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass
+    fields = _stat(int(pid))
+    if not fields:
+        return False
+    return fields[_STARTED] != started or _is_corpse(int(pid), fields[_STATE])
+
+
+def _is_corpse(pid: int, state: str) -> bool:
+    """Dead and not yet reaped by its parent; a main thread may also end before the others do."""
+    try:
+        return state in {"Z", "X"} and len(list((_PROC / str(pid) / "task").iterdir())) <= 1
+    except OSError:
+        return False
+
+
+def _world() -> str:
+    """This boot of this machine and these namespaces; empty where they cannot be read."""
+    try:
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+        spaces = [(_PROC / "self/ns" / kind).stat().st_ino for kind in ("pid", "time")]
+    except OSError:
+        return ""
+    return "/".join([boot, *map(str, spaces)])
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return []
+    fields = text.rpartition(")")[2].split()
+    return fields if len(fields) > _STARTED else []

@@ -1,0 +1,249 @@
+"""Retry, rerun, reconcile, adopt, discard and orphans, against a backend that does as it is told."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import Clock, Fault, ScriptedBackend
+from support import check_history, create, job_moves
+
+from qjobs import operations, recovery
+from qjobs.backends.base import RemoteJob
+from qjobs.errors import BackendUnavailable, InvalidInput, SubmissionUnknown
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import ItemResult, JobId, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.recovery import Outcome
+from qjobs.retry import Action
+
+S, R = JobStatus, RemoteRetryStrategy
+LOST = SubmissionUnknown("the connection broke")
+
+
+class Listing(ScriptedBackend):
+    """Shows its jobs with their keys, as a findable provider may."""
+
+    def status(self, remote_ids):
+        return super().status([one for one in remote_ids if one in self.jobs])
+
+    def remote_jobs(self) -> list[RemoteJob]:
+        return [RemoteJob(remote_id=job.remote_id, key=job.key, n_items=len(job.items)) for job in self.jobs.values()]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def submitted(ledger: Ledger, backend: ScriptedBackend, clock: Clock, key: str = "key", n_items: int = 2) -> JobId:
+    job_id = create(ledger, key, n_items=n_items)
+    operations.submit(ledger, backend, job_id, now=clock.now)
+    return job_id
+
+
+def lost(ledger: Ledger, backend: ScriptedBackend, clock: Clock, *, when: str = "after", key: str = "key") -> JobId:
+    """An UNKNOWN job; with "after" the provider has it, with "before" it does not."""
+    backend.faults.append(Fault(LOST, when))
+    job_id = create(ledger, key)
+    with pytest.raises((BackendUnavailable, SubmissionUnknown)):
+        operations.submit(ledger, backend, job_id, now=clock.now)
+    assert ledger.job(job_id).status is S.UNKNOWN
+    return job_id
+
+
+# --- retry --------------------------------------------------------------------------------------------
+
+
+def failed(ledger: Ledger, backend: ScriptedBackend, clock: Clock) -> JobId:
+    """One item done and kept, one in ERROR, one CANCELLED."""
+    job_id = submitted(ledger, backend, clock, n_items=3)
+    backend.report(S.COMPLETED, S.ERROR, S.CANCELLED)
+    operations.poll(ledger, backend, [job_id], now=clock.now)
+    operations.fetch(ledger, backend, ledger.job(job_id), now=clock.now)
+    return job_id
+
+
+@pytest.mark.parametrize(
+    ("statuses", "sent"),
+    [((S.ERROR,), (1,)), ((S.CANCELLED,), (2,)), ((S.ERROR, S.CANCELLED), (1, 2)), ((S.COMPLETED,), None)],
+)
+def test_items_are_retried_by_status(
+    ledger: Ledger, clock: Clock, statuses: tuple[JobStatus, ...], sent: tuple[int, ...] | None
+) -> None:
+    backend = ScriptedBackend()
+    job_id = failed(ledger, backend, clock)
+    kept = ledger.results(job_id)
+    done = recovery.retry(ledger, backend, job_id, statuses=statuses, strategy=R.FORCE_RESUBMIT, now=clock.now)
+    assert ledger.results(job_id) == kept
+    if sent is None:
+        assert (done.action, len(backend.jobs)) == (Action.RETURN, 1)
+        return
+    assert (done.action, len(backend.jobs)) == (Action.SUBMIT, 2)
+    assert ledger.attempts(job_id)[-1].items == sent
+    check_history(ledger, job_id)
+
+
+@pytest.mark.parametrize(("strategy", "jobs"), [(R.DEFAULT, 1), (R.ALLOW_RESUBMIT, 1), (R.FORCE_RESUBMIT, 2)])
+def test_only_force_sends_failed_items_again(
+    ledger: Ledger, clock: Clock, strategy: RemoteRetryStrategy, jobs: int
+) -> None:
+    backend = ScriptedBackend()
+    job_id = failed(ledger, backend, clock)
+    recovery.retry(ledger, backend, job_id, strategy=strategy, now=clock.now)
+    assert len(backend.jobs) == jobs
+    assert set(ledger.results(job_id)) == {0}
+
+
+def test_a_full_restart_is_a_new_epoch(ledger: Ledger, clock: Clock) -> None:
+    backend = ScriptedBackend()
+    job_id = failed(ledger, backend, clock)
+    done = recovery.retry(ledger, backend, job_id, strategy=R.FULL_RESTART, now=clock.now)
+    assert done.action is Action.RESTART
+    assert ledger.attempts(job_id)[-1].items is None
+    assert ledger.results(job_id) == {}
+    assert set(ledger.results(job_id, epoch=ledger.job(job_id).epoch - 1)) == {0}
+
+
+def test_a_duplicate_result_is_not_saved(ledger: Ledger, clock: Clock) -> None:
+    backend = ScriptedBackend()
+    job_id = failed(ledger, backend, clock)
+    before = ledger.results(job_id)
+    attempt = ledger.attempts(job_id)[-1]
+    assert ledger.store_results(job_id, attempt, {0: ItemResult(counts={"11": 7})}, now=clock.now()) == 0
+    assert ledger.results(job_id) == before
+
+
+# --- rerun --------------------------------------------------------------------------------------------
+
+STATES = [S.CREATED, S.SUBMITTED, S.UNKNOWN, S.COMPLETED, S.ERROR, S.CANCELLED]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_rerun_from_any_state(ledger: Ledger, clock: Clock, state: JobStatus) -> None:
+    backend = ScriptedBackend()
+    if state is S.CREATED:
+        job_id = create(ledger)
+    elif state is S.UNKNOWN:
+        job_id = lost(ledger, backend, clock)
+    else:
+        job_id = submitted(ledger, backend, clock)
+        if state is not S.SUBMITTED:
+            backend.report(state, state)
+            operations.poll(ledger, backend, [job_id], now=clock.now)
+    assert ledger.job(job_id).status is state
+    before, events = ledger.job(job_id), ledger.events(job_id)
+    created = len(backend.jobs)
+    ids = [recovery.rerun(ledger, job_id, "again", now=clock.now) for _ in range(2)]
+    assert (ledger.job(job_id), ledger.events(job_id), len(backend.jobs)) == (before, events, created)
+    new = [ledger.job(one) for one in ids]
+    assert len({before.key, *(one.key for one in new)}) == 3
+    for one in new:
+        assert (one.status, one.name, one.n_items) == (S.CREATED, "again", 2)
+        assert one.properties["rerun_of"] == job_id
+        shown = [(item.label, item.program, item.shots, item.parameters) for item in ledger.items(one.job_id)]
+        assert shown == [(i.label, i.program, i.shots, i.parameters) for i in ledger.items(job_id)]
+    operations.submit(ledger, backend, ids[0], now=clock.now)
+    assert len(backend.jobs) == created + 1
+
+
+def test_a_rerun_needs_a_name(ledger: Ledger) -> None:
+    with pytest.raises(InvalidInput, match="name of its own"):
+        recovery.rerun(ledger, create(ledger), " ")
+
+
+# --- reconcile ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "when", "outcome", "status"),
+    [
+        (LostReply.FINDABLE, "after", Outcome.ADOPTED, S.QUEUED),
+        (LostReply.DEDUPLICATED, "after", Outcome.ADOPTED, S.QUEUED),
+        (LostReply.FINDABLE, "before", Outcome.NOT_FOUND, S.UNKNOWN),
+        (LostReply.OPAQUE, "after", Outcome.OPAQUE, S.UNKNOWN),
+    ],
+)
+def test_reconcile(
+    ledger: Ledger, clock: Clock, kind: LostReply, when: str, outcome: Outcome, status: JobStatus
+) -> None:
+    backend = ScriptedBackend(kind)
+    job_id = lost(ledger, backend, clock, when=when)
+    created = len(backend.jobs)
+    (one,) = recovery.reconcile(ledger, {"fake": backend}, now=clock.now)
+    assert (one.job_id, one.outcome, ledger.job(job_id).status) == (job_id, outcome, status)
+    assert one.words
+    assert len(backend.jobs) == created, "reconcile sends nothing"
+    check_history(ledger, job_id)
+
+
+def test_reconcile_when_the_provider_is_away(ledger: Ledger, clock: Clock) -> None:
+    backend = ScriptedBackend()
+    job_id = lost(ledger, backend, clock)
+    backend.troubles.append(BackendUnavailable("502"))
+    (one,) = recovery.reconcile(ledger, {"fake": backend}, now=clock.now)
+    assert (one.outcome, one.words) == (Outcome.LATER, "502")
+    assert recovery.reconcile(ledger, {}, now=clock.now) == []
+    (one,) = recovery.reconcile(ledger, {"fake": backend}, now=clock.now)
+    assert one.outcome is Outcome.ADOPTED
+    assert recovery.reconcile(ledger, {"fake": backend}, now=clock.now) == []
+    assert ledger.attempts(job_id)[-1].remote_id == "remote-1"
+
+
+# --- adopt, discard, orphans --------------------------------------------------------------------------
+
+
+def test_adopt_the_right_one(ledger: Ledger, clock: Clock) -> None:
+    backend = ScriptedBackend(LostReply.OPAQUE)
+    job_id = lost(ledger, backend, clock)
+    assert recovery.adopt(ledger, backend, job_id, RemoteId("remote-1"), now=clock.now).status is S.QUEUED
+    assert (S.UNKNOWN, S.SUBMITTED, "adopted by a person") in job_moves(ledger, job_id)
+    with pytest.raises(InvalidInput, match="only an UNKNOWN job"):
+        recovery.adopt(ledger, backend, job_id, RemoteId("remote-1"), now=clock.now)
+
+
+def test_adopt_refuses_what_is_not_ours(ledger: Ledger, clock: Clock) -> None:
+    backend = Listing()
+    other = submitted(ledger, backend, clock, key="other")
+    backend.submit(_batch(backend, 2), "foreign", lambda _: None)
+    backend.submit(_batch(backend, 1), "narrow", lambda _: None)
+    job_id = lost(ledger, backend, clock, when="before")
+    events = ledger.events(job_id)
+    for remote_id, words in {
+        "nope": "does not know it",
+        "remote-1": f"already belongs to {other}",
+        "remote-2": "carries another key",
+        "remote-3": "1 items, and 2 were sent",
+    }.items():
+        with pytest.raises(InvalidInput, match=words):
+            recovery.adopt(ledger, backend, job_id, RemoteId(remote_id), now=clock.now)
+    assert ledger.job(job_id).status is S.UNKNOWN
+    assert ledger.events(job_id) == events
+
+
+def _batch(backend: ScriptedBackend, n_items: int) -> object:
+    from dataclasses import replace
+
+    batch = next(iter(backend.jobs.values())).batch
+    return replace(batch, items=batch.items[:n_items])
+
+
+def test_discard(ledger: Ledger, clock: Clock) -> None:
+    backend = ScriptedBackend(LostReply.OPAQUE)
+    job_id = lost(ledger, backend, clock, when="before")
+    assert recovery.discard(ledger, job_id, now=clock.now).status is S.CREATED
+    with pytest.raises(InvalidInput, match="only an UNKNOWN job"):
+        recovery.discard(ledger, job_id, now=clock.now)
+    operations.submit(ledger, backend, job_id, now=clock.now)
+    assert len(backend.jobs) == 1
+    check_history(ledger, job_id)
+
+
+def test_orphans(ledger: Ledger, clock: Clock) -> None:
+    backend = Listing()
+    submitted(ledger, backend, clock, key="claimed")
+    job_id = lost(ledger, backend, clock)
+    (orphan,) = recovery.orphans(ledger, backend)
+    assert (orphan.remote_id, orphan.key) == ("remote-2", ledger.job(job_id).key)
+    recovery.reconcile(ledger, {"fake": backend}, now=clock.now)
+    assert recovery.orphans(ledger, backend) == []
+    with pytest.raises(InvalidInput, match="cannot list jobs"):
+        recovery.orphans(ledger, ScriptedBackend())
