@@ -1,0 +1,329 @@
+"""Fault x adapter: how many remote jobs one wanted job makes, and what becomes of its results.
+
+`make faults` prints it; `test_fault_rows.py` asserts the same rows. Every row drives the real operations as the
+flow does: plan; submit, entered again by the ladder of its RetryPolicy on the errors that make Prefect run a
+task again; reconcile; wait; complete. Where a run of the flow ends before the job does, the flow run is
+resumed a minute later, three times at the most. What is UNKNOWN even then is decided as its message says:
+adopted if the provider has it, sent again if not. Pauses are virtual, the provider is a real HTTP server.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from qjobs import operations
+from qjobs.backends._http import Limiter
+from qjobs.backends.base import LostReply
+from qjobs.backends.rest import RestBackend
+from qjobs.circuits import read_circuit
+from qjobs.errors import QJobsError
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
+from qjobs.recovery import adopt, reconcile
+from qjobs.retry import RetryPolicy
+from qjobs.testing.faults import Action, Fault, Route
+from qjobs.testing.servers import ScriptedProvider
+from tasks.retrying import READ_DELAYS_S, climbing, is_transient
+
+N_ITEMS = 4
+LATE_S, SHORT_S, LONG_S = 1.5, 0.3, 30.0
+MAX_RUNS = 3
+SUBMIT, FIND, STATUS, RESULTS = Route.SUBMIT, Route.FIND, Route.STATUS, Route.RESULTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One fault. `lost` names what became of a submission without an answer: "made", "never" or "late"."""
+
+    name: str
+    faults: tuple[Fault, ...] = ()
+    lost: str = ""
+    noted: str = ""
+    broken: dict[int, str] = field(default_factory=dict)
+    peers: str = ""
+
+
+def _fault(route: Route, action: Action, times: int = 1, **more: object) -> Fault:
+    return Fault(route=route, action=action, times=times, **more)  # type: ignore[arg-type]
+
+
+def _code(route: Route, code: int, times: int = 1, retry_after: str = "") -> Fault:
+    return _fault(route, Action.CODE_BEFORE, times, code=code, retry_after=retry_after)
+
+
+_GONE = _fault(SUBMIT, Action.DROP_AFTER)
+ROWS = (
+    Row(name="none"),
+    Row(name="submit: made, reply dropped", faults=(_GONE,), lost="made", peers="3 or lost (Divi)"),
+    Row(name="submit: made, 502", faults=(_fault(SUBMIT, Action.CODE_AFTER, code=502),), lost="made"),
+    Row(name="submit: made, answered too late", faults=(_fault(SUBMIT, Action.LATE, seconds=LATE_S),), lost="made"),
+    Row(name="submit: made, JSON cut", faults=(_fault(SUBMIT, Action.CUT),), lost="made"),
+    Row(name="submit: made, not JSON", faults=(_fault(SUBMIT, Action.NOT_JSON),), lost="made"),
+    Row(
+        name="submit: dropped, arrives 20 s later", faults=(_fault(SUBMIT, Action.DONE_LATE, seconds=20),), lost="late"
+    ),
+    Row(name="submit: dropped before", faults=(_fault(SUBMIT, Action.DROP_BEFORE),), lost="never"),
+    Row(name="submit: 503 before", faults=(_code(SUBMIT, 503),), lost="never"),
+    Row(name="submit: 429", faults=(_code(SUBMIT, 429),)),
+    Row(name="submit: 429, Retry-After 30", faults=(_code(SUBMIT, 429, 2, "30"),)),
+    Row(name="submit: 401 for a while", faults=(_code(SUBMIT, 401, 2),)),
+    Row(name="reply dropped, find 502 x4", faults=(_GONE, _code(FIND, 502, 4)), lost="made"),
+    Row(name="reply dropped, find 401", faults=(_GONE, _code(FIND, 401)), lost="made"),
+    Row(name="reply dropped, find not JSON x4", faults=(_GONE, _fault(FIND, Action.NOT_JSON, 4)), lost="made"),
+    Row(name="status: 502", faults=(_code(STATUS, 502),), peers="2"),
+    Row(name="status: 502 x9", faults=(_code(STATUS, 502, 9),), noted="BackendUnavailable", peers="2"),
+    Row(name="status: 401 for a while", faults=(_code(STATUS, 401, 5),), noted="CredentialsRejected", peers="6"),
+    Row(name="status: 403 for a while", faults=(_code(STATUS, 403, 5),), noted="CredentialsRejected"),
+    Row(name="status: 429 x20", faults=(_code(STATUS, 429, 20),), noted="BackendUnavailable"),
+    Row(name="status: 429 x9, Retry-After 7", faults=(_code(STATUS, 429, 9, "7"),), noted="BackendUnavailable"),
+    Row(
+        name="status: time-out x3",
+        faults=(_fault(STATUS, Action.LATE, 3, seconds=LATE_S),),
+        noted="BackendUnavailable",
+        peers="4",
+    ),
+    Row(name="status: dropped x9", faults=(_fault(STATUS, Action.DROP_BEFORE, 9),), noted="BackendUnavailable"),
+    Row(name="status: JSON cut x4", faults=(_fault(STATUS, Action.CUT, 4),), noted="ProtocolError"),
+    Row(name="status: not JSON x4", faults=(_fault(STATUS, Action.NOT_JSON, 4),), noted="ProtocolError"),
+    Row(name="status: unknown word x3", faults=(_fault(STATUS, Action.UNKNOWN_WORD, 3),), noted="ProtocolError"),
+    Row(name="results: 500 x7", faults=(_code(RESULTS, 500, 7),), noted="BackendUnavailable", peers="6"),
+    Row(name="results: 401 x3", faults=(_code(RESULTS, 401, 3),), noted="CredentialsRejected", peers="6"),
+    Row(name="results: JSON cut x4", faults=(_fault(RESULTS, Action.CUT, 4),), noted="ProtocolError"),
+    Row(name="results: dropped", faults=(_fault(RESULTS, Action.DROP_AFTER),)),
+    Row(name="item 1 fails", broken={1: "the laser went off"}),
+)
+
+
+class Clock:
+    """Time that only sleeping moves."""
+
+    def __init__(self) -> None:
+        self.elapsed_s = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2025, 3, 1, tzinfo=UTC) + timedelta(seconds=self.elapsed_s)
+
+    def monotonic(self) -> float:
+        return self.elapsed_s
+
+    def sleep(self, seconds: float) -> None:
+        self.elapsed_s += seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What a row came to. `status` is that before a person decided anything, `decided` that after."""
+
+    row: Row
+    variant: LostReply
+    created: int
+    lost: int
+    status: JobStatus
+    decision: str
+    decided: JobStatus
+    requests: int
+    runs: int
+    message: str
+    notes: frozenset[str]
+
+    def line(self) -> str:
+        """Its line of the table."""
+        then = f"{self.decision} -> {self.decided}" if self.decision else ""
+        return (
+            f"{self.row.name:37} {self.variant:13} {self.created:7} {self.lost:4}  {self.status:9} {then:23} "
+            f"{self.requests:8} {self.runs:4}  {self.row.peers}"
+        ).rstrip()
+
+    def problems(self) -> list[str]:
+        """Where it breaks the rule."""
+        normal = JobStatus.ERROR if self.row.broken else JobStatus.COMPLETED
+        allowed = {normal}
+        if self.row.lost and self.variant is LostReply.OPAQUE:
+            allowed = {JobStatus.UNKNOWN}
+        found = []
+        if self.created != 1:
+            found.append(f"{self.created} remote jobs")
+        if self.lost:
+            found.append(f"{self.lost} results lost")
+        if self.status not in allowed:
+            found.append(f"it became {self.status}")
+        if self.decided is not normal:
+            found.append(f"it ended {self.decided}")
+        words = ("may or may not exist", "adopt", "ALLOW_RESUBMIT")
+        if self.status is JobStatus.UNKNOWN and not all(word in self.message for word in words):
+            found.append(f"the message does not say how to decide: {self.message!r}")
+        if self.row.noted and self.row.noted not in self.notes:
+            found.append(f"its history has no {self.row.noted}")
+        return found
+
+
+class _State:
+    """What Prefect's retry condition is given."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def result(self) -> None:
+        raise self._error
+
+
+class _Run:
+    """One wanted job, driven as the flow drives it."""
+
+    def __init__(self, row: Row, provider: ScriptedProvider, ledger: Ledger, clock: Clock) -> None:
+        self.row, self.provider, self.ledger, self.clock = row, provider, ledger, clock
+        self.variant = LostReply(provider.store.variant)
+        self.limiter = Limiter(clock.monotonic, clock.sleep)
+        self.policy = RetryPolicy.for_backend(self.variant)
+        self.message, self.run = "", uuid.uuid4().hex
+        late = {fault.route for fault in row.faults if fault.action is Action.LATE}
+        self.sending = self._backend(SHORT_S if SUBMIT in late else LONG_S)
+        self.reading = self._backend(SHORT_S if STATUS in late else LONG_S)
+
+    def _backend(self, timeout_s: float) -> RestBackend:
+        return RestBackend(
+            self.provider.url,
+            name=f"rest-{self.run[:8]}",  # the provider counts its ids anew in every row
+            lost_reply=self.variant,
+            timeout_s=timeout_s,
+            poll_interval_s=(1.0, 10.0),
+            limiter=self.limiter,
+            sleep=self.clock.sleep,
+        )
+
+    def close(self) -> None:
+        self.sending.close()
+        self.reading.close()
+
+    def _stage(self, act: Callable[[int], object], delays_s: Sequence[float]) -> bool:
+        """A Prefect task: run again where its condition says so; whether it ended well."""
+        for count in range(1, len(delays_s) + 2):
+            try:
+                act(count)
+            except QJobsError as error:
+                self.message = str(error)
+                if count > len(delays_s) or not is_transient(None, None, _State(error)):
+                    return False
+                self.clock.sleep(delays_s[count - 1])
+            else:
+                return True
+        return False
+
+    def flow(self) -> JobId:
+        """One run of the flow; another one finds its job again."""
+        now, clock = self.clock.now, self.clock
+        programs = {program.hash: program for program in map(read_circuit, map(circuit, range(N_ITEMS)))}
+        items = [ItemSpec(label=f"{n}", program=h, shots=16 + n) for n, h in enumerate(programs)]
+        (job_id,) = operations.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=now)
+
+        def submit(count: int) -> None:
+            strategy = self.policy.strategy_for(count)
+            with climbing(self.policy, count, self.variant):
+                operations.submit(self.ledger, self.sending, job_id, strategy=strategy, policy=self.policy, now=now)
+
+        self._stage(submit, self.policy.delays_s)
+        backends = {self.reading.name: self.reading}
+        reconcile(self.ledger, backends, job_ids=[job_id], now=now)
+        self._stage(
+            lambda _: operations.wait(
+                self.ledger, backends, [job_id], timeout_s=9e4, now=now, monotonic=clock.monotonic, sleep=clock.sleep
+            ),
+            READ_DELAYS_S,
+        )
+        if self.ledger.job(job_id).status.is_final:
+            self._stage(lambda _: operations.complete(self.ledger, self.reading, job_id, now=now), READ_DELAYS_S)
+        return job_id
+
+    def decide(self, job_id: JobId) -> str:
+        """Do what the message tells a person to do."""
+        if self.provider.created:
+            (remote_id,) = self.provider.store.jobs
+            adopt(self.ledger, self.sending, job_id, RemoteId(remote_id), now=self.clock.now)
+            word = "adopt"
+        else:
+            allow = RemoteRetryStrategy.ALLOW_RESUBMIT
+            operations.submit(self.ledger, self.sending, job_id, strategy=allow, now=self.clock.now)
+            word = "send again"
+        self.flow()
+        return word
+
+    def see(self) -> Seen:
+        job_id, runs = self.flow(), 1
+        while not self.ledger.job(job_id).status.is_final and runs < MAX_RUNS:
+            self.clock.sleep(60.0)
+            runs += 1
+            self.flow()
+        status, requests, message = self.ledger.job(job_id).status, self.provider.asked.total(), self.message
+        decision = self.decide(job_id) if status is JobStatus.UNKNOWN else ""
+        results = self.ledger.results(job_id)
+        wanted = [n for n in range(N_ITEMS) if n not in self.row.broken]
+        right = [n for n in wanted if n in results and results[n].counts == {f"{n:03b}": 16 + n}]
+        return Seen(
+            row=self.row,
+            variant=self.variant,
+            created=self.provider.created,
+            lost=len(wanted) - len(right),
+            status=status,
+            decision=decision,
+            decided=self.ledger.job(job_id).status,
+            requests=requests,
+            runs=runs,
+            message=message,
+            notes=frozenset(event.cause for event in self.ledger.events(job_id)),
+        )
+
+
+def circuit(number: int) -> str:
+    """Prepares `number` on 3 qubits."""
+    flips = "".join(f"x q[{bit}];\n" for bit in range(3) if number >> bit & 1)
+    return f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[3];\ncreg c[3];\n{flips}measure q -> c;\n'
+
+
+def play(row: Row, provider: ScriptedProvider, ledger: Ledger) -> Seen:
+    """Run one row, on a provider that forgets everything before."""
+    clock = Clock()
+    provider.reset()
+    provider.store.clock = clock.monotonic
+    provider.inject(*row.faults)
+    provider.break_items(row.broken)
+    run = _Run(row, provider, ledger, clock)
+    try:
+        return run.see()
+    finally:
+        run.close()
+
+
+def main() -> int:
+    """Print the table; 1 if a row breaks the rule."""
+    head = (
+        f"{'fault':37} {'adapter':13} {'created':>7} {'lost':>4}  {'status':9} {'then':23} {'requests':>8} {'runs':>4}"
+    )
+    print(f"{head}  peers created")
+    bad, started, message = [], time.monotonic(), ""
+    with tempfile.TemporaryDirectory() as folder, Ledger(f"sqlite:///{folder}/ledger.db") as ledger:
+        for variant in LostReply:
+            with ScriptedProvider(variant, queue_s=5.0, run_s=10.0) as provider:
+                for row in ROWS:
+                    seen = play(row, provider, ledger)
+                    print(seen.line(), flush=True)
+                    bad += [f"{row.name}, {variant}: {problem}" for problem in seen.problems()]
+                    if seen.decision and variant is LostReply.OPAQUE:
+                        message = seen.message
+    print(f"\nWhat UNKNOWN says: {message}")
+    print(
+        f"{len(ROWS) * len(LostReply)} rows in {time.monotonic() - started:.1f} s, {len(bad)} break the rule",
+        *bad,
+        sep="\n  ",
+    )
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

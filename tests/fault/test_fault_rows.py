@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from table import ROWS, Row, play
+
+from qjobs.backends.base import LostReply
+from qjobs.ledger import Ledger
+from qjobs.testing.faults import Action, Fault, Route
+from qjobs.testing.servers import ScriptedProvider
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", params=list(LostReply))
+def provider(request: pytest.FixtureRequest) -> Iterator[ScriptedProvider]:
+    with ScriptedProvider(str(request.param), queue_s=5.0, run_s=10.0) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('faults') / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row(row: Row, provider: ScriptedProvider, shared: Ledger) -> None:
+    seen = play(row, provider, shared)
+    assert seen.problems() == [], seen
+
+
+def test_every_fault_of_the_kit_has_a_row() -> None:
+    assert {fault.action for row in ROWS for fault in row.faults} == set(Action)
+
+
+def test_the_provider_alone_is_steered_over_http() -> None:
+    command = [sys.executable, "-m", "qjobs.testing.servers", "--variant", "opaque", "--token", "t"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            fault = Fault(route=Route.STATUS, action=Action.CODE_BEFORE, code=429, retry_after="9")
+            with httpx.Client(base_url=url, timeout=30) as http:
+                empty = {"created": [], "live": [], "asked": {}}
+                assert http.post("/control", json={"faults": [fault.as_json()]}).json() == empty
+                assert http.get("/jobs", params={"ids": "r1"}).status_code == 401
+                http.post("/control", json={"token": "", "faults": [fault.as_json()]})
+                held = http.get("/jobs", params={"ids": "r1"})
+                assert (held.status_code, held.headers["retry-after"]) == (429, "9")
+                assert http.get("/jobs", params={"ids": "r1"}).json() == {"jobs": []}
+                assert http.get("/jobs/r1/results").status_code == 404
+                assert http.get("/control").json()["asked"] == {"status": 3, "results": 1}
+                assert http.post("/control", json={"reset": True}).json() == empty
+        finally:
+            process.kill()
+
+
+def test_the_library_is_imported_without_a_server() -> None:
+    absent = "import sys; sys.modules.update(starlette=None, uvicorn=None)"
+    code = f"{absent}; import qjobs.testing.servers, qjobs.backends.rest"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -1,0 +1,340 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+from scripted import Clock
+from support import NOW
+
+from qjobs.backends._http import REACHED, HttpClient, Limiter, limiter_for, retry_after_of, words_of
+from qjobs.errors import (
+    BackendUnavailable,
+    CredentialsRejected,
+    InvalidInput,
+    NotSent,
+    ProtocolError,
+    QJobsError,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
+
+Answer = httpx.Response | Exception
+BEFORE_A_BYTE = {
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+}
+
+
+class Provider(httpx.BaseTransport):
+    """Answers by a list; the last answer serves all further requests."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.requests: list[httpx.Request] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        # A response is read once: give a new one for every request.
+        return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def client(clock: Clock) -> Iterator[Callable[..., tuple[HttpClient, Provider]]]:
+    opened = []
+
+    def make(*answers: Answer, **options: object) -> tuple[HttpClient, Provider]:
+        provider = Provider(*answers)
+        options.setdefault("limiter", Limiter(clock.monotonic, clock.sleep))
+        http = HttpClient("http://provider.test/v1", name="them", sleep=clock.sleep, transport=provider, **options)
+        opened.append(http)
+        return http, provider
+
+    yield make
+    for http in opened:
+        http.close()
+
+
+def leaves(cls: type[Exception]) -> set[type[Exception]]:
+    children = cls.__subclasses__()
+    return set().union(*map(leaves, children)) if children else {cls}
+
+
+def answer(code: int = 200, body: object = None, **headers: str) -> httpx.Response:
+    return httpx.Response(code, json=body, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def caught(act: Callable[[], object]) -> QJobsError:
+    with pytest.raises(QJobsError) as error:
+        act()
+    return error.value
+
+
+# --- the table -------------------------------------------------------------------------------------
+
+
+def test_the_table_has_every_error_of_httpx() -> None:
+    theirs = {cls for cls in leaves(httpx.RequestError) if cls.__module__.startswith("httpx")}
+    assert set(REACHED) == theirs
+    public = {getattr(httpx, name) for name in httpx.__all__}
+    errors = {cls for cls in public if isinstance(cls, type) and issubclass(cls, Exception)}
+    outside = {cls for cls in errors if not issubclass(cls, httpx.RequestError)}
+    # None of these ends a request that we make: the URL is checked first, and bodies are read whole.
+    assert outside == {
+        httpx.HTTPError,
+        httpx.HTTPStatusError,
+        httpx.InvalidURL,
+        httpx.CookieConflict,
+        httpx.StreamError,
+        httpx.StreamConsumed,
+        httpx.StreamClosed,
+        httpx.ResponseNotRead,
+        httpx.RequestNotRead,
+    }
+
+
+@pytest.mark.parametrize("cls", sorted(REACHED, key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
+def test_an_error_of_httpx_never_gets_through(client: Callable[..., tuple[HttpClient, Provider]], cls: type) -> None:
+    http, provider = client(cls("it broke"))
+    error = caught(lambda: http.submit("/jobs", json={}))
+    assert type(error) is (NotSent if cls in BEFORE_A_BYTE else SubmissionUnknown)
+    assert len(provider.requests) == 1, "a POST is sent once"
+    assert cls.__name__ in str(error)
+    assert type(caught(lambda: http.read("GET", "/jobs"))) is BackendUnavailable
+    assert len(provider.requests) == 1 + 3, "a read is tried three times"
+
+
+@pytest.mark.parametrize(
+    ("code", "submitting", "reading"),
+    [
+        (302, SubmissionRejected, ProtocolError),
+        (303, SubmissionUnknown, ProtocolError),
+        (400, SubmissionRejected, ProtocolError),
+        (401, CredentialsRejected, CredentialsRejected),
+        (403, CredentialsRejected, CredentialsRejected),
+        (404, SubmissionRejected, ProtocolError),
+        (408, SubmissionUnknown, BackendUnavailable),
+        (409, SubmissionRejected, ProtocolError),
+        (422, SubmissionRejected, ProtocolError),
+        (425, SubmissionUnknown, BackendUnavailable),
+        (429, NotSent, BackendUnavailable),
+        (500, SubmissionUnknown, BackendUnavailable),
+        (501, SubmissionUnknown, ProtocolError),
+        (502, SubmissionUnknown, BackendUnavailable),
+        (503, SubmissionUnknown, BackendUnavailable),
+        (504, SubmissionUnknown, BackendUnavailable),
+        (524, SubmissionUnknown, BackendUnavailable),
+    ],
+)
+def test_codes(client: Callable[..., tuple[HttpClient, Provider]], code: int, submitting: type, reading: type) -> None:
+    http, provider = client(answer(code, {"message": "their words"}))
+    error = caught(lambda: http.submit("/jobs", json={}))
+    assert type(error) is submitting
+    assert "their words" in str(error)
+    assert len(provider.requests) == 1
+    error = caught(lambda: http.read("GET", "/jobs"))
+    assert type(error) is reading
+    assert "their words" in str(error)
+    assert len(provider.requests) == 1 + (3 if reading is BackendUnavailable else 1)
+
+
+def test_a_refusal_keeps_the_words_apart(client: Callable[..., tuple[HttpClient, Provider]]) -> None:
+    http, _ = client(answer(422, {"detail": [{"msg": "too wide"}]}))
+    error = caught(lambda: http.submit("/jobs"))
+    assert isinstance(error, SubmissionRejected)
+    assert error.detail == '[{"msg": "too wide"}]'
+
+
+@pytest.mark.parametrize("content", [b'{"id": "r', b"<html>", b"\xff\xfe\x00", b""])
+def test_a_body_that_is_no_json(client: Callable[..., tuple[HttpClient, Provider]], content: bytes) -> None:
+    broken = httpx.Response(201, content=content)
+    http, provider = client(broken)
+    assert type(caught(lambda: http.submit("/jobs"))) is SubmissionUnknown
+    assert len(provider.requests) == 1
+    if content:
+        assert type(caught(lambda: http.read("GET", "/jobs"))) is ProtocolError
+        assert len(provider.requests) == 4
+    else:
+        assert http.read("DELETE", "/jobs/1") is None
+
+
+# --- reads -----------------------------------------------------------------------------------------
+
+
+def test_reads_are_tried_again_with_growing_pauses(
+    client: Callable[..., tuple[HttpClient, Provider]], clock: Clock
+) -> None:
+    http, provider = client(httpx.ReadError(""), answer(502), answer(200, {"a": 1}))
+    assert http.read("GET", "/jobs") == {"a": 1}
+    assert len(provider.requests) == 3
+    first, second = clock.naps_s
+    assert 0.1 <= first <= 0.2 <= second <= 0.4
+
+
+def test_a_code_can_be_ignored(client: Callable[..., tuple[HttpClient, Provider]]) -> None:
+    http, provider = client(answer(409))
+    assert http.read("POST", "/jobs/1/cancel", ignore={409}) is None
+    assert len(provider.requests) == 1
+
+
+def test_headers_are_asked_for_at_every_request(client: Callable[..., tuple[HttpClient, Provider]]) -> None:
+    tokens = iter(["old", "new", "newest"])
+    http, provider = client(answer(502), answer(200, {}), headers=lambda: {"authorization": next(tokens)})
+    http.read("GET", "/jobs")
+    http.submit("/jobs", headers={"idempotency-key": "k"})
+    assert [request.headers["authorization"] for request in provider.requests] == ["old", "new", "newest"]
+    assert provider.requests[-1].headers["idempotency-key"] == "k"
+
+
+@pytest.mark.parametrize("token", ["secret\n", "s\u00e9cret", "secret\u2028"])
+def test_a_token_that_http_does_not_take_sends_nothing(
+    client: Callable[..., tuple[HttpClient, Provider]], token: str
+) -> None:
+    http, provider = client(answer(), headers=lambda: {"authorization": token})
+    for act in (lambda: http.submit("/jobs"), lambda: http.read("GET", "/jobs")):
+        error = caught(act)
+        assert type(error) is CredentialsRejected
+        assert "cret" not in str(error)
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("url", ["", "provider.test", "ftp://provider.test", "http://", "http://a:b:c", "http://a\nb"])
+def test_a_url_that_is_none_is_told_at_once(url: str) -> None:
+    with pytest.raises(InvalidInput, match="https://host"):
+        HttpClient(url, name="them")
+
+
+# --- Retry-After and the limiter -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("1.5", 1.5),
+        ("-3", 0.0),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
+        ((NOW + timedelta(seconds=5)).strftime("%a, %d %b %Y %H:%M:%S -0000"), 5.0),
+        ("", None),
+        ("soon", None),
+        ("\u00b2", None),
+        ("9" * 400, None),
+        ("nan", None),
+        ("Fri, 99 Foo 99999", None),
+    ],
+)
+def test_retry_after_in_seconds_or_as_a_date(value: str, seconds: float | None) -> None:
+    response = httpx.Response(429, headers=[(b"retry-after", value.encode("latin-1"))])
+    assert retry_after_of(response, lambda: NOW) == seconds
+
+
+def test_a_read_waits_out_a_short_retry_after(client: Callable[..., tuple[HttpClient, Provider]], clock: Clock) -> None:
+    http, provider = client(answer(429, retry_after="3"), answer(429), answer(200, {}))
+    assert http.read("GET", "/jobs") == {}
+    assert clock.elapsed_s == pytest.approx(4.0)
+    assert max(clock.naps_s) <= 0.5, "so that Prefect can interrupt it"
+    assert len(provider.requests) == 3
+
+
+def test_a_long_retry_after_is_the_callers(client: Callable[..., tuple[HttpClient, Provider]], clock: Clock) -> None:
+    http, provider = client(answer(429, {"message": "slow down"}, retry_after="120"))
+    error = caught(lambda: http.read("GET", "/jobs"))
+    assert isinstance(error, BackendUnavailable)
+    assert error.retry_after_s == pytest.approx(120.0)
+    assert "slow down" in str(error)
+    error = caught(lambda: http.submit("/jobs"))
+    assert isinstance(error, NotSent)
+    assert error.retry_after_s == pytest.approx(120.0)
+    assert (len(provider.requests), clock.elapsed_s) == (1, 0.0), "nothing more was sent"
+
+
+def test_a_refusal_of_a_submission_holds_reads_too(
+    client: Callable[..., tuple[HttpClient, Provider]], clock: Clock
+) -> None:
+    http, _ = client(answer(503, retry_after="4"), answer(200, {}))
+    assert type(caught(lambda: http.submit("/jobs"))) is SubmissionUnknown
+    http.read("GET", "/jobs")
+    assert clock.elapsed_s == pytest.approx(4.0)
+
+
+def test_an_absurd_retry_after_closes_the_process_for_an_hour_at_most(
+    client: Callable[..., tuple[HttpClient, Provider]],
+) -> None:
+    http, _ = client(answer(429, retry_after="1000000000"))
+    error = caught(lambda: http.submit("/jobs"))
+    assert isinstance(error, NotSent)
+    assert error.retry_after_s == 3600.0
+
+
+def test_a_hold_that_grows_meanwhile_ends_the_wait(clock: Clock) -> None:
+    limiter = Limiter(clock.monotonic, clock.sleep)
+    limiter.hold(2.0)
+    limiter.hold(1.0)
+    assert limiter.remaining_s() == 2.0, "a shorter hold does not shorten it"
+    clock.after(1.5, lambda: limiter.hold(100.0))
+    assert not limiter.wait(5.0)
+    assert clock.elapsed_s == pytest.approx(1.5)
+
+
+def test_one_limiter_for_a_provider_in_the_process() -> None:
+    assert limiter_for("http://one.test/v1") is limiter_for("http://one.test/v2/")
+    assert limiter_for("http://one.test") is not limiter_for("http://one.test:8000")
+
+
+def test_clients_in_several_threads_share_the_hold() -> None:
+    hold_s, asked, lock = 0.3, [], threading.Lock()
+
+    class Stormy(httpx.BaseTransport):
+        def handle_request(self, _: httpx.Request) -> httpx.Response:
+            with lock:
+                asked.append(time.monotonic())
+                first = len(asked) == 1
+            return answer(429, retry_after=str(hold_s)) if first else answer(200, {})
+
+    with ThreadPoolExecutor(8) as threads:
+        clients = [HttpClient("http://shared.test", name="them", transport=Stormy()) for _ in range(8)]
+        assert type(caught(lambda: clients[0].submit("/jobs"))) is NotSent
+        list(threads.map(lambda http: http.read("GET", "/jobs"), clients))
+    assert len(asked) == 9
+    assert min(asked[1:]) - asked[0] >= hold_s * 0.99, "nobody asked within the hold"
+    for http in clients:
+        http.close()
+
+
+# --- words -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"message": "no credits"}', "no credits"),
+        (b'{"detail": "no credits"}', "no credits"),
+        (b'{"detail": [{"loc": ["body"], "msg": "missing"}]}', '[{"loc": ["body"], "msg": "missing"}]'),
+        (b'{"error": {"code": 7, "message": "no credits"}}', "no credits"),
+        (b'{"other": 1}', '{"other": 1}'),
+        (b"[1]", "[1]"),
+        (b"<html>bad gateway</html>", "<html>bad gateway</html>"),
+        (b"", "Bad Gateway"),
+        (b"x" * 9999, "x" * 500),
+    ],
+)
+def test_the_providers_words(body: bytes, words: str) -> None:
+    assert words_of(httpx.Response(502, content=body)) == words
