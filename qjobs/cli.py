@@ -1,4 +1,4 @@
-"""The `qjobs` command: plan, run, look at jobs, check the installation. Needs no Prefect."""
+"""The `qjobs` command: plan, run, look at jobs, recover them, check the installation. Needs no Prefect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qjobs import cli_jobs, cli_run
+from qjobs import cli_jobs, cli_recovery, cli_run
 from qjobs.doctor import checks
 from qjobs.errors import InvalidInput, QJobsError
 
@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path, help="folder for the data frame and the picture")
     run.set_defaults(call=cli_run.run)
 
-    jobs = commands.add_parser("jobs", help="look at jobs").add_subparsers(required=True, metavar="COMMAND")
+    jobs = commands.add_parser("jobs", help="look at jobs, retry, rerun, cancel, adopt or discard them").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
     listing = jobs.add_parser("list", parents=[shared], help="list jobs, newest first")
     listing.add_argument("--status", action="append", help="only jobs of this status; may be repeated")
     listing.add_argument("--experiment", help="only jobs of this sweep or batch")
@@ -68,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     results.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
     results.add_argument("--parquet", type=Path, help="write them to this file instead")
     results.set_defaults(call=cli_jobs.show_results)
+    cli_recovery.add_job_commands(jobs, shared)
+    cli_recovery.add_commands(commands, shared)
 
     doctor = commands.add_parser("doctor", parents=[shared], help="check the installation and say what to fix")
     doctor.set_defaults(call=_doctor)

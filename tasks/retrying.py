@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from prefect.runtime import task_run
 
-from qjobs.errors import BackendUnavailable, Busy
-from qjobs.model import LostReply
+from qjobs.errors import BackendUnavailable, Busy, SubmissionUnknown
+from qjobs.model import LostReply, RemoteRetryStrategy
 from qjobs.retry import RetryPolicy
 
-__all__ = ["DEFAULT_POLICY", "READ_DELAYS_S", "is_transient", "run_count"]
+__all__ = ["DEFAULT_POLICY", "READ_DELAYS_S", "climbing", "is_transient", "run_count"]
 
 DEFAULT_POLICY = RetryPolicy.for_backend(LostReply.FINDABLE)
 """Ladder of the decorator; a flow puts the backend's own in with `with_options`."""
@@ -33,3 +35,23 @@ def is_transient(_task: Any, _run: Any, state: Any) -> bool:
 def run_count() -> int:
     """1 in the first run of the present task, 2 in its first retry; 1 outside of a run."""
     return max(1, int(task_run.run_count or 1))
+
+
+@contextlib.contextmanager
+def climbing(policy: RetryPolicy, run: int, lost_reply: LostReply) -> Iterator[None]:
+    """Let a submission that was looked up and not found go on to a later rung that may send it again.
+
+    Without such a rung, or where the provider cannot be asked, `SubmissionUnknown` is final for the run.
+
+    Args:
+        policy: The ladder.
+        run: Which run of the stage this is; 1 is the first.
+        lost_reply: What the backend can do about a lost reply.
+    """
+    try:
+        yield
+    except SubmissionUnknown as error:
+        later = [rung.strategy for rung in policy.rungs[run - 1 :]]
+        if lost_reply is LostReply.OPAQUE or all(one is RemoteRetryStrategy.DEFAULT for one in later):
+            raise
+        raise BackendUnavailable(f"{error.job_id} was not found; a later rung of the ladder may send it") from error

@@ -10,7 +10,7 @@ from qjobs import operations
 from qjobs.model import JobId
 from qjobs.retry import RetryPolicy
 from tasks.logs import task_logger
-from tasks.retrying import DEFAULT_POLICY, is_transient, run_count
+from tasks.retrying import DEFAULT_POLICY, climbing, is_transient, run_count
 
 __all__ = ["submit_job"]
 
@@ -51,7 +51,9 @@ def submit_job(job_id: JobId, *, backend: str, ledger: str = "", policy: RetryPo
     if run > 1:
         task_logger().warning("retry %d of %s uses the rung %s", run - 1, job_id, strategy)
         store.note(job_id, "retry", f"retry {run - 1} of the submit stage, rung {strategy}", now=operations.utc_now())
-    done = operations.submit(store, backend_named(backend), job_id, strategy=strategy, policy=policy)
+    device = backend_named(backend)
+    with climbing(policy, run, device.lost_reply):
+        done = operations.submit(store, device, job_id, strategy=strategy, policy=policy)
     task_logger().info(
         "%s: %s, because %s; it is %s as %s", job_id, done.action, done.reason, done.status, done.remote_id
     )

@@ -27,7 +27,7 @@ from prefect.settings import (
 from prefect.testing.utilities import prefect_test_harness
 from scripted_block import Scripted
 
-from blocks import AerBackend, Ledger, backend_named, ledger_named
+from blocks import AerBackend, Ledger, RestBackend, backend_named, ledger_named
 from blocks.opening import close_all
 from qjobs.ledger import Ledger as LedgerDatabase
 
@@ -62,7 +62,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     }
     backend_named("aer").warm()  # while the server starts
     with temporary_settings(settings), prefect_test_harness(server_startup_timeout=180):
-        for block in (AerBackend, Ledger, Scripted):
+        for block in (AerBackend, Ledger, RestBackend, Scripted):
             block.register_type_and_schema()
         yield str(PREFECT_API_URL.value())
         close_all()

@@ -37,6 +37,8 @@ class ScriptedBackend:
     """
 
     exact_expvals = False
+    cancels_items = False
+    settle_s = 0.0
     poll_interval_s = (0.005, 0.02)
 
     def __init__(
@@ -123,7 +125,10 @@ class ScriptedBackend:
             for index, item in enumerate(batch.items)
         ]
 
-    def cancel(self, remote_id: RemoteId) -> None:
+    def remote_jobs(self) -> None:
+        return None
+
+    def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
         with self.lock:
             if not self._status(remote_id).is_final:
                 self.cancelled.add(remote_id)

@@ -11,6 +11,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from email.message import Message
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -26,10 +27,12 @@ from pydantic import SecretStr, ValidationError
 import blocks
 import flows
 import tasks
-from blocks import AerBackend, Ledger, backend_named, ledger_named
+from blocks import AerBackend, Ledger, RestBackend, backend_named, ledger_named
 from qjobs.backends.aer import AerBackend as Adapter
 from qjobs.backends.aer import NoiseSpec
-from qjobs.errors import InvalidInput
+from qjobs.errors import CredentialsRejected, InvalidInput
+from qjobs.model import LostReply
+from qjobs.testing.servers import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct-horse-battery"
@@ -68,6 +71,12 @@ class TestLedger(_Suite):
     @pytest.fixture
     def block(self) -> type[Ledger]:
         return Ledger
+
+
+class TestRestBackend(_Suite):
+    @pytest.fixture
+    def block(self) -> type[RestBackend]:
+        return RestBackend
 
 
 # --- where they come from -----------------------------------------------------------------------------
@@ -141,6 +150,28 @@ def test_a_saved_ledger_shows_no_password(client: SyncPrefectClient) -> None:
     assert loaded.url.get_secret_value() == url
     for text in (shown.text, repr(loaded), str(loaded), loaded.model_dump_json(), repr(loaded.model_dump())):
         assert PASSWORD not in text
+
+
+def test_a_saved_rest_backend_shows_no_token_and_sends_it(client: SyncPrefectClient) -> None:
+    with ScriptedProvider("findable", token=PASSWORD) as provider:
+        RestBackend(url=provider.url, lost_reply="findable", token=SecretStr(PASSWORD)).save("rest")
+        shown = client.request("GET", "/block_types/slug/rest-backend/block_documents/name/rest")
+        loaded = RestBackend.load("rest")
+        for text in (shown.text, repr(loaded), str(loaded), loaded.model_dump_json(), repr(loaded.model_dump())):
+            assert PASSWORD not in text
+        with closing(loaded.get_backend()) as backend:
+            assert (backend.lost_reply, backend.remote_jobs()) == (LostReply.FINDABLE, [])
+        with (
+            closing(RestBackend(url=provider.url, lost_reply="findable").get_backend()) as backend,
+            pytest.raises(CredentialsRejected),
+        ):
+            backend.remote_jobs()
+
+
+@pytest.mark.parametrize("wrong", [{"timeout_s": 0}, {"lost_reply": "magic"}])
+def test_a_rest_backend_refuses_bad_values(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        RestBackend(url="http://127.0.0.1:1", **wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"method": "magic"}, {"n_workers": 0}, {"readout_error": 1.5}, {"max_qubits": -1}])

@@ -1,0 +1,44 @@
+"""Block for a provider behind the reference REST interface."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr
+
+from blocks.aer import LOGO_URL
+from qjobs.backends.rest import RestBackend as Adapter
+from qjobs.model import LostReply
+
+
+class RestBackend(Block):
+    """A provider behind the small REST interface of `qjobs.testing.servers`: the reference adapter.
+
+    Example:
+        Load a saved block and open its backend:
+        ```python
+        from blocks import RestBackend
+
+        block = RestBackend.load("BLOCK_NAME")
+        backend = block.get_backend()
+        ```
+    """
+
+    _block_type_name: ClassVar[str] = "REST Backend"
+    _block_type_slug: ClassVar[str] = "rest-backend"
+    _documentation_url: ClassVar[Any] = "https://www.python-httpx.org/"
+    _logo_url: ClassVar[Any] = LOGO_URL
+    _description: ClassVar[str] = "Sends circuits to a provider behind the reference REST interface."
+
+    url: str = Field(description="Where the provider is, as in http://127.0.0.1:8000.")
+    lost_reply: LostReply = Field(
+        default=LostReply.OPAQUE, description="What the provider can do about a submission whose reply was lost."
+    )
+    timeout_s: float = Field(default=30.0, gt=0, description="How long an answer may take, in seconds.")
+    token: SecretStr | None = Field(default=None, description="Bearer token; none is sent if empty.")
+
+    def get_backend(self) -> Adapter:
+        """Open the backend; close it when done, or let the process end."""
+        token = self.token.get_secret_value if self.token is not None else None
+        return Adapter(self.url, lost_reply=self.lost_reply, timeout_s=self.timeout_s, token=token)

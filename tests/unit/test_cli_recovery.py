@@ -1,0 +1,216 @@
+"""`qjobs jobs retry, rerun, cancel, adopt, discard`, `reconcile` and `orphans`, against the scripted provider."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qjobs import cli, operations
+from qjobs.backends.rest import RestBackend
+from qjobs.circuits import read_circuit
+from qjobs.errors import BackendUnavailable, SubmissionUnknown
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import ItemSpec, JobId, LostReply
+from qjobs.testing.faults import Action, Fault, Route
+from qjobs.testing.servers import ScriptedProvider
+
+BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
+DROPPED = Fault(route=Route.SUBMIT, action=Action.DROP_AFTER)
+
+Said = tuple[int, str, str]
+
+
+@pytest.fixture
+def qjobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    monkeypatch.setenv("QJOBS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("QJOBS_LEDGER", raising=False)
+
+    def call(*arguments: object) -> Said:
+        capsys.readouterr()
+        code = cli.main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{tmp_path / 'home' / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+def provider_of(variant: str) -> Iterator[ScriptedProvider]:
+    with ScriptedProvider(variant) as provider:
+        yield provider
+
+
+@pytest.fixture
+def findable() -> Iterator[ScriptedProvider]:
+    yield from provider_of("findable")
+
+
+@pytest.fixture
+def opaque() -> Iterator[ScriptedProvider]:
+    yield from provider_of("opaque")
+
+
+def plan(store: Ledger, provider: ScriptedProvider, run: str = "run") -> tuple[RestBackend, JobId]:
+    backend = RestBackend(provider.url, lost_reply=LostReply(provider.store.variant))
+    bell = read_circuit(BELL)
+    items = [ItemSpec(label=f"bell-{n}", program=bell.hash, shots=10) for n in range(2)]
+    (job_id,) = operations.plan(store, backend, items, {bell.hash: bell}, run=run, name="bells")
+    return backend, job_id
+
+
+def lost(store: Ledger, provider: ScriptedProvider, run: str = "run") -> JobId:
+    """A job that the provider has and whose reply was dropped."""
+    provider.inject(DROPPED)
+    backend, job_id = plan(store, provider, run)
+    with pytest.raises((BackendUnavailable, SubmissionUnknown)):
+        operations.submit(store, backend, job_id)
+    backend.close()
+    assert store.job(job_id).status is JobStatus.UNKNOWN
+    return job_id
+
+
+def sent(store: Ledger, provider: ScriptedProvider) -> JobId:
+    backend, job_id = plan(store, provider)
+    operations.submit(store, backend, job_id)
+    backend.close()
+    return job_id
+
+
+def where(provider: ScriptedProvider) -> list[str]:
+    return ["--url", provider.url, "--lost-reply", provider.store.variant]
+
+
+def test_reconcile_adopts_what_it_finds(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    job_id = lost(store, findable)
+    code, out, err = qjobs("reconcile", *where(findable), "--json")
+    assert (code, err) == (0, "")
+    (one,) = json.loads(out)
+    assert (one["job_id"], one["outcome"]) == (job_id, "adopted")
+    assert findable.created == 1
+    assert store.attempts(job_id)[-1].remote_id is not None
+    assert qjobs("reconcile", *where(findable), "--json") == (0, "[]\n", "")
+
+
+def test_an_opaque_one_is_for_a_person(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
+    job_id = lost(store, opaque)
+    code, out, _ = qjobs("reconcile", *where(opaque))
+    assert code == 1
+    assert "adopt its id or discard it" in out
+    code, _, err = qjobs("jobs", "adopt", job_id, "nothing-like-it", *where(opaque))
+    assert code == 2
+    assert "does not know it" in err
+    (remote_id,) = opaque.store.jobs
+    code, out, err = qjobs("jobs", "adopt", job_id, remote_id, *where(opaque), "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["status"] != "UNKNOWN"
+    assert opaque.created == 1
+
+
+def test_discard_and_send_again(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
+    job_id = lost(store, opaque)
+    code, out, _ = qjobs("jobs", "discard", job_id, "--json")
+    assert (code, json.loads(out)["status"]) == (0, "CREATED")
+    code, _, err = qjobs("jobs", "discard", job_id)
+    assert code == 2
+    assert "only an UNKNOWN job" in err
+    code, out, _ = qjobs("jobs", "retry", job_id, "--status", "created", *where(opaque), "--json")
+    assert (code, json.loads(out)["action"]) == (0, "submit")
+    assert opaque.created == 2, "the person was wrong, and said so in words"
+
+
+def test_orphans(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    job_id = lost(store, findable)
+    (remote_id,) = findable.store.jobs
+    code, out, _ = qjobs("orphans", *where(findable), "--json")
+    assert code == 0
+    assert json.loads(out) == [{"remote_id": remote_id, "key": store.job(job_id).key, "n_items": 2}]
+    qjobs("reconcile", *where(findable))
+    assert qjobs("orphans", *where(findable), "--json") == (0, "[]\n", "")
+
+
+def test_orphans_of_an_opaque_provider(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
+    code, _, err = qjobs("orphans", *where(opaque))
+    assert code == 2
+    assert "cannot list jobs by our keys" in err
+
+
+def test_retry_of_failed_items(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    findable.store.broken = {1: "laser off"}
+    job_id = sent(store, findable)
+    code, out, _ = qjobs("jobs", "retry", job_id, *where(findable), "--json")
+    assert (code, json.loads(out)["action"]) == (0, "return"), "nothing is in ERROR before it was polled"
+    backend = RestBackend(findable.url, lost_reply=LostReply.FINDABLE)
+    operations.wait(store, {"rest": backend}, [job_id], timeout_s=20)
+    backend.close()
+    assert store.job(job_id).status is JobStatus.ERROR
+    findable.store.broken = {}
+    code, out, _ = qjobs("jobs", "retry", job_id, "--strategy", "force_resubmit", *where(findable), "--json")
+    assert (code, json.loads(out)["action"]) == (0, "submit")
+    assert store.attempts(job_id)[-1].items == (1,)
+    assert findable.created == 2
+
+
+def test_cancel(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    findable.store.queue_s = 60.0
+    job_id = sent(store, findable)
+    for _ in range(2):
+        code, out, _ = qjobs("jobs", "cancel", job_id[:12], *where(findable), "--json")
+        assert code == 0
+        assert json.loads(out)["status"] in {"CANCELLED", "CANCELLING"}
+    assert findable.created == 1
+
+
+def test_rerun(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    job_id = sent(store, findable)
+    code, out, _ = qjobs("jobs", "rerun", job_id, "once more", "--json")
+    made = json.loads(out)
+    assert (code, made["name"], made["status"], made["n_items"]) == (0, "once more", "CREATED", 2)
+    assert made["key"] != store.job(job_id).key
+    assert findable.created == 1
+    code, out, _ = qjobs("jobs", "rerun", job_id, "and again")
+    assert code == 0
+    assert "(and again): CREATED" in out
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_a_backend_that_is_not_the_jobs_own(
+    qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider, command: str
+) -> None:
+    job_id = sent(store, findable)
+    before = store.events(job_id)
+    code, _, err = qjobs("jobs", command, job_id, "--backend", "aer")
+    assert code == 2
+    assert "is on rest (reference)" in err
+    assert "give --url URL --lost-reply KIND" in err
+    assert store.events(job_id) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--backend", "rest"], "belong together"),
+        (["--backend", "aer", "--url", "http://x"], "belong together"),
+        (["--strategy", "maybe"], "use one of DEFAULT"),
+        (["--status", "lost"], "use one of"),
+    ],
+)
+def test_bad_options(qjobs: Callable[..., Said], store: Ledger, options: list[str], words: str) -> None:
+    code, out, err = qjobs("jobs", "retry", "job-nope", *options)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_an_unreachable_provider(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    job_id = lost(store, findable)
+    findable.close()
+    code, out, _ = qjobs("reconcile", *where(findable), "--json")
+    assert (code, json.loads(out)[0]["outcome"]) == (1, "later")
+    assert store.job(job_id).status is JobStatus.UNKNOWN
