@@ -12,10 +12,10 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui test lint bench clean
+.PHONY: help setup sweep ui test faults lint bench bench-faults bench-kills clean
 
 help: ## say what each target does
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: $(READY) ## create .venv and install everything
 
@@ -40,6 +40,10 @@ test: $(READY) ## run all tests
 	@echo "== tests"
 	@$(BIN)/python -m pytest
 
+faults: $(READY) ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
+	@echo "== faults against the scripted provider (half a minute)"
+	@PYTHONPATH=. $(BIN)/python tests/fault/table.py
+
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	@echo "== linters"
 	@$(BIN)/ruff check .
@@ -50,6 +54,14 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 bench: $(READY) ## the sweep end to end over bare Aer, as ratios
 	@echo "== benchmarks (some minutes)"
 	@$(BIN)/python tests/bench/bench_sweep.py
+
+bench-faults: $(READY) ## 100,000 simulated schedules of faults and crashes
+	@echo "== simulation (some ten minutes)"
+	@PYTHONPATH=.:tests $(BIN)/python tests/fault/simulation.py 100000 100000
+
+bench-kills: $(READY) ## kill the real flow at 200 random moments and restart it
+	@echo "== kills (some minutes)"
+	@QJOBS_KILLS=200 $(BIN)/python -m pytest -q -s tests/fault/test_kills.py
 
 clean: ## remove .venv and the data of this checkout
 	@rm -rf $(VENV) .qjobs

@@ -1,0 +1,72 @@
+"""The real ledger, in memory, in processes that may die before and after every writing transaction."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from support import NOW, a_spec
+
+from qjobs.database import Database
+from qjobs.errors import LedgerUnavailable
+from qjobs.ledger import Ledger
+from qjobs.model import JobId
+
+if TYPE_CHECKING:
+    from simulation import World
+
+BACKEND = "model"
+TABLES = ("event", "result", "item", "attempt", "job")
+
+
+class CrashingDatabase:
+    """The ledger's database, whose process may end before and after every writing transaction."""
+
+    def __init__(self, db: Database) -> None:
+        self._inner, self.world = db, None
+        self.raw = db._engine.raw_connection().driver_connection  # in memory: one connection serves the thread
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        if self.world and self.world.current:
+            self.world.point("ledger: before")
+            if self.world.happens(self.world.p_fault / 20):
+                raise LedgerUnavailable("locked for too long")
+        with self._inner.write() as connection:
+            yield connection
+        if self.world:
+            self.world.point("ledger: after")
+
+
+class SimulatedLedger(Ledger):
+    """The real ledger in memory."""
+
+    def __init__(self) -> None:
+        super().__init__("sqlite:///:memory:")
+        self.planned = {}
+        for n, size in ((n, size) for n in range(2) for size in (1, 2, 3)):
+            spec = a_spec(f"sim{n}{size}x", n_items=size, backend=BACKEND)
+            (self.planned[n, size],) = self.create([spec], now=NOW)
+        self._db = CrashingDatabase(self._db)
+        for table in TABLES:
+            self._db.raw.execute(f"CREATE TABLE planned_{table} AS SELECT * FROM {table}")
+
+    def begin(self, world: World, sizes: Sequence[int]) -> list[JobId]:
+        """Empty all tables, and copy planned jobs of so many items: planning anew would take half of the time."""
+        for table in TABLES:
+            self._db.raw.execute(f"DELETE FROM {table}")
+        jobs = [self.planned[n, size] for n, size in enumerate(sizes)]
+        for table in reversed(TABLES):
+            for job_id in jobs:
+                copy = f"INSERT INTO {table} SELECT * FROM planned_{table} WHERE job_id = ?"
+                self._db.raw.execute(copy, (job_id,))
+        self._db.world = world
+        return jobs
+
+    def rows(self, query: str, *values: object) -> list[tuple]:
+        return self._db.raw.execute(query, values).fetchall()
