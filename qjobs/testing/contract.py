@@ -154,6 +154,7 @@ class BackendContract:
         limits = backend.limits
         for limit in (limits.max_items, limits.max_shots, limits.max_bytes, limits.max_live_jobs):
             assert limit is None or limit >= 1
+        assert backend.settle_s >= 0
         shortest, longest = backend.poll_interval_s
         assert 0 < shortest <= longest
         target = backend.target()
@@ -224,6 +225,16 @@ class BackendContract:
     def test_an_unknown_key_is_not_found(self, backend: Backend) -> None:
         """`find` does not invent jobs."""
         assert backend.find(new_key()) is None
+
+    def test_lists_its_jobs_by_our_key(self, backend: Backend) -> None:
+        """`remote_jobs` names every job with the key it was made with, or None where it cannot tell."""
+        key = new_key()
+        remote_id = self.submit(backend, self.make_batch([(flips(1, on=[0]), 8)]), key)
+        listed = backend.remote_jobs()
+        if backend.lost_reply is LostReply.OPAQUE:
+            assert listed is None, "an opaque provider cannot tell our keys"
+        elif listed is not None:
+            assert {one.remote_id: one.key for one in listed}.get(remote_id) == key
 
     def test_eight_threads_submit(self, backend: Backend) -> None:
         """Every method may be called from several threads at once."""

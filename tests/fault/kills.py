@@ -152,6 +152,14 @@ def _create(request: dict) -> None:
     Path(request["out"]).write_text(str(made.id))
 
 
+def _die_with_parent() -> None:
+    """A test that is interrupted leaves no child behind (prctl(2), PR_SET_PDEATHSIG; Linux only)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class _Children:
     def __init__(self) -> None:
         self.known: dict[int, dict] = {}
@@ -163,6 +171,7 @@ class _Children:
             code = 1
             try:
                 os.setsid()
+                _die_with_parent()
                 os.dup2(2, 1)
                 os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
                 _child(request)

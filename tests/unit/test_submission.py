@@ -413,6 +413,25 @@ def test_a_lease_that_ran_out_is_looked_up(store: Ledger, exists: bool) -> None:
     assert attempt.lease_owner == "dead:1"
 
 
+def test_what_was_lost_may_still_arrive_and_is_waited_for_from_the_moment_it_was_given_up(store: Ledger) -> None:
+    backend, clock = ScriptedBackend(), Clock()
+    backend.settle_s = 30.0
+    backend.faults.append(Fault(LOST))
+    backend.before_submit = lambda: clock.sleep(15.0)
+    job_id = create(store)
+    with pytest.raises(BackendUnavailable):
+        operations.submit(store, backend, job_id, now=clock.now)
+    backend.before_submit = lambda: None
+    clock.sleep(20.0)  # 35 s after the intent, 20 s after the reply was given up
+    with pytest.raises(Busy, match="may still arrive") as refused:
+        operations.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
+    assert refused.value.retry_after_s == pytest.approx(10.0)
+    assert not backend.jobs
+    clock.sleep(10.0)
+    assert operations.submit(store, backend, job_id, strategy=ALLOW, now=clock.now).action is Action.SUBMIT
+    assert len(backend.jobs) == 1
+
+
 def operations_batch(ledger: Ledger, job_id: JobId) -> object:
     from qjobs.submission import batch_of
 
