@@ -56,7 +56,7 @@ bench: $(READY) ## the sweep end to end over bare Aer, as ratios
 	@$(BIN)/python tests/bench/bench_sweep.py
 
 bench-faults: $(READY) ## 100,000 simulated schedules of faults and crashes
-	@echo "== simulation (some ten minutes)"
+	@echo "== simulation (about half an hour on two cores)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/fault/simulation.py 100000 100000
 
 bench-kills: $(READY) ## kill the real flow at 200 random moments and restart it
