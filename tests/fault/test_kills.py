@@ -77,7 +77,7 @@ def test_kills(forks: ForkServer, provider: Callable[..., str], ledger_path: Pat
         httpx.post(f"{url}/control", json={"faults": [late.as_json()]}, timeout=10).raise_for_status()
     backend = f"rest-backend/{variant}"
     assert forks.run(what="block", name=variant, url=url, lost_reply=kind)["status"] == 0, forks.log.read_text()
-    kills = KILLS // len(VARIANTS)
+    kills = -(-KILLS // len(VARIANTS))
     rng = random.Random(f"{SEED}/{variant}")
     with Ledger(f"sqlite:///{ledger_path}") as ledger, ThreadPoolExecutor(AT_ONCE) as pool:
         calm = list(
