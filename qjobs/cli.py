@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    found = checks(cli_run._ledger_url(options.ledger))
+    found = checks(cli_run.ledger_url(options.ledger))
     if options.json:
         print(json.dumps([_plain(check) for check in found], indent=1))
     else:

@@ -13,14 +13,14 @@ from rich.console import Console
 from rich.table import Table
 
 from qjobs import operations
-from qjobs.cli_run import _ledger_url
+from qjobs.cli_run import ledger_url
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
 from qjobs.results import Found, circuits_frame, write_parquet
 
-__all__ = ["list_jobs", "show_job", "show_results"]
+__all__ = ["find_job", "list_jobs", "print_json", "print_table", "show_job", "show_results"]
 
 _PIPE_WIDTH = 10_000
 
@@ -29,11 +29,12 @@ def _default(value: object) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def _print_json(value: object) -> None:
+def print_json(value: object) -> None:
+    """Print a value as JSON; datetimes in ISO form."""
     print(json.dumps(value, indent=1, default=_default))
 
 
-def _table(columns: list[str], rows: list[list[object]], title: str = "") -> None:
+def print_table(columns: list[str], rows: list[list[object]], title: str = "") -> None:
     """Print a table that loses nothing: folded in a terminal, one line a row in a pipe."""
     table = Table(title=title or None, title_justify="left")
     for column in columns:
@@ -50,23 +51,23 @@ def list_jobs(options: argparse.Namespace) -> int:
         statuses = [JobStatus(word.upper()) for word in options.status] if options.status else None
     except ValueError as error:
         raise InvalidInput(f"{error}; use one of {', '.join(JobStatus)}", field="status") from error
-    with Ledger(_ledger_url(options.ledger)) as ledger:
+    with Ledger(ledger_url(options.ledger)) as ledger:
         jobs = ledger.jobs(
             statuses=statuses, experiment=options.experiment, backend=options.backend, limit=options.limit
         )
         counts = ledger.result_counts([job.job_id for job in jobs])
     if options.json:
-        _print_json([{**asdict(job), "results": counts[job.job_id]} for job in jobs])
+        print_json([{**asdict(job), "results": counts[job.job_id]} for job in jobs])
         return 0
     rows: list[list[object]] = [
         [j.job_id, j.name, j.device, j.status, f"{counts[j.job_id]}/{j.n_items}", f"{j.created_at:%Y-%m-%d %H:%M:%S}"]
         for j in jobs
     ]
-    _table(["job", "name", "device", "status", "results", "created (UTC)"], rows)
+    print_table(["job", "name", "device", "status", "results", "created (UTC)"], rows)
     return 0
 
 
-def _find(ledger: Ledger, given: str) -> Job:
+def find_job(ledger: Ledger, given: str) -> Job:
     """A job by its id or by an unambiguous beginning of it."""
     matches = [job for job in ledger.jobs() if job.job_id.startswith(given)] if len(given) >= 8 else []
     if len(matches) == 1:
@@ -78,12 +79,12 @@ def _find(ledger: Ledger, given: str) -> Job:
 
 def show_job(options: argparse.Namespace) -> int:
     """A job with its attempts, items and history."""
-    with Ledger(_ledger_url(options.ledger)) as ledger:
-        job = _find(ledger, options.job_id)
+    with Ledger(ledger_url(options.ledger)) as ledger:
+        job = find_job(ledger, options.job_id)
         attempts, items = ledger.attempts(job.job_id), ledger.items(job.job_id)
         events = ledger.events(job.job_id, of_items=options.json)
     if options.json:
-        _print_json(
+        print_json(
             {
                 "job": asdict(job),
                 "attempts": [asdict(attempt) for attempt in attempts],
@@ -92,34 +93,36 @@ def show_job(options: argparse.Namespace) -> int:
             }
         )
         return 0
-    _table(["field", "value"], [[name, value] for name, value in asdict(job).items() if value not in (None, "", {})])
+    print_table(
+        ["field", "value"], [[name, value] for name, value in asdict(job).items() if value not in (None, "", {})]
+    )
     rows: list[list[object]] = [
         [a.number, a.strategy, a.status, a.remote_id, a.sent_at, a.finished_at, a.message] for a in attempts
     ]
-    _table(["attempt", "strategy", "status", "remote id", "sent", "finished", "message"], rows, "attempts")
+    print_table(["attempt", "strategy", "status", "remote id", "sent", "finished", "message"], rows, "attempts")
     shown = items[: options.items]
     more = f"items (the first {len(shown)} of {len(items)})" if len(shown) < len(items) else "items"
     rows = [[i.index, i.label, i.status, i.shots, i.queue_position, i.message] for i in shown]
-    _table(["item", "label", "status", "shots", "queue", "message"], rows, more)
+    print_table(["item", "label", "status", "shots", "queue", "message"], rows, more)
     rows = [[e.at, e.old, e.new, e.cause, e.detail] for e in events]
-    _table(["at", "from", "to", "cause", "detail"], rows, "history")
+    print_table(["at", "from", "to", "cause", "detail"], rows, "history")
     return 0
 
 
 def show_results(options: argparse.Namespace) -> int:
     """Results of a job that are in the ledger."""
-    with Ledger(_ledger_url(options.ledger)) as ledger:
-        job = _find(ledger, options.job_id)
+    with Ledger(ledger_url(options.ledger)) as ledger:
+        job = find_job(ledger, options.job_id)
         collected = operations.collect(ledger, None, job.job_id, partial=True)
     found = [Found(job=job, item=item, result=collected.results.get(item.index)) for item in collected.items]
     if options.parquet is not None:
         print(write_parquet(circuits_frame(found), options.parquet))
         return 0
     if options.json:
-        _print_json([_plain(one) for one in found])
+        print_json([_plain(one) for one in found])
         return 0
     rows: list[list[object]] = [[f.item.label, f.item.status, f.item.shots, _shown(f)] for f in found]
-    _table(["label", "status", "shots", "result"], rows, f"{job.name} ({job.job_id})")
+    print_table(["label", "status", "shots", "result"], rows, f"{job.name} ({job.job_id})")
     return 0
 
 

@@ -16,8 +16,8 @@ from qjobs import recovery
 from qjobs.backends.aer import AerBackend
 from qjobs.backends.base import Backend
 from qjobs.backends.rest import RestBackend
-from qjobs.cli_jobs import _find, _print_json, _table
-from qjobs.cli_run import _ledger_url
+from qjobs.cli_jobs import find_job, print_json, print_table
+from qjobs.cli_run import ledger_url
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -116,49 +116,49 @@ def _statuses(words: list[str] | None) -> list[JobStatus]:
 
 def _retry(options: argparse.Namespace) -> int:
     strategy, statuses = _strategy(options.strategy), _statuses(options.status)
-    with Ledger(_ledger_url(options.ledger)) as ledger, _open(options) as backend:
-        job = _find(ledger, options.job_id)
+    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
+        job = find_job(ledger, options.job_id)
         _check(job, backend)
         done = recovery.retry(ledger, backend, job.job_id, statuses=statuses, strategy=strategy)
     if options.json:
-        _print_json(asdict(done))
+        print_json(asdict(done))
     else:
         print(f"{done.job_id}: {done.action}, because {done.reason}; it is {done.status} as {done.remote_id or '-'}")
     return 0
 
 
 def _rerun(options: argparse.Namespace) -> int:
-    with Ledger(_ledger_url(options.ledger)) as ledger:
-        old = _find(ledger, options.job_id)
+    with Ledger(ledger_url(options.ledger)) as ledger:
+        old = find_job(ledger, options.job_id)
         new = ledger.job(recovery.rerun(ledger, old.job_id, options.name))
     return _say_job(new, options)
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    with Ledger(_ledger_url(options.ledger)) as ledger, _open(options) as backend:
-        job = _find(ledger, options.job_id)
+    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
+        job = find_job(ledger, options.job_id)
         _check(job, backend)
         job = cancel(ledger, backend, job.job_id)
     return _say_job(job, options)
 
 
 def _adopt(options: argparse.Namespace) -> int:
-    with Ledger(_ledger_url(options.ledger)) as ledger, _open(options) as backend:
-        job = _find(ledger, options.job_id)
+    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
+        job = find_job(ledger, options.job_id)
         _check(job, backend)
         job = recovery.adopt(ledger, backend, job.job_id, RemoteId(options.remote_id))
     return _say_job(job, options)
 
 
 def _discard(options: argparse.Namespace) -> int:
-    with Ledger(_ledger_url(options.ledger)) as ledger:
-        job = recovery.discard(ledger, _find(ledger, options.job_id).job_id)
+    with Ledger(ledger_url(options.ledger)) as ledger:
+        job = recovery.discard(ledger, find_job(ledger, options.job_id).job_id)
     return _say_job(job, options)
 
 
 def _say_job(job: Job, options: argparse.Namespace) -> int:
     if options.json:
-        _print_json(asdict(job))
+        print_json(asdict(job))
         return 0
     wish = "" if job.cancel_requested_at is None or job.status.is_final else "; its cancellation is asked for"
     print(f"{job.job_id} ({job.name}): {job.status}{wish}")
@@ -167,21 +167,21 @@ def _say_job(job: Job, options: argparse.Namespace) -> int:
 
 def _reconcile(options: argparse.Namespace) -> int:
     """Exit code 1 where a person has something to decide, or the provider could not be asked."""
-    with Ledger(_ledger_url(options.ledger)) as ledger, _open(options) as backend:
+    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
         mine = [job.job_id for job in ledger.open_jobs() if (job.backend, job.device) == (backend.name, backend.device)]
         settled = recovery.reconcile(ledger, {backend.name: backend}, job_ids=mine)
     if options.json:
-        _print_json([asdict(one) for one in settled])
+        print_json([asdict(one) for one in settled])
     else:
-        _table(["job", "outcome", "what to do"], [[one.job_id, one.outcome, one.words] for one in settled])
+        print_table(["job", "outcome", "what to do"], [[one.job_id, one.outcome, one.words] for one in settled])
     return 1 if any(one.outcome is not recovery.Outcome.ADOPTED for one in settled) else 0
 
 
 def _orphans(options: argparse.Namespace) -> int:
-    with Ledger(_ledger_url(options.ledger)) as ledger, _open(options) as backend:
+    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
         found = recovery.orphans(ledger, backend)
     if options.json:
-        _print_json([asdict(one) for one in found])
+        print_json([asdict(one) for one in found])
     else:
-        _table(["remote id", "key", "items"], [[one.remote_id, one.key, one.n_items] for one in found])
+        print_table(["remote id", "key", "items"], [[one.remote_id, one.key, one.n_items] for one in found])
     return 0

@@ -26,7 +26,7 @@ from qjobs.outcome import Outcome, outcome_of, sweep_plan
 from qjobs.results import write_file, write_parquet
 from qjobs.sweep import SweepPlan, SweepSpec, load_sweep, read_mapping
 
-__all__ = ["plan", "run"]
+__all__ = ["ledger_url", "plan", "run"]
 
 
 def _load(path: Path) -> SweepSpec | CircuitsSpec:
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     planned = sweep_plan(spec) if isinstance(spec, SweepSpec) else expand_circuits(spec)
     run_id = options.run_id or f"run-{uuid.uuid4().hex[:12]}"
     cache = CompileCache(default_home() / "compiled")
-    with Ledger(_ledger_url(options.ledger)) as store:
+    with Ledger(ledger_url(options.ledger)) as store:
         with AerBackend() as backend:
             backend.warm()
             if isinstance(planned, SweepPlan):
@@ -148,7 +148,8 @@ def _report(
     return 1 if outcome.n_missing else 0
 
 
-def _ledger_url(given: str | None) -> str:
+def ledger_url(given: str | None) -> str:
+    """URL of the ledger that a command names: a path, a URL, or None for the default."""
     if given is None:
         return default_url()
     return given if "://" in given else f"sqlite:///{given}"

@@ -22,7 +22,6 @@ from qjobs.schema import SCHEMA_VERSION, ledger_meta, metadata
 __all__ = ["Database"]
 
 _READ = "qjobs_read"
-_SETUP_LOCK = 0x716A6F6273
 _PREFECT_TABLES = {"flow_run", "block_document"}
 
 
@@ -121,7 +120,7 @@ class Database:
                     "give the ledger a database of its own"
                 )
             with self.write() as connection:
-                self.lock(connection, f"qjobs-setup-{_SETUP_LOCK}")
+                self.lock(connection, "qjobs-setup")
                 metadata.create_all(connection)
                 row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
                 if self._version(connection) is None:

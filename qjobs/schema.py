@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qjobs.errors import InvalidInput
-from qjobs.lifecycle import FINAL, LIVE, JobStatus
+from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import (
     Attempt,
     AttemptNumber,
@@ -356,5 +356,4 @@ def event_of(row: sa.Row[Any]) -> Event:
     )
 
 
-FINAL_WORDS = sorted(FINAL)
 LIVE_WORDS = sorted(LIVE)

@@ -8,12 +8,12 @@ from typing import TypeAlias
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
-__all__ = ["task_logger"]
+__all__ = ["Logger", "task_logger"]
 
-_Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
+Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
 
-def task_logger() -> _Logger:
+def task_logger() -> Logger:
     """The run's logger, or the plain one where a task's function is called without Prefect."""
     try:
         return get_run_logger()

@@ -11,7 +11,7 @@ from prefect.context import FlowRunContext
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
 from qjobs.operations import Progress
-from tasks.logs import _Logger
+from tasks.logs import Logger
 
 __all__ = ["ProgressArtifact"]
 
@@ -34,7 +34,7 @@ class ProgressArtifact:
         ledger: Ledger,
         job_ids: Sequence[JobId],
         key: str,
-        logger: _Logger,
+        logger: Logger,
         monotonic: Callable[[], float],
     ) -> None:
         self._ledger, self._job_ids, self._logger = ledger, list(job_ids), logger
