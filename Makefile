@@ -12,7 +12,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep ui test faults lint bench bench-faults bench-kills clean
+.PHONY: help home setup sweep ui test faults lint bench bench-faults bench-kills clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -26,21 +26,22 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prefect,postgresql,dev]'
 	@touch $@
 
-sweep: $(READY) ## run the QAOA landscape: 300 points on the simulator, with a picture
-	@echo "== running examples/qaoa_maxcut/sweep.yaml (Prefect starts first, which takes a while)"
+home:  # Prefect makes its folder, but not the one that this is in
 	@mkdir -p "$$PREFECT_HOME"
+
+sweep: $(READY) home ## run the QAOA landscape: 300 points on the simulator, with a picture
+	@echo "== running examples/qaoa_maxcut/sweep.yaml (Prefect starts first, which takes a while)"
 	@$(BIN)/python -m flows.sweep examples/qaoa_maxcut/sweep.yaml
 
-ui: $(READY) ## show all runs in Prefect's UI, at http://127.0.0.1:4200
+ui: $(READY) home ## show all runs in Prefect's UI, at http://127.0.0.1:4200
 	@echo "== Prefect's UI: http://127.0.0.1:4200 (stop it with Ctrl-C)"
-	@mkdir -p "$$PREFECT_HOME"
 	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
 
-test: $(READY) ## run all tests
+test: $(READY) home ## run all tests
 	@echo "== tests"
 	@$(BIN)/python -m pytest
 
-faults: $(READY) ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
+faults: $(READY) home ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
 	@echo "== faults against the scripted provider (half a minute)"
 	@PYTHONPATH=. $(BIN)/python tests/fault/table.py
 
@@ -51,15 +52,15 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## the sweep end to end over bare Aer, as ratios
+bench: $(READY) home ## the sweep end to end over bare Aer, as ratios
 	@echo "== benchmarks (some minutes)"
 	@$(BIN)/python tests/bench/bench_sweep.py
 
-bench-faults: $(READY) ## 100,000 simulated schedules of faults and crashes
+bench-faults: $(READY) home ## 100,000 simulated schedules of faults and crashes
 	@echo "== simulation (about half an hour on two cores)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/fault/simulation.py 100000 100000
 
-bench-kills: $(READY) ## kill the real flow at 200 random moments and restart it
+bench-kills: $(READY) home ## kill the real flow at 200 random moments and restart it
 	@echo "== kills (some minutes)"
 	@QJOBS_KILLS=200 $(BIN)/python -m pytest -q -s tests/fault/test_kills.py
 
