@@ -1,4 +1,4 @@
-"""Opening the ledger's database: connections, transactions, schema version, errors.
+"""Opening a database of ours: connections, transactions, schema version, errors.
 
 SQLite runs in WAL mode with `BEGIN IMMEDIATE` for every writing transaction and full synchronisation:
 the intent to submit must survive a power cut, because the remote job does.
@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,12 +18,32 @@ from sqlalchemy import event as sa_event
 from sqlalchemy import exc as sa_exc
 
 from qjobs.errors import InvalidInput, LedgerError, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
-from qjobs.schema import SCHEMA_VERSION, ledger_meta, metadata
 
-__all__ = ["Database"]
+__all__ = ["Database", "Schema"]
 
 _READ = "qjobs_read"
 _PREFECT_TABLES = {"flow_run", "block_document"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schema:
+    """What a database of ours holds.
+
+    Args:
+        what: What messages call it, for example `ledger`.
+        metadata: Its tables.
+        meta: The one of them, with columns `name` and `value`, that keeps the version.
+        version: The version that this code works with.
+        setting: What the user sets to name another place.
+        older: What to do with a database of an older version.
+    """
+
+    what: str
+    metadata: sa.MetaData
+    meta: sa.Table
+    version: int
+    setting: str
+    older: str
 
 
 class Database:
@@ -30,6 +51,7 @@ class Database:
 
     Args:
         url: A SQLAlchemy URL, `sqlite:///PATH` or `postgresql+psycopg://...`.
+        schema: Its tables and their version.
         busy_timeout_s: How long a writer waits for another one, in seconds.
 
     Raises:
@@ -37,12 +59,13 @@ class Database:
         LedgerSchemaMismatch: It was written by another version of qjobs.
     """
 
-    def __init__(self, url: str, *, busy_timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, schema: Schema, *, busy_timeout_s: float = 30.0) -> None:
+        self._schema = schema
         try:
             self.url = sa.make_url(url)
         except (sa_exc.ArgumentError, ValueError):  # its words may hold the password
             raise LedgerUnavailable(
-                "the ledger's URL cannot be read; use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
+                f"the {schema.what}'s URL cannot be read; use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
             ) from None
         if self.url.drivername in {"postgresql", "postgres"}:
             self.url = self.url.set(drivername="postgresql+psycopg")
@@ -98,8 +121,8 @@ class Database:
                 folder.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise LedgerUnavailable(
-                    f"the ledger's folder {folder.parent} cannot be made: {error.strerror}; "
-                    "set QJOBS_LEDGER to a place where you may write"
+                    f"the {self._schema.what}'s folder {folder.parent} cannot be made: {error.strerror}; "
+                    f"set {self._schema.setting} to a place where you may write"
                 ) from error
         engine = sa.create_engine(self.url, connect_args={"timeout": busy_timeout_s})
         sa_event.listen(engine, "connect", lambda connection, _: _prepare_sqlite(connection, busy_timeout_s))
@@ -109,41 +132,37 @@ class Database:
     def _set_up(self) -> None:
         with self.read() as connection:
             known = set(sa.inspect(connection).get_table_names())
-        if ledger_meta.name not in known:
+        schema = self._schema
+        if schema.meta.name not in known:
             if known >= _PREFECT_TABLES:
                 raise LedgerUnavailable(
-                    f"{self.shown_url} is Prefect's own database; give the ledger a database of its own"
+                    f"{self.shown_url} is Prefect's own database; give the {schema.what} a database of its own"
                 )
-            if foreign := sorted(known & set(metadata.tables)):
+            if foreign := sorted(known & set(schema.metadata.tables)):
                 raise LedgerUnavailable(
                     f"{self.shown_url} belongs to another program (it has tables {', '.join(foreign)}); "
-                    "give the ledger a database of its own"
+                    f"give the {schema.what} a database of its own"
                 )
             with self.write() as connection:
                 self.lock(connection, "qjobs-setup")
-                metadata.create_all(connection)
-                row = {"name": "schema_version", "value": str(SCHEMA_VERSION)}
+                schema.metadata.create_all(connection)
+                row = {"name": "schema_version", "value": str(schema.version)}
                 if self._version(connection) is None:
-                    connection.execute(ledger_meta.insert(), row)
+                    connection.execute(schema.meta.insert(), row)
         with self.read() as connection:
             found = self._version(connection) or 0
-        if found != SCHEMA_VERSION:
-            older = found < SCHEMA_VERSION
+        if found != schema.version:
+            older = found < schema.version
             raise LedgerSchemaMismatch(
-                f"the ledger at {self.shown_url} has schema version {found} and this qjobs works with "
-                f"{SCHEMA_VERSION}; "
-                + (
-                    "finish its open jobs with the qjobs that wrote it and start a new ledger"
-                    if older
-                    else "upgrade qjobs to the version that wrote it"
-                ),
+                f"the {schema.what} at {self.shown_url} has schema version {found} and this qjobs works with "
+                f"{schema.version}; " + (schema.older if older else "upgrade qjobs to the version that wrote it"),
                 found=found,
-                expected=SCHEMA_VERSION,
+                expected=schema.version,
             )
 
-    @staticmethod
-    def _version(connection: sa.Connection) -> int | None:
-        value = connection.scalar(sa.select(ledger_meta.c.value).where(ledger_meta.c.name == "schema_version"))
+    def _version(self, connection: sa.Connection) -> int | None:
+        meta = self._schema.meta
+        value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema_version"))
         return None if value is None else int(value)
 
     @contextlib.contextmanager
@@ -157,7 +176,8 @@ class Database:
             raise self._error_of(error) from error
         except sa_exc.TimeoutError as error:
             raise LedgerUnavailable(
-                f"all connections to the ledger {self.shown_url} are in use; use fewer threads or run it again"
+                f"all connections to the {self._schema.what} {self.shown_url} are in use; "
+                "use fewer threads or run it again"
             ) from error
         except sa_exc.StatementError as error:
             if isinstance(error.orig, InvalidInput):
@@ -166,19 +186,21 @@ class Database:
 
     def _error_of(self, error: sa_exc.DBAPIError) -> LedgerError:
         words = str(error.orig).strip()
-        where = self.shown_url
+        where, what = self.shown_url, self._schema.what
         lower = words.lower()
         if "disk is full" in lower or "no space left" in lower or "disk i/o error" in lower:
-            return StorageFull(f"no room to write to the ledger {where} ({words}); free some space and run it again")
+            return StorageFull(f"no room to write to the {what} {where} ({words}); free some space and run it again")
         if "locked" in lower or "lock timeout" in lower:
             return LedgerUnavailable(
-                f"the ledger {where} is locked by another program ({words}); close what holds it and run it again"
+                f"the {what} {where} is locked by another program ({words}); close what holds it and run it again"
             )
         if "not a database" in lower or "malformed" in lower:
-            return LedgerUnavailable(f"{where} is not a qjobs ledger ({words}); set QJOBS_LEDGER to another path")
+            return LedgerUnavailable(
+                f"{where} is not a qjobs {what} ({words}); set {self._schema.setting} to another path"
+            )
         if "readonly" in lower or "unable to open" in lower or "permission denied" in lower:
-            return LedgerUnavailable(f"the ledger {where} cannot be written ({words}); check its permissions")
-        return LedgerUnavailable(f"the ledger {where} does not answer: {words}")
+            return LedgerUnavailable(f"the {what} {where} cannot be written ({words}); check its permissions")
+        return LedgerUnavailable(f"the {what} {where} does not answer: {words}")
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, busy_timeout_s: float) -> None:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from qjobs import ledger_moves as moves
 from qjobs import schema as t
 from qjobs.backends.base import Snapshot
-from qjobs.database import Database
+from qjobs.database import Database, Schema
 from qjobs.errors import InvalidInput, StaleJob
 from qjobs.ledger_queries import LedgerQueries
 from qjobs.lifecycle import FINAL, JobStatus, can_move, roll_up
@@ -37,7 +37,16 @@ from qjobs.model import (
     RemoteRetryStrategy,
 )
 
-__all__ = ["Ledger", "default_home", "default_url"]
+__all__ = ["LEDGER", "Ledger", "default_home", "default_url"]
+
+LEDGER = Schema(
+    what="ledger",
+    metadata=t.metadata,
+    meta=t.ledger_meta,
+    version=t.SCHEMA_VERSION,
+    setting="QJOBS_LEDGER",
+    older="finish its open jobs with the qjobs that wrote it and start a new ledger",
+)
 
 
 def default_home() -> Path:
@@ -71,7 +80,7 @@ class Ledger(LedgerQueries):
     """
 
     def __init__(self, url: str | None = None, *, busy_timeout_s: float = 30.0) -> None:
-        super().__init__(Database(url or default_url(), busy_timeout_s=busy_timeout_s))
+        super().__init__(Database(url or default_url(), LEDGER, busy_timeout_s=busy_timeout_s))
 
     def close(self) -> None:
         """Close all connections. Idempotent."""
