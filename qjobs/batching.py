@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from qjobs.errors import InvalidInput
-from qjobs.model import ExecuteOptions, ItemSpec, Key, Limits, Program, ProgramHash
+from qjobs.model import ExecuteOptions, ItemSpec, JobKind, Key, Limits, Program, ProgramHash
 
 __all__ = ["batch_key", "check_items", "pack", "size_bytes_of"]
 
@@ -20,12 +20,13 @@ def size_bytes_of(item: ItemSpec, program: Program) -> int:
     return len(program.payload) + sum(len(name) + PARAMETER_BYTES for name, _ in item.parameters)
 
 
-def check_items(items: Sequence[ItemSpec], limits: Limits) -> None:
+def check_items(items: Sequence[ItemSpec], limits: Limits, kind: JobKind = JobKind.EXECUTE) -> None:
     """Refuse what no batch can hold, before anything is stored or sent.
 
     Raises:
-        InvalidInput: No items; a label twice; shots below 1 or above the limit.
+        InvalidInput: No items; a label twice; shots below 1 or above the limit, or for a compile job.
     """
+    least = 0 if kind is JobKind.COMPILE else 1
     if not items:
         raise InvalidInput("there is nothing to run: give at least one circuit", field="circuits")
     seen: set[str] = set()
@@ -36,7 +37,9 @@ def check_items(items: Sequence[ItemSpec], limits: Limits) -> None:
                 field="label",
             )
         seen.add(item.label)
-        if item.shots < 1:
+        if kind is JobKind.COMPILE and (item.shots or item.parameters):
+            raise InvalidInput(f"{item.label}: a compile job has neither shots nor parameters", field="shots")
+        if item.shots < least:
             raise InvalidInput(f"{item.label}: shots must be 1 or more, and {item.shots} were asked for", field="shots")
         if limits.max_shots is not None and item.shots > limits.max_shots:
             raise InvalidInput(
@@ -47,14 +50,17 @@ def check_items(items: Sequence[ItemSpec], limits: Limits) -> None:
 
 
 def pack(
-    items: Sequence[ItemSpec], programs: Mapping[ProgramHash, Program], limits: Limits
+    items: Sequence[ItemSpec],
+    programs: Mapping[ProgramHash, Program],
+    limits: Limits,
+    kind: JobKind = JobKind.EXECUTE,
 ) -> list[tuple[ItemSpec, ...]]:
     """Cut `items` into batches: none lost, order kept, every limit held, as few batches as that allows.
 
     Raises:
         InvalidInput: As `check_items`; or one item alone is above `limits.max_bytes`.
     """
-    check_items(items, limits)
+    check_items(items, limits, kind)
     batches: list[tuple[ItemSpec, ...]] = []
     batch: list[ItemSpec] = []
     filled = 0
@@ -78,7 +84,14 @@ def pack(
 
 
 def batch_key(
-    run: str, number: int, items: Iterable[ItemSpec], options: ExecuteOptions, *, backend: str, device: str
+    run: str,
+    number: int,
+    items: Iterable[ItemSpec],
+    options: ExecuteOptions,
+    *,
+    backend: str,
+    device: str,
+    kind: JobKind = JobKind.EXECUTE,
 ) -> Key:
     """Idempotency key of one batch of a logical run.
 
@@ -90,7 +103,7 @@ def batch_key(
     def add(value: object) -> None:
         digest.update(json.dumps(value, separators=(",", ":")).encode() + b"\n")
 
-    add(["qjobs-key-1", run, number, backend, device, options.seed])
+    add(["qjobs-key-1", run, number, backend, device, options.seed, kind, options.level])
     add([[o.name, o.terms] for o in options.observables])
     for item in items:
         add([item.label, item.program, item.shots, [[name, float(value).hex()] for name, value in item.parameters]])

@@ -214,6 +214,22 @@ class Ledger(LedgerQueries):
             )
             return moves.read_attempt(connection, job_id, AttemptNumber(number))
 
+    def renew(self, attempt: Attempt, *, lease_s: float, now: datetime) -> None:
+        """Hold the lease of a submission for so long from now, in seconds.
+
+        Raises:
+            StaleJob: The attempt is no longer in SUBMITTING: another process has settled it.
+        """
+        held = (t.attempt.c.job_id == attempt.job_id) & (t.attempt.c.number == attempt.number)
+        with self._db.write() as connection:
+            until = now + timedelta(seconds=lease_s)
+            update = t.attempt.update().where(held, t.attempt.c.status == JobStatus.SUBMITTING)
+            if connection.execute(update.values(lease_until=until)).rowcount == 0:
+                raise StaleJob(
+                    f"attempt {attempt.number} of {attempt.job_id} lost its lease before it was sent",
+                    job_id=attempt.job_id,
+                )
+
     def accept(self, attempt: Attempt, remote_id: RemoteId, *, now: datetime, cause: str = "submit") -> None:
         """Write the remote id, the moment it exists: the attempt, the job and its items are SUBMITTED.
 

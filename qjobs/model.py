@@ -118,11 +118,13 @@ class ExecuteOptions:
     """What holds for every item of a job.
 
     `seed` makes a simulator repeatable and is ignored by devices. With `observables` the backend
-    returns their exact expectation values instead of counts (simulators only).
+    returns their exact expectation values instead of counts (simulators only). `level` is how hard
+    the provider's compiler tries, for compile jobs only.
     """
 
     seed: int | None = None
     observables: tuple[Observable, ...] = ()
+    level: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +132,8 @@ class ItemSpec:
     """One circuit with its shots: what is wanted, before it has a status.
 
     `program` is what is sent to the backend, `source` what the user gave (the same when nothing
-    was compiled). `parameters` binds every free symbol of the program, in radians.
+    was compiled). `parameters` binds every free symbol of the program, in radians. An item of a compile
+    job has no shots (0) and no parameters.
     """
 
     label: str
@@ -145,12 +148,15 @@ class Batch:
     """Items that are packed into one job, with the programs they name.
 
     `number` counts the batches of a logical run from 0. Results come back in the order of `items`.
+    `name` is the job's, for people who look at the provider's own pages.
     """
 
     number: int
     items: tuple[ItemSpec, ...]
     programs: Mapping[ProgramHash, Program] = field(repr=False)
     options: ExecuteOptions = field(default_factory=ExecuteOptions)
+    kind: JobKind = JobKind.EXECUTE
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,12 +259,13 @@ class ItemResult:
 
     `counts` maps bit strings to numbers of shots, bit 0 rightmost, classical registers joined
     without a space. `expvals` maps the name of an observable to its exact expectation value, when
-    the job asked for observables instead of counts. `duration_s` is the provider's own execution
-    time, if it tells.
+    the job asked for observables instead of counts; `program` is what a compile job made.
+    `duration_s` is the provider's own execution time, if it tells.
     """
 
     counts: Mapping[str, int] | None = None
     expvals: Mapping[str, float] | None = None
+    program: Program | None = None
     duration_s: float | None = None
 
 

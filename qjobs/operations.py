@@ -32,6 +32,7 @@ from qjobs.model import (
     ItemSpec,
     Job,
     JobId,
+    JobKind,
     JobSpec,
     JsonValue,
     Program,
@@ -77,6 +78,7 @@ def plan(
     identity: str | None = None,
     experiment: str = "",
     options: ExecuteOptions | None = None,
+    kind: JobKind = JobKind.EXECUTE,
     project: str = "",
     owner: str = "",
     properties: Mapping[str, JsonValue] | None = None,
@@ -96,6 +98,7 @@ def plan(
         experiment: What the jobs belong to (a sweep's name).
         options: Hold for every item. A seed is derived per batch from it, so that no two batches
             draw the same random numbers.
+        kind: What the provider is to do with them.
         project: The provider's project, where it has such.
         owner: Who wants it.
         properties: Kept with the jobs.
@@ -110,13 +113,14 @@ def plan(
     options = options or ExecuteOptions()
     if options.observables and not backend.exact_expvals:
         raise InvalidInput(f"{backend.name} has no exact expectation values; ask for sampled ones", field="observables")
-    _check_programs(items, programs, need_counts=not options.observables)
-    batches = pack(items, programs, backend.limits)
+    if kind is JobKind.EXECUTE:
+        _check_programs(items, programs, need_counts=not options.observables)
+    batches = pack(items, programs, backend.limits, kind)
     specs = []
     for number, batch_items in enumerate(batches):
         batch_options = replace(options, seed=_batch_seed(options.seed, number, batch_items[0].label))
         key = batch_key(
-            identity or run, number, batch_items, batch_options, backend=backend.name, device=backend.device
+            identity or run, number, batch_items, batch_options, backend=backend.name, device=backend.device, kind=kind
         )
         used = {item.program: programs[item.program] for item in batch_items}
         sources = {item.source for item in batch_items if item.source is not None}
@@ -127,7 +131,8 @@ def plan(
                 backend=backend.name,
                 device=backend.device,
                 name=f"{name} {number + 1}/{len(batches)}" if len(batches) > 1 else name,
-                batch=Batch(number=number, items=batch_items, programs=used, options=batch_options),
+                batch=Batch(number=number, items=batch_items, programs=used, options=batch_options, kind=kind),
+                kind=kind,
                 experiment=experiment,
                 run=run,
                 project=project,

@@ -115,13 +115,13 @@ def rerun(ledger: Ledger, job_id: JobId, name: str, *, run: str = "", now: Calla
     sources = {item.source for item in batch.items if item.source is not None}
     programs = {**ledger.programs(sources), **batch.programs}
     identity = f"rerun/{job_id}/{uuid.uuid4().hex}"
-    key = batch_key(identity, 0, batch.items, batch.options, backend=job.backend, device=job.device)
+    key = batch_key(identity, 0, batch.items, batch.options, backend=job.backend, device=job.device, kind=job.kind)
     spec = JobSpec(
         key=key,
         backend=job.backend,
         device=job.device,
         name=name,
-        batch=Batch(number=0, items=batch.items, programs=programs, options=batch.options),
+        batch=Batch(number=0, items=batch.items, programs=programs, options=batch.options, kind=job.kind),
         kind=job.kind,
         run=run,
         project=job.project,

@@ -6,6 +6,7 @@ of the known words, a job has one live attempt at the most, an item one result p
 
 from __future__ import annotations
 
+import base64
 import json
 import zlib
 from collections.abc import Mapping
@@ -186,7 +187,7 @@ item = sa.Table(
     sa.Column("cost", sa.Float),
     *(sa.Column(f"{status.lower()}_at", UtcDateTime) for status in TIMED_STATUSES),
     _known("status"),
-    sa.CheckConstraint("shots > 0"),
+    sa.CheckConstraint("shots >= 0"),
     sa.UniqueConstraint("job_id", "label"),
 )
 
@@ -221,6 +222,7 @@ def encode_options(options: ExecuteOptions) -> dict[str, Any]:
     return {
         "seed": options.seed,
         "observables": [[o.name, [[p, c] for p, c in o.terms]] for o in options.observables],
+        "level": options.level,
     }
 
 
@@ -229,7 +231,7 @@ def decode_options(spec: Mapping[str, Any]) -> ExecuteOptions:
     observables = tuple(
         Observable(name=name, terms=tuple((p, c) for p, c in terms)) for name, terms in spec["observables"]
     )
-    return ExecuteOptions(seed=spec["seed"], observables=observables)
+    return ExecuteOptions(seed=spec["seed"], observables=observables, level=spec["level"])
 
 
 def encode_result(value: ItemResult) -> bytes:
@@ -237,6 +239,7 @@ def encode_result(value: ItemResult) -> bytes:
     body = {
         "counts": None if value.counts is None else dict(value.counts),
         "expvals": None if value.expvals is None else dict(value.expvals),
+        "program": None if value.program is None else _encode_program(value.program),
         "duration_s": value.duration_s,
     }
     return zlib.compress(json.dumps(body, separators=(",", ":")).encode(), 1)
@@ -244,7 +247,25 @@ def encode_result(value: ItemResult) -> bytes:
 
 def decode_result(payload: bytes) -> ItemResult:
     """The inverse of `encode_result`."""
-    return ItemResult(**json.loads(zlib.decompress(payload)))
+    body = json.loads(zlib.decompress(payload))
+    if body["program"] is not None:
+        body["program"] = _decode_program(body["program"])
+    return ItemResult(**body)
+
+
+def _encode_program(value: Program) -> dict[str, Any]:
+    return {**program_values(value), "payload": base64.b64encode(value.payload).decode()}
+
+
+def _decode_program(values: dict[str, Any]) -> Program:
+    return Program(
+        **{
+            **values,
+            "format": ProgramFormat(values["format"]),
+            "payload": base64.b64decode(values["payload"]),
+            "parameters": tuple(values["parameters"]),
+        }
+    )
 
 
 def program_values(value: Program) -> dict[str, Any]:

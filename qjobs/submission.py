@@ -297,8 +297,16 @@ def _send(
         ledger.accept(attempt, remote_id, now=now())
         accepted.append(remote_id)
 
+    def sending() -> None:
+        try:
+            ledger.renew(attempt, lease_s=LEASE_S, now=now())
+        except StaleJob:
+            raise
+        except LedgerError as error:
+            raise NotSent(f"the ledger cannot be written, so nothing was sent: {error}") from error
+
     try:
-        _call(backend, batch, key, created, accepted)
+        _call(backend, batch, key, created, sending, accepted)
     except BaseException as error:
         if accepted:
             ledger.note(job.job_id, "after acceptance", f"{type(error).__name__}: {error}", now=now())
@@ -310,9 +318,14 @@ def _send(
 
 
 def _call(
-    backend: Backend, batch: Batch, key: Key, created: Callable[[RemoteId], None], accepted: Sequence[RemoteId]
+    backend: Backend,
+    batch: Batch,
+    key: Key,
+    created: Callable[[RemoteId], None],
+    sending: Callable[[], None],
+    accepted: Sequence[RemoteId],
 ) -> None:
-    backend.submit(batch, key, created)
+    backend.submit(batch, key, created, sending)
     if not accepted:
         raise SubmissionUnknown(f"{backend.name} returned without naming a remote job")
 
@@ -327,7 +340,7 @@ def _settle_failure(
 ) -> None:
     """Write what a failed submission means; raises where something clearer than `error` can be said."""
     match error:
-        case StaleJob():  # from `accept`, which keeps the id in an event
+        case StaleJob():  # from `renew`, before anything was sent; or from `accept`, which keeps the id in an event
             return
         case NotSent() if not given:
             ledger.unsend(attempt, str(error), now=present)
@@ -366,7 +379,7 @@ def batch_of(ledger: Ledger, job: Job, indices: tuple[int, ...] | None) -> Batch
         )
         for item in chosen
     )
-    return Batch(number=0, items=specs, programs=programs, options=job.options)
+    return Batch(number=0, items=specs, programs=programs, options=job.options, kind=job.kind, name=job.name)
 
 
 def cancel(ledger: Ledger, backend: Backend, job_id: JobId, *, now: Callable[[], datetime] = utc_now) -> Job:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from support import NOW
 
-from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target
+from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target, nothing
 from qjobs.lifecycle import FINAL, JobStatus, roll_up
 from qjobs.model import Batch, ItemResult, Key, RemoteId
 
@@ -101,8 +101,11 @@ class ScriptedBackend:
         self.most_live = 0
         self._lock = threading.Lock()
 
-    def submit(self, batch: Batch, key: Key, created: Callable[[RemoteId], None]) -> None:
+    def submit(
+        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
+    ) -> None:
         self.before_submit()
+        sending()
         assert batch.items, "an empty job was sent"
         fault = self.faults.popleft() if self.faults else None
         if fault and fault.when == "before":

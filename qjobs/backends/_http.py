@@ -256,8 +256,21 @@ class HttpClient:
                 problem = ProtocolError(f"{self._name} answered something that is not JSON: {error}")
         raise problem or BackendUnavailable(f"{self._name} was not asked")
 
-    def submit(self, path: str, *, headers: Mapping[str, str] | None = None, **options: Any) -> Any:
+    def submit(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        sending: Callable[[], None] = lambda: None,
+        **options: Any,
+    ) -> Any:
         """A POST that creates a job: sent once.
+
+        Args:
+            path: Behind the base URL.
+            headers: In addition to those of every request.
+            sending: Called when nothing is left to be done but to send; what it raises keeps it from being sent.
+            options: As `httpx.Client.request` has them.
 
         Returns:
             The JSON body of a 2xx answer.
@@ -271,6 +284,7 @@ class HttpClient:
         if not self._limiter.wait(self._max_hold_s):
             raise NotSent(f"{self._name} asked to slow down", retry_after_s=self._limiter.remaining_s())
         sent = {**self._headers_now(), **(headers or {})}
+        sending()
         try:
             response = self._client.post(path, headers=sent, **options)
         except httpx.RequestError as error:

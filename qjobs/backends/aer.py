@@ -22,7 +22,7 @@ from qjobs.backends._aer_worker import (
     NoiseSpec,
     Task,
 )
-from qjobs.backends.base import Limits, LostReply, MissingResult, RemoteJob, Snapshot, Target
+from qjobs.backends.base import Limits, LostReply, MissingResult, RemoteJob, Snapshot, Target, nothing
 from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, ItemSpec, Key, Observable, Program, RemoteId
@@ -165,7 +165,9 @@ class AerBackend:
         """Start the workers and import Aer in them, in the background. Idempotent; does not wait."""
         self._own_pool().warm()
 
-    def submit(self, batch: Batch, key: Key, created: Callable[[RemoteId], None]) -> None:
+    def submit(
+        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
+    ) -> None:
         """Queue a job; waits neither for a simulation nor for a worker to start.
 
         Raises:
@@ -180,6 +182,7 @@ class AerBackend:
             if problem := self._problem(batch):
                 raise SubmissionRejected(f"{self.name} refused the batch: {problem}", detail=problem)
             tasks = list(_tasks(batch, self._method, self._noise))
+            sending()
             job, is_new = register().add(self.name, self.device, key, tasks, pool)
             if is_new:
                 try:

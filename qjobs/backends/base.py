@@ -22,6 +22,7 @@ __all__ = [
     "RemoteJob",
     "Snapshot",
     "Target",
+    "nothing",
 ]
 
 
@@ -69,6 +70,10 @@ class MissingResult:
     reason: str
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @runtime_checkable
 class Backend(Protocol):
     """An adapter to one device of one provider.
@@ -112,10 +117,15 @@ class Backend(Protocol):
     def poll_interval_s(self) -> tuple[float, float]:
         """Shortest and longest useful pause between two polls, in seconds."""
 
-    def submit(self, batch: Batch, key: Key, created: Callable[[RemoteId], None]) -> None:
+    def submit(
+        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
+    ) -> None:
         """Create one remote job for `batch`, without waiting for it to run.
 
-        Calls `created(remote_id)` the moment the id exists, before anything else can fail.
+        Calls `created(remote_id)` the moment the id exists, before anything else can fail, and
+        `sending()` right before the request leaves that creates the job (and as often as it likes while
+        it prepares one): it renews the caller's lease, and what it raises means that another process has
+        the job, so that the request must not be sent.
 
         Raises:
             NotSent: No byte left; the caller may call again.

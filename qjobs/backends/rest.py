@@ -22,6 +22,7 @@ from qjobs.backends.base import (
     RemoteJob,
     Snapshot,
     Target,
+    nothing,
 )
 from qjobs.errors import ProtocolError, SubmissionUnknown
 from qjobs.lifecycle import JobStatus
@@ -85,7 +86,9 @@ class RestBackend:
 
         self._http = HttpClient(url, name=name, headers=headers, read_timeout_s=timeout_s, limiter=limiter, sleep=sleep)
 
-    def submit(self, batch: Batch, key: Key, created: Callable[[RemoteId], None]) -> None:
+    def submit(
+        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
+    ) -> None:
         """As the protocol says."""
         used = {item.program for item in batch.items}
         programs = {
@@ -104,7 +107,7 @@ class RestBackend:
             headers["idempotency-key"] = key
         if self.lost_reply is LostReply.FINDABLE:
             body["key"] = key
-        answer = self._http.submit("/jobs", json=body, headers=headers)
+        answer = self._http.submit("/jobs", json=body, headers=headers, sending=sending)
         if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
             raise SubmissionUnknown(f"{self.name} accepted something and answered no id: {json.dumps(answer)[:200]}")
         created(RemoteId(answer["id"]))

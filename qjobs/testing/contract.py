@@ -199,6 +199,21 @@ class BackendContract:
         assert not backend.status([remote_id])[remote_id].status.is_final
         backend.cancel(remote_id)
 
+    def test_a_submission_that_may_not_leave_makes_no_job(self, backend: Backend) -> None:
+        """What `sending` raises comes out of `submit`, and there is no job."""
+
+        class Stopped(Exception):
+            pass
+
+        def sending() -> None:
+            raise Stopped
+
+        key, ids = new_key(), list[RemoteId]()
+        with pytest.raises(Stopped):
+            backend.submit(self.make_batch([(flips(1, on=[0]), 8)]), key, ids.append, sending)
+        assert ids == []
+        assert backend.find(key) is None
+
     def test_a_refused_batch_makes_no_job(self, backend: Backend) -> None:
         """SubmissionRejected says why, and `created` was not called."""
         batch = self._given(self.refused_batch(backend), "refused_batch")

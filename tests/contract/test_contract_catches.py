@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from qjobs.backends._aer_worker import AerMethod, Task, run_task
-from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target
+from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target, nothing
 from qjobs.errors import ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, ItemSpec, Key, RemoteId
@@ -38,10 +38,13 @@ class RightAdapter:
         self.keys: dict[Key, RemoteId] = {}
         self.lock = threading.RLock()
 
-    def submit(self, batch: Batch, key: Key, created: Callable[[RemoteId], None]) -> None:
+    def submit(
+        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
+    ) -> None:
         with self.lock:
             if problem := self.problem(batch):
                 raise SubmissionRejected("refused", detail=problem)
+            sending()
             if key not in self.keys:
                 self.keys[key] = RemoteId(f"job-{len(self.jobs)}")
                 self.jobs[self.keys[key]] = Job(batch)
@@ -145,36 +148,42 @@ def test_a_right_adapter_passes_everything() -> None:
 
 
 class ForgetsCreated(RightAdapter):
-    def submit(self, batch, key, created):
-        super().submit(batch, key, lambda _: None)
+    def submit(self, batch, key, created, sending=nothing):
+        super().submit(batch, key, lambda _: None, sending)
 
 
 class CallsCreatedTwice(RightAdapter):
-    def submit(self, batch, key, created):
-        super().submit(batch, key, lambda each: (created(each), created(each)))
+    def submit(self, batch, key, created, sending=nothing):
+        super().submit(batch, key, lambda each: (created(each), created(each)), sending)
 
 
 class CallsCreatedLater(RightAdapter):
-    def submit(self, batch, key, created):
-        super().submit(batch, key, lambda each: setattr(self, "late", lambda: created(each)))
+    def submit(self, batch, key, created, sending=nothing):
+        super().submit(batch, key, lambda each: setattr(self, "late", lambda: created(each)), sending)
 
     def status(self, remote_ids):
         self.late()
         return super().status(remote_ids)
 
 
+class SendsWithoutAsking(RightAdapter):
+    def submit(self, batch, key, created, sending=nothing):
+        super().submit(batch, key, created)
+        sending()
+
+
 class SwallowsErrorsOfCreated(RightAdapter):
-    def submit(self, batch, key, created):
+    def submit(self, batch, key, created, sending=nothing):
         def careless(each):
             with contextlib.suppress(Exception):
                 created(each)
 
-        super().submit(batch, key, careless)
+        super().submit(batch, key, careless, sending)
 
 
 class WaitsInSubmit(RightAdapter):
-    def submit(self, batch, key, created):
-        super().submit(batch, key, created)
+    def submit(self, batch, key, created, sending=nothing):
+        super().submit(batch, key, created, sending)
         if key in self.keys:
             self.jobs[self.keys[key]].polls_left = 0
             self.look(self.jobs[self.keys[key]])
@@ -186,21 +195,21 @@ class AcceptsAnything(RightAdapter):
 
 
 class RefusesAfterCreating(RightAdapter):
-    def submit(self, batch, key, created):
+    def submit(self, batch, key, created, sending=nothing):
         if self.problem(batch):
             created(RemoteId("job-x"))
-        super().submit(batch, key, created)
+        super().submit(batch, key, created, sending)
 
 
 class MakesASecondJob(RightAdapter):
-    def submit(self, batch, key, created):
+    def submit(self, batch, key, created, sending=nothing):
         self.keys.pop(key, None)
-        super().submit(batch, key, created)
+        super().submit(batch, key, created, sending)
 
 
 class ReusesIds(RightAdapter):
-    def submit(self, batch, key, created):
-        super().submit(batch, key, lambda _: created(RemoteId("job-0")))
+    def submit(self, batch, key, created, sending=nothing):
+        super().submit(batch, key, lambda _: created(RemoteId("job-0")), sending)
 
 
 class FindsNothing(RightAdapter):
@@ -389,6 +398,7 @@ class HasASillyLimit(RightAdapter):
         (ForgetsCreated, "test_created_is_called_once_before_submit_returns"),
         (CallsCreatedTwice, "test_created_is_called_once_before_submit_returns"),
         (CallsCreatedLater, "test_created_is_called_once_before_submit_returns"),
+        (SendsWithoutAsking, "test_a_submission_that_may_not_leave_makes_no_job"),
         (SwallowsErrorsOfCreated, "test_an_error_of_created_is_not_swallowed"),
         (WaitsInSubmit, "test_submit_does_not_wait_for_the_run"),
         (AcceptsAnything, "test_a_refused_batch_makes_no_job"),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from crashing_ledger import BACKEND
 from simulation_laws import Violation
 
-from qjobs.backends.base import ItemSnapshot, Limits, MissingResult, RemoteJob, Snapshot, Target
+from qjobs.backends.base import ItemSnapshot, Limits, MissingResult, RemoteJob, Snapshot, Target, nothing
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
@@ -181,12 +181,15 @@ class ModelBackend:
         self.provider, self.world, self.lost_reply = provider, provider.world, provider.variant
         self.settle_s = SETTLE_S if self.lost_reply is LostReply.FINDABLE else 0.0
 
-    def submit(self, batch: Batch, key: Key, created: Callable[[RemoteId], None]) -> None:
+    def submit(
+        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
+    ) -> None:
         provider, process = self.provider, self.world.current
         job_id, epoch = provider.owner(key)
         strategy = process.strategy if process else RemoteRetryStrategy.DEFAULT
         items = tuple(int(item.label.rpartition("-")[2]) for item in batch.items)
         self.world.point("submit: before")
+        sending()
         fate = provider.fate("submit", SUBMIT_FATES)
         match fate:
             case "not sent" | "429":

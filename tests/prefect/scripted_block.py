@@ -9,7 +9,7 @@ from typing import ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field
 
-from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target
+from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target, nothing
 from qjobs.errors import NotSent, SubmissionRejected, SubmissionUnknown
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, Key, RemoteId
@@ -63,7 +63,10 @@ class ScriptedBackend:
         self.n_submissions = self.n_polls = self.most_live = 0
         self.lock = threading.Lock()
 
-    def submit(self, batch: Batch, key: Key, created: Callable[[RemoteId], None]) -> None:
+    def submit(
+        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
+    ) -> None:
+        sending()
         with self.lock:
             self.n_submissions += 1
             word = self.words.pop(0) if self.words else "ok"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -368,10 +368,45 @@ def test_the_intent_is_on_disk_before_the_call(store: Ledger) -> None:
     assert seen == [(S.SUBMITTING, 1)]
 
 
+@pytest.mark.parametrize("settled", ["lease expired", "found by another process"])
+def test_a_process_that_slept_past_its_lease_sends_nothing(store: Ledger, settled: str) -> None:
+    backend, clock = ScriptedBackend(), Clock()
+    job_id = create(store)
+
+    def sleeps_long() -> None:
+        backend.before_submit = lambda: None
+        clock.sleep(LEASE_S + 1)
+        store.expire_leases(now=clock.now())
+        if settled == "found by another process":
+            operations.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
+
+    backend.before_submit = sleeps_long
+    with pytest.raises(Busy):
+        operations.submit(store, backend, job_id, now=clock.now)
+    assert len(backend.jobs) == (settled != "lease expired")
+    operations.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
+    assert len(backend.jobs) == 1
+
+
+def test_a_long_preparation_keeps_its_lease(store: Ledger) -> None:
+    clock = Clock()
+
+    class Slow(ScriptedBackend):
+        def submit(self, batch: object, key: object, created: object, sending: Callable[[], None]) -> None:
+            for _ in range(3):
+                clock.sleep(LEASE_S * 0.9)
+                store.expire_leases(now=clock.now())
+                sending()
+            super().submit(batch, key, created, sending)
+
+    job_id = create(store)
+    assert operations.submit(store, Slow(), job_id, now=clock.now).status is S.SUBMITTED
+
+
 def test_the_id_is_on_disk_the_moment_it_exists(store: Ledger) -> None:
     class Watching(ScriptedBackend):
-        def submit(self, batch: object, key: object, created: object) -> None:
-            super().submit(batch, key, created)
+        def submit(self, batch: object, key: object, created: object, sending: object) -> None:
+            super().submit(batch, key, created, sending)
             seen.append(store.attempts(job_id)[0].remote_id)
 
     seen: list[RemoteId | None] = []
