@@ -31,8 +31,8 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, LostReply, RemoteId, RemoteRetryStrategy
 from qjobs.retry import RetryPolicy
 
-PROCESS_LIFE_S = 200.0
-"""A process that is stopped for longer is dead; a lease (300 s) outlives it, as it does every time-out."""
+PROCESS_LIFE_S = 2000.0
+"""A process that is stopped for longer is dead. A lease takes 300 s, so that one may go on after it lost its own."""
 MAX_JOBS = 3
 STRATEGIES = tuple(RemoteRetryStrategy)
 STATUS_SETS = ((JobStatus.ERROR,), (JobStatus.ERROR, JobStatus.CANCELLED), tuple(JobStatus))
