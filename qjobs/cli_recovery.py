@@ -16,13 +16,13 @@ from qjobs import recovery
 from qjobs.backends.aer import AerBackend
 from qjobs.backends.base import Backend
 from qjobs.backends.rest import RestBackend
+from qjobs.cancellation import cancel
 from qjobs.cli_jobs import find_job, print_json, print_table
 from qjobs.cli_run import ledger_url
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, LostReply, RemoteId, RemoteRetryStrategy
-from qjobs.submission import cancel
 
 __all__ = ["add_commands", "add_job_commands"]
 
@@ -41,6 +41,7 @@ def add_job_commands(jobs: Any, shared: argparse.ArgumentParser) -> None:
     rerun.set_defaults(call=_rerun)
     ends = jobs.add_parser("cancel", parents=[shared, where], help="ask for cancellation of a job")
     ends.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
+    ends.add_argument("--item", type=int, action="append", help="only this item, from 0; may be repeated")
     ends.set_defaults(call=_cancel)
     adopt = jobs.add_parser("adopt", parents=[shared, where], help="say which remote job an UNKNOWN job is")
     adopt.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
@@ -138,7 +139,7 @@ def _cancel(options: argparse.Namespace) -> int:
     with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
         job = find_job(ledger, options.job_id)
         _check(job, backend)
-        job = cancel(ledger, backend, job.job_id)
+        job = cancel(ledger, backend, job.job_id, items=options.item)
     return _say_job(job, options)
 
 

@@ -18,13 +18,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from qjobs import ledger_moves as moves
+from qjobs import ledger_wishes as wishes
 from qjobs import schema as t
 from qjobs.backends.base import Snapshot
 from qjobs.database import Database, Schema
 from qjobs.errors import InvalidInput, StaleJob
-from qjobs.ledger_queries import LedgerQueries
-from qjobs.lifecycle import FINAL, JobStatus, can_move, roll_up
-from qjobs.liveness import has_ended, shown
+from qjobs.ledger_leases import LedgerLeases
+from qjobs.lifecycle import JobStatus, can_move, roll_up
 from qjobs.model import (
     Attempt,
     AttemptNumber,
@@ -65,7 +65,7 @@ def default_url() -> str:
     return f"sqlite:///{configured or default_home() / 'ledger.db'}"
 
 
-class Ledger(LedgerQueries):
+class Ledger(LedgerLeases):
     """Jobs, attempts, items, results and events in one database.
 
     Safe to use from many threads and processes at once.
@@ -199,6 +199,8 @@ class Ledger(LedgerQueries):
             detail = f"attempt {number}, {strategy}"
             if new_epoch:
                 moves.reset_items(connection, job_id)
+            else:
+                moves.forget_wishes(connection, job_id, items)
             moves.move_job(
                 connection,
                 job_id,
@@ -213,22 +215,6 @@ class Ledger(LedgerQueries):
                 message="",
             )
             return moves.read_attempt(connection, job_id, AttemptNumber(number))
-
-    def renew(self, attempt: Attempt, *, lease_s: float, now: datetime) -> None:
-        """Hold the lease of a submission for so long from now, in seconds.
-
-        Raises:
-            StaleJob: The attempt is no longer in SUBMITTING: another process has settled it.
-        """
-        held = (t.attempt.c.job_id == attempt.job_id) & (t.attempt.c.number == attempt.number)
-        with self._db.write() as connection:
-            until = now + timedelta(seconds=lease_s)
-            update = t.attempt.update().where(held, t.attempt.c.status == JobStatus.SUBMITTING)
-            if connection.execute(update.values(lease_until=until)).rowcount == 0:
-                raise StaleJob(
-                    f"attempt {attempt.number} of {attempt.job_id} lost its lease before it was sent",
-                    job_id=attempt.job_id,
-                )
 
     def accept(self, attempt: Attempt, remote_id: RemoteId, *, now: datetime, cause: str = "submit") -> None:
         """Write the remote id, the moment it exists: the attempt, the job and its items are SUBMITTED.
@@ -280,7 +266,7 @@ class Ledger(LedgerQueries):
         """No remote job came of this attempt: it is closed and the job is as it was before.
 
         For an attempt that is proved never sent, or one whose lost reply was decided (`cause` says how).
-        A job that nobody ever sent and somebody wished to cancel meanwhile is CANCELLED.
+        What nobody ever sent and somebody wished to cancel meanwhile is CANCELLED.
 
         Raises:
             StaleJob: The attempt is settled otherwise.
@@ -294,24 +280,9 @@ class Ledger(LedgerQueries):
             again = {"message": message, "finished_at": now if before.is_final else None}
             moves.move_job(connection, attempt.job_id, known.status, before, cause, message, now, **again)
             if before is JobStatus.CREATED and row.cancel_requested_at is not None:
-                moves.cancel_unsent(connection, attempt.job_id, now)
-
-    def lose(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "lost reply") -> None:
-        """The reply was lost: attempt and job are UNKNOWN until a poll, a reconcile or a person says more.
-
-        An attempt that is UNKNOWN already stays so.
-
-        Raises:
-            StaleJob: The attempt is settled otherwise.
-        """
-        with self._db.write() as connection:
-            moves.locked_job(connection, attempt.job_id)
-            known = moves.unsettled(connection, attempt)
-            if known.status is JobStatus.UNKNOWN:
-                return
-            unknown = JobStatus.UNKNOWN
-            moves.settle_attempt(connection, known, unknown, message=message, lease_until=None)
-            moves.move_job(connection, attempt.job_id, known.status, unknown, cause, message, now, message=message)
+                wishes.cancel_unsent(connection, attempt.job_id, now)
+            elif before is JobStatus.CREATED:
+                wishes.cancel_wished(connection, attempt.job_id, now)
 
     # Observing
 
@@ -377,16 +348,20 @@ class Ledger(LedgerQueries):
             connection.execute(self._insert_or_ignore(t.result), rows)
             return (connection.scalar(count) or 0) - before
 
-    def request_cancel(self, job_id: JobId, *, now: datetime) -> Job:
-        """Write the wish to cancel; a job that was never sent is CANCELLED at once, a final one is left alone."""
+    def request_cancel(self, job_id: JobId, *, items: Sequence[int] | None = None, now: datetime) -> Job:
+        """Write the wish to cancel a job, or some of its items; what was never sent is CANCELLED at once.
+
+        What is final is left alone.
+
+        Raises:
+            InvalidInput: The job has no such item.
+        """
         with self._db.write() as connection:
             row = moves.locked_job(connection, job_id)
-            status = JobStatus(row.status)
-            if status is JobStatus.CREATED:
-                moves.cancel_unsent(connection, job_id, now)
-            elif status not in FINAL and row.cancel_requested_at is None:
-                connection.execute(t.job.update().where(t.job.c.job_id == job_id).values(cancel_requested_at=now))
-                moves.note(connection, row, "cancel", "cancellation was asked for", now)
+            if items is None:
+                wishes.wish_for_job(connection, row, now)
+            else:
+                wishes.wish_for_items(connection, row, items, now)
         return self.job(job_id)
 
     def note(self, job_id: JobId, cause: str, detail: str, *, now: datetime) -> None:
@@ -394,30 +369,6 @@ class Ledger(LedgerQueries):
         with self._db.write() as connection:
             row = moves.locked_job(connection, job_id)
             moves.note(connection, row, cause, detail, now)
-
-    def expire_leases(self, *, now: datetime, job_ids: Sequence[JobId] | None = None) -> list[JobId]:
-        """Submissions that their process did not settle in time, or can no longer settle, become UNKNOWN.
-
-        A process that is proved to have ended (`qjobs.liveness`) loses its lease at once.
-        """
-        is_late = (t.attempt.c.lease_until < now).label("is_late")
-        query = sa.select(t.attempt, is_late).where(t.attempt.c.status == JobStatus.SUBMITTING)
-        if job_ids is not None:
-            query = query.where(t.attempt.c.job_id.in_(job_ids))
-        with self._db.read() as connection:
-            held = [(t.attempt_of(row), bool(row.is_late)) for row in connection.execute(query)]
-        expired = []
-        for attempt, late in held:
-            if not late and not has_ended(attempt.lease_owner):
-                continue
-            how = "did not settle it within its lease" if late else "ended without settling it"
-            message = f"attempt {attempt.number}: {shown(attempt.lease_owner)} {how}"
-            try:
-                self.lose(attempt, message, now=now, cause="lease expired" if late else "owner ended")
-            except StaleJob:
-                continue
-            expired.append(attempt.job_id)
-        return expired
 
     def _insert_or_ignore(self, table: sa.Table) -> sa.Insert:
         insert = sqlite.insert(table) if self._db.is_sqlite else postgresql.insert(table)

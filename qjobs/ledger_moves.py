@@ -99,17 +99,6 @@ def set_sent_items(connection: sa.Connection, attempt: Attempt, *, but: JobStatu
     connection.execute(t.item.update().where(chosen).values(**values))
 
 
-def cancel_unsent(connection: sa.Connection, job_id: JobId, now: datetime) -> None:
-    """Make a job that is CREATED, and its items, CANCELLED."""
-    values = {"finished_at": now, "cancel_requested_at": now}
-    move_job(connection, job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", "never sent", now, **values)
-    connection.execute(
-        t.item.update()
-        .where(t.item.c.job_id == job_id, t.item.c.status == JobStatus.CREATED)
-        .values(status=JobStatus.CANCELLED, cancelled_at=now)
-    )
-
-
 def is_replaced(connection: sa.Connection, attempt: Attempt, epoch: int) -> bool:
     """Whether the items are a later attempt's: a newer epoch has begun, or something was sent since."""
     later = sa.select(sa.func.count()).where(
@@ -134,11 +123,22 @@ def observe_attempt(
     connection: sa.Connection, attempt: Attempt, snapshot: Snapshot, status: JobStatus, now: datetime
 ) -> None:
     """Write what a report changes of the attempt itself."""
-    values: dict[str, Any] = {"remote_status": snapshot.remote_status, "message": snapshot.message}
+    cost = _cost_of(snapshot)
+    values = {
+        "remote_status": snapshot.remote_status,
+        "message": snapshot.message,
+        "cost": attempt.cost if cost is None else cost,
+    }
     if can_move(attempt.status, status):
         settle_attempt(connection, attempt, status, **values, **({"finished_at": now} if status.is_final else {}))
-    elif status is attempt.status and (attempt.remote_status, attempt.message) != tuple(values.values()):
+    elif status is attempt.status and (attempt.remote_status, attempt.message, attempt.cost) != tuple(values.values()):
         settle_attempt(connection, attempt, status, **values)
+
+
+def _cost_of(snapshot: Snapshot) -> float | None:
+    """What the provider says that a remote job costs: its own sum, or that of its items."""
+    costs = [item.cost for item in snapshot.items or () if item.cost is not None]
+    return snapshot.cost if snapshot.cost is not None else sum(costs) if costs else None
 
 
 def move_job(
@@ -171,8 +171,24 @@ def reset_items(connection: sa.Connection, job_id: JobId) -> None:
     connection.execute(
         t.item.update()
         .where(t.item.c.job_id == job_id)
-        .values(status=JobStatus.CREATED, message="", error_detail=None, queue_position=None, cost=None, **blank)
+        .values(
+            status=JobStatus.CREATED,
+            message="",
+            error_detail=None,
+            queue_position=None,
+            cost=None,
+            cancel_requested_at=None,
+            **blank,
+        )
     )
+
+
+def forget_wishes(connection: sa.Connection, job_id: JobId, items: tuple[int, ...] | None) -> None:
+    """Items that are sent again are wanted again."""
+    chosen = (t.item.c.job_id == job_id) & t.item.c.cancel_requested_at.is_not(None)
+    if items is not None:
+        chosen &= t.item.c.item_index.in_(items)
+    connection.execute(t.item.update().where(chosen).values(cancel_requested_at=None))
 
 
 def observe_items(
@@ -256,9 +272,7 @@ def observe_job(
     values: dict[str, Any] = {}
     if snapshot.message != row.message:
         values["message"] = snapshot.message
-    cost = snapshot.cost
-    if cost is None:
-        cost = connection.scalar(sa.select(sa.func.sum(t.item.c.cost)).where(t.item.c.job_id == row.job_id))
+    cost = connection.scalar(sa.select(sa.func.sum(t.attempt.c.cost)).where(t.attempt.c.job_id == row.job_id))
     if cost is not None and cost != row.cost:
         values["cost"] = cost
     if new is not old and can_move(old, new):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from qjobs import schema as t
 from qjobs.database import Database
 from qjobs.errors import JobNotFound
-from qjobs.lifecycle import LIVE, JobStatus
+from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import Attempt, Event, Item, ItemResult, Job, JobId, Program, ProgramHash, RemoteId
 
 __all__ = ["LedgerQueries", "parts"]
@@ -139,6 +139,21 @@ class LedgerQueries:
                 .order_by(t.item.c.item_index)
             )
             return tuple(connection.scalars(query))
+
+    def items_to_cancel(self, job_ids: Sequence[JobId]) -> dict[JobId, tuple[int, ...]]:
+        """Open items whose cancellation was asked for and is not known to the provider yet, by their job."""
+        told = [*FINAL, JobStatus.CANCELLING]
+        found: dict[JobId, list[int]] = defaultdict(list)
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = sa.select(t.item.c.job_id, t.item.c.item_index).where(
+                    t.item.c.cancel_requested_at.is_not(None),
+                    t.item.c.job_id.in_(part),
+                    t.item.c.status.not_in(sorted(told)),
+                )
+                for job_id, index in connection.execute(query.order_by(t.item.c.item_index)):
+                    found[JobId(job_id)].append(index)
+        return {job_id: tuple(indices) for job_id, indices in found.items()}
 
     def programs(self, hashes: Iterable[ProgramHash]) -> dict[ProgramHash, Program]:
         """Stored circuits by their hash."""

@@ -227,6 +227,7 @@ class Attempt:
     remote_id: RemoteId | None
     remote_status: str | None
     message: str
+    cost: float | None
     lease_owner: str | None
     lease_until: datetime | None
     sent_at: datetime | None
@@ -250,6 +251,7 @@ class Item:
     message: str
     error_detail: str | None
     cost: float | None
+    cancel_requested_at: datetime | None
     times: Mapping[JobStatus, datetime]
 
 

@@ -15,6 +15,7 @@ from datetime import datetime
 
 from qjobs.backends.base import Backend
 from qjobs.batching import batch_key, pack
+from qjobs.cancellation import cancel
 from qjobs.circuits import check_runs
 from qjobs.errors import (
     BackendUnavailable,
@@ -39,7 +40,7 @@ from qjobs.model import (
     ProgramHash,
 )
 from qjobs.polling import Progress, fetch, poll, utc_now, wait
-from qjobs.submission import Submission, cancel, submit
+from qjobs.submission import Submission, submit
 
 __all__ = [
     "JobResults",

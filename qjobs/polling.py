@@ -98,10 +98,7 @@ def _ask(
     }
     if not live:
         return statuses, None
-    for remote_id, attempt in live.items():
-        job = jobs[attempt.job_id]
-        if job.cancel_requested_at is not None and job.status is not JobStatus.CANCELLING:
-            backend.cancel(remote_id)
+    _pass_wishes_on(ledger, backend, jobs, live)
     answers = backend.status(list(live))
     failure = None
     for remote_id, attempt in live.items():
@@ -115,6 +112,24 @@ def _ask(
             continue
         seen[remote_id] = snapshot
     return statuses, failure
+
+
+def _pass_wishes_on(
+    ledger: Ledger, backend: Backend, jobs: Mapping[JobId, Job], live: Mapping[RemoteId, Attempt]
+) -> None:
+    """Ask the provider for every cancellation that it does not know of yet."""
+    items = ledger.items_to_cancel([attempt.job_id for attempt in live.values()])
+    for remote_id, attempt in live.items():
+        job = jobs[attempt.job_id]
+        if job.cancel_requested_at is not None and job.status is not JobStatus.CANCELLING:
+            backend.cancel(remote_id)
+        elif job.cancel_requested_at is None and job.job_id in items:
+            sent = attempt.items if attempt.items is not None else tuple(range(job.n_items))
+            chosen = [sent.index(index) for index in items[job.job_id] if index in sent]
+            if len(chosen) == len(sent):
+                backend.cancel(remote_id)
+            elif chosen and backend.cancels_items:
+                backend.cancel(remote_id, chosen)
 
 
 def fetch(ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datetime] = utc_now) -> dict[int, str]:

@@ -154,6 +154,7 @@ attempt = sa.Table(
     sa.Column("remote_id", sa.Text),
     sa.Column("remote_status", Words),
     sa.Column("message", Words, nullable=False, default=""),
+    sa.Column("cost", sa.Float),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", UtcDateTime),
     sa.Column("sent_at", UtcDateTime),
@@ -185,10 +186,17 @@ item = sa.Table(
     sa.Column("message", Words, nullable=False, default=""),
     sa.Column("error_detail", Words),
     sa.Column("cost", sa.Float),
+    sa.Column("cancel_requested_at", UtcDateTime),
     *(sa.Column(f"{status.lower()}_at", UtcDateTime) for status in TIMED_STATUSES),
     _known("status"),
     sa.CheckConstraint("shots >= 0"),
     sa.UniqueConstraint("job_id", "label"),
+)
+sa.Index(
+    "item_to_cancel",
+    item.c.job_id,
+    sqlite_where=item.c.cancel_requested_at.is_not(None),
+    postgresql_where=item.c.cancel_requested_at.is_not(None),
 )
 
 result = sa.Table(
@@ -335,6 +343,7 @@ def attempt_of(row: sa.Row[Any]) -> Attempt:
         remote_id=None if row.remote_id is None else RemoteId(row.remote_id),
         remote_status=row.remote_status,
         message=row.message,
+        cost=row.cost,
         lease_owner=row.lease_owner,
         lease_until=row.lease_until,
         sent_at=row.sent_at,
@@ -360,6 +369,7 @@ def item_of(row: sa.Row[Any]) -> Item:
         message=row.message,
         error_detail=row.error_detail,
         cost=row.cost,
+        cancel_requested_at=row.cancel_requested_at,
         times=times,
     )
 

@@ -1,4 +1,4 @@
-"""Submitting and cancelling: the only code that can create a remote job or end one.
+"""Submitting: the only code that can create a remote job.
 
 The intent is written before the call and the remote id the moment it exists (write-ahead); what
 may be done about an earlier attempt is the decision table's answer, never this module's.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from qjobs.backends.base import Backend
+from qjobs.cancellation import cancel
 from qjobs.errors import (
     BackendUnavailable,
     Busy,
@@ -30,12 +31,13 @@ from qjobs.model import Attempt, Batch, ItemSpec, Job, JobId, Key, LostReply, Re
 from qjobs.polling import fetch, last_attempt, poll, utc_now
 from qjobs.retry import Action, RetryPolicy, decide, standing_of
 
-__all__ = ["Submission", "batch_of", "cancel", "submission_key", "submit"]
+__all__ = ["Submission", "batch_of", "submission_key", "submit"]
 
 _SENDS = frozenset({Action.SUBMIT, Action.RESTART, Action.CANCEL_AND_SUBMIT, Action.CANCEL_AND_RESTART})
 _GENTLE = frozenset({RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT})
 """Strategies that leave a job alone whose cancellation was asked for."""
 _NOT_FOUND = "not found"
+_LOOKED_UP = "looked up by its key and not found"
 _RISK_TAKEN = "risk taken"
 LEASE_S = 300.0
 """How long a submission may take before it counts as lost; longer than any time-out of an adapter."""
@@ -172,14 +174,29 @@ def _send_anew(
         job = ledger.job(job.job_id)
     if job.cancel_requested_at is not None and strategy in _GENTLE:
         return Action.RETURN, "its cancellation was asked for, so nothing is sent"
-    missing = ledger.missing_items(job.job_id)
-    if only is not None:
-        missing = tuple(index for index in missing if index in set(only))
+    missing = _to_send(ledger, job, strategy, only)
     if not missing and not restart:
         return Action.RETURN, "it finished before it could be cancelled: every item has a result"
     indices = None if restart or len(missing) == job.n_items else missing
     _send(ledger, backend, job, indices, strategy, restart=restart, now=now)
     return Action.RESTART if restart else Action.SUBMIT, reason
+
+
+def _to_send(ledger: Ledger, job: Job, strategy: RemoteRetryStrategy, only: Sequence[int] | None) -> tuple[int, ...]:
+    """The items that an attempt without a restart sends.
+
+    One that follows a lost request sends the same items as that: both carry the same key, and the provider
+    may answer with either.
+    """
+    before = [a for a in ledger.attempts(job.job_id) if a.epoch == job.epoch]
+    if before and before[-1].remote_id is None and before[-1].message == _LOOKED_UP:
+        return tuple(range(job.n_items)) if before[-1].items is None else before[-1].items
+    unwanted = {i.index for i in ledger.items(job.job_id) if i.cancel_requested_at is not None}
+    return tuple(
+        index
+        for index in ledger.missing_items(job.job_id)
+        if (only is None or index in set(only)) and not (strategy in _GENTLE and index in unwanted)
+    )
 
 
 def _end(
@@ -212,7 +229,7 @@ def _end(
             looked_up = not _adopted(ledger, backend, job, attempt, now)
         if looked_up:
             _wait_for_stragglers(ledger, backend, attempt, now())
-            ledger.unsend(attempt, "looked up by its key and not found", now=now(), cause=_NOT_FOUND)
+            ledger.unsend(attempt, _LOOKED_UP, now=now(), cause=_NOT_FOUND)
             return
     after = cancel(ledger, backend, job.job_id, now=now)
     if not after.status.is_final:
@@ -380,23 +397,3 @@ def batch_of(ledger: Ledger, job: Job, indices: tuple[int, ...] | None) -> Batch
         for item in chosen
     )
     return Batch(number=0, items=specs, programs=programs, options=job.options, kind=job.kind, name=job.name)
-
-
-def cancel(ledger: Ledger, backend: Backend, job_id: JobId, *, now: Callable[[], datetime] = utc_now) -> Job:
-    """Ask for cancellation, by the job's state. Idempotent.
-
-    A job that was never sent is CANCELLED at once; a final one is left alone; any other gets the wish
-    written down and passed on, and becomes CANCELLED when a poll confirms it (or COMPLETED, which wins).
-
-    Returns:
-        The job after one poll.
-
-    Raises:
-        BackendUnavailable: The wish is written down and the next poll passes it on.
-    """
-    job = ledger.request_cancel(job_id, now=now())
-    attempt = last_attempt(ledger, job)
-    if job.status.is_final or attempt is None or attempt.remote_id is None or attempt.status.is_final:
-        return job
-    poll(ledger, backend, [job_id], now=now)
-    return ledger.job(job_id)

@@ -63,6 +63,7 @@ class Remote:
     messages: dict[int, str] = field(default_factory=dict)
     late: bool = False
     cancels: int = 0
+    cancelled_items: list[int] = field(default_factory=list)
 
     @property
     def status(self) -> JobStatus:
@@ -77,7 +78,6 @@ class ScriptedBackend:
     """
 
     exact_expvals = False
-    cancels_items = False
     settle_s = 0.0
 
     def __init__(
@@ -88,9 +88,11 @@ class ScriptedBackend:
         name: str = "fake",
         poll_interval_s: tuple[float, float] = (1.0, 10.0),
         confirms_cancel: bool = True,
+        cancels_items: bool = False,
     ) -> None:
         self.name, self.device, self.limits, self.lost_reply = name, "device", limits, lost_reply
         self.poll_interval_s, self.confirms_cancel = poll_interval_s, confirms_cancel
+        self.cancels_items = cancels_items
         self.jobs: dict[RemoteId, Remote] = {}
         self.faults: deque[Fault | None] = deque()
         self.troubles: deque[BaseException | None] = deque()
@@ -168,7 +170,9 @@ class ScriptedBackend:
         job = self.jobs[remote_id]
         job.cancels += 1
         to = JobStatus.CANCELLED if self.confirms_cancel else JobStatus.CANCELLING
-        job.items = [status if status in FINAL else to for status in job.items]
+        job.cancelled_items += items or []
+        chosen = range(len(job.items)) if items is None else items
+        job.items = [to if i in chosen and status not in FINAL else status for i, status in enumerate(job.items)]
 
     def target(self) -> Target:
         return Target(name=self.device)

@@ -168,6 +168,17 @@ def test_cancel(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedPro
     assert findable.created == 1
 
 
+def test_cancel_one_item(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    findable.store.queue_s = 60.0
+    job_id = sent(store, findable)
+    code, _, said = qjobs("jobs", "cancel", job_id, "--item", "7", *where(findable))
+    assert (code, "items 0 to 1" in said) == (2, True)
+    code, out, _ = qjobs("jobs", "cancel", job_id, "--item", "1", *where(findable), "--json")
+    assert (code, json.loads(out)["status"]) == (0, "RUNNING")
+    assert [item.status for item in store.items(job_id)] == [JobStatus.QUEUED, JobStatus.CANCELLED]
+    assert findable.created == 1
+
+
 def test_rerun(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
     job_id = sent(store, findable)
     code, out, _ = qjobs("jobs", "rerun", job_id, "once more", "--json")
