@@ -183,7 +183,7 @@ def _send_anew(
 
 
 def _to_send(ledger: Ledger, job: Job, strategy: RemoteRetryStrategy, only: Sequence[int] | None) -> tuple[int, ...]:
-    """The items that an attempt without a restart sends.
+    """The items that an attempt without a restart sends; those that were never sent always go along.
 
     One that follows a lost request sends the same items as that: both carry the same key, and the provider
     may answer with either.
@@ -191,12 +191,10 @@ def _to_send(ledger: Ledger, job: Job, strategy: RemoteRetryStrategy, only: Sequ
     before = [a for a in ledger.attempts(job.job_id) if a.epoch == job.epoch]
     if before and before[-1].remote_id is None and before[-1].message == _LOOKED_UP:
         return tuple(range(job.n_items)) if before[-1].items is None else before[-1].items
-    unwanted = {i.index for i in ledger.items(job.job_id) if i.cancel_requested_at is not None}
-    return tuple(
-        index
-        for index in ledger.missing_items(job.job_id)
-        if (only is None or index in set(only)) and not (strategy in _GENTLE and index in unwanted)
-    )
+    items = ledger.items(job.job_id)
+    unwanted = {i.index for i in items if i.cancel_requested_at is not None and strategy in _GENTLE}
+    chosen = {i.index for i in items if only is None or i.index in only or i.status is JobStatus.CREATED}
+    return tuple(index for index in ledger.missing_items(job.job_id) if index in chosen - unwanted)
 
 
 def _end(

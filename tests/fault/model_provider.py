@@ -64,7 +64,7 @@ class Remote:
     statuses: list[JobStatus]
     serial: int
     fetches: int = 0
-    cancelling: bool = False
+    cancelling: set[int] = field(default_factory=set)  # positions
 
     @property
     def live(self) -> bool:
@@ -150,14 +150,23 @@ class Provider:
         if not open_ones:
             return
         job = self.world.rng.choice(open_ones)
-        after = (S.CANCELLED, S.COMPLETED) if job.cancelling else (S.RUNNING, S.COMPLETED, S.COMPLETED, S.ERROR)
         for n, status in enumerate(job.statuses):
+            ended = (S.CANCELLED, S.COMPLETED)
+            after = ended if n in job.cancelling else (S.RUNNING, S.COMPLETED, S.COMPLETED, S.ERROR)
             if status not in FINAL and self.world.rng.random() < 0.8:
                 job.statuses[n] = self.world.rng.choice(after)
         self.world.say(f"  {job.remote_id} is {[str(s) for s in job.statuses]}")
 
     def interfere(self) -> None:
-        """The provider ends a job on its own account."""
+        """The provider ends a job on its own account, or finishes what it had called cancelled."""
+        newest = {job.job_id: job for job in self.jobs.values()}.values()
+        revived = [(job, n) for job in newest for n, status in enumerate(job.statuses) if status is S.CANCELLED]
+        if revived and self.world.rng.random() < 0.5:
+            job, n = self.world.rng.choice(revived)
+            job.statuses[n] = S.COMPLETED
+            self.happened["completed after all"] += 1
+            self.world.say(f"  {job.remote_id} after all: {[str(s) for s in job.statuses]}")
+            return
         open_ones = [job for job in self.jobs.values() if job.live]
         if open_ones:
             job = self.world.rng.choice(open_ones)
@@ -167,14 +176,14 @@ class Provider:
 
     def finish(self) -> None:
         for job in self.jobs.values():
-            end = S.CANCELLED if job.cancelling else S.COMPLETED
-            job.statuses = [status if status in FINAL else end for status in job.statuses]
+            ends = [S.CANCELLED if n in job.cancelling else S.COMPLETED for n in range(len(job.statuses))]
+            job.statuses = [s if s in FINAL else end for s, end in zip(job.statuses, ends, strict=True)]
 
 
 class ModelBackend:
     """The adapter to it; every call has a fate, and its process may die before and after the effect."""
 
-    name, device, limits, exact_expvals, cancels_items = BACKEND, "device", Limits(), False, False
+    name, device, limits, exact_expvals, cancels_items = BACKEND, "device", Limits(), False, True
     poll_interval_s = (1.0, 10.0)
 
     def __init__(self, provider: Provider) -> None:
@@ -244,7 +253,7 @@ class ModelBackend:
 
     @staticmethod
     def _snapshot(job: Remote) -> Snapshot:
-        shown = [S.CANCELLING if job.cancelling and s not in FINAL else s for s in job.statuses]
+        shown = [S.CANCELLING if n in job.cancelling and s not in FINAL else s for n, s in enumerate(job.statuses)]
         items = tuple(ItemSnapshot(status=status) for status in shown)
         return Snapshot(status=roll_up(shown), remote_status=f"their {roll_up(shown)}", items=items)
 
@@ -270,9 +279,13 @@ class ModelBackend:
     def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
         lost = self._asked("cancel") == "left out"
         job = self.provider.jobs[remote_id]
-        job.cancelling = True
+        chosen = set(range(len(job.items)) if items is None else items)
+        job.cancelling |= chosen
+        self.provider.happened["cancel items"] += items is not None
         if self.world.rng.random() < 0.6:
-            job.statuses = [status if status in FINAL else S.CANCELLED for status in job.statuses]
+            job.statuses = [
+                S.CANCELLED if n in chosen and status not in FINAL else status for n, status in enumerate(job.statuses)
+            ]
         self.world.say(f"      {remote_id} cancelled: {[str(s) for s in job.statuses]}")
         self.world.point("cancel: reply")
         if lost:

@@ -9,6 +9,7 @@ choices come from one `Random`, so that a seed is a schedule:
 
 from __future__ import annotations
 
+import functools
 import gc
 import multiprocessing
 import random
@@ -204,6 +205,11 @@ class World:
     def do_cancel(self, job_id: JobId) -> None:
         self.start("cancel", lambda: operations.cancel(self.ledger, self.backend, job_id, now=self.now), job_id=job_id)
 
+    def do_cancel_items(self, job_id: JobId) -> None:
+        items = [self.rng.randrange(self.ledger.job(job_id).n_items)]
+        act = functools.partial(operations.cancel, self.ledger, self.backend, job_id, items=items, now=self.now)
+        self.start(f"cancel {items}", act, job_id=job_id)
+
     def do_reconcile(self, _: JobId) -> None:
         backends = {self.backend.name: self.backend}
         self.start(
@@ -307,6 +313,7 @@ ACTIONS = [
     *["advance"] * 4,
     *["complete"] * 2,
     *["cancel"] * 2,
+    *["cancel_items"] * 2,
     *["reconcile"] * 2,
     "adopt",
     "discard",

@@ -163,6 +163,14 @@ def test_cancelled_items_are_sent_again_only_by_force(store: Ledger, backend: Sc
     assert store.items(job_id)[1].cancel_requested_at is None
 
 
+def test_what_was_never_sent_goes_along_with_a_retry(store: Ledger, backend: ScriptedBackend) -> None:
+    """Otherwise the job could never become final."""
+    job_id = create(store)
+    operations.cancel(store, backend, job_id, items=[1], now=now)
+    recovery.retry(store, backend, job_id, statuses=[S.CANCELLED], strategy=FORCE, now=now)
+    assert [item.label for item in backend.jobs[FIRST].batch.items] == ["item-0", "item-1"]
+
+
 @pytest.mark.parametrize("variant", [LostReply.DEDUPLICATED, LostReply.FINDABLE])
 def test_an_attempt_after_a_lost_one_sends_the_same_items(store: Ledger, variant: LostReply) -> None:
     """Both carry one key: with other items the provider's answer could be about the other job."""
