@@ -15,9 +15,9 @@ DEADLINE_S = 20.0
 T = TypeVar("T")
 
 
-def eventually(ask: Callable[[], T], holds: Callable[[T], bool]) -> T:
+def eventually(ask: Callable[[], T], holds: Callable[[T], bool], *, deadline_s: float = DEADLINE_S) -> T:
     """The answer once it holds; the last one at the deadline."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + deadline_s
     while not holds(answer := ask()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return answer

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from observing import last_run, logs_of
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
@@ -99,6 +101,34 @@ def test_the_rungs_are_in_the_log_and_the_events(
     lines = logs_of(client, run, until=f"retry {len(climbed)} of {job_id}")
     for number, one in enumerate(climbed, 1):
         assert any(f"retry {number} of {job_id} uses the rung {one}" in line for line in lines)
+
+
+def test_a_flow_run_that_prefect_retries_finds_its_own_jobs(
+    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, home: Path
+) -> None:
+    """Its first try fails after the job was run, because the results cannot be published."""
+    name, in_the_way = saved(provider, "retried"), home / "results"
+    home.mkdir(exist_ok=True)
+    in_the_way.write_text("not a folder")
+    spec = CircuitsSpec.model_validate(
+        {"name": "retried", "circuits": [{"openqasm": BELL}], "shots": 10, "backend": name, "compiler": "none"}
+    )
+
+    tries: list[str] = []
+
+    def clear_the_way(_flow: object, run: FlowRun, _state: State[object]) -> None:
+        tries.append(str(run.id))
+        if len(tries) == 2:
+            in_the_way.unlink()
+
+    twice = run_circuits.with_options(retries=1, retry_delay_seconds=0, on_running=[clear_the_way])
+    published = twice(spec)
+    assert len(tries) == 2
+    assert len(set(tries)) == 1
+    assert last_run(client, "retried").run_count == 2
+    assert published.n_missing == 0
+    assert provider.created == 1
+    assert len(store.jobs(experiment="retried")) == 1
 
 
 def _endless(client: SyncPrefectClient, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch, name: str) -> str:
