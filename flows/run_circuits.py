@@ -6,7 +6,6 @@ From the command line: `python -m flows.run_circuits examples/bell/circuits.yaml
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -15,11 +14,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
 from flows.command import run_flow
-from flows.stages import cancel_jobs, run_jobs
+from flows.stages import cancel_jobs, compiling, run_jobs
 from qjobs.experiment import CircuitsSpec, expand_circuits, load_circuits
 from qjobs.launch import launch_circuits
-from qjobs.model import ProgramHash
-from tasks import compile_circuits, publish_artifacts
+from tasks import publish_artifacts
 from tasks.artifacts import Published, artifact_key
 
 __all__ = ["run_circuits"]
@@ -53,23 +51,20 @@ def run_circuits(
     """
     plan, run = expand_circuits(spec), str(flow_run.id or "")
 
-    def compile_stage(hashes: Sequence[ProgramHash]) -> Mapping[ProgramHash, ProgramHash]:
-        return compile_circuits(spec.backend, list(hashes), spec.options(), ledger=ledger)
-
+    identity = logical_run or run
+    stage = compiling(spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, identity=identity)
     launched = launch_circuits(
         ledger_named(ledger),
         backend_named(spec.backend),
         plan,
         run=run,
-        identity=logical_run or run,
-        compile_stage=compile_stage,
+        identity=identity,
+        compile_stage=stage,
     )
     job_ids = launched.job_ids
     key = artifact_key(spec.name, "progress")
     problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key)
-    published = publish_artifacts(
-        spec, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {logical_run or run}"
-    )
+    published = publish_artifacts(spec, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
     if problems:
         raise next(iter(problems.values()))
     return published

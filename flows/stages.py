@@ -1,8 +1,8 @@
-"""What the flows share: submit within the device's limit, wait, collect; and the cancellation hook."""
+"""What the flows share: compile, submit within the device's limit, wait, collect; and the cancellation hook."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect import Flow
@@ -12,17 +12,60 @@ from prefect.logging import get_logger
 
 from blocks import backend_named, ledger_named
 from qjobs import operations
+from qjobs.compile import CompileOptions, Compiler
 from qjobs.errors import Busy, QJobsError
+from qjobs.launch import CompileStage
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
-from qjobs.model import Job, JobId
+from qjobs.model import Job, JobId, ProgramHash
+from qjobs.remote_compile import compiled_by, plan_compilation
 from qjobs.retry import RetryPolicy
-from tasks import collect_results, submit_job, wait_for_jobs
+from tasks import collect_results, compile_circuits, submit_job, wait_for_jobs
+from tasks.artifacts import artifact_key
 
-__all__ = ["cancel_jobs", "run_jobs"]
+__all__ = ["cancel_jobs", "compiling", "run_jobs"]
 
 _NOT_MOVING = frozenset({JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN})
 """Waiting moves none of these; submitting again does."""
+
+
+def compiling(
+    backend: str, options: CompileOptions, *, name: str, run: str, ledger: str, identity: str = "", fresh: bool = False
+) -> CompileStage:
+    """The compile stage of a flow: here, or by a compile job of the provider's.
+
+    Args:
+        backend: Name of the backend.
+        options: Compiler and level.
+        name: Name of what is compiled for.
+        run: Who makes the jobs.
+        ledger: Name of the ledger block.
+        identity: The logical run, where it is another.
+        fresh: Compile anew what is there already.
+    """
+
+    def here(hashes: Sequence[ProgramHash]) -> Mapping[ProgramHash, ProgramHash]:
+        return compile_circuits(backend, list(hashes), options, ledger=ledger, fresh=fresh)
+
+    def there(hashes: Sequence[ProgramHash]) -> Mapping[ProgramHash, ProgramHash]:
+        store = ledger_named(ledger)
+        planned = plan_compilation(
+            store,
+            backend_named(backend),
+            hashes,
+            level=options.level,
+            name=name,
+            run=run,
+            backend_name=backend,
+            identity=identity or run,
+            fresh=fresh,
+        )
+        key = artifact_key(name, "compile-progress")
+        for problem in run_jobs(dict.fromkeys(planned.job_ids, backend), ledger=ledger, progress_key=key).values():
+            raise problem
+        return {**planned.have, **compiled_by(store, planned.job_ids)}
+
+    return there if options.compiler is Compiler.REMOTE else here
 
 
 def run_jobs(jobs: Mapping[JobId, str], *, ledger: str, progress_key: str) -> dict[JobId, Exception]:

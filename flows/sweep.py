@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import flow
@@ -17,12 +16,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
 from flows.command import run_flow
-from flows.stages import cancel_jobs, run_jobs
+from flows.stages import cancel_jobs, compiling, run_jobs
 from qjobs.launch import Launched, launch_sweep
-from qjobs.model import JobId, ProgramHash
+from qjobs.model import JobId
 from qjobs.outcome import sweep_plan
 from qjobs.sweep import SweepPlan, SweepSpec, load_sweep
-from tasks import compile_circuits, publish_artifacts
+from tasks import publish_artifacts
 from tasks.artifacts import Published, artifact_key
 
 __all__ = ["sweep"]
@@ -72,15 +71,9 @@ def sweep(spec: SweepSpec, ledger: str = "", cancel_remote_jobs: bool = True) ->
 
 
 def _launch(plan: SweepPlan, name: str, ledger: str) -> Launched:
-    spec = plan.spec
-
-    def compile_stage(hashes: Sequence[ProgramHash]) -> Mapping[ProgramHash, ProgramHash]:
-        return compile_circuits(name, list(hashes), spec.compile_options(), ledger=ledger, fresh=spec.fresh)
-
-    run = str(flow_run.id or "")
-    return launch_sweep(
-        ledger_named(ledger), backend_named(name), plan, name=name, run=run, compile_stage=compile_stage
-    )
+    spec, run = plan.spec, str(flow_run.id or "")
+    stage = compiling(name, spec.compile_options(), name=spec.name, run=run, ledger=ledger, fresh=spec.fresh)
+    return launch_sweep(ledger_named(ledger), backend_named(name), plan, name=name, run=run, compile_stage=stage)
 
 
 if __name__ == "__main__":

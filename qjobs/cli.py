@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from qjobs import cli_jobs, cli_recovery, cli_run
+from qjobs import cli_jobs, cli_recovery, cli_run, cli_serve
 from qjobs.doctor import checks
 from qjobs.errors import InvalidInput, QJobsError
 
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     results.set_defaults(call=cli_jobs.show_results)
     cli_recovery.add_job_commands(jobs, shared)
     cli_recovery.add_commands(commands, shared)
+    cli_serve.add_commands(commands, shared)
 
     doctor = commands.add_parser("doctor", parents=[shared], help="check the installation and say what to fix")
     doctor.set_defaults(call=_doctor)

@@ -48,6 +48,8 @@ class Compiler(StrEnum):
     TKET = "tket"
     NONE = "none"
     """Nobody's: the circuit must fit the device as it is."""
+    REMOTE = "remote"
+    """The provider's, by a compile job of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +94,8 @@ def compile_program(
     Raises:
         InvalidCircuit: It does not fit the device, or the compiler cannot take it.
     """
+    if options.compiler is Compiler.REMOTE:
+        raise InvalidInput("the provider compiles it, in a compile job; nothing is compiled here", field="compiler")
     if options.compiler is Compiler.NONE:
         check_fits(program, target)
         return program
@@ -223,7 +227,7 @@ def _compile(program: Program, target: Target, options: CompileOptions, keep: bo
                 return with_qiskit(to_qiskit(program), target, options.level, keep)
             case Compiler.TKET:
                 return with_tket(to_pytket(program), target, options.level, keep)
-            case Compiler.NONE:
+            case Compiler.NONE | Compiler.REMOTE:
                 return to_qiskit(program)
             case _:
                 assert_never(options.compiler)

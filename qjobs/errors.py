@@ -150,7 +150,16 @@ class PolicyLimit(QJobsError):
 
 
 class ProtocolError(QJobsError):
-    """The provider answered outside its contract (an unknown status word, cut-off JSON)."""
+    """The provider answered outside its contract (an unknown status word, cut-off JSON).
+
+    Args:
+        message: What it answered.
+        code: The HTTP status, where that is what the contract does not have.
+    """
+
+    def __init__(self, message: str, *, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class JobFailed(QJobsError):

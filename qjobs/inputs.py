@@ -172,7 +172,7 @@ class ObjectiveInput(FormInput):
 class CompileInput(FormInput):
     """How circuits are compiled for the device."""
 
-    compiler: Compiler = Field(default=Compiler.QISKIT, description="qiskit, tket, or none to send as they are.")
+    compiler: Compiler = Field(default=Compiler.QISKIT, description="qiskit, tket, remote (a compile job), or none.")
     level: int = Field(default=1, ge=0, le=3, description="Optimisation level, 0 to 3 (tket: 0 to 2).")
 
     def options(self) -> CompileOptions:

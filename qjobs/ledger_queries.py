@@ -12,7 +12,7 @@ from qjobs import schema as t
 from qjobs.database import Database
 from qjobs.errors import JobNotFound
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
-from qjobs.model import Attempt, Event, Item, ItemResult, Job, JobId, Program, ProgramHash, RemoteId
+from qjobs.model import Attempt, Event, Item, ItemResult, Job, JobId, JobKind, Program, ProgramHash, RemoteId
 
 __all__ = ["LedgerQueries", "parts"]
 
@@ -55,11 +55,12 @@ class LedgerQueries:
         run: str | None = None,
         backend: str | None = None,
         device: str | None = None,
+        kind: JobKind | None = None,
         limit: int | None = None,
     ) -> list[Job]:
         """Jobs that match every filter given, newest first (or in the order of `job_ids`)."""
         query = sa.select(t.job).order_by(t.job.c.created_at.desc(), t.job.c.job_id)
-        filters = {"experiment": experiment, "run": run, "backend": backend, "device": device}
+        filters = {"experiment": experiment, "run": run, "backend": backend, "device": device, "kind": kind}
         for name, value in filters.items():
             if value is not None:
                 query = query.where(t.job.c[name] == value)

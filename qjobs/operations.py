@@ -48,6 +48,7 @@ __all__ = [
     "Submission",
     "cancel",
     "collect",
+    "compile_item",
     "complete",
     "fetch",
     "plan",
@@ -112,6 +113,10 @@ def plan(
         InvalidInput: Something cannot be run; nothing was stored.
     """
     options = options or ExecuteOptions()
+    if kind is JobKind.COMPILE and not backend.compiles:
+        raise InvalidInput(
+            f"{backend.name} does not compile circuits; set the compiler to qiskit or tket", field="compiler"
+        )
     if options.observables and not backend.exact_expvals:
         raise InvalidInput(f"{backend.name} has no exact expectation values; ask for sampled ones", field="observables")
     if kind is JobKind.EXECUTE:
@@ -142,6 +147,11 @@ def plan(
             )
         )
     return ledger.create(specs, now=now())
+
+
+def compile_item(program: ProgramHash) -> ItemSpec:
+    """An item of a compile job."""
+    return ItemSpec(label=program, program=program, shots=0, source=program)
 
 
 def reusable(

@@ -147,6 +147,11 @@ class AerBackend:
         return True
 
     @property
+    def compiles(self) -> bool:
+        """There is no compiler in it; circuits are compiled before."""
+        return False
+
+    @property
     def cancels_items(self) -> bool:
         """Chunks of items run together, so only whole jobs are cancelled."""
         return False

@@ -102,6 +102,10 @@ class Backend(Protocol):
         """Whether `ExecuteOptions.observables` is honoured."""
 
     @property
+    def compiles(self) -> bool:
+        """Whether it takes compile jobs."""
+
+    @property
     def cancels_items(self) -> bool:
         """Whether `cancel` takes chosen items of a job."""
 

@@ -61,6 +61,7 @@ class RestBackend:
 
     exact_expvals = False
     cancels_items = True
+    compiles = False
 
     def __init__(
         self,

@@ -37,6 +37,7 @@ class ScriptedBackend:
     """
 
     exact_expvals = False
+    compiles = False
     cancels_items = False
     settle_s = 0.0
     poll_interval_s = (0.005, 0.02)

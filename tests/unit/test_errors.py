@@ -21,6 +21,7 @@ DATA = {
     "field": "circuits.0",
     "status": "ERROR",
     "failed": {0: "why", 3: "why not"},
+    "code": 404,
     "found": 1,
     "expected": 2,
 }

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qjobs.backends._http import HttpClient, Limiter
+from qjobs.backends._nexus_tokens import NexusAuth, NexusTokens, find_refresh_token
+from qjobs.errors import CredentialsRejected, NotSent
+
+
+class Nexus:
+    """Hands out access tokens a1, a2, ... for the refresh token `secret`, and takes only the last one."""
+
+    def __init__(self) -> None:
+        self.refresh, self.n_renewals, self.n_posts, self.delay_s = "secret", 0, 0, 0.0
+        self.codes: list[int] = []
+        self.rotate_to, self.cookie_of_post = "", ""
+        nexus = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers.get("content-length", 0)))
+                cookie = self.headers.get("cookie", "")
+                if self.path == "/auth/tokens/refresh":
+                    nexus.renew(self, cookie)
+                    return
+                nexus.n_posts += 1
+                nexus.cookie_of_post = cookie
+                self.reply(202 if cookie == f"myqos_id=a{nexus.n_renewals}" else 401, {"ok": True})
+
+            def reply(self, code: int, body: dict[str, Any], *cookies: str) -> None:
+                content = json.dumps(body).encode()
+                self.send_response(code)
+                for each in cookies:
+                    self.send_header("set-cookie", each)
+                self.send_header("content-length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def renew(self, handler: Any, cookie: str) -> None:
+        time.sleep(self.delay_s)
+        if self.codes:
+            handler.reply(self.codes.pop(0), {"message": "scripted"})
+        elif cookie != f"myqos_oat={self.refresh}":
+            handler.reply(401, {"message": "no such session"})
+        else:
+            self.n_renewals += 1
+            cookies = [f"myqos_id=a{self.n_renewals}; HttpOnly; Path=/; SameSite=lax; Secure"]
+            if self.rotate_to:
+                self.refresh = self.rotate_to
+                cookies.append(f"myqos_oat={self.rotate_to}; HttpOnly; Path=/")
+            handler.reply(200, {}, *cookies)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def nexus() -> Iterator[Nexus]:
+    nexus = Nexus()
+    yield nexus
+    nexus.server.shutdown()
+    nexus.server.server_close()
+
+
+def tokens_of(nexus: Nexus, **more: Any) -> NexusTokens:
+    return NexusTokens(nexus.url, more.pop("source", lambda: "secret"), sleep=lambda _: None, **more)
+
+
+def client_of(nexus: Nexus, tokens: NexusTokens) -> HttpClient:
+    return HttpClient(nexus.url, name="nexus", limiter=Limiter(), auth=NexusAuth(tokens))
+
+
+def test_one_renewal_serves_many_threads(nexus: Nexus) -> None:
+    nexus.delay_s = 0.1
+    tokens = tokens_of(nexus)
+    with ThreadPoolExecutor(16) as threads:
+        assert set(threads.map(lambda _: tokens.access(), range(16))) == {"a1"}
+        assert nexus.n_renewals == 1
+        assert set(threads.map(lambda _: tokens.renewed("a1"), range(16))) == {"a2"}
+    assert nexus.n_renewals == 2
+    tokens.close()
+    tokens.close()
+
+
+def test_a_token_is_renewed_before_it_is_refused(nexus: Nexus) -> None:
+    clock = Clock()
+    tokens = tokens_of(nexus, monotonic=clock)
+    assert [tokens.access(), tokens.access()] == ["a1", "a1"]
+    clock.now += 239
+    assert tokens.access() == "a1"
+    clock.now += 1
+    assert tokens.access() == "a2"
+    tokens.close()
+
+
+def test_a_submission_that_was_answered_401_is_sent_once_more(nexus: Nexus) -> None:
+    tokens = tokens_of(nexus)
+    client = client_of(nexus, tokens)
+    tokens.access()
+    nexus.n_renewals += 1  # a1 is refused from now on
+    left: list[str] = []
+    assert client.submit("/jobs", json={}, sending=lambda: left.append("left")) == {"ok": True}
+    assert (nexus.n_posts, left) == (2, ["left"])
+    client.close()
+    tokens.close()
+
+
+def test_only_the_access_token_goes_with_a_request(nexus: Nexus) -> None:
+    tokens = tokens_of(nexus)
+    client = client_of(nexus, tokens)
+    client.submit("/jobs", json={})
+    assert nexus.cookie_of_post == "myqos_id=a1"
+    client.close()
+    tokens.close()
+
+
+@pytest.mark.parametrize("codes", [[503] * 3, [500, 502, 504]])
+def test_nothing_is_sent_while_no_token_can_be_had(nexus: Nexus, codes: list[int]) -> None:
+    nexus.codes = list(codes)
+    tokens = tokens_of(nexus)
+    client = client_of(nexus, tokens)
+    with pytest.raises(NotSent, match="nothing was sent"):
+        client.submit("/jobs", json={})
+    assert nexus.n_posts == 0
+    assert client.submit("/jobs", json={}) == {"ok": True}
+    client.close()
+    tokens.close()
+
+
+def test_an_unreachable_nexus_is_transient() -> None:
+    tokens = NexusTokens("http://127.0.0.1:1", lambda: "secret", sleep=lambda _: None)
+    with pytest.raises(NotSent, match="ConnectError"):
+        tokens.access()
+    tokens.close()
+
+
+def test_a_refused_refresh_token_says_what_to_do_and_a_new_login_is_used_at_once(nexus: Nexus) -> None:
+    given = ["old"]
+    tokens = tokens_of(nexus, source=lambda: given[0])
+    with pytest.raises(CredentialsRejected, match="qnx login") as caught:
+        tokens.access()
+    assert "no such session" in str(caught.value)
+    assert "old" not in str(caught.value)
+    given[0] = "secret"
+    assert tokens.access() == "a1"
+    tokens.close()
+
+
+def test_a_rotated_refresh_token_is_used_and_a_new_login_wins_over_it(nexus: Nexus) -> None:
+    given = ["secret"]
+    nexus.rotate_to = "second"
+    tokens = tokens_of(nexus, source=lambda: given[0])
+    tokens.access()
+    assert tokens.renewed("a1") == "a2"
+    given[0] = nexus.refresh = "third"
+    assert tokens.renewed("a2") == "a3"
+    tokens.close()
+
+
+@pytest.mark.parametrize("token", ["two words", "a;b", "line\nbreak", "żółw"])
+def test_a_token_that_would_break_the_header_is_refused(nexus: Nexus, token: str) -> None:
+    tokens = tokens_of(nexus, source=lambda: token)
+    with pytest.raises(CredentialsRejected, match="character"):
+        tokens.access()
+    tokens.close()
+
+
+# --- where the refresh token is ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("QJOBS_NEXUS_TOKEN", raising=False)
+    monkeypatch.delenv("NEXUS_TOKEN_PATH", raising=False)
+    return tmp_path
+
+
+def keep(folder: Path, content: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "token.json").write_text(content)
+
+
+LOGGED_IN = '{"data":{"refresh_token":"from the file","delete_version_after":null}}'
+
+
+def test_the_order_of_places(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CredentialsRejected, match="qnx login"):
+        find_refresh_token()
+    keep(home / ".qnx/auth", LOGGED_IN)
+    assert find_refresh_token() == "from the file"
+    keep(home / "elsewhere", LOGGED_IN.replace("the file", "elsewhere"))
+    monkeypatch.setenv("NEXUS_TOKEN_PATH", "elsewhere")
+    assert find_refresh_token() == "from elsewhere"
+    monkeypatch.setenv("NEXUS_TOKEN_PATH", str(home / "elsewhere"))
+    assert find_refresh_token() == "from elsewhere"
+    monkeypatch.setenv("QJOBS_NEXUS_TOKEN", "from the environment")
+    assert find_refresh_token() == "from the environment"
+    assert find_refresh_token("given") == "given"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"data":{}}', '{"data":{"refresh_token":7}}', '{"data":null}'])
+def test_a_damaged_file_is_told(home: Path, content: str) -> None:
+    keep(home / ".qnx/auth", content)
+    with pytest.raises(CredentialsRejected, match="qnx login"):
+        find_refresh_token()

@@ -1,0 +1,142 @@
+"""Compile jobs go through the ledger as execute jobs do: one remote job, retried by item, found again, reused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from scripted import Fault, ScriptedBackend
+from support import at, empty
+
+from qjobs import operations, recovery
+from qjobs.circuits import read_circuit
+from qjobs.errors import BackendUnavailable, InvalidInput, JobFailed, SubmissionUnknown
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import ItemSpec, JobId, JobKind, Program, ProgramHash, RemoteId, RemoteRetryStrategy
+from qjobs.remote_compile import Compilation, compiled_by, plan_compilation
+
+S = JobStatus
+TEMPLATE = 'OPENQASM 3.0; include "stdgates.inc"; input float theta; qubit q; bit c; rx({}*theta) q; c = measure q;'
+
+
+@pytest.fixture(scope="module")
+def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('remote-compile') / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def store(one_ledger: Ledger) -> Ledger:
+    empty(one_ledger)
+    return one_ledger
+
+
+@pytest.fixture
+def given(store: Ledger) -> list[Program]:
+    programs = [read_circuit(TEMPLATE.format(n)) for n in (2, 3)]
+    store.add_programs(programs)
+    return programs
+
+
+def now() -> object:
+    return at(1)
+
+
+def planned(store: Ledger, backend: ScriptedBackend, given: list[Program], **values: object) -> Compilation:
+    wanted = {"level": 2, "name": "sweep", "run": "run", "backend_name": "fake", **values}
+    return plan_compilation(store, backend, [program.hash for program in given], **wanted)
+
+
+def finished(store: Ledger, backend: ScriptedBackend, job_id: JobId, *statuses: JobStatus) -> None:
+    operations.submit(store, backend, job_id, now=now)
+    backend.report(*statuses)
+    operations.poll(store, backend, [job_id], now=now)
+    operations.complete(store, backend, job_id, now=now)
+
+
+def test_the_provider_compiles_templates(store: Ledger, given: list[Program]) -> None:
+    backend = ScriptedBackend()
+    (job_id,) = planned(store, backend, given).job_ids
+    job = store.job(job_id)
+    assert (job.kind, job.options.level, job.name) == (JobKind.COMPILE, 2, "compile sweep")
+    finished(store, backend, job_id, S.COMPLETED, S.COMPLETED)
+    batch = backend.jobs[RemoteId("remote-1")].batch
+    assert (batch.kind, batch.options.level, [item.shots for item in batch.items]) == (JobKind.COMPILE, 2, [0, 0])
+    compiled = compiled_by(store, [job_id])
+    assert list(compiled) == [program.hash for program in given]
+    programs = store.programs(compiled.values())
+    assert {programs[each].payload for each in compiled.values()} == {b"compiled"}
+    assert {programs[each].parameters for each in compiled.values()} == {("theta",)}
+
+
+def test_a_lost_reply_is_looked_up_and_makes_no_second_job(store: Ledger, given: list[Program]) -> None:
+    backend = ScriptedBackend()
+    (job_id,) = planned(store, backend, given).job_ids
+    backend.faults.append(Fault(SubmissionUnknown("gone"), "after"))
+    with pytest.raises(BackendUnavailable):
+        operations.submit(store, backend, job_id, now=now)
+    assert planned(store, backend, given).job_ids == (job_id,)  # the run enters again
+    finished(store, backend, job_id, S.COMPLETED, S.COMPLETED)
+    assert len(backend.jobs) == 1
+
+
+def test_retry_compiles_only_what_failed_and_keeps_the_rest(store: Ledger, given: list[Program]) -> None:
+    backend = ScriptedBackend()
+    (job_id,) = planned(store, backend, given).job_ids
+    with pytest.raises(JobFailed, match="1 of 2 items"):
+        finished(store, backend, job_id, S.COMPLETED, S.ERROR)
+    kept = compiled_by(store, [job_id])
+    assert list(kept) == [given[0].hash]
+    recovery.retry(store, backend, job_id, strategy=RemoteRetryStrategy.FORCE_RESUBMIT, now=now)
+    assert [item.program for item in backend.jobs[RemoteId("remote-2")].batch.items] == [given[1].hash]
+    backend.report(S.COMPLETED)
+    operations.poll(store, backend, [job_id], now=now)
+    operations.complete(store, backend, job_id, now=now)
+    after = compiled_by(store, [job_id])
+    assert after[given[0].hash] == kept[given[0].hash]
+    assert after[given[1].hash] == ProgramHash("remote-2/0")
+
+
+def test_what_was_compiled_before_is_reused(store: Ledger, given: list[Program]) -> None:
+    backend = ScriptedBackend()
+    first = planned(store, backend, given[:1])
+    finished(store, backend, first.job_ids[0], S.COMPLETED)
+    again = planned(store, backend, given, run="another")
+    assert again.have == {given[0].hash: ProgramHash("remote-1/0")}
+    (job_id,) = again.job_ids
+    assert [item.program for item in store.items(job_id)] == [given[1].hash]
+    for changed in ({"level": 1}, {"fresh": True}):
+        other = planned(store, backend, given[:1], run="a third", **changed)
+        assert (other.have, len(other.job_ids)) == ({}, 1)
+    device = ScriptedBackend()
+    device.device = "another device"
+    assert planned(store, device, given[:1], run="a fourth").have == {}
+
+
+def test_a_compile_job_can_be_run_anew_under_a_new_name(store: Ledger, given: list[Program]) -> None:
+    backend = ScriptedBackend()
+    (job_id,) = planned(store, backend, given).job_ids
+    new = recovery.rerun(store, job_id, "again", now=now)
+    assert (store.job(new).kind, store.job(new).options.level) == (JobKind.COMPILE, 2)
+    finished(store, backend, new, S.COMPLETED, S.COMPLETED)
+    assert backend.jobs[RemoteId("remote-1")].batch.kind is JobKind.COMPILE
+
+
+def test_a_backend_that_does_not_compile(store: Ledger, given: list[Program]) -> None:
+    backend = ScriptedBackend()
+    backend.compiles = False
+    with pytest.raises(InvalidInput, match="set the compiler to"):
+        planned(store, backend, given)
+    assert store.jobs() == []
+
+
+@pytest.mark.parametrize("wrong", [{"shots": 5}, {"parameters": (("theta", 0.5),)}])
+def test_a_compile_item_has_neither_shots_nor_parameters(
+    store: Ledger, given: list[Program], wrong: dict[str, object]
+) -> None:
+    item = ItemSpec(**{"label": "one", "program": given[0].hash, "shots": 0, **wrong})
+    programs = {given[0].hash: given[0]}
+    with pytest.raises(InvalidInput, match="neither shots nor parameters"):
+        operations.plan(store, ScriptedBackend(), [item], programs, run="run", name="job", kind=JobKind.COMPILE)
+    assert store.jobs() == []
