@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from qjobs.attempts import last_attempt
 from qjobs.backends.base import Backend
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
-from qjobs.polling import last_attempt, poll, utc_now
+from qjobs.polling import poll, utc_now
 
 __all__ = ["cancel"]
 

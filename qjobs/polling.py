@@ -133,7 +133,9 @@ def _pass_wishes_on(
 
 
 def fetch(ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datetime] = utc_now) -> dict[int, str]:
-    """Store the results of a job's last attempt that are there; what is stored already is kept.
+    """Store the results of a job that are there; what is stored already is kept.
+
+    Asked for are the attempts of the present epoch, the newest first, as long as an item has none.
 
     Returns:
         Item index to reason, for every item that still has no result.
@@ -141,11 +143,26 @@ def fetch(ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datet
     Raises:
         BackendUnavailable, CredentialsRejected, ProtocolError: As `Backend.results`.
     """
-    missing = ledger.missing_items(job.job_id)
-    attempt = last_attempt(ledger, job)
-    if not missing or attempt is None or attempt.remote_id is None:
-        return dict.fromkeys(missing, job.message or f"the job is {job.status}")
+    reasons = dict.fromkeys(ledger.missing_items(job.job_id), job.message or f"the job is {job.status}")
+    attempts = [a for a in ledger.attempts(job.job_id) if a.epoch == job.epoch and a.remote_id is not None]
+    for attempt in reversed(attempts):
+        if not reasons:
+            break
+        try:
+            reasons = _fetch_from(ledger, backend, job, attempt, reasons, now())
+        except ProtocolError:
+            if attempt is attempts[-1]:
+                raise  # an older one may be forgotten by now
+    return reasons
+
+
+def _fetch_from(
+    ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, reasons: Mapping[int, str], present: datetime
+) -> dict[int, str]:
+    """Store what an attempt has of the items that lack a result (`reasons`); the reasons for those that still do."""
     sent = attempt.items if attempt.items is not None else tuple(range(job.n_items))
+    if attempt.remote_id is None or not set(sent) & set(reasons):
+        return dict(reasons)
     answers = backend.results(attempt.remote_id)
     if len(answers) != len(sent):
         raise ProtocolError(
@@ -154,12 +171,9 @@ def fetch(ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datet
         )
     by_index = dict(zip(sent, answers, strict=True))
     found = {index: answer for index, answer in by_index.items() if not isinstance(answer, MissingResult)}
-    ledger.store_results(job.job_id, attempt, found, now=now())
-    return {
-        index: answer.reason if isinstance(answer := by_index.get(index), MissingResult) else "it was not sent"
-        for index in missing
-        if index not in found
-    }
+    ledger.store_results(job.job_id, attempt, found, now=present)
+    told = {index: answer.reason for index, answer in by_index.items() if isinstance(answer, MissingResult)}
+    return {index: told.get(index, reason) for index, reason in reasons.items() if index not in found}
 
 
 @dataclass(slots=True)
@@ -316,10 +330,3 @@ class _Wait:
 def _settled(status: JobStatus) -> bool:
     """Whether waiting cannot move it."""
     return status.is_final or status in {JobStatus.CREATED, JobStatus.UNKNOWN}
-
-
-def last_attempt(ledger: Ledger, job: Job) -> Attempt | None:
-    """The newest attempt of the job's present epoch that was sent; where none was, the newest."""
-    attempts = [attempt for attempt in ledger.attempts(job.job_id) if attempt.epoch == job.epoch]
-    chosen = [attempt for attempt in attempts if attempt.sent_at is not None] or attempts
-    return chosen[-1] if chosen else None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from qjobs.attempts import batch_of, submission_key
 from qjobs.backends.base import Backend, RemoteJob
 from qjobs.batching import batch_key
 from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, StaleJob
@@ -20,7 +21,7 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Batch, Job, JobId, JobSpec, LostReply, RemoteId, RemoteRetryStrategy
 from qjobs.polling import poll, utc_now
 from qjobs.retry import Action, RetryPolicy
-from qjobs.submission import Submission, batch_of, submission_key, submit
+from qjobs.submission import Submission, submit
 
 __all__ = ["Outcome", "Reconciled", "adopt", "discard", "orphans", "reconcile", "rerun", "retry"]
 

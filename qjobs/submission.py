@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from qjobs.attempts import GENTLE, LOOKED_UP, batch_of, items_to_send, last_attempt, submission_key
 from qjobs.backends.base import Backend
 from qjobs.cancellation import cancel
 from qjobs.errors import (
@@ -27,17 +28,14 @@ from qjobs.errors import (
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.liveness import lease_owner, shown
-from qjobs.model import Attempt, Batch, ItemSpec, Job, JobId, Key, LostReply, RemoteId, RemoteRetryStrategy
-from qjobs.polling import fetch, last_attempt, poll, utc_now
+from qjobs.model import Attempt, Batch, Job, JobId, Key, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.polling import fetch, poll, utc_now
 from qjobs.retry import Action, RetryPolicy, decide, standing_of
 
-__all__ = ["Submission", "batch_of", "submission_key", "submit"]
+__all__ = ["Submission", "submit"]
 
 _SENDS = frozenset({Action.SUBMIT, Action.RESTART, Action.CANCEL_AND_SUBMIT, Action.CANCEL_AND_RESTART})
-_GENTLE = frozenset({RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT})
-"""Strategies that leave a job alone whose cancellation was asked for."""
 _NOT_FOUND = "not found"
-_LOOKED_UP = "looked up by its key and not found"
 _RISK_TAKEN = "risk taken"
 LEASE_S = 300.0
 """How long a submission may take before it counts as lost; longer than any time-out of an adapter."""
@@ -144,16 +142,6 @@ def _adopted(ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, now: 
     return remote_id is not None
 
 
-def submission_key(job: Job, attempts: Sequence[Attempt], attempt: Attempt) -> Key:
-    """The key that goes to the provider with an attempt.
-
-    Attempts that left no remote job share one key, so that a request that arrives late is found or
-    deduplicated; once a remote job exists the next attempt gets a key of its own.
-    """
-    accepted = sum(1 for a in attempts if a.number < attempt.number and a.remote_id is not None)
-    return job.key if accepted == 0 else Key(f"{job.key}-{accepted + 1}")
-
-
 def _send_anew(
     ledger: Ledger,
     backend: Backend,
@@ -170,31 +158,16 @@ def _send_anew(
     restart = action in {Action.RESTART, Action.CANCEL_AND_RESTART}
     attempt = last_attempt(ledger, job)
     if attempt is not None and not attempt.status.is_final:
-        _end(ledger, backend, job, attempt, now, looked_up=action is Action.SUBMIT)
+        _end(ledger, backend, job, attempt, now, looked_up=action is Action.SUBMIT, restart=restart)
         job = ledger.job(job.job_id)
-    if job.cancel_requested_at is not None and strategy in _GENTLE:
+    if job.cancel_requested_at is not None and strategy in GENTLE:
         return Action.RETURN, "its cancellation was asked for, so nothing is sent"
-    missing = _to_send(ledger, job, strategy, only)
+    missing = items_to_send(ledger, job, strategy, only)
     if not missing and not restart:
         return Action.RETURN, "it finished before it could be cancelled: every item has a result"
     indices = None if restart or len(missing) == job.n_items else missing
     _send(ledger, backend, job, indices, strategy, restart=restart, now=now)
     return Action.RESTART if restart else Action.SUBMIT, reason
-
-
-def _to_send(ledger: Ledger, job: Job, strategy: RemoteRetryStrategy, only: Sequence[int] | None) -> tuple[int, ...]:
-    """The items that an attempt without a restart sends; those that were never sent always go along.
-
-    One that follows a lost request sends the same items as that: both carry the same key, and the provider
-    may answer with either.
-    """
-    before = [a for a in ledger.attempts(job.job_id) if a.epoch == job.epoch]
-    if before and before[-1].remote_id is None and before[-1].message == _LOOKED_UP:
-        return tuple(range(job.n_items)) if before[-1].items is None else before[-1].items
-    items = ledger.items(job.job_id)
-    unwanted = {i.index for i in items if i.cancel_requested_at is not None and strategy in _GENTLE}
-    chosen = {i.index for i in items if only is None or i.index in only or i.status is JobStatus.CREATED}
-    return tuple(index for index in ledger.missing_items(job.job_id) if index in chosen - unwanted)
 
 
 def _end(
@@ -205,6 +178,7 @@ def _end(
     now: Callable[[], datetime],
     *,
     looked_up: bool,
+    restart: bool,
 ) -> None:
     """Make sure that no remote job of `attempt` is alive, as far as the provider lets us.
 
@@ -215,6 +189,7 @@ def _end(
         attempt: Its live attempt.
         now: The clock.
         looked_up: An UNKNOWN attempt was looked up a moment ago and not found.
+        restart: What is sent next are all items; otherwise it is the same as was lost.
 
     Raises:
         Busy: The cancellation is not confirmed yet.
@@ -226,8 +201,10 @@ def _end(
         if not looked_up:
             looked_up = not _adopted(ledger, backend, job, attempt, now)
         if looked_up:
-            _wait_for_stragglers(ledger, backend, attempt, now())
-            ledger.unsend(attempt, _LOOKED_UP, now=now(), cause=_NOT_FOUND)
+            same_key = attempt.items is None or not restart
+            if backend.lost_reply is not LostReply.DEDUPLICATED or not same_key:
+                _wait_for_stragglers(ledger, backend, attempt, now())
+            ledger.unsend(attempt, LOOKED_UP, now=now(), cause=_NOT_FOUND)
             return
     after = cancel(ledger, backend, job.job_id, now=now)
     if not after.status.is_final:
@@ -244,7 +221,7 @@ def _wait_for_stragglers(ledger: Ledger, backend: Backend, attempt: Attempt, pre
 
     Counted from the moment it was given up: the intent is written before the call, which may take long.
     """
-    if backend.lost_reply is not LostReply.FINDABLE or attempt.sent_at is None:
+    if attempt.sent_at is None:
         return
     moves = ledger.events(attempt.job_id, of_items=False)
     lost_at = max(
@@ -377,21 +354,3 @@ def _settle_failure(
             raise BackendUnavailable(
                 f"the reply to the submission of {attempt.job_id} was lost ({words}); enter again to look it up"
             ) from error
-
-
-def batch_of(ledger: Ledger, job: Job, indices: tuple[int, ...] | None) -> Batch:
-    """A job's items as they are sent, all or those of these indices, with their programs."""
-    items = ledger.items(job.job_id)
-    chosen = items if indices is None else [items[index] for index in indices]
-    programs = ledger.programs({item.program for item in chosen})
-    specs = tuple(
-        ItemSpec(
-            label=item.label,
-            program=item.program,
-            shots=item.shots,
-            parameters=item.parameters,
-            source=item.source,
-        )
-        for item in chosen
-    )
-    return Batch(number=0, items=specs, programs=programs, options=job.options, kind=job.kind, name=job.name)

@@ -113,8 +113,8 @@ class Backend(Protocol):
     def settle_s(self) -> float:
         """How long after a lost reply a submission may still arrive, in seconds.
 
-        What `find` does not find within it may yet come to exist, so nothing is sent again before. 0
-        where that cannot be, or where a second submission is deduplicated.
+        What `find` does not find within it may yet come to exist, so nothing is sent again before, unless
+        both are deduplicated. 0 where that cannot be.
         """
 
     @property

@@ -79,8 +79,7 @@ class RestBackend:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.name, self.device, self.lost_reply, self.limits = name, device, lost_reply, limits
-        self.poll_interval_s = poll_interval_s
-        self.settle_s = 0.0 if lost_reply is LostReply.DEDUPLICATED else settle_s
+        self.poll_interval_s, self.settle_s = poll_interval_s, settle_s
 
         def headers() -> Mapping[str, str]:
             return {"authorization": f"Bearer {token()}"} if token else {}

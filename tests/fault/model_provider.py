@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from simulation import World
 
 KINDS = tuple(LostReply)
-SETTLE_S = 20.0
-LATEST_S = {LostReply.FINDABLE: SETTLE_S - 0.1, LostReply.DEDUPLICATED: 120.0, LostReply.OPAQUE: 60.0}
-"""How late a submission may arrive; `settle_s` promises it for findable providers only."""
+LATEST_S = {LostReply.FINDABLE: 20.0, LostReply.DEDUPLICATED: 120.0, LostReply.OPAQUE: 60.0}
+"""How late a submission may arrive, which is what `settle_s` promises."""
 SUBMIT_FATES = (
     "not sent",
     "429",
@@ -189,7 +188,7 @@ class ModelBackend:
 
     def __init__(self, provider: Provider) -> None:
         self.provider, self.world, self.lost_reply = provider, provider.world, provider.variant
-        self.settle_s = SETTLE_S if self.lost_reply is LostReply.FINDABLE else 0.0
+        self.settle_s = LATEST_S[self.lost_reply] + 0.1
 
     def submit(
         self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing

@@ -10,13 +10,14 @@ import pytest
 from scripted import Fault, ScriptedBackend
 from support import NOW, a_program, an_item, create, empty
 
-from qjobs import operations
+from qjobs import operations, recovery
 from qjobs.backends.base import Limits, MissingResult
 from qjobs.errors import BackendUnavailable, Busy, InvalidInput, JobFailed, NotSent
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ExecuteOptions, ItemSpec, JobId, Observable, Program, ProgramHash, RemoteRetryStrategy
+from qjobs.model import ExecuteOptions, ItemSpec, JobId, Observable, Program, ProgramHash, RemoteId, RemoteRetryStrategy
 
+FORCE = RemoteRetryStrategy.FORCE_RESUBMIT
 S = JobStatus
 DONE = (S.COMPLETED, S.COMPLETED)
 PARAMETRIC = a_program("parametric", parameters=("theta",))
@@ -201,13 +202,40 @@ def test_late_results_are_asked_for_again(store: Ledger, backend: ScriptedBacken
     assert operations.complete(store, backend, job_id) == 2
 
 
+def test_what_ran_and_has_no_result_yet_is_not_run_again(store: Ledger, backend: ScriptedBackend) -> None:
+    job_id = a_final_job(store, backend, S.COMPLETED, S.ERROR)
+    (first,) = backend.jobs.values()
+    first.late = True
+    with pytest.raises(BackendUnavailable, match="are COMPLETED and their results are not there yet"):
+        operations.submit(store, backend, job_id, strategy=FORCE, now=lambda: NOW)
+    assert len(backend.jobs) == 1
+    recovery.retry(store, backend, job_id, strategy=FORCE, now=lambda: NOW)  # by default what is in ERROR
+    backend.report(S.COMPLETED)
+    operations.poll(store, backend, [job_id], now=lambda: NOW)
+    first.late = False
+    assert operations.complete(store, backend, job_id) == 2  # the first attempt is asked too
+    assert {index: set(result.counts) for index, result in store.results(job_id).items()} == {
+        0: {"00", "remote-1"},
+        1: {"00", "remote-2"},
+    }
+
+
+def test_results_that_the_provider_has_lost_are_made_again_when_they_are_named(
+    store: Ledger, backend: ScriptedBackend
+) -> None:
+    job_id = a_final_job(store, backend, *DONE)
+    next(iter(backend.jobs.values())).late = True
+    recovery.retry(store, backend, job_id, statuses=[S.COMPLETED], strategy=FORCE, now=lambda: NOW)
+    assert [item.label for item in backend.jobs[RemoteId("remote-2")].batch.items] == ["item-0", "item-1"]
+
+
 def test_results_that_came_late_after_a_resubmission_that_never_left(store: Ledger, backend: ScriptedBackend) -> None:
     job_id = a_final_job(store, backend, *DONE)
-    backend.jobs[next(iter(backend.jobs))].late = True
+    next(iter(backend.jobs.values())).late = True
     backend.faults.append(Fault(NotSent("no route")))
     with pytest.raises(NotSent):
-        operations.submit(store, backend, job_id, strategy=RemoteRetryStrategy.FORCE_RESUBMIT, now=lambda: NOW)
-    backend.jobs[next(iter(backend.jobs))].late = False
+        recovery.retry(store, backend, job_id, statuses=[S.COMPLETED], strategy=FORCE, now=lambda: NOW)
+    next(iter(backend.jobs.values())).late = False
     assert operations.complete(store, backend, job_id) == 2
 
 

@@ -468,7 +468,7 @@ def test_what_was_lost_may_still_arrive_and_is_waited_for_from_the_moment_it_was
 
 
 def operations_batch(ledger: Ledger, job_id: JobId) -> object:
-    from qjobs.submission import batch_of
+    from qjobs.attempts import batch_of
 
     return batch_of(ledger, ledger.job(job_id), None)
 
