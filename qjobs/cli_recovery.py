@@ -1,7 +1,8 @@
 """`qjobs jobs retry`, `rerun`, `cancel`, `adopt` and `discard`; `qjobs reconcile` and `orphans`.
 
-A job's backend is opened from the options of the command: `--backend aer`, or `--url` for a provider
-behind the reference REST interface. A further adapter is one more entry of `_open`.
+A job's backend is opened from the options of the command: `--backend aer`; `--url` for a provider behind the
+reference REST interface; `--backend nexus --device DEVICE` for Quantinuum Nexus, or for the service that the
+variables NEXUS_DOMAIN and so on name. A further adapter is one more entry of `_open`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from dataclasses import asdict
 from typing import Any
 
 from qjobs import recovery
+from qjobs.backends._nexus_tokens import address_in_environment
 from qjobs.backends.aer import AerBackend
 from qjobs.backends.base import Backend
+from qjobs.backends.nexus import NexusBackend
 from qjobs.backends.rest import RestBackend
 from qjobs.cancellation import cancel
 from qjobs.cli_jobs import find_job, print_json, print_table
@@ -63,8 +66,13 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _where() -> argparse.ArgumentParser:
     where = argparse.ArgumentParser(add_help=False)
-    where.add_argument("--backend", choices=["aer", "rest"], help="which adapter (default: rest with --url, else aer)")
-    where.add_argument("--url", help="where the provider of the adapter rest is")
+    where.add_argument(
+        "--backend", choices=["aer", "nexus", "rest"], help="which adapter (default: rest with --url, else aer)"
+    )
+    where.add_argument("--url", help="where the provider of rest or nexus is (nexus: as NEXUS_DOMAIN and so on say)")
+    where.add_argument("--device", help="the job's device (nexus)")
+    where.add_argument("--name", default="nexus", help="the name of the job's block (nexus; default nexus)")
+    where.add_argument("--project", default="qjobs", help="the project of the job's block (nexus; default qjobs)")
     where.add_argument(
         "--lost-reply",
         choices=[str(one) for one in LostReply],
@@ -78,14 +86,24 @@ def _where() -> argparse.ArgumentParser:
 def _open(options: argparse.Namespace) -> Iterator[Backend]:
     """The backend that the options name; no connection is made before it is asked something."""
     name = options.backend or ("rest" if options.url else "aer")
-    if (name == "rest") != bool(options.url):
+    if name != "nexus" and (name == "rest") != bool(options.url):
         raise InvalidInput("--backend rest and --url URL belong together", field="url")
+    if (name == "nexus") != bool(options.device):
+        raise InvalidInput("--backend nexus and --device DEVICE belong together", field="device")
     make: dict[str, Callable[[], Backend]] = {
         "aer": AerBackend,
+        "nexus": lambda: _open_nexus(options),
         "rest": lambda: RestBackend(options.url, lost_reply=LostReply(options.lost_reply)),
     }
     with contextlib.closing(make[name]()) as backend:
         yield backend
+
+
+def _open_nexus(options: argparse.Namespace) -> NexusBackend:
+    url, verify = address_in_environment()
+    return NexusBackend(
+        options.device, url=options.url or url, name=options.name, project=options.project, verify=verify
+    )
 
 
 def _check(job: Job, backend: Backend) -> None:
@@ -93,7 +111,7 @@ def _check(job: Job, backend: Backend) -> None:
     if (job.backend, job.device) == (backend.name, backend.device):
         return
     hint = {"rest": "give --url URL --lost-reply KIND", "aer": "give --backend aer"}.get(
-        job.backend, "this command opens aer and rest; for any other use a flow, or qjobs.recovery in Python"
+        job.backend, f"if it is a job of Nexus, give --backend nexus --device {job.device} --name {job.backend}"
     )
     raise InvalidInput(
         f"{job.job_id} is on {job.backend} ({job.device}), and {backend.name} ({backend.device}) was opened; {hint}",

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from qjobs import ledger_moves as moves
 from qjobs import schema as t
 from qjobs.errors import StaleJob
-from qjobs.ledger_queries import LedgerQueries
+from qjobs.ledger_waits import LedgerWaits
 from qjobs.lifecycle import JobStatus
 from qjobs.liveness import has_ended, shown
 from qjobs.model import Attempt, JobId
@@ -18,7 +18,7 @@ from qjobs.model import Attempt, JobId
 __all__ = ["LedgerLeases"]
 
 
-class LedgerLeases(LedgerQueries):
+class LedgerLeases(LedgerWaits):
     """Holding, losing and expiring the lease of a submission."""
 
     def renew(self, attempt: Attempt, *, lease_s: float, now: datetime) -> None:

@@ -277,7 +277,7 @@ def observe_job(
         values["cost"] = cost
     if new is not old and can_move(old, new):
         if new.is_final:
-            values["finished_at"] = now
+            values |= {"finished_at": now, "next_poll_at": now}  # its results are still to be fetched
         detail = snapshot.message or snapshot.remote_status
         move_job(connection, JobId(row.job_id), old, new, cause, detail, now, **values)
         return new

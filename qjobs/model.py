@@ -183,7 +183,10 @@ class JobSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job as the ledger has it."""
+    """A job as the ledger has it.
+
+    `next_poll_at` is when it is to be asked for, `trouble` why it could not be asked for the last time.
+    """
 
     job_id: JobId
     key: Key
@@ -205,7 +208,7 @@ class Job:
     cost: float | None
     cancel_requested_at: datetime | None
     next_poll_at: datetime | None
-    waiting_flow_run_id: str | None
+    trouble: str | None
     created_at: datetime
     finished_at: datetime | None
 
@@ -273,8 +276,9 @@ class ItemResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line of a job's history; `index` is None for the job itself."""
+    """One line of a job's history; `index` is None for the job itself. Ids grow with time."""
 
+    event_id: int
     job_id: JobId
     index: int | None
     at: datetime

@@ -75,13 +75,13 @@ def poll(
         CredentialsRejected: The same, until a person renews the credentials.
         ProtocolError: The provider left its contract; the jobs keep their last status.
     """
-    statuses, failure = _ask(ledger, backend, job_ids, now, {} if seen is None else seen)
+    statuses, failure = ask(ledger, backend, job_ids, now, {} if seen is None else seen)
     if failure is not None:
         raise failure
     return statuses
 
 
-def _ask(
+def ask(
     ledger: Ledger,
     backend: Backend,
     job_ids: Sequence[JobId],
@@ -105,6 +105,8 @@ def _ask(
         snapshot = answers.get(remote_id)
         if snapshot is None or (seen.get(remote_id) == snapshot and not snapshot.status.is_final):
             continue
+        if _says_nothing_new(attempt, snapshot):
+            continue
         try:
             statuses[attempt.job_id] = ledger.observe(attempt.job_id, attempt.number, snapshot, now=now())
         except ProtocolError as error:
@@ -112,6 +114,13 @@ def _ask(
             continue
         seen[remote_id] = snapshot
     return statuses, failure
+
+
+def _says_nothing_new(attempt: Attempt, snapshot: Snapshot) -> bool:
+    """Whether a report that tells no items apart is what was written down last."""
+    told = (attempt.status, attempt.remote_status, attempt.message)
+    plain = not snapshot.items and snapshot.queue_position is None and snapshot.cost is None
+    return plain and told == (snapshot.status, snapshot.remote_status, snapshot.message)
 
 
 def _pass_wishes_on(
@@ -153,7 +162,16 @@ def fetch(ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datet
         except ProtocolError:
             if attempt is attempts[-1]:
                 raise  # an older one may be forgotten by now
+    if job.status.is_final and job.next_poll_at is not None and not _are_late(ledger, job, reasons):
+        ledger.schedule({job.job_id: None})
     return reasons
+
+
+def _are_late(ledger: Ledger, job: Job, reasons: Mapping[int, str]) -> bool:
+    """Whether an item is COMPLETED and its result is not there yet."""
+    return bool(reasons) and any(
+        item.status is JobStatus.COMPLETED for item in ledger.items(job.job_id) if item.index in reasons
+    )
 
 
 def _fetch_from(
@@ -306,7 +324,7 @@ class _Wait:
         seen = dict(self._seen)
         failure: BackendUnavailable | CredentialsRejected | ProtocolError | None
         try:
-            statuses, failure = _ask(self._ledger, pace.backend, waiting, self._now, self._seen)
+            statuses, failure = ask(self._ledger, pace.backend, waiting, self._now, self._seen)
         except _TROUBLE as error:
             statuses, failure = {}, error
         for job in self._ledger.jobs(job_ids=[job_id for job_id, status in statuses.items() if status.is_final]):

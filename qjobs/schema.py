@@ -129,7 +129,7 @@ job = sa.Table(
     sa.Column("n_items", sa.Integer, nullable=False),
     sa.Column("cancel_requested_at", UtcDateTime),
     sa.Column("next_poll_at", UtcDateTime),
-    sa.Column("waiting_flow_run_id", sa.String(64)),
+    sa.Column("trouble", Words),
     sa.Column("cost_estimate", sa.Float),
     sa.Column("cost", sa.Float),
     sa.Column("properties", sa.JSON, nullable=False),
@@ -140,6 +140,19 @@ job = sa.Table(
     sa.Index("job_by_experiment", "experiment", "created_at"),
     sa.Index("job_by_run", "run"),
     sa.Index("job_by_device", "backend", "device", "status"),
+)
+
+wait = sa.Table(  # which run waits for which jobs; several runs may wait for one job
+    "wait",
+    metadata,
+    sa.Column("flow_run_id", sa.String(64), primary_key=True),
+    sa.Column("job_id", sa.ForeignKey("job.job_id"), primary_key=True),
+    sa.Column("until", sa.String(8), nullable=False),
+    sa.Column("registered_at", UtcDateTime, nullable=False),
+    sa.Column("deadline_at", UtcDateTime),
+    sa.Column("at_deadline", sa.String(8)),
+    sa.CheckConstraint("until IN ('all', 'any')"),
+    sa.Index("wait_by_job", "job_id"),
 )
 
 attempt = sa.Table(
@@ -325,7 +338,7 @@ def job_of(row: sa.Row[Any]) -> Job:
         cost=row.cost,
         cancel_requested_at=row.cancel_requested_at,
         next_poll_at=row.next_poll_at,
-        waiting_flow_run_id=row.waiting_flow_run_id,
+        trouble=row.trouble,
         created_at=row.created_at,
         finished_at=row.finished_at,
     )
@@ -377,6 +390,7 @@ def item_of(row: sa.Row[Any]) -> Item:
 def event_of(row: sa.Row[Any]) -> Event:
     """An event from its row."""
     return Event(
+        event_id=row.id,
         job_id=JobId(row.job_id),
         index=row.item_index,
         at=row.at,

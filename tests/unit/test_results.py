@@ -76,7 +76,7 @@ def a_job(backend: str = "aer", **values: Any) -> Job:
         "cost": None,
         "cancel_requested_at": None,
         "next_poll_at": None,
-        "waiting_flow_run_id": None,
+        "trouble": None,
         "created_at": NOW,
         "finished_at": NOW,
     }

@@ -1,0 +1,192 @@
+"""What the sensor needs of the ledger: which jobs are due, who waits for what, and what has not been told yet."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from qjobs import schema as t
+from qjobs.ledger_queries import LedgerQueries, parts
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Event, Job, JobId
+
+__all__ = ["AtDeadline", "LedgerWaits", "Waiting"]
+
+_TOLD = "events_told"
+_UNMOVED_BY_WAITING = (JobStatus.CREATED, JobStatus.UNKNOWN)
+
+
+class AtDeadline(StrEnum):
+    """What is done about a wait that takes too long."""
+
+    NOTIFY = "notify"
+    """An event says so; the wait goes on."""
+    CANCEL = "cancel"
+    """The jobs that are still open are cancelled."""
+    GO_ON = "go on"
+    """The run goes on with what there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A run that waits for jobs; `open_ids` are those that waiting can still move."""
+
+    flow_run_id: str
+    job_ids: tuple[JobId, ...]
+    open_ids: tuple[JobId, ...]
+    until: str
+    registered_at: datetime
+    deadline_at: datetime | None
+    at_deadline: AtDeadline | None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether what it waits for has come."""
+        return not self.open_ids or (self.until == "any" and len(self.open_ids) < len(self.job_ids))
+
+
+class LedgerWaits(LedgerQueries):
+    """The sensor's part of the ledger."""
+
+    def claim_due(self, *, now: datetime, lease_s: float, limit: int) -> list[Job]:
+        """Take jobs that are due to be asked for; nobody else gets them within the lease.
+
+        Due are open jobs whose `next_poll_at` has come (or is not set), and final ones whose results are
+        still to be fetched. The longest due come first.
+        """
+        due = t.job.c.next_poll_at.is_not(None) & (t.job.c.next_poll_at <= now)
+        fresh = t.job.c.next_poll_at.is_(None) & t.job.c.status.in_(t.LIVE_WORDS)
+        query = (
+            sa.select(t.job)
+            .where(due | fresh)
+            .order_by(sa.func.coalesce(t.job.c.next_poll_at, t.job.c.created_at), t.job.c.job_id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        with self._db.write() as connection:
+            jobs = [t.job_of(row) for row in connection.execute(query)]
+            for part in parts([job.job_id for job in jobs]):
+                chosen = t.job.c.job_id.in_(part)
+                until = now + timedelta(seconds=lease_s)
+                connection.execute(t.job.update().where(chosen).values(next_poll_at=until))
+        return jobs
+
+    def schedule(self, due: Mapping[JobId, datetime | None], trouble: str | None = None) -> None:
+        """Say when jobs are to be asked for next (None where nothing is left to be asked), and what was in the way."""
+        rows = [{"at_job": job_id, "next_poll_at": at} for job_id, at in due.items()]
+        if not rows:
+            return
+        statement = (
+            t.job.update()
+            .where(t.job.c.job_id == sa.bindparam("at_job"))
+            .values(next_poll_at=sa.bindparam("next_poll_at", type_=t.UtcDateTime()), trouble=trouble)
+        )
+        with self._db.write() as connection:
+            connection.execute(statement, rows)
+
+    def queue_positions(self, job_ids: Sequence[JobId]) -> dict[JobId, int]:
+        """The foremost queue position of each job's items, where the provider tells it."""
+        found: dict[JobId, int] = {}
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = (
+                    sa.select(t.item.c.job_id, sa.func.min(t.item.c.queue_position))
+                    .where(t.item.c.job_id.in_(part), t.item.c.status.in_(t.LIVE_WORDS))
+                    .group_by(t.item.c.job_id)
+                )
+                found.update({JobId(job_id): place for job_id, place in connection.execute(query) if place is not None})
+        return found
+
+    def register_wait(
+        self,
+        flow_run_id: str,
+        job_ids: Iterable[JobId],
+        *,
+        until: str,
+        now: datetime,
+        deadline_at: datetime | None = None,
+        at_deadline: AtDeadline | None = None,
+    ) -> None:
+        """A run waits for these jobs from now on, and for no others. Idempotent."""
+        rows = [
+            {
+                "flow_run_id": flow_run_id,
+                "job_id": job_id,
+                "until": until,
+                "registered_at": now,
+                "deadline_at": deadline_at,
+                "at_deadline": at_deadline,
+            }
+            for job_id in dict.fromkeys(job_ids)
+        ]
+        with self._db.write() as connection:
+            connection.execute(sa.delete(t.wait).where(t.wait.c.flow_run_id == flow_run_id))
+            connection.execute(t.wait.insert(), rows)
+
+    def end_wait(self, flow_run_id: str) -> None:
+        """A run waits no longer. Idempotent."""
+        with self._db.write() as connection:
+            connection.execute(sa.delete(t.wait).where(t.wait.c.flow_run_id == flow_run_id))
+
+    def waits(self, *, flow_run_id: str | None = None) -> list[Waiting]:
+        """Every run that waits, the longest waiting first; a job with results to be fetched still counts as open."""
+        moves = t.job.c.status.in_(t.LIVE_WORDS) & t.job.c.status.not_in(sorted(_UNMOVED_BY_WAITING))
+        is_open = sa.case((moves, True), else_=t.job.c.next_poll_at.is_not(None) & _final()).label("is_open")
+        query = (
+            sa.select(t.wait, is_open)
+            .join(t.job, t.job.c.job_id == t.wait.c.job_id)
+            .order_by(t.wait.c.registered_at, t.wait.c.flow_run_id, t.wait.c.job_id)
+        )
+        if flow_run_id is not None:
+            query = query.where(t.wait.c.flow_run_id == flow_run_id)
+        found: dict[str, list[sa.Row[tuple[object, ...]]]] = defaultdict(list)
+        with self._db.read() as connection:
+            for row in connection.execute(query):
+                found[row.flow_run_id].append(row)
+        return [_waiting(rows) for rows in found.values()]
+
+    def untold_events(self, *, before: datetime, limit: int = 1000) -> list[Event]:
+        """Events of jobs (not of their items) that have not been told to anybody, oldest first.
+
+        `before` leaves out the newest: on PostgreSQL an event with a smaller id may become visible later.
+        """
+        with self._db.read() as connection:
+            told = int(connection.scalar(sa.select(t.ledger_meta.c.value).where(t.ledger_meta.c.name == _TOLD)) or 0)
+            query = sa.select(t.event).where(t.event.c.id > told, t.event.c.item_index.is_(None), t.event.c.at < before)
+            return [t.event_of(row) for row in connection.execute(query.order_by(t.event.c.id).limit(limit))]
+
+    def told(self, events: Sequence[Event]) -> None:
+        """These events, and all before them, have been told."""
+        if not events:
+            return
+        newest = max(event.event_id for event in events)
+        with self._db.write() as connection:
+            self._db.lock(connection, _TOLD)
+            meta = t.ledger_meta
+            old = connection.scalar(sa.select(meta.c.value).where(meta.c.name == _TOLD))
+            if old is None:
+                connection.execute(meta.insert(), {"name": _TOLD, "value": str(newest)})
+            elif int(old) < newest:
+                connection.execute(meta.update().where(meta.c.name == _TOLD).values(value=str(newest)))
+
+
+def _final() -> sa.ColumnElement[bool]:
+    return t.job.c.status.not_in([*t.LIVE_WORDS, JobStatus.CREATED])
+
+
+def _waiting(rows: Sequence[sa.Row[tuple[object, ...]]]) -> Waiting:
+    first = rows[0]._mapping
+    return Waiting(
+        flow_run_id=first["flow_run_id"],
+        job_ids=tuple(JobId(row._mapping["job_id"]) for row in rows),
+        open_ids=tuple(JobId(row._mapping["job_id"]) for row in rows if row._mapping["is_open"]),
+        until=first["until"],
+        registered_at=first["registered_at"],
+        deadline_at=first["deadline_at"],
+        at_deadline=None if first["at_deadline"] is None else AtDeadline(first["at_deadline"]),
+    )

@@ -1,0 +1,276 @@
+"""The sensor's pass: what is due is asked for, many at once; results are kept; trouble parks and stops nobody."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+import pytest
+from scripted import Clock, Fault, ScriptedBackend
+from support import create, job_moves
+
+from qjobs import operations
+from qjobs.backends.base import Backend, LostReply, Snapshot
+from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, SubmissionUnknown
+from qjobs.ledger import Ledger
+from qjobs.ledger_waits import AtDeadline
+from qjobs.lifecycle import JobStatus
+from qjobs.model import JobId, RemoteId
+from qjobs.sensor import LEASE_S, PassReport, pause_s, sensor_pass
+
+S = JobStatus
+
+
+class Watched:
+    """A ledger, a clock, and providers by their names."""
+
+    def __init__(self, ledger: Ledger, *backends: ScriptedBackend) -> None:
+        self.ledger, self.clock = ledger, Clock()
+        self.backends = {backend.name: backend for backend in backends}
+
+    def open(self, name: str) -> Backend:
+        if name not in self.backends:
+            raise InvalidInput(f"there is no backend {name!r}", field="backend")
+        return self.backends[name]
+
+    def sent(self, count: int, backend: str = "fake") -> list[JobId]:
+        ids = [create(self.ledger, f"{backend}-{n}", backend=backend) for n in range(count)]
+        for job_id in ids:
+            operations.submit(self.ledger, self.backends[backend], job_id, now=self.clock.now)
+        return ids
+
+    def look(self, after_s: float = 0.0) -> PassReport:
+        self.clock.elapsed_s += after_s
+        return sensor_pass(self.ledger, self.open, now=self.clock.now, rng=random.Random(1))
+
+    def status(self, job_id: JobId) -> JobStatus:
+        return self.ledger.job(job_id).status
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+def watched(ledger: Ledger, backend: ScriptedBackend) -> Watched:
+    return Watched(ledger, backend)
+
+
+def test_many_jobs_are_asked_for_at_once_and_results_are_stored(watched: Watched, backend: ScriptedBackend) -> None:
+    ids = watched.sent(12)
+    for n in range(12):
+        backend.report(S.COMPLETED, S.COMPLETED, of=n)
+    report = watched.look()
+    assert (report.asked, len(backend.asked), len(backend.asked[0])) == (12, 1, 12)
+    assert report.moved == dict.fromkeys(ids, S.COMPLETED)
+    assert watched.ledger.result_counts(ids) == dict.fromkeys(ids, 2)
+    assert watched.look(86400.0).asked == 0  # nothing is left to be asked
+
+
+def test_a_job_is_asked_for_again_when_it_is_due(watched: Watched, backend: ScriptedBackend) -> None:
+    (job_id,) = watched.sent(1)
+    assert watched.look().asked == 1
+    assert watched.look().asked == 0
+    assert watched.look(12.0).asked == 1
+    backend.report(S.COMPLETED, S.COMPLETED)
+    assert watched.look(3600.0).moved == {job_id: S.COMPLETED}
+
+
+def test_two_sensors_share_the_work(watched: Watched, ledger: Ledger) -> None:
+    ids = watched.sent(6)
+    now = watched.clock.now()
+    first = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4)
+    second = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4)
+    assert sorted(job.job_id for job in [*first, *second]) == sorted(ids)
+    assert ledger.claim_due(now=now, lease_s=LEASE_S, limit=4) == []
+    later = now + timedelta(seconds=LEASE_S + 1)  # both died
+    assert len(ledger.claim_due(now=later, lease_s=LEASE_S, limit=99)) == 6
+
+
+@pytest.mark.parametrize(
+    ("error", "within_s"),
+    [(BackendUnavailable("down"), 80.0), (CredentialsRejected("401"), 400.0), (ProtocolError("a new word"), 400.0)],
+)
+def test_trouble_parks_the_jobs_with_the_reason_and_asks_again(
+    watched: Watched, backend: ScriptedBackend, error: Exception, within_s: float
+) -> None:
+    (job_id,) = watched.sent(1)
+    for _ in range(2):
+        backend.troubles.append(error)
+        report = watched.look(within_s)
+        assert list(report.trouble) == ["fake"]
+    job = watched.ledger.job(job_id)
+    assert str(error) in str(job.trouble)
+    assert not job.status.is_final
+    assert [cause for _, _, cause in job_moves(watched.ledger, job_id)].count("parked") == 1  # said once
+    assert watched.look().asked == 0
+    backend.report(S.COMPLETED, S.COMPLETED)
+    assert watched.look(within_s).moved == {job_id: S.COMPLETED}
+    assert watched.ledger.job(job_id).trouble is None
+
+
+def test_retry_after_is_kept(watched: Watched, backend: ScriptedBackend) -> None:
+    watched.sent(1)
+    backend.troubles.append(BackendUnavailable("slow down", retry_after_s=900.0))
+    watched.look()
+    assert watched.look(850.0).asked == 0
+    assert watched.look(250.0).asked == 1
+
+
+def test_one_bad_provider_and_one_bad_name_stop_nobody(ledger: Ledger) -> None:
+    good, bad = ScriptedBackend(name="good"), ScriptedBackend(name="bad")
+    watched = Watched(ledger, good, bad)
+    (fine,), (poor,) = watched.sent(1, "good"), watched.sent(1, "bad")
+    good.report(S.COMPLETED, S.COMPLETED)
+    bad.troubles.append(BackendUnavailable("down"))
+    report = watched.look()
+    assert (watched.status(fine), watched.status(poor)) == (S.COMPLETED, S.SUBMITTED)
+    assert set(report.trouble) == {"bad"}
+    del watched.backends["bad"]
+    assert "there is no backend" in watched.look(100.0).trouble["bad"]
+
+
+def test_one_bad_row_stops_no_other(ledger: Ledger) -> None:
+    class Picky(ScriptedBackend):
+        def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
+            if RemoteId("remote-5") in remote_ids:
+                self.asked.append(tuple(remote_ids))
+                raise ProtocolError("the status of remote-5 is no status")
+            return super().status(remote_ids)
+
+    picky = Picky()
+    watched = Watched(ledger, picky)
+    ids = watched.sent(16)
+    for n in range(16):
+        picky.report(S.COMPLETED, S.COMPLETED, of=n)
+    watched.look()
+    assert [job_id for job_id in ids if watched.status(job_id) is not S.COMPLETED] == [ids[4]]
+    assert "remote-5" in str(ledger.job(ids[4]).trouble)
+    assert len(picky.asked) <= 10  # by halves, not one by one
+
+
+@pytest.mark.parametrize("variant", [LostReply.FINDABLE, LostReply.OPAQUE])
+@pytest.mark.parametrize("exists", [True, False])
+def test_unknown_jobs_are_looked_up(ledger: Ledger, variant: LostReply, exists: bool) -> None:
+    backend = ScriptedBackend(variant)
+    watched = Watched(ledger, backend)
+    job_id = create(ledger)
+    backend.faults.append(Fault(SubmissionUnknown("gone"), "after" if exists else "before"))
+    with pytest.raises((BackendUnavailable, SubmissionUnknown)):
+        operations.submit(ledger, backend, job_id, now=watched.clock.now)
+    watched.look()
+    found = exists and variant is LostReply.FINDABLE
+    assert watched.status(job_id) is (S.QUEUED if found else S.UNKNOWN)
+    assert bool(ledger.job(job_id).trouble) == (not found)
+    assert watched.look(60.0).asked == found
+    assert len(backend.jobs) == exists
+
+
+def test_a_wish_to_cancel_is_passed_on_and_confirmed(watched: Watched, backend: ScriptedBackend) -> None:
+    (job_id,) = watched.sent(1)
+    watched.ledger.request_cancel(job_id, now=watched.clock.now())
+    assert watched.look().moved == {job_id: S.CANCELLED}
+    assert backend.jobs[RemoteId("remote-1")].cancels == 1
+
+
+def test_results_that_come_late_are_fetched_later(watched: Watched, backend: ScriptedBackend) -> None:
+    (job_id,) = watched.sent(1)
+    backend.report(S.COMPLETED, S.COMPLETED)
+    backend.jobs[RemoteId("remote-1")].late = True
+    watched.look()
+    assert (watched.status(job_id), "no results yet" in str(watched.ledger.job(job_id).trouble)) == (S.COMPLETED, True)
+    backend.jobs[RemoteId("remote-1")].late = False
+    watched.look(100.0)
+    assert watched.ledger.result_counts([job_id]) == {job_id: 2}
+    assert watched.ledger.job(job_id).trouble is None
+
+
+def test_a_lease_that_ran_out_is_settled(watched: Watched, ledger: Ledger, backend: ScriptedBackend) -> None:
+    job_id = create(ledger)
+
+    class Died(BaseException):
+        pass
+
+    backend.before_submit = _raising(Died())
+    with pytest.raises(Died):
+        operations.submit(ledger, backend, job_id, now=watched.clock.now)
+    watched.look()
+    assert watched.status(job_id) is S.UNKNOWN
+
+
+def _raising(error: BaseException) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+@pytest.mark.parametrize("status", [S.SUBMITTED, S.QUEUED, S.RUNNING, S.CANCELLING])
+@pytest.mark.parametrize("age_s", [0.0, 1.0, 60.0, 3600.0, 1e7])
+@pytest.mark.parametrize("place", [None, 1, 3, 4, 100, 10**6])
+def test_every_pause_is_within_its_bounds(status: JobStatus, age_s: float, place: int | None) -> None:
+    assert 2.0 <= pause_s(status, age_s, place, (2.0, 1e9)) <= 1200.0
+    assert pause_s(status, age_s, place, (0.05, 1.0)) <= 1.0
+    near = pause_s(S.QUEUED, age_s, 1, (2.0, 1200.0))
+    assert near <= pause_s(S.QUEUED, age_s, 50, (2.0, 1200.0))
+
+
+# Who waits for what
+
+
+def test_a_run_waits_until_all_or_any_of_its_jobs_are_done(watched: Watched, backend: ScriptedBackend) -> None:
+    ids, ledger = watched.sent(3), watched.ledger
+    ledger.register_wait("run-all", ids, until="all", now=watched.clock.now())
+    ledger.register_wait("run-any", ids, until="any", now=watched.clock.now())
+    assert [wait.is_over for wait in ledger.waits()] == [False, False]
+    backend.report(S.COMPLETED, S.COMPLETED, of=0)
+    backend.jobs[RemoteId("remote-1")].late = True
+    watched.look()
+    assert [wait.is_over for wait in ledger.waits()] == [False, False]  # its results are not there yet
+    backend.jobs[RemoteId("remote-1")].late = False
+    watched.look(100.0)
+    assert {wait.flow_run_id: wait.is_over for wait in ledger.waits()} == {"run-all": False, "run-any": True}
+    for n in (1, 2):
+        backend.report(S.ERROR, S.ERROR, of=n)
+    watched.look(3600.0)
+    assert all(wait.is_over for wait in ledger.waits())
+    ledger.end_wait("run-all")
+    ledger.end_wait("run-all")
+    assert [wait.flow_run_id for wait in ledger.waits()] == ["run-any"]
+
+
+def test_a_wait_replaces_the_one_before(watched: Watched) -> None:
+    ids, ledger, now = watched.sent(2), watched.ledger, watched.clock.now()
+    ledger.register_wait("run", ids, until="all", now=now)
+    deadline = now + timedelta(days=3)
+    ledger.register_wait("run", ids[:1], until="any", now=now, deadline_at=deadline, at_deadline=AtDeadline.CANCEL)
+    (wait,) = ledger.waits(flow_run_id="run")
+    assert (wait.job_ids, wait.until) == ((ids[0],), "any")
+    assert (wait.deadline_at, wait.at_deadline) == (deadline, AtDeadline.CANCEL)
+
+
+def test_jobs_that_waiting_cannot_move_hold_nobody_up(watched: Watched, backend: ScriptedBackend) -> None:
+    ledger, now = watched.ledger, watched.clock.now()
+    unsent = create(ledger, "unsent")
+    unknown = create(ledger, "unknown")
+    backend.faults.append(Fault(SubmissionUnknown("gone")))
+    with pytest.raises(BackendUnavailable):
+        operations.submit(ledger, backend, unknown, now=watched.clock.now)
+    ledger.register_wait("run", [unsent, unknown], until="all", now=now)
+    assert ledger.waits()[0].is_over
+
+
+def test_every_event_is_told_once(watched: Watched) -> None:
+    (job_id,) = watched.sent(1)
+    ledger, later = watched.ledger, watched.clock.now() + timedelta(seconds=1)
+    assert ledger.untold_events(before=watched.clock.now()) == []  # too new
+    first = ledger.untold_events(before=later, limit=1)
+    ledger.told(first)
+    rest = ledger.untold_events(before=later)
+    assert [event.new for event in [*first, *rest]] == [S.CREATED, S.SUBMITTING, S.SUBMITTED]
+    ledger.told(rest)
+    ledger.told(first)  # a slower sensor does not take it back
+    assert ledger.untold_events(before=later) == []
+    assert job_id == rest[0].job_id
