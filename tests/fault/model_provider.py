@@ -94,7 +94,7 @@ class Provider:
 
     def owner(self, key: Key) -> tuple[JobId, int]:
         """Whose submission is under way: our job and its epoch."""
-        ours = re.sub(r"(?<=.)-\d+$", "", key)
+        ours = re.sub(r"(?<=.)(-\d+)?(\.[0-9a-f]{8})?$", "", key)
         ((job_id, epoch),) = self.world.ledger.rows("SELECT job_id, epoch FROM job WHERE key = ?", ours)
         return JobId(job_id), epoch
 

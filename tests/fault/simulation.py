@@ -202,6 +202,10 @@ class World:
             "complete", lambda: operations.complete(self.ledger, self.backend, job_id, now=self.now), job_id=job_id
         )
 
+    def do_collect(self, job_id: JobId) -> None:
+        act = functools.partial(operations.collect, self.ledger, self.backend, job_id, partial=True, now=self.now)
+        self.start("collect", lambda: len(act().results), job_id=job_id)
+
     def do_cancel(self, job_id: JobId) -> None:
         self.start("cancel", lambda: operations.cancel(self.ledger, self.backend, job_id, now=self.now), job_id=job_id)
 
@@ -297,6 +301,7 @@ class World:
         self.do_poll(self.jobs[0])
         for job_id in self.jobs:
             self.do_complete(job_id)
+            self.do_collect(job_id)  # what there is of a job that is UNKNOWN
         self.laws.check()
         self.laws.check_end()
         for job_id in self.jobs:
@@ -315,6 +320,7 @@ ACTIONS = [
     *["cancel"] * 2,
     *["cancel_items"] * 2,
     *["reconcile"] * 2,
+    "collect",
     "adopt",
     "discard",
     "rerun",

@@ -97,6 +97,7 @@ def an_item(label: str, **values: Any) -> Item:
         "message": "",
         "error_detail": None,
         "cost": None,
+        "cancel_requested_at": None,
         "times": {JobStatus.SUBMITTED: at(1), JobStatus.COMPLETED: at(5)},
     }
     return Item(**{**fields, **values})
