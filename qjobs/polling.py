@@ -238,7 +238,7 @@ def wait(
 
     Args:
         ledger: Where the jobs are.
-        backends: Every backend that is needed, by its name.
+        backends: Every backend that is needed, by any name; a job is asked for at the backend of its device.
         job_ids: What to wait for.
         until: "all", or "any": return as soon as one job has become final.
         timeout_s: Give up after so many seconds; None waits for ever.
@@ -286,9 +286,13 @@ class _Wait:
         rng: random.Random,
     ) -> None:
         self._ledger, self._now, self._monotonic = ledger, now, monotonic
+        # One account may serve several devices: their backends share a name, and each asks for its own jobs.
+        of_device = {(backend.name, backend.device): name for name, backend in backends.items()}
+        of_name = {backend.name: name for name, backend in backends.items()}
         self._groups: dict[str, list[JobId]] = defaultdict(list)
         for job in jobs:
-            self._groups[job.backend].append(job.job_id)
+            name = of_device.get((job.backend, job.device)) or of_name[job.backend]
+            self._groups[name].append(job.job_id)
         self._paces = {name: _Pace(backends[name], rng) for name in self._groups}
         self._seen: dict[RemoteId, Snapshot] = {}
         self._trouble: dict[str, str] = {}

@@ -56,7 +56,7 @@ def wait_for_jobs(
         The status of each job.
     """
     store = ledger_named(ledger)
-    opened = {device.name: device for device in map(backend_named, backends)}
+    opened = {name: backend_named(name) for name in backends}
     progress = ProgressArtifact(store, shown or job_ids, progress_key, task_logger(), time.monotonic)
     statuses = operations.wait(store, opened, job_ids, until=until, report=progress.update)
     progress.finish()

@@ -355,3 +355,16 @@ def test_a_job_that_another_process_is_sending_is_joined(store: Ledger, backend:
     wait.clock.after(5, lambda: store.accept(attempt, RemoteId("remote-1"), now=wait.clock.now()))
     wait.clock.after(20, lambda: backend.report(*DONE))
     assert wait([job_id, other]) == {job_id: S.COMPLETED, other: S.COMPLETED}
+
+
+def test_two_devices_of_one_account_are_each_asked_for_their_own(store: Ledger) -> None:
+    clock, fast, slow = Clock(), ScriptedBackend(), ScriptedBackend()
+    slow.device = "another device"
+    jobs = {backend: create(store, backend.device, device=backend.device) for backend in (fast, slow)}
+    for backend, job_id in jobs.items():
+        operations.submit(store, backend, job_id, now=clock.now)
+        backend.report(S.COMPLETED, S.COMPLETED)
+    ids = list(jobs.values())
+    operations.wait(store, {"a": fast, "b": slow}, ids, now=clock.now, monotonic=clock.monotonic, sleep=clock.sleep)
+    assert [set(backend.asked) for backend in jobs] == [{("remote-1",)}, {("remote-1",)}]
+    assert store.result_counts(ids) == dict.fromkeys(ids, 2)
