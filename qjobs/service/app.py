@@ -1,0 +1,53 @@
+"""The application: routes, errors, and the executor's life."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+import anyio.to_thread
+from fastapi import FastAPI
+
+from qjobs.service import (
+    nexus_auth,
+    nexus_devices,
+    nexus_documents,
+    nexus_jobs,
+    nexus_people,
+    nexus_projects,
+    nexus_results,
+    page,
+)
+from qjobs.service.assembly import Service
+from qjobs.service.guard import Guard
+from qjobs.service.problems import add_handlers
+
+__all__ = ["create_app"]
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application; while it lives, the executor works."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await anyio.to_thread.run_sync(service.executor.start)
+        try:
+            yield
+        finally:
+            await anyio.to_thread.run_sync(service.executor.stop)
+
+    app = FastAPI(title="qjobs", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    add_handlers(app)
+    app.add_middleware(Guard, max_body_bytes=service.settings.max_body_bytes)
+    for module in (
+        nexus_auth,
+        nexus_people,
+        nexus_projects,
+        nexus_documents,
+        nexus_jobs,
+        nexus_results,
+        nexus_devices,
+        page,
+    ):
+        app.include_router(module.router(service))
+    return app

@@ -1,0 +1,78 @@
+"""The parts of the service, put together once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qjobs.database import Database
+from qjobs.service.accounts import Accounts
+from qjobs.service.changes import Changes
+from qjobs.service.clock import ServiceClock
+from qjobs.service.content import Content
+from qjobs.service.devices import Devices
+from qjobs.service.executor import Executor
+from qjobs.service.jobs import JobStore
+from qjobs.service.passwords import Passwords
+from qjobs.service.quotas import Quotas
+from qjobs.service.schema import SERVICE
+from qjobs.service.sessions import Sessions
+from qjobs.service.settings import Settings
+
+__all__ = ["Service"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """Everything that routes need."""
+
+    settings: Settings
+    db: Database
+    clock: ServiceClock
+    devices: Devices
+    accounts: Accounts
+    sessions: Sessions
+    quotas: Quotas
+    content: Content
+    jobs: JobStore
+    changes: Changes
+    executor: Executor
+
+    @classmethod
+    def open(cls, settings: Settings) -> Service:
+        """Open the database and put the parts together; the executor stands still until it is started.
+
+        Raises:
+            LedgerError: The database cannot be opened.
+            InvalidInput: The device file cannot be used.
+        """
+        devices = Devices.load(settings.device_file)
+        db = Database(settings.database_url, SERVICE)
+        try:
+            clock = ServiceClock(db, settings.clock_speed)
+            changes, passwords = Changes(), Passwords()
+            accounts = Accounts(db, clock.now, passwords)
+            content = Content(db, clock, accounts)
+            jobs = JobStore(db, clock, devices, changes, settings, accounts)
+            return cls(
+                settings=settings,
+                db=db,
+                clock=clock,
+                devices=devices,
+                accounts=accounts,
+                sessions=Sessions(db, accounts, passwords, settings),
+                quotas=Quotas(db, clock, settings),
+                content=content,
+                jobs=jobs,
+                changes=changes,
+                executor=Executor(db, clock, devices, changes, jobs, content, settings),
+            )
+        except BaseException:
+            db.close()
+            raise
+
+    def close(self) -> None:
+        """Stop the executor and close the database. Idempotent."""
+        try:
+            self.executor.stop()
+        finally:
+            self.db.close()

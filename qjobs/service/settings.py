@@ -1,0 +1,66 @@
+"""Settings of the job service: what `qjobs serve` was told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+__all__ = ["QUOTAS", "Settings"]
+
+_DAY_S = 86_400.0
+_MIB = 1024 * 1024
+
+QUOTAS: Mapping[str, float | None] = MappingProxyType(
+    {"compilation": _DAY_S, "simulation": _DAY_S, "jupyterhub": _DAY_S, "database_usage": None}
+)
+"""What a user may use in a month: seconds, for `database_usage` megabytes in all. None is no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the service was told.
+
+    Args:
+        data: Its folder.
+        database: SQLAlchemy URL of its database; None is a SQLite file in `data`.
+        host: The address it listens at.
+        port: The port; 0 for a free one.
+        http: Speak plain HTTP, for those behind a proxy that speaks TLS.
+        clock_speed: Seconds of the service's clock in one real second.
+        access_ttl_s: How long an access token lives, in real seconds.
+        refresh_ttl_s: How long a login lives, in real seconds.
+        submit_delay_s: How long a new job stays SUBMITTED, in real seconds.
+        device_file: YAML file of devices; None for the usual ones.
+        workers: Processes that compile and simulate.
+        max_body_bytes: A longer body of a request is refused unread.
+        max_items: Circuits in a job.
+        quotas: Limits of a user, by name as in `QUOTAS`.
+    """
+
+    data: Path
+    database: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8470
+    http: bool = False
+    clock_speed: float = 1.0
+    access_ttl_s: float = 300.0
+    refresh_ttl_s: float = 30 * _DAY_S
+    submit_delay_s: float = 0.5
+    device_file: Path | None = None
+    workers: int | None = None
+    max_body_bytes: int = 64 * _MIB
+    max_items: int = 300
+    quotas: Mapping[str, float | None] = field(default_factory=lambda: QUOTAS)
+
+    @property
+    def database_url(self) -> str:
+        """The database's URL, also where none was given."""
+        return self.database or f"sqlite:///{self.data.absolute() / 'service.db'}"
+
+    @property
+    def worker_count(self) -> int:
+        """Processes that compile and simulate, also where no number was given."""
+        return self.workers or os.cpu_count() or 1
