@@ -1,0 +1,76 @@
+"""The service's own clock: real time, or faster, so that a queue of weeks can be rehearsed in minutes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+from qjobs.database import Database
+from qjobs.errors import InvalidInput
+from qjobs.service import schema
+
+__all__ = ["ServiceClock"]
+
+_ANCHOR = "clock_anchor"
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class ServiceClock:
+    """Virtual time: one real second lasts `speed` seconds of it.
+
+    It runs on while the service is down, at the speed that it had, and never goes back: a restart with
+    another speed goes on from the moment that was reached.
+
+    Args:
+        db: Keeps the moment from which the present speed counts.
+        speed: Seconds of this clock in one real second.
+
+    Raises:
+        InvalidInput: The speed is not a positive number.
+    """
+
+    def __init__(self, db: Database, speed: float = 1.0) -> None:
+        if not (math.isfinite(speed) and speed > 0):
+            raise InvalidInput(f"a clock's speed is a positive number, not {speed!r}")
+        self.speed = float(speed)
+        real, self._started = datetime.now(UTC), time.monotonic()
+        with db.write() as connection:
+            db.lock(connection, _ANCHOR)
+            self._anchor = _resume(connection, real)
+            value = json.dumps({"real": real.isoformat(), "virtual": self._anchor.isoformat(), "speed": self.speed})
+            meta = schema.service_meta
+            if not connection.execute(meta.update().where(meta.c.name == _ANCHOR).values(value=value)).rowcount:
+                connection.execute(meta.insert().values(name=_ANCHOR, value=value))
+
+    def now(self) -> datetime:
+        """The moment it shows, aware UTC."""
+        return _add(self._anchor, (time.monotonic() - self._started) * self.speed)
+
+    def real_s(self, virtual_s: float) -> float:
+        """How many real seconds so many of its seconds last."""
+        return virtual_s / self.speed
+
+    def virtual_s(self, real_s: float) -> float:
+        """How many of its seconds so many real seconds last."""
+        return real_s * self.speed
+
+
+def _resume(connection: sa.Connection, real: datetime) -> datetime:
+    meta = schema.service_meta
+    text = connection.scalar(sa.select(meta.c.value).where(meta.c.name == _ANCHOR))
+    if text is None:
+        return real
+    stored = json.loads(text)
+    # The computer's clock may have been set back meanwhile; ours stands still then.
+    elapsed_s = max(0.0, (real - datetime.fromisoformat(stored["real"])).total_seconds())
+    return _add(datetime.fromisoformat(stored["virtual"]), elapsed_s * stored["speed"])
+
+
+def _add(moment: datetime, seconds: float) -> datetime:
+    """The last year of the calendar is where a fast clock that ran for years stops."""
+    room_s = (_LATEST - moment).total_seconds()
+    return moment + timedelta(seconds=min(seconds, max(0.0, room_s)))
