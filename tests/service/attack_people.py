@@ -1,0 +1,138 @@
+"""Users of a service under attack, each with one of everything."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from typing import Any
+
+from fuzzing import Wire
+
+from qjobs.testing.service import RunningService
+
+__all__ = ["LISTS", "USERS", "Person", "bell", "signed_in"]
+
+USERS = {"ada@localhost.test": "ada's password", "mallory@localhost.test": "mallory's password"}
+FILES = ("/api/qir/v1beta", "/api/wasm/v1beta", "/api/hugr/v1beta", "/api/gpu_decoder_configs/v1beta")
+LISTS = (
+    "/api/projects/v1beta2",
+    "/api/property_definitions/v1beta2",
+    "/api/circuits/v1beta2",
+    "/api/jobs/v1beta3",
+    *FILES,
+)
+
+
+def bell() -> dict[str, Any]:
+    """A circuit as the client sends it."""
+    qubits, bits = [["q", [0]], ["q", [1]]], [["c", [0]], ["c", [1]]]
+    commands = [
+        {"op": {"type": "H"}, "args": qubits[:1]},
+        {"op": {"type": "CX"}, "args": qubits},
+        *({"op": {"type": "Measure"}, "args": list(pair)} for pair in zip(qubits, bits, strict=True)),
+    ]
+    same = [[qubit, qubit] for qubit in qubits]
+    return {"qubits": qubits, "bits": bits, "commands": commands, "phase": "0.0", "implicit_permutation": same}
+
+
+class Person:
+    """A user with a project, one of everything in it, and a connection."""
+
+    def __init__(self, service: RunningService, email: str, words: str) -> None:
+        self.service = service
+        self.access, self.refresh = signed_in(service, email)
+        self.cookie = f"myqos_id={self.access}"
+        wire = self.wire()
+        attributes: dict[str, Any] = {"name": f"{words} project", "description": words, "properties": {"a": words}}
+        made = wire.json("POST", "/api/projects/v1beta2", {"data": {"type": "project", "attributes": attributes}})
+        self.project = made["data"]["id"]
+        self.circuit = self._post(wire, "/api/circuits/v1beta2", {**attributes, **bell(), "name": f"{words} circuit"})
+        contents = base64.b64encode(words.encode()).decode()
+        files = {**attributes, "contents": contents}
+        self.qir, *self.files = [self._post(wire, path, files) for path in FILES]
+        defined = {"name": f"{words} property", "property_type": "int", "color": "#0072b2", "required": False}
+        self.property = self._post(wire, "/api/property_definitions/v1beta2", defined)
+        team = {"data": {"type": "team", "attributes": {"name": f"{words} team", "description": words}}}
+        self.team = wire.json("POST", "/api/teams/v1beta2", team)["data"]["id"]
+        self.words = words
+        self.jobs = [self.submit(wire, kind) for kind in ("execute", "compile")]
+        found = [self._final(wire, job) for job in self.jobs]
+        self.result = found[0]["definition"]["items"][0]["result_id"]
+        self.compilation = found[1]["definition"]["items"][0]["compilation_id"]
+        self.item = found[0]["definition"]["items"][0]["item_uuid"]
+        self.spare_jobs = [self.submit(wire, "execute") for _ in range(4)]
+        self.spare_projects = [self._spare(wire, f"{words} spare {number}") for number in (1, 2)]
+        self.user = wire.json("GET", "/api/users/v1beta2/me")["data"]["id"]
+        wire.close()
+
+    @property
+    def ids(self) -> list[str]:
+        """Of everything that is this user's."""
+        single = (self.project, self.circuit, self.qir, self.property, self.team, self.result, self.compilation)
+        return [*single, self.item, *self.jobs]
+
+    def wire(self) -> Wire:
+        return Wire("127.0.0.1", self.service.port, self.cookie)
+
+    def everything(self) -> dict[str, Any]:
+        """All that this user sees of it, as JSON."""
+        wire = self.wire()
+        mine = f"filter%5Bproject%5D%5Bid%5D={self.project}"  # others may let this user see theirs
+        one = {f"{url}?{mine}" for url in LISTS[1:]} | {f"/api/jobs/v1beta3/{job}" for job in self.jobs}
+        one |= {f"/api/circuits/v1beta2/{self.circuit}", f"/api/qir/v1beta/{self.qir}"}
+        one |= {f"/api/projects/v1beta2/{self.project}", f"/api/results/v1beta3/{self.result}"}
+        one |= {f"/api/compilations/v1beta3/{self.compilation}", f"/api/teams/v1beta2/{self.team}"}
+        one |= {f"/api/resources/v1beta2/{self.project}/assignments", "/api/users/v1beta2/me"}
+        found = {path: wire.json("GET", path) for path in sorted(one)}
+        wire.close()
+        return found
+
+    def _spare(self, wire: Wire, name: str) -> str:
+        """An archived project, which may be deleted."""
+        body = {"data": {"type": "project", "attributes": {"name": name, "archived": True}}}
+        made = str(wire.json("POST", "/api/projects/v1beta2", body)["data"]["id"])
+        wire.json("PATCH", f"/api/projects/v1beta2/{made}", body)
+        return made
+
+    def _post(self, wire: Wire, path: str, attributes: dict[str, Any]) -> str:
+        body = {"data": {"type": "x", "attributes": attributes, "relationships": self.relationships()}}
+        return str(wire.json("POST", path, body)["data"]["id"])
+
+    def relationships(self) -> dict[str, Any]:
+        return {"project": {"data": {"id": self.project, "type": "project"}}}
+
+    def definition(self, kind: str) -> dict[str, Any]:
+        item = {"program_id": self.circuit} | ({"n_shots": 10} if kind == "execute" else {})
+        return {
+            "job_definition_type": f"{kind}_job_definition",
+            "backend_config": {"type": "AerConfig"},
+            "items": [item],
+        }
+
+    def submit(self, wire: Wire, kind: str) -> str:
+        """A job with the circuit; its id."""
+        named = {"name": f"{self.words} job", "description": self.words, "properties": {"a": self.words}}
+        values = {**named, "job_type": kind, "definition": self.definition(kind)}
+        return self._post(wire, "/api/jobs/v1beta3", values)
+
+    def _final(self, wire: Wire, job: str) -> dict[str, Any]:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            found: dict[str, Any] = wire.json("GET", f"/api/jobs/v1beta3/{job}")["data"]["attributes"]
+            if found["status"]["status"] == "COMPLETED":
+                return found
+            time.sleep(0.05)
+        raise AssertionError(found)
+
+
+def signed_in(service: RunningService, email: str) -> tuple[str, str]:
+    """The two tokens."""
+    wire = Wire("127.0.0.1", service.port)
+    body = json.dumps({"email": email, "password": USERS[email]}).encode()
+    answer = wire.ask("POST", "/auth/login", body)
+    wire.close()
+    assert answer.code == 200, answer
+    cookies = [line.split(": ", 1)[1].split(";")[0] for line in answer.headers.splitlines() if "ookie" in line]
+    tokens = dict(cookie.split("=", 1) for cookie in cookies)
+    return tokens["myqos_id"], tokens["myqos_oat"]

@@ -1,0 +1,247 @@
+"""Circuits, QIR, WASM, HUGR and decoder configurations over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pytket import Circuit
+from standing_service import GHZ, Person, Standing, fresh_database, in_project, sample, shape, standing_service
+
+CIRCUITS = "/api/circuits/v1beta2"
+FILES = {
+    "qir": "/api/qir/v1beta",
+    "wasm": "/api/wasm/v1beta",
+    "hugr": "/api/hugr/v1beta",
+    "gpu_decoder_config": "/api/gpu_decoder_configs/v1beta",
+}
+ALL = {"circuit": CIRCUITS, **FILES}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
+    folder = tmp_path_factory.mktemp("standing")
+    with fresh_database(request.param, folder, request) as url, standing_service(folder, url) as standing:
+        yield standing
+
+
+@pytest.fixture
+def ada(standing: Standing) -> Person:
+    return standing.user("ada")
+
+
+def new(kind: str, **attributes: Any) -> dict[str, Any]:
+    """Attributes of a new document."""
+    return {**(GHZ if kind == "circuit" else {"contents": "YWJj"}), "name": f"a {kind}", **attributes}
+
+
+def test_circuits_answer_with_the_keys_and_types_that_the_real_client_accepted(ada: Person) -> None:
+    project = ada.project()
+    made = ada.make(CIRCUITS, project, {**GHZ, "properties": {}})
+    expected = sample("POST /api/circuits/v1beta2 -> 201")
+    expected["data"]["attributes"]["commands"] = made["data"]["attributes"]["commands"]  # another circuit
+    assert shape(made) == shape(expected)
+    circuit = made["data"]["id"]
+    whole = shape(sample("GET /api/circuits/v1beta2/{id} -> 200"))
+    assert shape(ada.get(f"{CIRCUITS}/{circuit}")) == whole
+    assert shape(ada.get(CIRCUITS)) == shape(sample("GET /api/circuits/v1beta2 -> 200"))
+    changed = ada.patch(f"{CIRCUITS}/{circuit}", {"properties": {"a": "foo"}})
+    assert shape(changed) == whole
+
+
+@pytest.mark.parametrize("kind", list(FILES))
+def test_files_answer_with_the_keys_and_types_that_the_real_client_accepted(ada: Person, kind: str) -> None:
+    project, url = ada.project(), FILES[kind]
+    posted = f"{url}2" if kind == "hugr" else url
+    made = ada.make(posted, project, new(kind, properties={}))
+    assert shape(made) == shape(sample(f"POST {posted} -> 201"))
+    read = ada.get(f"{url}/{made['data']['id']}")
+    expected = sample(f"GET {url}/{{id}} -> 200")
+    expected["included"][0]["attributes"]["description"] = None
+    assert shape(read) == shape(expected)
+    if kind != "gpu_decoder_config":  # of these no list was recorded
+        expected = sample(f"GET {url} -> 200")
+        expected["included"][0]["attributes"]["description"] = None
+        assert shape(ada.get(url)) == shape(expected)
+    assert read["data"]["type"] == kind
+
+
+def test_a_circuit_is_downloaded_as_the_client_does_it(ada: Person) -> None:
+    circuit = Circuit(3, 2, name="inner name").H(0).CX(0, 1).Rz(0.25, 2).Measure(0, 0).Measure(1, 1)
+    circuit.add_phase(0.5)
+    posted = {**circuit.to_dict(), "name": "outer name", "description": "d", "properties": {"a": True}}
+    made = ada.make(CIRCUITS, ada.project(), posted)["data"]
+    attributes = ada.get(f"{CIRCUITS}/{made['id']}")["data"]["attributes"]
+    assert attributes["name"] == "outer name"
+    read = Circuit.from_dict({key: value for key, value in attributes.items() if value is not None})
+    circuit.name = "outer name"
+    assert read == circuit
+    assert {key: attributes[key] for key in posted} == posted
+
+
+def test_boxes_and_symbols_survive(ada: Person) -> None:
+    from pytket.circuit import CircBox
+    from sympy import Symbol
+
+    inner = Circuit(2).CX(0, 1).Rx(Symbol("a"), 0)
+    circuit = Circuit(3).add_gate(CircBox(inner), [0, 2])
+    made = ada.make(CIRCUITS, ada.project(), {**circuit.to_dict(), "name": "boxed"})["data"]["id"]
+    attributes = ada.get(f"{CIRCUITS}/{made}")["data"]["attributes"]
+    read = Circuit.from_dict({key: value for key, value in attributes.items() if value is not None})
+    assert read.free_symbols() == {Symbol("a")}
+    assert read.depth() == circuit.depth()
+
+
+@pytest.mark.parametrize("kind", list(FILES))
+def test_files_keep_every_byte(standing: Standing, ada: Person, kind: str) -> None:
+    raw = os.urandom(100_000) + bytes(range(256))
+    project = ada.project()
+    made = ada.make(FILES[kind], project, new(kind, contents=base64.b64encode(raw).decode()))["data"]["id"]
+    read = ada.get(f"{FILES[kind]}/{made}")["data"]["attributes"]["contents"]
+    assert base64.b64decode(read) == raw
+    assert standing.service.content.document_body(made) == raw
+    listed = ada.get(FILES[kind])
+    assert "contents" not in listed["data"][0]["attributes"]
+    assert len(json.dumps(listed)) < 5000
+
+
+def test_the_executor_reads_a_circuit_as_pytket_does(standing: Standing, ada: Person) -> None:
+    circuit = Circuit(2, name="c").H(0).CX(0, 1)
+    made = ada.make(CIRCUITS, ada.project(), {**circuit.to_dict(), "name": "x", "properties": {"timestamps": 1}})
+    body = json.loads(standing.service.content.document_body(made["data"]["id"]))
+    assert Circuit.from_dict(body).get_commands() == circuit.get_commands()
+    assert set(body).isdisjoint({"name", "properties", "description", "timestamps"})
+
+
+@pytest.mark.parametrize("kind", list(ALL))
+def test_a_change_merges_properties_and_keeps_the_rest(ada: Person, kind: str) -> None:
+    url = ALL[kind]
+    made = ada.make(url, ada.project(), new(kind, properties={"a": 1, "b": True}, description="kept"))["data"]
+    changed = ada.patch(f"{url}/{made['id']}", {"name": "new", "properties": {"b": "1", "c": 0.5}})["data"]
+    expected = {**made["attributes"], "name": "new", "properties": {"a": 1, "b": "1", "c": 0.5}}
+    for attributes in (changed["attributes"], ada.get(f"{url}/{made['id']}")["data"]["attributes"]):
+        times = attributes.pop("timestamps")
+        assert times["modified"] > times["created"] == expected["timestamps"]["created"]
+        assert attributes == {key: value for key, value in expected.items() if key != "timestamps"}
+    untouched = ada.patch(f"{url}/{made['id']}", {"name": None, "description": None, "properties": {}})["data"]
+    assert untouched["attributes"]["name"] == "new"
+    assert untouched["attributes"]["properties"] == {"a": 1, "b": "1", "c": 0.5}
+
+
+def test_names_repeat_and_kinds_are_apart(ada: Person) -> None:
+    project = ada.project()
+    made = {
+        kind: [ada.make(url, project, new(kind, name="same"))["data"]["id"] for _ in "ab"] for kind, url in ALL.items()
+    }
+    for kind, url in ALL.items():
+        assert ada.names(url, ("filter[name_exact]", "same")) == ["same", "same"]
+        assert {entry["id"] for entry in ada.get(url)["data"]} == set(made[kind])
+        for other, ids in made.items():
+            ada.get(f"{url}/{ids[0]}", code=200 if kind == other else 404)
+
+
+def test_old_clients_post_hugr_to_the_old_path_and_others_with_a_slash(ada: Person) -> None:
+    project = ada.project()
+    for path in ("/api/hugr/v1beta", "/api/hugr/v1beta2", "/api/hugr/v1beta/", "/api/hugr/v1beta2/"):
+        ada.make(path, project, new("hugr"))
+    ada.make("/api/qir/v1beta/", project, new("qir"))
+    ada.make("/api/circuits/v1beta2/", project, new("circuit"))
+    assert ada.get("/api/hugr/v1beta/meta/count") == {"count": 4}
+
+
+@pytest.mark.parametrize("kind", list(ALL))
+def test_another_users_documents_look_like_none(standing: Standing, ada: Person, kind: str) -> None:
+    bob, url = standing.user("bob"), ALL[kind]
+    theirs, unknown = ada.make(url, ada.project(), new(kind))["data"]["id"], str(uuid.uuid4())
+    for ask in (
+        lambda found: bob.get(f"{url}/{found}", code=404),
+        lambda found: bob.patch(f"{url}/{found}", {"name": "x"}, 404),
+    ):
+        assert ask(theirs)["message"].replace(theirs, "") == ask(unknown)["message"].replace(unknown, "")
+    assert bob.names(url) == []
+    assert ada.get(f"{url}/{theirs}")["data"]["attributes"]["name"] == f"a {kind}"
+
+
+@pytest.mark.parametrize("kind", list(ALL))
+def test_a_reader_reads_and_a_contributor_writes(standing: Standing, ada: Person, kind: str) -> None:
+    bob, url, project = standing.user("bob"), ALL[kind], ada.project()
+    document = ada.make(url, project, new(kind))["data"]["id"]
+    ada.share(project, bob, "Reader")
+    assert bob.get(f"{url}/{document}")["included"][0]["id"] == project
+    bob.patch(f"{url}/{document}", {"name": "x"}, 403)
+    bob.make(url, project, new(kind), 403)
+    ada.share(project, bob, "Contributor")
+    bob.patch(f"{url}/{document}", {"name": "bob's"})
+    bob.make(url, project, new(kind))
+    assert ada.get(f"{url}/{document}")["data"]["attributes"]["name"] == "bob's"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"commands": None},
+        {"qubits": {}},
+        {"bits": "c"},
+        {"phase": 0.5},
+        {"name": None},
+        {"name": ["x"]},
+        {"properties": {"a": {}}},
+        {"description": 5},
+    ],
+)
+def test_what_is_no_circuit_is_refused(ada: Person, change: dict[str, Any]) -> None:
+    message = ada.make(CIRCUITS, ada.project(), {**GHZ, **change}, 422)["message"]
+    assert message.startswith(f"body.data.attributes.{next(iter(change))}")
+    assert ada.names(CIRCUITS) == []
+
+
+@pytest.mark.parametrize("contents", [None, 5, "ab*c", "abc", "YQ==\n", "ä", ["YQ=="]])
+def test_what_is_no_base64_is_refused(ada: Person, contents: Any) -> None:
+    for url in FILES.values():
+        message = ada.make(url, ada.project(), {"name": "x", "contents": contents}, 422)["message"]
+        assert message.startswith("body.data.attributes.contents")
+
+
+def test_strange_bodies_are_refused_and_never_fail(ada: Person) -> None:
+    project = ada.project()
+    for body in (
+        b"",
+        b"not json",
+        b'{"data": ',
+        b"\xff\xfe",
+        b'{"data": NaN}',
+        json.dumps(in_project(project, {**GHZ, "phase": "\x00"})).encode(),
+        json.dumps(in_project(project, {**GHZ, "extra": "\ud800"})).encode(),
+        json.dumps(in_project(project, {**GHZ, "extra": float("inf")})).encode(),
+        json.dumps(in_project(project, GHZ)).replace('"0.0"', '"0.0", "deep": ' + "[" * 5000 + "]" * 5000).encode(),
+    ):
+        answer = ada.http.post(CIRCUITS, content=body, headers={"content-type": "application/json"})
+        assert 400 <= answer.status_code < 500, body[:100]
+        assert list(answer.json()) == ["message"]
+    for wrong in ("", "x" * 100, "../../etc/passwd", "{}"):
+        body = in_project(wrong, GHZ)
+        assert ada.http.post(CIRCUITS, json=body).status_code in {404, 422}
+    assert ada.names(CIRCUITS) == []
+
+
+def test_without_a_login_nothing_is_answered(standing: Standing, ada: Person) -> None:
+    import httpx
+
+    circuit = ada.circuit(ada.project())
+    with httpx.Client(base_url=standing.url) as stranger:
+        for url in ALL.values():
+            for answer in (
+                stranger.get(url),
+                stranger.get(f"{url}/meta/count"),
+                stranger.get(f"{url}/{circuit}"),
+                stranger.patch(f"{url}/{circuit}", json={"data": {"attributes": {}}}),
+                stranger.post(url, json=in_project(circuit, new("qir"))),
+                stranger.get(url, headers={"cookie": "myqos_id=forged"}),
+            ):
+                assert answer.status_code == 401
+                assert answer.json() == {"message": "Unauthorized"}

@@ -1,0 +1,176 @@
+"""What nobody should be able to send: a refusal in words, never a 500, and the service goes on."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from qjobs.service.guard import MAX_DEPTH, Refused, check_json
+from qjobs.testing.service import RunningService
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+def me(client: httpx.Client) -> int:
+    return client.get("/api/users/v1beta2/me").status_code
+
+
+def refused(answer: httpx.Response, *codes: int) -> str:
+    assert answer.status_code in codes, (answer.status_code, answer.text)
+    body = answer.json()
+    assert list(body) == ["message"]
+    assert isinstance(body["message"], str)
+    assert body["message"]
+    return str(body["message"])
+
+
+DEEP = "[" * 5000 + "]" * 5000
+BODIES: dict[str, bytes] = {
+    "empty": b"",
+    "no JSON": b"{",
+    "text": b"hello",
+    "a list": b"[]",
+    "a number": b"17",
+    "null": b"null",
+    "not UTF-8": b'{"email": "\xff\xfe", "password": "x"}',
+    "UTF-16": '{"email": "a", "password": "b"}'.encode("utf-16"),
+    "wrong types": b'{"email": 1, "password": {"a": []}}',
+    "JSON:API without data": b'{"attributes": {"name": "x"}}',
+    "data is a list": b'{"data": []}',
+    "deep list": DEEP.encode(),
+    "deep object": b'{"a":' * 5000 + b"1" + b"}" * 5000,
+    "deep in a field": b'{"email": "a", "password": "b", "data": {"attributes": {"name": ' + DEEP.encode() + b"}}}",
+    "unclosed": b"[" * 1_000_000,
+    "NaN": b'{"email": NaN, "password": "x", "data": {"attributes": {"name": NaN}}}',
+    "infinite": b'{"email": 1e999, "password": "x"}',
+    "a very long number": b'{"email": ' + b"9" * 5000 + b', "password": "x"}',
+    "NUL": b'{"email": "a\\u0000b", "password": "x", "data": {"attributes": {"name": "a\\u0000b"}}}',
+    "NUL in a key": b'{"a\\u0000": 1, "email": "a", "password": "b"}',
+    "half a pair": b'{"email": "\\ud800", "password": "x", "data": {"attributes": {"name": "\\ud800"}}}',
+    "half a pair in a key": b'{"\\udfff": 1}',
+    "a long string": b'{"email": "'
+    + b"a" * 100_000
+    + b'", "password": "x", "data": {"attributes": {"name": "'
+    + b"a" * 100_000
+    + b'"}}}',
+}
+POSTS = (
+    "/auth/login",
+    "/api/teams/v1beta2",
+    "/api/assignments/v1beta2/team",
+    "/api/assignments/v1beta2/user",
+)
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+def test_a_body_that_is_none_is_refused_in_words(ada: httpx.Client, body: bytes) -> None:
+    for path in POSTS:
+        for kind in ("application/json", "application/vnd.api+json", "text/plain", ""):
+            refused(ada.post(path, content=body, headers={"content-type": kind}), 400, 401, 413, 422, 429)
+    assert me(ada) == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b"%00=%00", b"\xff=\xff", b"grant_type=" + GRANT.encode() + b"&device_code=%00", b"&" * 99]
+)
+def test_a_form_that_is_none_is_refused_in_words(ada: httpx.Client, body: bytes) -> None:
+    for path in ("/auth/device/token", "/auth/device", "/auth/signin", "/auth/signout"):
+        answer = ada.post(path, content=body, headers=FORM)
+        assert 400 <= answer.status_code < 500, (path, answer.text)
+
+
+def announced(service: RunningService, size: int) -> str:
+    """The answer to a request that says how long its body is, and sends nothing of it."""
+    trusted = ssl.create_default_context(cafile=service.certificate)
+    head = f"POST /auth/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {size}\r\n\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", service.port), timeout=10) as plain,
+        trusted.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        connection.sendall(head.encode())
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    return answer.decode()
+
+
+def test_a_body_that_is_too_long_is_not_kept(ada: httpx.Client, service: RunningService) -> None:
+    def highest_kib() -> int:
+        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{service.pid}/status").read_text())
+        assert found is not None
+        return int(found[1])
+
+    mebibyte, before = b"x" * 2**20, highest_kib()
+    chunked: Iterator[bytes] = (mebibyte for _ in range(200))
+    assert "longer than" in refused(ada.post("/auth/login", content=chunked), 413)
+    assert "longer than" in announced(service, 10**12)
+    assert highest_kib() - before < 120 * 1024
+    assert me(ada) == 200
+
+
+def test_50_megabytes_of_json_are_refused_by_their_form(ada: httpx.Client) -> None:
+    item = b'{"a": [1, 2, "text with [ and { in it"]}, '
+    body = b"[" + item * (50_000_000 // len(item)) + b"0]"
+    refused(ada.post("/api/teams/v1beta2", content=body, headers={"content-type": "application/json"}), 422)
+    assert me(ada) == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/users/v1beta/%00",
+        "/api/users/v1beta/x%00@y",
+        "/api/users/v1beta/..%2f..%2fetc%2fpasswd",
+        "/api/users/v1beta/' OR '1'='1",
+        "/api/users/v1beta/%ff%fe",
+        "/api/users/v1beta/" + "a" * 5000,
+        "/api/teams/v1beta2/%F0%28%8C%28",
+        "/api/teams/v1beta2/1; DROP TABLE service_user",
+        "/api/resources/v1beta2/%00/assignments",
+        "/api/resources/v1beta2/..%2f/assignments",
+        "/api/../../etc/passwd",
+        "//etc/passwd",
+        "/api/teams/v1beta2?scope=everything",
+        "/api/teams/v1beta2?filter[team][name]=%00",
+        "/api/quotas/v1beta?entity_type=galaxy",
+        "/api/quotas/v1beta?include_usage=maybe",
+        "/api/quotas/v1beta3/guard",
+        "/api/quotas/v1beta3/guard?name=' OR 1=1",
+        "/nothing",
+    ],
+)
+def test_an_address_that_is_none_is_refused_in_words(ada: httpx.Client, path: str) -> None:
+    refused(ada.get(path), 400, 403, 404, 422)
+
+
+def test_a_wrong_method_and_a_wrong_host_are_refused_in_words(ada: httpx.Client) -> None:
+    refused(ada.put("/auth/login"), 405)
+    refused(ada.delete("/api/roles/v1beta"), 405)
+    for host in ("[::1", "a b", "evil/path", "x@y", ""):
+        refused(ada.get("/api/roles/v1beta", headers={"host": host}), 400)
+
+
+def test_what_the_guard_lets_through() -> None:
+    brackets = b'{"a": "' + b"[{" * 5000 + b'", "b": "\\\\", "c": "\\"[[[["}'
+    check_json(brackets)
+    check_json(b'{"a": "\\\\u0000 NaN Infinity 1e999", "b": "\\ud83d\\ude00", "c": 1e308}')
+    check_json(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH)
+    check_json(b"[" + b'{"a": [[], {}]}, ' * 5000 + b"[]]")
+    with pytest.raises(Refused):
+        check_json(b'{"a":[' * (MAX_DEPTH // 2) + b"[]" + b"]}" * (MAX_DEPTH // 2))
+
+
+@pytest.mark.parametrize(
+    "value", ['"a\\u0000b"', '"\\ud800"', '"\\ud83dx"', "NaN", "-Infinity", "1e999", "-1" + "0" * 400, '{"\\u0000": 1}']
+)
+def test_what_the_guard_holds_back(value: str) -> None:
+    with pytest.raises(Refused):
+        check_json(f'{{"data": {{"attributes": {{"properties": {{"p": [1, {value}]}}}}}}}}'.encode())
