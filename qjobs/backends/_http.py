@@ -31,7 +31,7 @@ from qjobs.errors import (
     SubmissionUnknown,
 )
 
-__all__ = ["HttpClient", "Limiter", "limiter_for", "retry_after_of", "words_of"]
+__all__ = ["HttpClient", "Limiter", "limiter_for", "retry_after_of", "tls_context", "words_of"]
 
 TRANSIENT_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _AMBIGUOUS_CODES = frozenset({303, 408, 425})
@@ -105,9 +105,21 @@ class Limiter:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
-    """One for the process: loading the certificates takes 30 ms, as long as many requests."""
-    return httpx.create_ssl_context()
+def tls_context(verify: bool | str = True) -> ssl.SSLContext:
+    """One for the process and each `verify`: loading the certificates takes 30 ms, as long as many requests.
+
+    Args:
+        verify: True for the usual authorities, False to trust anybody, or the path of a file of certificates.
+
+    Raises:
+        InvalidInput: There is no such file, or it holds no certificates.
+    """
+    if isinstance(verify, bool):
+        return httpx.create_ssl_context(verify=verify)
+    try:
+        return ssl.create_default_context(cafile=verify)
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidInput(f"{verify!r} is no file of certificates: {error}", field="verify") from error
 
 
 _limiters: dict[str, Limiter] = {}
@@ -171,9 +183,11 @@ class HttpClient:
         rng: Source of jitter.
         sleep: How to pause.
         transport: What carries requests; None for the network.
+        verify: Whose certificates are trusted, as `tls_context` has it.
+        auth: What signs requests, and may send one again that was answered 401.
 
     Raises:
-        InvalidInput: The URL is none.
+        InvalidInput: The URL is none, or `verify` no file of certificates.
     """
 
     def __init__(
@@ -190,6 +204,8 @@ class HttpClient:
         rng: random.Random | None = None,
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx.BaseTransport | None = None,
+        verify: bool | str = True,
+        auth: httpx.Auth | None = None,
     ) -> None:
         try:
             good = httpx.URL(base_url).scheme in {"http", "https"} and bool(httpx.URL(base_url).host)
@@ -203,7 +219,8 @@ class HttpClient:
             limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE_S),
             follow_redirects=False,
             transport=transport,
-            verify=_tls(),
+            verify=tls_context(verify),
+            auth=auth,
         )
         self._name, self._headers, self._tries, self._max_hold_s = name, headers, tries, max_hold_s
         self._rng, self._sleep = rng or random.Random(), sleep  # noqa: S311
@@ -344,7 +361,7 @@ class HttpClient:
                 "renew them in the backend's block"
             )
         if not response.is_success:
-            raise ProtocolError(self._answered(response))
+            raise ProtocolError(self._answered(response), code=response.status_code)
 
 
 def _say(error: Exception) -> str:

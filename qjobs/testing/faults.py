@@ -17,6 +17,12 @@ class Route(StrEnum):
     STATUS = "status"
     RESULTS = "results"
     CANCEL = "cancel"
+    UPLOAD = "upload"
+    """A program, before its job (Nexus)."""
+    LISTING = "listing"
+    """The status of many jobs, where that is another route than that of one (Nexus)."""
+    TOKENS = "tokens"
+    """A new access token (Nexus)."""
 
 
 class Action(StrEnum):

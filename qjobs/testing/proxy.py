@@ -1,0 +1,258 @@
+"""A proxy between an adapter and a service that speaks as Nexus does, which misbehaves as it is told.
+
+    with FaultyProxy("https://127.0.0.1:8470") as proxy:
+        proxy.inject(Fault(route=Route.SUBMIT, action=Action.DROP_AFTER))
+        backend = NexusBackend("Aer", url=proxy.url, token=token)
+
+What it lets through is really carried out. It speaks plain HTTP, counts the requests by their route, and keeps the
+ids of the jobs that the service made. Web sockets are refused with 503, as by a proxy that has none.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+
+from qjobs.testing.faults import Action, Fault, Route
+
+__all__ = ["FaultyProxy", "route_of"]
+
+_JOB = re.compile(r"/api/jobs/v1beta3/[^/]+")
+_PASSED_ON = ("content-type", "cookie", "accept")
+_GIVEN_BACK = ("content-type", "set-cookie", "retry-after")
+
+
+def route_of(method: str, target: str) -> Route | None:
+    """What a request asks Nexus for; None for what no fault is about.
+
+    >>> route_of("GET", "/api/jobs/v1beta3?filter%5Bname_exact%5D=k"), route_of("GET", "/api/users/v1beta2/me")
+    (<Route.FIND: 'find'>, None)
+    """
+    url = httpx.URL(target)
+    path = url.path.rstrip("/")
+    match method, path:
+        case "POST", "/api/jobs/v1beta3":
+            return Route.SUBMIT
+        case "GET", "/api/jobs/v1beta3":
+            return Route.FIND if "filter[name_exact]" in url.params else Route.LISTING
+        case "POST", "/api/circuits/v1beta2":
+            return Route.UPLOAD
+        case "POST", "/auth/tokens/refresh":
+            return Route.TOKENS
+        case "POST", _ if path.endswith("/rpc/cancel"):
+            return Route.CANCEL
+        case "GET", _ if _JOB.fullmatch(path):
+            return Route.STATUS
+        case "GET", _ if path.startswith(("/api/results/", "/api/compilations/")):
+            return Route.RESULTS
+        case _:
+            return None
+
+
+class _Request:
+    """One request, as it came."""
+
+    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
+        self.method, self.target, self.headers, self.body = method, target, headers, body
+
+
+class FaultyProxy:
+    """The proxy in a thread, on a free port of 127.0.0.1.
+
+    Args:
+        target: Where the service is; its certificate is not verified.
+        clock: The clock of DONE_LATE; answers are late by the real one.
+    """
+
+    def __init__(self, target: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self._client = httpx.Client(base_url=target, verify=False, timeout=60.0)  # noqa: S501
+        self._lock = threading.Lock()
+        self._rules: list[tuple[Fault, list[int]]] = []
+        self._pending: list[tuple[float, _Request]] = []
+        self._asked: Counter[Route] = Counter()
+        self._created: list[str] = []
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_any(self) -> None:
+                size = int(self.headers.get("content-length") or 0)
+                headers = {name: value for name in _PASSED_ON if (value := self.headers.get(name)) is not None}
+                body = self.rfile.read(size)
+                if self.headers.get("upgrade"):
+                    _answer(self, httpx.Response(503, json={"message": "no web sockets here"}))
+                    return
+                proxy._serve(self, _Request(self.command, self.path, headers, body))
+
+            do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815 - http.server's names
+
+            def log_message(self, *_: object) -> None:
+                """Stay silent."""
+
+        self._server = _Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="faulty-proxy", daemon=True
+        )
+        self._thread.start()
+
+    def inject(self, *faults: Fault) -> None:
+        """Have these faults from now on, instead of the earlier ones."""
+        with self._lock:
+            self._rules = [(fault, [0]) for fault in faults]
+
+    def reset(self) -> None:
+        """Forget faults, counts and created jobs; the service keeps what it has."""
+        with self._lock:
+            self._rules, self._pending, self._created = [], [], []
+            self._asked.clear()
+
+    @property
+    def created(self) -> list[str]:
+        """Ids of the jobs that the service made, in their order."""
+        self._settle()
+        with self._lock:
+            return list(self._created)
+
+    @property
+    def asked(self) -> Counter[Route]:
+        """How many requests came, by route."""
+        with self._lock:
+            return Counter(self._asked)
+
+    def close(self) -> None:
+        """Stop. Idempotent."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+        self._client.close()
+
+    def __enter__(self) -> FaultyProxy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _serve(self, handler: BaseHTTPRequestHandler, request: _Request) -> None:
+        """Carry a request out, with whatever fault is due."""
+        self._settle()
+        route = route_of(request.method, request.target)
+        fault = self._rule_for(route) if route is not None else None
+        if fault is not None and fault.action is Action.DROP_BEFORE:
+            _drop(handler, reset=False)
+        elif fault is not None and fault.action is Action.DONE_LATE:
+            with self._lock:
+                self._pending.append((self.clock() + fault.seconds, request))
+            _drop(handler, reset=False)
+        elif fault is not None and fault.action is Action.CODE_BEFORE:
+            _answer(handler, _coded(fault))
+        else:
+            response = self._pass_on(request)
+            if fault is not None and fault.action is Action.DROP_AFTER:
+                _drop(handler, reset=True)
+            else:
+                _answer(handler, response if fault is None else _spoilt(fault, response))
+
+    def _rule_for(self, route: Route) -> Fault | None:
+        """Count a request, and say what goes wrong with it."""
+        with self._lock:
+            self._asked[route] += 1
+            due = None
+            for fault, seen in self._rules:
+                if fault.route == route:
+                    seen[0] += 1
+                    if due is None and fault.skip < seen[0] <= fault.skip + fault.times:
+                        due = fault
+            return due
+
+    def _pass_on(self, request: _Request) -> httpx.Response:
+        self._client.cookies.clear()
+        try:
+            response = self._client.request(
+                request.method, request.target, headers=request.headers, content=request.body
+            )
+        except httpx.HTTPError as error:
+            return httpx.Response(502, json={"message": f"the service does not answer: {error!r}"})
+        if route_of(request.method, request.target) is Route.SUBMIT and response.is_success:
+            with self._lock:
+                self._created.append(str(response.json()["data"]["id"]))
+        return response
+
+    def _settle(self) -> None:
+        """Do what is due of what was dropped; nobody hears the answer."""
+        with self._lock:
+            due = [request for at, request in self._pending if at <= self.clock()]
+            self._pending = [(at, request) for at, request in self._pending if at > self.clock()]
+        for request in due:
+            self._pass_on(request)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def handle_error(self, *_: object) -> None:
+        """Stay silent: a client that goes away is what faults are about."""
+
+
+def _answer(handler: BaseHTTPRequestHandler, response: httpx.Response) -> None:
+    handler.send_response(response.status_code)
+    for name in _GIVEN_BACK:
+        for value in response.headers.get_list(name):
+            handler.send_header(name, value)
+    if response.status_code != httpx.codes.NO_CONTENT:
+        handler.send_header("content-length", str(len(response.content)))
+    handler.end_headers()
+    handler.wfile.write(response.content)
+
+
+def _drop(handler: BaseHTTPRequestHandler, *, reset: bool) -> None:
+    """Close the connection without an answer, with a TCP reset or (another error at the client) without."""
+    if reset:
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    handler.close_connection = True
+
+
+def _coded(fault: Fault) -> httpx.Response:
+    headers = {"retry-after": fault.retry_after} if fault.retry_after else {}
+    return httpx.Response(fault.code, json={"message": f"scripted {fault.code}"}, headers=headers)
+
+
+def _spoilt(fault: Fault, response: httpx.Response) -> httpx.Response:
+    """The answer to what was carried out, gone wrong."""
+    match fault.action:
+        case Action.CODE_AFTER:
+            return _coded(fault)
+        case Action.LATE:
+            time.sleep(fault.seconds)
+            return response
+        case Action.CUT:
+            cut = response.content[: max(1, len(response.content) // 2)]
+            return httpx.Response(response.status_code, content=cut, headers={"content-type": "application/json"})
+        case Action.NOT_JSON:
+            return httpx.Response(response.status_code, html="<html>gateway</html>")
+        case Action.UNKNOWN_WORD:
+            return httpx.Response(response.status_code, json=_pondering(response.json()))
+        case _:
+            return response
+
+
+def _pondering(body: Any) -> Any:
+    """The same jobs with a status that no contract knows."""
+    shown = body.get("data")
+    for job in shown if isinstance(shown, list) else [shown]:
+        if isinstance(job, dict):
+            job["attributes"]["status"]["status"] = "PONDERING"
+    return body

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pytket.circuit import Bit, Circuit, Qubit
+from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
+
+from qjobs import cli, operations
+from qjobs.backends._http import Limiter
+from qjobs.backends.base import Backend, MissingResult
+from qjobs.backends.nexus import NexusBackend
+from qjobs.circuits import bind, read_circuit, to_qiskit
+from qjobs.errors import BackendUnavailable, CredentialsRejected, SubmissionRejected
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, JobKind, Limits, RemoteId
+from qjobs.testing.contract import BackendContract, flips, new_key
+from qjobs.testing.faults import Action, Fault, Route
+from qjobs.testing.proxy import FaultyProxy
+from qjobs.testing.service import RunningService
+
+EMAIL, OTHER, PASSWORD = "contract@localhost.test", "other@localhost.test", "correct horse battery"
+SHOTS_PER_S = 20_000
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    """Aer takes 50 microseconds a shot; access tokens live 20 s, so that some are renewed."""
+    folder = tmp_path_factory.mktemp("nexus")
+    devices = files("qjobs.service").joinpath("devices.yaml").read_text()
+    slow = devices.replace("name: Aer,", f"name: Aer, shots_per_s: {SHOTS_PER_S},")
+    assert slow != devices
+    (folder / "devices.yaml").write_text(slow)
+    options = ["--submit-delay", "0.02", "--workers", "2", "--access-ttl", "20"]
+    options += ["--devices", str(folder / "devices.yaml")]
+    users = {EMAIL: PASSWORD, OTHER: PASSWORD}
+    with RunningService(folder / "service", users=users, options=options) as service:
+        yield service
+
+
+def log_in(service: RunningService, email: str = EMAIL) -> str:
+    """The refresh token of a login."""
+    with httpx.Client(base_url=service.url, verify=False) as client:
+        answer = client.post("/auth/login", json={"email": email, "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        return answer.cookies["myqos_oat"]
+
+
+@pytest.fixture(scope="module")
+def token(service: RunningService) -> str:
+    return log_in(service)
+
+
+@pytest.fixture(scope="module")
+def opened(service: RunningService, token: str) -> Iterator[Callable[..., NexusBackend]]:
+    """Opens backends on the service."""
+    made: list[NexusBackend] = []
+
+    def open_one(device: str = "Aer", **options: Any) -> NexusBackend:
+        settings = {"url": service.url, "token": token, "project": "contract", "limiter": Limiter()}
+        settings |= {"verify": str(service.certificate), "poll_interval_s": (0.05, 1.0)}
+        made.append(NexusBackend(device, **(settings | options)))
+        return made[-1]
+
+    yield open_one
+    for each in made:
+        each.close()
+
+
+class TestNexus(BackendContract):
+    is_seeded = True
+
+    @pytest.fixture
+    def backend(self, opened: Callable[..., NexusBackend]) -> Backend:
+        return opened()
+
+    def slow_batch(self) -> Batch:
+        return self.make_batch([(flips(1, on=[0]), 50 * SHOTS_PER_S), (flips(1, on=[]), 50 * SHOTS_PER_S)])
+
+    def failing_batch(self) -> Batch:
+        return self.make_batch([(flips(1, on=[0]), 8), (flips(41, on=[0]), 8), (flips(1, on=[]), 8)])
+
+    def refused_batch(self, backend: Backend) -> Batch:
+        return self.make_batch([(flips(1, on=[0]), 1_000_001)])
+
+
+# --- what is Nexus's own --------------------------------------------------------------------------------
+
+Opened = Callable[..., NexusBackend]
+suite = TestNexus()
+
+
+def batch_of(*sources: Any, kind: JobKind = JobKind.EXECUTE, shots: int = 32, level: int | None = None) -> Batch:
+    """One item for each circuit, or pair of a circuit and its parameters."""
+    pairs = [source if isinstance(source, tuple) else (source, {}) for source in sources]
+    programs = [read_circuit(source) for source, _ in pairs]
+    items = tuple(
+        ItemSpec(label=f"item {n}", program=program.hash, shots=shots, parameters=tuple(values.items()))
+        for n, (program, (_, values)) in enumerate(zip(programs, pairs, strict=True))
+    )
+    return Batch(
+        number=0,
+        items=items,
+        programs={each.hash: each for each in programs},
+        options=ExecuteOptions(level=level),
+        kind=kind,
+        name="a batch for people",
+    )
+
+
+def test_registers_of_pytket_keep_their_order(opened: Opened) -> None:
+    circuit = Circuit(2)
+    for bit in (Bit("zeta", 0), Bit("alpha", 10), *(Bit("alpha", n) for n in range(10))):
+        circuit.add_bit(bit)
+    circuit.X(0)
+    circuit.Measure(Qubit(0), Bit("alpha", 2))
+    circuit.Measure(Qubit(1), Bit("zeta", 0))
+    program = read_circuit(circuit)
+    (result,) = suite.run(opened(), batch_of(circuit))
+    assert result.counts == {"000000000100": 32}
+    ours = bind(program, {})
+    (clbit,) = [
+        each.clbits[0]
+        for each in ours.data
+        if each.operation.name == "measure" and ours.find_bit(each.qubits[0]).index == 0
+    ]
+    assert ours.find_bit(clbit).index == 2
+
+
+def test_a_compile_job_gives_programs_that_do_the_same(opened: Opened) -> None:
+    angle = Parameter("angle")
+    symbolic = QuantumCircuit(2, 2)
+    symbolic.h(0)
+    symbolic.crx(angle, 0, 1)
+    symbolic.measure([0, 1], [0, 1])
+    machine = opened("H1-1LE")
+    batch = batch_of(flips(3, on=[0, 2]), flips(2, on=[1]), symbolic, kind=JobKind.COMPILE, shots=0, level=0)
+    remote_id = suite.submit(machine, batch)
+    assert suite.wait(machine, remote_id).status is JobStatus.COMPLETED
+    results = machine.results(remote_id)
+    compiled = [entry.program for entry in results if isinstance(entry, ItemResult)]
+    assert [entry.parameters for entry in compiled if entry] == [(), (), ("angle",)]
+    allowed = {"rz", "r", "rzz", "measure", "barrier"}
+    assert all(set(to_qiskit(program).count_ops()) <= allowed for program in compiled if program)
+    run = Batch(
+        number=0,
+        items=tuple(ItemSpec(label="", program=each.hash, shots=20) for each in compiled[:2] if each),
+        programs={each.hash: each for each in compiled[:2] if each},
+    )
+    assert [result.counts for result in suite.run(machine, run)] == [{"101": 20}, {"10": 20}]
+
+
+def test_a_machine_refuses_what_is_not_compiled_and_keeps_the_rest(opened: Opened) -> None:
+    native = QuantumCircuit(1, 1)
+    native.r(3.141592653589793, 0, 0)
+    native.measure(0, 0)
+    machine = opened("H1-1LE")
+    remote_id = suite.submit(machine, batch_of(flips(1, on=[0]), native))
+    assert suite.wait(machine, remote_id).status is JobStatus.ERROR
+    refused, done = machine.results(remote_id)
+    assert isinstance(refused, MissingResult)
+    assert refused.reason
+    assert isinstance(done, ItemResult)
+    assert done.counts == {"1": 32}
+
+
+def test_targets(opened: Opened) -> None:
+    aer, machine = opened().target(), opened("H1-1E").target()
+    assert (aer.name, aer.basis_gates, aer.coupling) == ("Aer", None, None)
+    assert (machine.n_qubits, machine.basis_gates, machine.coupling) == (20, ("rz", "r", "rzz"), None)
+    assert opened("H9-9").target().n_qubits is None
+    assert opened().limits == Limits(max_items=300)
+    assert opened("H1-1E").limits == Limits(max_items=300, max_shots=10_000)
+
+
+def test_a_syntax_checker_has_no_results_and_nobody_waits_for_them(opened: Opened) -> None:
+    native = QuantumCircuit(1, 1)
+    native.rz(1.0, 0)
+    native.measure(0, 0)
+    checker = opened("H1-1SC", max_cost=100.0)
+    remote_id = suite.submit(checker, batch_of(native))
+    snapshot = suite.wait(checker, remote_id)
+    assert snapshot.status is JobStatus.COMPLETED
+    assert snapshot.cost is not None
+    (entry,) = checker.results(remote_id)
+    assert isinstance(entry, MissingResult)
+    assert "COMPLETED without a result" in entry.reason
+
+
+def test_the_key_is_the_name_and_a_property(opened: Opened, service: RunningService, token: str) -> None:
+    key = new_key()
+    remote_id = suite.submit(opened(prefix="mine-"), batch_of(flips(1, on=[0])), key)
+    with httpx.Client(base_url=service.url, verify=False, cookies={"myqos_oat": token}) as client:
+        shown = client.get(f"/api/jobs/v1beta3/{remote_id}").json()["data"]["attributes"]
+    assert (shown["name"], shown["description"]) == (f"mine-{key}", "a batch for people")
+    assert shown["properties"] == {"qjobs_key": key}
+    assert opened().find(key) is None, "another prefix"
+    assert opened(project="another").find(key) is None
+    assert opened(prefix="mine-", project="another").find(key) == remote_id, "wherever it is"
+    assert opened(project="another").remote_jobs() == []
+
+
+def test_accounts_do_not_see_each_other(opened: Opened, service: RunningService) -> None:
+    key = new_key()
+    remote_id = suite.submit(opened(), batch_of(flips(1, on=[0])), key)
+    other = opened(token=log_in(service, OTHER))
+    assert other.find(key) is None
+    assert other.status([remote_id]) == {}
+    assert other.remote_jobs() == []
+
+
+def test_a_bad_token_makes_no_job(opened: Opened) -> None:
+    key = new_key()
+    with pytest.raises(CredentialsRejected, match="qnx login"):
+        opened(token="wrong").submit(batch_of(flips(1, on=[0])), key, lambda _: None)
+    assert opened().find(key) is None
+
+
+def test_an_unknown_group_is_told_in_nexuss_words(opened: Opened) -> None:
+    with pytest.raises((CredentialsRejected, SubmissionRejected), match="made_up"):
+        opened(user_group="made_up").submit(batch_of(flips(1, on=[0])), new_key(), lambda _: None)
+
+
+def test_circuits_are_uploaded_once(opened: Opened, service: RunningService, token: str) -> None:
+    backend = opened(project="uploads")
+    angle = Parameter("a")
+    template = QuantumCircuit(1, 1)
+    template.ry(angle, 0)
+    template.measure(0, 0)
+    batch = batch_of(*[(template, {"a": value}) for value in (0.0, 3.141592653589793, 0.0)])
+    for _ in range(2):
+        assert [r.counts for r in suite.run(backend, batch)] == [{"0": 32}, {"1": 32}, {"0": 32}]
+    with httpx.Client(base_url=service.url, verify=False, cookies={"myqos_oat": token}) as client:
+        project = client.get("/api/projects/v1beta2", params={"filter[name_exact]": "uploads"}).json()["data"][0]["id"]
+        count = client.get("/api/circuits/v1beta2/meta/count", params={"filter[project][id]": project}).json()["count"]
+    assert count == 2
+
+
+def test_the_socket_tells_at_once(opened: Opened) -> None:
+    backend = opened()
+    remote_id = suite.submit(backend, batch_of(flips(1, on=[0]), shots=SHOTS_PER_S))
+    seen: list[str] = []
+    final = backend.watch(remote_id, timeout_s=30, changed=lambda snapshot: seen.append(snapshot.remote_status))
+    assert final is not None
+    assert final.status is JobStatus.COMPLETED
+    assert Counter(seen) == Counter(set(seen)) or len(seen) < 8, "it does not ask again and again"
+    assert seen[-1] == "COMPLETED"
+    assert len(seen) >= 2
+    assert backend.watch(RemoteId("7b0f3a60-1111-4222-8333-944444444444"), timeout_s=1) is None
+
+
+def test_a_watch_ends_when_its_time_is_over(opened: Opened) -> None:
+    backend = opened()
+    remote_id = suite.submit(backend, suite.slow_batch())
+    started = time.monotonic()
+    last = backend.watch(remote_id, timeout_s=1.0)
+    assert last is not None
+    assert not last.status.is_final
+    assert 0.9 < time.monotonic() - started < 5
+    backend.cancel(remote_id)
+
+
+def test_many_threads_share_one_token(opened: Opened) -> None:
+    backend = opened()
+    ids: list[RemoteId] = []
+    threads = [
+        threading.Thread(target=lambda: ids.append(suite.submit(backend, batch_of(flips(1, on=[0]))))) for _ in range(8)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert set(backend.status(ids)) == set(ids)
+    assert len(ids) == 8
+
+
+def test_the_command_finds_a_lost_job(
+    opened: Opened,
+    service: RunningService,
+    token: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The variables that `qjobs serve` prints are enough to say where."""
+    for name, value in service.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("QJOBS_NEXUS_TOKEN", token)
+    monkeypatch.setenv("QJOBS_HOME", str(tmp_path))
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    program = read_circuit(flips(1, on=[0]))
+    items = [ItemSpec(label="", program=program.hash, shots=8)]
+    with Ledger(url) as ledger, FaultyProxy(service.url) as proxy:
+        backend = opened(url=proxy.url)
+        (job_id,) = operations.plan(ledger, backend, items, {program.hash: program}, run="r", name="lost")
+        proxy.inject(Fault(route=Route.SUBMIT, action=Action.DROP_AFTER))
+        with pytest.raises(BackendUnavailable):
+            operations.submit(ledger, backend, job_id)
+        assert ledger.job(job_id).status is JobStatus.UNKNOWN
+        (remote_id,) = proxy.created
+    where = ["--backend", "nexus", "--device", "Aer", "--project", "contract", "--ledger", url]
+    assert cli.main(["orphans", *where]) == 0
+    assert remote_id in capsys.readouterr().out, "no job of this ledger claims it yet"
+    assert cli.main(["reconcile", *where]) == 0
+    assert "ADOPTED" in capsys.readouterr().out.upper()
+    with Ledger(url) as ledger:
+        assert ledger.last_attempts([job_id])[job_id].remote_id == remote_id
+
+
+def test_a_short_wait_is_told_by_the_socket(opened: Opened, tmp_path: Path) -> None:
+    """The backend would be asked again in ten minutes only."""
+    backend = opened(poll_interval_s=(600.0, 600.0), name="nexus-told")
+    batch = batch_of(flips(1, on=[0]), shots=2 * SHOTS_PER_S)
+    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        (job_id,) = operations.plan(ledger, backend, batch.items, batch.programs, run="run", name="told")
+        operations.submit(ledger, backend, job_id)
+        assert operations.wait(ledger, {"nexus": backend}, [job_id], timeout_s=60.0) == {job_id: JobStatus.COMPLETED}
+        assert operations.collect(ledger, backend, job_id).results[0].counts == {"1": 2 * SHOTS_PER_S}

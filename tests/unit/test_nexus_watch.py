@@ -1,0 +1,206 @@
+"""The status socket against a real web socket server that does what it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from websockets.sync.server import Server, ServerConnection, serve
+
+from qjobs.backends._nexus_tokens import NexusTokens
+from qjobs.backends._nexus_watch import Watch
+from qjobs.backends.base import Snapshot
+from qjobs.errors import BackendUnavailable
+from qjobs.lifecycle import JobStatus
+from qjobs.model import RemoteId
+
+JOB = RemoteId("11111111-2222-4333-8444-555555555555")
+
+
+class Tokens(NexusTokens):
+    """Tokens t1, t2, ... without a server."""
+
+    def __init__(self) -> None:
+        self.n = 1
+
+    def access(self) -> str:
+        return f"t{self.n}"
+
+    def renewed(self, refused: str) -> str:
+        self.n += refused == f"t{self.n}"
+        return f"t{self.n}"
+
+
+class Job:
+    """A job whose status is read over HTTP, as it were, and told on sockets by a script."""
+
+    def __init__(self) -> None:
+        self.word, self.asked, self.opened, self.good = "QUEUED", 0, 0, "t1"
+        self.paths: list[str] = []
+        self.script: list[Callable[[ServerConnection], None]] = []
+        self.refuse: list[int] = []
+        self.fail = 0
+
+    def ask(self, _: RemoteId) -> Snapshot | None:
+        self.asked += 1
+        if self.fail:
+            self.fail -= 1
+            raise BackendUnavailable("not now")
+        return Snapshot(status=JobStatus(self.word), remote_status=self.word)
+
+    def tell(self, connection: ServerConnection, word: str) -> None:
+        self.word = word
+        connection.send(json.dumps({"status": word, "message": ""}))
+
+    def serve(self, connection: ServerConnection) -> None:
+        self.opened += 1
+        self.paths.append(connection.request.path)
+        if self.script:
+            self.script.pop(0)(connection)
+        else:
+            time.sleep(30)
+
+    def admit(self, connection: ServerConnection, request: Any) -> Any:
+        if self.refuse:
+            return connection.respond(self.refuse.pop(0), "no")
+        if request.headers["cookie"] != f"myqos_id={self.good}":
+            return connection.respond(401, "who are you")
+        return None
+
+
+@pytest.fixture
+def job() -> Iterator[Job]:
+    job = Job()
+    server: Server = serve(job.serve, "127.0.0.1", 0, process_request=job.admit)
+    job.port = server.socket.getsockname()[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield job
+    server.shutdown()
+    thread.join(10)
+
+
+def watch_of(job: Job, **more: Any) -> Watch:
+    url = more.pop("url", f"http://127.0.0.1:{job.port}")
+    return Watch(url=url, tokens=Tokens(), context=None, ask=job.ask, **more)
+
+
+def test_a_change_is_seen_at_once_and_read_over_http(job: Job) -> None:
+    def script(connection: ServerConnection) -> None:
+        for word in ("QUEUED", "QUEUED", "RUNNING"):
+            job.tell(connection, word)
+        time.sleep(5)
+
+    job.script = [script, lambda connection: job.tell(connection, "COMPLETED")]
+    seen: list[str] = []
+    started = time.monotonic()
+    final = watch_of(job).until_final(JOB, timeout_s=20, changed=lambda each: seen.append(each.remote_status))
+    assert time.monotonic() - started < 4
+    assert final is not None
+    assert final.status is JobStatus.COMPLETED
+    assert seen == ["QUEUED", "RUNNING", "COMPLETED"]
+    assert job.asked == 3
+    assert job.paths[0] == f"/api/jobs/v1beta3/{JOB}/attributes/status/ws"
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1011, 1012])
+def test_a_close_before_a_final_status_is_a_drop(job: Job, code: int) -> None:
+    def script(connection: ServerConnection) -> None:
+        job.tell(connection, "QUEUED")
+        connection.close(code)
+
+    job.script = [script, script, lambda connection: job.tell(connection, "COMPLETED")]
+    final = watch_of(job).until_final(JOB, timeout_s=20)
+    assert final is not None
+    assert final.status is JobStatus.COMPLETED
+    assert job.opened == 3
+
+
+def test_what_happened_during_a_drop_is_read(job: Job) -> None:
+    def script(connection: ServerConnection) -> None:
+        job.tell(connection, "RUNNING")
+        job.word = "ERROR"
+        connection.socket.close()
+
+    job.script = [script]
+    final = watch_of(job).until_final(JOB, timeout_s=20)
+    assert final is not None
+    assert final.status is JobStatus.ERROR
+    assert job.opened == 1
+
+
+def test_drops_are_not_met_with_a_storm(job: Job) -> None:
+    """The vendor's client reconnected 1,794 times in 20 s."""
+    job.refuse = [503] * 1000
+    last = watch_of(job).until_final(JOB, timeout_s=2.0)
+    assert last is not None
+    assert last.status is JobStatus.QUEUED
+    assert 2 <= job.asked <= 6
+    assert len(job.refuse) >= 994
+
+
+def test_neither_are_sockets_that_close_at_once_or_run_ahead(job: Job) -> None:
+    def closes(connection: ServerConnection) -> None:
+        connection.send('{"status":"QUEUED"}')
+        connection.close(1000)
+
+    def runs_ahead(connection: ServerConnection) -> None:
+        connection.send('{"status":"COMPLETED"}')
+        time.sleep(1)
+
+    for script in (closes, runs_ahead):
+        job.asked, job.script = 0, [script] * 1000
+        last = watch_of(job).until_final(JOB, timeout_s=2.0)
+        assert last is not None
+        assert last.status is JobStatus.QUEUED
+        assert 2 <= job.asked <= 10
+
+
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_refused_token_is_renewed(job: Job, code: int) -> None:
+    job.refuse = [code]
+    job.good = "t2"
+    job.script = [lambda connection: job.tell(connection, "CANCELLED")]
+    final = watch_of(job).until_final(JOB, timeout_s=20)
+    assert final is not None
+    assert final.status is JobStatus.CANCELLED
+    assert job.opened == 1
+
+
+def test_without_a_socket_it_polls(job: Job) -> None:
+    watch = watch_of(job, url="http://127.0.0.1:1")
+    threading.Timer(0.5, lambda: setattr(job, "word", "COMPLETED")).start()
+    final = watch.until_final(JOB, timeout_s=20)
+    assert final is not None
+    assert final.status is JobStatus.COMPLETED
+    assert watch.sockets == 0
+
+
+@pytest.mark.parametrize("frame", ["not JSON", "[]", '{"status":"PONDERING"}', b"\xff", "{}"])
+def test_nonsense_ends_nothing(job: Job, frame: str | bytes) -> None:
+    def script(connection: ServerConnection) -> None:
+        connection.send(frame)
+        job.tell(connection, "COMPLETED")
+        time.sleep(1)
+
+    job.script = [script, script]
+    final = watch_of(job).until_final(JOB, timeout_s=20)
+    assert final is not None
+    assert final.status is JobStatus.COMPLETED
+
+
+def test_its_time_is_kept_and_a_failed_read_is_made_up_for(job: Job) -> None:
+    job.fail = 1
+    job.script = [lambda connection: job.tell(connection, "COMPLETED")]
+    final = watch_of(job).until_final(JOB, timeout_s=20)
+    assert final is not None
+    assert final.status is JobStatus.COMPLETED
+    job.fail, job.word = 10**6, "QUEUED"
+    started = time.monotonic()
+    with pytest.raises(BackendUnavailable, match="not now"):
+        watch_of(job).until_final(JOB, timeout_s=1.0)
+    assert time.monotonic() - started < 4
