@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from qjobs import operations
 from qjobs.backends._http import Limiter
@@ -132,12 +133,14 @@ class Seen:
     runs: int
     message: str
     notes: frozenset[str]
+    adapter: str = ""
 
     def line(self) -> str:
         """Its line of the table."""
         then = f"{self.decision} -> {self.decided}" if self.decision else ""
+        adapter = self.adapter or self.variant
         return (
-            f"{self.row.name:37} {self.variant:13} {self.created:7} {self.lost:4}  {self.status:9} {then:23} "
+            f"{self.row.name:37} {adapter:13} {self.created:7} {self.lost:4}  {self.status:9} {then:23} "
             f"{self.requests:8} {self.runs:4}  {self.row.peers}"
         ).rstrip()
 
@@ -300,6 +303,19 @@ def play(row: Row, provider: ScriptedProvider, ledger: Ledger) -> Seen:
         run.close()
 
 
+def nexus(folder: Path, ledger: Ledger) -> list[str]:
+    """Print the rows of the Nexus adapter against the local service; what breaks the rule."""
+    import nexus_rows  # it is built on this module
+
+    bad = []
+    with nexus_rows.running(folder / "service") as provider:
+        for row in nexus_rows.ROWS:
+            seen = nexus_rows.play(row, provider, ledger)
+            print(seen.line(), flush=True)
+            bad += [f"{row.name}, nexus: {problem}" for problem in seen.problems()]
+    return bad
+
+
 def main() -> int:
     """Print the table; 1 if a row breaks the rule."""
     head = (
@@ -316,9 +332,10 @@ def main() -> int:
                     bad += [f"{row.name}, {variant}: {problem}" for problem in seen.problems()]
                     if seen.decision and variant is LostReply.OPAQUE:
                         message = seen.message
+        bad += nexus(Path(folder), ledger)
     print(f"\nWhat UNKNOWN says: {message}")
     print(
-        f"{len(ROWS) * len(LostReply)} rows in {time.monotonic() - started:.1f} s, {len(bad)} break the rule",
+        f"All rows in {time.monotonic() - started:.1f} s, {len(bad)} break the rule",
         *bad,
         sep="\n  ",
     )

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from nexus_rows import ROWS, NexusProvider, play, running
+from table import Row
+
+from qjobs.backends._http import Limiter
+from qjobs.backends.nexus import NexusBackend
+from qjobs.circuits import read_circuit
+from qjobs.errors import BackendUnavailable
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Batch, ItemSpec, Key, RemoteId
+from qjobs.testing.contract import flips, new_key
+from qjobs.testing.faults import Action, Fault, Route
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NexusProvider]:
+    with running(tmp_path_factory.mktemp("faults") / "service") as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('faults') / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_row(row: Row, provider: NexusProvider, shared: Ledger) -> None:
+    seen = play(row, provider, shared)
+    assert seen.problems() == [], seen
+
+
+# --- several jobs at once ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def backend(provider: NexusProvider) -> Iterator[NexusBackend]:
+    provider.proxy.reset()
+    backend = NexusBackend(
+        "Aer",
+        url=provider.url,
+        token=provider.token,
+        project="faults",
+        limiter=Limiter(),
+        sleep=lambda _: None,
+        poll_interval_s=(0.05, 1.0),
+    )
+    yield backend
+    backend.close()
+
+
+def submit(backend: NexusBackend, shots: int = 8, key: Key | None = None) -> RemoteId:
+    program = read_circuit(flips(2, on=[0]))
+    items = (ItemSpec(label="", program=program.hash, shots=shots),)
+    ids: list[RemoteId] = []
+    backend.submit(Batch(number=0, items=items, programs={program.hash: program}), key or new_key(), ids.append)
+    return ids[0]
+
+
+def until_final(backend: NexusBackend, ids: list[RemoteId]) -> dict[RemoteId, JobStatus]:
+    while True:
+        found = {remote_id: snapshot.status for remote_id, snapshot in backend.status(ids).items()}
+        if len(found) == len(ids) and all(status.is_final for status in found.values()):
+            return found
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(route=Route.LISTING, action=Action.CODE_BEFORE, code=500, times=1000),
+        Fault(route=Route.LISTING, action=Action.DROP_BEFORE, times=1000),
+        Fault(route=Route.LISTING, action=Action.CUT, times=1000),
+        Fault(route=Route.LISTING, action=Action.UNKNOWN_WORD, times=1000),
+    ],
+    ids=lambda fault: f"{fault.action} {fault.code}",
+)
+def test_jobs_are_followed_by_their_ids_while_the_list_fails(
+    fault: Fault, provider: NexusProvider, backend: NexusBackend
+) -> None:
+    ids = [submit(backend) for _ in range(6)]
+    provider.proxy.inject(fault)
+    assert set(until_final(backend, ids).values()) == {JobStatus.COMPLETED}
+    assert all(backend.results(remote_id) for remote_id in ids)
+    if fault.action is not Action.UNKNOWN_WORD:
+        assert provider.proxy.asked[Route.LISTING] <= 3, "it is left alone for a while"
+
+
+def test_many_open_jobs_are_asked_for_in_one_request(provider: NexusProvider, backend: NexusBackend) -> None:
+    ids = [submit(backend, shots=1_000_000) for _ in range(12)]
+    before = provider.proxy.asked
+    found = backend.status(ids)
+    asked = provider.proxy.asked - before
+    n_open = sum(not snapshot.status.is_final for snapshot in found.values())
+    assert len(found) == 12
+    assert asked[Route.LISTING] == 1
+    assert asked[Route.STATUS] <= 12 - n_open + 2, "by id only what is not open any more"
+    for remote_id in ids:
+        backend.cancel(remote_id)
+    until_final(backend, ids)
+
+
+def test_one_unknown_word_does_not_hide_the_others(provider: NexusProvider, backend: NexusBackend) -> None:
+    ids = [submit(backend) for _ in range(3)]
+    other = NexusBackend("Aer", url=provider.url, token=provider.token, project="faults", limiter=Limiter())
+    until_final(backend, ids)
+    fault = Fault(route=Route.STATUS, action=Action.UNKNOWN_WORD)
+    provider.proxy.inject(fault)
+    assert len(other.status(ids)) == 2, "a process that has not seen it leaves it out"
+    provider.proxy.inject(fault)
+    words = sorted(snapshot.remote_status for snapshot in backend.status(ids).values())
+    assert words == ["COMPLETED", "COMPLETED", "PONDERING"]
+    other.close()
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_was(provider: NexusProvider, backend: NexusBackend) -> None:
+    programs = [read_circuit(flips(3, on=[bit for bit in range(3) if word >> bit & 1])) for word in range(8)]
+    items = tuple(ItemSpec(label="", program=each.hash, shots=4) for each in programs)
+    ids: list[RemoteId] = []
+    batch = Batch(number=0, items=items, programs={each.hash: each for each in programs})
+    backend.submit(batch, new_key(), ids.append)
+    until_final(backend, ids)
+    provider.proxy.reset()
+    provider.proxy.inject(Fault(route=Route.RESULTS, action=Action.CODE_BEFORE, code=500, skip=4, times=12))
+    for _ in range(10):
+        try:
+            results = backend.results(ids[0])
+        except BackendUnavailable:
+            continue
+        break
+    assert [result.counts for result in results] == [{f"{word:03b}": 4} for word in range(8)]
+    assert provider.proxy.asked[Route.RESULTS] <= 8 + 12
+
+
+def test_without_sockets_a_watch_polls(provider: NexusProvider, backend: NexusBackend) -> None:
+    remote_id = submit(backend)
+    final = backend.watch(remote_id, timeout_s=30)
+    assert final is not None
+    assert final.status is JobStatus.COMPLETED
