@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections import defaultdict
@@ -14,6 +15,7 @@ from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError,
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Job, JobId, RemoteId
+from qjobs.watching import MOST, Watchers, Watches
 
 __all__ = ["Progress", "fetch", "poll", "utc_now", "wait"]
 
@@ -255,6 +257,18 @@ def wait(
         WaitTimeout: The time is over; the jobs go on.
     """
     state = _Wait(ledger, backends, ledger.jobs(job_ids=job_ids), now, monotonic, rng or random.Random())  # noqa: S311
+    with contextlib.closing(state):
+        return _until_settled(state, until, timeout_s, report, monotonic, sleep)
+
+
+def _until_settled(
+    state: _Wait,
+    until: str,
+    timeout_s: float | None,
+    report: Callable[[Progress], None],
+    monotonic: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> dict[JobId, JobStatus]:
     started = monotonic()
     settled_before = state.settled()
     while True:
@@ -296,7 +310,11 @@ class _Wait:
         self._paces = {name: _Pace(backends[name], rng) for name in self._groups}
         self._seen: dict[RemoteId, Snapshot] = {}
         self._trouble: dict[str, str] = {}
+        self._watchers = Watchers()
         self.statuses = {job.job_id: job.status for job in jobs}
+
+    def close(self) -> None:
+        self._watchers.end()
 
     def settled(self) -> set[JobId]:
         """Jobs that waiting cannot move."""
@@ -314,9 +332,10 @@ class _Wait:
     def ask(self) -> bool:
         """Ask every backend that is due; returns whether a status or a trouble is another than before."""
         before, trouble = dict(self.statuses), dict(self._trouble)
+        told = self._watchers.noticed()
         for name, pace in self._paces.items():
             waiting = self._waiting(name)
-            if waiting and self._monotonic() >= pace.due:
+            if waiting and (told or self._monotonic() >= pace.due):
                 self._pass(name, pace, waiting)
         return self.statuses != before or self._trouble != trouble
 
@@ -340,6 +359,7 @@ class _Wait:
         self.statuses.update(statuses)
         if failure is None:
             self._trouble.pop(name, None)
+            self._watch(pace.backend, self._waiting(name))
             pace.changed(self._monotonic(), any_change=self._seen != seen)
             return
         if self._trouble.get(name) != str(failure):
@@ -347,6 +367,11 @@ class _Wait:
                 self._ledger.note(job_id, type(failure).__name__, str(failure), now=self._now())
         self._trouble[name] = str(failure)
         pace.failed(self._monotonic(), getattr(failure, "retry_after_s", None))
+
+    def _watch(self, backend: Backend, waiting: Sequence[JobId]) -> None:
+        if 0 < len(waiting) <= MOST and isinstance(backend, Watches):
+            attempts = self._ledger.last_attempts(waiting).values()
+            self._watchers.follow(backend, [each.remote_id for each in attempts if each.remote_id is not None])
 
 
 def _settled(status: JobStatus) -> bool:

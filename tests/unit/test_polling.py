@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 from scripted import Clock, ScriptedBackend
 from support import LEASE_S, NOW, check_history, claim, create, empty
 
 from qjobs import operations
-from qjobs.backends.base import MissingResult
+from qjobs.backends.base import MissingResult, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -368,3 +369,49 @@ def test_two_devices_of_one_account_are_each_asked_for_their_own(store: Ledger) 
     operations.wait(store, {"a": fast, "b": slow}, ids, now=clock.now, monotonic=clock.monotonic, sleep=clock.sleep)
     assert [set(backend.asked) for backend in jobs] == [{("remote-1",)}, {("remote-1",)}]
     assert store.result_counts(ids) == dict.fromkeys(ids, 2)
+
+
+class Telling(ScriptedBackend):
+    """A provider that tells at once; asking is worth nothing for an hour."""
+
+    def __init__(self) -> None:
+        super().__init__(poll_interval_s=(3600.0, 3600.0))
+        self.watched: list[RemoteId] = []
+        self.tell = threading.Event()
+
+    def watch(
+        self, remote_id: RemoteId, *, timeout_s: float, changed: Callable[[Snapshot], None] = lambda _: None
+    ) -> Snapshot | None:
+        self.watched.append(remote_id)
+        assert self.tell.wait(min(timeout_s, 20.0))
+        changed(self.snapshot(remote_id))
+        return self.snapshot(remote_id)
+
+
+def test_a_short_wait_is_told(store: Ledger) -> None:
+    backend = Telling()
+    job_id = create(store)
+    operations.submit(store, backend, job_id)
+
+    def finish() -> None:
+        backend.report(S.COMPLETED, S.COMPLETED)
+        backend.tell.set()
+
+    timer = threading.Timer(0.3, finish)
+    timer.start()
+    try:
+        assert operations.wait(store, {"fake": backend}, [job_id], timeout_s=20.0) == {job_id: S.COMPLETED}
+    finally:
+        timer.join()
+    assert backend.watched == ["remote-1"]
+    assert store.result_counts([job_id]) == {job_id: 2}
+
+
+def test_many_jobs_are_asked_for_and_not_watched(store: Ledger) -> None:
+    backend = Telling()
+    ids = [create(store, f"many-{n}") for n in range(5)]
+    for job_id in ids:
+        operations.submit(store, backend, job_id)
+    with pytest.raises(WaitTimeout):
+        operations.wait(store, {"fake": backend}, ids, timeout_s=0.1)
+    assert backend.watched == []
