@@ -15,6 +15,7 @@ from prefect.blocks.core import Block
 
 from blocks.aer import AerBackend
 from blocks.ledger import Ledger
+from blocks.nexus import nexus_from_environment
 from qjobs.backends.base import Backend
 from qjobs.compile import CompileCache
 from qjobs.errors import InvalidInput
@@ -34,13 +35,18 @@ _open: dict[tuple[str, str], _Closable] = {}
 
 
 def backend_named(name: str) -> Backend:
-    """The backend of a name: `aer`, or the saved block `aer-backend/NAME`.
+    """The backend of a name: `aer`, `nexus/DEVICE`, or a saved block such as `aer-backend/NAME`.
+
+    `nexus/DEVICE` is a device of the Nexus that the environment points to, as `qnx login` and `qjobs serve`
+    set it up: NEXUS_DOMAIN and its like, and QJOBS_NEXUS_TOKEN or the stored login.
 
     Raises:
         InvalidInput: There is no such block, or it is not a backend.
     """
     if name == "aer":
         return _once(("backend", name), lambda: AerBackend().get_backend())
+    if name.startswith("nexus/"):
+        return _once(("backend", name), lambda: nexus_from_environment(name.removeprefix("nexus/")).get_backend())
     return _once(("backend", name), lambda: _load_backend(name))
 
 
@@ -49,7 +55,8 @@ def _load_backend(name: str) -> Backend:
         block = Block.load(name)
     except ValueError as error:
         raise InvalidInput(
-            f"there is no backend {name!r}; use aer, or save a block and name it as in aer-backend/NAME",
+            f"there is no backend {name!r}; use aer or nexus/DEVICE, or save a block and name it as in "
+            "aer-backend/NAME",
             field="backend",
         ) from error
     opener = getattr(block, "get_backend", None)

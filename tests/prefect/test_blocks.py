@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -27,7 +28,7 @@ from pydantic import SecretStr, ValidationError
 import blocks
 import flows
 import tasks
-from blocks import AerBackend, Ledger, RestBackend, backend_named, ledger_named
+from blocks import AerBackend, Ledger, NexusBackend, RestBackend, backend_named, ledger_named
 from qjobs.backends.aer import AerBackend as Adapter
 from qjobs.backends.aer import NoiseSpec
 from qjobs.errors import CredentialsRejected, InvalidInput
@@ -77,6 +78,12 @@ class TestRestBackend(_Suite):
     @pytest.fixture
     def block(self) -> type[RestBackend]:
         return RestBackend
+
+
+class TestNexusBackend(_Suite):
+    @pytest.fixture
+    def block(self) -> type[NexusBackend]:
+        return NexusBackend
 
 
 # --- where they come from -----------------------------------------------------------------------------
@@ -166,6 +173,63 @@ def test_a_saved_rest_backend_shows_no_token_and_sends_it(client: SyncPrefectCli
             pytest.raises(CredentialsRejected),
         ):
             backend.remote_jobs()
+
+
+def test_a_saved_nexus_backend_comes_back_whole_and_shows_no_token(client: SyncPrefectClient) -> None:
+    block = NexusBackend(
+        device="H1-1E", token=SecretStr(PASSWORD), name="nexus-lab", config={"noisy_simulation": False}
+    )
+    block.save("nexus")
+    shown = client.request("GET", "/block_types/slug/nexus-backend/block_documents/name/nexus")
+    loaded = NexusBackend.load("nexus")
+    assert loaded.model_dump() == block.model_dump()
+    assert loaded.token.get_secret_value() == PASSWORD
+    for text in (shown.text, repr(loaded), str(loaded), loaded.model_dump_json(), repr(loaded.model_dump())):
+        assert PASSWORD not in text
+    with closing(backend_named("nexus-backend/nexus")) as backend:
+        assert (backend.name, backend.device, backend.lost_reply) == ("nexus-lab", "H1-1E", LostReply.FINDABLE)
+
+
+NEXUS = {
+    "device": ("H2-1", lambda made: made.device == "H2-1"),
+    "url": ("https://127.0.0.1:8470", lambda made: made.url == "https://127.0.0.1:8470"),
+    "name": ("lab", lambda made: made.name == "lab"),
+    "token": (SecretStr(PASSWORD), lambda made: made._tokens._source() == PASSWORD),
+    "project": ("mine", lambda made: made._projects._name == "mine"),
+    "user_group": ("lab", lambda made: made._user_group == "lab"),
+    "region": ("sg", lambda made: made._region == "sg"),
+    "max_cost": (7.5, lambda made: made._max_cost == 7.5),
+    "config": ({"no_opt": True}, lambda made: made._config == {"no_opt": True}),
+    "verify": (False, lambda made: made._tls.verify_mode is ssl.CERT_NONE),
+    "timeout_s": (9.0, lambda made: made._http._client.timeout.read == 9.0),
+}
+
+
+@pytest.mark.parametrize("field", NexusBackend.model_fields)
+def test_the_nexus_backend_honours(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QJOBS_NEXUS_TOKEN", "from the environment")
+    value, holds = NEXUS[field]
+    for settings, is_so in ({"device": "Aer"}, False), ({"device": "Aer", field: value}, True):
+        with closing(NexusBackend(**settings).get_backend()) as made:
+            assert holds(made) is is_so
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"device": ""},
+        {"name": ""},
+        {"project": ""},
+        {"region": "moon"},
+        {"max_cost": 0},
+        {"timeout_s": 0},
+        {"config": {"seed": 1}},
+        {"config": {"device_name": "H2-1"}},
+    ],
+)
+def test_a_nexus_backend_refuses_bad_values(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        NexusBackend(**{"device": "Aer"} | wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"timeout_s": 0}, {"lost_reply": "magic"}])

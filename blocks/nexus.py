@@ -1,0 +1,98 @@
+"""Block for Quantinuum Nexus."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr, field_validator
+
+from blocks.aer import LOGO_URL
+from qjobs.backends._nexus_tokens import address_in_environment
+from qjobs.backends.nexus import NEXUS_URL
+from qjobs.backends.nexus import NexusBackend as Adapter
+
+
+class NexusBackend(Block):
+    """A device behind Quantinuum Nexus, or behind a service that speaks as it does (`qjobs serve`).
+
+    Example:
+        Load a saved block and open its backend:
+        ```python
+        from blocks import NexusBackend
+
+        block = NexusBackend.load("BLOCK_NAME")
+        backend = block.get_backend()
+        ```
+    """
+
+    _block_type_name: ClassVar[str] = "Nexus Backend"
+    _block_type_slug: ClassVar[str] = "nexus-backend"
+    _documentation_url: ClassVar[Any] = "https://docs.quantinuum.com/nexus/"
+    _logo_url: ClassVar[Any] = LOGO_URL
+    _description: ClassVar[str] = "Sends circuits to the devices and simulators of Quantinuum Nexus."
+
+    device: str = Field(min_length=1, description="Device as Nexus names it: Aer, H1-1E, H2-1, and so on.")
+    url: str = Field(default=NEXUS_URL, description="Where Nexus is, as in https://nexus.quantinuum.com.")
+    name: str = Field(
+        default="nexus",
+        min_length=1,
+        description="Name that jobs are filed under in the ledger; two accounts need two names.",
+    )
+    token: SecretStr | None = Field(
+        default=None,
+        description="Refresh token; QJOBS_NEXUS_TOKEN, or what qnx login stored on this machine, by default.",
+    )
+    project: str = Field(
+        default="qjobs", min_length=1, description="Project that jobs are put into; made if there is none."
+    )
+    user_group: str | None = Field(default=None, description="Group that is billed; the account's default if empty.")
+    region: Literal["us", "sg"] | None = Field(
+        default=None, description="Region that runs the jobs; where Nexus is if empty."
+    )
+    max_cost: float | None = Field(
+        default=None, gt=0, description="The most that one circuit may cost, in HQC; no cap of ours if empty."
+    )
+    config: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further fields of the device's configuration in Nexus, as in noisy_simulation: false.",
+    )
+    verify: bool | str = Field(
+        default=True,
+        description="Whether certificates are verified, or the path of a file of certificates to trust.",
+    )
+    timeout_s: float = Field(default=120.0, gt=0, description="How long an answer may take, in seconds.")
+
+    @field_validator("config")
+    @classmethod
+    def _free_of_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken = sorted({"device_name", "seed"} & set(value))
+        if taken:
+            raise ValueError(f"{' and '.join(taken)} come from the device and from the run; leave them out")
+        return value
+
+    def get_backend(self) -> Adapter:
+        """Open the backend; close it when done, or let the process end."""
+        return Adapter(
+            self.device,
+            url=self.url,
+            project=self.project,
+            name=self.name,
+            token=self.token.get_secret_value() if self.token is not None else None,
+            user_group=self.user_group,
+            region=self.region,
+            max_cost=self.max_cost,
+            config=self.config,
+            verify=self.verify,
+            timeout_s=self.timeout_s,
+        )
+
+
+def nexus_from_environment(device: str) -> NexusBackend:
+    """A device of the Nexus that the environment variables of Quantinuum's client point to.
+
+    Jobs on another address than Quantinuum's own are filed under that address.
+    """
+    url, verify = address_in_environment()
+    name = "nexus" if url == NEXUS_URL else f"nexus@{url.partition('://')[2]}"
+    return NexusBackend(device=device, url=url, name=name, verify=verify)
