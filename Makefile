@@ -12,7 +12,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep ui test faults lint bench bench-faults bench-kills clean
+.PHONY: help home setup sweep sweep-service serve ui test faults lint bench bench-faults bench-kills bench-service clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -32,6 +32,13 @@ home:  # Prefect makes its folder, but not the one that this is in
 sweep: $(READY) home ## run the QAOA landscape: 300 points on the simulator, with a picture
 	@echo "== running examples/qaoa_maxcut/sweep.yaml (Prefect starts first, which takes a while)"
 	@$(BIN)/python -m flows.sweep examples/qaoa_maxcut/sweep.yaml
+
+sweep-service: $(READY) home ## run the same sweep on a local job service, as on Quantinuum Nexus
+	@echo "== running it on a job service of its own (qjobs serve), which ends with it"
+	@$(BIN)/python -m flows.on_service examples/qaoa_maxcut/sweep.yaml
+
+serve: $(READY) home ## a local job service that speaks as Quantinuum Nexus does
+	@$(BIN)/qjobs serve
 
 ui: $(READY) home ## show all runs in Prefect's UI, at http://127.0.0.1:4200
 	@echo "== Prefect's UI: http://127.0.0.1:4200 (stop it with Ctrl-C)"
@@ -63,6 +70,10 @@ bench-faults: $(READY) home ## 100,000 simulated schedules of faults and crashes
 bench-kills: $(READY) home ## kill the real flow at 200 random moments and restart it
 	@echo "== kills (some minutes)"
 	@QJOBS_KILLS=200 $(BIN)/python -m pytest -q -s tests/fault/test_kills.py
+
+bench-service: $(READY) home ## a job of 300 circuits through the local service over bare Aer, as ratios
+	@echo "== benchmark (a minute)"
+	@PYTHONPATH=. $(BIN)/python tests/bench/bench_service.py
 
 clean: ## remove .venv and the data of this checkout
 	@rm -rf $(VENV) .qjobs

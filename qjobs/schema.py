@@ -36,7 +36,7 @@ from qjobs.model import (
     RemoteRetryStrategy,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised with every change of a table; `Ledger.open` refuses any other number."""
 
 TIMED_STATUSES = tuple(s for s in JobStatus if s not in {JobStatus.SUBMITTING, JobStatus.UNKNOWN})
