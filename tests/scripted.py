@@ -79,6 +79,7 @@ class ScriptedBackend:
 
     exact_expvals = False
     compiles = True
+    outlives_us = True
     settle_s = 0.0
 
     def __init__(

@@ -74,6 +74,12 @@ class AerBackend:
         InvalidInput: An option is outside its range.
     """
 
+    exact_expvals = True
+    cancels_items = False  # chunks of items run together
+    compiles = False
+    outlives_us = False
+    settle_s = 0.0
+
     def __init__(
         self,
         name: str = "aer",
@@ -140,26 +146,6 @@ class AerBackend:
     def lost_reply(self) -> LostReply:
         """DEDUPLICATED, within one process."""
         return LostReply.DEDUPLICATED
-
-    @property
-    def exact_expvals(self) -> bool:
-        """Observables are honoured."""
-        return True
-
-    @property
-    def compiles(self) -> bool:
-        """There is no compiler in it; circuits are compiled before."""
-        return False
-
-    @property
-    def cancels_items(self) -> bool:
-        """Chunks of items run together, so only whole jobs are cancelled."""
-        return False
-
-    @property
-    def settle_s(self) -> float:
-        """A submission in process cannot arrive late."""
-        return 0.0
 
     @property
     def poll_interval_s(self) -> tuple[float, float]:

@@ -102,6 +102,10 @@ class Backend(Protocol):
         """Whether `ExecuteOptions.observables` is honoured."""
 
     @property
+    def outlives_us(self) -> bool:
+        """Whether its jobs go on when this process ends, so that nobody has to stay and wait."""
+
+    @property
     def compiles(self) -> bool:
         """Whether it takes compile jobs."""
 

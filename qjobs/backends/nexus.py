@@ -81,6 +81,7 @@ class NexusBackend:
 
     exact_expvals = False
     compiles = True
+    outlives_us = True
     cancels_items = False
     lost_reply = LostReply.FINDABLE
 

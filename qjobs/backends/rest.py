@@ -62,6 +62,7 @@ class RestBackend:
     exact_expvals = False
     cancels_items = True
     compiles = False
+    outlives_us = True
 
     def __init__(
         self,

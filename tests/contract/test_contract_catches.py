@@ -29,7 +29,7 @@ class RightAdapter:
     """A small adapter that keeps the contract: each job takes two polls, in this thread."""
 
     name, device, exact_expvals, poll_interval_s = "right", "fake", True, (0.0001, 0.1)
-    cancels_items, compiles, settle_s = False, False, 0.0
+    cancels_items, compiles, outlives_us, settle_s = False, False, False, 0.0
     limits = Limits(max_items=100, max_shots=10_000)
     lost_reply = LostReply.DEDUPLICATED
 

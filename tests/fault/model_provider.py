@@ -183,7 +183,7 @@ class ModelBackend:
     """The adapter to it; every call has a fate, and its process may die before and after the effect."""
 
     name, device, limits, exact_expvals, cancels_items = BACKEND, "device", Limits(), False, True
-    compiles = False
+    compiles, outlives_us = False, True
     poll_interval_s = (1.0, 10.0)
 
     def __init__(self, provider: Provider) -> None:

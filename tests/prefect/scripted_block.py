@@ -38,6 +38,7 @@ class ScriptedBackend:
 
     exact_expvals = False
     compiles = False
+    outlives_us = True
     cancels_items = False
     settle_s = 0.0
     poll_interval_s = (0.005, 0.02)
