@@ -15,6 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from blocks import backend_named, ledger_named
 from flows.command import run_flow
 from flows.stages import cancel_jobs, compiling, run_jobs
+from flows.waiting import AUTO, Waiting
 from qjobs.experiment import CircuitsSpec, expand_circuits, load_circuits
 from qjobs.launch import launch_circuits
 from tasks import publish_artifacts
@@ -40,6 +41,7 @@ def run_circuits(
     ledger: str = "",
     logical_run: str = "",
     cancel_remote_jobs: bool = True,  # noqa: ARG001, FBT001, FBT002, RUF100
+    waiting: Waiting = AUTO,
 ) -> Published:
     """Compile, submit, wait for and collect a batch of circuits.
 
@@ -48,11 +50,14 @@ def run_circuits(
         ledger: Name of a ledger block; the default ledger if empty.
         logical_run: Name of an earlier logical run whose jobs are to be found again; a new one if empty.
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
+        waiting: How the run waits for its jobs.
     """
     plan, run = expand_circuits(spec), str(flow_run.id or "")
 
     identity = logical_run or run
-    stage = compiling(spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, identity=identity)
+    stage = compiling(
+        spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, waiting=waiting, identity=identity
+    )
     launched = launch_circuits(
         ledger_named(ledger),
         backend_named(spec.backend),
@@ -63,7 +68,7 @@ def run_circuits(
     )
     job_ids = launched.job_ids
     key = artifact_key(spec.name, "progress")
-    problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key)
+    problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
     published = publish_artifacts(spec, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
     if problems:
         raise next(iter(problems.values()))

@@ -9,8 +9,10 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.futures import PrefectFuture
 from prefect.logging import get_logger
+from prefect.runtime import flow_run
 
 from blocks import backend_named, ledger_named
+from flows.waiting import Waiting, wait_until
 from qjobs import operations
 from qjobs.compile import CompileOptions, Compiler
 from qjobs.errors import Busy, QJobsError
@@ -20,7 +22,7 @@ from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import Job, JobId, ProgramHash
 from qjobs.remote_compile import compiled_by, plan_compilation
 from qjobs.retry import RetryPolicy
-from tasks import collect_results, compile_circuits, submit_job, wait_for_jobs
+from tasks import collect_results, compile_circuits, submit_job
 from tasks.artifacts import artifact_key
 
 __all__ = ["cancel_jobs", "compiling", "run_jobs"]
@@ -30,7 +32,15 @@ _NOT_MOVING = frozenset({JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKN
 
 
 def compiling(
-    backend: str, options: CompileOptions, *, name: str, run: str, ledger: str, identity: str = "", fresh: bool = False
+    backend: str,
+    options: CompileOptions,
+    *,
+    name: str,
+    run: str,
+    ledger: str,
+    waiting: Waiting,
+    identity: str = "",
+    fresh: bool = False,
 ) -> CompileStage:
     """The compile stage of a flow: here, or by a compile job of the provider's.
 
@@ -40,6 +50,7 @@ def compiling(
         name: Name of what is compiled for.
         run: Who makes the jobs.
         ledger: Name of the ledger block.
+        waiting: How a compile job is waited for.
         identity: The logical run, where it is another.
         fresh: Compile anew what is there already.
     """
@@ -61,14 +72,15 @@ def compiling(
             fresh=fresh,
         )
         key = artifact_key(name, "compile-progress")
-        for problem in run_jobs(dict.fromkeys(planned.job_ids, backend), ledger=ledger, progress_key=key).values():
+        jobs = dict.fromkeys(planned.job_ids, backend)
+        for problem in run_jobs(jobs, ledger=ledger, progress_key=key, waiting=waiting).values():
             raise problem
         return {**planned.have, **compiled_by(store, planned.job_ids)}
 
     return there if options.compiler is Compiler.REMOTE else here
 
 
-def run_jobs(jobs: Mapping[JobId, str], *, ledger: str, progress_key: str) -> dict[JobId, Exception]:
+def run_jobs(jobs: Mapping[JobId, str], *, ledger: str, progress_key: str, waiting: Waiting) -> dict[JobId, Exception]:
     """Take jobs from wherever they are to their results.
 
     Submissions run side by side, never more live jobs than the device takes; one job's failure leaves
@@ -79,11 +91,14 @@ def run_jobs(jobs: Mapping[JobId, str], *, ledger: str, progress_key: str) -> di
         jobs: Job id to the name of its backend, in the order of submission.
         ledger: Name of the ledger block.
         progress_key: Key of the progress artifact.
+        waiting: How the jobs are waited for; a run that is suspended comes back here from the top.
 
     Returns:
         What went wrong, by job; empty when every job has all its results.
     """
-    store, names = ledger_named(ledger), sorted(set(jobs.values()))
+    store = ledger_named(ledger)
+    if run := str(flow_run.id or ""):
+        store.end_wait(run)
     final = [job.job_id for job in store.jobs(job_ids=list(jobs), statuses=FINAL)]
     problems = _collect(final, jobs, ledger)
     unsent = [job_id for job_id in jobs if job_id not in final]
@@ -92,7 +107,7 @@ def run_jobs(jobs: Mapping[JobId, str], *, ledger: str, progress_key: str) -> di
         chosen = _room_for(unsent, jobs, store)
         if not chosen and not under_way:
             others = _in_the_way(unsent, jobs, store)
-            wait_for_jobs(others, backends=names, ledger=ledger, until="any")
+            _wait_for_others(others, ledger, waiting)
             chosen = _room_for(unsent, jobs, store) or set(unsent[:1])
         failed = _submit(chosen, jobs, ledger)
         later, lost = _sort(failed, store)
@@ -101,9 +116,13 @@ def run_jobs(jobs: Mapping[JobId, str], *, ledger: str, progress_key: str) -> di
         unsent = [job_id for job_id in unsent if job_id not in chosen or job_id in later]
         if not under_way:
             continue
-        until = "any" if unsent else "all"
-        wait_for_jobs(
-            under_way, backends=names, ledger=ledger, until=until, progress_key=progress_key, shown=list(jobs)
+        wait_until(
+            "any" if unsent else "all",
+            {job_id: jobs[job_id] for job_id in under_way},
+            ledger=ledger,
+            waiting=waiting,
+            progress_key=progress_key,
+            shown=list(jobs),
         )
         statuses = {job.job_id: job.status for job in store.jobs(job_ids=under_way)}
         problems.update(_collect([job_id for job_id in under_way if statuses[job_id].is_final], jobs, ledger))
@@ -122,9 +141,15 @@ def _room_for(unsent: list[JobId], jobs: Mapping[JobId, str], store: Ledger) -> 
     return chosen
 
 
-def _in_the_way(unsent: list[JobId], jobs: Mapping[JobId, str], store: Ledger) -> list[JobId]:
+def _in_the_way(unsent: list[JobId], jobs: Mapping[JobId, str], store: Ledger) -> dict[JobId, str]:
     """Live jobs, other runs' too, on the devices that `unsent` waits for."""
-    return [job.job_id for name in sorted({jobs[job_id] for job_id in unsent}) for job in _live_on(name, store)]
+    return {job.job_id: name for name in sorted({jobs[job_id] for job_id in unsent}) for job in _live_on(name, store)}
+
+
+def _wait_for_others(jobs: Mapping[JobId, str], ledger: str, waiting: Waiting) -> None:
+    """Wait until a device has room again."""
+    key = "qjobs-room"
+    wait_until("any", jobs, ledger=ledger, waiting=waiting, progress_key=key, shown=list(jobs))
 
 
 def _live_on(name: str, store: Ledger) -> list[Job]:

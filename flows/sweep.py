@@ -17,6 +17,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from blocks import backend_named, ledger_named
 from flows.command import run_flow
 from flows.stages import cancel_jobs, compiling, run_jobs
+from flows.waiting import AUTO, Waiting
 from qjobs.launch import Launched, launch_sweep
 from qjobs.model import JobId
 from qjobs.outcome import sweep_plan
@@ -39,13 +40,19 @@ __all__ = ["sweep"]
     log_prints=False,
     on_cancellation=[cancel_jobs],
 )
-def sweep(spec: SweepSpec, ledger: str = "", cancel_remote_jobs: bool = True) -> Published:  # noqa: ARG001, FBT001, FBT002, RUF100
+def sweep(
+    spec: SweepSpec,
+    ledger: str = "",
+    cancel_remote_jobs: bool = True,  # noqa: ARG001, FBT001, FBT002, RUF100
+    waiting: Waiting = AUTO,
+) -> Published:
     """Run a sweep and publish its data frame, picture, table of jobs and provenance.
 
     Args:
         spec: The sweep.
         ledger: Name of a ledger block; the default ledger if empty.
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
+        waiting: How the run waits for its jobs.
     """
     plan, logger = sweep_plan(spec), get_run_logger()
     for name in spec.backends:
@@ -55,13 +62,13 @@ def sweep(spec: SweepSpec, ledger: str = "", cancel_remote_jobs: bool = True) ->
     to_run: dict[JobId, str] = {}
     notes = []
     for name in spec.backends:
-        launched = _launch(plan, name, ledger)
+        launched = _launch(plan, name, ledger, waiting)
         jobs[name] = list(launched.job_ids)
         open_ones = [job.job_id for job in ledger_named(ledger).jobs(job_ids=jobs[name]) if not job.status.is_final]
         to_run.update(dict.fromkeys(open_ones, name))
         notes.append(f"{name}: {launched.summary}")
         logger.info(notes[-1])
-    problems = run_jobs(to_run, ledger=ledger, progress_key=key)
+    problems = run_jobs(to_run, ledger=ledger, progress_key=key, waiting=waiting)
     published = publish_artifacts(spec, jobs, ledger=ledger, note="; ".join(notes))
     for line in published.lines:
         logger.info(line)
@@ -70,9 +77,10 @@ def sweep(spec: SweepSpec, ledger: str = "", cancel_remote_jobs: bool = True) ->
     return published
 
 
-def _launch(plan: SweepPlan, name: str, ledger: str) -> Launched:
+def _launch(plan: SweepPlan, name: str, ledger: str, waiting: Waiting) -> Launched:
     spec, run = plan.spec, str(flow_run.id or "")
-    stage = compiling(name, spec.compile_options(), name=spec.name, run=run, ledger=ledger, fresh=spec.fresh)
+    options = spec.compile_options()
+    stage = compiling(name, options, name=spec.name, run=run, ledger=ledger, waiting=waiting, fresh=spec.fresh)
     return launch_sweep(ledger_named(ledger), backend_named(name), plan, name=name, run=run, compile_stage=stage)
 
 

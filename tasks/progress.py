@@ -13,9 +13,24 @@ from qjobs.model import JobId
 from qjobs.operations import Progress
 from tasks.logs import Logger
 
-__all__ = ["ProgressArtifact"]
+__all__ = ["ProgressArtifact", "progress_of", "show_progress"]
 
 _EVERY_S = 1.0
+
+
+def progress_of(ledger: Ledger, job_ids: Sequence[JobId]) -> tuple[float, str]:
+    """How much is done, in percent, and in words."""
+    counts = ledger.item_counts(job_ids)
+    total = sum(counts.values())
+    done = sum(count for status, count in counts.items() if status.is_final)
+    words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    return 100.0 * done / max(total, 1), f"{done} of {total} circuits are done ({words})"
+
+
+def show_progress(ledger: Ledger, job_ids: Sequence[JobId], key: str) -> None:
+    """Show how far a flow run is that is about to be suspended; the sensor keeps this artifact current."""
+    percent, description = progress_of(ledger, job_ids)
+    create_progress_artifact(percent, key=key, description=description)
 
 
 class ProgressArtifact:
@@ -62,14 +77,10 @@ class ProgressArtifact:
 
     def _show(self) -> None:
         self._last = self._monotonic()
-        counts = self._ledger.item_counts(self._job_ids)
-        total = sum(counts.values())
-        done = sum(count for status, count in counts.items() if status.is_final)
-        words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        self._logger.info("%d of %d circuits are done (%s)", done, total, words)
+        percent, description = progress_of(self._ledger, self._job_ids)
+        self._logger.info("%s", description)
         if not self._key:
             return
-        percent, description = 100.0 * done / max(total, 1), f"{done} of {total} circuits: {words}"
         if self._artifact is None:
             self._artifact = create_progress_artifact(percent, key=self._key, description=description)  # type: ignore[assignment]
         else:
