@@ -1,0 +1,32 @@
+"""One run of the real client for each version, for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from client_runs import Runs, checks
+from environments import VERSIONS
+
+collect_ignore = ["drive"]  # run by the client's own interpreter, which has no pytest
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "version" in metafunc.fixturenames:
+        metafunc.parametrize("version", VERSIONS, scope="session")
+    if "check" in metafunc.fixturenames:
+        metafunc.parametrize("check", checks())
+
+
+@pytest.fixture(scope="session")
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    found = Runs(_asked(request), tmp_path_factory.mktemp("oracle"))
+    yield found
+    found.close()
+
+
+def _asked(request: pytest.FixtureRequest) -> list[str]:
+    """The versions of the tests that were selected."""
+    specs = [item.callspec for item in request.session.items if hasattr(item, "callspec")]
+    asked = {spec.params.get("version") for spec in specs}
+    return [version for version in VERSIONS if version in asked]

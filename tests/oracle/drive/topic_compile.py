@@ -1,0 +1,233 @@
+"""Compile jobs: each level, for simulators and for H-series devices, with the passes on the way."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import Any
+
+import numpy as np
+import qnexus as qnx
+from pytket.circuit import Circuit, OpType, fresh_symbol
+from pytket.utils.results import compare_unitaries
+from qnexus.client.jobs import PollingStrategy, WebsocketStrategy
+from qnexus.exceptions import ResourceCreateFailed, ResourceFetchFailed
+from qnexus.models.job_status import JobStatusEnum
+from session import final, project, refused, same, upload, uploaded
+
+AER = qnx.AerConfig()
+H_SERIES = qnx.QuantinuumConfig(device_name="H1-1LE")
+NATIVE = {OpType.PhasedX, OpType.Rz, OpType.ZZPhase, OpType.ZZMax, OpType.TK2, OpType.Measure, OpType.Barrier}
+LEVELS = (0, 1, 2, 3)
+
+
+def _start(config: Any, level: int, programs: Any = None, **values: Any) -> Any:
+    return qnx.start_compile_job(
+        programs=programs or [_unmeasured()],
+        backend_config=config,
+        name=f"compile at level {level}",
+        project=project(),
+        optimisation_level=level,
+        **values,
+    )
+
+
+@functools.cache
+def _unmeasured() -> Any:
+    return upload(_circuit())
+
+
+def _circuit() -> Circuit:
+    circuit = Circuit(3, name="to compile").H(0).CX(0, 1).T(1).CX(1, 2).Ry(0.3, 2).CX(0, 2).CX(0, 2).SWAP(0, 1)
+    return circuit.CCX(0, 1, 2)
+
+
+@functools.cache
+def _jobs() -> dict[tuple[str, int], Any]:
+    """All of them, started at once, and awaited."""
+    started = {
+        (config.type, level): _start(config, level)
+        for config in (AER, H_SERIES)
+        for level in LEVELS
+        if not (config is H_SERIES and level > 3)
+    }
+    for job in started.values():
+        final(job)
+    return started
+
+
+def _compiled(config: Any, level: int) -> Circuit:
+    job = _jobs()[config.type, level]
+    (found,) = qnx.jobs.results(job)
+    return found.get_output().download_circuit()
+
+
+def _equal(config: Any, level: int) -> None:
+    found = _compiled(config, level)
+    same(compare_unitaries(_circuit().get_unitary(), found.get_unitary()), True)
+
+
+def _native(level: int) -> None:
+    found = {command.op.type for command in _compiled(H_SERIES, level).get_commands()}
+    same(found - NATIVE, set())
+
+
+def check_aer_level_0() -> None:
+    _equal(AER, 0)
+
+
+def check_aer_level_1() -> None:
+    _equal(AER, 1)
+
+
+def check_aer_level_2() -> None:
+    _equal(AER, 2)
+
+
+def check_aer_level_3() -> None:
+    _equal(AER, 3)
+
+
+def check_h_series_level_0() -> None:
+    _equal(H_SERIES, 0)
+
+
+def check_h_series_level_1() -> None:
+    _equal(H_SERIES, 1)
+
+
+def check_h_series_level_2() -> None:
+    _equal(H_SERIES, 2)
+
+
+def check_h_series_level_3() -> None:
+    _equal(H_SERIES, 3)
+
+
+def check_native_level_0() -> None:
+    _native(0)
+
+
+def check_native_level_1() -> None:
+    _native(1)
+
+
+def check_native_level_2() -> None:
+    _native(2)
+
+
+def check_native_level_3() -> None:
+    _native(3)
+
+
+def check_levels_differ() -> None:
+    """The highest finds the pair of gates that cancels; the lowest leaves it."""
+    low, high = (_compiled(H_SERIES, level).n_2qb_gates() for level in (0, 3))
+    assert high < low, f"{high} two-qubit gates at level 3, {low} at level 0"
+
+
+def check_status() -> None:
+    found = {key: qnx.jobs.status(job).status for key, job in _jobs().items()}
+    same(found, dict.fromkeys(_jobs(), JobStatusEnum.COMPLETED))
+
+
+def check_result_reference() -> None:
+    job = _jobs()["AerConfig", 2]
+    (found,) = qnx.jobs.results(job)
+    same(
+        (found.get_input().id, found.project.id, found.job_item_integer_id, found.last_status_detail.status),
+        (_unmeasured().id, project().id, 1, JobStatusEnum.COMPLETED),
+    )
+
+
+def check_no_passes_are_kept_unasked() -> None:
+    (found,) = qnx.jobs.results(_jobs()["AerConfig", 2])
+    same(len(found.get_passes()), 0)
+
+
+@functools.cache
+def _passes() -> list[Any]:
+    job = _start(H_SERIES, 2, skip_intermediate_circuits=False)
+    final(job)
+    (found,) = qnx.jobs.results(job)
+    return [found, *found.get_passes()]
+
+
+def check_passes_form_a_chain() -> None:
+    found, *passes = _passes()
+    ends = [passes[0].get_input().download_circuit() == _circuit(), len(passes) > 1]
+    links = [before.get_output().id == after.get_input().id for before, after in itertools.pairwise(passes)]
+    last = passes[-1].get_output().download_circuit() == found.get_output().download_circuit()
+    same((ends, all(links), last), ([True, True], True, True))
+
+
+def check_passes_have_names() -> None:
+    same([entry.pass_name for entry in _passes()[1:] if not entry.pass_name], [])
+
+
+def check_several_circuits_keep_their_order() -> None:
+    circuits = [uploaded("ghz"), uploaded("bell"), uploaded("skewed")]
+    job = _start(AER, 1, programs=circuits)
+    qnx.jobs.wait_for(job, strategy=WebsocketStrategy(), timeout=60)
+    found = [entry.get_output().download_circuit().n_qubits for entry in qnx.jobs.results(job)]
+    same(found, [3, 2, 3])
+
+
+def check_symbols_stay() -> None:
+    symbol = fresh_symbol("theta")
+    circuit = upload(Circuit(2, name="symbolic").Rx(symbol, 0).CX(0, 1).Rz(symbol, 1))
+    job = _start(H_SERIES, 2, programs=[circuit])
+    qnx.jobs.wait_for(job, strategy=PollingStrategy(initial_interval=0.3), timeout=60)
+    (found,) = qnx.jobs.results(job)
+    output = found.get_output().download_circuit()
+    bound = [c.copy() for c in (output, circuit.download_circuit())]
+    for each in bound:
+        each.symbol_substitution({next(iter(each.free_symbols())): 0.37})
+    same(compare_unitaries(bound[0].get_unitary(), bound[1].get_unitary()), True)
+
+
+def check_compile_in_one_call() -> None:
+    (found,) = qnx.compile(
+        programs=uploaded("bell"), backend_config=AER, name="in one call", project=project(), timeout=60
+    )
+    same(found.download_circuit().n_bits, 2)
+
+
+def check_compiled_runs() -> None:
+    """What a compilation gives back runs on the device that it was compiled for."""
+    (found,) = qnx.compile(
+        programs=uploaded("ghz"), backend_config=H_SERIES, name="for H1-1LE", project=project(), timeout=60
+    )
+    (result,) = qnx.execute(
+        programs=found, n_shots=[50], backend_config=H_SERIES, name="on H1-1LE", project=project(), timeout=60
+    )
+    same(set(result.get_counts()) <= {(0, 0, 0), (1, 1, 1)}, True)
+
+
+def check_results_of_an_unfinished_job() -> None:
+    job = _start(AER, 2)
+    refused(lambda: qnx.jobs.results(job), ResourceFetchFailed)
+    same([type(entry).__name__ for entry in qnx.jobs.results(job, allow_incomplete=True)], ["IncompleteJobItemRef"])
+
+
+def check_bad_level() -> None:
+    error = refused(lambda: _start(AER, 7), ResourceCreateFailed)
+    same(400 <= error.status_code < 500, True)
+
+
+def check_unknown_group() -> None:
+    error = refused(lambda: _start(AER, 1, user_group="strangers"), ResourceCreateFailed)
+    same("Not a member of any group with name: strangers" in str(error), True)
+
+
+def check_job_is_found_again() -> None:
+    job = _start(H_SERIES, 1)
+    found = qnx.jobs.get(id=job.id)
+    config = found.backend_config.model_copy(update={"max_batch_cost": None})  # the service says which it takes
+    same((type(found).__name__, config, found.id), ("CompileJobRef", H_SERIES, job.id))
+
+
+def check_state_of_compiled() -> None:
+    state = _compiled(H_SERIES, 3).get_statevector()
+    overlap = abs(np.vdot(state, _circuit().get_statevector()))
+    assert overlap > 1 - 1e-9, f"the overlap is {overlap}"

@@ -1,0 +1,355 @@
+"""Jobs as things: found, filtered, cancelled in each state, retried with each strategy, deleted."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import OrderedDict
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import qnexus as qnx
+from qnexus.client.jobs import PollingStrategy, RemoteRetryStrategy, WebsocketStrategy
+from qnexus.exceptions import DataGone, JobError, NoUniqueMatch, ZeroMatches
+from qnexus.models.filters import SortFilterEnum
+from qnexus.models.job_status import JobStatusEnum
+from qnexus.models.references import ExecutionResultRef, IncompleteJobItemRef, JobType
+from qnexus.models.scope import ScopeFilterEnum
+from session import ADA, BOB, execute, final, fresh, new_project, project, raw, refused, same, until, uploaded
+
+S = JobStatusEnum
+AER = qnx.AerConfig(seed=1)
+QUEUED = qnx.QuantinuumConfig(device_name="H1-1")
+RUNNING = qnx.QuantinuumConfig(device_name="H1-1E")
+FAILING = qnx.QuantinuumConfig(device_name="H2-1")
+
+
+# ---- lists -------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _listed() -> Any:
+    """A project with five execute jobs, one of them cancelled, and a compile job."""
+    made = new_project("jobs")
+    jobs = []
+    for number, letter in enumerate("cadbb"):
+        properties = OrderedDict(number=number, even=number % 2 == 0)
+        jobs.append(execute(uploaded("bell"), 10, AER, f"{letter} job", project=made, properties=properties))
+    compiled = qnx.start_compile_job(
+        programs=uploaded("bell"), backend_config=AER, name="x compile job", project=made, description="words"
+    )
+    qnx.jobs.cancel(jobs[0])
+    for job in [*jobs, compiled]:
+        final(job)
+    return made
+
+
+def _all(**filters: Any) -> Any:
+    return qnx.jobs.get_all(project=_listed(), **filters)
+
+
+def check_count() -> None:
+    same((_all().count(), len(_all().list())), (6, 6))
+
+
+def check_by_name() -> None:
+    found = qnx.jobs.get(project=_listed(), name="a job")
+    same((type(found).__name__, found.annotations.name, found.last_status), ("ExecuteJobRef", "a job", S.COMPLETED))
+
+
+def check_by_part_of_name() -> None:
+    same((_all(name_like="JOB").count(), _all(name_like="compile").count()), (6, 1))
+
+
+def check_same_name_is_legal() -> None:
+    refused(lambda: qnx.jobs.get(project=_listed(), name="b job"), NoUniqueMatch)
+
+
+def check_unknown() -> None:
+    refused(lambda: qnx.jobs.get(id=uuid4()), ZeroMatches)
+    refused(lambda: qnx.jobs.get(project=_listed(), name="nothing"), ZeroMatches)
+
+
+def check_by_status() -> None:
+    found = [_all(job_status=status).count() for status in ([S.COMPLETED], [S.CANCELLED], [S.COMPLETED, S.CANCELLED])]
+    same((found, _all(job_status=[S.ERROR, S.DEPLETED, S.TERMINATED]).count()), ([5, 1, 6], 0))
+
+
+def check_by_type() -> None:
+    found = [_all(job_type=kinds).count() for kinds in ([JobType.EXECUTE], [JobType.COMPILE], list(JobType))]
+    same(found, [5, 1, 6])
+
+
+def check_by_properties() -> None:
+    found = [OrderedDict(number=3), OrderedDict(even=True), OrderedDict(even=True, number=3), OrderedDict(number="3")]
+    same([_all(properties=values).count() for values in found], [1, 3, 0, 0])
+
+
+def check_by_creator_and_scope() -> None:
+    found = [_all(creator_email=[email]).count() for email in (ADA, BOB)]
+    scopes = [_all(scope=scope).count() for scope in ScopeFilterEnum]
+    same((found, scopes), ([6, 0], [6, 0, 0, 6]))
+
+
+def check_by_time() -> None:
+    second = qnx.jobs.get(project=_listed(), name="a job").annotations.created
+    same((_all(created_before=second).count(), _all(created_after=second).count()), (1, 4))
+
+
+def check_sort_and_pages() -> None:
+    def letters(**values: Any) -> str:
+        return "".join(job.annotations.name[0] for job in _all(**values).list())
+
+    up = [letters(sort_filters=[SortFilterEnum.NAME_ASC], page_size=size) for size in (1, 2, 50)]
+    same((up, letters(), letters(sort_filters=[SortFilterEnum.CREATED_ASC])), (["abbcdx"] * 3, "xbbdac", "cadbbx"))
+
+
+def check_data_frame() -> None:
+    frame = _all(page_size=3).df()
+    same(
+        (
+            sorted(frame["last_status"].map(lambda s: s.value).value_counts().to_dict().items()),
+            {*frame["backend_config"]},
+        ),
+        ([("CANCELLED", 1), ("COMPLETED", 5)], {"AerConfig"}),
+    )
+
+
+def check_summary_of_the_project() -> None:
+    found = qnx.projects.summarize(_listed()).iloc[0].to_dict()
+    kinds = ("total_jobs", "pending_jobs", "cancelled_jobs", "errored_jobs", "completed_jobs")
+    same([int(found[kind]) for kind in kinds], [6, 0, 1, 0, 5])
+
+
+def check_system() -> None:
+    job = execute(uploaded("slow"), 1, QUEUED)
+    qnx.jobs.cancel(job)
+    found = qnx.jobs.get(id=job.id).system
+    same((found.name, found.provider_name), ("H1-1", "Quantinuum"))
+
+
+# ---- cancelling --------------------------------------------------------------------------------------
+
+
+def _cancelled(job: Any) -> Any:
+    qnx.jobs.cancel(job)
+    return final(job)
+
+
+def check_cancel_submitted() -> None:
+    status = _cancelled(execute(uploaded("bell"), 10, AER))
+    same((status.status, status.queued_time, status.cancelled_time is not None), (S.CANCELLED, None, True))
+
+
+def check_cancel_queued() -> None:
+    job = execute(uploaded("slow"), 10, QUEUED)
+    before = until(job, S.QUEUED)
+    after = _cancelled(job)
+    same((before.status, after.status, after.running_time), (S.QUEUED, S.CANCELLED, None))
+
+
+def check_queue_position() -> None:
+    jobs = [execute(uploaded("slow"), 10, QUEUED) for _ in range(3)]
+    try:
+        for job in jobs:
+            until(job, S.QUEUED)
+        time.sleep(0.3)
+        found = [qnx.jobs.status(job).queue_position for job in jobs]
+        first = found[0]
+        same(found, [first, first + 1, first + 2])
+    finally:
+        for job in jobs:
+            qnx.jobs.cancel(job)
+
+
+def check_cancel_running() -> None:
+    job = execute(uploaded("slow"), 1000, RUNNING)  # 100 s
+    before = until(job, S.RUNNING)
+    start = time.monotonic()
+    after = _cancelled(job)
+    same((before.status, after.status, time.monotonic() - start < 30), (S.RUNNING, S.CANCELLED, True))
+
+
+def check_cancel_while_waiting() -> None:
+    """Whoever waits by web socket learns of it."""
+    import threading
+
+    job = execute(uploaded("slow"), 10, QUEUED)
+    until(job, S.QUEUED)
+    with raw() as other:
+        later = threading.Timer(0.7, lambda: other.post(f"/api/jobs/v1beta3/{job.id}/rpc/cancel", json={}))
+        later.start()
+        error = refused(lambda: qnx.jobs.wait_for(job, strategy=WebsocketStrategy(), timeout=20), JobError)
+        later.join()
+    same(str(error), "Job was cancelled")
+
+
+def check_cancel_final() -> None:
+    """It changes nothing, whatever is answered."""
+    job = qnx.jobs.get(project=_listed(), name="a job")
+    before = qnx.jobs.status(job)
+    try:
+        qnx.jobs.cancel(job)
+    except httpx.HTTPStatusError as error:
+        same(error.response.status_code in {400, 409}, True)
+    same(qnx.jobs.status(job), before)
+
+
+def check_results_of_a_cancelled_job() -> None:
+    job = execute([uploaded("slow"), uploaded("slow")], 10, QUEUED)
+    _cancelled(job)
+    found = qnx.jobs.results(job, allow_incomplete=True)
+    same([(type(entry), entry.last_status) for entry in found], [(IncompleteJobItemRef, S.CANCELLED)] * 2)
+
+
+def check_wait_for_cancelled() -> None:
+    job = execute(uploaded("slow"), 10, QUEUED)
+    qnx.jobs.cancel(job)
+    strategy = PollingStrategy(S.CANCELLED, initial_interval=0.2)
+    same(qnx.jobs.wait_for(job, S.CANCELLED, timeout=20, strategy=strategy).status, S.CANCELLED)
+
+
+# ---- retrying ----------------------------------------------------------------------------------------
+
+
+def _failed() -> Any:
+    """A job that the device let fail: its items have a handle there, and no result."""
+    job = execute([uploaded("slow"), uploaded("slow")], 10, FAILING, "failing")
+    same(final(job).status, S.ERROR)
+    return job
+
+
+def _items(job: Any) -> list[dict[str, Any]]:
+    with raw() as client:
+        found = client.get(f"/api/jobs/v1beta3/{job.id}")
+    return list(found.json()["data"]["attributes"]["definition"]["items"])
+
+
+def _retry(job: Any, strategy: str, **values: Any) -> int:
+    with raw() as client:
+        body = {"remote_retry_strategy": strategy, **values}
+        return client.post(f"/api/jobs/v1beta3/{job.id}/rpc/retry", json=body).status_code
+
+
+def _runs_again(job: Any) -> bool:
+    """Whether it leaves its final status, and ends again."""
+    before = qnx.jobs.status(job)
+    if before.status in {S.ERROR, S.CANCELLED, S.COMPLETED}:
+        time.sleep(0.3)
+        return False
+    return final(job).status in {S.ERROR, S.COMPLETED}
+
+
+def check_error_says_why() -> None:
+    job = _failed()
+    refused(lambda: qnx.jobs.wait_for(job, timeout=10), JobError)
+    detail = qnx.jobs.status(job)
+    same((bool(detail.message), bool(detail.error_detail)), (True, True))
+
+
+def check_retry_default() -> None:
+    """It only looks again: nothing is submitted twice."""
+    job = _failed()
+    before = _items(job)
+    same((_retry(job, "DEFAULT"), _runs_again(job), _items(job)), (202, False, before))
+
+
+def check_retry_allow_resubmit() -> None:
+    """These items have a handle at the third party, so nothing is submitted twice."""
+    job = _failed()
+    before = _items(job)
+    same((_retry(job, "ALLOW_RESUBMIT"), _runs_again(job), _items(job)), (202, False, before))
+
+
+def check_retry_allow_resubmit_without_handle() -> None:
+    """Cancelled before they reached the third party: they have none, so they run."""
+    job = execute(uploaded("bell"), 10, AER)
+    _cancelled(job)
+    code = _retry(job, "ALLOW_RESUBMIT", retry_status=["CANCELLED"])
+    same((code, final(job).status), (202, S.COMPLETED))
+
+
+def check_retry_force_resubmit() -> None:
+    job = _failed()
+    before = [item["external_handle"] for item in _items(job)]
+    code, again = _retry(job, "FORCE_RESUBMIT"), _runs_again(job)
+    after = [item["external_handle"] for item in _items(job)]
+    same((code, again, None in before, set(before) & set(after)), (202, True, False, set()))
+
+
+def check_retry_full_restart() -> None:
+    job = _failed()
+    qnx.jobs.retry_submission(job)
+    same(
+        (qnx.jobs.status(job).status in {S.RETRYING, S.QUEUED, S.RUNNING, S.SUBMITTED}, _runs_again(job)), (True, True)
+    )
+
+
+def check_retry_of_a_completed_job() -> None:
+    job = execute(uploaded("bell"), 10, AER)
+    final(job)
+    (first,) = qnx.jobs.results(job)
+    qnx.jobs.retry_submission(job, remote_retry_strategy=RemoteRetryStrategy.FULL_RESTART)
+    status = qnx.jobs.wait_for(job, timeout=60)
+    (second,) = qnx.jobs.results(job)
+    same((status.status, first.id != second.id, type(second)), (S.COMPLETED, True, ExecutionResultRef))
+
+
+def check_retry_by_status() -> None:
+    """Only the items in these statuses; the others keep their results."""
+    job = execute([uploaded("bell"), uploaded("ghz")], 10, AER)
+    final(job)
+    qnx.jobs.retry_submission(job, retry_status=[S.ERROR, S.CANCELLED])
+    same((_runs_again(job), qnx.jobs.status(job).status), (False, S.COMPLETED))
+
+
+def check_retry_cancelled() -> None:
+    job = execute(uploaded("bell"), 10, AER)
+    _cancelled(job)
+    qnx.jobs.retry_submission(job, retry_status=[S.CANCELLED])
+    same(qnx.jobs.wait_for(job, timeout=60).status, S.COMPLETED)
+
+
+def check_retry_keeps_ids() -> None:
+    job = _failed()
+    before = [item["item_id"] for item in _items(job)]
+    qnx.jobs.retry_submission(job)
+    final(job)
+    same(([item["item_id"] for item in _items(job)], qnx.jobs.get(id=job.id).id), (before, job.id))
+
+
+def check_retry_unknown_strategy() -> None:
+    code = _retry(qnx.jobs.get(project=_listed(), name="a job"), "TWICE")
+    same(400 <= code < 500, True)
+
+
+def check_retry_unknown_job() -> None:
+    job = qnx.jobs.get(project=_listed(), name="a job").model_copy(update={"id": uuid4()})
+    refused(lambda: qnx.jobs.retry_submission(job), httpx.HTTPStatusError)
+
+
+# ---- deleting ----------------------------------------------------------------------------------------
+
+
+def check_delete() -> None:
+    job = execute(uploaded("bell"), 10, AER, fresh("deleted"))
+    final(job)
+    (result,) = qnx.jobs.results(job)
+    qnx.jobs.delete(job)
+    refused(lambda: qnx.jobs.get(id=job.id), ZeroMatches)
+    refused(lambda: qnx.results.get(result.id), DataGone)
+    same(qnx.jobs.get_all(project=project(), name_exact=[job.annotations.name]).count(), 0)
+
+
+def check_delete_queued() -> None:
+    job = execute(uploaded("slow"), 10, QUEUED)
+    until(job, S.QUEUED)
+    qnx.jobs.delete(job)
+    refused(lambda: qnx.jobs.get(id=job.id), ZeroMatches)
+
+
+def check_delete_twice() -> None:
+    job = execute(uploaded("bell"), 10, AER)
+    qnx.jobs.delete(job)
+    refused(lambda: qnx.jobs.delete(job), httpx.HTTPStatusError)
