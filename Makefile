@@ -76,4 +76,4 @@ bench-service: $(READY) home ## a job of 300 circuits through the local service 
 	@PYTHONPATH=. $(BIN)/python tests/bench/bench_service.py
 
 clean: ## remove .venv and the data of this checkout
-	@rm -rf $(VENV) .qjobs
+	@rm -rf $(VENV) .qjobs .oracle

@@ -15,7 +15,7 @@ from enum import StrEnum
 from qjobs.attempts import batch_of, submission_key
 from qjobs.backends.base import Backend, RemoteJob
 from qjobs.batching import batch_key
-from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, StaleJob
+from qjobs.errors import BackendUnavailable, Busy, CredentialsRejected, InvalidInput, ProtocolError, StaleJob
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Batch, Job, JobId, JobSpec, LostReply, RemoteId, RemoteRetryStrategy
@@ -199,6 +199,7 @@ def adopt(
     Raises:
         InvalidInput: The job is not UNKNOWN; the provider does not know the id; it is another job's; or
             what the provider shows of it is not our content.
+        Busy: Another process decided about it meanwhile.
     """
     job = ledger.job(job_id)
     attempt = ledger.last_attempts([job_id]).get(job_id)
@@ -210,7 +211,10 @@ def adopt(
     problem = _problem(ledger, backend, job, attempt, remote_id)
     if problem:
         raise InvalidInput(f"{remote_id} is not {job_id}: {problem}", field="remote_id")
-    ledger.accept(attempt, remote_id, now=now(), cause="adopted by a person")
+    try:
+        ledger.accept(attempt, remote_id, now=now(), cause="adopted by a person")
+    except StaleJob as error:
+        raise _decided_already(job_id, error) from error
     poll(ledger, backend, [job_id], now=now)
     return ledger.job(job_id)
 
@@ -235,13 +239,21 @@ def discard(ledger: Ledger, job_id: JobId, *, now: Callable[[], datetime] = utc_
 
     Raises:
         InvalidInput: The job is not UNKNOWN.
+        Busy: Another process decided about it meanwhile.
     """
     job = ledger.job(job_id)
     attempt = ledger.last_attempts([job_id]).get(job_id)
     if attempt is None or attempt.status is not JobStatus.UNKNOWN:
         raise InvalidInput(f"{job_id} is {job.status}; only an UNKNOWN job can be discarded", field="job_id")
-    ledger.unsend(attempt, "a person says that no remote job exists", now=now(), cause="discarded by a person")
+    try:
+        ledger.unsend(attempt, "a person says that no remote job exists", now=now(), cause="discarded by a person")
+    except StaleJob as error:
+        raise _decided_already(job_id, error) from error
     return ledger.job(job_id)
+
+
+def _decided_already(job_id: JobId, error: StaleJob) -> Busy:
+    return Busy(f"another process decided about {job_id} first ({error}); look at it again", job_id=job_id)
 
 
 def orphans(ledger: Ledger, backend: Backend) -> list[RemoteJob]:

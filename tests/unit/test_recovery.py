@@ -8,7 +8,7 @@ from support import check_history, create, job_moves
 
 from qjobs import operations, recovery
 from qjobs.backends.base import RemoteJob
-from qjobs.errors import BackendUnavailable, InvalidInput, SubmissionUnknown
+from qjobs.errors import BackendUnavailable, Busy, InvalidInput, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, LostReply, RemoteId, RemoteRetryStrategy
@@ -247,3 +247,19 @@ def test_orphans(ledger: Ledger, clock: Clock) -> None:
     assert recovery.orphans(ledger, backend) == []
     with pytest.raises(InvalidInput, match="cannot list jobs"):
         recovery.orphans(ledger, ScriptedBackend())
+
+
+def test_two_people_decide_at_once(ledger: Ledger, clock: Clock) -> None:
+    """The second is told so; the first one's decision holds."""
+    backend = ScriptedBackend(LostReply.OPAQUE)
+    job_id = lost(ledger, backend, clock)
+
+    class Slow(ScriptedBackend):
+        def status(self, remote_ids: object) -> object:
+            recovery.discard(ledger, job_id, now=clock.now)
+            return backend.status(remote_ids)
+
+    with pytest.raises(Busy, match="another process decided"):
+        recovery.adopt(ledger, Slow(LostReply.OPAQUE), job_id, RemoteId("remote-1"), now=clock.now)
+    assert ledger.job(job_id).status is S.CREATED
+    assert "remote-1" in ledger.events(job_id)[-1].detail  # the id is kept
