@@ -150,6 +150,12 @@ class LedgerWaits(LedgerQueries):
                 found[row.flow_run_id].append(row)
         return [_waiting(rows) for rows in found.values()]
 
+    def was_noted(self, job_id: JobId, cause: str) -> bool:
+        """Whether the job's history has an event of that cause."""
+        query = sa.select(sa.func.count()).where(t.event.c.job_id == job_id, t.event.c.cause == cause)
+        with self._db.read() as connection:
+            return bool(connection.scalar(query))
+
     def untold_events(self, *, before: datetime, limit: int = 1000) -> list[Event]:
         """Events of jobs (not of their items) that have not been told to anybody, oldest first.
 

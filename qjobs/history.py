@@ -1,0 +1,51 @@
+"""What a device usually takes, from the ledger: an estimate of when, and jobs that take far longer."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Job
+
+__all__ = ["UsualWait", "expected", "is_stalled", "usual_wait"]
+
+_LATEST = 100
+_ENOUGH = 5
+"""Finished jobs below which nothing is called usual."""
+_FAR_LONGER = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsualWait:
+    """How long jobs of one device took from being made to their end: median and ninth decile, in seconds."""
+
+    n_jobs: int
+    median_s: float
+    ninth_decile_s: float
+
+
+def usual_wait(ledger: Ledger, backend: str, device: str) -> UsualWait | None:
+    """Of the latest finished jobs of a device; None while there are too few."""
+    done = ledger.jobs(backend=backend, device=device, statuses=[JobStatus.COMPLETED], limit=_LATEST)
+    taken_s = [(job.finished_at - job.created_at).total_seconds() for job in done if job.finished_at is not None]
+    if len(taken_s) < _ENOUGH:
+        return None
+    deciles = statistics.quantiles(taken_s, n=10, method="inclusive")
+    return UsualWait(n_jobs=len(taken_s), median_s=statistics.median(taken_s), ninth_decile_s=deciles[-1])
+
+
+def expected(jobs: Iterable[tuple[Job, UsualWait | None]], now: datetime) -> datetime | None:
+    """When the last of some open jobs is usually done; None where that is unknown or has passed."""
+    ends = [job.created_at + timedelta(seconds=usual.median_s) for job, usual in jobs if usual is not None]
+    return max(ends) if ends and max(ends) > now else None
+
+
+def is_stalled(job: Job, usual: UsualWait | None, now: datetime) -> bool:
+    """Whether an open job is far older than what its device usually takes."""
+    if usual is None:
+        return False
+    return (now - job.created_at).total_seconds() > _FAR_LONGER * max(usual.ninth_decile_s, 1.0)
