@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from qjobs.errors import InvalidInput, QJobsError
 
 __all__ = ["main"]
 
+COMMANDS = "qjobs.commands"
+"""Entry-point group of further commands: functions from the words behind the name to an exit code."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
@@ -22,8 +26,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 something failed, 2 the input cannot be used (nothing was submitted).
     """
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    others = {point.name: point for point in entry_points(group=COMMANDS)}
     try:
+        if words and words[0] in others:
+            return int(others[words[0]].load()(words[1:]))
+        options = _parser(others).parse_args(words)
         code: int = options.call(options)
     except QJobsError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -36,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(others: Iterable[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="qjobs", description="Remote quantum jobs: never lost, never run twice.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
@@ -76,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", parents=[shared], help="check the installation and say what to fix")
     doctor.set_defaults(call=_doctor)
+    for name in others:
+        commands.add_parser(name, help=f"see: qjobs {name} --help")
     return parser
 
 

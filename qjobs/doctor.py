@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from qjobs import builders, objectives
 from qjobs.backends.aer import AerBackend
@@ -40,7 +40,19 @@ def checks(ledger_url: str | None = None) -> list[Check]:
         _checked("circuit builders", lambda: ", ".join(sorted(builders.registered())) or "none registered"),
         _checked("objectives", lambda: ", ".join(sorted(objectives.registered())) or "none registered"),
         _checked("simulator", _simulator),
+        *_further(),
     ]
+
+
+def _further() -> list[Check]:
+    """Checks of what is built on the library: functions in the entry-point group `qjobs.checks`."""
+    found: list[Check] = []
+    for point in entry_points(group="qjobs.checks"):
+        try:
+            found += point.load()()
+        except ImportError as error:
+            found.append(Check(name=point.name, ok=False, words=f"its checks cannot be loaded: {error}"))
+    return found
 
 
 def _checked(name: str, look: Callable[[], str]) -> Check:

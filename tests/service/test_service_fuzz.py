@@ -281,7 +281,9 @@ def _bodies(method: str, path: str) -> bytes | None:
     return None
 
 
-@pytest.mark.parametrize("unknown", [str(uuid.uuid4()), "1", "None", "' OR 1=1 --", "..", "%00", "x" * 3000])
+@pytest.mark.parametrize(
+    "unknown", ["7b0c7a0e-2f0f-4b64-9d1b-1f0c7d6f3a55", "1", "None", "' OR 1=1 --", "..", "%00", "x" * 3000]
+)
 def test_unknown_ids(wire: Wire, document: dict[str, Any], mallory: Person, unknown: str) -> None:
     value = unknown if unknown == "%00" else quote(unknown, safe="")
     asked = with_ids(document, **dict.fromkeys(one_of_each(mallory), value))

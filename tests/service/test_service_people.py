@@ -65,7 +65,7 @@ def test_me_and_the_others(ada: httpx.Client, bob: httpx.Client) -> None:
     assert by_id["attributes"] == {"display_name": "ada"}, "who has an id does not learn the address"
 
 
-@pytest.mark.parametrize("name", [*HOSTILE, "nobody@localhost.test", str(uuid.uuid4())])
+@pytest.mark.parametrize("name", [*HOSTILE, "nobody@localhost.test", "7b0c7a0e-2f0f-4b64-9d1b-1f0c7d6f3a55"])
 def test_nobody_of_this_name(ada: httpx.Client, name: str) -> None:
     refused(ada.get(f"/api/users/v1beta/{name.replace('/', '%2F')}"), 404)
 
