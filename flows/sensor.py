@@ -22,6 +22,7 @@ from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
@@ -142,12 +143,16 @@ def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun
     go_on = wait.is_over or (late and wait.at_deadline is AtDeadline.GO_ON)
     if go_on and state is not None and state.is_paused():
         try:
-            client.resume_flow_run(run.id)
+            answer = client.resume_flow_run(run.id)
         except ObjectNotFound:
             store.end_wait(wait.flow_run_id)
             passed.ended.append(wait.flow_run_id)
             return
-        passed.resumed.append(wait.flow_run_id)
+        if answer.status is SetStateStatus.ACCEPT:
+            passed.resumed.append(wait.flow_run_id)
+        else:
+            words = getattr(answer.details, "reason", None) or answer.status
+            passed.trouble[f"flow run {wait.flow_run_id}"] = f"it cannot be resumed: {words}"
 
 
 def _cancel_jobs_of(store: Ledger, run: FlowRun, wait: Waiting) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
+from deploying import process_worker
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.settings import (
     PREFECT_API_URL,
@@ -78,3 +80,10 @@ def client(api: str) -> Iterator[SyncPrefectClient]:
 def store(home: Path) -> LedgerDatabase:
     """The ledger of a test, as the flows open it."""
     return ledger_named()
+
+
+@pytest.fixture
+def worker(api: str, client: SyncPrefectClient, home: Path, tmp_path: Path) -> Iterator[Popen[bytes]]:
+    """A process worker whose flow runs share the test's data folder."""
+    with process_worker(api, client, home, tmp_path) as process:
+        yield process

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
+from subprocess import Popen
 
 import pytest
+from deploying import deployed, process_of
 from observing import eventually
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
@@ -23,9 +21,7 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import Job
 from qjobs.testing.servers import ScriptedProvider
 
-ROOT = Path(__file__).parents[2]
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
-POOL = "worker-test"
 
 
 @pytest.fixture
@@ -34,39 +30,6 @@ def provider() -> Iterator[ScriptedProvider]:
         provider.store.queue_s = 600.0
         RestBackend(url=provider.url, lost_reply=provider.store.variant).save("behind-a-worker")
         yield provider
-
-
-@pytest.fixture
-def worker(api: str, client: SyncPrefectClient, home: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    body = WorkPoolCreate(name=POOL, type="process").model_dump(mode="json", exclude_unset=True)
-    client.request("POST", "/work_pools/", json=body)
-    environment = {
-        **os.environ,
-        "PREFECT_API_URL": api,
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-        "QJOBS_HOME": str(home),
-        "PYTHONPATH": str(ROOT),
-    }
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-    with (tmp_path / "worker.log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
-        yield process
-        process.terminate()
-        process.wait(30)
-
-
-def deployed(client: SyncPrefectClient) -> str:
-    flow_id = client.create_flow(run_circuits)
-    body = {
-        "name": "worker-test",
-        "flow_id": str(flow_id),
-        "entrypoint": "flows/run_circuits.py:run_circuits",
-        "work_pool_name": POOL,
-        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
-    }
-    return str(client.request("POST", "/deployments/", json=body).json()["id"])
 
 
 def started(client: SyncPrefectClient, deployment: str, store: Ledger, name: str) -> tuple[FlowRun, Job]:
@@ -83,9 +46,9 @@ def started(client: SyncPrefectClient, deployment: str, store: Ledger, name: str
 
 
 def test_cancelled_in_prefect_and_killed(
-    client: SyncPrefectClient, worker: subprocess.Popen[bytes], store: Ledger, provider: ScriptedProvider
+    client: SyncPrefectClient, worker: Popen[bytes], store: Ledger, provider: ScriptedProvider
 ) -> None:
-    deployment = deployed(client)
+    deployment = deployed(client, run_circuits)
     run, job = started(client, deployment, store, "to-be-cancelled")
     client.set_flow_run_state(run.id, Cancelling())
     state = eventually(lambda: client.read_flow_run(run.id).state, lambda s: s.is_final(), deadline_s=60.0)
@@ -101,12 +64,3 @@ def test_cancelled_in_prefect_and_killed(
     assert store.job(job.job_id).cancel_requested_at is None
     assert (provider.created, provider.asked["cancel"]) == (2, 1)
     assert worker.poll() is None
-
-
-def process_of(worker: int, run: str) -> int:
-    """The process of a flow run: a child of the worker, which names the run in its environment."""
-    children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
-    for pid in map(int, children):
-        if f"FLOW_RUN_ID={run}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
-            return pid
-    return 0

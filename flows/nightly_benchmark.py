@@ -1,0 +1,107 @@
+"""A scheduled health check of one device, with the trend of its results.
+
+From the command line: `python -m flows.nightly_benchmark FILE`, with a YAML file of the fields of `BenchmarkSpec`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID
+
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from blocks import backend_named, ledger_named
+from flows.command import run_flow
+from flows.stages import cancel_jobs, compiling, run_jobs
+from flows.waiting import AUTO, Waiting
+from qjobs.benchmark import BenchmarkSpec, benchmark_circuits, load_benchmark, night_seed
+from qjobs.errors import InvalidInput
+from qjobs.experiment import expand_circuits
+from qjobs.launch import launch_circuits
+from tasks import publish_artifacts
+from tasks.artifacts import Published, artifact_key
+from tasks.trend import publish_trend
+
+__all__ = ["nightly_benchmark"]
+
+
+@flow(
+    name="nightly-benchmark",
+    description="Check the health of a device with GHZ and mirror circuits, and show the trend.",
+    flow_run_name="{spec.name}",
+    task_runner=ThreadPoolTaskRunner(max_workers=8),  # type: ignore[arg-type]
+    retries=0,
+    timeout_seconds=None,
+    validate_parameters=True,
+    persist_result=False,
+    log_prints=False,
+    on_cancellation=[cancel_jobs],
+)
+def nightly_benchmark(
+    spec: BenchmarkSpec,
+    ledger: str = "",
+    logical_run: str = "",
+    cancel_remote_jobs: bool = True,  # noqa: ARG001, FBT001, FBT002, RUF100
+    waiting: Waiting = AUTO,
+) -> Published:
+    """Run the circuits of a health check as one job, score them, and publish the trend.
+
+    A score below the threshold is a warning in the log and the event `qjobs.benchmark.below`; it does not fail
+    the run. Circuits without a result fail it, after everything is published.
+
+    Args:
+        spec: The health check.
+        ledger: Name of a ledger block; the default ledger if empty.
+        logical_run: Id of an earlier run whose jobs are to be found again; a new logical run if empty.
+        cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
+        waiting: How the run waits for its jobs.
+    """
+    run, backend = str(flow_run.id or ""), backend_named(spec.backend)
+    identity = logical_run or run
+    batch = benchmark_circuits(spec, spec.seed if spec.seed is not None else night_seed(_start_of(identity)))
+    stage = compiling(
+        spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, waiting=waiting, identity=identity
+    )
+    plan, store = expand_circuits(batch), ledger_named(ledger)
+    job_ids = launch_circuits(store, backend, plan, run=run, identity=identity, compile_stage=stage).job_ids
+    shown = batch.model_copy(update={"name": f"{spec.name} {backend.device}"})
+    key = artifact_key(shown.name, "progress")
+    problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
+    published = publish_artifacts(shown, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
+    trend = publish_trend(spec, job_ids, ledger=ledger)
+    if problems:
+        raise next(iter(problems.values()))
+    keys = (*trend.artifact_keys, *published.artifact_keys)
+    return replace(published, lines=trend.lines, picture=trend.picture, artifact_keys=keys)
+
+
+def _start_of(identity: str) -> datetime:
+    """When a logical run was to start; this run's own time does not change when it is suspended or retried.
+
+    Raises:
+        InvalidInput: It is not a flow run that the server knows.
+    """
+    if identity == str(flow_run.id):
+        return flow_run.scheduled_start_time  # type: ignore[no-any-return]
+    try:
+        with get_client(sync_client=True) as client:
+            start = client.read_flow_run(UUID(identity)).expected_start_time
+    except (ValueError, ObjectNotFound):
+        start = None
+    if start is None:
+        raise InvalidInput(
+            f"the logical run {identity!r} is no flow run of this server, so that its date is unknown; give its seed",
+            field="logical_run",
+        )
+    return start
+
+
+if __name__ == "__main__":
+    sys.exit(run_flow(nightly_benchmark, lambda path: load_benchmark(Path(path))))

@@ -1,0 +1,65 @@
+"""A flow behind a real process worker."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+
+ROOT = Path(__file__).parents[2]
+POOL = "worker-test"
+
+
+@contextlib.contextmanager
+def process_worker(api: str, client: SyncPrefectClient, home: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of the pool, whose flow runs have the test's data folder."""
+    with contextlib.suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": api,
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "QJOBS_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+    }
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    with (folder / "worker.log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def deployed(client: SyncPrefectClient, flow: Flow[..., Any]) -> str:
+    """Id of a deployment of one of our flows in the pool."""
+    body = {
+        "name": "worker-test",
+        "flow_id": str(client.create_flow(flow)),
+        "entrypoint": f"flows/{flow.fn.__name__}.py:{flow.fn.__name__}",
+        "work_pool_name": POOL,
+        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
+    }
+    return str(client.request("POST", "/deployments/", json=body).json()["id"])
+
+
+def process_of(worker: int, run: str) -> int:
+    """The process of a flow run: a child of the worker, which names the run in its environment."""
+    children = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+    for pid in map(int, children):
+        with contextlib.suppress(OSError):  # it has just ended
+            if f"FLOW_RUN_ID={run}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
+                return pid
+    return 0

@@ -1,0 +1,246 @@
+"""The nightly benchmark end to end: real Prefect, real Aer, and a scripted backend where Aer is too well-behaved."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from observing import artifacts, last_run, logs_of, task_names
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.events import Event
+from prefect.events.clients import AssertingEventsClient
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import ParameterTypeError
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry, Scheduled
+from scripted_block import Died, script
+from support import check_history
+
+from blocks import AerBackend, backend_named
+from flows.nightly_benchmark import nightly_benchmark
+from flows.stages import cancel_jobs
+from qjobs.backends.base import Limits
+from qjobs.benchmark import BenchmarkSpec, benchmark_circuits
+from qjobs.errors import InvalidInput, JobFailed
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+
+KEY = "{}-aer-simulator-{}"
+
+
+def a_check(name: str, **values: object) -> BenchmarkSpec:
+    """GHZ and mirror circuits of two and three qubits, two of each."""
+    given = {"sizes": [2, 3], "depth": 4, "shots": 400, "repetitions": 2, "seed": 5, "min_success": 0.9, **values}
+    return BenchmarkSpec.model_validate({"name": name, **given})
+
+
+def rows_of(report: str) -> list[str]:
+    """The table of the last runs, newest first, without its head."""
+    lines = report.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("| time (UTC)"))
+    return [line for line in lines[start + 2 :] if line.startswith("|")]
+
+
+def values_in(row: str) -> list[float]:
+    return [float(value) for value in re.findall(r"([0-9.]+) ±", row)]
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[EventsWorker]:
+    """Keeps every event that is emitted, for `told`, as Prefect's own fixture `asserting_events_worker` does."""
+    AssertingEventsClient.reset()
+    worker = EventsWorker.instance(AssertingEventsClient)
+    monkeypatch.setattr(EventsWorker, "instance", lambda *_: worker)
+    yield worker
+    worker.drain()
+
+
+def told(worker: EventsWorker) -> list[Event]:
+    """Verdicts that were emitted up to now; nothing can be emitted any more."""
+    worker.drain()
+    events = [event for one in AssertingEventsClient.all for event in one.events]
+    return [event for event in events if event.event.startswith("qjobs.benchmark.")]
+
+
+def test_a_check_end_to_end(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
+    first = nightly_benchmark(a_check("ideal"))
+    assert first.lines == ("PASSED: every success probability is at least 0.9",)
+    assert (first.n_rows, first.n_missing) == (8, 0)
+    (job,) = store.jobs(experiment="ideal")
+    assert (job.status, job.n_items) == (JobStatus.COMPLETED, 8), "one job for all circuits"
+    check_history(store, job.job_id)
+    run = last_run(client, "ideal")
+    assert job.run == str(run.id)
+    stages = ["collect", "compile", "publish", "publish", "submit", "wait"]
+    assert [name.partition("_")[0] for name in task_names(client, run.id, last="publish_trend")] == stages
+    assert first.artifact_keys[0] == KEY.format("ideal", "trend")
+    (report,) = artifacts(client, first.artifact_keys[0])
+    assert "data:image/png;base64," in report.data
+    (row,) = rows_of(report.data)
+    assert values_in(row) == [1.0] * 4
+    assert Path(first.picture).read_bytes().startswith(b"\x89PNG")
+    assert Path(first.picture).is_relative_to(home)
+    assert len(pd.read_parquet(first.parquet)) == 8
+    for what in ("report", "jobs", "provenance", "progress"):
+        assert artifacts(client, KEY.format("ideal", what)), what
+
+
+def test_noise_lowers_the_score_and_devices_have_trends_of_their_own(api: str, store: Ledger) -> None:
+    AerBackend(n_workers=1, depolarizing_2q=0.1, readout_error=0.05).save("noisy-night")
+    ideal = nightly_benchmark(a_check("pair"))
+    noisy = nightly_benchmark(a_check("pair", backend="aer-backend/noisy-night"))
+    assert ideal.lines[0].startswith("PASSED")
+    assert noisy.lines[0] == "BELOW: a success probability is below 0.9"
+    assert len(noisy.lines) == 5
+    assert all("standard errors below 0.9" in line for line in noisy.lines[1:])
+    scores = [values_in(line)[0] for line in noisy.lines[1:]]
+    assert all(0.2 < score < 0.9 for score in scores)
+    assert scores[0] > scores[1], "three qubits are harder than two"
+    assert scores[2] > scores[3]
+    assert ideal.artifact_keys[0] != noisy.artifact_keys[0]
+    assert len({job.device for job in store.jobs(experiment="pair")}) == 2
+
+
+def test_the_second_run_shows_both(client: SyncPrefectClient, store: Ledger) -> None:
+    name, backend = script("night")
+    first = nightly_benchmark(a_check("trend", backend=name, compiler="none", min_success=0))
+    second = nightly_benchmark(a_check("trend", backend=name, compiler="none", min_success=0, seed=6))
+    assert len(backend.jobs) == 2
+    before, after = artifacts(client, first.artifact_keys[0])
+    assert first.artifact_keys == second.artifact_keys
+    assert len(rows_of(before.data)) == 1
+    newest, oldest = rows_of(after.data)
+    assert oldest == rows_of(before.data)[0], "the earlier run is read from the ledger, as it was"
+    assert values_in(newest)[:2] == [1.0, 1.0], "GHZ circuits that give zeros"
+    assert "The last 2 of 2 runs" in after.data
+
+
+def test_a_run_below_the_threshold_is_told(client: SyncPrefectClient, store: Ledger, worker: EventsWorker) -> None:
+    AerBackend(n_workers=1, readout_error=0.25).save("bad-night")
+    published = nightly_benchmark(a_check("bad", backend="aer-backend/bad-night", sizes=[2]))
+    assert published.lines[0] == "BELOW: a success probability is below 0.9"
+    run = last_run(client, "bad")
+    assert run.state.is_completed(), "the verdict is a result"
+    assert any("BELOW" in line for line in logs_of(client, str(run.id), until="BELOW"))
+    (report,) = artifacts(client, published.artifact_keys[0])
+    assert "**BELOW: a success probability is below 0.9**" in report.data
+    (event,) = told(worker)
+    assert event.event == "qjobs.benchmark.below"
+    assert event.resource["qjobs.experiment"] == "bad"
+    assert event.payload["scores"]["GHZ 2"] == pytest.approx(0.25**2 + 0.75**2, abs=0.15)
+    assert f"prefect.flow-run.{run.id}" in {one.id for one in event.related}
+
+
+# --- the night ----------------------------------------------------------------------------------------
+
+
+def test_without_a_seed_it_is_the_night_s(client: SyncPrefectClient, store: Ledger) -> None:
+    name, backend = script("dated")
+    spec = a_check("dated", backend=name, compiler="none", seed=None)
+    nightly_benchmark(spec)
+    run = last_run(client, "dated")
+    nightly_benchmark(spec)
+    newer, older = store.jobs(experiment="dated")
+    if run.expected_start_time.date() == datetime.now(UTC).date():  # else midnight was in between
+        assert [i.program for i in store.items(newer.job_id)] == [i.program for i in store.items(older.job_id)]
+    assert newer.key != older.key, "another run of the same night measures anew"
+    nightly_benchmark(spec, logical_run=str(run.id))
+    assert len(backend.jobs) == 2, "the same logical run finds its job"
+
+
+def test_a_run_keeps_its_night(client: SyncPrefectClient, store: Ledger) -> None:
+    """A run of another night that crashed is started again, or taken up by a new one: same circuits, same job."""
+    name, backend = script("that-night", dies_at_poll=1)
+    spec = a_check("that-night", backend=name, compiler="none", seed=None)
+    night = Scheduled(scheduled_time=datetime(2025, 3, 1, 2, tzinfo=UTC))
+    run = client.create_flow_run(nightly_benchmark, name=spec.name, parameters={"spec": spec.model_dump()}, state=night)
+    with pytest.raises(Died):
+        run_flow(nightly_benchmark, flow_run=run, parameters={"spec": spec})
+    (job,) = store.jobs(experiment="that-night")
+    expected = [entry.label for entry in benchmark_circuits(spec, 20250301).circuits]
+    assert [item.label for item in store.items(job.job_id)] == expected
+    client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+    run_flow(nightly_benchmark, flow_run=client.read_flow_run(run.id), parameters={"spec": spec})
+    assert nightly_benchmark(spec, logical_run=str(run.id)).n_missing == 0
+    assert (len(backend.jobs), backend.n_submissions) == (1, 1)
+    assert store.jobs(experiment="that-night")[0].job_id == job.job_id
+    assert len(store.jobs(experiment="that-night")) == 1
+
+
+@pytest.mark.parametrize("name", ["tuesday", "0f8fad5b-d9cb-469f-a165-70867728950e"])
+def test_a_logical_run_without_a_date_needs_a_seed(api: str, store: Ledger, name: str) -> None:
+    with pytest.raises(InvalidInput, match="give its seed"):
+        nightly_benchmark(a_check("dateless", seed=None), logical_run=name)
+    assert store.jobs() == []
+    backend, _ = script(f"dateless-{name}")
+    assert nightly_benchmark(a_check("dateless", backend=backend, compiler="none"), logical_run=name).n_missing == 0
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------
+
+
+def test_failing_items_are_missing_and_the_others_count(client: SyncPrefectClient, store: Ledger) -> None:
+    name, backend = script("half-night", fail_items=[0, 2, 3])
+    with pytest.raises(JobFailed, match="3 of 8 items"):
+        nightly_benchmark(a_check("half", backend=name, compiler="none", min_success=0))
+    (job,) = store.jobs(experiment="half")
+    assert len(store.results(job.job_id)) == 5
+    (report,) = artifacts(client, f"half-{backend.device}-trend")
+    assert "**INCOMPLETE" in report.data
+    assert re.search(r"\| GHZ 2 \| 1\.0000 ± [0-9.]+ \| 1 of 2 \|", report.data)
+    assert "| GHZ 3 | no result | 0 of 2 |" in report.data
+
+
+def test_jobs_are_cut_at_the_limits_and_are_one_run(client: SyncPrefectClient, store: Ledger) -> None:
+    name, backend = script("narrow-night", limits=Limits(max_items=3))
+    published = nightly_benchmark(a_check("cut", backend=name, compiler="none", min_success=0))
+    assert (published.n_rows, len(backend.jobs)) == (8, 3)
+    (report,) = artifacts(client, published.artifact_keys[0])
+    assert len(rows_of(report.data)) == 1
+
+
+def test_a_crashed_run_finds_its_job_again(client: SyncPrefectClient, store: Ledger) -> None:
+    name, backend = script("mortal-night", dies_at_poll=1)
+    spec = a_check("crash-night", backend=name, compiler="none", min_success=0)
+    with pytest.raises(Died):
+        nightly_benchmark(spec)
+    published = nightly_benchmark(spec, logical_run=str(last_run(client, spec.name).id))
+    assert published.n_missing == 0
+    assert (len(backend.jobs), backend.n_submissions) == (1, 1)
+    (report,) = artifacts(client, published.artifact_keys[0])
+    assert len(rows_of(report.data)) == 1
+
+
+# --- the form -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [{"depth": 3}, {"sizes": []}, {"min_success": 2}], ids=lambda one: next(iter(one)))
+def test_bad_parameters_are_refused(api: str, store: Ledger, change: dict[str, object]) -> None:
+    given = {**a_check("refused").model_dump(mode="json"), **change}
+    with pytest.raises(ParameterTypeError, match=next(iter(change))):
+        nightly_benchmark(given)
+    assert store.jobs() == []
+
+
+def test_the_parameters_make_a_form() -> None:
+    """Every field has a title and a description; none is a mapping or a union of models, which are drawn as JSON."""
+    schema = nightly_benchmark.parameters.model_dump_for_openapi()
+    fields = dict(schema["properties"]) | schema["definitions"]["BenchmarkSpec"]["properties"]
+    assert {"backend", "sizes", "depth", "shots", "repetitions", "seed", "min_success", "compiler", "level"} < set(
+        fields
+    )
+    for name, field in fields.items():
+        assert field.get("title") or "$ref" in json.dumps(field), name
+        assert field.get("description"), name
+        assert "additionalProperties" not in field, name
+        assert "$ref" not in json.dumps(field.get("anyOf", [])), name
+
+
+def test_cancelling_cancels_its_jobs() -> None:
+    assert nightly_benchmark.on_cancellation_hooks == [cancel_jobs]
+    assert backend_named("aer").device == "aer_simulator"
