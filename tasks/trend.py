@@ -1,0 +1,123 @@
+"""The trend of a health check: its report, its verdict, and an event that automations can act on."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.events import emit_event
+
+from blocks import backend_named, ledger_named
+from qjobs.backends.base import Backend
+from qjobs.benchmark import (
+    BenchmarkRun,
+    BenchmarkSpec,
+    Verdict,
+    benchmark_markdown,
+    draw_trend,
+    verdict,
+    verdict_lines,
+)
+from qjobs.ledger import default_home
+from qjobs.model import JobId
+from qjobs.results import write_file
+from qjobs.trend import benchmark_runs
+from tasks.artifacts import artifact_key
+from tasks.logs import task_logger
+from tasks.retrying import READ_DELAYS_S, is_transient
+
+__all__ = ["Trend", "publish_trend"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trend:
+    """The verdict on a run, in a word and line by line, and what shows it."""
+
+    verdict: Verdict
+    lines: tuple[str, ...]
+    picture: str | None
+    artifact_keys: tuple[str, ...]
+
+
+@task(
+    name="publish-trend",
+    description="Score the run, show it with the runs before it, and tell when it is below the threshold.",
+    tags=["qjobs"],
+    task_run_name="trend of {spec.name}",
+    retries=len(READ_DELAYS_S),
+    retry_delay_seconds=READ_DELAYS_S,
+    retry_jitter_factor=0.2,
+    retry_condition_fn=is_transient,
+    timeout_seconds=3600,
+    persist_result=False,
+    cache_policy=NO_CACHE,
+    cache_result_in_memory=True,
+    log_prints=False,
+)
+def publish_trend(spec: BenchmarkSpec, job_ids: Sequence[JobId], *, ledger: str = "") -> Trend:
+    """Judge a run and show the trend; a second call makes a new version of the report and tells again.
+
+    Args:
+        spec: The health check.
+        job_ids: The run's jobs.
+        ledger: Name of the ledger block.
+
+    Raises:
+        StorageFull: The picture cannot be written; the results are in the ledger.
+    """
+    store, backend = ledger_named(ledger), backend_named(spec.backend)
+    runs = benchmark_runs(store, experiment=spec.name, backend=backend.name, device=backend.device)
+    made_by = store.job(job_ids[0]).run
+    current = next(run for run in runs if run.run == made_by)
+    title, found = f"{spec.name} {backend.device}", verdict(current, spec.min_success)
+    picture = draw_trend(runs, spec.min_success)
+    path = default_home() / "results" / artifact_key(title, "results") / "trend.png"
+    keys = _show(title, spec, runs, current, picture)
+    trend = Trend(
+        verdict=found,
+        lines=tuple(verdict_lines(current, spec.min_success)),
+        picture=str(write_file(path, picture)) if picture else None,
+        artifact_keys=keys,
+    )
+    _tell(title, spec, backend, current, trend)
+    return trend
+
+
+def _show(
+    title: str, spec: BenchmarkSpec, runs: Sequence[BenchmarkRun], current: BenchmarkRun, picture: bytes | None
+) -> tuple[str, ...]:
+    """Create the artifact; outside of a flow run there is nowhere to show it."""
+    if FlowRunContext.get() is None:
+        return ()
+    key = artifact_key(title, "trend")
+    image = f"data:image/png;base64,{base64.b64encode(picture).decode()}" if picture else None
+    report = benchmark_markdown(title, runs, current, spec.min_success, image)
+    create_markdown_artifact(report, key=key, description=f"Trend of {title}")
+    return (key,)
+
+
+def _tell(title: str, spec: BenchmarkSpec, backend: Backend, current: BenchmarkRun, trend: Trend) -> None:
+    """Log the verdict, and emit the event `qjobs.benchmark.VERDICT` (passed, below or incomplete)."""
+    log = task_logger().info if trend.verdict is Verdict.PASSED else task_logger().warning
+    for line in trend.lines:
+        log("%s", line)
+    emit_event(
+        event=f"qjobs.benchmark.{trend.verdict}",
+        resource={
+            "prefect.resource.id": f"qjobs.benchmark.{artifact_key(title, 'trend')}",
+            "prefect.resource.name": title,
+            "qjobs.backend": backend.name,
+            "qjobs.device": backend.device,
+            "qjobs.experiment": spec.name,
+        },
+        payload={
+            "min_success": spec.min_success,
+            "lines": list(trend.lines),
+            "scores": {score.series.name: score.value for score in current.scores},
+        },
+    )

@@ -1,0 +1,276 @@
+"""The health check: its circuits, scores by hand-computed numbers, the verdict, what is shown, and its history."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from qiskit.quantum_info import Statevector
+from support import NOW, a_program, a_spec, at
+
+from qjobs.benchmark import (
+    BenchmarkRun,
+    BenchmarkSpec,
+    Score,
+    Series,
+    Verdict,
+    benchmark_circuits,
+    benchmark_markdown,
+    draw_trend,
+    load_benchmark,
+    night_seed,
+    scores,
+    verdict,
+    verdict_lines,
+)
+from qjobs.circuits import read_circuit, to_qiskit
+from qjobs.errors import InvalidInput
+from qjobs.ledger import Ledger
+from qjobs.model import Batch, ItemSpec
+from qjobs.trend import benchmark_runs
+
+GHZ4 = Series(family="ghz", size=4)
+MIRROR2 = Series(family="mirror", size=2, depth=8)
+
+
+def a_run(*values: float | None, days: float = 0.0, missing: int = 0) -> BenchmarkRun:
+    """A run of GHZ circuits of 2, 3, ... qubits."""
+    found = [
+        Score(
+            series=Series(family="ghz", size=n),
+            value=value,
+            stderr=None if value is None else 0.01,
+            n_circuits=3,
+            n_missing=3 if value is None else missing,
+        )
+        for n, value in enumerate(values, start=2)
+    ]
+    return BenchmarkRun(run=f"run-{days}", at=at(days * 86400), scores=tuple(found))
+
+
+# --- the circuits -------------------------------------------------------------------------------------
+
+
+def test_the_circuits_of_a_check() -> None:
+    batch = benchmark_circuits(BenchmarkSpec(sizes=[2, 3], depth=4, shots=70, repetitions=2, level=2), 7)
+    labels = [entry.label for entry in batch.circuits]
+    assert labels[:4] == ["ghz 2 #0", "ghz 2 #1", "ghz 3 #0", "ghz 3 #1"]
+    assert (batch.name, batch.backend, batch.shots, batch.seed, batch.level) == ("nightly-benchmark", "aer", 70, 7, 2)
+    for entry in batch.circuits:
+        program = read_circuit(entry.openqasm)
+        exact = Statevector(to_qiskit(program).remove_final_measurements(inplace=False)).probabilities_dict(decimals=9)
+        ((series, value),) = ((one.series, one.value) for one in scores([(entry.label, exact)]))
+        assert value == pytest.approx(1.0), "an ideal device has the score 1"
+        assert series.size == program.n_qubits
+        assert series.depth == (0 if series.family == "ghz" else 4)
+
+
+def test_a_night_is_the_same_again_and_another_differs() -> None:
+    spec = BenchmarkSpec(sizes=[4], repetitions=2)
+    assert benchmark_circuits(spec, 20260301) == benchmark_circuits(spec, 20260301)
+    tonight, next_night = (benchmark_circuits(spec, seed).circuits for seed in (20260301, 20260302))
+    assert tonight[:2] == next_night[:2], "GHZ circuits are no random ones"
+    assert all(a.openqasm != b.openqasm for a, b in zip(tonight[2:], next_night[2:], strict=True))
+    assert tonight[2].openqasm != tonight[3].openqasm
+    more = benchmark_circuits(BenchmarkSpec(sizes=[2, 4], repetitions=2), 20260301).circuits
+    assert {entry.label for entry in tonight} <= {entry.label for entry in more}
+
+
+def test_the_seed_of_a_night() -> None:
+    assert night_seed(datetime(2026, 3, 1, 23, 59, tzinfo=UTC)) == 20260301
+    assert night_seed(datetime(2026, 3, 2, 0, 30, tzinfo=timezone(timedelta(hours=1)))) == 20260301
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sizes": []},
+        {"sizes": [1]},
+        {"sizes": [101]},
+        {"sizes": [2, 2]},
+        {"depth": 3},
+        {"depth": 0},
+        {"shots": 0},
+        {"repetitions": 0},
+        {"seed": -1},
+        {"min_success": 1.1},
+        {"level": 4},
+        {"size": 3},
+    ],
+    ids=str,
+)
+def test_a_bad_check_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(change))):
+        BenchmarkSpec.model_validate(change)
+
+
+def test_a_check_is_read_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "check.yaml"
+    file.write_text("sizes: [3]\nmin_success: 0.9\n", encoding="utf-8")
+    assert load_benchmark(file) == BenchmarkSpec(sizes=[3], min_success=0.9)
+    file.write_text("sizes: [3]\ndepth: 5\n", encoding="utf-8")
+    with pytest.raises(InvalidInput, match="depth"):
+        load_benchmark(file)
+
+
+# --- scores -------------------------------------------------------------------------------------------
+
+
+def test_one_circuit_has_the_error_of_its_shots() -> None:
+    (score,) = scores([("ghz 4 #0", {"0000": 50, "1111": 40, "0111": 6, "1110": 4})])
+    assert score.series == GHZ4
+    assert score.value == 0.9
+    # p = 91/102; sqrt(p (1 - p) / 100) = sqrt(1001/10404/100)
+    assert score.stderr == pytest.approx(0.0310182, abs=1e-7)
+    assert (score.n_circuits, score.n_missing) == (1, 0)
+
+
+def test_several_circuits_that_differ_have_the_error_of_their_mean() -> None:
+    results = [
+        ("mirror 2 depth 8 #0: 01", {"01": 90, "10": 10}),
+        ("mirror 2 depth 8 #1: 10", {"10": 50, "01": 50}),
+        ("mirror 2 depth 8 #2: 11", {"11": 70, "00": 30}),
+    ]
+    (score,) = scores(results)
+    assert score.series == MIRROR2
+    assert score.value == pytest.approx(0.7)
+    assert score.stderr == pytest.approx(0.2 / math.sqrt(3))  # 0.9, 0.5, 0.7: standard deviation 0.2
+
+
+def test_circuits_that_agree_have_the_error_of_all_their_shots() -> None:
+    (score,) = scores([(f"ghz 2 #{n}", {"00": 40, "11": 40, "01": 20}) for n in range(4)])
+    assert score.value == 0.8
+    p = 321 / 402
+    assert score.stderr == pytest.approx(math.sqrt(p * (1 - p) / 400)) == pytest.approx(0.0200558, abs=1e-7)
+
+
+@pytest.mark.parametrize(("counts", "value"), [({"00": 98}, 1.0), ({"01": 98}, 0.0)])
+def test_all_or_none_is_no_certainty(counts: dict[str, int], value: float) -> None:
+    (score,) = scores([("ghz 2 #0", counts)])
+    assert score.value == value
+    assert score.stderr == pytest.approx(math.sqrt(0.01 * 0.99 / 98))  # p = 99/100 or 1/100
+
+
+def test_the_bit_string_counts_and_not_its_mirror_image() -> None:
+    (score,) = scores([("mirror 3 depth 2 #0: 001", {"001": 3, "100": 7})])
+    assert score.value == 0.3
+
+
+def test_missing_items() -> None:
+    found = scores([("ghz 2 #0", None), ("ghz 2 #1", {"00": 10}), ("ghz 3 #0", None), ("ghz 4 #0", {})])
+    assert [(s.series.size, s.value, s.n_circuits, s.n_missing) for s in found] == [
+        (2, 1.0, 2, 1),
+        (3, None, 1, 1),
+        (4, None, 1, 1),
+    ]
+    assert found[1].stderr is None
+    assert str(found[1]) == "no result"
+
+
+def test_scores_are_ordered_and_other_labels_are_passed_over() -> None:
+    labels = ["mirror 2 depth 8 #0: 01", "ghz 10 #0", "ghz 2 #0", "mirror 2 depth 4 #0: 01", "bell", "ghz 2"]
+    found = [score.series.name for score in scores([(label, {"00": 1}) for label in labels])]
+    assert found == ["GHZ 2", "GHZ 10", "mirror 2, depth 4", "mirror 2, depth 8"]
+    assert scores([]) == ()
+
+
+# --- the verdict --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        (a_run(0.9, 0.8), Verdict.PASSED),
+        (a_run(0.9, 0.7999), Verdict.BELOW),
+        (a_run(0.9, None), Verdict.INCOMPLETE),
+        (a_run(0.9, missing=1), Verdict.INCOMPLETE),
+        (a_run(0.7, None), Verdict.BELOW),
+        (a_run(), Verdict.INCOMPLETE),
+    ],
+)
+def test_verdicts(run: BenchmarkRun, expected: Verdict) -> None:
+    assert verdict(run, 0.8) is expected
+    assert verdict_lines(run, 0.8)[0].startswith(expected.upper())
+
+
+def test_the_lines_of_a_verdict() -> None:
+    assert verdict_lines(a_run(0.75, None, 0.9), 0.8) == [
+        "BELOW: a success probability is below 0.8",
+        "GHZ 2: 0.7500 ± 0.0100, 5.0 standard errors below 0.8",
+        "GHZ 3: 3 of 3 circuits have no result",
+    ]
+
+
+# --- what is shown ------------------------------------------------------------------------------------
+
+
+def test_the_report() -> None:
+    runs = [a_run(0.95, days=0), a_run(0.9, 0.6, days=1), a_run(0.7, None, days=2)]
+    text = benchmark_markdown("check dev", runs, runs[-1], 0.8, "data:image/png;base64,xyz")
+    lines = text.splitlines()
+    assert lines[:3] == ["# check dev", "", "**BELOW: a success probability is below 0.8**"]
+    assert "![check dev](data:image/png;base64,xyz)" in lines
+    assert "| GHZ 2 | **0.7000 ± 0.0100** | 3 of 3 |" in lines
+    assert "| GHZ 3 | no result | 0 of 3 |" in lines
+    start = lines.index("| time (UTC) | GHZ 2 | GHZ 3 |")
+    assert lines[start + 1 : start + 5] == [
+        "|---|---|---|",
+        "| 2025-03-03 12:00 | **0.7000 ± 0.0100** | no result |",
+        "| 2025-03-02 12:00 | 0.9000 ± 0.0100 | **0.6000 ± 0.0100** |",
+        "| 2025-03-01 12:00 | 0.9500 ± 0.0100 | - |",
+    ]
+    short = benchmark_markdown("check dev", runs, runs[-1], 0.8, None, most=1)
+    assert "## The last 1 of 3 runs" in short
+    assert "2025-03-02" not in short
+    assert "![" not in short
+
+
+@pytest.mark.parametrize("n", [1, 2, 100])
+def test_the_picture(n: int) -> None:
+    runs = [a_run(0.9, None if day % 3 else 0.8, days=day) for day in range(n)]
+    assert draw_trend(runs, 0.5).startswith(b"\x89PNG")
+
+
+def test_two_runs_at_the_same_time_can_be_drawn() -> None:
+    assert draw_trend([a_run(0.9), a_run(0.8), a_run(0.7, days=1e-9)], 0.5)
+
+
+def test_nothing_to_draw() -> None:
+    assert draw_trend([], 0.5) is None
+    assert draw_trend([a_run(None)], 0.5) is None
+
+
+# --- its history --------------------------------------------------------------------------------------
+
+
+def _job(ledger: Ledger, key: str, label: str, *, run: str, when: float, **values: object) -> None:
+    from dataclasses import replace
+
+    program = a_program()
+    item = ItemSpec(label=label, program=program.hash, shots=10)
+    spec = replace(
+        a_spec(key, run=run, program=program, **{"experiment": "check", **values}),
+        batch=Batch(number=0, items=(item,), programs={program.hash: program}),
+    )
+    ledger.create([spec], now=at(when))
+
+
+def test_the_history_is_of_one_check_on_one_device(ledger: Ledger) -> None:
+    _job(ledger, "b", "ghz 3 #0", run="second", when=10)
+    _job(ledger, "a", "ghz 2 #0", run="first", when=0)
+    _job(ledger, "c", "ghz 2 #0", run="second", when=11)
+    _job(ledger, "d", "ghz 2 #0", run="other device", when=12, device="other")
+    _job(ledger, "e", "ghz 2 #0", run="other backend", when=13, backend="other")
+    _job(ledger, "f", "ghz 2 #0", run="other check", when=14, experiment="other")
+    _job(ledger, "g", "bell", run="no check", when=15)
+    runs = benchmark_runs(ledger, experiment="check", backend="fake", device="device")
+    assert [(run.run, run.at) for run in runs] == [("first", NOW), ("second", at(11))]
+    assert [(score.series.name, score.value, score.n_missing) for score in runs[1].scores] == [
+        ("GHZ 2", None, 1),
+        ("GHZ 3", None, 1),
+    ]
+    latest = benchmark_runs(ledger, experiment="check", backend="fake", device="device", most=1)
+    assert [run.run for run in latest] == ["second"], "the newest one that has scores"
