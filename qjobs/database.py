@@ -105,6 +105,25 @@ class Database:
         if not self.is_sqlite:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))
 
+    def hold(self, name: str) -> sa.Connection | None:
+        """A connection that has a named lock until it is closed or lost; None while another one has it.
+
+        PostgreSQL only. The other end is looked after, so that a machine that broke down frees the lock.
+        """
+        with self._translated():
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            try:
+                connection.detach()  # closing it ends it: the pool would keep the lock
+                for setting, value in (("idle", 30), ("interval", 10), ("count", 3)):
+                    connection.exec_driver_sql(f"SET tcp_keepalives_{setting} = {value}")
+                if connection.scalar(sa.select(sa.func.pg_try_advisory_lock(sa.func.hashtext(name)))):
+                    return connection
+            except BaseException:
+                connection.close()
+                raise
+            connection.close()
+            return None
+
     def _create_engine(self, busy_timeout_s: float) -> sa.Engine:
         if not self.is_sqlite:
             try:

@@ -123,7 +123,7 @@ class Accounts:
             return _user(connection.execute(sa.select(table).where(table.c.user_id == user_id)).one())
 
     def set_password(self, email: str, password: str) -> None:
-        """Give a user another password; nothing happens if it is theirs already.
+        """Give a user another password, which ends their sessions; nothing happens if it is theirs already.
 
         Raises:
             NotFound: There is no such user.
@@ -133,11 +133,17 @@ class Accounts:
             stored = connection.scalar(sa.select(table.c.password_hash).where(table.c.email == email))
         if not stored:
             raise NotFound(f"there is no user {email}")
-        if not self._passwords.fits(stored, password):
-            with self._db.write() as connection:
-                connection.execute(
-                    table.update().where(table.c.email == email).values(password_hash=self._passwords.hash(password))
-                )
+        if self._passwords.fits(stored, password):
+            return
+        hashed = self._passwords.hash(password)
+        with self._db.write() as connection:
+            theirs = sa.and_(table.c.email == email, table.c.password_hash != _NOBODY)
+            user_id = connection.scalar(
+                table.update().where(theirs).values(password_hash=hashed).returning(table.c.user_id)
+            )
+            if user_id is None:
+                raise NotFound(f"there is no user {email}")
+            _end_sessions(connection, user_id)
 
     def remove_user(self, email: str) -> None:
         """Let a person no longer in; what they own stays.
@@ -152,10 +158,8 @@ class Accounts:
             )
             if user_id is None:
                 raise NotFound(f"there is no user {email}")
-            theirs = sa.select(schema.session.c.session_id).where(schema.session.c.user_id == user_id)
-            tokens = schema.access_token
-            connection.execute(tokens.delete().where(tokens.c.session_id.in_(theirs)))
-            for found in (schema.session, schema.device_code, schema.team_member, schema.assignment):
+            _end_sessions(connection, user_id)
+            for found in (schema.team_member, schema.assignment):
                 connection.execute(found.delete().where(found.c.user_id == user_id))
             connection.execute(table.update().where(table.c.user_id == user_id).values(password_hash=_NOBODY))
 
@@ -191,6 +195,7 @@ class Accounts:
             .join(session, session.c.user_id == schema.user.c.user_id)
             .join(access, access.c.session_id == session.c.session_id)
             .where(access.c.token_hash == hash_of(token), access.c.expires_real > now, session.c.expires_real > now)
+            .where(schema.user.c.password_hash != _NOBODY)  # removed while this session began
         )
         with self._db.read() as connection:
             row = connection.execute(query).one_or_none()
@@ -203,6 +208,7 @@ class Accounts:
             sa.select(schema.user)
             .join(session, session.c.user_id == schema.user.c.user_id)
             .where(session.c.refresh_hash == hash_of(token), session.c.expires_real > self._real_now())
+            .where(schema.user.c.password_hash != _NOBODY)
         )
         with self._db.read() as connection:
             row = connection.execute(query).one_or_none()
@@ -329,6 +335,15 @@ class Accounts:
             Team(team_id=row.team_id, name=row.name, display_name=row.display_name, description=row.description)
             for row in rows
         ]
+
+
+def _end_sessions(connection: sa.Connection, user_id: str) -> None:
+    """Sign a user out everywhere; devices that they let in and that did not come for it yet stay out."""
+    session, tokens = schema.session, schema.access_token
+    theirs = sa.select(session.c.session_id).where(session.c.user_id == user_id)
+    connection.execute(tokens.delete().where(tokens.c.session_id.in_(theirs)))
+    for found in (session, schema.device_code):
+        connection.execute(found.delete().where(found.c.user_id == user_id))
 
 
 def _member(team_id: str, user_id: str) -> sa.ColumnElement[bool]:

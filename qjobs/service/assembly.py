@@ -17,6 +17,7 @@ from qjobs.service.quotas import Quotas
 from qjobs.service.schema import SERVICE
 from qjobs.service.sessions import Sessions
 from qjobs.service.settings import Settings
+from qjobs.service.sole import Sole
 
 __all__ = ["Service"]
 
@@ -35,6 +36,7 @@ class Service:
     content: Content
     jobs: JobStore
     changes: Changes
+    sole: Sole
     executor: Executor
 
     @classmethod
@@ -43,11 +45,13 @@ class Service:
 
         Raises:
             LedgerError: The database cannot be opened.
-            InvalidInput: The device file cannot be used.
+            InvalidInput: The device file cannot be used, or another service works on the database.
         """
         devices = Devices.load(settings.device_file)
         db = Database(settings.database_url, SERVICE)
+        sole = Sole(db)
         try:
+            sole.require()
             clock = ServiceClock(db, settings.clock_speed)
             changes, passwords = Changes(), Passwords()
             accounts = Accounts(db, clock.now, passwords)
@@ -64,9 +68,11 @@ class Service:
                 content=content,
                 jobs=jobs,
                 changes=changes,
-                executor=Executor(db, clock, devices, changes, jobs, content, settings),
+                sole=sole,
+                executor=Executor(db, clock, devices, changes, jobs, content, settings, sole),
             )
         except BaseException:
+            sole.release()
             db.close()
             raise
 
@@ -75,4 +81,5 @@ class Service:
         try:
             self.executor.stop()
         finally:
+            self.sole.release()
             self.db.close()

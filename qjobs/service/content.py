@@ -145,6 +145,7 @@ class Content:
         table, given = schema.project, schema.assignment
         with self._db.write() as connection:
             found = self._allowed(connection, user, visible, project_id, "DELETE")
+            _lock_jobs(connection, found.project_id)
             _touch(connection, found.project_id, found.contents_modified_at)  # locks its row: one deletes
             bury(connection, project_id=found.project_id)
             still = sa.and_(table.c.project_id == found.project_id, table.c.archived.is_(True))
@@ -284,9 +285,11 @@ class Content:
         """
         table = schema.document
         with self._db.write() as connection:
-            found = _document(connection, visible, kind, document_id, lock=True)
-            self._allowed(connection, user, visible, found.project_id, "WRITE")
+            project_id = _document(connection, visible, kind, document_id).project_id
+            self._allowed(connection, user, visible, project_id, "WRITE")
             values: dict[str, Any] = {"modified_at": self._clock.now()}
+            _touch(connection, project_id, values["modified_at"])  # before its documents, as who deletes it does
+            found = _document(connection, visible, kind, document_id, lock=True)
             if name is not None:
                 values["name"] = name
             if description is not None:
@@ -294,7 +297,6 @@ class Content:
             if properties:
                 values["properties"] = {**found.properties, **properties}
             connection.execute(table.update().where(table.c.document_id == found.document_id).values(values))
-            _touch(connection, found.project_id, values["modified_at"])
             return _document(connection, visible, kind, found.document_id)
 
     def document_body(self, document_id: str) -> bytes:
@@ -373,6 +375,13 @@ def _document(
 
 def _as_document(row: Mapping[str, Any]) -> Document:
     return Document(**{**row, "kind": DocumentKind(row["kind"])})
+
+
+def _lock_jobs(connection: sa.Connection, project_id: str) -> None:
+    """In the executor's order: first jobs by their ids, then their project."""
+    job = schema.job
+    query = sa.select(job.c.job_id).where(job.c.project_id == project_id).order_by(job.c.job_id)
+    connection.execute(query.with_for_update()).all()
 
 
 def _touch(connection: sa.Connection, project_id: str, now: datetime) -> None:

@@ -19,9 +19,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from qjobs.database import Database
-from qjobs.errors import LedgerError
+from qjobs.errors import LedgerError, LedgerUnavailable
 from qjobs.lifecycle import JobStatus
 from qjobs.service import schema
+from qjobs.service.abandoned import Abandoned
 from qjobs.service.changes import Changes
 from qjobs.service.clock import ServiceClock
 from qjobs.service.compiling import CompileOutcome, CompileTask, run_compile
@@ -36,6 +37,7 @@ from qjobs.service.quotas import Quotas
 from qjobs.service.settings import Settings
 from qjobs.service.settling import put_back, settle
 from qjobs.service.simulate import ExecuteOutcome, run_execute
+from qjobs.service.sole import Sole
 from qjobs.service.starting import Started, read_queues, start_items
 from qjobs.service.workers import WorkerEnded, Workers
 
@@ -50,6 +52,7 @@ _DEATHS = 2
 _AT_ONCE = 5_000
 """Items moved from SUBMITTED to QUEUED in one transaction."""
 
+_NOT_SENT = "The service lost the item while it started; it runs again."
 _RESTARTED = "The service was restarted while the item ran; it runs again."
 _WORKER_ENDED = "Its worker process ended; it runs again, alone."
 _LOST = (
@@ -79,6 +82,7 @@ class Executor:
         jobs: The store; wakes the executor.
         content: Keeps the circuits.
         settings: The service's settings.
+        sole: The right to work on the database.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Executor:
         jobs: JobStore,
         content: Content,
         settings: Settings,
+        sole: Sole,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -97,7 +102,9 @@ class Executor:
         self._changes = changes
         self._jobs = jobs
         self._content = content
+        self._sole = sole
         self._workers = Workers(settings.worker_count)
+        self._abandoned = Abandoned(db, self._workers.count)
         self._pacing = Pacing(clock)
         self._planner = Planner(self._workers.count, Quotas(db, clock, settings))
         self._back: deque[_Back] = deque()
@@ -106,6 +113,7 @@ class Executor:
         self._positions: dict[str, int] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
+        self._unsure = False
 
     def start(self) -> None:
         """Put back what ran when the service ended, and begin to work. Idempotent."""
@@ -142,9 +150,11 @@ class Executor:
                 try:
                     wait_s = self._step()
                 except LedgerError as error:
+                    self._unsure = True
                     _LOGGER.error("the executor cannot reach the database: %s", error)  # noqa: TRY400  # says it all
                     wait_s = _AFTER_ERROR_S
                 except Exception:
+                    self._unsure = True
                     _LOGGER.exception("a step of the executor failed")
                     wait_s = _AFTER_ERROR_S
                 self._jobs.work.wait(wait_s)
@@ -156,8 +166,15 @@ class Executor:
 
     def _step(self) -> float:
         """Everything that can be done now; how long to wait for more, in real seconds."""
+        if not self._sole.hold():
+            raise LedgerUnavailable("another service works on the database; this one waits until that one ends")
         self._take_back()
-        changed = self._settle()
+        if self._abandoned.block(self._flights.values()):
+            self._unsure = True
+            self._flights.clear()
+            self._workers.reset()
+        changed = self._reclaim() if self._unsure else []
+        changed += self._settle()
         changed += self._move_waiting()
         changed += self._start_next()
         self._changes.notify_all(dict.fromkeys(changed))
@@ -194,6 +211,23 @@ class Executor:
         for uuid in dead:
             del self._deaths[uuid]
         self._changes.notify_all(changed)
+
+    def _reclaim(self) -> list[str]:
+        """Items go back into their queues that are RUNNING and nobody has.
+
+        After a step that failed: the reply to a commit may have been lost, and then the items that it
+        started were never sent; or a worker ended, and that could not be written. After the workers were
+        ended: what waited for one of them.
+        """
+        has = {(uuid, each.tries[uuid]) for each in self._flights.values() for uuid in each.items}
+        has |= self._pacing.held()
+        item = schema.job_item
+        query = sa.select(item.c.item_uuid, item.c.tries).where(item.c.status == _S.RUNNING.value)
+        with self._db.write() as connection:
+            lost = [uuid for uuid, tries in connection.execute(query) if (uuid, tries) not in has]
+            changed = put_back(connection, lost, _S.QUEUED, _NOT_SENT, self._clock.now())
+        self._unsure = False
+        return changed
 
     def _settle(self) -> list[str]:
         """Write what is finished, and stop what was asked to stop and is not."""
@@ -265,7 +299,7 @@ class Executor:
         with self._db.write() as connection:
             changed += _deplete(connection, depleted, now)
             started, moved = start_items(connection, chunks, now)
-            self._pacing.began(started, now)
+        self._pacing.began(started, now)
         for each in started:
             self._send(each)
         return changed + moved

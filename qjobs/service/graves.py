@@ -23,7 +23,7 @@ def bury(connection: sa.Connection, *, project_id: str | None = None, job_id: st
             sa.select(document.c.document_id, document.c.owner_id).where(document.c.project_id == project_id)
         )
     grave = schema.grave
-    connection.execute(jobs.with_for_update()).all()  # two who delete the same follow one another
+    connection.execute(jobs.with_for_update()).all()  # who adds a result to one of them came before, or finds it gone
     connection.execute(grave.delete().where(sa.or_(*(grave.c.resource_id.in_(_ids(source)) for source in sources))))
     for source in sources:
         connection.execute(grave.insert().from_select([grave.c.resource_id, grave.c.owner_id], source))

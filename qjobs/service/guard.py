@@ -1,8 +1,9 @@
 """What every request passes first: the size, the depth and the characters of what was sent.
 
-A body that is too long is never kept. NUL characters and halves of surrogate pairs are refused
-because PostgreSQL and SQLite each store only some of them; NaN and infinite numbers because JSON has
-none. After this no route has to think of them.
+A body that is too long is never kept. What is not UTF-8 is refused, because JSON is; NUL characters
+and halves of surrogate pairs because PostgreSQL and SQLite each store only some of them; NaN and
+infinite numbers because JSON has none. After this no route has to think of them. What a page of
+another site has a browser send is refused too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ _DRAINED = 4
 
 _THREAD_BYTES = 64 * 1024
 _FORM = b"application/x-www-form-urlencoded"
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_FOREIGN = frozenset({b"cross-site", b"same-site"})
+"""Other ports of this machine are `same-site`, and a browser sends our cookies along."""
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -58,8 +62,14 @@ def check_json(body: bytes) -> None:
     """Refuse what no route can work with; whether it is JSON at all, the route's parser says.
 
     Raises:
-        Refused: It is nested too deeply, or holds a character or a number that cannot be stored.
+        Refused: It is no UTF-8, nested too deeply, or holds a character or a number that cannot be stored.
     """
+    try:
+        body.decode("utf-8")  # json.loads also takes UTF-16, UTF-32 and halves of pairs, which hide from the patterns
+    except UnicodeDecodeError:
+        raise Refused(400, "the body is not UTF-8") from None
+    if b"\x00" in body:
+        raise Refused(400, "the body is not JSON")
     if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth(body) > MAX_DEPTH:
         raise Refused(400, f"the body is nested more than {MAX_DEPTH} deep")
     if _SUSPECT.search(body):
@@ -159,7 +169,7 @@ class Guard:
         if max(size, int(announced)) > self._max_body_bytes:
             raise self._too_long()
         body = b"".join(chunks)
-        if body and not headers.get(b"content-type", b"").lower().startswith(_FORM):
+        if body and not _is_form(scope):
             if len(body) > _THREAD_BYTES:
                 await anyio.to_thread.run_sync(check_json, body)
             else:
@@ -179,6 +189,12 @@ class Guard:
         return Refused(413, f"the body is longer than {self._max_body_bytes} bytes")
 
 
+def _is_form(scope: Scope) -> bool:
+    """Whether no route can take the body for JSON: `...-urlencoded+json` is a kind of JSON to FastAPI."""
+    types = {value for name, value in scope["headers"] if name == b"content-type"}
+    return bool(types) and {value.partition(b";")[0].strip().lower() for value in types} == {_FORM}
+
+
 async def _gone() -> Message:
     return {"type": "http.disconnect"}
 
@@ -191,6 +207,9 @@ def _checked(scope: Scope) -> Scope:
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
         raise Refused(400, "the Host header is none")
+    sites = {value.strip().lower() for name, value in scope["headers"] if name == b"sec-fetch-site"}
+    if scope.get("method") not in _READING and not sites.isdisjoint(_FOREIGN):  # a web socket has no method
+        raise Refused(403, "a page of another site sent this request")
     return {**scope, "path": path.rstrip("/") or "/"}
 
 

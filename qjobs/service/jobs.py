@@ -11,15 +11,16 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from qjobs.database import Database
-from qjobs.lifecycle import JobStatus
+from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.service import schema
 from qjobs.service.accounts import Accounts, User
 from qjobs.service.changes import Changes
 from qjobs.service.clock import ServiceClock
 from qjobs.service.definitions import NewItem, check_definition
 from qjobs.service.devices import Devices
+from qjobs.service.graves import bury
 from qjobs.service.job_moves import JOB_WORDS, apply_moves, locked, read_items, roll_up_jobs
-from qjobs.service.job_records import ItemRecord, JobRecord, item_record, job_record, status_body
+from qjobs.service.job_records import ItemRecord, JobRecord, item_record, job_record, status_body, time_column
 from qjobs.service.problems import BadRequest, Forbidden, NotFound
 from qjobs.service.retrying import Strategy, cancel_move, chosen_for_retry, restart_move
 from qjobs.service.settings import Settings
@@ -120,7 +121,8 @@ class JobStore:
     ) -> None:
         project = schema.project
         query = sa.select(project.c.archived).where(project.c.project_id == project_id)
-        if connection.scalar(query.where(project.c.project_id.in_(writable))) is not None:
+        locking = query.with_for_update()  # nobody deletes it before the job is in it
+        if connection.scalar(locking.where(project.c.project_id.in_(writable))) is not None:
             return
         if connection.scalar(query.where(project.c.project_id.in_(readable))) is not None:
             raise Forbidden("you may read this project, and not add jobs to it")
@@ -293,7 +295,8 @@ class JobStore:
             if not items:
                 return
             apply_moves(connection, [restart_move(item, wanted, self._ready_at(now)) for item in items], now)
-            values: dict[str, Any] = {"cancel_requested_at": None}
+            values: dict[str, Any] = {time_column(status): None for status in FINAL}
+            values["cancel_requested_at"] = None
             if user_group is not None:
                 definition = connection.scalar(sa.select(schema.job.c.definition).where(schema.job.c.job_id == job_id))
                 values["definition"] = {**(definition or {}), "user_group": user_group}
@@ -337,6 +340,7 @@ class JobStore:
         """
         with self._db.write() as connection:
             self._locked(connection, writable, job_id)
+            bury(connection, job_id=job_id)
             connection.execute(schema.job.delete().where(schema.job.c.job_id == job_id))
         self._tell([job_id])
 
@@ -357,5 +361,5 @@ def _statuses(words: Collection[str] | None) -> frozenset[JobStatus] | None:
         return None
     known = {status.value: status for status in schema.TIMED}
     if unknown := [word for word in words if word not in known]:
-        raise BadRequest(f"there is no status {unknown[0]!r}; there are {', '.join(known)}")
+        raise BadRequest(f"there is no status {str(unknown[0])!r}; there are {', '.join(known)}")
     return frozenset(known[word] for word in words)

@@ -8,7 +8,6 @@ from starlette.types import Receive, Scope, Send
 
 from qjobs.service import schema
 from qjobs.service.assembly import Service
-from qjobs.service.graves import bury
 from qjobs.service.job_records import JobRecord
 from qjobs.service.nexus_bodies import job_body, project_body, system_body
 from qjobs.service.nexus_caller import Caller, caller_of
@@ -100,9 +99,10 @@ def _add_posts(routes: APIRouter, service: Service) -> None:
     @routes.post(_URL, status_code=202)
     def create(caller: who, body: Posted[JobAttributes]) -> Response:
         given = body.attributes
+        project = service.content.project(caller.visible, body.project_id)  # in the scope in which we answer
         job_id = service.jobs.create(
             caller.user,
-            clean_id(body.project_id, "project"),
+            project.project_id,
             name=given.name,
             description=given.description or "",
             properties=given.properties,
@@ -153,10 +153,7 @@ def _add_wishes(routes: APIRouter, service: Service) -> None:
 
     @routes.delete(f"{_URL}/{{job_id}}", status_code=204)
     def delete(caller: who, job_id: str) -> Response:
-        found = _changeable(service, caller, job_id)
-        with service.db.write() as connection:
-            bury(connection, job_id=found)
-        service.jobs.delete(caller.writable, found)
+        service.jobs.delete(caller.writable, _changeable(service, caller, job_id))
         return Response(status_code=204)
 
 

@@ -81,6 +81,10 @@ class Pacing:
         for each in landed:
             self._due.pop((each.uuid, each.started.tries[each.uuid]), None)
 
+    def held(self) -> set[tuple[str, int]]:
+        """Item and try of each outcome that is not written yet."""
+        return {(landed.uuid, landed.started.tries[landed.uuid]) for _, _, landed in self._held}
+
     def next_due(self) -> datetime | None:
         """When the next outcome is due."""
         return self._held[0][0] if self._held else None

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 
+import sqlalchemy as sa
 import uvicorn
 
 from qjobs.database import Database
@@ -46,8 +47,14 @@ def serve(settings: Settings, users: Sequence[tuple[str, str]], say: Callable[[s
         InvalidInput: The settings cannot be used, or the folder or the port is in use.
         LedgerError: The database cannot be opened.
     """
-    with _ending_at_once(), _folder(settings.data), contextlib.ExitStack() as stack:
+    with _ending_at_once(), contextlib.ExitStack() as stack:
+        _make_folder(settings.data)
+        stack.enter_context(_alone(settings.data / "lock", str(settings.data), "--data"))
+        file = _sqlite_file(settings)
+        if file is not None and settings.database is not None:
+            stack.enter_context(_alone(file.with_name(f"{file.name}.lock"), str(file), "--database"))
         listening = stack.enter_context(_socket(settings))
+        _keep_private(settings)
         service = Service.open(settings)
         stack.callback(service.close)
         _ensure_users(service.accounts, settings, users, say)
@@ -69,6 +76,7 @@ def environment(settings: Settings, port: int) -> dict[str, str]:
 def accounts_of(settings: Settings) -> Iterator[Accounts]:
     """The accounts alone, for the commands about users; the service may run meanwhile."""
     _make_folder(settings.data)
+    _keep_private(settings)
     db = Database(settings.database_url, SERVICE)
     try:
         # The service's clock keeps its anchor in the database: only the service itself may open it.
@@ -99,19 +107,44 @@ def _make_folder(folder: Path) -> None:
         raise InvalidInput(f"the folder {folder} cannot be made: {error.strerror}; give another --data") from error
 
 
-@contextlib.contextmanager
-def _folder(folder: Path) -> Iterator[None]:
-    """The folder is ours alone: two services would run the same jobs twice."""
-    _make_folder(folder)
+def _sqlite_file(settings: Settings) -> Path | None:
+    """The file of the database, if it is one."""
+    if settings.database is None:
+        return settings.data.resolve() / "service.db"
     try:
-        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        url = sa.make_url(settings.database)
+    except (sa.exc.ArgumentError, ValueError):
+        return None  # opening it has the words
+    name = url.database or ""
+    if url.get_backend_name() != "sqlite" or name in {"", ":memory:"} or name.startswith("file:"):
+        return None
+    return Path(name).expanduser().resolve()
+
+
+def _keep_private(settings: Settings) -> None:
+    """What is in the database is its users': SQLite gives its other files the rights of this one."""
+    if (file := _sqlite_file(settings)) is None:
+        return
+    with contextlib.suppress(OSError):  # opening the database has the words
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        for each in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
+            if each.exists() and each.stat().st_mode & 0o077:
+                each.chmod(0o600)
+
+
+@contextlib.contextmanager
+def _alone(path: Path, what: str, option: str) -> Iterator[None]:
+    """The folder, or the database, is ours alone: two services would run the same jobs twice."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
-        raise InvalidInput(f"the folder {folder} cannot be used: {error.strerror}; give another --data") from error
+        raise InvalidInput(f"{what} cannot be used: {error.strerror}; give another {option}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        raise InvalidInput(f"another service runs in {folder}; stop it, or give another --data") from None
+        raise InvalidInput(f"another service runs in {what}; stop it, or give another {option}") from None
     try:
         yield
     finally:
