@@ -37,14 +37,8 @@ sweep-service: $(READY) home ## run the same sweep on a local job service, as on
 	@echo "== running it on a job service of its own (qjobs serve), which ends with it"
 	@$(BIN)/python -m flows.on_service examples/qaoa_maxcut/sweep.yaml
 
-deploy: $(READY) home ## put the deployments on the server that PREFECT_API_URL names; again and again if you like
-	@test -n "$$PREFECT_API_URL" || { echo "set PREFECT_API_URL first; with make ui it is http://127.0.0.1:4200/api"; exit 2; }
-	@$(BIN)/prefect --no-prompt block register -m blocks
-	@$(BIN)/prefect --no-prompt work-pool inspect qjobs >/dev/null 2>&1 || $(BIN)/prefect --no-prompt work-pool create qjobs --type process
-	@$(BIN)/prefect --no-prompt work-queue inspect experiments --pool qjobs >/dev/null 2>&1 || $(BIN)/prefect --no-prompt work-queue create experiments --pool qjobs --limit 10
-	@$(BIN)/prefect --no-prompt work-queue inspect upkeep --pool qjobs >/dev/null 2>&1 || $(BIN)/prefect --no-prompt work-queue create upkeep --pool qjobs --limit 2
-	@QJOBS_PROJECT="$${QJOBS_PROJECT:-$(CURDIR)}" $(BIN)/prefect --no-prompt deploy --all --prefect-file deployments/prefect.yaml
-	@echo "== now start a worker: $(BIN)/prefect worker start --pool qjobs"
+deploy: $(READY) home ## put the deployments on the server that PREFECT_API_URL names; again as often as you like
+	@$(BIN)/python -m flows.deploy
 
 serve: $(READY) home ## a local job service that speaks as Quantinuum Nexus does
 	@$(BIN)/qjobs serve

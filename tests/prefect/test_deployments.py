@@ -1,26 +1,92 @@
-"""The deployments name flows that exist, with forms that can be filled in."""
+"""The deployments name flows that exist, with forms that can be filled in; `make deploy` and the doctor."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.flows import Flow, load_flow_from_entrypoint
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from blocks import RestBackend
+from flows.doctor import prefect_checks
+from qjobs.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
+READY = ROOT / ".venv" / ".ready"
 DEPLOYMENTS = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
+WANTED = {"sweep", "run-circuits", "nightly-benchmark", "sensor", "reconcile"}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["entrypoint"])
-def test_the_entrypoint_is_a_flow(deployment: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_entrypoint_is_a_flow_that_takes_the_parameters(
+    deployment: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(ROOT)
     flow = load_flow_from_entrypoint(str(deployment["entrypoint"]))
     assert isinstance(flow, Flow)
-    assert "spec" in flow.parameters.properties
-    assert deployment["work_pool"] == {"name": "qjobs"}
+    given = deployment.get("parameters", {})
+    assert set(given) <= set(flow.parameters.properties)
+    if deployment["name"] == "ui":
+        assert {"spec", "waiting"} <= set(flow.parameters.properties)
+        assert "schedules" not in deployment
+    else:
+        assert set(flow.parameters.required) <= set(given)
+        assert deployment["schedules"]
+        assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        flow.validate_parameters(given)
+    assert deployment["work_pool"]["name"] == "qjobs"
 
 
-def test_every_flow_that_people_start_is_deployed() -> None:
-    names = {str(deployment["entrypoint"]).split(":")[1] for deployment in DEPLOYMENTS}
-    assert names >= {"sweep", "run_circuits"}
+def test_every_flow_that_people_and_the_project_need_is_deployed() -> None:
+    assert {str(each["entrypoint"]).split(":")[1].replace("_", "-") for each in DEPLOYMENTS} == WANTED
+
+
+def said(store: Ledger) -> dict[str, tuple[bool, str]]:
+    assert store.waits() == []
+    return {check.name: (check.ok, check.words) for check in prefect_checks()}
+
+
+def test_make_deploy_twice_and_the_doctor(api: str, client: SyncPrefectClient, home: Path, store: Ledger) -> None:
+    if not READY.exists():
+        if os.environ.get("CI"):
+            pytest.fail("run make setup first")
+        pytest.skip("no .venv: run make setup")
+    RestBackend(url="http://127.0.0.1:9/", lost_reply="opaque").save("nobody-there", overwrite=True)
+    before = said(store)
+    assert before["deployments"][0] is False
+    assert "make deploy" in before["deployments"][1]
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        "PREFECT_API_URL": api,
+        "PREFECT_HOME": str(home.parent / "prefect"),
+        "QJOBS_HOME": str(home),
+    }
+    for _ in range(2):
+        done = subprocess.run(
+            ["make", "deploy"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        wanted = {"work_pools": {"name": {"any_": ["qjobs"]}}}
+        found = sorted(each["name"] for each in client.request("POST", "/deployments/filter", json=wanted).json())
+        assert found == ["every-hour", "every-minute", "every-night", "ui", "ui"]
+    after = said(store)
+    assert after["deployments"][0]
+    assert after["prefect server"][0]
+    assert not after["worker"][0]
+    assert "prefect worker start --pool qjobs" in after["worker"][1]
+    assert after["sensor"][0]  # nobody waits
+    assert after["blocks"][0]
+    ok, words = after["rest-backend/nobody-there"]
+    assert ok or "does not answer" in words
+
+
+def test_the_doctor_without_a_server() -> None:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        (check,) = prefect_checks()
+    assert not check.ok
+    assert "make ui" in check.words
