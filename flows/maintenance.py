@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.logging import get_run_logger
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
 from qjobs import recovery
@@ -18,11 +19,13 @@ __all__ = ["reconcile"]
     name="reconcile",
     description="Look up jobs whose fate is unknown, and list remote jobs that nobody claims.",
     flow_run_name="reconcile",
+    task_runner=ThreadPoolTaskRunner(max_workers=1),  # type: ignore[arg-type]
     retries=0,
     timeout_seconds=3600,
     validate_parameters=True,
     persist_result=False,
     log_prints=False,
+    on_cancellation=[],
 )
 def reconcile(ledger: str = "", backends: list[str] = [], orphans: bool = True) -> int:  # noqa: B006
     """Settle UNKNOWN jobs as far as their providers tell; sends nothing.

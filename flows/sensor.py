@@ -25,6 +25,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
 from flows.telling import Telling
@@ -188,11 +189,13 @@ def _tell(store: Ledger, client: SyncPrefectClient, passed: Passed) -> None:
     name="sensor",
     description="Ask for every open job, store results, and resume the runs whose jobs are done.",
     flow_run_name="sensor",
+    task_runner=ThreadPoolTaskRunner(max_workers=1),  # type: ignore[arg-type]
     retries=0,
     timeout_seconds=None,
     validate_parameters=True,
     persist_result=False,
     log_prints=False,
+    on_cancellation=[],
 )
 def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
     """Pass over the ledger, again and again for so long.

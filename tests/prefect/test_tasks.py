@@ -17,11 +17,13 @@ from prefect.states import Completed, Failed
 from scripted_block import script
 from support import job_moves
 
+import flows.nightly_benchmark
 import flows.run_circuits
 import flows.sweep
 import tasks
 from blocks import backend_named
 from flows.stages import _sort, run_jobs
+from flows.waiting import AUTO
 from qjobs import errors, operations
 from qjobs.circuits import read_circuit
 from qjobs.compile import CompileOptions
@@ -35,7 +37,7 @@ from tasks.retrying import DEFAULT_POLICY, READ_DELAYS_S, is_transient, run_coun
 ROOT = Path(__file__).parents[2]
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
 TASKS = [getattr(tasks, name) for name in tasks.__all__]
-FLOWS = [flows.sweep.sweep, flows.run_circuits.run_circuits]
+FLOWS = [flows.sweep.sweep, flows.run_circuits.run_circuits, flows.nightly_benchmark.nightly_benchmark]
 TASK_OPTIONS = {
     *("name", "description", "tags", "task_run_name", "retries", "retry_delay_seconds", "retry_jitter_factor"),
     *(
@@ -269,7 +271,7 @@ def test_an_opaque_lost_reply_is_not_retried(api: str, store: Ledger) -> None:
 
 @flow(name="some-jobs", log_prints=False)
 def some_jobs(jobs: dict[JobId, str]) -> dict[JobId, str]:
-    problems = run_jobs(jobs, ledger="", progress_key="some-jobs-progress")
+    problems = run_jobs(jobs, ledger="", progress_key="some-jobs-progress", waiting=AUTO)
     return {job_id: type(error).__name__ for job_id, error in problems.items()}
 
 

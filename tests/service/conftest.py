@@ -23,7 +23,9 @@ PASSWORDS = {
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
     """The service; its data are everybody's, so a test uses names of its own (`fresh`)."""
     data = tmp_path_factory.mktemp("running") / "service"
-    with RunningService(data, users=PASSWORDS, options=("--submit-delay", "0.1", "--workers", "2")) as running:
+    with RunningService(
+        data, users=PASSWORDS, options=("--submit-delay", "0.1", "--workers", "2", "--access-ttl", "3600")
+    ) as running:
         yield running
 
 

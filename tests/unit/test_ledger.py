@@ -795,7 +795,7 @@ def test_opening_again_finds_everything(ledger_url: str) -> None:
         third.close()
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, t.SCHEMA_VERSION - 1, t.SCHEMA_VERSION + 1, 99])
 def test_another_schema_version_is_refused(ledger_url: str, version: int) -> None:
     advice = "start a new ledger" if version < t.SCHEMA_VERSION else "upgrade qjobs"
     with Ledger(ledger_url) as ledger:

@@ -80,6 +80,7 @@ def an_attempt(status: JobStatus, *, remote_id: str | None = None, sent: bool = 
         remote_id=None if remote_id is None else RemoteId(remote_id),
         remote_status=None,
         message="",
+        cost=None,
         lease_owner=None,
         lease_until=None,
         sent_at=NOW if sent else None,

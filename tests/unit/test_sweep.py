@@ -395,7 +395,7 @@ def test_the_goal_of_an_objective_is_no_part_of_the_definition() -> None:
         ({"name": ""}, "name: "),
         ({"name": "n" * 201}, "name: "),
         ({"compile": {"level": 4}}, "compile.level: "),
-        ({"compile": {"compiler": "gcc"}}, "'qiskit', 'tket' or 'none'"),
+        ({"compile": {"compiler": "gcc"}}, "'qiskit', 'tket', 'none' or 'remote'"),
     ],
 )
 def test_forms_that_are_refused(values: dict[str, Any], words: str) -> None:
