@@ -324,4 +324,5 @@ def test_one_failure_in_a_flow_takes_the_first_rung(api: str, store: Ledger) -> 
     assert (backend.n_submissions, len(backend.jobs)) == (2, 1)
     notes = [event for event in store.events(job_id) if event.cause == "retry"]
     assert [event.detail for event in notes] == ["retry 1 of the submit stage, rung DEFAULT"]
-    assert (notes[0].at - store.job(job_id).created_at).total_seconds() >= 1.9
+    waited_s = (notes[0].at - store.job(job_id).created_at).total_seconds()
+    assert waited_s >= 1.5  # Prefect's jitter takes a fifth of it at the most
