@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from qjobs import ledger_moves as moves
+from qjobs import ledger_rows as r
 from qjobs import ledger_wishes as wishes
 from qjobs import schema as t
 from qjobs.backends.base import Snapshot
@@ -96,7 +97,7 @@ class Ledger(LedgerLeases):
 
     def add_programs(self, programs: Iterable[Program]) -> None:
         """Store circuits; those that are there already are left alone."""
-        rows = [t.program_values(program) for program in programs]
+        rows = [r.program_values(program) for program in programs]
         if rows:
             with self._db.write() as connection:
                 connection.execute(self._insert_or_ignore(t.program), rows)
@@ -121,7 +122,7 @@ class Ledger(LedgerLeases):
             fresh = {spec.key: spec for spec in specs if spec.key not in known}
             programs = {h: p for spec in fresh.values() for h, p in spec.batch.programs.items()}
             if programs:
-                connection.execute(self._insert_or_ignore(t.program), [t.program_values(p) for p in programs.values()])
+                connection.execute(self._insert_or_ignore(t.program), [r.program_values(p) for p in programs.values()])
             made = {key: JobId(f"job-{uuid.uuid4().hex}") for key in fresh}
             if fresh:
                 jobs = [(made[key], spec) for key, spec in fresh.items()]
@@ -334,7 +335,7 @@ class Ledger(LedgerLeases):
                 "epoch": attempt.epoch,
                 "item_index": index,
                 "attempt": attempt.number,
-                "payload": t.encode_result(value),
+                "payload": r.encode_result(value),
                 "received_at": now,
             }
             for index, value in results.items()

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 
 from qjobs import ledger_moves as moves
+from qjobs import ledger_rows as r
 from qjobs import schema as t
 from qjobs.errors import StaleJob
 from qjobs.ledger_waits import LedgerWaits
@@ -64,7 +65,7 @@ class LedgerLeases(LedgerWaits):
         if job_ids is not None:
             query = query.where(t.attempt.c.job_id.in_(job_ids))
         with self._db.read() as connection:
-            held = [(t.attempt_of(row), bool(row.is_late)) for row in connection.execute(query)]
+            held = [(r.attempt_of(row), bool(row.is_late)) for row in connection.execute(query)]
         expired = []
         for attempt, late in held:
             if not late and not has_ended(attempt.lease_owner):

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qjobs import ledger_rows as r
 from qjobs import schema as t
 from qjobs.backends.base import ItemSnapshot, Snapshot
 from qjobs.errors import Busy, JobNotFound, ProtocolError, StaleJob
@@ -61,7 +62,7 @@ def check_room(connection: sa.Connection, row: sa.Row[Any], max_live_jobs: int) 
 def read_attempt(connection: sa.Connection, job_id: JobId, number: AttemptNumber) -> Attempt:
     """One attempt, as it is now."""
     query = sa.select(t.attempt).where(t.attempt.c.job_id == job_id, t.attempt.c.number == number)
-    return t.attempt_of(connection.execute(query).one())
+    return r.attempt_of(connection.execute(query).one())
 
 
 def unsettled(connection: sa.Connection, attempt: Attempt) -> Attempt:
@@ -343,7 +344,7 @@ def job_row(job_id: JobId, spec: JobSpec, now: datetime) -> dict[str, Any]:
         "run": spec.run,
         "project": spec.project,
         "owner": spec.owner,
-        "spec": t.encode_options(spec.batch.options),
+        "spec": r.encode_options(spec.batch.options),
         "status": JobStatus.CREATED,
         "epoch": 1,
         "n_items": len(spec.batch.items),

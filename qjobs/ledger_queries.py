@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
+from qjobs import ledger_rows as r
 from qjobs import schema as t
 from qjobs.database import Database
 from qjobs.errors import JobNotFound
@@ -44,7 +45,7 @@ class LedgerQueries:
             row = connection.execute(sa.select(t.job).where(t.job.c.job_id == job_id)).one_or_none()
         if row is None:
             raise JobNotFound(f"the ledger {self.url} has no job {job_id}; see: qjobs jobs list", job_id=job_id)
-        return t.job_of(row)
+        return r.job_of(row)
 
     def jobs(
         self,
@@ -70,9 +71,9 @@ class LedgerQueries:
             query = query.limit(limit)
         with self._db.read() as connection:
             if job_ids is None:
-                return [t.job_of(row) for row in connection.execute(query)]
+                return [r.job_of(row) for row in connection.execute(query)]
             found = {
-                row.job_id: t.job_of(row)
+                row.job_id: r.job_of(row)
                 for part in parts(job_ids)
                 for row in connection.execute(query.where(t.job.c.job_id.in_(part)))
             }
@@ -86,13 +87,13 @@ class LedgerQueries:
         """Items of a job, in submission order."""
         query = sa.select(t.item).where(t.item.c.job_id == job_id).order_by(t.item.c.item_index)
         with self._db.read() as connection:
-            return [t.item_of(row) for row in connection.execute(query)]
+            return [r.item_of(row) for row in connection.execute(query)]
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Attempts of a job, first to last."""
         query = sa.select(t.attempt).where(t.attempt.c.job_id == job_id).order_by(t.attempt.c.number)
         with self._db.read() as connection:
-            return [t.attempt_of(row) for row in connection.execute(query)]
+            return [r.attempt_of(row) for row in connection.execute(query)]
 
     def last_attempts(self, job_ids: Sequence[JobId]) -> dict[JobId, Attempt]:
         """The newest attempt of each job that has one."""
@@ -100,7 +101,7 @@ class LedgerQueries:
         with self._db.read() as connection:
             for part in parts(job_ids):
                 query = sa.select(t.attempt).where(t.attempt.c.job_id.in_(part)).order_by(t.attempt.c.number)
-                found.update({JobId(row.job_id): t.attempt_of(row) for row in connection.execute(query)})
+                found.update({JobId(row.job_id): r.attempt_of(row) for row in connection.execute(query)})
         return found
 
     def results(self, job_id: JobId, *, epoch: int | None = None) -> dict[int, ItemResult]:
@@ -113,7 +114,7 @@ class LedgerQueries:
                 .where(t.result.c.job_id == job_id, t.result.c.epoch == epoch)
                 .order_by(t.result.c.item_index)
             )
-            return {row.item_index: t.decode_result(row.payload) for row in connection.execute(query)}
+            return {row.item_index: r.decode_result(row.payload) for row in connection.execute(query)}
 
     def result_counts(self, job_ids: Sequence[JobId]) -> dict[JobId, int]:
         """How many items of each job have a result in the present epoch."""
@@ -164,7 +165,7 @@ class LedgerQueries:
                 for part in parts(list(hashes))
                 for row in connection.execute(sa.select(t.program).where(t.program.c.hash.in_(part)))
             ]
-        return {ProgramHash(row.hash): t.program_of(row) for row in rows}
+        return {ProgramHash(row.hash): r.program_of(row) for row in rows}
 
     def events(self, job_id: JobId, *, of_items: bool = True) -> list[Event]:
         """History of a job, oldest first."""
@@ -172,7 +173,7 @@ class LedgerQueries:
         if not of_items:
             query = query.where(t.event.c.item_index.is_(None))
         with self._db.read() as connection:
-            return [t.event_of(row) for row in connection.execute(query)]
+            return [r.event_of(row) for row in connection.execute(query)]
 
     def remote_ids(self, backend: str) -> set[RemoteId]:
         """Every remote id that an attempt on this backend ever had."""

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from qjobs import ledger_rows as r
 from qjobs import schema as t
 from qjobs.ledger_queries import LedgerQueries, parts
 from qjobs.lifecycle import JobStatus
@@ -69,7 +70,7 @@ class LedgerWaits(LedgerQueries):
             .with_for_update(skip_locked=True)
         )
         with self._db.write() as connection:
-            jobs = [t.job_of(row) for row in connection.execute(query)]
+            jobs = [r.job_of(row) for row in connection.execute(query)]
             for part in parts([job.job_id for job in jobs]):
                 chosen = t.job.c.job_id.in_(part)
                 until = now + timedelta(seconds=lease_s)
@@ -164,7 +165,7 @@ class LedgerWaits(LedgerQueries):
         with self._db.read() as connection:
             told = int(connection.scalar(sa.select(t.ledger_meta.c.value).where(t.ledger_meta.c.name == _TOLD)) or 0)
             query = sa.select(t.event).where(t.event.c.id > told, t.event.c.item_index.is_(None), t.event.c.at < before)
-            return [t.event_of(row) for row in connection.execute(query.order_by(t.event.c.id).limit(limit))]
+            return [r.event_of(row) for row in connection.execute(query.order_by(t.event.c.id).limit(limit))]
 
     def told(self, events: Sequence[Event]) -> None:
         """These events, and all before them, have been told."""
