@@ -49,7 +49,7 @@ ui: $(READY) home ## show all runs in Prefect's UI, at http://127.0.0.1:4200
 
 test: $(READY) home ## run all tests
 	@echo "== tests (about a quarter of an hour on two cores)"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(READY) home ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
 	@echo "== faults against the scripted provider (half a minute)"

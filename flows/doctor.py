@@ -110,7 +110,7 @@ def _backend(name: str) -> Check:
         return Check(
             name=name, ok=True, words=f"{backend.device}, {backend.target().n_qubits or 'any number of'} qubits"
         )
-    except QJobsError as error:
+    except (QJobsError, OSError, RuntimeError) as error:  # whatever is wrong with it, the other checks go on
         return Check(name=name, ok=False, words=str(error))
 
 

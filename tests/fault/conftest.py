@@ -47,7 +47,7 @@ def _ended(process: subprocess.Popen) -> Iterator[None]:
             process.wait(10)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prefect_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Environment in which Prefect talks to a server of our own."""
     home, port = tmp_path_factory.mktemp("prefect-server"), _free_port()
@@ -68,12 +68,12 @@ def prefect_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         yield env
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ledger_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("ledger") / "ledger.db"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def forks(
     prefect_env: dict[str, str], ledger_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ForkServer]:

@@ -1,13 +1,15 @@
-"""One Prefect server for the whole session, and a data folder of its own for every test.
+"""One Prefect server for all tests here, and a data folder of its own for every test.
 
 Never put an `__init__.py` into this folder: `tests` is on the path, and the folder is named as the package is.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 from deploying import process_worker
@@ -42,17 +44,42 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-@pytest.fixture(scope="session")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a Prefect server of our own that knows our blocks; 11 s, so once for all tests.
+class Server:
+    """A Prefect server of our own that knows our blocks; 11 s, so once for all tests of this folder.
 
-    What the tests open stays open to the end: the workers of Aer need a second to start, and ledgers and
-    saved blocks have other names in every test.
+    It ends with the last of them, because it takes half a processor even when nobody asks it. What the tests
+    open stays open so long: the workers of Aer need a second to start, and ledgers and saved blocks have other
+    names in every test.
     """
-    settings = {
+
+    def __init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        self._url = ""
+
+    def url(self, folders: pytest.TempPathFactory) -> str:
+        if not self._url:
+            backend_named("aer").warm()  # while the server starts
+            self._stack.callback(close_all)
+            self._stack.enter_context(temporary_settings(_settings(folders)))
+            self._stack.enter_context(prefect_test_harness(server_startup_timeout=180))
+            for block in (AerBackend, Ledger, RestBackend, Scripted):
+                block.register_type_and_schema()
+            self._url = str(PREFECT_API_URL.value())
+        return self._url
+
+    def end(self) -> None:
+        self._url = ""
+        self._stack.close()
+
+
+SERVER = Server()
+
+
+def _settings(folders: pytest.TempPathFactory) -> dict[Any, Any]:
+    return {
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # stopping it takes half a second on average, in every flow run
-        PREFECT_HOME: tmp_path_factory.mktemp("prefect"),
-        PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),  # the harness leaves results in the home's
+        PREFECT_HOME: folders.mktemp("prefect"),
+        PREFECT_LOCAL_STORAGE_PATH: folders.mktemp("results"),  # the harness leaves results in the home's
         PREFECT_LOGGING_TO_API_BATCH_INTERVAL: 0.2,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
         # Fewer writers: SQLite answers 503 when two collide, and the client then waits for two seconds or more.
@@ -62,12 +89,18 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE: 100,
         PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL: 0.25,
     }
-    backend_named("aer").warm()  # while the server starts
-    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=180):
-        for block in (AerBackend, Ledger, RestBackend, Scripted):
-            block.register_type_and_schema()
-        yield str(PREFECT_API_URL.value())
-        close_all()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        SERVER.end()
+
+
+@pytest.fixture
+def api(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of the server of these tests."""
+    return SERVER.url(tmp_path_factory)
 
 
 @pytest.fixture
