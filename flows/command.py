@@ -15,10 +15,14 @@ from prefect.settings import (
     get_current_settings,
     temporary_settings,
 )
+from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as STARTUP_TIMEOUT
 
 from qjobs.errors import InvalidInput, QJobsError
 
 __all__ = ["run_flow", "without_heartbeat"]
+
+_STARTUP_S = 120
+"""How long Prefect's own server may take to start on a busy machine; Prefect gives it 20 s."""
 
 
 def run_flow(flow: Any, load: Callable[[str], Any], arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +42,8 @@ def run_flow(flow: Any, load: Callable[[str], Any], arguments: Sequence[str] | N
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
-        with without_heartbeat():
+        patience = {STARTUP_TIMEOUT: max(STARTUP_TIMEOUT.value(), _STARTUP_S)}
+        with without_heartbeat(), temporary_settings(patience):
             published = flow(spec, ledger=options.ledger)
     except QJobsError as error:
         print(f"error: {error}", file=sys.stderr)
