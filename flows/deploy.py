@@ -18,7 +18,7 @@ from prefect.settings import PREFECT_API_URL
 
 import blocks
 
-__all__ = ["main"]
+__all__ = ["POOL", "PROJECT", "main"]
 
 PROJECT = Path(__file__).parents[1]
 POOL = "qjobs"

@@ -14,13 +14,12 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from blocks import backend_named, ledger_named
+from flows.deploy import POOL, PROJECT
 from qjobs.doctor import Check
 from qjobs.errors import QJobsError
 
 __all__ = ["prefect_checks"]
 
-DEPLOYMENTS = Path(__file__).parents[1] / "deployments" / "prefect.yaml"
-POOL = "qjobs"
 _BLOCKS = ("aer-backend", "ledger", "nexus-backend", "rest-backend")
 _SILENT_S = 90.0
 """A worker that is alive is heard of every 30 s."""
@@ -115,6 +114,6 @@ def _backend(name: str) -> Check:
 
 
 def _file() -> dict[str, Any]:
-    project = Path(os.environ.get("QJOBS_PROJECT", DEPLOYMENTS.parents[1]))
+    project = Path(os.environ.get("QJOBS_PROJECT", PROJECT))
     found: dict[str, Any] = yaml.safe_load((project / "deployments" / "prefect.yaml").read_text(encoding="utf-8"))
     return found
