@@ -222,7 +222,8 @@ def _spoken(service: RunningService, words: bytes) -> bytes:
         said = b""
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # what it does not read is thrown back
             bare.sendall(words)
-            bare.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):  # it may have hung up already
+                bare.shutdown(socket.SHUT_WR)
             while part := bare.recv(65536):
                 said += part
     return said
