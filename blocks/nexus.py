@@ -12,6 +12,8 @@ from qjobs.backends._nexus_tokens import address_in_environment
 from qjobs.backends.nexus import NEXUS_URL
 from qjobs.backends.nexus import NexusBackend as Adapter
 
+_MAX_PER_S = 50.0
+
 
 class NexusBackend(Block):
     """A device behind Quantinuum Nexus, or behind a service that speaks as it does (`qjobs serve`).
@@ -62,6 +64,12 @@ class NexusBackend(Block):
         description="Whether certificates are verified, or the path of a file of certificates to trust.",
     )
     timeout_s: float = Field(default=120.0, gt=0, description="How long an answer may take, in seconds.")
+    max_per_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="The most requests a second, sustained, that a process sends for this account; 50 if empty, "
+        "and as many as there are to a service of your own.",
+    )
 
     @field_validator("config")
     @classmethod
@@ -85,6 +93,7 @@ class NexusBackend(Block):
             config=self.config,
             verify=self.verify,
             timeout_s=self.timeout_s,
+            max_per_s=self.max_per_s or (_MAX_PER_S if self.url.rstrip("/") == NEXUS_URL else None),
         )
 
 

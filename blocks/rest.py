@@ -37,8 +37,13 @@ class RestBackend(Block):
     )
     timeout_s: float = Field(default=30.0, gt=0, description="How long an answer may take, in seconds.")
     token: SecretStr | None = Field(default=None, description="Bearer token; none is sent if empty.")
+    max_per_s: float | None = Field(
+        default=None, gt=0, description="The most requests a second, sustained, that a process sends; any if empty."
+    )
 
     def get_backend(self) -> Adapter:
         """Open the backend; close it when done, or let the process end."""
         token = self.token.get_secret_value if self.token is not None else None
-        return Adapter(self.url, lost_reply=self.lost_reply, timeout_s=self.timeout_s, token=token)
+        return Adapter(
+            self.url, lost_reply=self.lost_reply, timeout_s=self.timeout_s, token=token, max_per_s=self.max_per_s
+        )

@@ -12,7 +12,6 @@ import json
 import math
 import random
 import ssl
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from typing import Any, Never
 
 import httpx
 
+from qjobs.backends._limiter import LONGEST_HOLD_S, Limiter, limiter_for
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
@@ -31,14 +31,12 @@ from qjobs.errors import (
     SubmissionUnknown,
 )
 
-__all__ = ["HttpClient", "Limiter", "limiter_for", "retry_after_of", "tls_context", "words_of"]
+__all__ = ["HttpClient", "retry_after_of", "tls_context", "words_of"]
 
 TRANSIENT_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _AMBIGUOUS_CODES = frozenset({303, 408, 425})
 """Below 500 and yet no proof that a submission was not carried out."""
 _DEFAULT_HOLD_S = 1.0
-_LONGEST_HOLD_S = 3600.0
-"""A provider that asks for more (or answers nonsense) is asked again after this."""
 _KEEP_ALIVE_S = 2.0
 """Shorter than any server's (uvicorn: 5 s): a POST on a connection that the server closes is a lost reply."""
 
@@ -69,41 +67,6 @@ REACHED: dict[type[httpx.RequestError], Reached] = {
 """The table: every error that a request of httpx ends with. One that is not in it counts as MAYBE."""
 
 
-class Limiter:
-    """Holds back every request of a process to one provider while the provider asks for it.
-
-    Args:
-        monotonic: Clock.
-        sleep: How to pause; never longer than half a second at a time.
-    """
-
-    def __init__(
-        self, monotonic: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
-        self._monotonic, self._sleep = monotonic, sleep
-        self._lock = threading.Lock()
-        self._open_at = -math.inf
-
-    def hold(self, seconds: float) -> None:
-        """Let nothing through for so long from now, an hour at the most; a shorter hold never shortens one."""
-        with self._lock:
-            self._open_at = max(self._open_at, self._monotonic() + min(seconds, _LONGEST_HOLD_S))
-
-    def remaining_s(self) -> float:
-        """How long it is still closed."""
-        with self._lock:
-            return max(0.0, self._open_at - self._monotonic())
-
-    def wait(self, at_most_s: float) -> bool:
-        """Wait until it is open; False as soon as that would take longer than `at_most_s` in all."""
-        give_up_at = self._monotonic() + at_most_s
-        while (left := self.remaining_s()) > 0:
-            if self._monotonic() + left > give_up_at:
-                return False
-            self._sleep(min(0.5, left))
-        return True
-
-
 @functools.cache
 def tls_context(verify: bool | str = True) -> ssl.SSLContext:
     """One for the process and each `verify`: loading the certificates takes 30 ms, as long as many requests.
@@ -120,17 +83,6 @@ def tls_context(verify: bool | str = True) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=verify)
     except OSError as error:  # ssl.SSLError is one
         raise InvalidInput(f"{verify!r} is no file of certificates: {error}", field="verify") from error
-
-
-_limiters: dict[str, Limiter] = {}
-_limiters_lock = threading.Lock()
-
-
-def limiter_for(url: str) -> Limiter:
-    """The one limiter of this process for the provider at `url`; the path of the URL makes no difference."""
-    parsed = httpx.URL(url)
-    with _limiters_lock:
-        return _limiters.setdefault(f"{parsed.scheme}://{parsed.netloc.decode()}", Limiter())
 
 
 def retry_after_of(response: httpx.Response, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
@@ -179,7 +131,8 @@ class HttpClient:
         read_timeout_s: How long an answer may take, in seconds.
         tries: How often a read is tried.
         max_hold_s: The longest pause that a request waits out by itself; a longer one is the caller's.
-        limiter: Another limiter than the process's own for this provider.
+        limiter: Another limiter than the process's own for this account (`name`) of this provider.
+        max_per_s: The most requests a second, sustained, of all clients of the account; None for any.
         rng: Source of jitter.
         sleep: How to pause.
         transport: What carries requests; None for the network.
@@ -201,6 +154,7 @@ class HttpClient:
         tries: int = 3,
         max_hold_s: float = 5.0,
         limiter: Limiter | None = None,
+        max_per_s: float | None = None,
         rng: random.Random | None = None,
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx.BaseTransport | None = None,
@@ -224,7 +178,7 @@ class HttpClient:
         )
         self._name, self._headers, self._tries, self._max_hold_s = name, headers, tries, max_hold_s
         self._rng, self._sleep = rng or random.Random(), sleep  # noqa: S311
-        self._limiter = limiter or limiter_for(base_url)
+        self._limiter = limiter or limiter_for(base_url, name, max_per_s)
 
     def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -347,7 +301,7 @@ class HttpClient:
             retry_after_s = _DEFAULT_HOLD_S
         if retry_after_s is not None and (response.status_code == 429 or response.status_code >= 500):
             self._limiter.hold(retry_after_s)
-            return min(retry_after_s, _LONGEST_HOLD_S)
+            return min(retry_after_s, LONGEST_HOLD_S)
         return None
 
     def _answered(self, response: httpx.Response) -> str:

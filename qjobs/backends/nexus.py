@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 
 from qjobs.backends import _nexus_wire as wire
-from qjobs.backends._http import HttpClient, Limiter, tls_context
+from qjobs.backends._http import HttpClient, tls_context
+from qjobs.backends._limiter import Limiter
 from qjobs.backends._nexus_devices import DEVICES, config_of, target_in
 from qjobs.backends._nexus_programs import Templates
 from qjobs.backends._nexus_project import KEY_PROPERTY, Projects
@@ -74,7 +75,8 @@ class NexusBackend:
         limits: What one job may hold; None for Nexus's own 300 circuits, and 10,000 shots on a machine.
         poll_interval_s: Shortest and longest pause between two polls, in seconds.
         settle_s: How long after a lost reply a job may still appear, in seconds.
-        limiter: Another limiter than the process's own for this Nexus.
+        max_per_s: The most requests a second, sustained, of all backends of this `name`; None for any.
+        limiter: Another limiter than the process's own for this account.
         sleep: How to pause.
         monotonic: Clock.
     """
@@ -103,6 +105,7 @@ class NexusBackend:
         limits: Limits | None = None,
         poll_interval_s: tuple[float, float] = (1.0, 60.0),
         settle_s: float = 60.0,
+        max_per_s: float | None = None,
         limiter: Limiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -125,6 +128,7 @@ class NexusBackend:
             headers=lambda: {"content-type": "application/json"},
             read_timeout_s=timeout_s,
             limiter=limiter,
+            max_per_s=max_per_s,
             sleep=sleep,
             verify=verify,
             auth=NexusAuth(self._tokens),

@@ -13,7 +13,8 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from qjobs.backends._http import HttpClient, Limiter
+from qjobs.backends._http import HttpClient
+from qjobs.backends._limiter import Limiter
 from qjobs.backends.base import (
     ItemSnapshot,
     Limits,
@@ -55,7 +56,8 @@ class RestBackend:
         poll_interval_s: Shortest and longest pause between two polls, in seconds.
         settle_s: How long after a lost reply a submission may still arrive, in seconds.
         token: Called for every request; None sends no token.
-        limiter: Another limiter than the process's own for this provider.
+        max_per_s: The most requests a second, sustained, of all backends of this `name`; None for any.
+        limiter: Another limiter than the process's own for this account.
         sleep: How to pause.
     """
 
@@ -76,6 +78,7 @@ class RestBackend:
         poll_interval_s: tuple[float, float] = (0.05, 1.0),
         settle_s: float = 30.0,
         token: Callable[[], str] | None = None,
+        max_per_s: float | None = None,
         limiter: Limiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -85,7 +88,15 @@ class RestBackend:
         def headers() -> Mapping[str, str]:
             return {"authorization": f"Bearer {token()}"} if token else {}
 
-        self._http = HttpClient(url, name=name, headers=headers, read_timeout_s=timeout_s, limiter=limiter, sleep=sleep)
+        self._http = HttpClient(
+            url,
+            name=name,
+            headers=headers,
+            read_timeout_s=timeout_s,
+            limiter=limiter,
+            max_per_s=max_per_s,
+            sleep=sleep,
+        )
 
     def submit(
         self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing

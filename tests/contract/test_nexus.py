@@ -15,7 +15,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from qjobs import cli, operations
-from qjobs.backends._http import Limiter
+from qjobs.backends._limiter import Limiter
 from qjobs.backends.base import Backend, MissingResult
 from qjobs.backends.nexus import NexusBackend
 from qjobs.circuits import bind, read_circuit, to_qiskit

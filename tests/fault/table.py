@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from qjobs import operations
-from qjobs.backends._http import Limiter
+from qjobs.backends._limiter import Limiter
 from qjobs.backends.base import LostReply
 from qjobs.backends.rest import RestBackend
 from qjobs.circuits import read_circuit

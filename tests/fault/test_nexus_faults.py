@@ -6,7 +6,7 @@ import pytest
 from nexus_rows import ROWS, NexusProvider, play, running
 from table import Row
 
-from qjobs.backends._http import Limiter
+from qjobs.backends._limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
 from qjobs.circuits import read_circuit
 from qjobs.errors import BackendUnavailable

@@ -12,7 +12,8 @@ import pytest
 from scripted import Clock
 from support import NOW
 
-from qjobs.backends._http import REACHED, HttpClient, Limiter, limiter_for, retry_after_of, words_of
+from qjobs.backends._http import REACHED, HttpClient, retry_after_of, words_of
+from qjobs.backends._limiter import Limiter, limiter_for
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
@@ -297,6 +298,36 @@ def test_a_hold_that_grows_meanwhile_ends_the_wait(clock: Clock) -> None:
 def test_one_limiter_for_a_provider_in_the_process() -> None:
     assert limiter_for("http://one.test/v1") is limiter_for("http://one.test/v2/")
     assert limiter_for("http://one.test") is not limiter_for("http://one.test:8000")
+    assert limiter_for("http://one.test", "mine") is not limiter_for("http://one.test", "yours")
+
+
+@pytest.mark.parametrize(("per_s", "burst"), [(5.0, 50), (0.02, 1)])
+def test_requests_of_an_account_come_no_faster_than_agreed(clock: Clock, per_s: float, burst: int) -> None:
+    limiter = Limiter(clock.monotonic, clock.sleep, max_per_s=per_s)
+    assert all(limiter.wait(0.0) for _ in range(burst))
+    assert clock.elapsed_s == 0.0, "who was quiet may spend ten seconds' worth at once"
+    assert all(limiter.wait(0.0) for _ in range(20))
+    assert clock.elapsed_s == pytest.approx(20 / per_s)
+    clock.sleep(1000.0 / per_s)
+    before = clock.elapsed_s
+    assert all(limiter.wait(0.0) for _ in range(burst))
+    assert clock.elapsed_s == before
+    assert limiter.wait(0.0)
+    assert clock.elapsed_s == pytest.approx(before + 1 / per_s), "a long pause saves up no more than a burst"
+
+
+def test_the_lowest_rate_of_those_who_share_a_limiter_holds(clock: Clock) -> None:
+    limiter = limiter_for("http://slow.test", "one", 1000.0)
+    assert limiter_for("http://slow.test", "one", 2.0) is limiter
+    assert limiter_for("http://slow.test", "one") is limiter
+    assert limiter._per_s == 2.0
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(InvalidInput, match="requests a second"):
+            limiter.slow_down_to(wrong)
+    timed = Limiter(clock.monotonic, clock.sleep, max_per_s=1.0)
+    timed.hold(30.0)
+    assert not timed.wait(5.0), "a pause that the provider asks for comes first"
+    assert clock.elapsed_s == 0.0
 
 
 def test_clients_in_several_threads_share_the_hold() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from qjobs.backends._http import HttpClient, Limiter
+from qjobs.backends._http import HttpClient
+from qjobs.backends._limiter import Limiter
 from qjobs.backends._nexus_tokens import NexusAuth, NexusTokens, find_refresh_token
 from qjobs.errors import CredentialsRejected, NotSent
 

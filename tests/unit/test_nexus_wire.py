@@ -20,7 +20,7 @@ from pytket.circuit import Bit
 from pytket.utils.outcomearray import OutcomeArray
 
 from qjobs.backends import _nexus_wire as wire
-from qjobs.backends._http import Limiter
+from qjobs.backends._limiter import Limiter
 from qjobs.backends._nexus_devices import config_of, target_in
 from qjobs.backends.base import MissingResult
 from qjobs.backends.nexus import NexusBackend
