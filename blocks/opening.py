@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from prefect.blocks.core import Block
 
@@ -17,10 +17,12 @@ from blocks.aer import AerBackend
 from blocks.ledger import Ledger
 from blocks.nexus import nexus_from_environment
 from qjobs.backends.base import Backend
-from qjobs.compile import CompileCache
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger as LedgerDatabase
 from qjobs.ledger import default_home, default_url
+
+if TYPE_CHECKING:
+    from qjobs.compile import CompileCache
 
 __all__ = ["backend_named", "compile_cache", "ledger_named"]
 
@@ -88,6 +90,8 @@ def _load_ledger(name: str) -> LedgerDatabase:
 
 def compile_cache() -> CompileCache:
     """The cache of compiled circuits, in the data directory."""
+    from qjobs.compile import CompileCache  # with it comes qiskit: 2 s and 60 MB, which a sensor has no use for
+
     return CompileCache(default_home() / "compiled")
 
 

@@ -25,8 +25,9 @@ from qjobs.benchmark import BenchmarkSpec, benchmark_circuits, load_benchmark, n
 from qjobs.errors import InvalidInput
 from qjobs.experiment import expand_circuits
 from qjobs.launch import launch_circuits
+from qjobs.progress import artifact_key
 from tasks import publish_artifacts
-from tasks.artifacts import Published, artifact_key
+from tasks.artifacts import Published
 from tasks.trend import publish_trend
 
 __all__ = ["nightly_benchmark"]

@@ -18,8 +18,9 @@ from flows.stages import cancel_jobs, compiling, run_jobs
 from flows.waiting import AUTO, Waiting
 from qjobs.experiment import CircuitsSpec, expand_circuits, load_circuits
 from qjobs.launch import launch_circuits
+from qjobs.progress import artifact_key
 from tasks import publish_artifacts
-from tasks.artifacts import Published, artifact_key
+from tasks.artifacts import Published
 
 __all__ = ["run_circuits"]
 

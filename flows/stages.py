@@ -20,10 +20,10 @@ from qjobs.launch import CompileStage
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import Job, JobId, ProgramHash
+from qjobs.progress import artifact_key
 from qjobs.remote_compile import compiled_by, plan_compilation
 from qjobs.retry import RetryPolicy
 from tasks import collect_results, compile_circuits, submit_job
-from tasks.artifacts import artifact_key
 
 __all__ = ["cancel_jobs", "compiling", "run_jobs"]
 

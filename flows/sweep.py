@@ -21,9 +21,10 @@ from flows.waiting import AUTO, Waiting
 from qjobs.launch import Launched, launch_sweep
 from qjobs.model import JobId
 from qjobs.outcome import sweep_plan
+from qjobs.progress import artifact_key
 from qjobs.sweep import SweepPlan, SweepSpec, load_sweep
 from tasks import publish_artifacts
-from tasks.artifacts import Published, artifact_key
+from tasks.artifacts import Published
 
 __all__ = ["sweep"]
 

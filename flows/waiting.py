@@ -21,7 +21,7 @@ from qjobs.inputs import FormInput
 from qjobs.ledger import Ledger
 from qjobs.ledger_waits import AtDeadline
 from qjobs.model import JobId
-from qjobs.operations import utc_now
+from qjobs.polling import utc_now
 from tasks import wait_for_jobs
 from tasks.progress import show_progress
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,12 +12,13 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job
 
-__all__ = ["UsualWait", "expected", "is_stalled", "usual_wait"]
+__all__ = ["UsualWait", "UsualWaits", "expected", "is_stalled", "usual_wait"]
 
 _LATEST = 100
 _ENOUGH = 5
 """Finished jobs below which nothing is called usual."""
 _FAR_LONGER = 3.0
+_KNOWN_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,26 @@ def usual_wait(ledger: Ledger, backend: str, device: str) -> UsualWait | None:
         return None
     deciles = statistics.quantiles(taken_s, n=10, method="inclusive")
     return UsualWait(n_jobs=len(taken_s), median_s=statistics.median(taken_s), ninth_decile_s=deciles[-1])
+
+
+class UsualWaits:
+    """What is usual on each device, looked up again every few minutes.
+
+    Args:
+        ledger: Where the finished jobs are.
+        monotonic: Clock.
+    """
+
+    def __init__(self, ledger: Ledger, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._ledger, self._monotonic = ledger, monotonic
+        self._known: dict[tuple[str, str], tuple[float, UsualWait | None]] = {}
+
+    def of(self, job: Job) -> UsualWait | None:
+        """What is usual on the device of a job."""
+        where, present = (job.backend, job.device), self._monotonic()
+        if where not in self._known or present - self._known[where][0] >= _KNOWN_S:
+            self._known[where] = present, usual_wait(self._ledger, *where)
+        return self._known[where][1]
 
 
 def expected(jobs: Iterable[tuple[Job, UsualWait | None]], now: datetime) -> datetime | None:

@@ -151,11 +151,23 @@ class LedgerWaits(LedgerQueries):
                 found[row.flow_run_id].append(row)
         return [_waiting(rows) for rows in found.values()]
 
-    def was_noted(self, job_id: JobId, cause: str) -> bool:
-        """Whether the job's history has an event of that cause."""
-        query = sa.select(sa.func.count()).where(t.event.c.job_id == job_id, t.event.c.cause == cause)
+    def runs_to_cancel_for(self) -> list[str]:
+        """Who made jobs that are not final and that nobody wishes to cancel."""
+        words = [*t.LIVE_WORDS, JobStatus.CREATED]
+        query = sa.select(t.job.c.run).where(t.job.c.status.in_(words), t.job.c.cancel_requested_at.is_(None))
         with self._db.read() as connection:
-            return bool(connection.scalar(query))
+            return [row.run for row in connection.execute(query.distinct().order_by(t.job.c.run))]
+
+    def noted(self, job_ids: Sequence[JobId], cause: str, detail: str | None = None) -> set[JobId]:
+        """The jobs whose history has an event of that cause, and of that detail if one is given."""
+        found: set[JobId] = set()
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = sa.select(t.event.c.job_id).where(t.event.c.job_id.in_(part), t.event.c.cause == cause)
+                if detail is not None:
+                    query = query.where(t.event.c.detail == detail)
+                found.update(JobId(row.job_id) for row in connection.execute(query.distinct()))
+        return found
 
     def untold_events(self, *, before: datetime, limit: int = 1000) -> list[Event]:
         """Events of jobs (not of their items) that have not been told to anybody, oldest first.

@@ -332,7 +332,7 @@ class _Wait:
     def ask(self) -> bool:
         """Ask every backend that is due; returns whether a status or a trouble is another than before."""
         before, trouble = dict(self.statuses), dict(self._trouble)
-        told = self._watchers.noticed()
+        told = bool(self._watchers.noticed())
         for name, pace in self._paces.items():
             waiting = self._waiting(name)
             if waiting and (told or self._monotonic() >= pace.due):

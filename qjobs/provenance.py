@@ -24,18 +24,23 @@ def _seconds(start: datetime | None, end: datetime | None) -> float | None:
 
 
 def jobs_table(ledger: Ledger, job_ids: Sequence[JobId]) -> list[dict[str, Any]]:
-    """One row per job: name, device, status, items, results, remote id, times in seconds, cost, job id."""
+    """One row per job: name, device, status, queue place, items, results, remote id, times, cost, trouble, job id."""
     attempts = ledger.last_attempts(job_ids)
     counts = ledger.result_counts(job_ids)
-    return [_row(job, attempts.get(job.job_id), counts[job.job_id]) for job in ledger.jobs(job_ids=job_ids)]
+    places = ledger.queue_positions(job_ids)
+    return [
+        _row(job, attempts.get(job.job_id), counts[job.job_id], places.get(job.job_id))
+        for job in ledger.jobs(job_ids=job_ids)
+    ]
 
 
-def _row(job: Job, attempt: Attempt | None, results: int) -> dict[str, Any]:
+def _row(job: Job, attempt: Attempt | None, results: int, place: int | None) -> dict[str, Any]:
     accepted = attempt.accepted_at if attempt else None
     return {
         "name": job.name,
         "device": job.device,
         "status": job.status.value,
+        "queue place": place,
         "items": job.n_items,
         "results": results,
         "remote id": attempt.remote_id if attempt else None,
@@ -43,7 +48,7 @@ def _row(job: Job, attempt: Attempt | None, results: int) -> dict[str, Any]:
         "until accepted (s)": _seconds(job.created_at, accepted),
         "until final (s)": _seconds(accepted, job.finished_at),
         "cost": job.cost if job.cost is not None and math.isfinite(job.cost) else None,
-        "message": job.message,
+        "message": job.message or job.trouble,
         "job id": job.job_id,
     }
 

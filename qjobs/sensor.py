@@ -36,11 +36,15 @@ _S_PER_PLACE = 10.0
 
 @dataclass(slots=True)
 class PassReport:
-    """What one pass did: jobs asked for, jobs that moved, and what was in the way of which backend."""
+    """What one pass did: jobs asked for, jobs that moved, and what was in the way of which backend.
 
-    asked: int = 0
+    `soon` holds, by backend, the jobs that are about to change: those that run or are next in their queue.
+    """
+
+    asked: set[JobId] = field(default_factory=set)
     moved: dict[JobId, JobStatus] = field(default_factory=dict)
     trouble: dict[str, str] = field(default_factory=dict)
+    soon: dict[str, list[JobId]] = field(default_factory=dict)
 
 
 def pause_s(status: JobStatus, age_s: float, place: int | None, bounds_s: tuple[float, float]) -> float:
@@ -95,7 +99,7 @@ def sensor_pass(
     groups: dict[str, list[Job]] = defaultdict(list)
     for job in ledger.claim_due(now=now(), lease_s=LEASE_S, limit=limit):
         groups[str(job.properties.get("backend_name") or job.backend)].append(job)
-    report = PassReport(asked=sum(map(len, groups.values())))
+    report = PassReport(asked={job.job_id for jobs in groups.values() for job in jobs})
     passes = [
         _GroupPass(ledger, open_backend, name, jobs, report, now, rng or random.Random())  # noqa: S311
         for name, jobs in groups.items()
@@ -180,6 +184,9 @@ class _GroupPass:
         places = self.ledger.queue_positions([job.job_id for job in held])
         present = self.now()
         self.ledger.schedule({job.job_id: self._next(job, places.get(job.job_id), backend, present) for job in held})
+        self.report.soon[self.name] = [
+            job.job_id for job in held if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR
+        ]
 
     def _next(self, job: Job, place: int | None, backend: Backend, present: datetime) -> datetime:
         age_s = (present - job.created_at).total_seconds()

@@ -30,24 +30,40 @@ class Watches(Protocol):
 
 
 class Watchers:
-    """Threads that say when it is worth to ask. They write nothing down: what counts is the poll that follows."""
+    """Threads that say when it is worth to ask. They write nothing down: what counts is the poll that follows.
 
-    def __init__(self) -> None:
-        self._followed: set[RemoteId] = set()
-        self._noticed, self._over = threading.Event(), threading.Event()
+    Args:
+        wake: Set whenever something is noticed.
+    """
+
+    def __init__(self, wake: threading.Event | None = None) -> None:
+        self._lock = threading.Lock()
+        self._followed: set[RemoteId] = set()  # ever; a job is watched by one thread, once
+        self._active = 0
+        self._changed: set[RemoteId] = set()
+        self._wake, self._over = wake or threading.Event(), threading.Event()
 
     def follow(self, backend: Watches, remote_ids: Sequence[RemoteId]) -> None:
         """Watch these jobs too; those that are watched already go on."""
         for remote_id in remote_ids:
-            if remote_id not in self._followed:
+            with self._lock:
+                if remote_id in self._followed:
+                    continue
                 self._followed.add(remote_id)
-                threading.Thread(target=self._run, args=(backend, remote_id), daemon=True).start()
+                self._active += 1
+            threading.Thread(target=self._run, args=(backend, remote_id), daemon=True).start()
 
-    def noticed(self) -> bool:
-        """Whether a job has changed since this was asked last."""
-        was = self._noticed.is_set()
-        self._noticed.clear()
-        return was
+    @property
+    def active(self) -> int:
+        """How many jobs are watched now."""
+        with self._lock:
+            return self._active
+
+    def noticed(self) -> set[RemoteId]:
+        """The jobs that have changed since this was asked last."""
+        with self._lock:
+            changed, self._changed = self._changed, set()
+        return changed
 
     def end(self) -> None:
         """The wait is over. Idempotent; the threads end by themselves."""
@@ -57,6 +73,13 @@ class Watchers:
         # A closed client raises RuntimeError; polling goes on without us in every case.
         with contextlib.suppress(QJobsError, RuntimeError):
             while not self._over.is_set():
-                seen = backend.watch(remote_id, timeout_s=_LEG_S, changed=lambda _: self._noticed.set())
+                seen = backend.watch(remote_id, timeout_s=_LEG_S, changed=lambda _: self._note(remote_id))
                 if seen is None or seen.status.is_final:
-                    return
+                    break
+        with self._lock:
+            self._active -= 1
+
+    def _note(self, remote_id: RemoteId) -> None:
+        with self._lock:
+            self._changed.add(remote_id)
+        self._wake.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,14 @@ from qjobs.experiment import CircuitsSpec
 from qjobs.ledger import default_home
 from qjobs.model import JobId
 from qjobs.outcome import Outcome, outcome_of
+from qjobs.progress import artifact_key, cut_table
 from qjobs.provenance import jobs_table, provenance, provenance_markdown
 from qjobs.results import write_file, write_parquet
 from qjobs.sweep import SweepSpec
 from tasks.logs import task_logger
 from tasks.retrying import READ_DELAYS_S, is_transient
 
-__all__ = ["Published", "artifact_key", "publish_artifacts"]
-
-MAX_TABLE_ROWS = 300
-"""Rows of the table of jobs that the UI still draws well; the ledger has them all."""
+__all__ = ["Published", "publish_artifacts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +37,6 @@ class Published:
     lines: tuple[str, ...]
     n_rows: int
     n_missing: int
-
-
-def artifact_key(name: str, what: str) -> str:
-    """Stable key of an artifact, so that its versions line up in the UI.
-
-    >>> artifact_key("My sweep 2", "report")
-    'my-sweep-2-report'
-    """
-    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}-{what}"
 
 
 @task(
@@ -113,8 +101,7 @@ def _show(
     image = f"data:image/png;base64,{base64.b64encode(outcome.picture).decode()}" if outcome.picture else None
     report, rows, origin = (artifact_key(name, what) for what in ("report", "jobs", "provenance"))
     create_markdown_artifact(outcome.markdown(image, files), key=report, description=f"Report of {name}")
-    shown = table[:MAX_TABLE_ROWS]
-    more = "" if len(table) == len(shown) else f", the first {len(shown)} of {len(table)}; the ledger has all"
-    create_table_artifact(shown, key=rows, description=f"Jobs of {name}{more}")
+    shown, words = cut_table(table, name)
+    create_table_artifact(shown, key=rows, description=words)
     create_markdown_artifact(record, key=origin, description=f"Provenance of {name}")
     return report, rows, origin

@@ -10,21 +10,13 @@ from prefect.context import FlowRunContext
 
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
-from qjobs.operations import Progress
+from qjobs.polling import Progress
+from qjobs.progress import progress_of
 from tasks.logs import Logger
 
-__all__ = ["ProgressArtifact", "progress_of", "show_progress"]
+__all__ = ["ProgressArtifact", "show_progress"]
 
 _EVERY_S = 1.0
-
-
-def progress_of(ledger: Ledger, job_ids: Sequence[JobId]) -> tuple[float, str]:
-    """How much is done, in percent, and in words."""
-    counts = ledger.item_counts(job_ids)
-    total = sum(counts.values())
-    done = sum(count for status, count in counts.items() if status.is_final)
-    words = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-    return 100.0 * done / max(total, 1), f"{done} of {total} circuits are done ({words})"
 
 
 def show_progress(ledger: Ledger, job_ids: Sequence[JobId], key: str) -> None:

@@ -25,9 +25,9 @@ from qjobs.benchmark import (
 )
 from qjobs.ledger import default_home
 from qjobs.model import JobId
+from qjobs.progress import artifact_key
 from qjobs.results import write_file
 from qjobs.trend import benchmark_runs
-from tasks.artifacts import artifact_key
 from tasks.logs import task_logger
 from tasks.retrying import READ_DELAYS_S, is_transient
 

@@ -194,3 +194,20 @@ class ScriptedBackend:
         job = list(self.jobs.values())[of]
         assert len(statuses) == len(job.items)
         job.items, job.messages = list(statuses), dict(messages)
+
+
+class TellingBackend(ScriptedBackend):
+    """A provider that tells at once; asking is worth nothing for an hour."""
+
+    def __init__(self) -> None:
+        super().__init__(poll_interval_s=(3600.0, 3600.0))
+        self.watched: list[RemoteId] = []
+        self.tell = threading.Event()
+
+    def watch(
+        self, remote_id: RemoteId, *, timeout_s: float, changed: Callable[[Snapshot], None] = lambda _: None
+    ) -> Snapshot | None:
+        self.watched.append(remote_id)
+        assert self.tell.wait(min(timeout_s, 20.0))
+        changed(self.snapshot(remote_id))
+        return self.snapshot(remote_id)

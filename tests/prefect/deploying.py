@@ -22,8 +22,7 @@ POOL = "worker-test"
 @contextlib.contextmanager
 def process_worker(api: str, client: SyncPrefectClient, home: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of the pool, whose flow runs have the test's data folder."""
-    with contextlib.suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+    _make_pool(client)
     environment = {
         **os.environ,
         "PREFECT_API_URL": api,
@@ -45,6 +44,7 @@ def process_worker(api: str, client: SyncPrefectClient, home: Path, folder: Path
 
 def deployed(client: SyncPrefectClient, flow: Flow[..., Any]) -> str:
     """Id of a deployment of one of our flows in the pool."""
+    _make_pool(client)
     body = {
         "name": "worker-test",
         "flow_id": str(client.create_flow(flow)),
@@ -53,6 +53,11 @@ def deployed(client: SyncPrefectClient, flow: Flow[..., Any]) -> str:
         "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
     }
     return str(client.request("POST", "/deployments/", json=body).json()["id"])
+
+
+def _make_pool(client: SyncPrefectClient) -> None:
+    with contextlib.suppress(ObjectAlreadyExists):
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
 
 
 def process_of(worker: int, run: str) -> int:

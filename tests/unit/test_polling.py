@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from scripted import Clock, ScriptedBackend
+from scripted import Clock, ScriptedBackend, TellingBackend
 from support import LEASE_S, NOW, check_history, claim, create, empty
 
 from qjobs import operations
-from qjobs.backends.base import MissingResult, Snapshot
+from qjobs.backends.base import MissingResult
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -371,25 +371,8 @@ def test_two_devices_of_one_account_are_each_asked_for_their_own(store: Ledger) 
     assert store.result_counts(ids) == dict.fromkeys(ids, 2)
 
 
-class Telling(ScriptedBackend):
-    """A provider that tells at once; asking is worth nothing for an hour."""
-
-    def __init__(self) -> None:
-        super().__init__(poll_interval_s=(3600.0, 3600.0))
-        self.watched: list[RemoteId] = []
-        self.tell = threading.Event()
-
-    def watch(
-        self, remote_id: RemoteId, *, timeout_s: float, changed: Callable[[Snapshot], None] = lambda _: None
-    ) -> Snapshot | None:
-        self.watched.append(remote_id)
-        assert self.tell.wait(min(timeout_s, 20.0))
-        changed(self.snapshot(remote_id))
-        return self.snapshot(remote_id)
-
-
 def test_a_short_wait_is_told(store: Ledger) -> None:
-    backend = Telling()
+    backend = TellingBackend()
     job_id = create(store)
     operations.submit(store, backend, job_id)
 
@@ -408,7 +391,7 @@ def test_a_short_wait_is_told(store: Ledger) -> None:
 
 
 def test_many_jobs_are_asked_for_and_not_watched(store: Ledger) -> None:
-    backend = Telling()
+    backend = TellingBackend()
     ids = [create(store, f"many-{n}") for n in range(5)]
     for job_id in ids:
         operations.submit(store, backend, job_id)

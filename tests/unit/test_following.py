@@ -1,0 +1,96 @@
+"""A sensor watches the few jobs that are about to change, and asks for them as soon as it is told."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+from scripted import Clock, ScriptedBackend, TellingBackend
+from support import create
+
+from qjobs import operations
+from qjobs.backends.base import Backend
+from qjobs.errors import InvalidInput
+from qjobs.following import Following
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import JobId
+from qjobs.sensor import PassReport, sensor_pass
+from qjobs.watching import MOST
+
+S = JobStatus
+
+
+class Followed:
+    """A sensor with an eye on the jobs of one provider; the clock stands still."""
+
+    def __init__(self, ledger: Ledger, backend: ScriptedBackend) -> None:
+        self.ledger, self.backend, self.clock, self.wake = ledger, backend, Clock(), threading.Event()
+        self.following = Following(ledger, self.open, self.wake, self.clock.now)
+
+    def open(self, name: str) -> Backend:
+        if name != self.backend.name:
+            raise InvalidInput("there is no such backend", field="backend")
+        return self.backend
+
+    def sent(self, count: int) -> list[JobId]:
+        ids = [create(self.ledger, f"soon-{n}") for n in range(count)]
+        for job_id in ids:
+            operations.submit(self.ledger, self.backend, job_id, now=self.clock.now)
+        return ids
+
+    def look(self) -> PassReport:
+        self.wake.clear()
+        self.following.make_due()
+        report = sensor_pass(self.ledger, self.open, now=self.clock.now, rng=random.Random(1))
+        self.following.follow(report.soon)
+        return report
+
+
+@pytest.fixture
+def followed(ledger: Ledger) -> Callable[[ScriptedBackend], Followed]:
+    return lambda backend: Followed(ledger, backend)
+
+
+def test_a_running_job_is_asked_for_when_its_provider_tells(followed: Callable[[ScriptedBackend], Followed]) -> None:
+    backend = TellingBackend()
+    sensor = followed(backend)
+    (job_id,) = sensor.sent(1)
+    backend.report(S.RUNNING, S.RUNNING)
+    sensor.look()
+    assert sensor.look().asked == set(), "it is not due for an hour"
+    backend.report(S.COMPLETED, S.COMPLETED)
+    backend.tell.set()
+    assert sensor.wake.wait(20.0)
+    assert sensor.look().moved == {job_id: S.COMPLETED}
+    assert sensor.ledger.result_counts([job_id]) == {job_id: 2}
+    assert backend.watched == ["remote-1"]
+    sensor.following.end()
+
+
+def test_a_few_are_watched_and_none_that_waits_deep_in_a_queue(
+    followed: Callable[[ScriptedBackend], Followed],
+) -> None:
+    backend = TellingBackend()
+    sensor = followed(backend)
+    sensor.sent(MOST + 3)
+    sensor.look()
+    assert backend.watched == []
+    backend.report(S.RUNNING, S.RUNNING)
+    sensor.clock.elapsed_s += 7200.0
+    sensor.look()
+    sensor.following.follow({"fake": [job.job_id for job in sensor.ledger.open_jobs()], "nobody": [JobId("x")]})
+    assert len(set(backend.watched)) == len(backend.watched) == MOST
+    backend.tell.set()
+    sensor.following.end()
+
+
+def test_a_provider_that_cannot_tell_is_asked_at_its_pace(followed: Callable[[ScriptedBackend], Followed]) -> None:
+    backend = ScriptedBackend()
+    sensor = followed(backend)
+    sensor.sent(1)
+    backend.report(S.RUNNING, S.RUNNING)
+    assert [len(sensor.look().asked) for _ in range(2)] == [1, 0]
+    assert not sensor.wake.is_set()
