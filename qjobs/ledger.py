@@ -25,6 +25,7 @@ from qjobs.backends.base import Snapshot
 from qjobs.database import Database, Schema
 from qjobs.errors import InvalidInput, StaleJob
 from qjobs.ledger_leases import LedgerLeases
+from qjobs.ledger_queries import parts
 from qjobs.lifecycle import JobStatus, can_move, roll_up
 from qjobs.model import (
     Attempt,
@@ -320,6 +321,15 @@ class Ledger(LedgerLeases):
                 if status is not known.status:
                     moves.note(connection, row, "late report", f"attempt {number} is {status}", now)
             return JobStatus(row.status)
+
+    def place_in_queue(self, places: Mapping[JobId, int]) -> None:
+        """Write where jobs stand in their provider's queue, from 1, on those of their items that are QUEUED."""
+        rows = [{"at_job": job_id, "place": place} for job_id, place in sorted(places.items())]
+        queued = (t.item.c.job_id == sa.bindparam("at_job")) & (t.item.c.status == JobStatus.QUEUED)
+        statement = t.item.update().where(queued).values(queue_position=sa.bindparam("place"))
+        for part in parts(rows):
+            with self._db.write() as connection:
+                connection.execute(statement, part)
 
     def store_results(
         self, job_id: JobId, attempt: Attempt, results: Mapping[int, ItemResult], *, now: datetime

@@ -19,6 +19,8 @@ from qjobs.model import Event, Job, JobId
 __all__ = ["AtDeadline", "LedgerWaits", "Waiting"]
 
 _TOLD = "events_told"
+_LONGEST_PAUSE_S = 2 * 3600.0
+"""More than anything is ever put off: providers may ask for an hour."""
 _UNMOVED_BY_WAITING = (JobStatus.CREATED, JobStatus.UNKNOWN)
 
 
@@ -58,9 +60,12 @@ class LedgerWaits(LedgerQueries):
         """Take jobs that are due to be asked for; nobody else gets them within the lease.
 
         Due are open jobs whose `next_poll_at` has come (or is not set), and final ones whose results are
-        still to be fetched. The longest due come first.
+        still to be fetched. The longest due come first. What is to be asked for in hours from now was put off
+        before the clock was set back: it is due too.
         """
-        due = t.job.c.next_poll_at.is_not(None) & (t.job.c.next_poll_at <= now)
+        due = t.job.c.next_poll_at.is_not(None) & (
+            (t.job.c.next_poll_at <= now) | (t.job.c.next_poll_at > now + timedelta(seconds=_LONGEST_PAUSE_S))
+        )
         fresh = t.job.c.next_poll_at.is_(None) & t.job.c.status.in_(t.LIVE_WORDS)
         query = (
             sa.select(t.job)

@@ -103,11 +103,14 @@ def ask(
     _pass_wishes_on(ledger, backend, jobs, live)
     answers = backend.status(list(live))
     failure = None
+    placed: dict[RemoteId, Snapshot] = {}
     for remote_id, attempt in live.items():
         snapshot = answers.get(remote_id)
         if snapshot is None or (seen.get(remote_id) == snapshot and not snapshot.status.is_final):
             continue
         if _says_nothing_new(attempt, snapshot):
+            if snapshot.queue_position is not None:
+                placed[remote_id] = snapshot
             continue
         try:
             statuses[attempt.job_id] = ledger.observe(attempt.job_id, attempt.number, snapshot, now=now())
@@ -115,14 +118,24 @@ def ask(
             failure = error
             continue
         seen[remote_id] = snapshot
+    _write_places(ledger, {live[remote_id].job_id: each.queue_position for remote_id, each in placed.items()})
+    seen.update(placed)
     return statuses, failure
 
 
 def _says_nothing_new(attempt: Attempt, snapshot: Snapshot) -> bool:
-    """Whether a report that tells no items apart is what was written down last."""
+    """Whether a report that tells no items apart is what was written down last, but for the place in the queue."""
     told = (attempt.status, attempt.remote_status, attempt.message)
-    plain = not snapshot.items and snapshot.queue_position is None and snapshot.cost is None
+    plain = not snapshot.items and snapshot.cost is None
+    plain &= snapshot.queue_position is None or snapshot.status is JobStatus.QUEUED
     return plain and told == (snapshot.status, snapshot.remote_status, snapshot.message)
+
+
+def _write_places(ledger: Ledger, places: Mapping[JobId, int | None]) -> None:
+    """Keep the places in the queue that have changed, all at once: when one job ends, thousands move up."""
+    known = ledger.queue_positions(list(places))
+    changed = {job_id: place for job_id, place in places.items() if place is not None and place != known.get(job_id)}
+    ledger.place_in_queue(changed)
 
 
 def _pass_wishes_on(

@@ -46,6 +46,8 @@ class Action(StrEnum):
     """It is done and the answer is an HTML page."""
     UNKNOWN_WORD = "unknown word"
     """The status is a word that no contract knows."""
+    NOTHING = "nothing"
+    """The answer is a list, and tells of no job."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

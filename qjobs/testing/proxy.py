@@ -245,6 +245,11 @@ def _spoilt(fault: Fault, response: httpx.Response) -> httpx.Response:
             return httpx.Response(response.status_code, html="<html>gateway</html>")
         case Action.UNKNOWN_WORD:
             return httpx.Response(response.status_code, json=_pondering(response.json()))
+        case Action.NOTHING:
+            body = response.json()
+            return httpx.Response(
+                response.status_code, json={**body, "data": [] if isinstance(body["data"], list) else body["data"]}
+            )
         case _:
             return response
 

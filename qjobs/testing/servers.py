@@ -164,6 +164,8 @@ async def _spoilt(fault: Fault, body: dict[str, Any], code: int) -> Response:
                 job["status"] = "PONDERING"
                 for item in job["items"]:
                     item["status"] = "PONDERING"
+        case Action.NOTHING:
+            body = {name: [] if isinstance(value, list) else value for name, value in body.items()}
         case _:
             pass
     return JSONResponse(body, code)

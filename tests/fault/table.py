@@ -94,6 +94,7 @@ ROWS = (
     Row(name="status: JSON cut x4", faults=(_fault(STATUS, Action.CUT, 4),), noted="ProtocolError"),
     Row(name="status: not JSON x4", faults=(_fault(STATUS, Action.NOT_JSON, 4),), noted="ProtocolError"),
     Row(name="status: unknown word x3", faults=(_fault(STATUS, Action.UNKNOWN_WORD, 3),), noted="ProtocolError"),
+    Row(name="status: tells of nothing x9", faults=(_fault(STATUS, Action.NOTHING, 9),)),
     Row(name="results: 500 x7", faults=(_code(RESULTS, 500, 7),), noted="BackendUnavailable", peers="6"),
     Row(name="results: 401 x3", faults=(_code(RESULTS, 401, 3),), noted="CredentialsRejected", peers="6"),
     Row(name="results: JSON cut x4", faults=(_fault(RESULTS, Action.CUT, 4),), noted="ProtocolError"),
@@ -221,7 +222,13 @@ class _Run:
 
     def flow(self) -> JobId:
         """One run of the flow; another one finds its job again."""
-        now, clock = self.clock.now, self.clock
+        job_id = self.send()
+        self.follow(job_id)
+        return job_id
+
+    def send(self) -> JobId:
+        """Plan and submit."""
+        now = self.clock.now
         programs = {program.hash: program for program in map(read_circuit, map(circuit, range(N_ITEMS)))}
         items = [ItemSpec(label=f"{n}", program=h, shots=16 + n) for n, h in enumerate(programs)]
         (job_id,) = operations.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=now)
@@ -232,7 +239,11 @@ class _Run:
                 operations.submit(self.ledger, self.sending, job_id, strategy=strategy, policy=self.policy, now=now)
 
         self._stage(submit, self.policy.delays_s)
-        backends = {self.reading.name: self.reading}
+        return job_id
+
+    def follow(self, job_id: JobId) -> None:
+        """Wait and collect."""
+        now, clock, backends = self.clock.now, self.clock, {self.reading.name: self.reading}
         reconcile(self.ledger, backends, job_ids=[job_id], now=now)
         self._stage(
             lambda _: operations.wait(
@@ -242,7 +253,6 @@ class _Run:
         )
         if self.ledger.job(job_id).status.is_final:
             self._stage(lambda _: operations.complete(self.ledger, self.reading, job_id, now=now), READ_DELAYS_S)
-        return job_id
 
     def decide(self, job_id: JobId) -> str:
         """Do what the message tells a person to do."""
@@ -279,8 +289,12 @@ class _Run:
             requests=requests,
             runs=runs,
             message=message,
-            notes=frozenset(event.cause for event in self.ledger.events(job_id)),
+            notes=self._notes(job_id),
         )
+
+    def _notes(self, job_id: JobId) -> frozenset[str]:
+        """What the job's history says went wrong."""
+        return frozenset(event.cause for event in self.ledger.events(job_id))
 
 
 def circuit(number: int) -> str:
@@ -289,14 +303,19 @@ def circuit(number: int) -> str:
     return f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[3];\ncreg c[3];\n{flips}measure q -> c;\n'
 
 
-def play(row: Row, provider: ScriptedProvider, ledger: Ledger) -> Seen:
+def play(
+    row: Row,
+    provider: ScriptedProvider,
+    ledger: Ledger,
+    make: Callable[[Row, ScriptedProvider, Ledger, Clock], _Run] = _Run,
+) -> Seen:
     """Run one row, on a provider that forgets everything before."""
     clock = Clock()
     provider.reset()
     provider.store.clock = clock.monotonic
     provider.inject(*row.faults)
     provider.break_items(row.broken)
-    run = _Run(row, provider, ledger, clock)
+    run = make(row, provider, ledger, clock)
     try:
         return run.see()
     finally:
@@ -316,6 +335,20 @@ def nexus(folder: Path, ledger: Ledger) -> list[str]:
     return bad
 
 
+def sensor(ledger: Ledger) -> list[str]:
+    """Print the rows of a suspended run, for which the sensor asks; what breaks the rule."""
+    import sensor_rows  # it is built on this module
+
+    bad = []
+    for variant in LostReply:
+        with ScriptedProvider(variant, queue_s=5.0, run_s=10.0) as provider:
+            for row in sensor_rows.ROWS:
+                seen = sensor_rows.play(row, provider, ledger)
+                print(seen.line(), flush=True)
+                bad += [f"{row.name}, {seen.adapter}: {problem}" for problem in seen.problems()]
+    return bad
+
+
 def main() -> int:
     """Print the table; 1 if a row breaks the rule."""
     head = (
@@ -332,6 +365,7 @@ def main() -> int:
                     bad += [f"{row.name}, {variant}: {problem}" for problem in seen.problems()]
                     if seen.decision and variant is LostReply.OPAQUE:
                         message = seen.message
+        bad += sensor(ledger)
         bad += nexus(Path(folder), ledger)
     print(f"\nWhat UNKNOWN says: {message}")
     print(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sensor_rows
 from table import ROWS, Row, play
 
 from qjobs.backends.base import LostReply
@@ -25,6 +26,12 @@ def provider(request: pytest.FixtureRequest) -> Iterator[ScriptedProvider]:
 
 
 @pytest.fixture(scope="module")
+def asked_by_a_sensor() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider("findable", queue_s=5.0, run_s=10.0) as provider:
+        yield provider
+
+
+@pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     with Ledger(f"sqlite:///{tmp_path_factory.mktemp('faults') / 'ledger.db'}") as ledger:
         yield ledger
@@ -34,6 +41,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
 def test_row(row: Row, provider: ScriptedProvider, shared: Ledger) -> None:
     seen = play(row, provider, shared)
     assert seen.problems() == [], seen
+
+
+@pytest.mark.parametrize("row", sensor_rows.ROWS, ids=lambda row: row.name)
+def test_row_of_a_suspended_run(row: Row, shared: Ledger, asked_by_a_sensor: ScriptedProvider) -> None:
+    seen = sensor_rows.play(row, asked_by_a_sensor, shared)
+    assert seen.problems() == [], seen
+    if row in sensor_rows.LONG_ROWS:
+        assert seen.runs == 1, "the sensor alone brought it to its end"
 
 
 def test_every_fault_of_the_kit_has_a_row() -> None:
