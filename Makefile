@@ -12,7 +12,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep sweep-service deploy serve ui test faults lint bench bench-faults bench-kills bench-service clean
+.PHONY: help home setup sweep sweep-service deploy serve ui test faults lint bench bench-faults bench-kills bench-service bench-waiting clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -37,8 +37,8 @@ sweep-service: $(READY) home ## run the same sweep on a local job service, as on
 	@echo "== running it on a job service of its own (qjobs serve), which ends with it"
 	@$(BIN)/python -m flows.on_service examples/qaoa_maxcut/sweep.yaml
 
-deploy: $(READY) home ## put the deployments on the server that PREFECT_API_URL names; again as often as you like
-	@$(BIN)/python -m flows.deploy
+deploy: $(READY) home ## put the deployments on the server that PREFECT_API_URL names; DEVICES="nexus/H1-1E ..." adds to them
+	@QJOBS_DEVICES="$${QJOBS_DEVICES:-$(DEVICES)}" $(BIN)/python -m flows.deploy
 
 serve: $(READY) home ## a local job service that speaks as Quantinuum Nexus does
 	@$(BIN)/qjobs serve
@@ -52,7 +52,7 @@ test: $(READY) home ## run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(READY) home ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
-	@echo "== faults against the scripted provider (half a minute)"
+	@echo "== faults against the scripted provider and the job service (some minutes)"
 	@PYTHONPATH=. $(BIN)/python tests/fault/table.py
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
@@ -77,6 +77,10 @@ bench-kills: $(READY) home ## kill the real flow at 200 random moments and resta
 bench-service: $(READY) home ## a job of 300 circuits through the local service over bare Aer, as ratios
 	@echo "== benchmark (a minute)"
 	@PYTHONPATH=. $(BIN)/python tests/bench/bench_service.py
+
+bench-waiting: $(READY) home ## 200 runs that wait, suspended, and the sensor over 10,000 open jobs (exit code 1 if a bound breaks)
+	@echo "== benchmark (three quarters of an hour on two cores)"
+	@PYTHONPATH=. $(BIN)/python tests/bench/bench_waiting.py
 
 clean: ## remove .venv and the data of this checkout
 	@rm -rf $(VENV) .qjobs .oracle

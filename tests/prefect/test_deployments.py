@@ -13,6 +13,7 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks import RestBackend
+from flows.deploy import main as deploy
 from flows.doctor import prefect_checks
 from qjobs.ledger import Ledger
 
@@ -51,6 +52,15 @@ def said(store: Ledger) -> dict[str, tuple[bool, str]]:
     return {check.name: (check.ok, check.words) for check in prefect_checks()}
 
 
+def test_a_device_that_is_none_is_refused_before_anything_is_deployed(
+    api: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QJOBS_DEVICES", "rest-backend/no-such-block")
+    with temporary_settings({PREFECT_API_URL: api}):
+        assert deploy() == 2
+    assert "no backend 'rest-backend/no-such-block'" in capsys.readouterr().err
+
+
 def test_make_deploy_twice_and_the_doctor(api: str, client: SyncPrefectClient, home: Path, store: Ledger) -> None:
     if not READY.exists():
         if os.environ.get("CI"):
@@ -66,14 +76,24 @@ def test_make_deploy_twice_and_the_doctor(api: str, client: SyncPrefectClient, h
         "PREFECT_HOME": str(home.parent / "prefect"),
         "QJOBS_HOME": str(home),
     }
+    environment["QJOBS_DEVICES"] = "rest-backend/nobody-there"
     for _ in range(2):
         done = subprocess.run(
             ["make", "deploy"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         wanted = {"work_pools": {"name": {"any_": ["qjobs"]}}}
-        found = sorted(each["name"] for each in client.request("POST", "/deployments/filter", json=wanted).json())
-        assert found == ["every-hour", "every-minute", "every-night", "ui", "ui"]
+        found = client.request("POST", "/deployments/filter", json=wanted).json()
+        names = ["every-hour", "every-minute", "every-night", *["rest-backend-nobody-there"] * 2, "ui", "ui"]
+        assert sorted(each["name"] for each in found) == names
+        specs = [each["parameters"]["spec"] for each in found if each["name"] == "rest-backend-nobody-there"]
+        assert sorted(map(str, specs)) == [
+            "{'backend': 'rest-backend/nobody-there'}",
+            "{'backends': ['rest-backend/nobody-there']}",
+        ]
+        queues = client.request("POST", "/work_queues/filter", json={}).json()
+        limits = {each["name"]: each["concurrency_limit"] for each in queues}
+        assert limits.items() >= {"experiments": 10, "upkeep": 2, "rest-backend-nobody-there": 10}.items()
     after = said(store)
     assert after["deployments"][0]
     assert after["prefect server"][0]
