@@ -39,6 +39,7 @@ __all__ = ["Passed", "Sensor", "main", "sensor", "watch"]
 
 _SETTLING_S = 5.0
 """Events younger than this are told in the next pass: see `Ledger.untold_events`."""
+_EVENTS_A_PART, _PARTS_A_PASS = 500, 4
 _LOOK_AROUND_S = 60.0
 _SLICE_S = 0.5
 
@@ -106,9 +107,14 @@ class Sensor:
         self._changed = set()
 
     def _tell(self, passed: Passed) -> None:
-        while events := self._store.untold_events(before=utc_now() - timedelta(seconds=_SETTLING_S)):
+        """Tell what has not been told yet; thousands of events take some passes, so that none is held up."""
+        before = utc_now() - timedelta(seconds=_SETTLING_S)
+        for _ in range(_PARTS_A_PASS):
+            events = self._store.untold_events(before=before, limit=_EVENTS_A_PART)
             passed.told += self._telling.tell(events)
             self._store.told(events)
+            if len(events) < _EVENTS_A_PART:
+                return
 
     def _look_around(self, _passed: Passed) -> None:
         """What is worth a look at every job, but not in every pass."""
