@@ -66,7 +66,7 @@ def sweep(
         launched = _launch(plan, name, ledger, waiting)
         jobs[name] = list(launched.job_ids)
         open_ones = [job.job_id for job in ledger_named(ledger).jobs(job_ids=jobs[name]) if not job.status.is_final]
-        to_run.update(dict.fromkeys(open_ones, name))
+        to_run.update(dict.fromkeys([*open_ones, *launched.failed], name))
         notes.append(f"{name}: {launched.summary}")
         logger.info(notes[-1])
     problems = run_jobs(to_run, ledger=ledger, progress_key=key, waiting=waiting)

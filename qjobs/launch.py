@@ -13,7 +13,7 @@ from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError
 from qjobs.experiment import CircuitsPlan
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
-from qjobs.model import ExecuteOptions, JobId, ProgramHash
+from qjobs.model import ExecuteOptions, JobId, JobKind, ProgramHash
 from qjobs.sweep import SweepPlan
 
 __all__ = ["CompileStage", "Launched", "compile_here", "launch_circuits", "launch_sweep"]
@@ -27,12 +27,14 @@ class Launched:
     """Jobs of a spec on one backend.
 
     `reused` maps a circuit's label to the earlier job that has it or is running it; `new` are the jobs
-    made now, or made before by the same logical run.
+    made now, or made before by the same logical run; `failed` are reused jobs of this very run that ended
+    without a result of theirs.
     """
 
     reused: Mapping[str, JobId]
     new: tuple[JobId, ...]
     n_circuits: int
+    failed: tuple[JobId, ...] = ()
 
     @property
     def job_ids(self) -> tuple[JobId, ...]:
@@ -65,7 +67,7 @@ def compile_here(
 def launch_sweep(
     store: Ledger, backend: Backend, plan: SweepPlan, *, name: str, run: str, compile_stage: CompileStage
 ) -> Launched:
-    """Jobs for the points of a sweep that no earlier run of it has.
+    """Jobs for the points of a sweep that no earlier run of it has, and that this run has not tried yet.
 
     Finished points are reused and points under way are waited for; two runs of the same sweep at the
     same time share their jobs. With `fresh` only this run's own jobs count.
@@ -83,13 +85,14 @@ def launch_sweep(
     """
     spec = plan.spec
     _look_again(store, backend, spec.name)
-    have, generation = operations.reusable(
-        store, experiment=spec.name, definition=plan.definition, backend=backend, run=run if spec.fresh else None
+    known = operations.reusable(
+        store, experiment=spec.name, definition=plan.definition, backend=backend, run=run, only_own=spec.fresh
     )
     labels = plan.labels()
-    reused = {label: have[label] for label in labels if label in have}
+    reused = {label: known.have[label] for label in labels if label in known.have}
+    failed = tuple(job_id for job_id in known.failed if job_id in set(reused.values()))
     if len(reused) == len(labels):
-        return Launched(reused=reused, new=(), n_circuits=len(labels))
+        return Launched(reused=reused, new=(), n_circuits=len(labels), failed=failed)
     store.add_programs(plan.templates.values())
     compiled = compile_stage([template.hash for template in plan.templates.values()])
     programs = store.programs([*compiled, *compiled.values()])
@@ -100,13 +103,13 @@ def launch_sweep(
         [item for item in items if item.label not in reused],
         programs,
         run=run,
-        identity=f"{spec.name}/{run if spec.fresh else plan.definition}/{generation}",
+        identity=f"{spec.name}/{run if spec.fresh else plan.definition}/{known.n_jobs}",
         name=spec.name,
         experiment=spec.name,
         options=ExecuteOptions(seed=spec.seed, observables=plan.observables if spec.exact else ()),
         properties={"definition": plan.definition, "backend_name": name},
     )
-    return Launched(reused=reused, new=tuple(new), n_circuits=len(labels))
+    return Launched(reused=reused, new=tuple(new), n_circuits=len(labels), failed=failed)
 
 
 def _look_again(store: Ledger, backend: Backend, experiment: str) -> None:
@@ -130,6 +133,9 @@ def launch_circuits(
 ) -> Launched:
     """Jobs for a batch of circuits; the same `identity` finds the same jobs again.
 
+    A run that is entered again finds its jobs by what it was given, whatever a compiler that was upgraded
+    meanwhile would make of it.
+
     Args:
         store: The ledger.
         backend: Where it runs.
@@ -142,6 +148,9 @@ def launch_circuits(
         InvalidInput: It cannot be run; no job was made.
     """
     spec = plan.spec
+    own = _made_for(store, backend, plan, run)
+    if own is not None:
+        return Launched(reused=own, new=(), n_circuits=len(spec.circuits))
     store.add_programs(plan.programs.values())
     compiled = compile_stage(list(plan.programs))
     programs = store.programs([*compiled, *compiled.values()])
@@ -158,3 +167,19 @@ def launch_circuits(
         properties={"backend_name": spec.backend},
     )
     return Launched(reused={}, new=tuple(new), n_circuits=len(spec.circuits))
+
+
+def _made_for(store: Ledger, backend: Backend, plan: CircuitsPlan, run: str) -> dict[str, JobId] | None:
+    """From label to job, if this run has made jobs for all these circuits already."""
+    wanted = plan.items(plan.programs)
+    jobs = store.jobs(
+        experiment=plan.spec.name, backend=backend.name, device=backend.device, run=run, kind=JobKind.EXECUTE
+    )
+    made = {
+        (item.label, item.source, item.shots, item.parameters): job.job_id
+        for job in reversed(jobs)
+        for item in store.items(job.job_id)
+    }
+    found = {each.label: made.get((each.label, each.source, each.shots, each.parameters)) for each in wanted}
+    known = {label: job_id for label, job_id in found.items() if job_id is not None}
+    return known if len(known) == len(wanted) else None

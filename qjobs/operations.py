@@ -154,41 +154,57 @@ def compile_item(program: ProgramHash) -> ItemSpec:
     return ItemSpec(label=program, program=program, shots=0, source=program)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reusable:
+    """What there is of an experiment already.
+
+    `have` maps a label to the job that has it. `failed` are jobs of the asking run among them that ended without it:
+    they are not sent again, because nobody has asked for that. `n_jobs` is how many jobs were looked at.
+    """
+
+    have: Mapping[str, JobId]
+    failed: tuple[JobId, ...]
+    n_jobs: int
+
+
 def reusable(
-    ledger: Ledger,
-    *,
-    experiment: str,
-    definition: str,
-    backend: Backend,
-    run: str | None = None,
-) -> tuple[dict[str, JobId], int]:
+    ledger: Ledger, *, experiment: str, definition: str, backend: Backend, run: str = "", only_own: bool = False
+) -> Reusable:
     """What earlier runs of an experiment have of it: finished items, and items that are still under way.
+
+    A run that is entered again also gets what its own jobs failed to bring, and jobs that it waits for count as its
+    own: else a run that is resumed because its job failed would pay for another one.
 
     Args:
         ledger: Where to look.
         experiment: Its name.
         definition: Hash of what gives a result its meaning; jobs of another definition do not count.
         backend: Jobs on other backends and devices do not count.
-        run: Only jobs of this logical run count; None takes all.
+        run: Who asks.
+        only_own: Whether jobs of other runs count for nothing.
 
     Returns:
-        Label to the job that has it (a finished item before one under way, the newest first), and how
-        many jobs were looked at.
+        For each label a finished item before one under way before one that failed, the newest first.
     """
-    jobs = [
-        job
-        for job in ledger.jobs(experiment=experiment, backend=backend.name, device=backend.device, run=run)
-        if job.properties.get("definition") == definition
-    ]
+    those = ledger.jobs(
+        experiment=experiment, backend=backend.name, device=backend.device, run=run if only_own else None
+    )
+    jobs = [job for job in those if job.properties.get("definition") == definition]
+    waited_for = {job_id for wait in ledger.waits(flow_run_id=run) for job_id in wait.job_ids} if run else set()
     finished: dict[str, JobId] = {}
     under_way: dict[str, JobId] = {}
+    failed: dict[str, JobId] = {}
     for job in jobs:
         for label, has_result in ledger.labels(job.job_id).items():
             if has_result:
                 finished.setdefault(label, job.job_id)
             elif not job.status.is_final:
                 under_way.setdefault(label, job.job_id)
-    return {**under_way, **finished}, len(jobs)
+            elif job.run == run or job.job_id in waited_for:
+                failed.setdefault(label, job.job_id)
+    have = {**failed, **under_way, **finished}
+    lost = dict.fromkeys(job_id for label, job_id in failed.items() if have[label] == job_id)
+    return Reusable(have=have, failed=tuple(lost), n_jobs=len(jobs))
 
 
 def _check_programs(items: Sequence[ItemSpec], programs: Mapping[ProgramHash, Program], *, need_counts: bool) -> None:

@@ -51,7 +51,9 @@ def plan_compilation(
         InvalidInput: The backend does not compile; no job was made.
     """
     have = {} if fresh else _known(store, backend, level)
-    missing = [each for each in dict.fromkeys(hashes) if each not in have]
+    own = _asked_for(store, backend, level, run)
+    wanted = [each for each in dict.fromkeys(hashes) if each not in have]
+    missing = [each for each in wanted if each not in own]
     new: list[JobId] = []
     if missing:
         new = operations.plan(
@@ -67,7 +69,8 @@ def plan_compilation(
             options=ExecuteOptions(level=level),
             properties={"backend_name": backend_name},
         )
-    return Compilation(have={each: have[each] for each in hashes if each in have}, job_ids=tuple(new))
+    job_ids = dict.fromkeys([*(own[each] for each in wanted if each in own), *new])
+    return Compilation(have={each: have[each] for each in hashes if each in have}, job_ids=tuple(job_ids))
 
 
 def compiled_by(store: Ledger, job_ids: Iterable[JobId]) -> dict[ProgramHash, ProgramHash]:
@@ -79,6 +82,12 @@ def compiled_by(store: Ledger, job_ids: Iterable[JobId]) -> dict[ProgramHash, Pr
         given = {item.index: item.program for item in store.items(job_id)}
         found.update({given[index]: program.hash for index, program in programs.items()})
     return found
+
+
+def _asked_for(store: Ledger, backend: Backend, level: int, run: str) -> dict[ProgramHash, JobId]:
+    """The circuits that this run has asked for already, and by which job: entered again, it asks for none twice."""
+    jobs = store.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device, run=run)
+    return {item.program: job.job_id for job in jobs if job.options.level == level for item in store.items(job.job_id)}
 
 
 def _known(store: Ledger, backend: Backend, level: int) -> dict[ProgramHash, ProgramHash]:

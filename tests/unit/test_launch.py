@@ -12,10 +12,10 @@ import pytest
 
 from qjobs import operations
 from qjobs.backends.aer import AerBackend, NoiseSpec
-from qjobs.compile import CompileCache
+from qjobs.compile import CompileCache, CompileOptions
 from qjobs.errors import InvalidInput
 from qjobs.experiment import CircuitsSpec, expand_circuits
-from qjobs.launch import Launched, compile_here, launch_circuits, launch_sweep
+from qjobs.launch import CompileStage, Launched, compile_here, launch_circuits, launch_sweep
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.sweep import SweepSpec, expand
@@ -180,14 +180,44 @@ def test_circuits_are_found_again_by_their_identity(store: Ledger, aer: AerBacke
     spec = CircuitsSpec.model_validate({"name": "b", "circuits": entries, "shots": 5})
     stage = compile_here(store, aer, spec.options(), cache)
 
-    def launched(identity: str) -> Launched:
-        return launch_circuits(store, aer, expand_circuits(spec), run="r", identity=identity, compile_stage=stage)
+    def launched(run: str, identity: str) -> Launched:
+        return launch_circuits(store, aer, expand_circuits(spec), run=run, identity=identity, compile_stage=stage)
 
-    first = launched("i")
+    first = launched("r1", "i")
     finish(store, aer, first)
-    assert launched("i") == first
-    assert launched("j").new != first.new
+    assert launched("r2", "i").job_ids == launched("r1", "i").job_ids == first.job_ids
+    assert launched("r3", "j").new != first.new
     assert [item.label for item in store.items(first.new[0])] == ["c0", "c1"]
+
+
+def test_a_run_finds_its_jobs_when_the_compiler_was_upgraded_meanwhile(
+    store: Ledger, aer: AerBackend, cache: CompileCache
+) -> None:
+    entries = [{"openqasm": QASM.replace("ry(theta) q[0];", "h q[0]; h q[0];").replace("input float theta;", "")}]
+    spec = CircuitsSpec.model_validate({"name": "b", "circuits": entries, "shots": 5})
+    stages = [compile_here(store, aer, CompileOptions(compiler=how), cache) for how in ("none", "qiskit")]
+
+    def launched(run: str, stage: CompileStage, shots: int = 5) -> Launched:
+        plan = expand_circuits(spec.model_copy(update={"shots": shots}))
+        return launch_circuits(store, aer, plan, run=run, identity=run, compile_stage=stage)
+
+    first = launched("r1", stages[0])
+    sent = {item.program for item in store.items(first.new[0])}
+    assert {item.program for item in store.items(launched("r2", stages[1]).new[0])} != sent
+    assert launched("r1", stages[1]).job_ids == first.job_ids
+    assert launched("r1", stages[1], shots=6).job_ids != first.job_ids, "it was asked for something else"
+
+
+def test_a_sweep_that_is_resumed_after_its_job_failed_sends_none_again(
+    store: Ledger, aer: AerBackend, cache: CompileCache
+) -> None:
+    first = launch(store, aer, cache, sweep(), "r1")
+    operations.cancel(store, aer, first.new[0])
+    for spec in (sweep(), sweep(fresh=False)):
+        resumed = launch(store, aer, cache, spec, "r1")
+        assert (resumed.new, resumed.failed) == ((), first.new)
+    longer = launch(store, aer, cache, sweep(0.1, 0.2, 0.3, 0.4), "r1")
+    assert (longer.failed, len(labels(store, longer))) == (first.new, 1)
 
 
 DIES = """
@@ -195,7 +225,7 @@ import os, sys
 from pathlib import Path
 from qjobs import operations
 from qjobs.backends.aer import AerBackend
-from qjobs.compile import CompileCache
+from qjobs.compile import CompileCache, CompileOptions
 from qjobs.launch import compile_here, launch_sweep
 from qjobs.ledger import Ledger
 from qjobs.sweep import SweepSpec, expand

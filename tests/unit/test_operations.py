@@ -263,7 +263,8 @@ def a_run(
 
 
 def found(store: Ledger, backend: ScriptedBackend, **values: object) -> tuple[dict[str, JobId], int]:
-    return operations.reusable(store, backend=backend, **{"experiment": "e", "definition": "d", **values})
+    known = operations.reusable(store, backend=backend, **{"experiment": "e", "definition": "d", **values})
+    return dict(known.have), known.n_jobs
 
 
 def test_finished_and_open_items_are_found_and_failed_ones_are_not(store: Ledger, backend: ScriptedBackend) -> None:
@@ -295,5 +296,25 @@ def test_only_the_same_definition_experiment_backend_and_run_count(store: Ledger
     a_run(store, ScriptedBackend(name="other"), ["d"], "1")
     later = a_run(store, backend, ["e"], "2")
     assert found(store, backend) == ({"a": mine, "e": later}, 2)
-    assert found(store, backend, run="1") == ({"a": mine}, 1)
-    assert found(store, backend, run="3") == ({}, 0)
+    assert found(store, backend, run="1", only_own=True) == ({"a": mine}, 1)
+    assert found(store, backend, run="3", only_own=True) == ({}, 0)
+
+
+def test_a_run_that_is_entered_again_is_told_what_failed_and_another_is_not(
+    store: Ledger, backend: ScriptedBackend
+) -> None:
+    lost = a_run(store, backend, ["a", "b"], "1")
+    operations.submit(store, backend, lost)
+    backend.report(S.COMPLETED, S.ERROR)
+    operations.poll(store, backend, [lost])
+    operations.collect(store, backend, lost, partial=True)
+
+    def known(run: str) -> operations.Reusable:
+        return operations.reusable(store, backend=backend, experiment="e", definition="d", run=run)
+
+    assert known("1") == operations.Reusable(have={"a": lost, "b": lost}, failed=(lost,), n_jobs=1)
+    assert known("2") == operations.Reusable(have={"a": lost}, failed=(), n_jobs=1)
+    store.register_wait("2", [lost], until="all", now=NOW)
+    assert known("2").failed == (lost,), "what a run waited for counts as its own"
+    newer = a_run(store, backend, ["b"], "3")
+    assert known("1") == operations.Reusable(have={"a": lost, "b": newer}, failed=(), n_jobs=2)
