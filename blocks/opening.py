@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import httpx
 from prefect.blocks.core import Block
 
 from blocks.aer import AerBackend
 from blocks.ledger import Ledger
 from blocks.nexus import nexus_from_environment
 from qjobs.backends.base import Backend
-from qjobs.errors import InvalidInput
+from qjobs.errors import BackendUnavailable, InvalidInput
 from qjobs.ledger import Ledger as LedgerDatabase
 from qjobs.ledger import default_home, default_url
 
@@ -44,6 +45,7 @@ def backend_named(name: str) -> Backend:
 
     Raises:
         InvalidInput: There is no such block, or it is not a backend.
+        BackendUnavailable: The Prefect server, which has the block, is away.
     """
     if name == "aer":
         return _once(("backend", name), lambda: AerBackend().get_backend())
@@ -60,6 +62,10 @@ def _load_backend(name: str) -> Backend:
             f"there is no backend {name!r}; use aer or nexus/DEVICE, or save a block and name it as in "
             "aer-backend/NAME",
             field="backend",
+        ) from error
+    except (httpx.HTTPError, OSError, RuntimeError) as error:
+        raise BackendUnavailable(
+            f"the Prefect server does not say what the block {name!r} is: {type(error).__name__}: {error}"
         ) from error
     opener = getattr(block, "get_backend", None)
     if opener is None:

@@ -5,10 +5,11 @@ By level: every pass looks at every run that waits, so a signal that was missed 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -28,8 +29,10 @@ from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Job, JobId
 from qjobs.polling import utc_now
 
-__all__ = ["Passed", "cancel_for_cancelled_runs", "serve_waits"]
+__all__ = ["TRANSIENT", "Passed", "cancel_for_cancelled_runs", "serve_waits"]
 
+TRANSIENT = (QJobsError, httpx.HTTPError, OSError, RuntimeError, ValueError)
+"""What never ends a sensor: it is said, and the next pass does it again. Prefect's client raises httpx's errors."""
 _RUNS_A_REQUEST = 200
 
 
@@ -50,13 +53,13 @@ class Passed:
         """Whether anything happened."""
         return bool(self.moved or self.resumed or self.ended or self.trouble)
 
-    def lines(self) -> list[str]:
-        """What a person may want to know."""
+    def lines(self, known: Mapping[str, str]) -> list[str]:
+        """What a person may want to know; `known` is the trouble of the pass before, which is not said again."""
         return [
             *(f"{job_id} is {status}" for job_id, status in self.moved.items()),
             *(f"resumed the flow run {run}" for run in self.resumed),
             *(f"the flow run {run} waits no longer" for run in self.ended),
-            *(f"{name}: {words}" for name, words in self.trouble.items()),
+            *(f"{name}: {words}" for name, words in self.trouble.items() if known.get(name) != words),
         ]
 
 
@@ -79,7 +82,7 @@ def serve_waits(
         for wait in part:
             try:
                 _serve(store, client, wait, runs.get(wait.flow_run_id), passed)
-            except (QJobsError, OSError, RuntimeError, ValueError) as error:  # one bad row stops no other
+            except TRANSIENT as error:  # one bad row stops no other
                 passed.trouble[f"flow run {wait.flow_run_id}"] = f"{type(error).__name__}: {error}"
         over = {*passed.resumed, *passed.ended}
         telling.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)

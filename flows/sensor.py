@@ -25,9 +25,8 @@ from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
-from flows.runs import Passed, cancel_for_cancelled_runs, serve_waits
+from flows.runs import TRANSIENT, Passed, cancel_for_cancelled_runs, serve_waits
 from flows.telling import Telling
-from qjobs.errors import LedgerUnavailable
 from qjobs.following import Following
 from qjobs.history import UsualWaits, is_stalled
 from qjobs.ledger import Ledger
@@ -68,28 +67,31 @@ class Sensor:
         self._wake = threading.Event()
         self._following = Following(store, backend_named, self._wake)
         self._changed: set[JobId] = set()
+        self._trouble: dict[str, str] = {}
         self._look_around_at = -math.inf
 
     def look(self) -> Passed:
-        """One pass."""
+        """One pass. What fails in it, because a database or a server is away, is said and done in the next one."""
         self._wake.clear()
-        self._following.make_due()
-        report = sensor_pass(self._store, backend_named)
-        passed = Passed(
-            asked=len(report.asked),
-            moved={job_id: str(status) for job_id, status in report.moved.items()},
-            trouble=dict(report.trouble),
-        )
-        self._following.follow(report.soon)
-        self._changed |= report.asked
-        for step in (self._look_around, self._serve_waits, self._tell):
+        passed = Passed()
+        for step in (self._ask, self._look_around, self._serve_waits, self._tell):
             try:
                 step(passed)
-            except (LedgerUnavailable, OSError, RuntimeError, ValueError) as error:  # the next pass does it again
+            except TRANSIENT as error:
                 passed.trouble[step.__name__.strip("_").replace("_", " ")] = f"{type(error).__name__}: {error}"
-        for line in passed.lines():
+        for line in passed.lines(self._trouble):
             self._say(line)
+        self._trouble = dict(passed.trouble)
         return passed
+
+    def _ask(self, passed: Passed) -> None:
+        self._following.make_due()
+        report = sensor_pass(self._store, backend_named)
+        passed.asked = len(report.asked)
+        passed.moved = {job_id: str(status) for job_id, status in report.moved.items()}
+        passed.trouble.update(report.trouble)
+        self._following.follow(report.soon)
+        self._changed |= report.asked
 
     def rest(self, seconds: float, over: threading.Event | None = None) -> None:
         """Pause until the next pass: shorter if a job that is watched changes, or when it is all over."""

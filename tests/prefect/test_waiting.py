@@ -9,17 +9,21 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 from subprocess import Popen
+from typing import Any
 
 import pytest
 from deploying import deployed, process_of
 from observing import artifacts, eventually, last_run, logs_of
-from prefect.client.orchestration import SyncPrefectClient
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import Artifact, FlowRun
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Cancelling, Running, Suspended
 
 from blocks import RestBackend, backend_named
 from flows.run_circuits import run_circuits
 from flows.sensor import Passed, Sensor, watch
+from flows.sweep import sweep
 from flows.waiting import Waiting
 from qjobs import operations, recovery
 from qjobs.circuits import read_circuit
@@ -33,6 +37,9 @@ from qjobs.retry import RemoteRetryStrategy
 from qjobs.testing.servers import ScriptedProvider
 
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
+
+TURN = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
+qubit[1] q; bit[1] c; ry(theta) q[0]; c[0] = measure q[0];"""
 
 
 @pytest.fixture
@@ -56,13 +63,9 @@ def parameters(provider: ScriptedProvider, name: str, **values: object) -> dict[
     return {"spec": {**spec, "backend": f"rest-backend/{provider.block}"}, **values}
 
 
-def suspended(
-    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, name: str, **values: object
-) -> FlowRun:
+def suspended(client: SyncPrefectClient, store: Ledger, flow: Flow[..., Any], given: dict[str, object]) -> FlowRun:
     """A run of the deployment that waits for its job without a process."""
-    made = client.create_flow_run_from_deployment(
-        deployed(client, run_circuits), parameters=parameters(provider, name, **values)
-    )
+    made = client.create_flow_run_from_deployment(deployed(client, flow), parameters=given)
     run = eventually(
         lambda: client.read_flow_run(made.id),
         lambda r: r.state.name == "Suspended" or r.state.is_final(),
@@ -89,7 +92,7 @@ def passes(store: Ledger, client: SyncPrefectClient, until: str) -> Passed:
 def test_a_run_waits_without_a_process_and_goes_on_when_its_job_is_done(
     client: SyncPrefectClient, worker: Popen[bytes], store: Ledger, provider: ScriptedProvider
 ) -> None:
-    run = suspended(client, store, provider, "weeks")
+    run = suspended(client, store, run_circuits, parameters(provider, "weeks"))
     eventually(lambda: process_of(worker.pid, str(run.id)), lambda pid: pid == 0)
     assert process_of(worker.pid, str(run.id)) == 0
     for _ in range(2):
@@ -104,13 +107,30 @@ def test_a_run_waits_without_a_process_and_goes_on_when_its_job_is_done(
     (job,) = store.jobs(experiment="weeks")
     assert (job.status, store.result_counts([job.job_id])) == (JobStatus.COMPLETED, {job.job_id: 1})
 
-    run = suspended(client, store, provider, "to-be-cancelled", waiting={"mode": "suspend"})
+    given = parameters(provider, "to-be-cancelled", waiting={"mode": "suspend"})
+    run = suspended(client, store, run_circuits, given)
     client.set_flow_run_state(run.id, Cancelling(), force=False)
     eventually(lambda: client.read_flow_run(run.id).state.is_final(), bool)
     passes(store, client, "ended")
     (job,) = store.jobs(experiment="to-be-cancelled")
     watch(store, client)
     assert (store.job(job.job_id).status, provider.asked["cancel"]) == (JobStatus.CANCELLED, 1)
+
+    # A sweep of which a point fails at the provider: it fails once, and nothing is sent again.
+    provider.break_items({1: "the laser went off"})
+    axes = [{"name": "theta", "values": [0.1, 0.2]}]
+    spec = {"name": "broken", "circuit": {"openqasm": TURN}, "axes": axes, "shots": 20, "compile": {"compiler": "none"}}
+    created = provider.created
+    run = suspended(client, store, sweep, {"spec": {**spec, "backends": [f"rest-backend/{provider.block}"]}})
+    open_queue(provider)
+    passes(store, client, "resumed")
+    ended = eventually(lambda: client.read_flow_run(run.id), lambda r: r.state.is_final(), deadline_s=120)
+    assert ended.state.is_failed(), ended.state
+    assert "the laser went off" in ended.state.message
+    assert provider.created == created + 1
+    (job,) = store.jobs(experiment="broken")
+    assert store.result_counts([job.job_id]) == {job.job_id: 1}
+    assert store.waits() == []
 
 
 def test_outside_a_deployment_it_waits_here_and_says_why(
@@ -123,6 +143,29 @@ def test_outside_a_deployment_it_waits_here_and_says_why(
     lines = logs_of(client, str(run.id), until="waiting in this process")
     assert any("because the run does not come from a deployment" in line for line in lines)
     assert store.waits() == []
+
+
+def test_a_sensor_outlives_the_server(store: Ledger, api: str, provider: ScriptedProvider) -> None:
+    """Every pass does what it can: results are stored while Prefect is away."""
+    named = {"backend_name": f"rest-backend/{provider.block}"}
+    backend, bell = backend_named(named["backend_name"]), read_circuit(BELL)
+    items = [ItemSpec(label="bell", program=bell.hash, shots=20)]
+    (job_id,) = operations.plan(store, backend, items, {bell.hash: bell}, run="r", name="bell", properties=named)
+    operations.submit(store, backend, job_id)
+    store.register_wait(str(uuid.uuid4()), [job_id], until="all", now=utc_now())
+    open_queue(provider)
+    said: list[str] = []
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(sync_client=True) as nobody,
+        contextlib.closing(Sensor(store, nobody, say=said.append)) as opened,
+    ):
+        assert nobody.api_url != api
+        for _ in range(2):
+            passed = opened.look()
+            assert "ConnectError" in passed.trouble["serve waits"]
+    assert store.result_counts([job_id]) == {job_id: 1}
+    assert sum("serve waits" in line for line in said) == 1, "the same trouble is said once"
 
 
 # What the sensor does about runs, by their state: no process is needed to see it.
