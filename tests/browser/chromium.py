@@ -1,0 +1,58 @@
+"""A page of the system's Chromium, without a window."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+_PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+_ANSWER_MS = 60_000
+
+
+def _missing(what: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}; run .ci/chromium first")
+    pytest.skip(f"{what}: apt-get install chromium, and make setup")
+
+
+def installed() -> str:
+    """Path of Chromium; where there is none, the test is skipped, and fails in CI."""
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        _missing("playwright is not installed")
+    found = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    return found or _missing("Chromium is not installed")
+
+
+@contextlib.contextmanager
+def opened(program: str, folder: Path) -> Iterator[Page]:
+    """A page; where the test fails, what it shows is left in the folder as `failed.png`.
+
+    Playwright keeps a loop of asyncio running in this thread meanwhile: nothing else may run one.
+    """
+    from playwright.sync_api import Error, sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1600})
+        page.set_default_timeout(_ANSWER_MS)
+        page.set_default_navigation_timeout(_ANSWER_MS)
+        try:
+            yield page
+        except BaseException:
+            with contextlib.suppress(Error):
+                page.screenshot(path=folder / "failed.png", full_page=True)
+                print(f"---- the page {page.url} is in {folder / 'failed.png'}")
+            raise
+        finally:
+            browser.close()
