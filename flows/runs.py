@@ -6,6 +6,7 @@ By level: every pass looks at every run that waits, so a signal that was missed 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Scheduled
 
 from flows.telling import Telling, is_uuid
 from qjobs.errors import QJobsError
@@ -34,6 +36,8 @@ __all__ = ["TRANSIENT", "Passed", "cancel_for_cancelled_runs", "serve_waits"]
 TRANSIENT = (QJobsError, httpx.HTTPError, OSError, RuntimeError, ValueError)
 """What never ends a sensor: it is said, and the next pass does it again. Prefect's client raises httpx's errors."""
 _RUNS_A_REQUEST = 200
+_AT_ONCE = 4
+_MOST_CRASHES = 3
 
 
 @dataclass(slots=True)
@@ -79,11 +83,15 @@ def serve_waits(
     for start in range(0, len(waits), _RUNS_A_REQUEST):
         part = waits[start : start + _RUNS_A_REQUEST]
         runs = _runs(client, [wait.flow_run_id for wait in part])
-        for wait in part:
+
+        def serve(wait: Waiting, runs: Mapping[str, FlowRun] = runs) -> None:
             try:
                 _serve(store, client, wait, runs.get(wait.flow_run_id), passed)
             except TRANSIENT as error:  # one bad row stops no other
                 passed.trouble[f"flow run {wait.flow_run_id}"] = f"{type(error).__name__}: {error}"
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # resuming takes a server half a second
+            list(pool.map(serve, part))
         over = {*passed.resumed, *passed.ended}
         telling.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)
 
@@ -100,16 +108,21 @@ def _runs(client: SyncPrefectClient, ids: Sequence[str], states: Sequence[StateT
 def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun | None, passed: Passed) -> None:
     """Do for one waiting run what its state and its jobs ask for."""
     state = run.state if run is not None else None
+    late = wait.deadline_at is not None and utc_now() >= wait.deadline_at
+    go_on = wait.is_over or (late and wait.at_deadline is AtDeadline.GO_ON)
+    if run is not None and state is not None and state.is_crashed() and _may_go_on(client, run):
+        if go_on:
+            client.set_flow_run_state(run.id, Scheduled(message="its jobs are done"), force=True)
+            passed.resumed.append(wait.flow_run_id)
+        return
     if run is None or (state is not None and state.is_final()):
         if run is not None and state is not None and state.is_cancelled():
             _cancel_jobs_of(store, run)
         store.end_wait(wait.flow_run_id)
         passed.ended.append(wait.flow_run_id)
         return
-    late = wait.deadline_at is not None and utc_now() >= wait.deadline_at
     if late:
         _at_deadline(store, wait)
-    go_on = wait.is_over or (late and wait.at_deadline is AtDeadline.GO_ON)
     if go_on and state is not None and state.is_paused():
         try:
             answer = client.resume_flow_run(run.id)
@@ -122,6 +135,15 @@ def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun
         else:
             words = getattr(answer.details, "reason", None) or answer.status
             passed.trouble[f"flow run {wait.flow_run_id}"] = f"it cannot be resumed: {words}"
+
+
+def _may_go_on(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Whether a run that crashed while it waited is worth another start: it is, until it has crashed some times.
+
+    A run that goes on says first that it waits no longer, so this one crashed while it was suspended or resumed.
+    """
+    states = client.request("GET", "/flow_run_states/", params={"flow_run_id": str(run.id)}).json()
+    return [state["type"] for state in states].count(StateType.CRASHED.value) <= _MOST_CRASHES
 
 
 def _at_deadline(store: Ledger, wait: Waiting) -> None:

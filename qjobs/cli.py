@@ -10,8 +10,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from qjobs import cli_jobs, cli_recovery, cli_run, cli_serve
-from qjobs.doctor import checks
 from qjobs.errors import InvalidInput, QJobsError
 
 __all__ = ["main"]
@@ -45,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(others: Iterable[str]) -> argparse.ArgumentParser:
+    from qjobs import cli_jobs, cli_recovery, cli_run, cli_serve  # 60 MB of circuits, which `qjobs sensor` does without
+
     parser = argparse.ArgumentParser(prog="qjobs", description="Remote quantum jobs: never lost, never run twice.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = argparse.ArgumentParser(add_help=False)
@@ -90,6 +90,9 @@ def _parser(others: Iterable[str]) -> argparse.ArgumentParser:
 
 
 def _doctor(options: argparse.Namespace) -> int:
+    from qjobs import cli_run
+    from qjobs.doctor import checks
+
     found = checks(cli_run.ledger_url(options.ledger))
     if options.json:
         print(json.dumps([_plain(check) for check in found], indent=1))

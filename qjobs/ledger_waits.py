@@ -19,6 +19,8 @@ from qjobs.model import Event, Job, JobId
 __all__ = ["AtDeadline", "LedgerWaits", "Waiting"]
 
 _TOLD = "events_told"
+_HASTENED_S = 300.0
+"""Shorter than a lease of the sensor."""
 _LONGEST_PAUSE_S = 2 * 3600.0
 """More than anything is ever put off: providers may ask for an hour."""
 _UNMOVED_BY_WAITING = (JobStatus.CREATED, JobStatus.UNKNOWN)
@@ -94,6 +96,27 @@ class LedgerWaits(LedgerQueries):
         )
         with self._db.write() as connection:
             connection.execute(statement, rows)
+
+    def hasten(self, backend: str, device: str, *, places: int, now: datetime, at: datetime) -> None:
+        """Have the foremost jobs of a device's queue asked for at `at`, where they are not before that.
+
+        Jobs that were put off for long (a pass holds them, or something was in the way) are left alone.
+        """
+        near = sa.exists().where(
+            t.item.c.job_id == t.job.c.job_id,
+            t.item.c.status.in_(t.LIVE_WORDS),
+            t.item.c.queue_position <= places,
+        )
+        waiting = (
+            (t.job.c.backend == backend)
+            & (t.job.c.device == device)
+            & (t.job.c.status == JobStatus.QUEUED)
+            & (t.job.c.next_poll_at > at)
+            & (t.job.c.next_poll_at < now + timedelta(seconds=_HASTENED_S))
+            & t.job.c.trouble.is_(None)
+        )
+        with self._db.write() as connection:
+            connection.execute(t.job.update().where(waiting, near).values(next_poll_at=at))
 
     def queue_positions(self, job_ids: Sequence[JobId]) -> dict[JobId, int]:
         """The foremost queue position of each job's items, where the provider tells it."""

@@ -32,6 +32,8 @@ _UNDECIDED_S = 600.0
 _PROVIDERS_AT_ONCE = 8
 _NEAR = 3
 _S_PER_PLACE = 10.0
+_FOREMOST, _HASTE_S = 50, 3.0
+"""When a job of a device moves, so many places of its queue are asked for again, so soon."""
 
 
 @dataclass(slots=True)
@@ -184,6 +186,9 @@ class _GroupPass:
         places = self.ledger.queue_positions([job.job_id for job in held])
         present = self.now()
         self.ledger.schedule({job.job_id: self._next(job, places.get(job.job_id), backend, present) for job in held})
+        if any(job.job_id in self.report.moved for job in jobs):  # the queue goes on, perhaps faster than was thought
+            soon = present + timedelta(seconds=max(_HASTE_S, backend.poll_interval_s[0]))
+            self.ledger.hasten(backend.name, backend.device, places=_FOREMOST, now=present, at=soon)
         self.report.soon[self.name] = [
             job.job_id for job in held if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR
         ]

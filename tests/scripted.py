@@ -62,6 +62,7 @@ class Remote:
     items: list[JobStatus]
     messages: dict[int, str] = field(default_factory=dict)
     late: bool = False
+    place: int | None = None
     cancels: int = 0
     cancelled_items: list[int] = field(default_factory=list)
 
@@ -150,7 +151,7 @@ class ScriptedBackend:
     def snapshot(self, remote_id: RemoteId) -> Snapshot:
         job = self.jobs[remote_id]
         items = tuple(ItemSnapshot(status=s, message=job.messages.get(n, "")) for n, s in enumerate(job.items))
-        return Snapshot(status=job.status, remote_status=f"their {job.status}", items=items)
+        return Snapshot(status=job.status, remote_status=f"their {job.status}", items=items, queue_position=job.place)
 
     def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
         self._trouble()

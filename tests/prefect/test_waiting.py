@@ -18,7 +18,7 @@ from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from prefect.states import Cancelled, Cancelling, Running, Suspended
+from prefect.states import Cancelled, Cancelling, Crashed, Running, Suspended
 
 from blocks import RestBackend, backend_named
 from flows.run_circuits import run_circuits
@@ -245,6 +245,22 @@ def test_a_cancelled_run_whose_hook_died_cancels_its_jobs_but_not_what_was_sent_
     watch(store, client)
     retried = store.job(job.job_id)
     assert (retried.status, retried.cancel_requested_at) == (JobStatus.QUEUED, None)
+
+
+def test_a_run_that_crashed_while_it_waited_goes_on_when_its_jobs_are_done_but_not_for_ever(
+    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
+) -> None:
+    client.set_flow_run_state(waiting.id, Crashed(), force=True)
+    passed = watch(store, client)
+    assert (passed.resumed, passed.ended) == ([], []), "its job is still in the queue"
+    open_queue(provider)
+    for crashes in (2, 3, 4):
+        assert passes(store, client, "resumed").resumed == [str(waiting.id)]
+        assert client.read_flow_run(waiting.id).state.is_scheduled()
+        client.set_flow_run_state(waiting.id, Crashed(message=f"crash {crashes}"), force=True)
+    assert watch(store, client).ended == [str(waiting.id)]
+    assert client.read_flow_run(waiting.id).state.is_crashed()
+    assert store.waits() == []
 
 
 def test_the_jobs_of_a_suspended_run_are_shown(

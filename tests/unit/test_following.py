@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -82,6 +83,9 @@ def test_a_few_are_watched_and_none_that_waits_deep_in_a_queue(
     sensor.clock.elapsed_s += 7200.0
     sensor.look()
     sensor.following.follow({"fake": [job.job_id for job in sensor.ledger.open_jobs()], "nobody": [JobId("x")]})
+    deadline = time.monotonic() + 20.0
+    while len(backend.watched) < MOST and time.monotonic() < deadline:  # each by a thread of its own
+        time.sleep(0.01)
     assert len(set(backend.watched)) == len(backend.watched) == MOST
     backend.tell.set()
     sensor.following.end()

@@ -454,6 +454,16 @@ def test_a_lease_that_ran_out_leaves_unknown(ledger: Ledger) -> None:
 # observe
 
 
+def test_places_in_the_queue_are_written_on_what_is_queued(ledger: Ledger) -> None:
+    job_id, attempt = sent(ledger)
+    snapshot = report(COMPLETED, QUEUED)
+    ledger.observe(job_id, attempt.number, snapshot, now=at(1))
+    ledger.place_in_queue({job_id: 7, JobId("unheard-of"): 1})
+    ledger.place_in_queue({})
+    assert [item.queue_position for item in ledger.items(job_id)] == [None, 7]
+    assert ledger.queue_positions([job_id]) == {job_id: 7}
+
+
 def test_a_report_moves_items_attempt_and_job(ledger: Ledger) -> None:
     job_id, attempt = sent(ledger)
     done = ItemSnapshot(status=COMPLETED, cost=1.5, times={RUNNING: at(3), COMPLETED: at(4)})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from scripted import Clock, ScriptedBackend, TellingBackend
-from support import LEASE_S, NOW, check_history, claim, create, empty
+from support import LEASE_S, NOW, check_history, claim, create, empty, whole
 
 from qjobs import operations
-from qjobs.backends.base import MissingResult
+from qjobs.backends.base import MissingResult, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -78,6 +78,24 @@ def test_poll_asks_once_for_all_and_writes_it_down(store: Ledger, backend: Scrip
     assert operations.poll(store, backend, job_ids) == dict(zip(job_ids, (S.RUNNING, S.QUEUED, S.ERROR), strict=True))
     assert [sorted(ids) for ids in backend.asked] == [["remote-1", "remote-2", "remote-3"]]
     assert store.items(job_ids[2])[1].message == "calibration"
+
+
+def test_places_in_the_queue_are_kept_without_a_move_each(
+    store: Ledger, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_ids = submitted(store, backend, "a", "b", "c")
+    told: dict[str, int] = {}
+
+    def status(remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
+        return {each: whole(S.QUEUED, "in line", queue_position=told[each]) for each in remote_ids}
+
+    backend.status = status
+    for first in (5, 4, 4):
+        told.update({f"remote-{number}": first + number for number in (1, 2, 3)})
+        operations.poll(store, backend, job_ids)
+        assert store.queue_positions(job_ids) == dict(zip(job_ids, range(first + 1, first + 4), strict=True))
+        monkeypatch.setattr(store, "observe", None)  # from here on nothing but places has changed
+    assert [event.new for event in store.events(job_ids[0], of_items=False)].count(S.QUEUED) == 1
 
 
 def test_poll_leaves_out_what_waits_for_nobody(store: Ledger, backend: ScriptedBackend) -> None:

@@ -111,6 +111,22 @@ def test_trouble_parks_the_jobs_with_the_reason_and_asks_again(
     assert watched.ledger.job(job_id).trouble is None
 
 
+def test_when_a_queue_moves_its_foremost_jobs_are_asked_for_soon(ledger: Ledger) -> None:
+    backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
+    watched = Watched(ledger, backend)
+    ids = watched.sent(4)
+    for remote, place in zip(backend.jobs.values(), (1, 20, 40, 60), strict=True):
+        remote.place = place
+    watched.look(60.0)
+    assert watched.look(5.0).asked == set(), "place 20 is left alone for minutes"
+    backend.jobs[RemoteId("remote-1")].place = None
+    backend.report(S.RUNNING, S.RUNNING, of=0)
+    ledger.schedule({ids[0]: None})
+    assert watched.look().moved == {ids[0]: S.RUNNING}
+    assert watched.look(3.5).asked >= {ids[1], ids[2]}
+    assert ids[3] not in watched.look(3.5).asked, "it is too deep in the queue to be in a hurry"
+
+
 def test_retry_after_is_kept(watched: Watched, backend: ScriptedBackend) -> None:
     watched.sent(1)
     backend.troubles.append(BackendUnavailable("slow down", retry_after_s=900.0))

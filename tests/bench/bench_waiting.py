@@ -1,0 +1,134 @@
+"""What waiting costs, on a real Prefect server, worker, sensor and job service. Run it with: make bench-waiting
+
+- ledger: 10,000 open jobs, which all exist at the service; requests, seconds and memory of passes of the sensor.
+- runs: 200 runs of `run-circuits/ui` that wait, suspended, for a machine that is busy. Then it is free and takes half
+  a second for a job; how long it takes from a job's completion there to its result in the ledger and to its run.
+
+It ends with 1 if a bound is broken: a request for at least 50 jobs, less than 200 MB, no process of a run that waits,
+as many remote jobs as runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import waiting_ledger
+import waiting_runs
+from waiting_ledger import Filled
+from waiting_processes import prefect_server
+from waiting_runs import Legs, Waited
+
+JOBS_A_REQUEST = 50
+MOST_MB = 200.0
+_FEW = 20
+"""So many requests are free: jobs that are about to change are watched one by one, a few at a time."""
+_WORKER_SHARE = 0.5
+"""From this share of the time from completion to running, waiting for the worker is what takes the time."""
+
+Step = tuple[str, Callable[[Legs], datetime], Callable[[Legs], datetime]]
+STEPS: Sequence[Step] = (
+    ("completed there -> result in the ledger", lambda leg: leg.completed, lambda leg: leg.received),
+    ("result in the ledger -> resumed", lambda leg: leg.received, lambda leg: leg.resumed),
+    ("resumed -> running (the worker)", lambda leg: leg.resumed, lambda leg: leg.running),
+    ("completed there -> running", lambda leg: leg.completed, lambda leg: leg.running),
+)
+
+
+def show_ledger(found: Filled) -> list[str]:
+    """Print what passes took; the bounds that they broke."""
+    print(f"a ledger of {found.n_jobs} open jobs of one circuit, all of them at the service")
+    print(
+        f"  made in {found.seconds:.0f} s: the first submitted, the others its copies in the service's database, "
+        "each claimed and accepted in the ledger"
+    )
+    print(f"  {'pass':18} {'s':>7} {'CPU s':>7} {'jobs':>6} {'moved':>6} {'told':>6} {'requests':>8} {'MB':>6}")
+    broken = []
+    for each in found.passes:
+        print(
+            f"  {each.label:18} {each.seconds:7.2f} {each.cpu_s:7.2f} {each.asked:6} {each.moved:6} {each.told:6} "
+            f"{each.n_requests:8} {each.memory_mb:6.0f}"
+        )
+        if each.trouble:
+            broken.append(f"{each.label}: {each.trouble}")
+        if each.n_requests > max(each.asked / JOBS_A_REQUEST, _FEW):
+            broken.append(f"{each.label}: {each.n_requests} requests for {each.asked} jobs: {each.requests}")
+    asked = found.passes[:3]
+    if [each.asked for each in asked] != [found.n_jobs] * 3:
+        broken.append(f"three passes were to ask for {found.n_jobs} jobs: {[each.asked for each in found.passes]}")
+    for each in asked:
+        print(f"  jobs a request, {each.label}: {each.asked / max(1, each.n_requests):.0f}")
+    print(f"  memory of the sensor: {found.before_mb:.0f} MB before, {found.peak_mb:.0f} MB at the most")
+    if found.peak_mb >= MOST_MB:
+        broken.append(f"the sensor held {found.peak_mb:.0f} MB; {MOST_MB:.0f} MB is the bound")
+    return broken
+
+
+def show_runs(found: Waited) -> list[str]:
+    """Print how runs waited and went on; the bounds that they broke."""
+    print(f"{found.n_runs} runs of run-circuits/ui, a job each, suspended within {found.suspended_after_s:.0f} s")
+    print(f"  processes of runs while all wait   {found.processes:6}")
+    for name, before in found.before_mb.items():
+        print(f"  memory of the {name:7} before, while all wait {before:8.0f} {found.waiting_mb[name]:6.0f} MB")
+    print(f"  remote jobs, results in the ledger {found.remote_jobs:6} {found.results:6}")
+    print(
+        f"  the machine is free: all are completed {found.ended_after_s:.0f} s later; CPU s a leg {found.leg_cpu_s:.1f}"
+    )
+    print(f"  {'seconds':42} {'min':>7} {'median':>7} {'90 %':>7} {'max':>7}")
+    medians = {}
+    if not found.legs:
+        return ["no run went on"]
+    for label, begin, end in STEPS:
+        taken = sorted((end(leg) - begin(leg)).total_seconds() for leg in found.legs)
+        ninth = statistics.quantiles(taken, n=10, method="inclusive")[-1] if len(taken) > 1 else taken[0]
+        medians[label] = statistics.median(taken)
+        print(f"  {label:42} {taken[0]:7.1f} {medians[label]:7.1f} {ninth:7.1f} {taken[-1]:7.1f}")
+    if medians[STEPS[2][0]] >= _WORKER_SHARE * medians[STEPS[3][0]]:
+        rate = found.n_runs / found.ended_after_s * 60
+        print(f"  the worker is what takes the time: it ends {rate:.1f} runs a minute here, whatever the sensor does")
+    extra = sum(leg.suspensions - 1 for leg in found.legs)
+    print(f"  runs that were resumed too early {extra:8}")
+    n = found.n_runs
+    wanted = {"processes of runs that wait": (found.processes, 0), "remote jobs": (found.remote_jobs, n)}
+    wanted |= {"results": (found.results, n), "completed runs": (found.states.get("Completed", 0), n)}
+    if set(found.states) != {"Completed"}:
+        print(f"  states of the runs: {found.states}")
+    return [f"{name}: {is_} instead of {should}" for name, (is_, should) in wanted.items() if is_ != should]
+
+
+def main() -> int:
+    """Measure and print; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=200, help="runs that wait (default 200; 0 for none)")
+    parser.add_argument("--jobs", type=int, default=10_000, help="open jobs of the ledger (default 10,000; 0 for none)")
+    parser.add_argument("--job-s", type=float, default=0.5, help="seconds that the machine takes for a job")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with all logs and databases")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="qjobs-bench-"))
+    broken: list[str] = []
+    try:
+        with prefect_server(folder) as (server, environment):
+            if options.jobs:
+                broken += show_ledger(waiting_ledger.measure(options.jobs, folder / "ledger", environment))
+            if options.runs:
+                broken += show_runs(
+                    waiting_runs.measure(options.runs, folder / "runs", server, environment, options.job_s)
+                )
+    finally:
+        if options.keep:
+            print(f"logs and databases: {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    for words in broken:
+        print(f"BOUND BROKEN: {words}")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
