@@ -110,8 +110,8 @@ def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun
     state = run.state if run is not None else None
     late = wait.deadline_at is not None and utc_now() >= wait.deadline_at
     go_on = wait.is_over or (late and wait.at_deadline is AtDeadline.GO_ON)
-    if run is not None and state is not None and state.is_crashed() and _may_go_on(client, run):
-        if go_on:
+    if run is not None and _is_crashed(run) and _may_go_on(client, run):
+        if go_on and _is_crashed(client.read_flow_run(run.id)):  # still: another sensor may have been faster
             client.set_flow_run_state(run.id, Scheduled(message="its jobs are done"), force=True)
             passed.resumed.append(wait.flow_run_id)
         return
@@ -135,6 +135,10 @@ def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun
         else:
             words = getattr(answer.details, "reason", None) or answer.status
             passed.trouble[f"flow run {wait.flow_run_id}"] = f"it cannot be resumed: {words}"
+
+
+def _is_crashed(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_crashed()
 
 
 def _may_go_on(client: SyncPrefectClient, run: FlowRun) -> bool:

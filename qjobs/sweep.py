@@ -88,7 +88,9 @@ class SweepSpec(FormInput):
     exact: bool = Field(default=False, description="Exact expectation values instead of sampled ones (simulators).")
     objective: ObjectiveInput | None = Field(default=None, description="What the best point is best at.")
     backends: list[str] = Field(
-        default=["aer"], min_length=1, description="aer, or blocks such as aer-backend/NAME; each runs every point."
+        default=["aer"],
+        min_length=1,
+        description="aer, nexus/DEVICE, or blocks such as aer-backend/NAME; each runs every point.",
     )
     compile: CompileInput = Field(default_factory=CompileInput, description="How circuits are compiled.")
     fresh: bool = Field(default=False, description="Run everything anew instead of reusing finished points.")
