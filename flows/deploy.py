@@ -26,13 +26,14 @@ import blocks
 from blocks import backend_named
 from qjobs.errors import InvalidInput
 
-__all__ = ["POOL", "PROJECT", "main", "queue_of"]
+__all__ = ["NO_SERVER", "POOL", "PROJECT", "main", "queue_of"]
 
 PROJECT = Path(__file__).parents[1]
 POOL = "qjobs"
 _POOL_PATH = {"work_pool_name": POOL}
 QUEUES = {"experiments": 10, "upkeep": 2}
 """Runs at a time. A suspended run holds no place; live jobs per device are counted in the ledger."""
+NO_SERVER = "set PREFECT_API_URL first; with make ui it is http://127.0.0.1:4200/api"
 _RUNS_ON_A_DEVICE = 10
 _RUNS_IN_PROCESS = 1
 """Of a simulator that takes the processors of the machine itself."""
@@ -43,7 +44,7 @@ def main() -> int:
     """Deploy; the exit code is that of `prefect deploy`."""
     devices = os.environ.get("QJOBS_DEVICES", "").split()
     if not PREFECT_API_URL.value():
-        print("error: set PREFECT_API_URL first; with make ui it is http://127.0.0.1:4200/api", file=sys.stderr)
+        print(f"error: {NO_SERVER}", file=sys.stderr)
         return 2
     for block in (blocks.AerBackend, blocks.Ledger, blocks.NexusBackend, blocks.RestBackend):
         block.register_type_and_schema()

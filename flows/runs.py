@@ -115,6 +115,10 @@ def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun
             client.set_flow_run_state(run.id, Scheduled(message="its jobs are done"), force=True)
             passed.resumed.append(wait.flow_run_id)
         return
+    if run is None and wait.server.rstrip("/") != str(client.api_url).rstrip("/"):
+        words = f"the server {client.api_url} does not know it; it was suspended on {wait.server or 'another one'}"
+        passed.trouble[f"flow run {wait.flow_run_id}"] = f"{words}. Start a sensor with that PREFECT_API_URL"
+        return
     if run is None or (state is not None and state.is_final()):
         if run is not None and state is not None and state.is_cancelled():
             _cancel_jobs_of(store, run)

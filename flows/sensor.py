@@ -22,9 +22,11 @@ from datetime import timedelta
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
+from flows.deploy import NO_SERVER
 from flows.runs import TRANSIENT, Passed, cancel_for_cancelled_runs, serve_waits
 from flows.telling import Telling
 from qjobs.following import Following
@@ -194,6 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--once", action="store_true", help="one pass only")
     parser.add_argument("--json", action="store_true", help="print one JSON object a pass")
     options = parser.parse_args(arguments)
+    if not PREFECT_API_URL.value():  # a server of its own would know none of the runs that wait
+        print(f"error: {NO_SERVER}", file=sys.stderr)
+        return 2
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())

@@ -14,6 +14,7 @@ from typing import Literal
 from prefect.context import FlowRunContext
 from prefect.flow_runs import suspend_flow_run
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
 from blocks import backend_named, ledger_named
@@ -116,6 +117,7 @@ def _suspend(
         job_ids,
         until=until,
         now=present,
+        server=PREFECT_API_URL.value() or "",
         deadline_at=waiting.deadline(context.flow_run.created or present),
         at_deadline=waiting.at_deadline if waiting.deadline_hours is not None else None,
     )

@@ -21,12 +21,10 @@ from qjobs import ledger_moves as moves
 from qjobs import ledger_rows as r
 from qjobs import ledger_wishes as wishes
 from qjobs import schema as t
-from qjobs.backends.base import Snapshot
 from qjobs.database import Database, Schema
 from qjobs.errors import InvalidInput, StaleJob
-from qjobs.ledger_leases import LedgerLeases
-from qjobs.ledger_queries import parts
-from qjobs.lifecycle import JobStatus, can_move, roll_up
+from qjobs.ledger_reports import LedgerReports
+from qjobs.lifecycle import JobStatus, roll_up
 from qjobs.model import (
     Attempt,
     AttemptNumber,
@@ -67,7 +65,7 @@ def default_url() -> str:
     return f"sqlite:///{configured or default_home() / 'ledger.db'}"
 
 
-class Ledger(LedgerLeases):
+class Ledger(LedgerReports):
     """Jobs, attempts, items, results and events in one database.
 
     Safe to use from many threads and processes at once.
@@ -287,49 +285,6 @@ class Ledger(LedgerLeases):
                 wishes.cancel_wished(connection, attempt.job_id, now)
 
     # Observing
-
-    def observe(
-        self, job_id: JobId, number: AttemptNumber, snapshot: Snapshot, *, now: datetime, cause: str = "poll"
-    ) -> JobStatus:
-        """Write what the provider reports of an attempt; final stays final.
-
-        A report of an attempt that a later one has replaced changes that attempt only.
-
-        Returns:
-            The job's status afterwards.
-
-        Raises:
-            ProtocolError: The report has another number of items than were sent; nothing was written.
-            StaleJob: The attempt has no remote id, so that no report can be about it.
-        """
-        with self._db.write() as connection:
-            row = moves.locked_job(connection, job_id)
-            known = moves.read_attempt(connection, job_id, number)
-            moves.check_report(known, row.n_items, snapshot)
-            status = roll_up(s.status for s in snapshot.items) if snapshot.items else snapshot.status
-            contradicts = status is not known.status and not can_move(known.status, status)
-            if contradicts:
-                detail = f"attempt {number} is {known.status}; a later report of {status} changes nothing"
-                moves.note(connection, row, "contradiction", detail, now)
-            replaced = moves.is_replaced(connection, known, row.epoch)
-            if not replaced and (snapshot.items or not contradicts):
-                status = moves.observe_items(connection, known, snapshot, status, now, cause)
-            if not contradicts or can_move(known.status, status):
-                moves.observe_attempt(connection, known, snapshot, status, now)
-                if not replaced:
-                    return moves.observe_job(connection, row, snapshot, now, cause)
-                if status is not known.status:
-                    moves.note(connection, row, "late report", f"attempt {number} is {status}", now)
-            return JobStatus(row.status)
-
-    def place_in_queue(self, places: Mapping[JobId, int]) -> None:
-        """Write where jobs stand in their provider's queue, from 1, on those of their items that are QUEUED."""
-        rows = [{"at_job": job_id, "place": place} for job_id, place in sorted(places.items())]
-        queued = (t.item.c.job_id == sa.bindparam("at_job")) & (t.item.c.status == JobStatus.QUEUED)
-        statement = t.item.update().where(queued).values(queue_position=sa.bindparam("place"))
-        for part in parts(rows):
-            with self._db.write() as connection:
-                connection.execute(statement, part)
 
     def store_results(
         self, job_id: JobId, attempt: Attempt, results: Mapping[int, ItemResult], *, now: datetime

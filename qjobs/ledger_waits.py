@@ -45,6 +45,7 @@ class Waiting:
     job_ids: tuple[JobId, ...]
     open_ids: tuple[JobId, ...]
     until: str
+    server: str
     registered_at: datetime
     deadline_at: datetime | None
     at_deadline: AtDeadline | None
@@ -86,7 +87,7 @@ class LedgerWaits(LedgerQueries):
 
     def schedule(self, due: Mapping[JobId, datetime | None], trouble: str | None = None) -> None:
         """Say when jobs are to be asked for next (None where nothing is left to be asked), and what was in the way."""
-        rows = [{"at_job": job_id, "next_poll_at": at} for job_id, at in due.items()]
+        rows = [{"at_job": job_id, "next_poll_at": at} for job_id, at in sorted(due.items())]
         if not rows:
             return
         statement = (
@@ -138,15 +139,20 @@ class LedgerWaits(LedgerQueries):
         *,
         until: str,
         now: datetime,
+        server: str = "",
         deadline_at: datetime | None = None,
         at_deadline: AtDeadline | None = None,
     ) -> None:
-        """A run waits for these jobs from now on, and for no others. Idempotent."""
+        """A run waits for these jobs from now on, and for no others. Idempotent.
+
+        `server` is where Prefect knows the run: its API's URL.
+        """
         rows = [
             {
                 "flow_run_id": flow_run_id,
                 "job_id": job_id,
                 "until": until,
+                "server": server,
                 "registered_at": now,
                 "deadline_at": deadline_at,
                 "at_deadline": at_deadline,
@@ -233,6 +239,7 @@ def _waiting(rows: Sequence[sa.Row[tuple[object, ...]]]) -> Waiting:
         job_ids=tuple(JobId(row._mapping["job_id"]) for row in rows),
         open_ids=tuple(JobId(row._mapping["job_id"]) for row in rows if row._mapping["is_open"]),
         until=first["until"],
+        server=first["server"],
         registered_at=first["registered_at"],
         deadline_at=first["deadline_at"],
         at_deadline=None if first["at_deadline"] is None else AtDeadline(first["at_deadline"]),

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from qjobs.backends.base import Backend, MissingResult, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
 from qjobs.ledger import Ledger
+from qjobs.ledger_reports import Report
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Job, JobId, RemoteId
 from qjobs.watching import MOST, Watchers, Watches
@@ -102,7 +103,7 @@ def ask(
         return statuses, None
     _pass_wishes_on(ledger, backend, jobs, live)
     answers = backend.status(list(live))
-    failure = None
+    said: dict[RemoteId, Snapshot] = {}
     placed: dict[RemoteId, Snapshot] = {}
     for remote_id, attempt in live.items():
         snapshot = answers.get(remote_id)
@@ -112,12 +113,14 @@ def ask(
             if snapshot.queue_position is not None:
                 placed[remote_id] = snapshot
             continue
-        try:
-            statuses[attempt.job_id] = ledger.observe(attempt.job_id, attempt.number, snapshot, now=now())
-        except ProtocolError as error:
-            failure = error
-            continue
-        seen[remote_id] = snapshot
+        said[remote_id] = snapshot
+    reports = [
+        Report(job_id=live[remote_id].job_id, number=live[remote_id].number, snapshot=snapshot)
+        for remote_id, snapshot in said.items()
+    ]
+    written, failure = ledger.observe_all(reports, now=now())
+    statuses.update(written)
+    seen.update({remote_id: snapshot for remote_id, snapshot in said.items() if live[remote_id].job_id in written})
     _write_places(ledger, {live[remote_id].job_id: each.queue_position for remote_id, each in placed.items()})
     seen.update(placed)
     return statuses, failure

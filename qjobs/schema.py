@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from qjobs.errors import InvalidInput
 from qjobs.lifecycle import LIVE, JobStatus
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Raised with every change of a table; `Ledger` refuses any other number."""
 
 TIMED_STATUSES = tuple(s for s in JobStatus if s not in {JobStatus.SUBMITTING, JobStatus.UNKNOWN})
@@ -125,6 +125,7 @@ wait = sa.Table(  # which run waits for which jobs; several runs may wait for on
     sa.Column("flow_run_id", sa.String(64), primary_key=True),
     sa.Column("job_id", sa.ForeignKey("job.job_id"), primary_key=True),
     sa.Column("until", sa.String(8), nullable=False),
+    sa.Column("server", sa.Text, nullable=False, server_default=""),  # where Prefect knows the run
     sa.Column("registered_at", UtcDateTime, nullable=False),
     sa.Column("deadline_at", UtcDateTime),
     sa.Column("at_deadline", sa.String(8)),

@@ -88,9 +88,9 @@ def test_a_run_survives_the_death_of_every_program(tmp_path: Path) -> None:
         page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).click()
         sees(page, f"{len(CIRCUITS)} circuits, {len(CIRCUITS) * SHOTS} shots in all.")
 
-        for name in ("submitting", "submitted", "completed"):
-            until(f"the event qjobs.job.{name} is there", lambda name=name: stack.told(f"qjobs.job.{name}"))
-            assert stack.told(f"qjobs.job.{name}") == 1
+        # What the server was told shortly before it was killed, it may have forgotten.
+        until("the event qjobs.job.completed is there", lambda: stack.told("qjobs.job.completed"))
+        assert stack.told("qjobs.job.completed") == 1
         assert len(made) == 1
         assert stack.jobs_at_service() == made
         with stack.ledger() as ledger:

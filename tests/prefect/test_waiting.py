@@ -23,6 +23,7 @@ from prefect.states import Cancelled, Cancelling, Crashed, Running, Suspended
 from blocks import RestBackend, backend_named
 from flows.run_circuits import run_circuits
 from flows.sensor import Passed, Sensor, watch
+from flows.sensor import main as sensor_command
 from flows.sweep import sweep
 from flows.waiting import Waiting
 from qjobs import operations, recovery
@@ -189,8 +190,26 @@ def waiting(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider
         properties={"backend_name": name},
     )
     operations.submit(store, backend_named(name), ids[0])
-    store.register_wait(str(run.id), ids, until="all", now=utc_now())
+    store.register_wait(str(run.id), ids, until="all", now=utc_now(), server=str(client.api_url))
     return client.read_flow_run(run.id)
+
+
+def test_a_sensor_on_another_server_leaves_runs_alone_that_it_does_not_know(
+    client: SyncPrefectClient, store: Ledger, waiting: FlowRun
+) -> None:
+    (job,) = store.jobs(experiment="registered")
+    elsewhere, here = str(uuid.uuid4()), str(waiting.id)
+    store.register_wait(elsewhere, [job.job_id], until="all", now=utc_now(), server="http://elsewhere.test/api")
+    passed = watch(store, client)
+    assert (passed.ended, list(passed.trouble)) == ([], [f"flow run {elsewhere}"])
+    assert "suspended on http://elsewhere.test/api" in passed.trouble[f"flow run {elsewhere}"]
+    assert {wait.flow_run_id for wait in store.waits()} == {elsewhere, here}
+
+
+def test_without_a_server_the_sensor_says_what_to_set(capsys: pytest.CaptureFixture[str]) -> None:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert sensor_command(["--once"]) == 2
+    assert "set PREFECT_API_URL" in capsys.readouterr().err
 
 
 def test_a_running_run_is_left_alone_and_a_deleted_one_leaves_its_job(

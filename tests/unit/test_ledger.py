@@ -47,6 +47,7 @@ from qjobs.errors import (
     StorageFull,
 )
 from qjobs.ledger import Ledger
+from qjobs.ledger_reports import Report
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import ExecuteOptions, ItemResult, JobId, Observable, RemoteId, RemoteRetryStrategy
 
@@ -563,6 +564,23 @@ def test_a_report_with_another_number_of_items_is_refused(ledger: Ledger) -> Non
             ledger.observe(job_id, attempt.number, report(*given), now=NOW)
     assert ledger.job(job_id).status is SUBMITTED
     assert statuses_of(ledger, job_id) == [SUBMITTED] * 3
+
+
+def test_many_reports_at_once_are_written_as_one_by_one_and_a_bad_one_stops_no_other(ledger: Ledger) -> None:
+    ids = [sent(ledger, f"key-{n}", f"remote-{n}", n_items=1)[0] for n in range(205)]
+    attempts = ledger.last_attempts(ids)
+    snapshots = {job_id: whole(QUEUED if n % 2 else COMPLETED) for n, job_id in enumerate(ids)}
+    snapshots[ids[7]] = report(QUEUED, QUEUED)  # it has one item
+    written, failure = ledger.observe_all(
+        [Report(job_id=each, number=attempts[each].number, snapshot=snapshots[each]) for each in reversed(ids)],
+        now=at(1),
+    )
+    assert "2 items of remote-7 and 1 were sent" in str(failure)
+    assert written == {job_id: snapshots[job_id].status for n, job_id in enumerate(ids) if n != 7}
+    assert {job.job_id: job.status for job in ledger.jobs()} == {**written, ids[7]: SUBMITTED}
+    assert job_moves(ledger, ids[0])[-1] == (SUBMITTED, COMPLETED, "poll")
+    assert job_moves(ledger, ids[7])[-1][1] is SUBMITTED
+    assert ledger.observe_all([], now=at(2)) == ({}, None)
 
 
 @pytest.mark.parametrize("way", UNSETTLED_WAYS)
