@@ -49,13 +49,14 @@ class Following:
     def follow(self, soon: Mapping[str, Sequence[JobId]]) -> None:
         """After a pass: watch what will change soon, as far as there is room."""
         for name, job_ids in soon.items():
-            room = MOST - self._watchers.active
-            if room <= 0 or not job_ids:
+            room, known = MOST - self._watchers.active, set(self._job_of.values())
+            others = [job_id for job_id in job_ids if job_id not in known]
+            if room <= 0 or not others:
                 continue
             with contextlib.suppress(QJobsError):
                 backend = self._open_backend(name)
                 if isinstance(backend, Watches):
-                    self._follow(backend, job_ids[:room])
+                    self._follow(backend, others[:room])
 
     def _follow(self, backend: Watches, job_ids: Sequence[JobId]) -> None:
         for job_id, attempt in self._ledger.last_attempts(job_ids).items():
