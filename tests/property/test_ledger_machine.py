@@ -364,6 +364,6 @@ def test_the_ledger_is_a_dict_with_a_history(ledger: Ledger) -> None:
         pass
 
     Machine.ledger = ledger
-    n = 60 if ledger.url.startswith("sqlite") else 25  # a statement takes three times as long on PostgreSQL
+    n = 50 if ledger.url.startswith("sqlite") else 15  # a statement takes three times as long on PostgreSQL
     examples = settings(max_examples=n, stateful_step_count=25, deadline=None, derandomize=True, database=None)
     run_state_machine_as_test(Machine, settings=examples)

@@ -1,19 +1,17 @@
 """What the Aer adapter adds to the contract."""
 
-import itertools
 import json
 import math
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aer_batches import batch_of, children_of, heavy, run, snapshot_of, submit, superposition, until, wait
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.circuit import Parameter
 from qiskit.circuit.library import QFTGate
@@ -22,15 +20,13 @@ from qiskit.quantum_info import SparsePauliOp, Statevector
 from qjobs.backends import _aer_pool
 from qjobs.backends._aer_worker import BASIS_1Q, BASIS_2Q, BASIS_3Q
 from qjobs.backends.aer import AerBackend, AerMethod, NoiseSpec, _tasks
-from qjobs.backends.base import MissingResult, Snapshot
+from qjobs.backends.base import MissingResult
 from qjobs.circuits import bind, read_circuit
 from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, Key, Observable, RemoteId
+from qjobs.model import Batch, ItemResult, Key, Observable, RemoteId
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 30.0
-_keys = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -38,63 +34,6 @@ def aer() -> Iterator[AerBackend]:
     with AerBackend(n_workers=2) as backend:
         backend.warm()
         yield backend
-
-
-def batch_of(
-    *items: tuple[QuantumCircuit | str, int] | tuple[QuantumCircuit | str, int, Mapping[str, float]],
-    seed: int | None = None,
-    observables: Sequence[Observable] = (),
-) -> Batch:
-    programs, specs, read = {}, [], {}
-    for index, (source, shots, *values) in enumerate(items):
-        program = read.get(id(source)) or read_circuit(source)
-        read[id(source)] = programs[program.hash] = program
-        parameters = tuple(values[0].items()) if values else ()
-        specs.append(ItemSpec(label=f"i{index}", program=program.hash, shots=shots, parameters=parameters))
-    options = ExecuteOptions(seed=seed, observables=tuple(observables))
-    return Batch(number=0, items=tuple(specs), programs=programs, options=options)
-
-
-def submit(backend: AerBackend, batch: Batch) -> RemoteId:
-    ids: list[RemoteId] = []
-    backend.submit(batch, Key(f"unit-{next(_keys)}"), ids.append)
-    return ids[0]
-
-
-def until(condition, what: str = "it never came true"):
-    deadline = time.monotonic() + DEADLINE_S
-    while not (value := condition()):
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
-    return value
-
-
-def snapshot_of(backend: AerBackend, remote_id: RemoteId) -> Snapshot:
-    return backend.status([remote_id])[remote_id]
-
-
-def wait(backend: AerBackend, remote_id: RemoteId) -> Snapshot:
-    until(lambda: snapshot_of(backend, remote_id).status.is_final)
-    return snapshot_of(backend, remote_id)
-
-
-def run(backend: AerBackend, batch: Batch) -> list[ItemResult]:
-    remote_id = submit(backend, batch)
-    snapshot = wait(backend, remote_id)
-    assert snapshot.status is JobStatus.COMPLETED, snapshot.message
-    return backend.results(remote_id)
-
-
-def superposition(n_qubits: int) -> QuantumCircuit:
-    circuit = QuantumCircuit(n_qubits)
-    circuit.h(range(n_qubits))
-    circuit.measure_all()
-    return circuit
-
-
-def heavy(n_items: int = 2) -> Batch:
-    """A chunk for each item, and each takes some 0.1 s: 20 qubits are beyond the exact form."""
-    return batch_of(*[(superposition(20), 50_000)] * n_items)
 
 
 def turning() -> QuantumCircuit:
@@ -395,121 +334,6 @@ def test_a_small_job_does_not_wait_for_the_whole_of_a_large_one():
         assert not snapshot_of(backend, large).status.is_final
 
 
-# --- processes -----------------------------------------------------------------------------------------
-
-
-def children_of(pid: int) -> list[int]:
-    """Worker processes (not loky's resource tracker)."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-            command = path.with_name("cmdline").read_bytes()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z" and b"popen_loky" in command:
-            found.append(int(path.parent.name))
-    return found
-
-
-linux = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
-
-
-@linux
-def test_a_killed_worker_costs_a_retry_and_no_result():
-    before = set(children_of(os.getpid()))
-    with AerBackend(n_workers=2) as backend:
-        remote_id = submit(backend, heavy(5))
-        until(lambda: JobStatus.RUNNING in {i.status for i in snapshot_of(backend, remote_id).items})
-        workers = until(lambda: set(children_of(os.getpid())) - before)
-        os.kill(workers.pop(), signal.SIGKILL)
-        assert wait(backend, remote_id).status is JobStatus.COMPLETED
-        assert [sum(each.counts.values()) for each in backend.results(remote_id)] == [50_000] * 5
-    assert set(children_of(os.getpid())) <= before
-
-
-@linux
-def test_a_chunk_that_kills_its_worker_twice_is_terminated_and_the_others_go_on():
-    before = set(children_of(os.getpid()))
-    with AerBackend(n_workers=1) as backend:
-        remote_id = submit(backend, heavy(2))
-
-        def first() -> JobStatus:
-            return snapshot_of(backend, remote_id).items[0].status
-
-        while not first().is_final:
-            for worker in set(children_of(os.getpid())) - before:
-                if first() is JobStatus.RUNNING:
-                    os.kill(worker, signal.SIGKILL)
-            time.sleep(0.005)
-        snapshot = wait(backend, remote_id)
-        assert [item.status for item in snapshot.items] == [JobStatus.TERMINATED, JobStatus.COMPLETED]
-        assert "a worker process ended 2 times" in backend.results(remote_id)[0].reason
-
-
-@linux
-def test_idle_workers_that_were_killed_are_replaced():
-    before = set(children_of(os.getpid()))
-    with AerBackend(n_workers=1) as backend:
-        run(backend, batch_of((superposition(1), 1)))
-        for worker in set(children_of(os.getpid())) - before:
-            os.kill(worker, signal.SIGKILL)
-        assert run(backend, batch_of((superposition(1), 1)))
-
-
-CHILD = """
-import json, sys, time
-sys.path.insert(0, "tests/unit")
-import test_aer_backend as t
-backend = t.AerBackend(n_workers=2)
-remote_id = t.submit(backend, t.heavy(100))
-t.until(lambda: "COMPLETED" in {i.status for i in t.snapshot_of(backend, remote_id).items})
-print(json.dumps([remote_id, t.children_of(t.os.getpid())]), flush=True)
-sys.stdin.read() if sys.argv[1] == "stay" else None
-"""
-
-
-def child(mode: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, mode],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-
-
-@linux
-def test_another_process_is_told_where_a_job_runs_and_that_it_ended_with_kill_9(aer):
-    with child("stay") as process:
-        remote_id, workers = json.loads(process.stdout.readline())
-        assert len(workers) == 2
-        snapshot = snapshot_of(aer, remote_id)
-        assert snapshot.status is JobStatus.RUNNING
-        assert f"process {process.pid} on {socket.gethostname()}" in snapshot.message
-        results = aer.results(remote_id)
-        assert len(results) == 100
-        assert "alone can return its results" in results[0].reason
-        aer.cancel(remote_id)
-        process.kill()
-        process.wait()
-        until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "workers live on")
-    snapshot = snapshot_of(aer, remote_id)
-    assert snapshot.status is JobStatus.TERMINATED
-    assert snapshot.message.startswith("the process that simulated it has ended")
-    assert aer.results(remote_id) == [MissingResult(reason=snapshot.message)] * 100
-
-
-@linux
-def test_a_process_that_ends_takes_its_workers_along():
-    with child("leave") as process:
-        _, workers = json.loads(process.stdout.readline())
-        assert process.wait(DEADLINE_S) == 0
-    until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "workers live on")
-
-
 def test_ids_of_others(aer):
     pid = os.getpid()
     other_host = RemoteId("aer-some-other-host-12-345-1x2")
@@ -591,39 +415,6 @@ def test_close_ends_jobs_and_workers():
     assert snapshot_of(backend, open_one).status is JobStatus.TERMINATED
     with pytest.raises(SubmissionRejected, match="closed"):
         submit(backend, heavy(1))
-
-
-@linux
-def test_an_object_that_is_dropped_finishes_its_jobs_and_ends_its_workers(aer):
-    before = set(children_of(os.getpid()))
-    remote_id = submit(AerBackend(n_workers=1), batch_of((superposition(1), 5)))
-    assert wait(aer, remote_id).status is JobStatus.COMPLETED
-    assert aer.results(remote_id)[0].counts
-    until(lambda: set(children_of(os.getpid())) <= before, "its workers live on")
-
-
-@linux
-def test_a_forked_child_does_not_take_the_parents_jobs_for_its_own(aer):
-    code = (
-        "import os, sys; sys.path.insert(0, 'tests/unit'); import test_aer_backend as t\n"
-        "b = t.AerBackend(n_workers=1); r = t.submit(b, t.batch_of((t.superposition(1), 5))); t.wait(b, r)\n"
-        "pid = os.fork()\n"
-        "if pid: sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
-        "ok = t.snapshot_of(b, r).message.startswith('runs in process')\n"
-        "own = t.submit(b, t.batch_of((t.superposition(1), 5)))\n"
-        "ok = ok and str(os.getpid()) in own and t.wait(b, own).status == 'COMPLETED'\n"
-        "b.close(); os._exit(0 if ok else 3)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=DEADLINE_S,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_importing_the_module_imports_neither_aer_nor_loky():

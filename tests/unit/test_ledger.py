@@ -567,7 +567,7 @@ def test_a_report_with_another_number_of_items_is_refused(ledger: Ledger) -> Non
 
 
 def test_many_reports_at_once_are_written_as_one_by_one_and_a_bad_one_stops_no_other(ledger: Ledger) -> None:
-    ids = [sent(ledger, f"key-{n}", f"remote-{n}", n_items=1)[0] for n in range(205)]
+    ids = [sent(ledger, f"key-{n}", f"remote-{n}", n_items=1)[0] for n in range(105)]
     attempts = ledger.last_attempts(ids)
     snapshots = {job_id: whole(QUEUED if n % 2 else COMPLETED) for n, job_id in enumerate(ids)}
     snapshots[ids[7]] = report(QUEUED, QUEUED)  # it has one item
