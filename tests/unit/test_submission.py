@@ -1,4 +1,4 @@
-"""Every cell of the decision table against a provider, lost replies, races, caps, and death between any two writes."""
+"""Every cell of the decision table against a provider, lost replies, races and caps."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-import sqlalchemy as sa
 from scripted import Clock, Fault, ScriptedBackend
+from standing import LOST, RETRY_FOR_EVER, a_job, enter
 from support import NOW, at, check_history, claim, create, empty, job_moves
 
 from qjobs import operations
@@ -29,13 +29,11 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, JobId, RemoteId, RemoteRetryStrategy
 from qjobs.retry import Action, RetryPolicy
-from qjobs.submission import LEASE_S, Submission
+from qjobs.submission import LEASE_S
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 DEDUPLICATED, FINDABLE, OPAQUE = LostReply
 S = JobStatus
-LOST = SubmissionUnknown("the connection broke")
-RETRY_FOR_EVER = RetryPolicy(rungs=(), max_submissions=100)
 
 
 @pytest.fixture(scope="module")
@@ -48,44 +46,6 @@ def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
 def store(one_ledger: Ledger) -> Ledger:
     empty(one_ledger)
     return one_ledger
-
-
-def enter(
-    ledger: Ledger,
-    backend: ScriptedBackend,
-    job_id: JobId,
-    strategy: RemoteRetryStrategy = DEFAULT,
-    *,
-    after_s: float = 1.0,
-    policy: RetryPolicy | None = None,
-) -> Submission:
-    return operations.submit(ledger, backend, job_id, strategy=strategy, policy=policy, now=lambda: at(after_s))
-
-
-def a_job(ledger: Ledger, standing: str, backend: ScriptedBackend, key: str = "key") -> JobId:
-    """A job of two items that stands so."""
-    job_id = create(ledger, key)
-    faults = {
-        "not sent": (Fault(NotSent("no route")), NotSent),
-        "rejected": (Fault(SubmissionRejected("no", detail="too wide")), SubmissionRejected),
-        "lost, exists": (Fault(LOST, "after"), (BackendUnavailable, SubmissionUnknown)),
-        "lost, does not exist": (Fault(LOST), (BackendUnavailable, SubmissionUnknown)),
-    }
-    if standing == "new":
-        return job_id
-    if standing in faults:
-        fault, error = faults[standing]
-        backend.faults.append(fault)
-        with pytest.raises(error):
-            enter(ledger, backend, job_id)
-        return job_id
-    enter(ledger, backend, job_id)
-    ends = {"open": (S.RUNNING, S.QUEUED), "incomplete": (S.COMPLETED, S.ERROR), "complete": (S.COMPLETED,) * 2}
-    backend.report(*ends[standing])
-    operations.poll(ledger, backend, [job_id], now=lambda: at(1))
-    if standing == "complete":
-        operations.complete(ledger, backend, job_id, now=lambda: at(1))
-    return job_id
 
 
 # One line per row, a cell per strategy (DEFAULT | ALLOW | FORCE | FULL): what is done, and how many remote jobs there
@@ -662,106 +622,3 @@ def test_a_wish_outlives_an_unreachable_provider(store: Ledger) -> None:
         operations.cancel(store, backend, job_id)
     assert store.job(job_id).cancel_requested_at is not None
     assert operations.poll(store, backend, [job_id]) == {job_id: S.CANCELLED}
-
-
-# Death between any two writes
-
-
-class Killed(BaseException):
-    """The process ends here: nothing of it runs any more."""
-
-
-class _MortalDatabase:
-    def __init__(self, real: object, last_write: int, before: bool) -> None:
-        self._real, self._left, self._before, self.dead = real, last_write, before, False
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._real, name)
-
-    @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        self._left -= 1
-        if self.dead or (self._left == 0 and self._before):
-            self.dead = True
-            raise Killed
-        with self._real.write() as connection:
-            yield connection
-        if self._left == 0:
-            self.dead = True
-            raise Killed
-
-
-class MortalLedger(Ledger):
-    """The ledger of a process that dies right before or right after its n-th write."""
-
-    def __init__(self, ledger: Ledger, last_write: int, *, before: bool) -> None:
-        self.url = ledger.url
-        self._db = _MortalDatabase(ledger._db, last_write, before)
-
-
-FAULTS = {
-    "after": Fault(LOST, "after"),
-    "before": Fault(LOST),
-    "not sent": Fault(NotSent("no route")),
-    "rejected": Fault(SubmissionRejected("no", detail="no")),
-}
-ENTRIES = [
-    ("new", DEFAULT, ""),
-    ("new", DEFAULT, "after"),
-    ("new", DEFAULT, "before"),
-    ("new", DEFAULT, "not sent"),
-    ("new", DEFAULT, "rejected"),
-    ("rejected", ALLOW, ""),
-    ("rejected", FULL, "after"),
-    ("lost, exists", DEFAULT, ""),
-    ("lost, exists", ALLOW, ""),
-    ("lost, exists", FULL, "after"),
-    ("lost, does not exist", ALLOW, ""),
-    ("lost, does not exist", FULL, "after"),
-    ("open", FORCE, ""),
-    ("open", FULL, "after"),
-    ("incomplete", FORCE, "after"),
-    ("complete", FULL, ""),
-]
-
-
-@pytest.mark.parametrize(
-    ("variant", "standing", "strategy", "fault"),
-    [
-        (variant, standing, strategy, fault)
-        for variant in LostReply
-        for standing, strategy, fault in ENTRIES
-        # where the caller takes the risk of a second remote job in words
-        if not (variant is OPAQUE and standing.startswith("lost") and strategy is not DEFAULT)
-    ],
-)
-def test_death_between_any_two_writes(
-    store: Ledger, variant: LostReply, standing: str, strategy: RemoteRetryStrategy, fault: str
-) -> None:
-    for moment in range(40):
-        backend, clock = ScriptedBackend(variant), Clock()
-        job_id = a_job(store, standing, backend, f"key-{moment}")
-        backend.faults.append(FAULTS.get(fault))
-        mortal = MortalLedger(store, 1 + moment // 2, before=moment % 2 == 0)
-        with contextlib.suppress(Killed, QJobsError):
-            enter(mortal, backend, job_id, strategy, policy=RETRY_FOR_EVER)
-        died = mortal._db.dead
-        check_history(store, job_id)
-        backend.faults.clear()
-        clock.elapsed_s = LEASE_S + 2
-        for again in [DEFAULT, DEFAULT] if variant is OPAQUE else [DEFAULT, strategy, ALLOW]:
-            with contextlib.suppress(SubmissionUnknown, SubmissionRejected):
-                operations.submit(store, backend, job_id, strategy=again, policy=RETRY_FOR_EVER, now=clock.now)
-            assert len(backend.live()) <= 1
-        check_history(store, job_id)
-        assert backend.most_live <= 1
-        known = {attempt.remote_id for attempt in store.attempts(job_id)}
-        if variant is not OPAQUE:  # nothing is lost: every remote job is in the ledger, and one was made
-            assert set(backend.jobs) <= known
-            assert backend.jobs
-        elif set(backend.jobs) - known:
-            assert store.job(job_id).status is S.UNKNOWN
-        if not died:
-            break
-    else:
-        pytest.fail("the submission never ended by itself")

@@ -1,0 +1,63 @@
+"""Jobs that stand as the rows of the decision table say, and entering their submission again."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import Fault, ScriptedBackend
+from support import at, create
+
+from qjobs import operations
+from qjobs.errors import (
+    BackendUnavailable,
+    NotSent,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import JobId, RemoteRetryStrategy
+from qjobs.retry import RetryPolicy
+from qjobs.submission import Submission
+
+DEFAULT = RemoteRetryStrategy.DEFAULT
+S = JobStatus
+LOST = SubmissionUnknown("the connection broke")
+RETRY_FOR_EVER = RetryPolicy(rungs=(), max_submissions=100)
+
+
+def enter(
+    ledger: Ledger,
+    backend: ScriptedBackend,
+    job_id: JobId,
+    strategy: RemoteRetryStrategy = DEFAULT,
+    *,
+    after_s: float = 1.0,
+    policy: RetryPolicy | None = None,
+) -> Submission:
+    return operations.submit(ledger, backend, job_id, strategy=strategy, policy=policy, now=lambda: at(after_s))
+
+
+def a_job(ledger: Ledger, standing: str, backend: ScriptedBackend, key: str = "key") -> JobId:
+    """A job of two items that stands so."""
+    job_id = create(ledger, key)
+    faults = {
+        "not sent": (Fault(NotSent("no route")), NotSent),
+        "rejected": (Fault(SubmissionRejected("no", detail="too wide")), SubmissionRejected),
+        "lost, exists": (Fault(LOST, "after"), (BackendUnavailable, SubmissionUnknown)),
+        "lost, does not exist": (Fault(LOST), (BackendUnavailable, SubmissionUnknown)),
+    }
+    if standing == "new":
+        return job_id
+    if standing in faults:
+        fault, error = faults[standing]
+        backend.faults.append(fault)
+        with pytest.raises(error):
+            enter(ledger, backend, job_id)
+        return job_id
+    enter(ledger, backend, job_id)
+    ends = {"open": (S.RUNNING, S.QUEUED), "incomplete": (S.COMPLETED, S.ERROR), "complete": (S.COMPLETED,) * 2}
+    backend.report(*ends[standing])
+    operations.poll(ledger, backend, [job_id], now=lambda: at(1))
+    if standing == "complete":
+        operations.complete(ledger, backend, job_id, now=lambda: at(1))
+    return job_id
