@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import ssl
 import subprocess
@@ -202,6 +203,7 @@ NEXUS = {
     "config": ({"no_opt": True}, lambda made: made._config == {"no_opt": True}),
     "verify": (False, lambda made: made._tls.verify_mode is ssl.CERT_NONE),
     "timeout_s": (9.0, lambda made: made._http._client.timeout.read == 9.0),
+    "max_per_s": (7.0, lambda made: made._http._limiter._per_s == 7.0),
 }
 
 
@@ -223,6 +225,7 @@ def test_the_nexus_backend_honours(field: str, monkeypatch: pytest.MonkeyPatch) 
         {"region": "moon"},
         {"max_cost": 0},
         {"timeout_s": 0},
+        {"max_per_s": 0},
         {"config": {"seed": 1}},
         {"config": {"device_name": "H2-1"}},
     ],
@@ -232,7 +235,14 @@ def test_a_nexus_backend_refuses_bad_values(wrong: dict[str, object]) -> None:
         NexusBackend(**{"device": "Aer"} | wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"timeout_s": 0}, {"lost_reply": "magic"}])
+def test_a_service_of_ones_own_is_asked_as_fast_as_it_answers() -> None:
+    with closing(
+        NexusBackend(device="Aer", url="https://127.0.0.1:8470", token="t", verify=False).get_backend()
+    ) as made:
+        assert made._http._limiter._per_s == math.inf
+
+
+@pytest.mark.parametrize("wrong", [{"timeout_s": 0}, {"max_per_s": 0}, {"lost_reply": "magic"}])
 def test_a_rest_backend_refuses_bad_values(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         RestBackend(url="http://127.0.0.1:1", **wrong)
