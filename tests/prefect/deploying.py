@@ -39,7 +39,11 @@ def process_worker(api: str, client: SyncPrefectClient, home: Path, folder: Path
             yield process
         finally:
             process.terminate()
-            process.wait(30)
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:  # it waits for a run that waits
+                process.kill()
+                process.wait(60)
 
 
 def deployed(client: SyncPrefectClient, flow: Flow[..., Any]) -> str:

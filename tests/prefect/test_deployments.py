@@ -61,6 +61,7 @@ def test_a_device_that_is_none_is_refused_before_anything_is_deployed(
     assert "no backend 'rest-backend/no-such-block'" in capsys.readouterr().err
 
 
+@pytest.mark.timeout(900)
 def test_make_deploy_twice_and_the_doctor(api: str, client: SyncPrefectClient, home: Path, store: Ledger) -> None:
     if not READY.exists():
         if os.environ.get("CI"):

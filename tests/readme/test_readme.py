@@ -38,7 +38,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         pytest.skip("no .venv: run make setup, or make test, which does")
     home = tmp_path_factory.mktemp("readme")
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "QJOBS_", "MAKE"))}
-    return {**env, "QJOBS_HOME": str(home), "QJOBS_BENCH_POINTS": "40", "PREFECT_HOME": str(home / "prefect")}
+    return {
+        **env,
+        "QJOBS_HOME": str(home),
+        "QJOBS_BENCH_POINTS": "40",
+        "QJOBS_FAULTS_EVERY": "10",
+        "PREFECT_HOME": str(home / "prefect"),
+    }
 
 
 def test_the_readme_shows_the_main_commands() -> None:
