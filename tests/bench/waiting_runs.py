@@ -144,10 +144,16 @@ def _deployed(api: httpx.Client, environment: Mapping[str, str]) -> str:
 def _asked(api: httpx.Client, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     """An answer of Prefect's server; on SQLite it now and then answers 503 when two write at once."""
 
-    def ask() -> httpx.Response:
-        return api.request(method, path, json=body)
+    def ask() -> httpx.Response | None:
+        with contextlib.suppress(httpx.TimeoutException):  # it holds its database for minutes while runs start
+            return api.request(method, path, json=body)
+        return None
 
-    answer = until(ask, lambda found: found.status_code != httpx.codes.SERVICE_UNAVAILABLE, f"{path} answers", 60.0)
+    def holds(found: httpx.Response | None) -> bool:
+        return found is not None and found.status_code != httpx.codes.SERVICE_UNAVAILABLE
+
+    answer = until(ask, holds, f"{path} answers", 600.0)
+    assert answer is not None
     return answer.raise_for_status().json() if answer.content else None
 
 
