@@ -219,7 +219,8 @@ def test_a_running_run_is_left_alone_and_a_deleted_one_leaves_its_job(
     open_queue(provider)
     eventually(lambda: watch(store, client) and store.waits()[0].is_over, bool)
     passed = watch(store, client)
-    assert (passed.resumed, passed.ended) == ([], [])  # it has not suspended yet: the next pass looks again
+    # it has not suspended yet: the next pass looks again
+    assert (passed.resumed, passed.ended, passed.trouble) == ([], [], {})
     client.delete_flow_run(waiting.id)
     assert watch(store, client).ended == [str(waiting.id)]
     (job,) = store.jobs(experiment="registered")
