@@ -6,6 +6,7 @@ takes the jobs that are due and holds them for a lease.
 
 from __future__ import annotations
 
+import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from qjobs.model import Job, JobId
 from qjobs.polling import ask, fetch, utc_now
 from qjobs.recovery import Outcome, reconcile
 
-__all__ = ["PassReport", "pause_s", "sensor_pass"]
+__all__ = ["PassReport", "pause_s", "sensor_pass", "together"]
 
 LEASE_S = 600.0
 """How long a pass may hold a job; a sensor that dies delays its jobs by so much."""
@@ -32,8 +33,10 @@ _UNDECIDED_S = 600.0
 _PROVIDERS_AT_ONCE = 8
 _NEAR = 3
 _S_PER_PLACE = 10.0
-_FOREMOST, _HASTE_S = 50, 3.0
+_FOREMOST, _HASTE_S = 3, 3.0
 """When a job of a device moves, so many places of its queue are asked for again, so soon."""
+_TOGETHER_S = 60.0
+"""Jobs with longer pauses than this come due together, because a list costs the same for one of its jobs as for all."""
 
 
 @dataclass(slots=True)
@@ -75,6 +78,20 @@ def pause_s(status: JobStatus, age_s: float, place: int | None, bounds_s: tuple[
     elif status is not JobStatus.QUEUED:
         wish = min(wish, 60.0)
     return min(max(wish, shortest), longest, DEEPEST_PAUSE_S)
+
+
+def together(present: datetime, pause: float) -> datetime | None:
+    """When a job with a long pause is due: at most a quarter of it sooner, at a moment that others share.
+
+    >>> from datetime import UTC
+    >>> noon = datetime(2025, 1, 1, 12, tzinfo=UTC)
+    >>> [f"{together(noon + timedelta(minutes=n), 1200.0):%H:%M:%S}" for n in (0, 1, 3)]
+    ['12:16:00', '12:20:16', '12:20:16']
+    """
+    if pause < _TOGETHER_S:
+        return None
+    grid = 2 ** math.floor(math.log2(pause / 4))
+    return datetime.fromtimestamp((present.timestamp() + pause) // grid * grid, tz=present.tzinfo)
 
 
 def sensor_pass(
@@ -196,7 +213,7 @@ class _GroupPass:
     def _next(self, job: Job, place: int | None, backend: Backend, present: datetime) -> datetime:
         age_s = (present - job.created_at).total_seconds()
         pause = pause_s(job.status, age_s, place, backend.poll_interval_s)
-        return present + timedelta(seconds=pause * self.rng.uniform(0.9, 1.1))
+        return together(present, pause) or present + timedelta(seconds=pause * self.rng.uniform(0.9, 1.1))
 
     def _park(self, job_ids: Sequence[JobId], error: QJobsError) -> None:
         words = f"{type(error).__name__}: {error}"

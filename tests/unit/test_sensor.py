@@ -115,16 +115,34 @@ def test_when_a_queue_moves_its_foremost_jobs_are_asked_for_soon(ledger: Ledger)
     backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
     watched = Watched(ledger, backend)
     ids = watched.sent(4)
-    for remote, place in zip(backend.jobs.values(), (1, 20, 40, 60), strict=True):
+    for remote, place in zip(backend.jobs.values(), (1, 2, 3, 60), strict=True):
         remote.place = place
     watched.look(60.0)
-    assert watched.look(5.0).asked == set(), "place 20 is left alone for minutes"
+    assert watched.look(5.0).asked == set(), "place 2 is left alone for half a minute"
     backend.jobs[RemoteId("remote-1")].place = None
     backend.report(S.RUNNING, S.RUNNING, of=0)
     ledger.schedule({ids[0]: None})
     assert watched.look().moved == {ids[0]: S.RUNNING}
     assert watched.look(3.5).asked >= {ids[1], ids[2]}
     assert ids[3] not in watched.look(3.5).asked, "it is too deep in the queue to be in a hurry"
+
+
+def test_jobs_deep_in_a_queue_come_due_together(ledger: Ledger) -> None:
+    backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
+    watched = Watched(ledger, backend)
+    watched.clock.elapsed_s = 7.0
+    ids = [create(ledger, f"deep-{n}") for n in range(6)]
+    for n, job_id in enumerate(ids):
+        watched.clock.elapsed_s += 5.0 * n
+        operations.submit(ledger, backend, job_id, now=watched.clock.now)
+    watched.look(86400.0)
+    for job_id in ids[:3]:  # asked for at another moment
+        ledger.schedule({job_id: None})
+    watched.look(20.0)
+    due = {job.next_poll_at for job in ledger.jobs()}
+    assert len(due) <= 2
+    pauses_s = [(at - watched.clock.now()).total_seconds() for at in due]
+    assert all(900 - 20 <= pause <= 1200 for pause in pauses_s)
 
 
 def test_retry_after_is_kept(watched: Watched, backend: ScriptedBackend) -> None:
