@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,8 +24,9 @@ from prefect.settings import PREFECT_API_URL
 import blocks
 from blocks import backend_named
 from qjobs.errors import InvalidInput
+from qjobs.progress import slug
 
-__all__ = ["NO_SERVER", "POOL", "PROJECT", "main", "queue_of"]
+__all__ = ["NO_SERVER", "POOL", "PROJECT", "main"]
 
 PROJECT = Path(__file__).parents[1]
 POOL = "qjobs"
@@ -52,7 +52,7 @@ def main() -> int:
         with contextlib.suppress(ObjectAlreadyExists):
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
         try:
-            limits = {**QUEUES, **{queue_of(device): _runs_at_a_time(device) for device in devices}}
+            limits = {**QUEUES, **{slug(device): _runs_at_a_time(device) for device in devices}}
         except InvalidInput as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -68,15 +68,6 @@ def main() -> int:
     return done.returncode
 
 
-def queue_of(device: str) -> str:
-    """Name of the queue, and of the deployments, of a backend.
-
-    >>> queue_of("nexus/H1-1E")
-    'nexus-h1-1e'
-    """
-    return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-
-
 def _runs_at_a_time(device: str) -> int:
     backend = backend_named(device)
     if not backend.outlives_us:
@@ -90,9 +81,9 @@ def _with_devices(project: dict[str, Any], devices: Sequence[str]) -> dict[str, 
     more = [
         {
             **form,
-            "name": queue_of(device),
+            "name": slug(device),
             "description": f"{form['description']} On {device}.",
-            "work_pool": {"name": POOL, "work_queue_name": queue_of(device)},
+            "work_pool": {"name": POOL, "work_queue_name": slug(device)},
             "parameters": {"spec": _on(device, form["entrypoint"])},
         }
         for device in devices

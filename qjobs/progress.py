@@ -10,7 +10,7 @@ from qjobs.ledger import Ledger
 from qjobs.model import JobId
 from qjobs.provenance import jobs_table
 
-__all__ = ["artifact_key", "cut_table", "jobs_shown", "progress_of"]
+__all__ = ["artifact_key", "cut_table", "jobs_shown", "progress_of", "slug"]
 
 _MAX_TABLE_ROWS = 300
 """Rows of the table of jobs that Prefect's UI still draws well; the ledger has them all."""
@@ -22,7 +22,16 @@ def artifact_key(name: str, what: str) -> str:
     >>> artifact_key("My sweep 2", "report")
     'my-sweep-2-report'
     """
-    return f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}-{what}"
+    return f"{slug(name)}-{what}"
+
+
+def slug(name: str) -> str:
+    """A name as addresses and keys take it.
+
+    >>> slug("nexus/H1-1E")
+    'nexus-h1-1e'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def progress_of(ledger: Ledger, job_ids: Sequence[JobId]) -> tuple[float, str]:

@@ -176,3 +176,17 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     ledger = request.getfixturevalue("postgresql_ledger")
     empty(ledger)
     yield ledger
+
+
+@pytest.fixture(scope="module")
+def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """One ledger on SQLite for all tests of a module."""
+    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('one') / 'ledger.db'}") as ledger:
+        yield ledger
+
+
+@pytest.fixture
+def store(one_ledger: Ledger) -> Ledger:
+    """That ledger, emptied: making one takes longer than most tests."""
+    empty(one_ledger)
+    return one_ledger

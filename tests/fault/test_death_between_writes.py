@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from scripted import Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
-from support import check_history, empty
+from support import check_history
 
 from qjobs import operations
 from qjobs.backends.base import LostReply
@@ -27,18 +27,6 @@ from qjobs.submission import LEASE_S
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 OPAQUE = LostReply.OPAQUE
 S = JobStatus
-
-
-@pytest.fixture(scope="module")
-def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('death') / 'ledger.db'}") as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def store(one_ledger: Ledger) -> Ledger:
-    empty(one_ledger)
-    return one_ledger
 
 
 class Killed(BaseException):

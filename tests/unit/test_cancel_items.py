@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from scripted import Fault, ScriptedBackend
-from support import NOW, at, check_history, claim, create, empty
+from support import NOW, at, check_history, claim, create
 
 from qjobs import operations, recovery
 from qjobs.backends.base import ItemSnapshot, LostReply, Snapshot
@@ -19,18 +17,6 @@ from qjobs.retry import RetryPolicy
 S = JobStatus
 FORCE, ALLOW = RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.ALLOW_RESUBMIT
 FIRST = RemoteId("remote-1")
-
-
-@pytest.fixture(scope="module")
-def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('cancel-items') / 'ledger.db'}") as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def store(one_ledger: Ledger) -> Ledger:
-    empty(one_ledger)
-    return one_ledger
 
 
 @pytest.fixture

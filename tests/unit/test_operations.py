@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
 from scripted import Fault, ScriptedBackend
-from support import NOW, a_program, an_item, create, empty
+from support import NOW, a_program, an_item, create
 
 from qjobs import operations, recovery
 from qjobs.backends.base import Limits, MissingResult
@@ -25,18 +25,6 @@ UNMEASURED = replace(a_program("unmeasured"), measured=False)
 PLAIN = a_program()
 PROGRAMS: Mapping[ProgramHash, Program] = {p.hash: p for p in (PARAMETRIC, UNMEASURED, PLAIN)}
 ENERGY = Observable(name="energy", terms=(("ZZ", 1.0),))
-
-
-@pytest.fixture(scope="module")
-def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('operations') / 'ledger.db'}") as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def store(one_ledger: Ledger) -> Ledger:
-    empty(one_ledger)
-    return one_ledger
 
 
 @pytest.fixture

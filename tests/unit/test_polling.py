@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from scripted import Clock, ScriptedBackend, TellingBackend
-from support import LEASE_S, NOW, check_history, claim, create, empty, whole
+from support import LEASE_S, NOW, check_history, claim, create, whole
 
 from qjobs import operations
 from qjobs.backends.base import MissingResult, Snapshot
@@ -21,18 +21,6 @@ from qjobs.polling import Progress
 
 S = JobStatus
 DONE = (S.COMPLETED, S.COMPLETED)
-
-
-@pytest.fixture(scope="module")
-def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('polling') / 'ledger.db'}") as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def store(one_ledger: Ledger) -> Ledger:
-    empty(one_ledger)
-    return one_ledger
 
 
 @pytest.fixture

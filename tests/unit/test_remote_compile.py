@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from scripted import Fault, ScriptedBackend
-from support import at, empty
+from support import at
 
 from qjobs import operations, recovery
 from qjobs.circuits import read_circuit
@@ -18,18 +16,6 @@ from qjobs.remote_compile import Compilation, compiled_by, plan_compilation
 
 S = JobStatus
 TEMPLATE = 'OPENQASM 3.0; include "stdgates.inc"; input float theta; qubit q; bit c; rx({}*theta) q; c = measure q;'
-
-
-@pytest.fixture(scope="module")
-def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('remote-compile') / 'ledger.db'}") as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def store(one_ledger: Ledger) -> Ledger:
-    empty(one_ledger)
-    return one_ledger
 
 
 @pytest.fixture

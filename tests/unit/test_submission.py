@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from scripted import Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
-from support import NOW, at, check_history, claim, create, empty, job_moves
+from support import NOW, at, check_history, claim, create, job_moves
 
 from qjobs import operations
 from qjobs.backends.base import Limits, LostReply
@@ -34,18 +34,6 @@ from qjobs.submission import LEASE_S
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 DEDUPLICATED, FINDABLE, OPAQUE = LostReply
 S = JobStatus
-
-
-@pytest.fixture(scope="module")
-def one_ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('submission') / 'ledger.db'}") as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def store(one_ledger: Ledger) -> Ledger:
-    empty(one_ledger)
-    return one_ledger
 
 
 # One line per row, a cell per strategy (DEFAULT | ALLOW | FORCE | FULL): what is done, and how many remote jobs there
