@@ -32,7 +32,7 @@ from qjobs.experiment import CircuitsSpec
 from qjobs.ledger import Ledger
 from qjobs.ledger_waits import AtDeadline
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ItemSpec
+from qjobs.model import ItemSpec, JobId
 from qjobs.operations import utc_now
 from qjobs.retry import RemoteRetryStrategy
 from qjobs.testing.servers import ScriptedProvider
@@ -75,6 +75,24 @@ def suspended(client: SyncPrefectClient, store: Ledger, flow: Flow[..., Any], gi
     assert run.state.name == "Suspended", run.state
     assert [wait.flow_run_id for wait in store.waits()] == [str(run.id)]
     return run
+
+
+def sent(store: Ledger, provider: ScriptedProvider, run: str, experiment: str = "") -> JobId:
+    """A job of one circuit that a run made and that the provider has."""
+    bell, name = read_circuit(BELL), f"rest-backend/{provider.block}"
+    backend, items = backend_named(name), [ItemSpec(label="bell", program=bell.hash, shots=20)]
+    (job_id,) = operations.plan(
+        store,
+        backend,
+        items,
+        {bell.hash: bell},
+        run=run,
+        name="bell",
+        experiment=experiment,
+        properties={"backend_name": name},
+    )
+    operations.submit(store, backend, job_id)
+    return job_id
 
 
 def passes(store: Ledger, client: SyncPrefectClient, until: str) -> Passed:
@@ -149,11 +167,7 @@ def test_outside_a_deployment_it_waits_here_and_says_why(
 
 def test_a_sensor_outlives_the_server(store: Ledger, api: str, provider: ScriptedProvider) -> None:
     """Every pass does what it can: results are stored while Prefect is away."""
-    named = {"backend_name": f"rest-backend/{provider.block}"}
-    backend, bell = backend_named(named["backend_name"]), read_circuit(BELL)
-    items = [ItemSpec(label="bell", program=bell.hash, shots=20)]
-    (job_id,) = operations.plan(store, backend, items, {bell.hash: bell}, run="r", name="bell", properties=named)
-    operations.submit(store, backend, job_id)
+    job_id = sent(store, provider, "r")
     store.register_wait(str(uuid.uuid4()), [job_id], until="all", now=utc_now())
     open_queue(provider)
     said: list[str] = []
@@ -178,19 +192,7 @@ def waiting(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider
     """A run that is registered for a queued job."""
     given = parameters(provider, "registered")
     run = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=given, state=Running())
-    bell, name = read_circuit(BELL), f"rest-backend/{provider.block}"
-    items = [ItemSpec(label="bell", program=bell.hash, shots=20)]
-    ids = operations.plan(
-        store,
-        backend_named(name),
-        items,
-        {bell.hash: bell},
-        run=str(run.id),
-        name="bell",
-        experiment="registered",
-        properties={"backend_name": name},
-    )
-    operations.submit(store, backend_named(name), ids[0])
+    ids = [sent(store, provider, str(run.id), experiment="registered")]
     store.register_wait(str(run.id), ids, until="all", now=utc_now(), server=str(client.api_url))
     return client.read_flow_run(run.id)
 
@@ -315,20 +317,8 @@ def test_a_job_that_takes_far_longer_than_usual_is_said_once(
     assert "stalled" not in {event.cause for event in store.events(late.job_id)}
     open_queue(provider)
     provider.store.queue_s = 0.0
-    bell = read_circuit(BELL)
     for n in range(5):
-        items = [ItemSpec(label="bell", program=bell.hash, shots=20)]
-        planned = operations.plan(
-            store,
-            backend_named(name),
-            items,
-            {bell.hash: bell},
-            run=f"usual-{n}",
-            name="bell",
-            properties={"backend_name": name},
-        )
-        operations.submit(store, backend_named(name), planned[0])
-        operations.wait(store, {name: backend_named(name)}, planned)
+        operations.wait(store, {name: backend_named(name)}, [sent(store, provider, f"usual-{n}")])
     for remote in provider.store.jobs.values():
         if remote.id == store.last_attempts([late.job_id])[late.job_id].remote_id:
             remote.starts_at = remote.ends_at = provider.store.clock() + 600.0
