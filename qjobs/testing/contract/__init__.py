@@ -18,34 +18,30 @@ install. For pytest's explanations of a failed assert, put
 from __future__ import annotations
 
 import math
-import time
 import uuid
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from qjobs.backends.base import Backend, LostReply, MissingResult, Snapshot
-from qjobs.circuits import CircuitSource, read_circuit
+from qjobs.backends.base import Backend, LostReply, MissingResult
 from qjobs.errors import SubmissionRejected
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, Key, Observable, ProgramHash, RemoteId
+from qjobs.model import ItemResult, Observable, RemoteId
+from qjobs.testing.contract.steps import (
+    HEAD,
+    ContractSteps,
+    ItemForm,
+    bits_of,
+    flips,
+    new_key,
+    rotations,
+    top,
+)
 
-if TYPE_CHECKING:
-    from qiskit import QuantumCircuit
-
-    from qjobs.model import Program
-
-__all__ = ["BackendContract", "ItemForm"]
-
-ItemForm = tuple[CircuitSource, int] | tuple[CircuitSource, int, Mapping[str, float]]
-"""A circuit, its shots and, if it has any, its parameters."""
-
-_HEAD = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
+__all__ = ["BackendContract", "ItemForm", "bits_of", "flips", "new_key"]
 
 
-class BackendContract:
+class BackendContract(ContractSteps):
     """What every adapter must do. Override the hooks that your provider needs, and no test.
 
     Attributes:
@@ -53,95 +49,6 @@ class BackendContract:
         is_seeded: Whether `ExecuteOptions.seed` repeats the counts (simulators).
         expval_tolerance: Largest error of an exact expectation value; raise it on a noisy simulator.
     """
-
-    timeout_s: ClassVar[float] = 60.0
-    is_seeded: ClassVar[bool] = False
-    expval_tolerance: ClassVar[float] = 1e-6
-
-    # --- hooks --------------------------------------------------------------------------------------
-
-    @pytest.fixture
-    def backend(self) -> Backend:
-        """The backend under test; every subclass overrides this."""
-        raise NotImplementedError("override the `backend` fixture")
-
-    @pytest.fixture
-    def closable(self, backend: Backend) -> Backend:
-        """A backend that a test may close; override it where `backend` is shared by several tests."""
-        return backend
-
-    def slow_batch(self) -> Batch | None:
-        """A batch that is not final at the moment when `submit` returns; None to skip what needs it."""
-        return None
-
-    def failing_batch(self) -> Batch | None:
-        """A batch that is accepted and whose item 1 alone fails; None to skip what needs it."""
-        return None
-
-    def refused_batch(self, backend: Backend) -> Batch | None:
-        """A batch that the backend refuses; the default asks for one shot too many."""
-        if backend.limits.max_shots is None:
-            return None
-        return self.make_batch([(flips(1, on=[0]), backend.limits.max_shots + 1)])
-
-    def make_batch(
-        self,
-        items: Sequence[ItemForm],
-        *,
-        seed: int | None = None,
-        observables: Sequence[Observable] = (),
-    ) -> Batch:
-        """Make a batch; override it to compile for your device."""
-        programs: dict[ProgramHash, Program] = {}
-        specs = []
-        for index, (source, shots, *parameters) in enumerate(items):
-            program = read_circuit(source)
-            programs[program.hash] = program
-            values = tuple(parameters[0].items()) if parameters else ()
-            specs.append(ItemSpec(label=f"item {index}", program=program.hash, shots=shots, parameters=values))
-        options = ExecuteOptions(seed=seed, observables=tuple(observables))
-        return Batch(number=0, items=tuple(specs), programs=programs, options=options)
-
-    # --- steps --------------------------------------------------------------------------------------
-
-    def submit(self, backend: Backend, batch: Batch, key: Key | None = None) -> RemoteId:
-        """Submit a batch; its remote id."""
-        if backend.limits.max_items is not None and len(batch.items) > backend.limits.max_items:
-            pytest.skip(f"a job of {backend.name} holds {backend.limits.max_items} items")
-        ids: list[RemoteId] = []
-        backend.submit(batch, key or new_key(), ids.append)
-        assert len(ids) == 1, f"created must be called once before submit returns; it got {ids}"
-        return ids[0]
-
-    def wait(self, backend: Backend, remote_id: RemoteId) -> Snapshot:
-        """Poll until the job is final."""
-        deadline = time.monotonic() + self.timeout_s
-        while True:
-            snapshot = backend.status([remote_id])[remote_id]
-            if snapshot.status.is_final:
-                return snapshot
-            if time.monotonic() > deadline:
-                pytest.fail(f"not final after {self.timeout_s} s: {snapshot}")
-            time.sleep(min(backend.poll_interval_s[0], 1.0))
-
-    def run(self, backend: Backend, batch: Batch) -> list[ItemResult]:
-        """Submit, wait and collect a batch that must complete."""
-        remote_id = self.submit(backend, batch)
-        snapshot = self.wait(backend, remote_id)
-        assert snapshot.status is JobStatus.COMPLETED, snapshot
-        results = backend.results(remote_id)
-        assert len(results) == len(batch.items), "one entry for each item"
-        for result in results:
-            assert isinstance(result, ItemResult), result
-        return [result for result in results if isinstance(result, ItemResult)]
-
-    def outcomes(self, backend: Backend, *items: ItemForm) -> list[str]:
-        """The most frequent bit string of each item."""
-        found = []
-        for result in self.run(backend, self.make_batch(items)):
-            assert result.counts, "counts were asked for"
-            found.append(max(result.counts, key=lambda word: (result.counts or {})[word]))
-        return found
 
     # --- the backend itself -------------------------------------------------------------------------
 
@@ -194,7 +101,7 @@ class BackendContract:
 
     def test_submit_does_not_wait_for_the_run(self, backend: Backend) -> None:
         """A slow job is not final when `submit` returns."""
-        batch = self._given(self.slow_batch(), "slow_batch")
+        batch = self.given(self.slow_batch(), "slow_batch")
         remote_id = self.submit(backend, batch)
         assert not backend.status([remote_id])[remote_id].status.is_final
         backend.cancel(remote_id)
@@ -216,7 +123,7 @@ class BackendContract:
 
     def test_a_refused_batch_makes_no_job(self, backend: Backend) -> None:
         """SubmissionRejected says why, and `created` was not called."""
-        batch = self._given(self.refused_batch(backend), "refused_batch")
+        batch = self.given(self.refused_batch(backend), "refused_batch")
         ids: list[RemoteId] = []
         with pytest.raises(SubmissionRejected) as caught:
             backend.submit(batch, new_key(), ids.append)
@@ -285,7 +192,7 @@ class BackendContract:
 
     def test_a_failed_job_is_data(self, backend: Backend) -> None:
         """Status and results raise nothing, and what finished is kept."""
-        batch = self._given(self.failing_batch(), "failing_batch")
+        batch = self.given(self.failing_batch(), "failing_batch")
         remote_id = self.submit(backend, batch)
         snapshot = self.wait(backend, remote_id)
         assert snapshot.status not in {JobStatus.COMPLETED, JobStatus.CANCELLED}
@@ -308,7 +215,7 @@ class BackendContract:
 
     def test_each_item_has_its_own_shots(self, backend: Backend) -> None:
         """Counts add up to the shots of their item exactly."""
-        circuit = _HEAD + "qreg q[1];\ncreg c[1];\nh q[0];\nmeasure q -> c;\n"
+        circuit = HEAD + "qreg q[1];\ncreg c[1];\nh q[0];\nmeasure q -> c;\n"
         batch = self.make_batch([(circuit, 10), (circuit, 25), (circuit, 25), (circuit, 64)])
         results = self.run(backend, batch)
         assert [sum((result.counts or {}).values()) for result in results] == [10, 25, 25, 64]
@@ -320,12 +227,12 @@ class BackendContract:
     def test_bits_are_those_measured_into(self, backend: Backend) -> None:
         """The bit decides, not the qubit; a bit that nothing is measured into is 0."""
         chosen = "x q[0];\nmeasure q[0] -> c[2];\nmeasure q[1] -> c[0];\n"
-        text = f"{_HEAD}qreg q[2];\ncreg c[4];\n{chosen}"
+        text = f"{HEAD}qreg q[2];\ncreg c[4];\n{chosen}"
         assert self.outcomes(backend, (text, 64)) == ["0100"]
 
     def test_registers_are_joined(self, backend: Backend) -> None:
         """Several classical registers make one bit string without a space; the first is rightmost."""
-        text = f"{_HEAD}qreg q[2];\ncreg a[1];\ncreg b[2];\nx q[0];\nmeasure q[0] -> b[1];\nmeasure q[1] -> a[0];\n"
+        text = f"{HEAD}qreg q[2];\ncreg a[1];\ncreg b[2];\nx q[0];\nmeasure q[0] -> b[1];\nmeasure q[1] -> a[0];\n"
         assert self.outcomes(backend, (text, 64)) == ["100"]
 
     def test_parameters_are_bound_by_name(self, backend: Backend) -> None:
@@ -341,7 +248,7 @@ class BackendContract:
 
     def test_results_of_an_unfinished_job_are_missing(self, backend: Backend) -> None:
         """One entry for each item at any time, and it says why there is none."""
-        batch = self._given(self.slow_batch(), "slow_batch")
+        batch = self.given(self.slow_batch(), "slow_batch")
         remote_id = self.submit(backend, batch)
         results = backend.results(remote_id)
         still_open = not backend.status([remote_id])[remote_id].status.is_final
@@ -355,7 +262,7 @@ class BackendContract:
         """Same seed, same counts; equal items of one job are independent samples."""
         if not self.is_seeded:
             pytest.skip("is_seeded is off")
-        text = f"{_HEAD}qreg q[3];\ncreg c[3];\nh q;\nmeasure q -> c;\n"
+        text = f"{HEAD}qreg q[3];\ncreg c[3];\nh q;\nmeasure q -> c;\n"
         first, again, other = (
             [result.counts for result in self.run(backend, self.make_batch([(text, 500)] * 3, seed=seed))]
             for seed in (7, 7, 8)
@@ -385,7 +292,7 @@ class BackendContract:
 
     def test_cancel_twice(self, backend: Backend) -> None:
         """A cancelled job becomes final; what has a result keeps it."""
-        batch = self._given(self.slow_batch(), "slow_batch")
+        batch = self.given(self.slow_batch(), "slow_batch")
         remote_id = self.submit(backend, batch)
         backend.cancel(remote_id)
         backend.cancel(remote_id)
@@ -401,44 +308,3 @@ class BackendContract:
         backend.cancel(remote_id)
         assert backend.status([remote_id])[remote_id].status is JobStatus.COMPLETED
         assert backend.results(remote_id) == before
-
-    def _given(self, batch: Batch | None, hook: str) -> Batch:
-        if batch is None:
-            pytest.skip(f"{hook} gives no batch")
-        return batch
-
-
-def new_key() -> Key:
-    """A key that nobody used."""
-    return Key(f"contract-{uuid.uuid4()}")
-
-
-def flips(n_qubits: int, *, on: Sequence[int]) -> str:
-    """OpenQASM 2 text that flips qubits and measures all into the bits of the same numbers."""
-    gates = "".join(f"x q[{qubit}];\n" for qubit in on)
-    return f"{_HEAD}qreg q[{n_qubits}];\ncreg c[{n_qubits}];\n{gates}measure q -> c;\n"
-
-
-def bits_of(word: int) -> list[int]:
-    """Positions of the ones in a number of 3 bits."""
-    return [bit for bit in range(3) if word >> bit & 1]
-
-
-def top(entry: ItemResult | MissingResult) -> str:
-    """The most frequent bit string of a result."""
-    assert isinstance(entry, ItemResult), entry
-    counts = entry.counts
-    assert counts
-    return max(counts, key=lambda word: counts[word])
-
-
-def rotations() -> QuantumCircuit:
-    """Two qubits turned about Y by `alpha` (qubit 0) and `beta` (qubit 1), measured."""
-    from qiskit import QuantumCircuit
-    from qiskit.circuit import Parameter
-
-    circuit = QuantumCircuit(2, 2)
-    circuit.ry(Parameter("alpha"), 0)
-    circuit.ry(Parameter("beta"), 1)
-    circuit.measure([0, 1], [0, 1])
-    return circuit

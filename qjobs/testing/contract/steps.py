@@ -1,0 +1,169 @@
+# ruff: noqa: S101 - these are steps of tests, shipped
+"""What the tests of the contract are made of: hooks that an adapter may override, steps, and small circuits."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+
+from qjobs.backends.base import Backend, MissingResult, Snapshot
+from qjobs.circuits import CircuitSource, read_circuit
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, Key, Observable, ProgramHash, RemoteId
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+    from qjobs.model import Program
+
+__all__ = ["ContractSteps", "ItemForm", "bits_of", "flips", "new_key", "rotations", "top"]
+
+ItemForm = tuple[CircuitSource, int] | tuple[CircuitSource, int, Mapping[str, float]]
+"""A circuit, its shots and, if it has any, its parameters."""
+
+HEAD = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
+
+
+class ContractSteps:
+    """Hooks and steps; `qjobs.testing.contract.BackendContract` has the tests.
+
+    Attributes:
+        timeout_s: Longest wait for a job of a few small circuits, in seconds.
+        is_seeded: Whether `ExecuteOptions.seed` repeats the counts (simulators).
+        expval_tolerance: Largest error of an exact expectation value; raise it on a noisy simulator.
+    """
+
+    timeout_s: ClassVar[float] = 60.0
+    is_seeded: ClassVar[bool] = False
+    expval_tolerance: ClassVar[float] = 1e-6
+
+    # --- hooks --------------------------------------------------------------------------------------
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        """The backend under test; every subclass overrides this."""
+        raise NotImplementedError("override the `backend` fixture")
+
+    @pytest.fixture
+    def closable(self, backend: Backend) -> Backend:
+        """A backend that a test may close; override it where `backend` is shared by several tests."""
+        return backend
+
+    def slow_batch(self) -> Batch | None:
+        """A batch that is not final at the moment when `submit` returns; None to skip what needs it."""
+        return None
+
+    def failing_batch(self) -> Batch | None:
+        """A batch that is accepted and whose item 1 alone fails; None to skip what needs it."""
+        return None
+
+    def refused_batch(self, backend: Backend) -> Batch | None:
+        """A batch that the backend refuses; the default asks for one shot too many."""
+        if backend.limits.max_shots is None:
+            return None
+        return self.make_batch([(flips(1, on=[0]), backend.limits.max_shots + 1)])
+
+    def make_batch(
+        self,
+        items: Sequence[ItemForm],
+        *,
+        seed: int | None = None,
+        observables: Sequence[Observable] = (),
+    ) -> Batch:
+        """Make a batch; override it to compile for your device."""
+        programs: dict[ProgramHash, Program] = {}
+        specs = []
+        for index, (source, shots, *parameters) in enumerate(items):
+            program = read_circuit(source)
+            programs[program.hash] = program
+            values = tuple(parameters[0].items()) if parameters else ()
+            specs.append(ItemSpec(label=f"item {index}", program=program.hash, shots=shots, parameters=values))
+        options = ExecuteOptions(seed=seed, observables=tuple(observables))
+        return Batch(number=0, items=tuple(specs), programs=programs, options=options)
+
+    # --- steps --------------------------------------------------------------------------------------
+
+    def submit(self, backend: Backend, batch: Batch, key: Key | None = None) -> RemoteId:
+        """Submit a batch; its remote id."""
+        if backend.limits.max_items is not None and len(batch.items) > backend.limits.max_items:
+            pytest.skip(f"a job of {backend.name} holds {backend.limits.max_items} items")
+        ids: list[RemoteId] = []
+        backend.submit(batch, key or new_key(), ids.append)
+        assert len(ids) == 1, f"created must be called once before submit returns; it got {ids}"
+        return ids[0]
+
+    def wait(self, backend: Backend, remote_id: RemoteId) -> Snapshot:
+        """Poll until the job is final."""
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            snapshot = backend.status([remote_id])[remote_id]
+            if snapshot.status.is_final:
+                return snapshot
+            if time.monotonic() > deadline:
+                pytest.fail(f"not final after {self.timeout_s} s: {snapshot}")
+            time.sleep(min(backend.poll_interval_s[0], 1.0))
+
+    def run(self, backend: Backend, batch: Batch) -> list[ItemResult]:
+        """Submit, wait and collect a batch that must complete."""
+        remote_id = self.submit(backend, batch)
+        snapshot = self.wait(backend, remote_id)
+        assert snapshot.status is JobStatus.COMPLETED, snapshot
+        results = backend.results(remote_id)
+        assert len(results) == len(batch.items), "one entry for each item"
+        for result in results:
+            assert isinstance(result, ItemResult), result
+        return [result for result in results if isinstance(result, ItemResult)]
+
+    def outcomes(self, backend: Backend, *items: ItemForm) -> list[str]:
+        """The most frequent bit string of each item."""
+        found = []
+        for result in self.run(backend, self.make_batch(items)):
+            assert result.counts, "counts were asked for"
+            found.append(max(result.counts, key=lambda word: (result.counts or {})[word]))
+        return found
+
+    def given(self, batch: Batch | None, hook: str) -> Batch:
+        """What a hook gave; skips the test where that is nothing."""
+        if batch is None:
+            pytest.skip(f"{hook} gives no batch")
+        return batch
+
+
+def new_key() -> Key:
+    """A key that nobody used."""
+    return Key(f"contract-{uuid.uuid4()}")
+
+
+def flips(n_qubits: int, *, on: Sequence[int]) -> str:
+    """OpenQASM 2 text that flips qubits and measures all into the bits of the same numbers."""
+    gates = "".join(f"x q[{qubit}];\n" for qubit in on)
+    return f"{HEAD}qreg q[{n_qubits}];\ncreg c[{n_qubits}];\n{gates}measure q -> c;\n"
+
+
+def bits_of(word: int) -> list[int]:
+    """Positions of the ones in a number of 3 bits."""
+    return [bit for bit in range(3) if word >> bit & 1]
+
+
+def top(entry: ItemResult | MissingResult) -> str:
+    """The most frequent bit string of a result."""
+    assert isinstance(entry, ItemResult), entry
+    counts = entry.counts
+    assert counts
+    return max(counts, key=lambda word: counts[word])
+
+
+def rotations() -> QuantumCircuit:
+    """Two qubits turned about Y by `alpha` (qubit 0) and `beta` (qubit 1), measured."""
+    from qiskit import QuantumCircuit
+    from qiskit.circuit import Parameter
+
+    circuit = QuantumCircuit(2, 2)
+    circuit.ry(Parameter("alpha"), 0)
+    circuit.ry(Parameter("beta"), 1)
+    circuit.measure([0, 1], [0, 1])
+    return circuit
