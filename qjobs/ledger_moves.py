@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -209,7 +210,7 @@ def observe_items(
     query = sa.select(*_OBSERVED).where(t.item.c.job_id == attempt.job_id).order_by(t.item.c.item_index)
     rows: dict[int, sa.Row[Any]] = {row.item_index: row for row in connection.execute(query)}
     sent = attempt.items if attempt.items is not None else tuple(rows)
-    reports = snapshot.items or tuple(
+    reports = tuple(_placed(each, snapshot.queue_position) for each in snapshot.items or ()) or tuple(
         ItemSnapshot(status=status, message=snapshot.message, queue_position=snapshot.queue_position) for _ in sent
     )
     updates: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
@@ -285,6 +286,13 @@ def observe_job(
     if values:
         connection.execute(t.job.update().where(t.job.c.job_id == row.job_id).values(**values))
     return old
+
+
+def _placed(item: ItemSnapshot, place: int | None) -> ItemSnapshot:
+    """An item that waits is where its job is in the queue, if nothing is told of the item."""
+    if place is None or item.queue_position is not None or item.status is not JobStatus.QUEUED:
+        return item
+    return replace(item, queue_position=place)
 
 
 def _item_changes(row: sa.Row[Any], report: ItemSnapshot, now: datetime) -> dict[str, Any]:
