@@ -47,7 +47,7 @@ _MAX_SHOTS = 10_000
 _OPEN_WORDS = ("SUBMITTED", "QUEUED", "RUNNING")
 _PAGE = 100
 _FEW = 4
-"""Fewer jobs than these are asked for by their ids, which tells of their items too."""
+"""Fewer jobs than these, or than the list had pages, are asked for by their ids, which tells of their items too."""
 _LIST_TIMEOUT = httpx.Timeout(10.0, read=30.0)
 _LIST_PAUSE_S = 60.0
 """How long the list is left alone after it failed: it has failed for days while jobs could be asked for by id."""
@@ -141,7 +141,7 @@ class NexusBackend:
         self._downloads = Downloads(
             self._http, self._fan, no_results=device.upper().endswith("SC"), monotonic=monotonic
         )
-        self._list_again_at = 0.0
+        self._list_again_at, self._list_pages = 0.0, 1
 
     # --- submitting -----------------------------------------------------------------------------------
 
@@ -288,7 +288,7 @@ class NexusBackend:
         that cannot be told is left out, as long as there is something to tell of the others.
         """
         wanted = list(dict.fromkeys(remote_ids))
-        found = self._listed(set(wanted)) if len(wanted) >= _FEW else {}
+        found = self._listed(set(wanted)) if len(wanted) >= max(_FEW, self._list_pages) else {}
         failures: list[BackendUnavailable | ProtocolError] = []
         for remote_id, answer in zip(
             rest := [each for each in wanted if each not in found], self._fan.out(self._asked, rest), strict=True
@@ -318,7 +318,9 @@ class NexusBackend:
                 "filter[status][status]": list(_OPEN_WORDS),
                 "sort": "-timestamps.created",
             }
-            for job in self._pages(params, timeout=_LIST_TIMEOUT):
+            self._list_pages = 1
+            for seen, job in enumerate(self._pages(params, timeout=_LIST_TIMEOUT)):
+                self._list_pages = seen // _PAGE + 1
                 remote_id = RemoteId(wire.text(job, "id"))
                 word = wire.member(job, "attributes", "status", "status")
                 if remote_id in wanted and word in _OPEN_WORDS:

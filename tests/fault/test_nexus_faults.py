@@ -104,6 +104,21 @@ def test_many_open_jobs_are_asked_for_in_one_request(provider: NexusProvider, ba
     until_final(backend, ids)
 
 
+def test_a_few_jobs_are_asked_for_by_their_ids_where_the_list_is_long(
+    provider: NexusProvider, backend: NexusBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qjobs.backends.nexus._PAGE", 1)
+    ids = [submit(backend, shots=1_000_000) for _ in range(12)]
+    backend.status(ids)
+    before = provider.proxy.asked
+    assert len(backend.status(ids[:4])) == 4
+    asked = provider.proxy.asked - before
+    assert (asked[Route.LISTING], asked[Route.STATUS]) == (0, 4), "a list of so many pages costs more"
+    for remote_id in ids:
+        backend.cancel(remote_id)
+    until_final(backend, ids)
+
+
 def test_one_unknown_word_does_not_hide_the_others(provider: NexusProvider, backend: NexusBackend) -> None:
     ids = [submit(backend) for _ in range(3)]
     other = NexusBackend("Aer", url=provider.url, token=provider.token, project="faults", limiter=Limiter())
