@@ -80,7 +80,7 @@ bench-service: $(READY) home ## a job of 300 circuits through the local service 
 
 bench-waiting: $(READY) home ## 200 runs that wait, suspended, and the sensor over 10,000 open jobs (exit code 1 if a bound breaks)
 	@echo "== benchmark (three quarters of an hour on two cores)"
-	@PYTHONPATH=. $(BIN)/python -u tests/bench/bench_waiting.py
+	@PYTHONPATH=.:tests $(BIN)/python -u tests/bench/bench_waiting.py
 
 clean: ## remove .venv and the data of this checkout
 	@rm -rf $(VENV) .qjobs .oracle

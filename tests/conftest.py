@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import postgresql
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from support import empty
 
 from qjobs.ledger import Ledger
-
-START_TIMEOUT_S = 30.0
 
 settings.register_profile(
     "qjobs",
@@ -42,82 +34,6 @@ def _missing(what: str) -> NoReturn:
     pytest.skip(f"{what}: apt-get install postgresql, or set QJOBS_TEST_POSTGRESQL to a server's URL")
 
 
-def _programs() -> Path | None:
-    """The folder of initdb and postgres."""
-    on_path = shutil.which("initdb")
-    found = [Path(on_path).resolve().parent] if on_path else []
-    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
-    return next((path for path in found if (path / "initdb").exists() and (path / "postgres").exists()), None)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(url: str, server: subprocess.Popen[bytes]) -> bool:
-    """Whether the server takes connections; False when it ended instead (its port was taken)."""
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while server.poll() is None:
-        try:
-            engine.connect().close()
-        except sa.exc.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
-        else:
-            return True
-    return False
-
-
-@contextlib.contextmanager
-def _server(programs: Path) -> Iterator[str]:
-    """A PostgreSQL server of our own, in a folder of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="qjobs-postgresql-"))
-    account: dict[str, object] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        try:
-            entry = pwd.getpwnam("postgres")
-        except KeyError:
-            _missing("there is no user postgres, and PostgreSQL does not run as root")
-        os.chown(folder, entry.pw_uid, entry.pw_gid)
-        account = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
-    data = folder / "data"
-    initdb = ["initdb", "-D", data, "-U", "qjobs", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
-    command = [str(programs / str(initdb[0])), *map(str, initdb[1:])]
-    subprocess.run(command, check=True, cwd=folder, capture_output=True, timeout=60, **account)
-    options = {
-        "listen_addresses": "127.0.0.1",
-        "unix_socket_directories": "",
-        "fsync": "off",
-        "synchronous_commit": "off",
-        "full_page_writes": "off",
-        "max_connections": "200",
-        "shared_buffers": "32MB",
-    }
-    server = None
-    try:
-        for _ in range(5):
-            port = _free_port()
-            url = f"postgresql+psycopg://qjobs@127.0.0.1:{port}/postgres"
-            command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
-            command += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-            with (folder / "log").open("ab") as log:
-                server = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **account)
-            if _answers(url, server):
-                break
-        else:
-            pytest.fail(f"PostgreSQL does not start: {(folder / 'log').read_text()[-2000:]}")
-        yield url
-    finally:
-        if server is not None and server.poll() is None:
-            server.send_signal(signal.SIGINT)  # "fast shutdown": sessions are ended, nothing is awaited
-            server.wait(30)
-        shutil.rmtree(folder)
-
-
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
     """URL of a real PostgreSQL on which databases may be made: `QJOBS_TEST_POSTGRESQL`, else one of our own."""
@@ -129,10 +45,9 @@ def postgresql_url() -> Iterator[str]:
     if given:
         yield given
         return
-    programs = _programs()
-    if programs is None:
-        _missing("PostgreSQL is not installed")
-    with _server(programs) as url:
+    if why_not := postgresql.why_not():
+        _missing(why_not)
+    with postgresql.server() as url:
         yield url
 
 

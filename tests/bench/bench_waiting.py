@@ -11,14 +11,17 @@ as many remote jobs as runs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import postgresql
+import sqlalchemy as sa
 import waiting_ledger
 import waiting_runs
 from waiting_ledger import Filled
@@ -102,18 +105,45 @@ def show_runs(found: Waited) -> list[str]:
     return [f"{name}: {is_} instead of {should}" for name, (is_, should) in wanted.items() if is_ != should]
 
 
+@contextlib.contextmanager
+def prefect_database(wanted: str) -> Iterator[dict[str, str]]:
+    """Settings of a Prefect server for its database: SQLite, or a PostgreSQL of our own.
+
+    Args:
+        wanted: "sqlite", "postgresql", or "" for PostgreSQL where it is installed.
+
+    Raises:
+        SystemExit: PostgreSQL is wanted and not installed.
+    """
+    why_not = postgresql.why_not()
+    if wanted == "sqlite" or (not wanted and why_not):
+        yield {}
+        return
+    if why_not:
+        raise SystemExit(f"error: {why_not}; run .ci/postgresql first")
+    with postgresql.server() as url:
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("CREATE EXTENSION IF NOT EXISTS pg_trgm")
+        yield {"PREFECT_API_DATABASE_CONNECTION_URL": url.replace("psycopg", "asyncpg")}
+
+
 def main() -> int:
     """Measure and print; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200, help="runs that wait (default 200; 0 for none)")
     parser.add_argument("--jobs", type=int, default=10_000, help="open jobs of the ledger (default 10,000; 0 for none)")
     parser.add_argument("--job-s", type=float, default=0.5, help="seconds that the machine takes for a job")
+    parser.add_argument(
+        "--database", choices=("sqlite", "postgresql"), default="", help="Prefect's (default PostgreSQL, if installed)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder with all logs and databases")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="qjobs-bench-"))
     broken: list[str] = []
     try:
-        with prefect_server(folder) as (server, environment):
+        with prefect_database(options.database) as database, prefect_server(folder, database) as (server, environment):
+            print(f"Prefect's server is on {'PostgreSQL' if database else 'SQLite'}")
             if options.jobs:
                 broken += show_ledger(waiting_ledger.measure(options.jobs, folder / "ledger", environment))
             if options.runs:

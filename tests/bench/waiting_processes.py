@@ -27,11 +27,8 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
-    "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
-    "PREFECT_CLIENT_MAX_RETRIES": "10",
 }
-"""A SQLite server takes three times as many task runs with these, and seldom answers 503 when two write at once: a
-worker that is answered so when it starts a run reports that it crashed."""
+"""A SQLite server takes three times as many task runs with these."""
 
 
 @contextlib.contextmanager
@@ -53,12 +50,13 @@ def running(name: str, words: Sequence[str], environment: Mapping[str, str], fol
 
 
 @contextlib.contextmanager
-def prefect_server(folder: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def prefect_server(folder: Path, database: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
     """A server on a port of its own: its process id, and the environment of whoever uses it."""
     port = _free_port()
     environment = {
         **os.environ,
         **SERVER_SETTINGS,
+        **database,
         "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT_WORKER_QUERY_SECONDS": "1",

@@ -1,0 +1,113 @@
+"""A PostgreSQL server of our own, for tests and benchmarks; `.ci/postgresql` installs its programs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+START_TIMEOUT_S = 30.0
+_USER = "postgres"
+"""PostgreSQL refuses to run as root."""
+
+
+def why_not() -> str:
+    """Why there can be no server here; empty if there can."""
+    if _programs() is None:
+        return "PostgreSQL is not installed"
+    if os.geteuid() == 0:
+        try:
+            pwd.getpwnam(_USER)
+        except KeyError:
+            return f"there is no user {_USER}, and PostgreSQL does not run as root"
+    return ""
+
+
+def _programs() -> Path | None:
+    """The folder of initdb and postgres."""
+    on_path = shutil.which("initdb")
+    found = [Path(on_path).resolve().parent] if on_path else []
+    found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
+    return next((path for path in found if (path / "initdb").exists() and (path / "postgres").exists()), None)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether the server takes connections; False when it ended instead (its port was taken)."""
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while process.poll() is None:
+        try:
+            engine.connect().close()
+        except sa.exc.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def server() -> Iterator[str]:
+    """A PostgreSQL server of our own, in a folder of its own: its URL, for psycopg.
+
+    Raises:
+        RuntimeError: It cannot be had; `why_not` says why without an attempt.
+    """
+    programs = _programs()
+    if programs is None:
+        raise RuntimeError(why_not())
+    folder = Path(tempfile.mkdtemp(prefix="qjobs-postgresql-"))
+    account: dict[str, object] = {}
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
+        entry = pwd.getpwnam(_USER)
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+        account = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+    data = folder / "data"
+    initdb = ["initdb", "-D", data, "-U", "qjobs", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]
+    command = [str(programs / str(initdb[0])), *map(str, initdb[1:])]
+    subprocess.run(command, check=True, cwd=folder, capture_output=True, timeout=60, **account)
+    options = {
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": "",
+        "fsync": "off",
+        "synchronous_commit": "off",
+        "full_page_writes": "off",
+        "max_connections": "200",
+        "shared_buffers": "32MB",
+    }
+    process = None
+    try:
+        for _ in range(5):
+            port = _free_port()
+            url = f"postgresql+psycopg://qjobs@127.0.0.1:{port}/postgres"
+            command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
+            command += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+            with (folder / "log").open("ab") as log:
+                process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **account)
+            if _answers(url, process):
+                break
+        else:
+            raise RuntimeError(f"PostgreSQL does not start: {(folder / 'log').read_text()[-2000:]}")
+        yield url
+    finally:
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGINT)  # "fast shutdown": sessions are ended, nothing is awaited
+            process.wait(30)
+        shutil.rmtree(folder)
