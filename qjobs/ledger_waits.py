@@ -12,15 +12,15 @@ import sqlalchemy as sa
 
 from qjobs import ledger_rows as r
 from qjobs import schema as t
-from qjobs.ledger_queries import LedgerQueries, parts
+from qjobs.ledger_queries import parts
+from qjobs.ledger_runners import LedgerRunners
 from qjobs.lifecycle import JobStatus
+from qjobs.liveness import has_ended
 from qjobs.model import Event, Job, JobId
 
 __all__ = ["AtDeadline", "LedgerWaits", "Waiting"]
 
 _TOLD = "events_told"
-_HASTENED_S = 300.0
-"""Shorter than a lease of the sensor."""
 _LONGEST_PAUSE_S = 2 * 3600.0
 """More than anything is ever put off: providers may ask for an hour."""
 _UNMOVED_BY_WAITING = (JobStatus.CREATED, JobStatus.UNKNOWN)
@@ -56,11 +56,14 @@ class Waiting:
         return not self.open_ids or (self.until == "any" and len(self.open_ids) < len(self.job_ids))
 
 
-class LedgerWaits(LedgerQueries):
+class LedgerWaits(LedgerRunners):
     """The sensor's part of the ledger."""
 
-    def claim_due(self, *, now: datetime, lease_s: float, limit: int) -> list[Job]:
+    def claim_due(self, *, now: datetime, lease_s: float, limit: int, owner: str) -> list[Job]:
         """Take jobs that are due to be asked for; nobody else gets them within the lease.
+
+        `owner` (`qjobs.liveness.lease_owner`) holds them until they are scheduled. What it held before is free
+        again: it was kept from scheduling it. So is what a process held that is proved to have ended.
 
         Due are open jobs whose `next_poll_at` has come (or is not set), and final ones whose results are
         still to be fetched. The longest due come first. What is to be asked for in hours from now was put off
@@ -78,11 +81,12 @@ class LedgerWaits(LedgerQueries):
             .with_for_update(skip_locked=True)
         )
         with self._db.write() as connection:
+            _free_held(connection, owner, now)
             jobs = [r.job_of(row) for row in connection.execute(query)]
             for part in parts([job.job_id for job in jobs]):
                 chosen = t.job.c.job_id.in_(part)
                 until = now + timedelta(seconds=lease_s)
-                connection.execute(t.job.update().where(chosen).values(next_poll_at=until))
+                connection.execute(t.job.update().where(chosen).values(next_poll_at=until, polled_by=owner))
         return jobs
 
     def schedule(self, due: Mapping[JobId, datetime | None], trouble: str | None = None) -> None:
@@ -93,31 +97,31 @@ class LedgerWaits(LedgerQueries):
         statement = (
             t.job.update()
             .where(t.job.c.job_id == sa.bindparam("at_job"))
-            .values(next_poll_at=sa.bindparam("next_poll_at", type_=t.UtcDateTime()), trouble=trouble)
+            .values(next_poll_at=sa.bindparam("next_poll_at", type_=t.UtcDateTime()), trouble=trouble, polled_by=None)
         )
         with self._db.write() as connection:
             connection.execute(statement, rows)
 
-    def hasten(self, backend: str, device: str, *, places: int, now: datetime, at: datetime) -> None:
+    def hasten(self, backend: str, device: str, *, foremost: int, at: datetime) -> None:
         """Have the foremost jobs of a device's queue asked for at `at`, where they are not before that.
 
-        Jobs that were put off for long (a pass holds them, or something was in the way) are left alone.
+        Foremost by the places that were told last: when the queue moves, they all move. Jobs that a pass holds, or
+        that something was in the way of, are left alone.
         """
-        near = sa.exists().where(
-            t.item.c.job_id == t.job.c.job_id,
-            t.item.c.status.in_(t.LIVE_WORDS),
-            t.item.c.queue_position <= places,
+        place = sa.func.min(t.item.c.queue_position)
+        queued = (
+            sa.select(t.job.c.job_id)
+            .join(t.item, t.item.c.job_id == t.job.c.job_id)
+            .where(t.job.c.backend == backend, t.job.c.device == device, t.job.c.status == JobStatus.QUEUED)
+            .where(t.item.c.queue_position.is_not(None), t.item.c.status.in_(t.LIVE_WORDS))
+            .group_by(t.job.c.job_id)
+            .order_by(place)
+            .limit(foremost)
         )
-        waiting = (
-            (t.job.c.backend == backend)
-            & (t.job.c.device == device)
-            & (t.job.c.status == JobStatus.QUEUED)
-            & (t.job.c.next_poll_at > at)
-            & (t.job.c.next_poll_at < now + timedelta(seconds=_HASTENED_S))
-            & t.job.c.trouble.is_(None)
-        )
+        free = (t.job.c.next_poll_at > at) & t.job.c.polled_by.is_(None) & t.job.c.trouble.is_(None)
         with self._db.write() as connection:
-            connection.execute(t.job.update().where(waiting, near).values(next_poll_at=at))
+            for part in parts(connection.scalars(queued).all()):
+                connection.execute(t.job.update().where(free, t.job.c.job_id.in_(part)).values(next_poll_at=at))
 
     def queue_positions(self, job_ids: Sequence[JobId]) -> dict[JobId, int]:
         """The foremost queue position of each job's items, where the provider tells it."""
@@ -226,6 +230,14 @@ class LedgerWaits(LedgerQueries):
                 connection.execute(meta.insert(), {"name": _TOLD, "value": str(newest)})
             elif int(old) < newest:
                 connection.execute(meta.update().where(meta.c.name == _TOLD).values(value=str(newest)))
+
+
+def _free_held(connection: sa.Connection, owner: str, now: datetime) -> None:
+    """Let go of the jobs that a pass holds which is over."""
+    held = t.job.c.polled_by.is_not(None) & (t.job.c.next_poll_at > now)
+    owners = connection.scalars(sa.select(t.job.c.polled_by).where(held).distinct()).all()
+    if over := [each for each in owners if each == owner or has_ended(each)]:
+        connection.execute(t.job.update().where(held, t.job.c.polled_by.in_(over)).values(next_poll_at=now))
 
 
 def _final() -> sa.ColumnElement[bool]:

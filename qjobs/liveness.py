@@ -14,7 +14,7 @@ import socket
 import threading
 from pathlib import Path
 
-__all__ = ["has_ended", "lease_owner", "shown"]
+__all__ = ["has_ended", "is_alive", "lease_owner", "shown"]
 
 _PROC = Path("/proc")
 _STATE, _STARTED = 0, 19
@@ -35,21 +35,31 @@ def shown(owner: str | None) -> str:
 
 def has_ended(owner: str | None) -> bool:
     """Whether the owner's process is proved to have ended; False wherever that cannot be told."""
+    return _lives(owner) is False
+
+
+def is_alive(owner: str | None) -> bool:
+    """Whether the owner's process is proved to live; False wherever that cannot be told."""
+    return _lives(owner) is True
+
+
+def _lives(owner: str | None) -> bool | None:
+    """None where nothing is proved."""
     name, _, proof = (owner or "").partition(" ")
     world, _, started = proof.rpartition("/")
     pid = name.split(":")[1] if name.count(":") == 2 else ""
     if not world or world != _world() or not pid.isdigit():
-        return False
+        return None
     try:
         os.kill(int(pid), 0)  # asked first: /proc may hide the processes of other users
     except ProcessLookupError:
-        return True
+        return False
     except OSError:
         pass
     fields = _stat(int(pid))
     if not fields:
-        return False
-    return fields[_STARTED] != started or _is_corpse(int(pid), fields[_STATE])
+        return None
+    return fields[_STARTED] == started and not _is_corpse(int(pid), fields[_STATE])
 
 
 def _is_corpse(pid: int, state: str) -> bool:

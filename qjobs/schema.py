@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from qjobs.errors import InvalidInput
 from qjobs.lifecycle import LIVE, JobStatus
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Raised with every change of a table; `Ledger` refuses any other number."""
 
 TIMED_STATUSES = tuple(s for s in JobStatus if s not in {JobStatus.SUBMITTING, JobStatus.UNKNOWN})
@@ -106,6 +106,7 @@ job = sa.Table(
     sa.Column("n_items", sa.Integer, nullable=False),
     sa.Column("cancel_requested_at", UtcDateTime),
     sa.Column("next_poll_at", UtcDateTime),
+    sa.Column("polled_by", sa.Text),  # which pass of a sensor holds it until next_poll_at
     sa.Column("trouble", Words),
     sa.Column("cost_estimate", sa.Float),
     sa.Column("cost", sa.Float),
@@ -131,6 +132,17 @@ wait = sa.Table(  # which run waits for which jobs; several runs may wait for on
     sa.Column("at_deadline", sa.String(8)),
     sa.CheckConstraint("until IN ('all', 'any')"),
     sa.Index("wait_by_job", "job_id"),
+)
+
+runner = sa.Table(  # which process runs which flow run, as long as it says so
+    "runner",
+    metadata,
+    sa.Column("flow_run_id", sa.String(64), primary_key=True),
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("flow", sa.Text, nullable=False),
+    sa.Column("server", sa.Text, nullable=False),
+    sa.Column("since", UtcDateTime, nullable=False),
+    sa.Column("beat_at", UtcDateTime, nullable=False),
 )
 
 attempt = sa.Table(

@@ -15,9 +15,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from qjobs.backends.base import Backend
-from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, QJobsError, StaleJob
+from qjobs.errors import (
+    BackendUnavailable,
+    CredentialsRejected,
+    LedgerError,
+    ProtocolError,
+    QJobsError,
+    StaleJob,
+)
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
+from qjobs.liveness import lease_owner
 from qjobs.model import Job, JobId
 from qjobs.polling import ask, fetch, utc_now
 from qjobs.recovery import Outcome, reconcile
@@ -25,7 +33,7 @@ from qjobs.recovery import Outcome, reconcile
 __all__ = ["PassReport", "pause_s", "sensor_pass", "together"]
 
 LEASE_S = 600.0
-"""How long a pass may hold a job; a sensor that dies delays its jobs by so much."""
+"""How long a pass may hold a job; a sensor that dies delays its jobs by so much where its death cannot be proved."""
 DEEPEST_PAUSE_S = 1200.0
 _PARKED_S = {BackendUnavailable: 60.0, CredentialsRejected: 300.0, ProtocolError: 300.0}
 _UNDECIDED_S = 600.0
@@ -33,8 +41,10 @@ _UNDECIDED_S = 600.0
 _PROVIDERS_AT_ONCE = 8
 _NEAR = 3
 _S_PER_PLACE = 10.0
-_FOREMOST, _HASTE_S = 3, 3.0
-"""When a job of a device moves, so many places of its queue are asked for again, so soon."""
+_AFTER_EACH, _HASTE_S = 3, 3.0
+"""For each job that has left a device's queue, so many of the foremost in it are asked for again, so soon: a queue that
+moves fast is caught up with in some passes."""
+_IN_QUEUE = (JobStatus.SUBMITTED, JobStatus.QUEUED)
 _TOGETHER_S = 60.0
 """Jobs with longer pauses than this come due together, because a list costs the same for one of its jobs as for all."""
 
@@ -116,7 +126,7 @@ def sensor_pass(
     """
     ledger.expire_leases(now=now())
     groups: dict[str, list[Job]] = defaultdict(list)
-    for job in ledger.claim_due(now=now(), lease_s=LEASE_S, limit=limit):
+    for job in ledger.claim_due(now=now(), lease_s=LEASE_S, limit=limit, owner=lease_owner()):
         groups[str(job.properties.get("backend_name") or job.backend)].append(job)
     report = PassReport(asked={job.job_id for jobs in groups.values() for job in jobs})
     passes = [
@@ -144,10 +154,13 @@ class _GroupPass:
 
     def run(self) -> None:
         try:
-            backend = self.open_backend(self.name)
-        except QJobsError as error:
-            self._park([job.job_id for job in self.jobs], error)
-            return
+            self._run(self.open_backend(self.name))
+        except LedgerError:
+            raise
+        except Exception as error:  # whatever an adapter does, it concerns its own jobs alone
+            self._park([job.job_id for job in self.jobs if job.job_id not in self.parked], error)
+
+    def _run(self, backend: Backend) -> None:
         by_status: dict[JobStatus, list[JobId]] = defaultdict(list)
         for job in self.jobs:
             by_status[job.status].append(job.job_id)
@@ -203,9 +216,10 @@ class _GroupPass:
         places = self.ledger.queue_positions([job.job_id for job in held])
         present = self.now()
         self.ledger.schedule({job.job_id: self._next(job, places.get(job.job_id), backend, present) for job in held})
-        if any(job.job_id in self.report.moved for job in jobs):  # the queue goes on, perhaps faster than was thought
+        gone = sum(job.job_id in self.report.moved and job.status not in _IN_QUEUE for job in jobs)
+        if gone:  # the queue goes on, perhaps faster than was thought
             soon = present + timedelta(seconds=max(_HASTE_S, backend.poll_interval_s[0]))
-            self.ledger.hasten(backend.name, backend.device, places=_FOREMOST, now=present, at=soon)
+            self.ledger.hasten(backend.name, backend.device, foremost=_AFTER_EACH * gone, at=soon)
         self.report.soon[self.name] = [
             job.job_id for job in held if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR
         ]
@@ -215,7 +229,7 @@ class _GroupPass:
         pause = pause_s(job.status, age_s, place, backend.poll_interval_s)
         return together(present, pause) or present + timedelta(seconds=pause * self.rng.uniform(0.9, 1.1))
 
-    def _park(self, job_ids: Sequence[JobId], error: QJobsError) -> None:
+    def _park(self, job_ids: Sequence[JobId], error: Exception) -> None:
         words = f"{type(error).__name__}: {error}"
         asked_for_s = getattr(error, "retry_after_s", None) or 0.0
         known = {job.job_id: job.trouble for job in self.jobs}

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,16 +58,6 @@ class Program:
         os.kill(self.pid, signal.SIGKILL)
         assert self._process is not None
         assert self._process.wait(30) == -signal.SIGKILL
-
-    @contextlib.contextmanager
-    def frozen(self) -> Iterator[None]:
-        """It stands still inside, whatever it is about to do."""
-        os.kill(self.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            if self.alive():
-                os.kill(self.pid, signal.SIGCONT)
 
     def end(self) -> None:
         """Ask it to end, and kill it if it does not listen."""

@@ -8,7 +8,6 @@ import signal
 import ssl
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import yaml
 from programs import DEADLINE_S, ROOT, Program, free_port, processes_with, until
 
 from qjobs.ledger import Ledger
-from qjobs.operations import utc_now
 from qjobs.testing.service import RunningService
 
 DEVICE = "H1-1E"
@@ -145,19 +143,9 @@ class Stack:
         self._programs["server"].kill()
         until("the sensor says that the server is away", lambda: "ConnectError" in self._programs["sensor"].tail())
         self._programs["worker"].kill()
-        until("the sensor rests between two passes", self._kill_resting_sensor)
+        self._programs["sensor"].kill()
         self.service.kill()
         until("the service's workers have ended, too", lambda: not processes_with(str(self._folder)))
-
-    def _kill_resting_sensor(self) -> bool:
-        """Kill it where it holds no job: one that dies in a pass delays its jobs by a lease of ten minutes."""
-        soon = utc_now() + timedelta(minutes=2)
-        with self._programs["sensor"].frozen(), self.ledger() as ledger:
-            due = [job.next_poll_at for job in ledger.open_jobs()]
-            rests = all(at is not None and at < soon for at in due)
-            if rests:
-                self._programs["sensor"].kill()
-        return rests
 
     def start_again(self) -> None:
         """Start what was killed; the service's clock is faster now."""

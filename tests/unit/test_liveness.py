@@ -14,7 +14,7 @@ from support import NOW, claim, create, job_moves
 from qjobs import liveness
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.liveness import has_ended, lease_owner, shown
+from qjobs.liveness import has_ended, is_alive, lease_owner, shown
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,9 +37,11 @@ def test_a_living_owner_keeps_its_lease(other: subprocess.Popen[str]) -> None:
     assert not has_ended(owner)
     os.kill(other.pid, signal.SIGSTOP)
     assert not has_ended(owner), "a stopped process may go on"
+    assert is_alive(owner)
     os.kill(other.pid, signal.SIGKILL)
     os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
     assert has_ended(owner), "dead, and not reaped"
+    assert not is_alive(owner)
     other.wait()
     assert has_ended(owner), "dead and reaped"
 
@@ -47,6 +49,7 @@ def test_a_living_owner_keeps_its_lease(other: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize("owner", [None, "", "test", "host:1:2", "host:x:2 a/b/c/3", " / / / "])
 def test_nothing_is_proved_of_other_words(owner: str | None) -> None:
     assert not has_ended(owner)
+    assert not is_alive(owner)
 
 
 def _changed(owner: str, field: int, value: str) -> str:

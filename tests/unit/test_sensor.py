@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
@@ -81,17 +83,35 @@ def test_a_job_is_asked_for_again_when_it_is_due(watched: Watched, backend: Scri
 def test_two_sensors_share_the_work(watched: Watched, ledger: Ledger) -> None:
     ids = watched.sent(6)
     now = watched.clock.now()
-    first = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4)
-    second = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4)
+    first = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="one")
+    second = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="two")
     assert sorted(job.job_id for job in [*first, *second]) == sorted(ids)
-    assert ledger.claim_due(now=now, lease_s=LEASE_S, limit=4) == []
-    later = now + timedelta(seconds=LEASE_S + 1)  # both died
-    assert len(ledger.claim_due(now=later, lease_s=LEASE_S, limit=99)) == 6
+    assert ledger.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="three") == []
+    later = now + timedelta(seconds=LEASE_S + 1)  # both died, and nothing proves it
+    assert len(ledger.claim_due(now=later, lease_s=LEASE_S, limit=99, owner="three")) == 6
+
+
+def test_what_a_sensor_held_is_free_once_it_is_proved_dead_or_begins_anew(watched: Watched, ledger: Ledger) -> None:
+    ids, now = watched.sent(6), watched.clock.now()
+    code = "from qjobs.liveness import lease_owner; print(lease_owner())"
+    dead = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    held = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4, owner=dead)
+    ledger.schedule({held[0].job_id: now + timedelta(seconds=50)})  # it got so far
+    assert len(ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")) == 2 + 3
+    assert ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="two") == []
+    assert len(ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")) == 5, "its pass failed on the way"
+    ledger.schedule(dict.fromkeys(ids, now + timedelta(seconds=50)))
+    assert ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one") == []
 
 
 @pytest.mark.parametrize(
     ("error", "within_s"),
-    [(BackendUnavailable("down"), 80.0), (CredentialsRejected("401"), 400.0), (ProtocolError("a new word"), 400.0)],
+    [
+        (BackendUnavailable("down"), 80.0),
+        (CredentialsRejected("401"), 400.0),
+        (ProtocolError("a new word"), 400.0),
+        (KeyError("a mistake in an adapter"), 400.0),
+    ],
 )
 def test_trouble_parks_the_jobs_with_the_reason_and_asks_again(
     watched: Watched, backend: ScriptedBackend, error: Exception, within_s: float
@@ -114,8 +134,8 @@ def test_trouble_parks_the_jobs_with_the_reason_and_asks_again(
 def test_when_a_queue_moves_its_foremost_jobs_are_asked_for_soon(ledger: Ledger) -> None:
     backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
     watched = Watched(ledger, backend)
-    ids = watched.sent(4)
-    for remote, place in zip(backend.jobs.values(), (1, 2, 3, 60), strict=True):
+    ids = watched.sent(5)
+    for remote, place in zip(backend.jobs.values(), (1, 2, 3, 4, 60), strict=True):
         remote.place = place
     watched.look(60.0)
     assert watched.look(5.0).asked == set(), "place 2 is left alone for half a minute"
@@ -124,7 +144,41 @@ def test_when_a_queue_moves_its_foremost_jobs_are_asked_for_soon(ledger: Ledger)
     ledger.schedule({ids[0]: None})
     assert watched.look().moved == {ids[0]: S.RUNNING}
     assert watched.look(3.5).asked >= {ids[1], ids[2]}
-    assert ids[3] not in watched.look(3.5).asked, "it is too deep in the queue to be in a hurry"
+    assert ids[4] not in watched.look(3.5).asked, "it is too deep in the queue to be in a hurry"
+
+
+def test_a_queue_that_moves_fast_is_caught_up_with(ledger: Ledger) -> None:
+    backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
+    watched = Watched(ledger, backend)
+    ids = watched.sent(60)
+    for place, remote in enumerate(backend.jobs.values(), start=1):
+        remote.place = place
+    watched.look(60.0)
+    for n in range(60):
+        backend.report(S.COMPLETED, S.COMPLETED, of=n)
+    passes = 1
+    while not all(ledger.job(job_id).status.is_final for job_id in ids):
+        watched.look(30.0 if passes == 1 else 3.5)  # the first of them is due when its place says so
+        passes += 1
+    assert passes <= 6, "the last of them were to be asked for in ten minutes"
+    assert ledger.result_counts(ids) == dict.fromkeys(ids, 2)
+
+
+def test_a_queue_that_moves_is_no_reason_to_disturb_what_is_held_or_in_trouble(ledger: Ledger) -> None:
+    backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
+    watched = Watched(ledger, backend)
+    held, _, parked, due = ids = watched.sent(4)
+    for remote in backend.jobs.values():
+        remote.place = 9
+    watched.look(60.0)
+    now = watched.clock.now()
+    ledger.schedule({held: now})
+    assert [job.job_id for job in ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")] == [held]
+    ledger.schedule({parked: now + timedelta(seconds=50)}, trouble="429")
+    ledger.schedule({due: now})
+    ledger.hasten(backend.name, backend.device, foremost=99, at=now + timedelta(seconds=3))
+    left_s = [(ledger.job(job_id).next_poll_at - now).total_seconds() for job_id in ids]
+    assert left_s == [LEASE_S, 3.0, 50.0, 0.0]
 
 
 def test_jobs_deep_in_a_queue_come_due_together(ledger: Ledger) -> None:

@@ -1,0 +1,69 @@
+"""Which process runs which flow run. A run whose process is gone and cannot say so is told by its silence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from qjobs import schema as t
+from qjobs.ledger_queries import LedgerQueries
+from qjobs.liveness import has_ended, is_alive
+
+__all__ = ["BEAT_S", "LedgerRunners", "Runner"]
+
+BEAT_S = 30.0
+"""How often a process says that it lives."""
+_PROVED = timedelta(seconds=2 * BEAT_S)
+_SILENT = timedelta(seconds=20 * BEAT_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """A process that runs a flow run; `server` is the API's URL of the Prefect that knows the run."""
+
+    flow_run_id: str
+    owner: str
+    flow: str
+    server: str
+    since: datetime
+    beat_at: datetime
+
+    def is_gone(self, now: datetime) -> bool:
+        """Whether it has ended without a word.
+
+        Where that can be proved (`qjobs.liveness`), a minute is left to its worker to say so itself; elsewhere
+        ten minutes of silence decide, unless it is proved alive: a process that was stopped may go on.
+        """
+        silent = now - self.beat_at
+        if has_ended(self.owner):
+            return silent > _PROVED
+        return silent > _SILENT and not is_alive(self.owner)
+
+
+class LedgerRunners(LedgerQueries):
+    """Who runs what."""
+
+    def beat(self, flow_run_id: str, owner: str, *, flow: str, server: str, now: datetime) -> None:
+        """The process `owner` runs this flow run now."""
+        row = {"flow_run_id": flow_run_id, "owner": owner, "flow": flow, "server": server}
+        with self._db.write() as connection:
+            update = t.runner.update().where(_one(flow_run_id, owner)).values(beat_at=now)
+            if connection.execute(update).rowcount == 0:
+                connection.execute(t.runner.insert(), {**row, "since": now, "beat_at": now})
+
+    def end_runner(self, flow_run_id: str, owner: str) -> None:
+        """The process runs it no longer. Idempotent."""
+        with self._db.write() as connection:
+            connection.execute(sa.delete(t.runner).where(_one(flow_run_id, owner)))
+
+    def runners(self) -> list[Runner]:
+        """All processes that run a flow run, or did when they were last heard of; the longest running first."""
+        with self._db.read() as connection:
+            rows = connection.execute(sa.select(t.runner).order_by(t.runner.c.since, t.runner.c.owner))
+            return [Runner(**row._mapping) for row in rows]
+
+
+def _one(flow_run_id: str, owner: str) -> sa.ColumnElement[bool]:
+    return (t.runner.c.flow_run_id == flow_run_id) & (t.runner.c.owner == owner)
