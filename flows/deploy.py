@@ -31,7 +31,7 @@ __all__ = ["NO_SERVER", "POOL", "PROJECT", "main"]
 PROJECT = Path(__file__).parents[1]
 POOL = "qjobs"
 _POOL_PATH = {"work_pool_name": POOL}
-QUEUES = {"experiments": 10, "upkeep": 2}
+QUEUES = {"experiments": 10, "upkeep": 4}
 """Runs at a time. A suspended run holds no place; live jobs per device are counted in the ledger."""
 NO_SERVER = "set PREFECT_API_URL first; with make ui it is http://127.0.0.1:4200/api"
 _RUNS_ON_A_DEVICE = 10

@@ -18,6 +18,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
+from flows.alive import alive
 from flows.command import run_flow
 from flows.stages import cancel_jobs, compiling, run_jobs
 from flows.waiting import AUTO, Waiting
@@ -64,23 +65,24 @@ def nightly_benchmark(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    run, backend = str(flow_run.id or ""), backend_named(spec.backend)
-    identity = logical_run or run
-    batch = benchmark_circuits(spec, spec.seed if spec.seed is not None else night_seed(_start_of(identity)))
-    stage = compiling(
-        spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, waiting=waiting, identity=identity
-    )
-    plan, store = expand_circuits(batch), ledger_named(ledger)
-    job_ids = launch_circuits(store, backend, plan, run=run, identity=identity, compile_stage=stage).job_ids
-    shown = batch.model_copy(update={"name": f"{spec.name} {backend.device}"})
-    key = artifact_key(shown.name, "progress")
-    problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
-    published = publish_artifacts(shown, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
-    trend = publish_trend(spec, job_ids, ledger=ledger)
-    if problems:
-        raise next(iter(problems.values()))
-    keys = (*trend.artifact_keys, *published.artifact_keys)
-    return replace(published, lines=trend.lines, picture=trend.picture, artifact_keys=keys)
+    with alive(ledger):
+        run, backend = str(flow_run.id or ""), backend_named(spec.backend)
+        identity = logical_run or run
+        batch = benchmark_circuits(spec, spec.seed if spec.seed is not None else night_seed(_start_of(identity)))
+        stage = compiling(
+            spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, waiting=waiting, identity=identity
+        )
+        plan, store = expand_circuits(batch), ledger_named(ledger)
+        job_ids = launch_circuits(store, backend, plan, run=run, identity=identity, compile_stage=stage).job_ids
+        shown = batch.model_copy(update={"name": f"{spec.name} {backend.device}"})
+        key = artifact_key(shown.name, "progress")
+        problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
+        published = publish_artifacts(shown, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
+        trend = publish_trend(spec, job_ids, ledger=ledger)
+        if problems:
+            raise next(iter(problems.values()))
+        keys = (*trend.artifact_keys, *published.artifact_keys)
+        return replace(published, lines=trend.lines, picture=trend.picture, artifact_keys=keys)
 
 
 def _start_of(identity: str) -> datetime:

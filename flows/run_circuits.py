@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
+from flows.alive import alive
 from flows.command import run_flow
 from flows.stages import cancel_jobs, compiling, run_jobs
 from flows.waiting import AUTO, Waiting
@@ -53,27 +54,28 @@ def run_circuits(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    plan, run = expand_circuits(spec), str(flow_run.id or "")
+    with alive(ledger):
+        plan, run = expand_circuits(spec), str(flow_run.id or "")
 
-    identity = logical_run or run
-    stage = compiling(
-        spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, waiting=waiting, identity=identity
-    )
-    launched = launch_circuits(
-        ledger_named(ledger),
-        backend_named(spec.backend),
-        plan,
-        run=run,
-        identity=identity,
-        compile_stage=stage,
-    )
-    job_ids = launched.job_ids
-    key = artifact_key(spec.name, "progress")
-    problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
-    published = publish_artifacts(spec, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
-    if problems:
-        raise next(iter(problems.values()))
-    return published
+        identity = logical_run or run
+        stage = compiling(
+            spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, waiting=waiting, identity=identity
+        )
+        launched = launch_circuits(
+            ledger_named(ledger),
+            backend_named(spec.backend),
+            plan,
+            run=run,
+            identity=identity,
+            compile_stage=stage,
+        )
+        job_ids = launched.job_ids
+        key = artifact_key(spec.name, "progress")
+        problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
+        published = publish_artifacts(spec, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
+        if problems:
+            raise next(iter(problems.values()))
+        return published
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -31,7 +32,15 @@ from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Job, JobId
 from qjobs.polling import utc_now
 
-__all__ = ["TRANSIENT", "Passed", "cancel_for_cancelled_runs", "serve_waits"]
+__all__ = [
+    "TRANSIENT",
+    "Passed",
+    "cancel_for_cancelled_runs",
+    "may_go_on",
+    "runs_by_id",
+    "serve_waits",
+    "start_again",
+]
 
 TRANSIENT = (QJobsError, httpx.HTTPError, OSError, RuntimeError, ValueError)
 """What never ends a sensor: it is said, and the next pass does it again. Prefect's client raises httpx's errors."""
@@ -49,18 +58,21 @@ class Passed:
     resumed: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     """Runs that wait no longer, because they ended or were deleted."""
+    lost: list[str] = field(default_factory=list)
+    """Runs whose process was gone without a word."""
     told: int = 0
     trouble: dict[str, str] = field(default_factory=dict)
 
     @property
     def says_something(self) -> bool:
         """Whether anything happened."""
-        return bool(self.moved or self.resumed or self.ended or self.trouble)
+        return bool(self.moved or self.resumed or self.ended or self.lost or self.trouble)
 
     def lines(self, known: Mapping[str, str]) -> list[str]:
         """What a person may want to know; `known` is the trouble of the pass before, which is not said again."""
         return [
             *(f"{job_id} is {status}" for job_id, status in self.moved.items()),
+            *(f"the process of the flow run {run} is gone" for run in self.lost),
             *(f"resumed the flow run {run}" for run in self.resumed),
             *(f"the flow run {run} waits no longer" for run in self.ended),
             *(f"{name}: {words}" for name, words in self.trouble.items() if known.get(name) != words),
@@ -82,7 +94,7 @@ def serve_waits(
     waits = store.waits()
     for start in range(0, len(waits), _RUNS_A_REQUEST):
         part = waits[start : start + _RUNS_A_REQUEST]
-        runs = _runs(client, [wait.flow_run_id for wait in part])
+        runs = runs_by_id(client, [wait.flow_run_id for wait in part])
 
         def serve(wait: Waiting, runs: Mapping[str, FlowRun] = runs) -> None:
             try:
@@ -90,19 +102,23 @@ def serve_waits(
             except TRANSIENT as error:  # one bad row stops no other
                 passed.trouble[f"flow run {wait.flow_run_id}"] = f"{type(error).__name__}: {error}"
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:  # resuming takes a server half a second
-            list(pool.map(serve, part))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # resuming takes a server half a second; settings are in the context
+            list(pool.map(lambda one: one[0].run(serve, one[1]), [(copy_context(), wait) for wait in part]))
         over = {*passed.resumed, *passed.ended}
         telling.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)
 
 
-def _runs(client: SyncPrefectClient, ids: Sequence[str], states: Sequence[StateType] = ()) -> dict[str, FlowRun]:
-    chosen = FlowRunFilter(
-        id=FlowRunFilterId(any_=[UUID(each) for each in ids]),
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))) if states else None,
-    )
-    found = client.read_flow_runs(flow_run_filter=chosen, limit=_RUNS_A_REQUEST)
-    return {str(run.id): run for run in found}
+def runs_by_id(client: SyncPrefectClient, ids: Sequence[str], states: Sequence[StateType] = ()) -> dict[str, FlowRun]:
+    """The flow runs that the server knows, by their ids; only those in `states`, if any are given."""
+    found: dict[str, FlowRun] = {}
+    for start in range(0, len(ids), _RUNS_A_REQUEST):
+        chosen = FlowRunFilter(
+            id=FlowRunFilterId(any_=[UUID(each) for each in ids[start : start + _RUNS_A_REQUEST]]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))) if states else None,
+        )
+        runs = client.read_flow_runs(flow_run_filter=chosen, limit=_RUNS_A_REQUEST)
+        found.update({str(run.id): run for run in runs})
+    return found
 
 
 def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun | None, passed: Passed) -> None:
@@ -110,9 +126,8 @@ def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun
     state = run.state if run is not None else None
     late = wait.deadline_at is not None and utc_now() >= wait.deadline_at
     go_on = wait.is_over or (late and wait.at_deadline is AtDeadline.GO_ON)
-    if run is not None and _is_crashed(run) and _may_go_on(client, run):
-        if go_on and _is_crashed(client.read_flow_run(run.id)):  # still: another sensor may have been faster
-            client.set_flow_run_state(run.id, Scheduled(message="its jobs are done"), force=True)
+    if run is not None and _is_crashed(run) and may_go_on(client, run):
+        if go_on and start_again(client, run, "its jobs are done"):
             passed.resumed.append(wait.flow_run_id)
         return
     if run is None and wait.server.rstrip("/") != str(client.api_url).rstrip("/"):
@@ -145,13 +160,18 @@ def _is_crashed(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_crashed()
 
 
-def _may_go_on(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Whether a run that crashed while it waited is worth another start: it is, until it has crashed some times.
-
-    A run that goes on says first that it waits no longer, so this one crashed while it was suspended or resumed.
-    """
+def may_go_on(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Whether a run that crashed is worth another start: it is, until it has crashed some times."""
     states = client.request("GET", "/flow_run_states/", params={"flow_run_id": str(run.id)}).json()
     return [state["type"] for state in states].count(StateType.CRASHED.value) <= _MOST_CRASHES
+
+
+def start_again(client: SyncPrefectClient, run: FlowRun, words: str) -> bool:
+    """Have a crashed run started again; False if it is not crashed any more, as another sensor was faster."""
+    if not _is_crashed(client.read_flow_run(run.id)):
+        return False
+    client.set_flow_run_state(run.id, Scheduled(message=words), force=True)
+    return True
 
 
 def _at_deadline(store: Ledger, wait: Waiting) -> None:
@@ -173,10 +193,8 @@ def cancel_for_cancelled_runs(store: Ledger, client: SyncPrefectClient) -> None:
     its worker.
     """
     ids = [run for run in store.runs_to_cancel_for() if is_uuid(run)]
-    for start in range(0, len(ids), _RUNS_A_REQUEST):
-        cancelled = _runs(client, ids[start : start + _RUNS_A_REQUEST], [StateType.CANCELLED])
-        for run in cancelled.values():
-            _cancel_jobs_of(store, run)
+    for run in runs_by_id(client, ids, [StateType.CANCELLED]).values():
+        _cancel_jobs_of(store, run)
 
 
 def _cancel_jobs_of(store: Ledger, run: FlowRun) -> None:

@@ -22,16 +22,20 @@ from datetime import timedelta
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.logging import get_run_logger
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
+from flows.alive import alive
 from flows.deploy import NO_SERVER
+from flows.reaping import reap
 from flows.runs import TRANSIENT, Passed, cancel_for_cancelled_runs, serve_waits
 from flows.telling import Telling
 from qjobs.following import Following
 from qjobs.history import UsualWaits, is_stalled
 from qjobs.ledger import Ledger
+from qjobs.ledger_runners import BEAT_S
+from qjobs.liveness import has_ended
 from qjobs.model import JobId
 from qjobs.polling import utc_now
 from qjobs.sensor import sensor_pass
@@ -43,6 +47,10 @@ _SETTLING_S = 5.0
 _EVENTS_A_PART, _PARTS_A_PASS = 500, 4
 _LOOK_AROUND_S = 60.0
 _SLICE_S = 0.5
+_RETRIES = 1
+"""Of a request to Prefect. The next pass does it again; waiting 2, 4, 8, ... s for one run would hold up all."""
+_LONGEST_S = 3600.0
+"""A sensor that has run for so long as a flow is not trusted to be still at work."""
 
 
 class Sensor:
@@ -76,11 +84,12 @@ class Sensor:
         """One pass. What fails in it, because a database or a server is away, is said and done in the next one."""
         self._wake.clear()
         passed = Passed()
-        for step in (self._ask, self._look_around, self._serve_waits, self._tell):
-            try:
-                step(passed)
-            except TRANSIENT as error:
-                passed.trouble[step.__name__.strip("_").replace("_", " ")] = f"{type(error).__name__}: {error}"
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: min(_RETRIES, PREFECT_CLIENT_MAX_RETRIES.value())}):
+            for step in (self._ask, self._look_around, self._serve_waits, self._tell):
+                try:
+                    step(passed)
+                except TRANSIENT as error:
+                    passed.trouble[step.__name__.strip("_").replace("_", " ")] = f"{type(error).__name__}: {error}"
         for line in passed.lines(self._trouble):
             self._say(line)
         self._trouble = dict(passed.trouble)
@@ -120,10 +129,11 @@ class Sensor:
             if len(events) < _EVENTS_A_PART:
                 return
 
-    def _look_around(self, _passed: Passed) -> None:
+    def _look_around(self, passed: Passed) -> None:
         """What is worth a look at every job, but not in every pass."""
         if self._monotonic() < self._look_around_at:
             return
+        reap(self._store, self._client, passed)
         cancel_for_cancelled_runs(self._store, self._client)
         self._note_stalled()
         self._look_around_at = self._monotonic() + _LOOK_AROUND_S
@@ -175,17 +185,35 @@ def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
         for_s: How long to go on, in seconds; 0 for one pass.
         pause_s: Between two passes, in seconds.
     """
-    logger = get_run_logger()
+    logger, store = get_run_logger(), ledger_named(ledger)
+    if other := _other_sensor(store):
+        logger.info("the sensor of the flow run %s is at work: nothing to be done here", other)
+        return
     ends_at = time.monotonic() + for_s
     with (
+        alive(ledger),
         get_client(sync_client=True) as client,
-        contextlib.closing(Sensor(ledger_named(ledger), client, say=logger.info)) as opened,
+        contextlib.closing(Sensor(store, client, say=logger.info)) as opened,
     ):
         while True:
             opened.look()
             if time.monotonic() + pause_s > ends_at:
                 return
             opened.rest(pause_s)
+
+
+def _other_sensor(store: Ledger) -> str | None:
+    """The flow run of another sensor that was heard of a moment ago.
+
+    Prefect has limits of concurrency for this, but a run whose machine broke down holds its place for ever.
+    """
+    present, server = utc_now(), (PREFECT_API_URL.value() or "").rstrip("/")
+    for runner in store.runners():
+        heard = present - runner.beat_at < timedelta(seconds=3 * BEAT_S) and not has_ended(runner.owner)
+        recent = present - runner.since < timedelta(seconds=_LONGEST_S)
+        if runner.flow == sensor.name and runner.server.rstrip("/") == server and heard and recent:
+            return runner.flow_run_id
+    return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

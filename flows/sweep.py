@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
+from flows.alive import alive
 from flows.command import run_flow
 from flows.stages import cancel_jobs, compiling, run_jobs
 from flows.waiting import AUTO, Waiting
@@ -55,27 +56,28 @@ def sweep(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    plan, logger = sweep_plan(spec), get_run_logger()
-    for name in spec.backends:
-        backend_named(name)  # a name that is wrong is refused before any backend gets a job
-    key = artifact_key(spec.name, "progress")
-    jobs: dict[str, list[JobId]] = defaultdict(list)
-    to_run: dict[JobId, str] = {}
-    notes = []
-    for name in spec.backends:
-        launched = _launch(plan, name, ledger, waiting)
-        jobs[name] = list(launched.job_ids)
-        open_ones = [job.job_id for job in ledger_named(ledger).jobs(job_ids=jobs[name]) if not job.status.is_final]
-        to_run.update(dict.fromkeys([*open_ones, *launched.failed], name))
-        notes.append(f"{name}: {launched.summary}")
-        logger.info(notes[-1])
-    problems = run_jobs(to_run, ledger=ledger, progress_key=key, waiting=waiting)
-    published = publish_artifacts(spec, jobs, ledger=ledger, note="; ".join(notes))
-    for line in published.lines:
-        logger.info(line)
-    if problems:
-        raise next(iter(problems.values()))
-    return published
+    with alive(ledger):
+        plan, logger = sweep_plan(spec), get_run_logger()
+        for name in spec.backends:
+            backend_named(name)  # a name that is wrong is refused before any backend gets a job
+        key = artifact_key(spec.name, "progress")
+        jobs: dict[str, list[JobId]] = defaultdict(list)
+        to_run: dict[JobId, str] = {}
+        notes = []
+        for name in spec.backends:
+            launched = _launch(plan, name, ledger, waiting)
+            jobs[name] = list(launched.job_ids)
+            open_ones = [job.job_id for job in ledger_named(ledger).jobs(job_ids=jobs[name]) if not job.status.is_final]
+            to_run.update(dict.fromkeys([*open_ones, *launched.failed], name))
+            notes.append(f"{name}: {launched.summary}")
+            logger.info(notes[-1])
+        problems = run_jobs(to_run, ledger=ledger, progress_key=key, waiting=waiting)
+        published = publish_artifacts(spec, jobs, ledger=ledger, note="; ".join(notes))
+        for line in published.lines:
+            logger.info(line)
+        if problems:
+            raise next(iter(problems.values()))
+        return published
 
 
 def _launch(plan: SweepPlan, name: str, ledger: str, waiting: Waiting) -> Launched:

@@ -6,9 +6,12 @@ import contextlib
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from subprocess import Popen
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -182,6 +185,42 @@ def test_a_sensor_outlives_the_server(store: Ledger, api: str, provider: Scripte
             assert "ConnectError" in passed.trouble["serve waits"]
     assert store.result_counts([job_id]) == {job_id: 1}
     assert sum("serve waits" in line for line in said) == 1, "the same trouble is said once"
+
+
+class Overloaded(BaseHTTPRequestHandler):
+    """Answers 503 to all, after it said that it wants no CSRF tokens."""
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.paths[self.path] += 1
+        words = b"CSRF protection is disabled."
+        self.send_response(422 if "csrf-token" in self.path else 503)
+        self.send_header("content-length", str(len(words)))
+        self.end_headers()
+        self.wfile.write(words)
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_pass_does_not_wait_long_for_a_server_that_is_overloaded(
+    store: Ledger, api: str, provider: ScriptedProvider
+) -> None:
+    """Prefect's client waits 2, 4, 8, ... s between its tries; the others that wait would wait with it."""
+    store.register_wait(str(uuid.uuid4()), [sent(store, provider, "r")], until="all", now=utc_now())
+    with ThreadingHTTPServer(("127.0.0.1", 0), Overloaded) as server:
+        server.paths = Counter()
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as busy:
+            passed = watch(store, busy)
+        server.shutdown()
+    assert url != api
+    assert "503" in passed.trouble["serve waits"]
+    assert server.paths["/api/flow_runs/filter"] == 2
+    assert max(server.paths.values()) == 2
 
 
 # What the sensor does about runs, by their state: no process is needed to see it.

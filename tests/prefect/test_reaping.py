@@ -1,0 +1,224 @@
+"""Runs whose process and worker were both killed: shown as Crashed, started again, and nothing is sent twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from deploying import deployed, process_of, process_worker
+from observing import eventually, last_run, logs_of
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling, Completed, Crashed, Running, Scheduled
+
+from blocks import RestBackend
+from flows.maintenance import reconcile
+from flows.run_circuits import run_circuits
+from flows.sensor import Passed, sensor, watch
+from qjobs import ledger_runners
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.liveness import lease_owner
+from qjobs.operations import utc_now
+from qjobs.testing.servers import ScriptedProvider
+
+BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
+LONG_AGO = timedelta(hours=1)
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedProvider]:
+    with ScriptedProvider("findable") as provider:
+        provider.store.queue_s = 600.0
+        RestBackend(url=provider.url, lost_reply=provider.store.variant).save("reaped")
+        yield provider
+
+
+@pytest.fixture(scope="module")
+def dead() -> str:
+    """The owner of a lease whose process has ended."""
+    code = "from qjobs.liveness import lease_owner; print(lease_owner())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def run(client: SyncPrefectClient) -> FlowRun:
+    """A deployed run that Prefect takes for running."""
+    made = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters={}, state=Running())
+    return client.read_flow_run(made.id)
+
+
+def heard_of(
+    store: Ledger, client: SyncPrefectClient, run: FlowRun, owner: str, *, ago: timedelta, flow: str = "run-circuits"
+) -> None:
+    """The process ran this run, and was last heard of so long ago."""
+    store.beat(str(run.id), owner, flow=flow, server=str(client.api_url), now=utc_now() - ago)
+
+
+def looked(store: Ledger, client: SyncPrefectClient) -> Passed:
+    passed = watch(store, client)
+    assert not passed.trouble
+    return passed
+
+
+@pytest.mark.timeout(1200)
+def test_a_run_whose_machine_broke_down_goes_on_with_the_job_that_it_has(
+    api: str,
+    client: SyncPrefectClient,
+    store: Ledger,
+    home: Path,
+    tmp_path: Path,
+    provider: ScriptedProvider,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = {"name": "reaped", "circuits": [{"openqasm": BELL}], "shots": 10, "compiler": "none"}
+    given = {"spec": {**spec, "backend": "rest-backend/reaped"}, "waiting": {"mode": "inline"}}
+    with process_worker(api, client, home, tmp_path) as worker:
+        made = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=given)
+        eventually(
+            lambda: [j for j in store.jobs(experiment="reaped") if j.status is JobStatus.QUEUED], bool, deadline_s=240
+        )
+        machine = [worker.pid, process_of(worker.pid, str(made.id))]
+        for pid in machine:
+            os.kill(pid, signal.SIGKILL)
+        worker.wait(60)
+    assert [runner.flow_run_id for runner in store.runners()] == [str(made.id)]
+    assert looked(store, client).lost == [], "its worker has a minute to say so itself"
+    assert client.read_flow_run(made.id).state.is_running(), "Prefect does not know"
+
+    monkeypatch.setattr(ledger_runners, "_PROVED", timedelta(0))
+    passed = looked(store, client)
+    assert (passed.lost, passed.resumed, store.runners()) == ([str(made.id)], [str(made.id)], [])
+    for job in provider.store.jobs.values():
+        job.starts_at = job.ends_at = 0.0
+    with process_worker(api, client, home, tmp_path):
+        ended = eventually(lambda: client.read_flow_run(made.id), lambda r: r.state.is_final(), deadline_s=240)
+    assert ended.state.is_completed(), ended.state
+    assert provider.created == 1
+    (job,) = store.jobs(experiment="reaped")
+    assert store.result_counts([job.job_id]) == {job.job_id: 1}
+    assert store.runners() == []
+
+
+def test_crashed_with_its_worker_and_never_more_than_three_times(
+    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
+) -> None:
+    for number in range(4):
+        client.set_flow_run_state(run.id, Running(), force=True)
+        heard_of(store, client, run, dead, ago=timedelta(0))
+        assert looked(store, client).lost == []
+        heard_of(store, client, run, dead, ago=timedelta(seconds=-1))  # after it said that it runs
+        found = later(store, client)
+        assert found.lost == [str(run.id)]
+        assert found.resumed == ([str(run.id)] if number < 3 else [])
+        state = client.read_flow_run(run.id).state
+        assert (state.is_scheduled(), state.is_crashed()) == (number < 3, number == 3)
+        assert store.runners() == []
+    assert "jobs are safe in the ledger" in state.message
+
+
+def later(store: Ledger, client: SyncPrefectClient) -> Passed:
+    """A pass when nothing has been heard of anybody for an hour."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.reaping.utc_now", lambda: utc_now() + LONG_AGO)
+        return looked(store, client)
+
+
+def test_a_process_that_is_alive_or_may_be_is_left_alone(
+    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
+) -> None:
+    heard_of(store, client, run, lease_owner(), ago=timedelta(0))
+    assert later(store, client).lost == [], "it is proved to live: it was stopped, and may go on"
+    store.end_runner(str(run.id), lease_owner())
+
+    heard_of(store, client, run, "elsewhere:1:1", ago=timedelta(minutes=9))
+    assert looked(store, client).lost == [], "nothing is proved, and it was silent for less than ten minutes"
+    store.end_runner(str(run.id), "elsewhere:1:1")
+
+    heard_of(store, client, run, dead, ago=LONG_AGO)
+    heard_of(store, client, run, "elsewhere:1:1", ago=timedelta(0))
+    assert looked(store, client).lost == [], "another process runs it by now"
+    assert client.read_flow_run(run.id).state.is_running()
+
+
+def test_a_machine_that_is_silent_for_ten_minutes_is_given_up(
+    client: SyncPrefectClient, store: Ledger, run: FlowRun
+) -> None:
+    heard_of(store, client, run, "elsewhere:1:1", ago=timedelta(seconds=-1))
+    assert later(store, client).lost == [str(run.id)]
+
+
+def test_a_run_that_has_moved_since_is_somebody_elses(
+    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
+) -> None:
+    for state in (Running(), Scheduled(), Completed()):  # started again elsewhere, by hand, and ended
+        client.set_flow_run_state(run.id, state, force=True)
+        heard_of(store, client, run, dead, ago=LONG_AGO)
+        passed = looked(store, client)
+        assert (passed.lost, passed.resumed, store.runners()) == ([], [], [])
+        assert client.read_flow_run(run.id).state.type is state.type
+    client.delete_flow_run(run.id)
+    heard_of(store, client, run, dead, ago=LONG_AGO)
+    assert (looked(store, client).lost, store.runners()) == ([], [])
+
+
+def test_a_cancellation_that_died_with_its_process_is_ended_and_not_started_again(
+    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
+) -> None:
+    client.set_flow_run_state(run.id, Cancelling(), force=True)
+    heard_of(store, client, run, dead, ago=LONG_AGO)
+    passed = looked(store, client)
+    assert (passed.lost, passed.resumed) == ([str(run.id)], [])
+    assert client.read_flow_run(run.id).state.is_cancelled()
+
+
+def test_a_crash_that_the_worker_reported_is_started_again_but_a_sensor_is_not(
+    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
+) -> None:
+    client.set_flow_run_state(run.id, Crashed(), force=True)
+    heard_of(store, client, run, dead, ago=LONG_AGO, flow="sensor")
+    assert looked(store, client).resumed == []
+    heard_of(store, client, run, dead, ago=LONG_AGO)
+    assert looked(store, client).resumed == [str(run.id)]
+
+
+def test_a_run_of_another_server_is_left_alone(
+    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
+) -> None:
+    now = utc_now() - LONG_AGO
+    store.beat(str(run.id), dead, flow="sweep", server="http://elsewhere.test/api", now=now)
+    assert looked(store, client).lost == []
+    assert len(store.runners()) == 1
+
+
+def test_the_sensors_of_a_schedule_give_way_to_each_other(client: SyncPrefectClient, store: Ledger, dead: str) -> None:
+    def did(owner: str, ago: timedelta) -> bool:
+        other = str(uuid.uuid4())
+        store.beat(other, owner, flow="sensor", server=str(client.api_url), now=utc_now() - ago)
+        sensor()
+        store.end_runner(other, owner)
+        run = last_run(client, "sensor")
+        lines = logs_of(client, str(run.id), until="Finished")
+        return not any(f"the sensor of the flow run {other} is at work" in line for line in lines)
+
+    assert not did("elsewhere:1:1", timedelta(0))
+    assert did("elsewhere:1:1", timedelta(minutes=2)), "it was not heard of for four beats"
+    assert did(dead, timedelta(0))
+    assert store.runners() == []
+
+
+def test_the_hourly_upkeep_looks_too_because_a_sensor_may_not_run(
+    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard_of(store, client, run, dead, ago=timedelta(seconds=-1))
+    monkeypatch.setattr("flows.reaping.utc_now", lambda: utc_now() + LONG_AGO)
+    reconcile()
+    assert client.read_flow_run(run.id).state.is_scheduled()
