@@ -78,9 +78,12 @@ def _sensor(client: SyncPrefectClient) -> Check:
         "flow_runs": {"state": {"type": {"any_": ["COMPLETED", "RUNNING"]}}, "start_time": {"after_": since}},
     }
     ran = client.request("POST", "/flow_runs/count", json=wanted).json()
-    waits = ledger_named().waits()
-    if ran or not waits:
-        return Check(name="sensor", ok=True, words=f"{ran} passes in 15 minutes, {len(waits)} runs wait")
+    store = ledger_named()
+    waits, present = store.waits(), datetime.now(UTC)
+    at_work = [r for r in store.runners() if r.flow == "sensor" and r.is_at_work(present, str(client.api_url))]
+    if ran or at_work or not waits:
+        words = f"{len(at_work)} at work, {ran} scheduled ones in 15 minutes, {len(waits)} runs wait"
+        return Check(name="sensor", ok=True, words=words)
     words = f"{len(waits)} runs wait and no sensor ran in 15 minutes; start a worker, or: qjobs sensor"
     return Check(name="sensor", ok=False, words=words)
 

@@ -14,7 +14,6 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Crashed
 
 from flows.runs import TRANSIENT, Passed, may_go_on, runs_by_id, start_again
-from flows.telling import is_uuid
 from qjobs.ledger import Ledger
 from qjobs.ledger_runners import Runner
 from qjobs.polling import utc_now
@@ -37,9 +36,12 @@ def reap(store: Ledger, client: SyncPrefectClient, passed: Passed) -> None:
     """
     by_run: dict[str, list[Runner]] = defaultdict(list)
     for runner in store.runners():
-        if runner.server.rstrip("/") == str(client.api_url).rstrip("/") and is_uuid(runner.flow_run_id):
+        if runner.server.rstrip("/") == str(client.api_url).rstrip("/"):
             by_run[runner.flow_run_id].append(runner)
     present = utc_now()
+    for sensor in by_run.pop("", []):
+        if sensor.is_gone(present):
+            store.end_runner("", sensor.owner)
     gone = {run: those for run, those in by_run.items() if all(each.is_gone(present) for each in those)}
     found = runs_by_id(client, list(gone))
     for run_id, runners in gone.items():

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -31,11 +31,12 @@ from flows.deploy import NO_SERVER
 from flows.reaping import reap
 from flows.runs import TRANSIENT, Passed, cancel_for_cancelled_runs, serve_waits
 from flows.telling import Telling
+from qjobs.errors import QJobsError
 from qjobs.following import Following
 from qjobs.history import UsualWaits, is_stalled
 from qjobs.ledger import Ledger
 from qjobs.ledger_runners import BEAT_S
-from qjobs.liveness import has_ended
+from qjobs.liveness import lease_owner
 from qjobs.model import JobId
 from qjobs.polling import utc_now
 from qjobs.sensor import sensor_pass
@@ -203,15 +204,15 @@ def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
 
 
 def _other_sensor(store: Ledger) -> str | None:
-    """The flow run of another sensor that was heard of a moment ago.
+    """The flow run of another sensor that is at work.
 
     Prefect has limits of concurrency for this, but a run whose machine broke down holds its place for ever.
     """
-    present, server = utc_now(), (PREFECT_API_URL.value() or "").rstrip("/")
+    present = utc_now()
     for runner in store.runners():
-        heard = present - runner.beat_at < timedelta(seconds=3 * BEAT_S) and not has_ended(runner.owner)
+        is_scheduled = runner.flow == sensor.name and runner.flow_run_id != ""
         recent = present - runner.since < timedelta(seconds=_LONGEST_S)
-        if runner.flow == sensor.name and runner.server.rstrip("/") == server and heard and recent:
+        if is_scheduled and recent and runner.is_at_work(present, PREFECT_API_URL.value() or ""):
             return runner.flow_run_id
     return None
 
@@ -235,11 +236,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not options.json:
             print(line, flush=True)
 
+    store = ledger_named(options.ledger)
     with (
         get_client(sync_client=True) as client,
-        contextlib.closing(Sensor(ledger_named(options.ledger), client, say=say)) as opened,
+        contextlib.closing(Sensor(store, client, say=say)) as opened,
+        _heard_of(store) as say_so,
     ):
         while not over.is_set():
+            say_so()
             passed = opened.look()
             if options.json and (passed.says_something or options.once):
                 print(json.dumps(asdict(passed)), flush=True)
@@ -247,6 +251,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 break
             opened.rest(options.every, over)
     return 0
+
+
+@contextlib.contextmanager
+def _heard_of(store: Ledger) -> Iterator[Callable[[], None]]:
+    """What a long-lived sensor calls before each pass, so that `qjobs doctor` knows that it is at work."""
+    owner, server, last = lease_owner(), PREFECT_API_URL.value() or "", -math.inf
+
+    def say_so() -> None:
+        nonlocal last
+        if time.monotonic() - last >= BEAT_S:
+            with contextlib.suppress(QJobsError):  # a ledger that is away is said by the pass
+                store.beat("", owner, flow=sensor.name, server=server, now=utc_now())
+                last = time.monotonic()
+
+    try:
+        yield say_so
+    finally:
+        with contextlib.suppress(QJobsError):
+            store.end_runner("", owner)
 
 
 if __name__ == "__main__":

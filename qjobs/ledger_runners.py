@@ -11,17 +11,22 @@ from qjobs import schema as t
 from qjobs.ledger_queries import LedgerQueries
 from qjobs.liveness import has_ended, is_alive
 
-__all__ = ["BEAT_S", "LedgerRunners", "Runner"]
+__all__ = ["BEAT_S", "FRESH", "LedgerRunners", "Runner"]
 
 BEAT_S = 30.0
 """How often a process says that it lives."""
+FRESH = timedelta(seconds=3 * BEAT_S)
+"""Who was heard of within this is at work."""
 _PROVED = timedelta(seconds=2 * BEAT_S)
 _SILENT = timedelta(seconds=20 * BEAT_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """A process that runs a flow run; `server` is the API's URL of the Prefect that knows the run."""
+    """A process that runs a flow run; `server` is the API's URL of the Prefect that knows the run.
+
+    A long-lived sensor is one, too; it runs no flow run, and its `flow_run_id` is empty.
+    """
 
     flow_run_id: str
     owner: str
@@ -29,6 +34,11 @@ class Runner:
     server: str
     since: datetime
     beat_at: datetime
+
+    def is_at_work(self, now: datetime, server: str) -> bool:
+        """Whether it serves that server and was heard of a moment ago."""
+        here = self.server.rstrip("/") == server.rstrip("/")
+        return here and now - self.beat_at < FRESH and not has_ended(self.owner)
 
     def is_gone(self, now: datetime) -> bool:
         """Whether it has ended without a word.

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import sys
 import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from subprocess import Popen
+from pathlib import Path
+from subprocess import DEVNULL, Popen
 from threading import Thread
 from typing import Any
 
 import pytest
-from deploying import deployed, process_of
+from deploying import ROOT, deployed, process_of
 from observing import artifacts, eventually, last_run, logs_of
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -24,6 +27,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.states import Cancelled, Cancelling, Crashed, Running, Suspended
 
 from blocks import RestBackend, backend_named
+from flows.doctor import prefect_checks
 from flows.run_circuits import run_circuits
 from flows.sensor import Passed, Sensor, watch
 from flows.sensor import main as sensor_command
@@ -185,6 +189,35 @@ def test_a_sensor_outlives_the_server(store: Ledger, api: str, provider: Scripte
             assert "ConnectError" in passed.trouble["serve waits"]
     assert store.result_counts([job_id]) == {job_id: 1}
     assert sum("serve waits" in line for line in said) == 1, "the same trouble is said once"
+
+
+def test_the_doctor_knows_a_sensor_that_is_no_flow_run(
+    client: SyncPrefectClient, store: Ledger, api: str, home: Path, waiting: FlowRun
+) -> None:
+    def says_that_somebody_looks() -> bool:
+        (sensor,) = [check for check in prefect_checks() if check.name == "sensor"]
+        return sensor.ok
+
+    assert [wait.flow_run_id for wait in store.waits()] == [str(waiting.id)]
+    assert not says_that_somebody_looks()
+    environment = {**os.environ, "PREFECT_API_URL": api, "QJOBS_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "qjobs.cli", "sensor", "--every", "1"]
+    with Popen(command, env=environment, cwd=ROOT, stdout=DEVNULL) as process:
+        assert eventually(says_that_somebody_looks, bool)
+        process.terminate()
+        assert process.wait(60) == 0
+    assert store.runners() == []
+    assert not says_that_somebody_looks()
+
+    with Popen(command, env=environment, cwd=ROOT, stdout=DEVNULL) as process:
+        assert eventually(says_that_somebody_looks, bool)
+        process.kill()
+    assert len(store.runners()) == 1
+    assert not says_that_somebody_looks(), "it is proved dead"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.reaping.utc_now", lambda: utc_now() + timedelta(hours=1))
+        assert watch(store, client).lost == []
+    assert store.runners() == []
 
 
 class Overloaded(BaseHTTPRequestHandler):
