@@ -17,6 +17,7 @@ from subprocess import DEVNULL, Popen
 from threading import Thread
 from typing import Any
 
+import httpx
 import pytest
 from deploying import ROOT, deployed, process_of
 from observing import artifacts, eventually, last_run, logs_of
@@ -220,42 +221,6 @@ def test_the_doctor_knows_a_sensor_that_is_no_flow_run(
     assert store.runners() == []
 
 
-class Overloaded(BaseHTTPRequestHandler):
-    """Answers 503 to all, after it said that it wants no CSRF tokens."""
-
-    def answer(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length", 0)))
-        self.server.paths[self.path] += 1
-        words = b"CSRF protection is disabled."
-        self.send_response(422 if "csrf-token" in self.path else 503)
-        self.send_header("content-length", str(len(words)))
-        self.end_headers()
-        self.wfile.write(words)
-
-    do_GET = do_POST = answer
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
-def test_a_pass_does_not_wait_long_for_a_server_that_is_overloaded(
-    store: Ledger, api: str, provider: ScriptedProvider
-) -> None:
-    """Prefect's client waits 2, 4, 8, ... s between its tries; the others that wait would wait with it."""
-    store.register_wait(str(uuid.uuid4()), [sent(store, provider, "r")], until="all", now=utc_now())
-    with ThreadingHTTPServer(("127.0.0.1", 0), Overloaded) as server:
-        server.paths = Counter()
-        Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/api"
-        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as busy:
-            passed = watch(store, busy)
-        server.shutdown()
-    assert url != api
-    assert "503" in passed.trouble["serve waits"]
-    assert server.paths["/api/flow_runs/filter"] == 2
-    assert max(server.paths.values()) == 2
-
-
 # What the sensor does about runs, by their state: no process is needed to see it.
 
 
@@ -300,6 +265,49 @@ def test_a_running_run_is_left_alone_and_a_deleted_one_leaves_its_job(
     (job,) = store.jobs(experiment="registered")
     assert job.cancel_requested_at is None
     assert provider.asked["cancel"] == 0
+
+
+class Faltering(BaseHTTPRequestHandler):
+    """Passes on what it is asked to a real server, but says of every resumption that it is too busy."""
+
+    def answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.paths[self.path.rpartition("/")[2]] += 1
+        if self.path.endswith("/resume"):
+            status, kind, words = 503, "text/plain", b"too busy"
+        else:
+            headers = {"content-type": self.headers.get("content-type", "application/json")}
+            passed = httpx.request(self.command, self.server.upstream + self.path, content=body, headers=headers)
+            status, kind, words = passed.status_code, passed.headers.get("content-type", ""), passed.content
+        self.send_response(status)
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(words)))
+        self.end_headers()
+        self.wfile.write(words)
+
+    do_GET = do_POST = do_PATCH = answer
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_pass_does_not_wait_long_for_a_server_that_is_too_busy(
+    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
+) -> None:
+    """Prefect's client waits 2, 4, 8, ... s between its tries; all others that wait would wait with it."""
+    client.set_flow_run_state(waiting.id, Suspended(timeout_seconds=86400, pause_key="wait"), force=True)
+    open_queue(provider)
+    upstream = httpx.URL(str(client.api_url))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Faltering) as server:
+        server.paths, server.upstream = Counter(), f"{upstream.scheme}://{upstream.netloc.decode()}"
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}{upstream.path}"
+        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as busy:
+            passed = watch(store, busy)
+        server.shutdown()
+    assert "503" in passed.trouble[f"flow run {waiting.id}"]
+    assert server.paths["resume"] == 2
+    assert watch(store, client).resumed == [str(waiting.id)]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
