@@ -31,20 +31,21 @@ def reap(store: Ledger, client: SyncPrefectClient, passed: Passed) -> None:
 
     Args:
         store: The ledger.
-        client: Where the flow runs are; those of other servers are left alone.
+        client: Where the flow runs are; those that it does not know and another server may are left alone.
         passed: Is told what was done.
     """
     by_run: dict[str, list[Runner]] = defaultdict(list)
     for runner in store.runners():
-        if runner.server.rstrip("/") == str(client.api_url).rstrip("/"):
-            by_run[runner.flow_run_id].append(runner)
-    present = utc_now()
+        by_run[runner.flow_run_id].append(runner)
+    present, server = utc_now(), str(client.api_url).rstrip("/")
     for sensor in by_run.pop("", []):
         if sensor.is_gone(present):
             store.end_runner("", sensor.owner)
     gone = {run: those for run, those in by_run.items() if all(each.is_gone(present) for each in those)}
     found = runs_by_id(client, list(gone))
     for run_id, runners in gone.items():
+        if run_id not in found and any(runner.server.rstrip("/") != server for runner in runners):
+            continue
         try:
             _reap(store, client, found.get(run_id), runners, passed)
             for runner in runners:

@@ -190,13 +190,16 @@ def test_a_crash_that_the_worker_reported_is_started_again_but_a_sensor_is_not(
     assert looked(store, client).resumed == [str(run.id)]
 
 
-def test_a_run_of_another_server_is_left_alone(
+def test_a_run_of_another_server_is_left_alone_and_another_name_of_this_one_is_none(
     client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
 ) -> None:
-    now = utc_now() - LONG_AGO
-    store.beat(str(run.id), dead, flow="sweep", server="http://elsewhere.test/api", now=now)
+    elsewhere, long_ago = str(uuid.uuid4()), utc_now() - LONG_AGO
+    store.beat(elsewhere, dead, flow="sweep", server="http://elsewhere.test/api", now=long_ago)
     assert looked(store, client).lost == []
-    assert len(store.runners()) == 1
+    assert [runner.flow_run_id for runner in store.runners()] == [elsewhere]
+    alias = str(client.api_url).replace("127.0.0.1", "localhost")
+    store.beat(str(run.id), dead, flow="sweep", server=alias, now=utc_now())
+    assert later(store, client).lost == [str(run.id)]
 
 
 def test_the_sensors_of_a_schedule_give_way_to_each_other(client: SyncPrefectClient, store: Ledger, dead: str) -> None:
