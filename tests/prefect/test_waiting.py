@@ -197,7 +197,7 @@ def test_the_doctor_knows_a_sensor_that_is_no_flow_run(
 ) -> None:
     def says_that_somebody_looks() -> bool:
         (sensor,) = [check for check in prefect_checks() if check.name == "sensor"]
-        return sensor.ok
+        return sensor.words.startswith("1 at work")  # other tests have run some as flows
 
     assert [wait.flow_run_id for wait in store.waits()] == [str(waiting.id)]
     assert not says_that_somebody_looks()
