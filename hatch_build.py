@@ -19,4 +19,4 @@ class CollectionHook(BuildHookInterface):  # type: ignore[type-arg]  # not gener
         if version == "editable":
             self.metadata.core.entry_points["prefect.collections"] = {"qjobs_blocks": "blocks"}
             self.metadata.core.entry_points["qjobs.commands"] = {"sensor": "flows.sensor:main"}
-            self.metadata.core.entry_points["qjobs.checks"] = {"prefect": "flows.doctor:prefect_checks"}
+            self.metadata.core.entry_points["qjobs.checks"] = {"prefect": "flows._support.doctor:prefect_checks"}

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr
 
 from blocks.aer import LOGO_URL
 from qjobs.ledger import Ledger as LedgerDatabase
-from qjobs.ledger import default_url
+from qjobs.paths import ledger_url
 
 
 class Ledger(Block):
@@ -39,4 +39,4 @@ class Ledger(Block):
 
     def get_ledger(self) -> LedgerDatabase:
         """Open the ledger; close it when done, or let the process end."""
-        return LedgerDatabase(self.url.get_secret_value() if self.url is not None else default_url())
+        return LedgerDatabase(self.url.get_secret_value() if self.url is not None else ledger_url())

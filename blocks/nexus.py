@@ -8,9 +8,9 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
 from blocks.aer import LOGO_URL
-from qjobs.backends._nexus_tokens import address_in_environment
-from qjobs.backends.nexus import NEXUS_URL
-from qjobs.backends.nexus import NexusBackend as Adapter
+from qjobs.backends.nexus.backend import NEXUS_URL
+from qjobs.backends.nexus.backend import NexusBackend as Adapter
+from qjobs.backends.nexus.tokens import address_in_environment
 
 _MAX_PER_S = 50.0
 

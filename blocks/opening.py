@@ -20,10 +20,10 @@ from blocks.nexus import nexus_from_environment
 from qjobs.backends.base import Backend
 from qjobs.errors import BackendUnavailable, InvalidInput
 from qjobs.ledger import Ledger as LedgerDatabase
-from qjobs.ledger import default_home, default_url
+from qjobs.paths import data_home, ledger_url
 
 if TYPE_CHECKING:
-    from qjobs.compile import CompileCache
+    from qjobs.compiling.compiler import CompileCache
 
 __all__ = ["backend_named", "compile_cache", "ledger_named"]
 
@@ -81,7 +81,7 @@ def ledger_named(name: str = "") -> LedgerDatabase:
         LedgerUnavailable: It cannot be opened.
     """
     if not name:
-        return _once(("ledger", default_url()), lambda: Ledger().get_ledger())
+        return _once(("ledger", ledger_url()), lambda: Ledger().get_ledger())
     return _once(("ledger", name.removeprefix("ledger/")), lambda: _load_ledger(name))
 
 
@@ -96,9 +96,11 @@ def _load_ledger(name: str) -> LedgerDatabase:
 
 def compile_cache() -> CompileCache:
     """The cache of compiled circuits, in the data directory."""
-    from qjobs.compile import CompileCache  # with it comes qiskit: 2 s and 60 MB, which a sensor has no use for
+    from qjobs.compiling.compiler import (
+        CompileCache,  # with it comes qiskit: 2 s and 60 MB, which a sensor has no use for
+    )
 
-    return CompileCache(default_home() / "compiled")
+    return CompileCache(data_home() / "compiled")
 
 
 def _once(key: tuple[str, str], make: Callable[[], _T]) -> _T:

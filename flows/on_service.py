@@ -12,15 +12,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.command import run_flow
+from flows._support.command import run_flow
 from flows.run_circuits import run_circuits
 from flows.sweep import sweep
 from qjobs.errors import InvalidInput
-from qjobs.experiment import CircuitsSpec, load_circuits
-from qjobs.inputs import read_mapping
-from qjobs.ledger import default_home
-from qjobs.sweep import SweepSpec, load_sweep
-from qjobs.testing.service import RunningService
+from qjobs.experiments.circuit_list import CircuitsSpec, load_circuits
+from qjobs.experiments.forms import read_mapping
+from qjobs.experiments.sweep import SweepSpec, load_sweep
+from qjobs.paths import data_home
+from qjobs.service.running import RunningService
 
 __all__ = ["main"]
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    with RunningService(default_home() / "service", options=("--port", str(options.port))) as service:
+    with RunningService(data_home() / "service", options=("--port", str(options.port))) as service:
         os.environ.update(service.environment, QJOBS_NEXUS_TOKEN=service.sign_in())
         backend = f"nexus/{options.device}"
         print(f"the service is at {service.url}; running on {backend}")

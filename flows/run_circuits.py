@@ -13,13 +13,13 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
-from flows.alive import alive
-from flows.command import run_flow
-from flows.stages import cancel_jobs, compiling, run_jobs
-from flows.waiting import AUTO, Waiting
-from qjobs.experiment import CircuitsSpec, expand_circuits, load_circuits
-from qjobs.launch import launch_circuits
-from qjobs.progress import artifact_key
+from flows._support.alive import alive
+from flows._support.command import run_flow
+from flows._support.stages import cancel_jobs, compiling, run_jobs
+from flows._support.waiting import AUTO, Waiting
+from qjobs.experiments.circuit_list import CircuitsSpec, expand_circuits, load_circuits
+from qjobs.operations.launch import launch_circuits
+from qjobs.reports.progress import artifact_key
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 

@@ -26,20 +26,20 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
-from flows.alive import alive
+from flows._support.alive import alive
+from flows._support.reaping import reap
+from flows._support.runs import TRANSIENT, Passed, cancel_for_cancelled_runs, serve_waits
+from flows._support.telling import Telling
 from flows.deploy import NO_SERVER
-from flows.reaping import reap
-from flows.runs import TRANSIENT, Passed, cancel_for_cancelled_runs, serve_waits
-from flows.telling import Telling
 from qjobs.errors import QJobsError
-from qjobs.following import Following
-from qjobs.history import UsualWaits, is_stalled
 from qjobs.ledger import Ledger
-from qjobs.ledger_runners import BEAT_S
-from qjobs.liveness import lease_owner
+from qjobs.ledger.heartbeats import BEAT_S
+from qjobs.ledger.liveness import lease_owner
 from qjobs.model import JobId
-from qjobs.polling import utc_now
-from qjobs.sensor import sensor_pass
+from qjobs.operations.following import Following
+from qjobs.operations.poll import utc_now
+from qjobs.operations.sensor_pass import sensor_pass
+from qjobs.operations.usual_wait import UsualWaits, is_stalled
 
 __all__ = ["Passed", "Sensor", "main", "sensor", "watch"]
 

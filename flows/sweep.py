@@ -15,15 +15,15 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
-from flows.alive import alive
-from flows.command import run_flow
-from flows.stages import cancel_jobs, compiling, run_jobs
-from flows.waiting import AUTO, Waiting
-from qjobs.launch import Launched, launch_sweep
+from flows._support.alive import alive
+from flows._support.command import run_flow
+from flows._support.stages import cancel_jobs, compiling, run_jobs
+from flows._support.waiting import AUTO, Waiting
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, load_sweep
 from qjobs.model import JobId
-from qjobs.outcome import sweep_plan
-from qjobs.progress import artifact_key
-from qjobs.sweep import SweepPlan, SweepSpec, load_sweep
+from qjobs.operations.launch import Launched, launch_sweep
+from qjobs.reports.progress import artifact_key
+from qjobs.reports.run_outcome import sweep_plan
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 

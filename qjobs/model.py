@@ -18,6 +18,7 @@ __all__ = [
     "ExecuteOptions",
     "Item",
     "ItemResult",
+    "ItemSnapshot",
     "ItemSpec",
     "Job",
     "JobId",
@@ -33,6 +34,7 @@ __all__ = [
     "ProgramHash",
     "RemoteId",
     "RemoteRetryStrategy",
+    "Snapshot",
     "Target",
 ]
 
@@ -286,6 +288,34 @@ class Event:
     new: JobStatus
     cause: str
     detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemSnapshot:
+    """One item of a remote job, as the provider reports it now."""
+
+    status: JobStatus
+    message: str = ""
+    error_detail: str | None = None
+    queue_position: int | None = None
+    cost: float | None = None
+    times: Mapping[JobStatus, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A remote job, as the provider reports it now.
+
+    `remote_status` is the provider's own word. `items` has one entry per submitted item, in
+    order, or is None where the provider does not tell items apart.
+    """
+
+    status: JobStatus
+    remote_status: str
+    message: str = ""
+    items: tuple[ItemSnapshot, ...] | None = None
+    queue_position: int | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

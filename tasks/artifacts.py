@@ -13,14 +13,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from blocks import backend_named, ledger_named
-from qjobs.experiment import CircuitsSpec
-from qjobs.ledger import default_home
+from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.sweep import SweepSpec
 from qjobs.model import JobId
-from qjobs.outcome import Outcome, outcome_of
-from qjobs.progress import artifact_key, cut_table
-from qjobs.provenance import jobs_table, provenance, provenance_markdown
-from qjobs.results import write_file, write_parquet
-from qjobs.sweep import SweepSpec
+from qjobs.paths import data_home
+from qjobs.reports.frames import write_file, write_parquet
+from qjobs.reports.progress import artifact_key, cut_table
+from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
+from qjobs.reports.run_outcome import Outcome, outcome_of
 from tasks.logs import task_logger
 from tasks.retrying import READ_DELAYS_S, is_transient
 
@@ -70,7 +70,7 @@ def publish_artifacts(
     """
     store = ledger_named(ledger)
     outcome = outcome_of(store, spec, jobs)
-    folder = default_home() / "results" / artifact_key(spec.name, "results")
+    folder = data_home() / "results" / artifact_key(spec.name, "results")
     parquet = write_parquet(outcome.frame, folder / "results.parquet")
     picture = write_file(folder / "landscape.png", outcome.picture) if outcome.picture else None
     job_ids = list(dict.fromkeys(job_id for ids in jobs.values() for job_id in ids))

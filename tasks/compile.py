@@ -6,9 +6,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks import backend_named, compile_cache, ledger_named
-from qjobs.compile import CompileOptions
-from qjobs.launch import compile_here
+from qjobs.compiling.compiler import CompileOptions
 from qjobs.model import ProgramHash
+from qjobs.operations.launch import compile_here
 from tasks.logs import task_logger
 from tasks.retrying import READ_DELAYS_S, is_transient
 

@@ -10,8 +10,8 @@ from prefect.context import FlowRunContext
 
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
-from qjobs.polling import Progress
-from qjobs.progress import progress_of
+from qjobs.operations.poll import Progress
+from qjobs.reports.progress import progress_of
 from tasks.logs import Logger
 
 __all__ = ["ProgressArtifact", "show_progress"]

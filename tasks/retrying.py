@@ -10,7 +10,7 @@ from prefect.runtime import task_run
 
 from qjobs.errors import BackendUnavailable, Busy, SubmissionUnknown
 from qjobs.model import LostReply, RemoteRetryStrategy
-from qjobs.retry import RetryPolicy
+from qjobs.operations.retry import RetryPolicy
 
 __all__ = ["DEFAULT_POLICY", "READ_DELAYS_S", "climbing", "is_transient", "run_count"]
 

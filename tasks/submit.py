@@ -6,9 +6,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks import backend_named, ledger_named
-from qjobs import operations
 from qjobs.model import JobId
-from qjobs.retry import RetryPolicy
+from qjobs.operations import plan as operations
+from qjobs.operations.retry import RetryPolicy
 from tasks.logs import task_logger
 from tasks.retrying import DEFAULT_POLICY, climbing, is_transient, run_count
 

@@ -14,7 +14,7 @@ from prefect.events import emit_event
 
 from blocks import backend_named, ledger_named
 from qjobs.backends.base import Backend
-from qjobs.benchmark import (
+from qjobs.experiments.health_check import (
     BenchmarkRun,
     BenchmarkSpec,
     Verdict,
@@ -23,11 +23,11 @@ from qjobs.benchmark import (
     verdict,
     verdict_lines,
 )
-from qjobs.ledger import default_home
 from qjobs.model import JobId
-from qjobs.progress import artifact_key
-from qjobs.results import write_file
-from qjobs.trend import benchmark_runs
+from qjobs.paths import data_home
+from qjobs.reports.frames import write_file
+from qjobs.reports.health_report import benchmark_runs
+from qjobs.reports.progress import artifact_key
 from tasks.logs import task_logger
 from tasks.retrying import READ_DELAYS_S, is_transient
 
@@ -76,7 +76,7 @@ def publish_trend(spec: BenchmarkSpec, job_ids: Sequence[JobId], *, ledger: str 
     current = next(run for run in runs if run.run == made_by)
     title, found = f"{spec.name} {backend.device}", verdict(current, spec.min_success)
     picture = draw_trend(runs, spec.min_success)
-    path = default_home() / "results" / artifact_key(title, "results") / "trend.png"
+    path = data_home() / "results" / artifact_key(title, "results") / "trend.png"
     keys = _show(title, spec, runs, current, picture)
     trend = Trend(
         verdict=found,

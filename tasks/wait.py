@@ -9,8 +9,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from blocks import backend_named, ledger_named
-from qjobs import operations
 from qjobs.model import JobId
+from qjobs.operations import plan as operations
 from tasks.logs import task_logger
 from tasks.progress import ProgressArtifact
 from tasks.retrying import READ_DELAYS_S, is_transient

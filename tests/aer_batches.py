@@ -11,7 +11,7 @@ from qiskit import QuantumCircuit
 
 from qjobs.backends.aer import AerBackend
 from qjobs.backends.base import Snapshot
-from qjobs.circuits import read_circuit
+from qjobs.circuits.programs import read_circuit
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, Key, Observable, RemoteId
 

@@ -6,7 +6,6 @@ import pytest
 from scripted import Fault, ScriptedBackend
 from support import at, create
 
-from qjobs import operations
 from qjobs.errors import (
     BackendUnavailable,
     NotSent,
@@ -16,8 +15,9 @@ from qjobs.errors import (
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteRetryStrategy
-from qjobs.retry import RetryPolicy
-from qjobs.submission import Submission
+from qjobs.operations import plan as operations
+from qjobs.operations.retry import RetryPolicy
+from qjobs.operations.submit import Submission
 
 DEFAULT = RemoteRetryStrategy.DEFAULT
 S = JobStatus

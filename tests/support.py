@@ -10,9 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from qjobs import schema as t
 from qjobs.backends.base import ItemSnapshot, Snapshot
-from qjobs.ledger import Ledger
+from qjobs.ledger import Ledger, tables
 from qjobs.lifecycle import JobStatus
 from qjobs.model import (
     Attempt,
@@ -162,8 +161,8 @@ def job_moves(ledger: Ledger, job_id: JobId) -> list[tuple[JobStatus | None, Job
 def empty(ledger: Ledger) -> None:
     """Delete every row, keep the schema."""
     with ledger._db.write() as connection:
-        for table in reversed(t.metadata.sorted_tables):
-            if table is not t.ledger_meta:
+        for table in reversed(tables.metadata.sorted_tables):
+            if table is not tables.LEDGER_META:
                 connection.execute(sa.delete(table))
 
 

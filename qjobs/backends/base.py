@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ItemResult, Key, Limits, LostReply, RemoteId, Target
+from qjobs.model import Batch, ItemResult, ItemSnapshot, Key, Limits, LostReply, RemoteId, Snapshot, Target
 
 __all__ = [
     "Backend",
@@ -24,34 +22,6 @@ __all__ = [
     "Target",
     "nothing",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ItemSnapshot:
-    """One item of a remote job, as the provider reports it now."""
-
-    status: JobStatus
-    message: str = ""
-    error_detail: str | None = None
-    queue_position: int | None = None
-    cost: float | None = None
-    times: Mapping[JobStatus, datetime] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """A remote job, as the provider reports it now.
-
-    `remote_status` is the provider's own word. `items` has one entry per submitted item, in
-    order, or is None where the provider does not tell items apart.
-    """
-
-    status: JobStatus
-    remote_status: str
-    message: str = ""
-    items: tuple[ItemSnapshot, ...] | None = None
-    queue_position: int | None = None
-    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

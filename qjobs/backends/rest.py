@@ -13,8 +13,6 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from qjobs.backends._http import HttpClient
-from qjobs.backends._limiter import Limiter
 from qjobs.backends.base import (
     ItemSnapshot,
     Limits,
@@ -25,6 +23,8 @@ from qjobs.backends.base import (
     Target,
     nothing,
 )
+from qjobs.backends.http import HttpClient
+from qjobs.backends.limiter import Limiter
 from qjobs.errors import ProtocolError, SubmissionUnknown
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, Key, RemoteId

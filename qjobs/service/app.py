@@ -8,18 +8,10 @@ from collections.abc import AsyncIterator
 import anyio.to_thread
 from fastapi import FastAPI
 
-from qjobs.service import (
-    nexus_auth,
-    nexus_devices,
-    nexus_documents,
-    nexus_jobs,
-    nexus_people,
-    nexus_projects,
-    nexus_results,
-    page,
-)
+from qjobs.service import page
 from qjobs.service.assembly import Service
 from qjobs.service.guard import Guard
+from qjobs.service.nexus import auth, devices, documents, jobs, people, projects, results
 from qjobs.service.problems import add_handlers
 
 __all__ = ["create_app"]
@@ -40,13 +32,13 @@ def create_app(service: Service) -> FastAPI:
     add_handlers(app)
     app.add_middleware(Guard, max_body_bytes=service.settings.max_body_bytes)
     for module in (
-        nexus_auth,
-        nexus_people,
-        nexus_projects,
-        nexus_documents,
-        nexus_jobs,
-        nexus_results,
-        nexus_devices,
+        auth,
+        people,
+        projects,
+        documents,
+        jobs,
+        results,
+        devices,
         page,
     ):
         app.include_router(module.router(service))

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qjobs.database import Database
-from qjobs.service.accounts import Accounts
+from qjobs.ledger.database import Database
+from qjobs.service.accounts.accounts import Accounts
+from qjobs.service.accounts.passwords import Passwords
+from qjobs.service.accounts.quotas import Quotas
+from qjobs.service.accounts.sessions import Sessions
 from qjobs.service.changes import Changes
 from qjobs.service.clock import ServiceClock
-from qjobs.service.content import Content
 from qjobs.service.devices import Devices
-from qjobs.service.executor import Executor
-from qjobs.service.jobs import JobStore
-from qjobs.service.passwords import Passwords
-from qjobs.service.quotas import Quotas
-from qjobs.service.schema import SERVICE
-from qjobs.service.sessions import Sessions
+from qjobs.service.execution.executor import Executor
 from qjobs.service.settings import Settings
 from qjobs.service.sole import Sole
+from qjobs.service.store.content import Content
+from qjobs.service.store.jobs import JobStore
+from qjobs.service.tables import SERVICE
 
 __all__ = ["Service"]
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from qjobs.database import Database
 from qjobs.errors import InvalidInput
-from qjobs.service import schema
+from qjobs.ledger.database import Database
+from qjobs.service import tables as schema
 
 __all__ = ["ServiceClock"]
 

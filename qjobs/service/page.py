@@ -15,8 +15,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
 from qjobs.lifecycle import JobStatus
-from qjobs.service import schema
-from qjobs.service.accounts import User
+from qjobs.service import tables as schema
+from qjobs.service.accounts.accounts import User
 from qjobs.service.assembly import Service
 from qjobs.service.signin import ACCESS_COOKIE, REFRESH_COOKIE, user_of_cookies
 

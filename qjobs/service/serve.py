@@ -18,14 +18,14 @@ from types import FrameType
 import sqlalchemy as sa
 import uvicorn
 
-from qjobs.database import Database
 from qjobs.errors import InvalidInput
-from qjobs.service.accounts import Accounts
+from qjobs.ledger.database import Database
+from qjobs.service.accounts.accounts import Accounts
+from qjobs.service.accounts.passwords import Passwords
 from qjobs.service.assembly import Service
 from qjobs.service.certificate import ensure_certificate, write_private
-from qjobs.service.passwords import Passwords
-from qjobs.service.schema import SERVICE
 from qjobs.service.settings import Settings
+from qjobs.service.tables import SERVICE
 
 __all__ = ["FIRST_USER", "accounts_of", "environment", "serve"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
-from qjobs.service.accounts import User
+from qjobs.service.accounts.accounts import User
 from qjobs.service.problems import Unauthorized
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import time
 
 import sqlalchemy as sa
 
-from qjobs.database import Database
 from qjobs.errors import InvalidInput
+from qjobs.ledger.database import Database
 
 __all__ = ["Sole"]
 

@@ -35,8 +35,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qjobs.testing._store import Refused, Store
 from qjobs.testing.faults import Action, Fault, Route
+from qjobs.testing.store import Refused, Store
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

@@ -29,7 +29,7 @@ from typing import Any
 
 import httpx
 
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 N_QUBITS = 8
 USER, PASSWORD = "bench@localhost.test", "bench's password"
@@ -172,7 +172,7 @@ def signed_in(folder: Path, threads: int) -> Iterator[Client]:
 
 def bodies_of(circuits: list[Any], relationships: dict[str, Any]) -> list[str]:
     """What the client of Nexus uploads."""
-    from qjobs.convert import qiskit_to_pytket
+    from qjobs.circuits.pytket import qiskit_to_pytket
 
     found = []
     for number, circuit in enumerate(circuits):

@@ -56,13 +56,13 @@ def prefect_server(home: Path) -> Iterator[str]:
 
 def spec_of(points: int) -> Any:
     """The example with `points` points: its 20 gammas, and as many betas as it takes."""
-    from qjobs.sweep import load_sweep
+    from qjobs.experiments.sweep import load_sweep
 
     data = load_sweep(EXAMPLE).model_dump()
     data["axes"][1]["count"] = points // data["axes"][0]["count"]
     data["name"] = f"bench-{points}"
     data["fresh"] = True
-    from qjobs.sweep import SweepSpec
+    from qjobs.experiments.sweep import SweepSpec
 
     return SweepSpec.model_validate(data)
 
@@ -82,9 +82,9 @@ def bare_aer(spec: Any, repeat: int) -> dict[str, float]:
     from qiskit_aer import AerSimulator
 
     from blocks import backend_named
-    from qjobs.circuits import bind, to_qiskit
-    from qjobs.compile import compile_program
-    from qjobs.sweep import expand
+    from qjobs.circuits.programs import bind, to_qiskit
+    from qjobs.compiling.compiler import compile_program
+    from qjobs.experiments.sweep import expand
 
     plan = expand(spec)
     (template,) = plan.templates.values()
@@ -115,11 +115,11 @@ def bare_aer(spec: Any, repeat: int) -> dict[str, float]:
 def through_library(spec: Any, folder: Path) -> None:
     """The same work without Prefect, into a ledger of its own."""
     from blocks import backend_named, compile_cache
-    from qjobs import operations
-    from qjobs.launch import compile_here, launch_sweep
     from qjobs.ledger import Ledger
-    from qjobs.outcome import outcome_of, sweep_plan
-    from qjobs.results import write_parquet
+    from qjobs.operations import plan as operations
+    from qjobs.operations.launch import compile_here, launch_sweep
+    from qjobs.reports.frames import write_parquet
+    from qjobs.reports.run_outcome import outcome_of, sweep_plan
 
     backend = backend_named("aer")
     with Ledger(f"sqlite:///{folder}/{uuid.uuid4().hex}.db") as store:
@@ -140,8 +140,8 @@ def task_per_circuit(spec: Any) -> Callable[[], object]:
     from prefect.cache_policies import NO_CACHE
     from qiskit_aer import AerSimulator
 
-    from qjobs.circuits import bind
-    from qjobs.sweep import expand
+    from qjobs.circuits.programs import bind
+    from qjobs.experiments.sweep import expand
 
     plan = expand(spec)
     (template,) = plan.templates.values()
@@ -183,7 +183,7 @@ def main() -> None:
 def measure(sizes: list[int], repeat: int, home: Path) -> None:
     """One table per size; the sweep's ratio is over the fastest bare way."""
     from blocks.opening import close_all
-    from flows.command import without_heartbeat
+    from flows._support.command import without_heartbeat
     from flows.sweep import sweep
 
     def flow(spec: Any) -> None:

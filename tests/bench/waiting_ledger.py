@@ -18,19 +18,19 @@ import sqlalchemy as sa
 from waiting_processes import ROOT, peak_mb, until
 from waiting_service import cancel, signed_in, status
 
-from qjobs import operations
 from qjobs.backends.base import Limits
 from qjobs.backends.nexus import NexusBackend
-from qjobs.circuits import read_circuit
-from qjobs.database import Database
+from qjobs.circuits.programs import read_circuit
 from qjobs.ledger import Ledger
+from qjobs.ledger.database import Database
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
-from qjobs.service import schema
+from qjobs.operations import plan as operations
+from qjobs.service import tables as schema
+from qjobs.service.running import RunningService
 from qjobs.service.settings import Settings
 from qjobs.testing.faults import Route
 from qjobs.testing.proxy import FaultyProxy
-from qjobs.testing.service import RunningService
 
 DEVICE = "Aer"
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
@@ -163,7 +163,7 @@ def _fill(store: Ledger, service: RunningService, name: str, token: str, n_jobs:
 
 def _copied(service: RunningService, first: RemoteId, keys: Mapping[JobId, str]) -> dict[JobId, RemoteId]:
     """Copies of a remote job under other keys, in the database of a service that does not run."""
-    from qjobs.service.schema import SERVICE
+    from qjobs.service.tables import SERVICE
 
     remote_ids = {job_id: RemoteId(str(uuid.uuid4())) for job_id in keys}
     job, item = schema.job, schema.job_item

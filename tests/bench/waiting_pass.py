@@ -15,7 +15,7 @@ from typing import Any
 from prefect.client.orchestration import get_client
 from waiting_processes import memory_mb, peak_mb
 
-import qjobs.cli  # noqa: F401  # the command `qjobs sensor` comes through it, and holds what it loads
+import qjobs.cli.main  # noqa: F401  # the command `qjobs sensor` comes through it, and holds what it loads
 from blocks import ledger_named
 from flows.sensor import Sensor
 

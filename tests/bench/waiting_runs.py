@@ -19,10 +19,11 @@ import sqlalchemy as sa
 from waiting_processes import ROOT, memory_mb, processes_of_runs, running, until
 from waiting_service import JOBS, made, signed_in, status
 
-from qjobs import schema
-from qjobs.database import Database
-from qjobs.ledger import LEDGER, Ledger
-from qjobs.testing.service import RunningService
+from qjobs.ledger import Ledger
+from qjobs.ledger import tables as schema
+from qjobs.ledger.database import Database
+from qjobs.ledger.ledger import LEDGER
+from qjobs.service.running import RunningService
 
 BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 SHOTS = 10
@@ -92,7 +93,7 @@ def measure(n_runs: int, folder: Path, server: int, environment: Mapping[str, st
         deployment = _deployed(api, mine)
         words = ["prefect", "worker", "start", "--pool", "qjobs"]
         worker = stack.enter_context(running("worker", words, mine, folder))
-        sensor = stack.enter_context(running("sensor", ["qjobs.cli", "sensor"], mine, folder))
+        sensor = stack.enter_context(running("sensor", ["qjobs.cli.main", "sensor"], mine, folder))
         pids = {"worker": worker, "server": server, "sensor": sensor}
         until(lambda: _workers(api), bool, "the worker is there", 120.0)
         found = Waited(n_runs=n_runs, before_mb=_settled(pids))

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 JOBS = "/api/jobs/v1beta3"
 

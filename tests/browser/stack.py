@@ -16,7 +16,7 @@ import yaml
 from programs import DEADLINE_S, ROOT, Program, free_port, processes_with, until
 
 from qjobs.ledger import Ledger
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 DEVICE = "H1-1E"
 _DEVICES = ROOT / "qjobs" / "service" / "devices.yaml"
@@ -58,7 +58,7 @@ class Stack:
         self._deploy()
         there = {**self.service.environment, "QJOBS_NEXUS_TOKEN": token}
         self._start("worker", [*prefect, "worker", "start", "--pool", "qjobs"], **there)
-        self._start("sensor", [sys.executable, "-m", "qjobs.cli", "sensor", "--every", "1"], **there)
+        self._start("sensor", [sys.executable, "-m", "qjobs.cli.main", "sensor", "--every", "1"], **there)
 
     def _write_devices(self) -> None:
         devices = yaml.safe_load(_DEVICES.read_text(encoding="utf-8"))["devices"]

@@ -5,7 +5,8 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from qjobs.backends.aer import AerBackend, NoiseSpec
+from qjobs.backends.aer import AerBackend
+from qjobs.backends.aer.backend import NoiseSpec
 from qjobs.backends.base import Backend
 from qjobs.model import Batch
 from qjobs.testing.contract import BackendContract

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from qjobs.backends._aer_worker import AerMethod, Task, run_task
+from qjobs.backends.aer.worker import AerMethod, Task, run_task
 from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target, nothing
 from qjobs.errors import ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus

@@ -14,19 +14,20 @@ from pytket.circuit import Bit, Circuit, Qubit
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from qjobs import cli, operations
-from qjobs.backends._limiter import Limiter
 from qjobs.backends.base import Backend, MissingResult
+from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
-from qjobs.circuits import bind, read_circuit, to_qiskit
+from qjobs.circuits.programs import bind, read_circuit, to_qiskit
+from qjobs.cli import main as cli
 from qjobs.errors import BackendUnavailable, CredentialsRejected, SubmissionRejected
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, JobKind, Limits, RemoteId
+from qjobs.operations import plan as operations
+from qjobs.service.running import RunningService
 from qjobs.testing.contract import BackendContract, flips, new_key
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.proxy import FaultyProxy
-from qjobs.testing.service import RunningService
 
 EMAIL, OTHER, PASSWORD = "contract@localhost.test", "other@localhost.test", "correct horse battery"
 SHOTS_PER_S = 20_000

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from support import NOW, a_spec
 
-from qjobs.database import Database
 from qjobs.errors import LedgerUnavailable
 from qjobs.ledger import Ledger
+from qjobs.ledger.database import Database
 from qjobs.model import JobId
 
 if TYPE_CHECKING:

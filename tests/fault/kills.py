@@ -25,7 +25,7 @@ BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q
 N_ITEMS = 3
 WARM = [
     "flows.run_circuits",
-    "flows.command",
+    "flows._support.command",
     "qjobs.backends.rest",
     "matplotlib.pyplot",
     "pandas",
@@ -107,7 +107,7 @@ class ForkServer:
 
 def _child(request: dict) -> None:
     """One attempt, in a process of its own."""
-    from flows.command import without_heartbeat
+    from flows._support.command import without_heartbeat
 
     with without_heartbeat():
         match request["what"]:

@@ -20,9 +20,9 @@ from table import Clock, Row, Seen
 from qjobs.backends.base import LostReply
 from qjobs.backends.nexus import NexusBackend
 from qjobs.ledger import Ledger
+from qjobs.service.running import RunningService
 from qjobs.testing.faults import Action, Route
 from qjobs.testing.proxy import FaultyProxy
-from qjobs.testing.service import RunningService
 
 EMAIL, PASSWORD = "faults@localhost.test", "correct horse battery"
 _MOMENT_S = 0.01

@@ -16,7 +16,7 @@ from qjobs.backends.base import Backend
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId
-from qjobs.sensor import sensor_pass
+from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 

@@ -27,11 +27,12 @@ from model_provider import KINDS, Crash, ModelBackend, Provider
 from simulation_laws import Laws, Violation
 from support import NOW
 
-from qjobs import operations, recovery
 from qjobs.errors import InvalidInput, JobNotFound, QJobsError, StaleJob
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, LostReply, RemoteId, RemoteRetryStrategy
-from qjobs.retry import RetryPolicy
+from qjobs.operations import plan as operations
+from qjobs.operations import recover as recovery
+from qjobs.operations.retry import RetryPolicy
 
 PROCESS_LIFE_S = 2000.0
 """A process that is stopped for longer is dead. A lease takes 300 s, so that one may go on after it lost its own."""

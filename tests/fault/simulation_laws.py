@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import JobId, LostReply
-from qjobs.recovery import orphans
+from qjobs.operations.recover import orphans
 
 if TYPE_CHECKING:
     from model_provider import Remote

@@ -19,17 +19,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from qjobs import operations
-from qjobs.backends._limiter import Limiter
 from qjobs.backends.base import LostReply
+from qjobs.backends.limiter import Limiter
 from qjobs.backends.rest import RestBackend
-from qjobs.circuits import read_circuit
+from qjobs.circuits.programs import read_circuit
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
-from qjobs.recovery import adopt, reconcile
-from qjobs.retry import RetryPolicy
+from qjobs.operations import plan as operations
+from qjobs.operations.recover import adopt, reconcile
+from qjobs.operations.retry import RetryPolicy
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 from tasks.retrying import READ_DELAYS_S, climbing, is_transient

@@ -11,7 +11,6 @@ from scripted import Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
 from support import check_history
 
-from qjobs import operations
 from qjobs.backends.base import LostReply
 from qjobs.errors import (
     NotSent,
@@ -22,7 +21,8 @@ from qjobs.errors import (
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteRetryStrategy
-from qjobs.submission import LEASE_S
+from qjobs.operations import plan as operations
+from qjobs.operations.submit import LEASE_S
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 OPAQUE = LostReply.OPAQUE

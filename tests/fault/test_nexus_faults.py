@@ -6,9 +6,9 @@ import pytest
 from nexus_rows import ROWS, NexusProvider, play, running
 from table import Row
 
-from qjobs.backends._limiter import Limiter
+from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
-from qjobs.circuits import read_circuit
+from qjobs.circuits.programs import read_circuit
 from qjobs.errors import BackendUnavailable
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -107,7 +107,7 @@ def test_many_open_jobs_are_asked_for_in_one_request(provider: NexusProvider, ba
 def test_a_few_jobs_are_asked_for_by_their_ids_where_the_list_is_long(
     provider: NexusProvider, backend: NexusBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qjobs.backends.nexus._PAGE", 1)
+    monkeypatch.setattr("qjobs.backends.nexus.backend._PAGE", 1)
     ids = [submit(backend, shots=1_000_000) for _ in range(12)]
     backend.status(ids)
     before = provider.proxy.asked

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from websockets.sync.server import Server, ServerConnection, serve
 
-from qjobs.backends._nexus_tokens import NexusTokens
-from qjobs.backends._nexus_watch import Watch
 from qjobs.backends.base import Snapshot
+from qjobs.backends.nexus.tokens import NexusTokens
+from qjobs.backends.nexus.watch import Watch
 from qjobs.errors import BackendUnavailable
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteId

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from environments import NoEnvironment, python_of
 
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 __all__ = ["Outcome", "Runs", "checks"]
 

@@ -12,11 +12,11 @@ import pytest
 from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
 
-from flows.command import run_flow
+from flows._support.command import run_flow
 from qjobs.errors import InvalidInput, JobFailed
+from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.sweep import SweepSpec
 
 ROOT = Path(__file__).parents[2]
 SWEEP = """

@@ -13,8 +13,8 @@ from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks import RestBackend
+from flows._support.doctor import prefect_checks
 from flows.deploy import main as deploy
-from flows.doctor import prefect_checks
 from qjobs.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]

@@ -17,13 +17,13 @@ from prefect.states import Cancelling
 import tasks
 from blocks import RestBackend, backend_named
 from flows.run_circuits import run_circuits
-from qjobs import operations
-from qjobs.circuits import read_circuit
-from qjobs.experiment import CircuitsSpec
+from qjobs.circuits.programs import read_circuit
+from qjobs.experiments.circuit_list import CircuitsSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteRetryStrategy
-from qjobs.retry import RetryPolicy, Rung
+from qjobs.operations import plan as operations
+from qjobs.operations.retry import RetryPolicy, Rung
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 from tasks.progress import ProgressArtifact

@@ -23,15 +23,15 @@ from scripted_block import Died, script
 from support import check_history
 
 from blocks import AerBackend, backend_named
+from flows._support.stages import cancel_jobs
 from flows.run_circuits import run_circuits
-from flows.stages import cancel_jobs
 from flows.sweep import sweep
 from qjobs.backends.base import Limits
 from qjobs.errors import InvalidInput, JobFailed, SubmissionRejected
-from qjobs.experiment import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
-from qjobs.sweep import SweepSpec
 
 ROTATION = """OPENQASM 3.0; include "stdgates.inc"; input float[64] theta;
 qubit[2] q; bit[2] c; rx(theta) q[0]; cx q[0], q[1]; c = measure q;"""

@@ -22,11 +22,11 @@ from scripted_block import Died, script
 from support import check_history
 
 from blocks import AerBackend, backend_named
+from flows._support.stages import cancel_jobs
 from flows.nightly_benchmark import nightly_benchmark
-from flows.stages import cancel_jobs
 from qjobs.backends.base import Limits
-from qjobs.benchmark import BenchmarkSpec, benchmark_circuits
 from qjobs.errors import InvalidInput, JobFailed
+from qjobs.experiments.health_check import BenchmarkSpec, benchmark_circuits
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 

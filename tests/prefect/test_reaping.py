@@ -19,14 +19,14 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling, Completed, Crashed, Running, Scheduled
 
 from blocks import RestBackend
-from flows.maintenance import reconcile
+from flows.reconcile import reconcile
 from flows.run_circuits import run_circuits
 from flows.sensor import Passed, sensor, watch
-from qjobs import ledger_runners
 from qjobs.ledger import Ledger
+from qjobs.ledger import heartbeats as ledger_runners
+from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import JobStatus
-from qjobs.liveness import lease_owner
-from qjobs.operations import utc_now
+from qjobs.operations.plan import utc_now
 from qjobs.testing.servers import ScriptedProvider
 
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
@@ -44,7 +44,7 @@ def provider() -> Iterator[ScriptedProvider]:
 @pytest.fixture(scope="module")
 def dead() -> str:
     """The owner of a lease whose process has ended."""
-    code = "from qjobs.liveness import lease_owner; print(lease_owner())"
+    code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
@@ -128,7 +128,7 @@ def test_crashed_with_its_worker_and_never_more_than_three_times(
 def later(store: Ledger, client: SyncPrefectClient) -> Passed:
     """A pass when nothing has been heard of anybody for an hour."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.reaping.utc_now", lambda: utc_now() + LONG_AGO)
+        patch.setattr("flows._support.reaping.utc_now", lambda: utc_now() + LONG_AGO)
         return looked(store, client)
 
 
@@ -222,6 +222,6 @@ def test_the_hourly_upkeep_looks_too_because_a_sensor_may_not_run(
     client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard_of(store, client, run, dead, ago=timedelta(seconds=-1))
-    monkeypatch.setattr("flows.reaping.utc_now", lambda: utc_now() + LONG_AGO)
+    monkeypatch.setattr("flows._support.reaping.utc_now", lambda: utc_now() + LONG_AGO)
     reconcile()
     assert client.read_flow_run(run.id).state.is_scheduled()

@@ -13,12 +13,12 @@ from prefect.client.orchestration import SyncPrefectClient
 from blocks import backend_named
 from flows.run_circuits import run_circuits
 from flows.sweep import sweep
-from qjobs.experiment import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobKind
-from qjobs.sweep import SweepSpec
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 ROTATION = """OPENQASM 3.0; include "stdgates.inc"; input float[64] theta;
 qubit[2] q; bit[2] c; rx(theta) q[0]; cx q[0], q[1]; c = measure q;"""

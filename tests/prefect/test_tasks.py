@@ -22,16 +22,17 @@ import flows.run_circuits
 import flows.sweep
 import tasks
 from blocks import backend_named
-from flows.stages import _sort, run_jobs
-from flows.waiting import AUTO
-from qjobs import errors, operations
-from qjobs.circuits import read_circuit
-from qjobs.compile import CompileOptions
-from qjobs.experiment import CircuitsSpec
+from flows._support.stages import _sort, run_jobs
+from flows._support.waiting import AUTO
+from qjobs import errors
+from qjobs.circuits.programs import read_circuit
+from qjobs.compiling.compiler import CompileOptions
+from qjobs.experiments.circuit_list import CircuitsSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, LostReply, RemoteRetryStrategy
-from qjobs.retry import RetryPolicy, Rung
+from qjobs.operations import plan as operations
+from qjobs.operations.retry import RetryPolicy, Rung
 from tasks.retrying import DEFAULT_POLICY, READ_DELAYS_S, is_transient, run_count
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +100,7 @@ def test_options_of_a_task(one: Task) -> None:
 @pytest.mark.parametrize("one", FLOWS, ids=lambda one: one.name)
 def test_options_of_a_flow(one: Flow) -> None:
     assert (one.retries, one.persist_result, one.should_validate_parameters) == (0, False, True)
-    assert one.on_cancellation_hooks == [flows.stages.cancel_jobs]
+    assert one.on_cancellation_hooks == [flows._support.stages.cancel_jobs]
     assert one.name == one.fn.__name__.replace("_", "-")
     assert one.flow_run_name == "{spec.name}"
 

@@ -28,21 +28,22 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.states import Cancelled, Cancelling, Crashed, Running, Suspended
 
 from blocks import RestBackend, backend_named
-from flows.doctor import prefect_checks
+from flows._support.doctor import prefect_checks
+from flows._support.waiting import Waiting
 from flows.run_circuits import run_circuits
 from flows.sensor import Passed, Sensor, watch
 from flows.sensor import main as sensor_command
 from flows.sweep import sweep
-from flows.waiting import Waiting
-from qjobs import operations, recovery
-from qjobs.circuits import read_circuit
-from qjobs.experiment import CircuitsSpec
+from qjobs.circuits.programs import read_circuit
+from qjobs.experiments.circuit_list import CircuitsSpec
 from qjobs.ledger import Ledger
-from qjobs.ledger_waits import AtDeadline
+from qjobs.ledger.waits import AtDeadline
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId
-from qjobs.operations import utc_now
-from qjobs.retry import RemoteRetryStrategy
+from qjobs.operations import plan as operations
+from qjobs.operations import recover as recovery
+from qjobs.operations.plan import utc_now
+from qjobs.operations.retry import RemoteRetryStrategy
 from qjobs.testing.servers import ScriptedProvider
 
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
@@ -202,7 +203,7 @@ def test_the_doctor_knows_a_sensor_that_is_no_flow_run(
     assert [wait.flow_run_id for wait in store.waits()] == [str(waiting.id)]
     assert not says_that_somebody_looks()
     environment = {**os.environ, "PREFECT_API_URL": api, "QJOBS_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "qjobs.cli", "sensor", "--every", "1"]
+    command = [sys.executable, "-m", "qjobs.cli.main", "sensor", "--every", "1"]
     with Popen(command, env=environment, cwd=ROOT, stdout=DEVNULL) as process:
         assert eventually(says_that_somebody_looks, bool)
         process.terminate()
@@ -216,7 +217,7 @@ def test_the_doctor_knows_a_sensor_that_is_no_flow_run(
     assert len(store.runners()) == 1
     assert not says_that_somebody_looks(), "it is proved dead"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.reaping.utc_now", lambda: utc_now() + timedelta(hours=1))
+        patch.setattr("flows._support.reaping.utc_now", lambda: utc_now() + timedelta(hours=1))
         assert watch(store, client).lost == []
     assert store.runners() == []
 

@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support import a_program, an_item
 
-from qjobs.batching import batch_key, check_items, pack, size_bytes_of
 from qjobs.errors import InvalidInput
 from qjobs.model import ExecuteOptions, ItemSpec, Limits
+from qjobs.operations.batching import batch_key, check_items, pack, size_bytes_of
 
 PROGRAMS = [a_program("x" * size) for size in (1, 2, 3, 5, 8, 13, 21)]
 BY_HASH = {program.hash: program for program in PROGRAMS}

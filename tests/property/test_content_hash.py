@@ -14,9 +14,9 @@ from qiskit.circuit import Gate, Parameter
 from qiskit.circuit import library as gates
 from qiskit.quantum_info import Operator, Statevector
 
-from qjobs.circuits import bind, content_hash, read_circuit, to_openqasm3, to_qiskit
-from qjobs.compile import CompileOptions, Compiler, compile_program
-from qjobs.convert import pytket_to_qiskit, qiskit_to_pytket
+from qjobs.circuits.programs import bind, content_hash, read_circuit, to_openqasm3, to_qiskit
+from qjobs.circuits.pytket import pytket_to_qiskit, qiskit_to_pytket
+from qjobs.compiling.compiler import CompileOptions, Compiler, compile_program
 from qjobs.model import Target
 
 N = 3

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from qiskit import QuantumCircuit
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
+from qjobs.circuits.observables import Estimator, measured_in, parse_observable
 from qjobs.model import Observable
-from qjobs.observables import Estimator, measured_in, parse_observable
 
 WEIGHT = 10**15
 """Counts in proportion to exact probabilities: shots so many that rounding them to whole ones is not seen."""

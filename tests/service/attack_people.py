@@ -9,7 +9,7 @@ from typing import Any
 
 from fuzzing import Wire
 
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 __all__ = ["LISTS", "USERS", "Person", "bell", "signed_in"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 PASSWORDS = {
     "ada@localhost.test": "ada's secret",

@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from pytket.backends.backendresult import BackendResult
 from pytket.circuit import Circuit
 
-from qjobs.service import schema
-from qjobs.service.accounts import User
+from qjobs.service import tables as schema
+from qjobs.service.accounts.accounts import User
 from qjobs.service.assembly import Service
-from qjobs.service.job_records import ItemRecord, JobRecord
 from qjobs.service.settings import Settings
+from qjobs.service.store.job_records import ItemRecord, JobRecord
 
 EVERYTHING = sa.select(schema.project.c.project_id)
 AER = {"type": "AerConfig"}
@@ -146,7 +146,7 @@ class OwnService:
 
     def set_item(self, item: ItemRecord, **columns: Any) -> None:
         """Put an item into a state, and let its job add up."""
-        from qjobs.service.job_moves import locked, roll_up_jobs
+        from qjobs.service.store.job_moves import locked, roll_up_jobs
 
         table, now = schema.job_item, self.service.clock.now()
         with self.service.db.write() as connection:

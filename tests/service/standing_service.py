@@ -21,7 +21,7 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 
-from qjobs.service import schema
+from qjobs.service import tables as schema
 from qjobs.service.app import create_app
 from qjobs.service.assembly import Service
 from qjobs.service.settings import Settings

@@ -23,9 +23,9 @@ import pytest
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
-from qjobs.cli import main
+from qjobs.cli.main import main
 from qjobs.service.certificate import ensure_certificate
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 ClientOf = Callable[[RunningService], httpx.Client]
 CIRCUIT: dict[str, object] = {
@@ -61,7 +61,7 @@ def me(client: httpx.Client) -> int:
 
 def command(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "qjobs.cli", *words],
+        [sys.executable, "-m", "qjobs.cli.main", *words],
         input=stdin,
         capture_output=True,
         text=True,
@@ -283,7 +283,7 @@ def test_what_cannot_be_served_is_told_in_a_line(
 def test_without_the_extra_one_sentence_says_how_to_get_it(tmp_path: Path, missing: str) -> None:
     script = (
         f"import sys; sys.modules[{missing!r}] = None\n"
-        f"from qjobs.cli import main; sys.exit(main(['serve', '--data', {str(tmp_path / 'd')!r}, '--port', '0']))"
+        f"from qjobs.cli.main import main; sys.exit(main(['serve', '--data', {str(tmp_path / 'd')!r}, '--port', '0']))"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
@@ -295,7 +295,7 @@ def test_without_the_extra_one_sentence_says_how_to_get_it(tmp_path: Path, missi
 def test_the_command_needs_nothing_of_the_service() -> None:
     script = (
         "import sys\nfor name in ('fastapi', 'starlette', 'uvicorn', 'argon2', 'cryptography', 'websockets'):\n"
-        "    sys.modules[name] = None\nfrom qjobs.cli import main\nmain(['serve', '--help'])"
+        "    sys.modules[name] = None\nfrom qjobs.cli.main import main\nmain(['serve', '--help'])"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0

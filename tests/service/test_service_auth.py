@@ -14,14 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from qjobs.database import Database
-from qjobs.service.accounts import Accounts
-from qjobs.service.passwords import Passwords, Throttle
+from qjobs.ledger.database import Database
+from qjobs.service.accounts.accounts import Accounts
+from qjobs.service.accounts.passwords import Passwords, Throttle
+from qjobs.service.accounts.sessions import Pending, Sessions
 from qjobs.service.problems import NotFound, TooManyRequests, Unauthorized
-from qjobs.service.schema import SERVICE
-from qjobs.service.sessions import Pending, Sessions
+from qjobs.service.running import RunningService
 from qjobs.service.settings import Settings
-from qjobs.testing.service import RunningService
+from qjobs.service.tables import SERVICE
 
 ADA = {"email": "ada@localhost.test", "password": "ada's secret"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}

@@ -12,11 +12,11 @@ from pytket.circuit import Circuit
 from standing_service import fresh_database
 
 from qjobs.lifecycle import JobStatus
-from qjobs.service import schema
-from qjobs.service.job_records import ItemRecord
-from qjobs.service.jobs import JobStore
+from qjobs.service import tables as schema
 from qjobs.service.problems import BadRequest, Forbidden, NotFound
-from qjobs.service.retrying import Strategy
+from qjobs.service.store.job_records import ItemRecord
+from qjobs.service.store.jobs import JobStore
+from qjobs.service.store.retrying import Strategy
 
 DEVICES = """
 devices:

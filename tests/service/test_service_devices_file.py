@@ -161,9 +161,9 @@ def test_rates_are_kept_and_the_same_item_has_the_same_fate(tmp_path) -> None:
 
 
 def test_a_clock_goes_on_from_where_it_was(tmp_path, monkeypatch) -> None:
-    from qjobs.database import Database
+    from qjobs.ledger.database import Database
     from qjobs.service.clock import ServiceClock
-    from qjobs.service.schema import SERVICE
+    from qjobs.service.tables import SERVICE
 
     db = Database(f"sqlite:///{tmp_path / 'service.db'}", SERVICE)
     try:

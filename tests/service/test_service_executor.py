@@ -18,10 +18,10 @@ from standing_service import fresh_database
 from sympy import Symbol
 
 from qjobs.lifecycle import JobStatus
-from qjobs.service import schema
-from qjobs.service.cost import cost_hqc, gate_counts
-from qjobs.service.job_records import status_body
+from qjobs.service import tables as schema
+from qjobs.service.execution.cost import cost_hqc, gate_counts
 from qjobs.service.problems import BadRequest, Forbidden, NotFound
+from qjobs.service.store.job_records import status_body
 
 MORE_DEVICES = """
   - {name: noisy, kind: nexus-hosted, backend: B, config: NoisyConfig, n_qubits: 5, max_shots: 20000,

@@ -21,7 +21,7 @@ from fuzzing import FILTERS, JUNK, SQL, Answer, Attack, Wire, operations
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 N_REQUESTS = 10_000
 N_THREADS = 8

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from qjobs.service.guard import MAX_DEPTH, Refused, check_json
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"

@@ -432,7 +432,7 @@ def test_a_socket_stays_open_while_nothing_is_final(standing: Standing, ada: Per
 
 def test_a_change_without_a_sign_is_seen_after_a_while(standing: Standing, ada: Person) -> None:
     """Another process of the same service may have made it."""
-    from qjobs.service import schema
+    from qjobs.service import tables as schema
 
     project = ada.project()
     job = ada.job(project, ada.circuit(project))

@@ -14,13 +14,13 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from qjobs.database import Database
 from qjobs.errors import InvalidInput
-from qjobs.service import schema
-from qjobs.service.accounts import ADMINISTRATOR, CONTRIBUTOR, MAINTAINER, READER, ROLES, Accounts, User
-from qjobs.service.passwords import Passwords
+from qjobs.ledger.database import Database
+from qjobs.service import tables as schema
+from qjobs.service.accounts.accounts import ADMINISTRATOR, CONTRIBUTOR, MAINTAINER, READER, ROLES, Accounts, User
+from qjobs.service.accounts.passwords import Passwords
+from qjobs.service.accounts.quotas import Quotas
 from qjobs.service.problems import Forbidden, NotFound
-from qjobs.service.quotas import Quotas
 from qjobs.service.settings import QUOTAS, Settings
 
 HOSTILE = ["' OR '1'='1", "x'); DROP TABLE service_user; --", "%", "_", "../..", "\u202e\U0001f600", "a" * 300]

@@ -13,7 +13,7 @@ from pytket.circuit import Bit, Circuit, OpType, Qubit
 from qiskit.quantum_info import Statevector
 from sympy import Symbol
 
-from qjobs.service.plain_circuits import read_plain
+from qjobs.service.execution.plain_circuits import read_plain
 
 ANGLES = st.floats(-4, 4, allow_nan=False).map(lambda value: round(value, 6))
 ONE = [OpType.H, OpType.X, OpType.Y, OpType.Z, OpType.S, OpType.Sdg, OpType.T, OpType.Tdg, OpType.SX]

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from standing_service import Person, Standing, fresh_database, in_project, sample, shape, standing_service
 
-from qjobs.service import schema
+from qjobs.service import tables as schema
 
 URL = "/api/projects/v1beta2"
 DEFINITIONS = "/api/property_definitions/v1beta2"

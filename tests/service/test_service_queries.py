@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from standing_service import Person, Standing, fresh_database, standing_service
 
-from qjobs.service import schema
+from qjobs.service import tables as schema
 from qjobs.service.problems import BadRequest
-from qjobs.service.queries import DOCUMENTS, JOBS, MAX_PAGE_SIZE, PROJECTS, listing_of
+from qjobs.service.store.queries import DOCUMENTS, JOBS, MAX_PAGE_SIZE, PROJECTS, listing_of
 
 CIRCUITS = "/api/circuits/v1beta2"
 JOBS_URL = "/api/jobs/v1beta3"

@@ -16,7 +16,7 @@ from own_service import AER, EVERYTHING, OwnService
 from pytket.circuit import Circuit
 
 from qjobs.lifecycle import JobStatus
-from qjobs.service import schema
+from qjobs.service import tables as schema
 
 DEVICES = """
 devices:

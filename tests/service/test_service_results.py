@@ -13,7 +13,7 @@ from pytket.circuit import Bit
 from pytket.utils.outcomearray import OutcomeArray
 from standing_service import Person, Standing, fresh_database, sample, shape, standing_service
 
-from qjobs.service import schema
+from qjobs.service import tables as schema
 
 RESULTS = "/api/results/v1beta3"
 PARTIAL = "/api/qsys_results/v1beta2/partial"

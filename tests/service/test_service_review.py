@@ -19,17 +19,17 @@ from own_service import AER, EVERYTHING, OwnService
 from pytket.circuit import Circuit
 from standing_service import GHZ, Standing, fresh_database, in_project, standing_service
 
-from qjobs.database import Database
 from qjobs.errors import InvalidInput, LedgerUnavailable
+from qjobs.ledger.database import Database
 from qjobs.lifecycle import JobStatus
-from qjobs.service import schema
-from qjobs.service.executor import Executor
+from qjobs.service import tables as schema
+from qjobs.service.accounts.passwords import Passwords
+from qjobs.service.execution.executor import Executor
 from qjobs.service.guard import Refused, check_json
-from qjobs.service.job_moves import locked
-from qjobs.service.passwords import Passwords
 from qjobs.service.problems import NotFound
-from qjobs.service.records import DocumentKind
-from qjobs.testing.service import RunningService
+from qjobs.service.running import RunningService
+from qjobs.service.store.job_moves import locked
+from qjobs.service.store.records import DocumentKind
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 
@@ -183,7 +183,7 @@ class _LosesReplies:
 
 
 def executor_with(own: OwnService, db: Any, monkeypatch: pytest.MonkeyPatch) -> Executor:
-    monkeypatch.setattr("qjobs.service.executor._AFTER_ERROR_S", 0.01)
+    monkeypatch.setattr("qjobs.service.execution.executor._AFTER_ERROR_S", 0.01)
     service = own.service
     return Executor(
         db,
@@ -224,8 +224,8 @@ def test_a_cancelled_circuit_that_takes_hours_keeps_nobody_waiting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its item was CANCELLED, and its worker computed on."""
-    monkeypatch.setattr("qjobs.service.abandoned._GRACE_S", 0.2)
-    monkeypatch.setattr("qjobs.service.abandoned._LOOK_S", 0.1)
+    monkeypatch.setattr("qjobs.service.execution.abandoned._GRACE_S", 0.2)
+    monkeypatch.setattr("qjobs.service.execution.abandoned._LOOK_S", 0.1)
     own, flip = OwnService(tmp_path, workers=1), Circuit(1, 1).X(0).Measure(0, 0)
     endless = Circuit(24)
     for layer in range(100):

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qjobs.service.scheduling import Waiting, fair_order, fifo_order, positions
+from qjobs.service.execution.scheduling import Waiting, fair_order, fifo_order, positions
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

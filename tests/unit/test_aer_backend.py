@@ -17,11 +17,12 @@ from qiskit.circuit import Parameter
 from qiskit.circuit.library import QFTGate
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
-from qjobs.backends import _aer_pool
-from qjobs.backends._aer_worker import BASIS_1Q, BASIS_2Q, BASIS_3Q
-from qjobs.backends.aer import AerBackend, AerMethod, NoiseSpec, _tasks
+from qjobs.backends.aer import AerBackend
+from qjobs.backends.aer import pool as _aer_pool
+from qjobs.backends.aer.backend import AerMethod, NoiseSpec, _tasks
+from qjobs.backends.aer.worker import BASIS_1Q, BASIS_2Q, BASIS_3Q
 from qjobs.backends.base import MissingResult
-from qjobs.circuits import bind, read_circuit
+from qjobs.circuits.programs import bind, read_circuit
 from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, Key, Observable, RemoteId

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from support import a_program, an_item
 
-from qjobs.batching import PARAMETER_BYTES, batch_key, check_items, pack, size_bytes_of
 from qjobs.errors import InvalidInput
 from qjobs.model import ExecuteOptions, ItemSpec, Limits, Observable
+from qjobs.operations.batching import PARAMETER_BYTES, batch_key, check_items, pack, size_bytes_of
 
 PROGRAM = a_program("x" * 10)
 PROGRAMS = {PROGRAM.hash: PROGRAM}

@@ -11,7 +11,9 @@ from pydantic import ValidationError
 from qiskit.quantum_info import Statevector
 from support import NOW, a_program, a_spec, at
 
-from qjobs.benchmark import (
+from qjobs.circuits.programs import read_circuit, to_qiskit
+from qjobs.errors import InvalidInput
+from qjobs.experiments.health_check import (
     BenchmarkRun,
     BenchmarkSpec,
     Score,
@@ -26,11 +28,9 @@ from qjobs.benchmark import (
     verdict,
     verdict_lines,
 )
-from qjobs.circuits import read_circuit, to_qiskit
-from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.model import Batch, ItemSpec
-from qjobs.trend import benchmark_runs
+from qjobs.reports.health_report import benchmark_runs
 
 GHZ4 = Series(family="ghz", size=4)
 MIRROR2 = Series(family="mirror", size=2, depth=8)

@@ -7,13 +7,16 @@ import sys
 import pytest
 from qiskit.quantum_info import Statevector
 
-from qjobs.builders import build_circuit, ghz, qaoa_maxcut, registered
-from qjobs.circuits import to_qiskit
+from qjobs.circuits.builders import build_circuit, ghz, qaoa_maxcut, registered
+from qjobs.circuits.programs import to_qiskit
 from qjobs.errors import InvalidInput
 
 
 def test_registered_builders_are_found() -> None:
-    assert registered() | {"ghz": "qjobs.builders:ghz", "qaoa-maxcut": "qjobs.builders:qaoa_maxcut"} == registered()
+    assert (
+        registered() | {"ghz": "qjobs.circuits.builders:ghz", "qaoa-maxcut": "qjobs.circuits.builders:qaoa_maxcut"}
+        == registered()
+    )
 
 
 def test_ghz() -> None:
@@ -62,7 +65,9 @@ def test_qaoa_maxcut_refuses(arguments: dict[str, object]) -> None:
         build_circuit("qaoa-maxcut", arguments)
 
 
-@pytest.mark.parametrize("name", ["nothing", "", "qjobs.builders:ghz", "os:system", "antigravity", "antigravity:x"])
+@pytest.mark.parametrize(
+    "name", ["nothing", "", "qjobs.circuits.builders:ghz", "os:system", "antigravity", "antigravity:x"]
+)
 def test_a_name_that_is_not_registered_is_refused_and_never_imported(name: str) -> None:
     with pytest.raises(InvalidInput, match=r"there is no circuit builder .* registered are: .*ghz") as caught:
         build_circuit(name, {})

@@ -6,13 +6,14 @@ import pytest
 from scripted import Fault, ScriptedBackend
 from support import NOW, at, check_history, claim, create
 
-from qjobs import operations, recovery
 from qjobs.backends.base import ItemSnapshot, LostReply, Snapshot
 from qjobs.errors import BackendUnavailable, InvalidInput, JobFailed, PolicyLimit, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId, RemoteRetryStrategy
-from qjobs.retry import RetryPolicy
+from qjobs.operations import plan as operations
+from qjobs.operations import recover as recovery
+from qjobs.operations.retry import RetryPolicy
 
 S = JobStatus
 FORCE, ALLOW = RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.ALLOW_RESUBMIT

@@ -16,10 +16,11 @@ from qiskit.circuit import Gate, Parameter, ParameterVector
 from qiskit.circuit import library as gates
 from qiskit.quantum_info import Operator, random_unitary
 
-from qjobs import circuits, convert
+from qjobs.circuits import programs as circuits
+from qjobs.circuits import pytket as convert
+from qjobs.circuits.parameter_names import decode, encode_for_openqasm3, encode_for_pytket
 from qjobs.errors import InvalidCircuit
 from qjobs.model import ProgramFormat
-from qjobs.names import decode, encode_for_openqasm3, encode_for_pytket
 
 BELL3 = """OPENQASM 3.0;
 include "stdgates.inc";
@@ -281,7 +282,7 @@ def test_measurements_are_found_inside_blocks_and_instructions():
 
 
 def test_pytket_stays_unloaded():
-    code = "import sys, qjobs.circuits, qjobs.compile; print('pytket' in sys.modules)"
+    code = "import sys, qjobs.circuits, qjobs.compiling.compiler; print('pytket' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
 

@@ -18,14 +18,14 @@ import pytest
 import sqlalchemy as sa
 from support import NOW, claim, create
 
-from qjobs import cli
 from qjobs.backends.aer import AerBackend
-from qjobs.compile import CompileCache
-from qjobs.launch import compile_here, launch_sweep
+from qjobs.cli import main as cli
+from qjobs.compiling.compiler import CompileCache
+from qjobs.experiments.sweep import SweepSpec, expand
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.operations import utc_now
-from qjobs.sweep import SweepSpec, expand
+from qjobs.operations.launch import compile_here, launch_sweep
+from qjobs.operations.plan import utc_now
 
 BELL = """OPENQASM 2.0;
 include "qelib1.inc";

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from qjobs import cli, operations
 from qjobs.backends.rest import RestBackend
-from qjobs.circuits import read_circuit
+from qjobs.circuits.programs import read_circuit
+from qjobs.cli import main as cli
 from qjobs.errors import BackendUnavailable, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, LostReply
+from qjobs.operations import plan as operations
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 

@@ -11,8 +11,8 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import Operator
 
-from qjobs.circuits import bind, read_circuit, to_qiskit
-from qjobs.compile import CompileCache, CompileOptions, Compiler, check_fits, compile_program
+from qjobs.circuits.programs import bind, read_circuit, to_qiskit
+from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler, check_fits, compile_program
 from qjobs.errors import InvalidCircuit, InvalidInput
 from qjobs.model import Target
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from qjobs.circuits import program_from_qiskit, to_qiskit
+from qjobs.circuits.programs import program_from_qiskit, to_qiskit
 from qjobs.errors import InvalidCircuit, InvalidInput
-from qjobs.experiment import CircuitsSpec, expand_circuits, load_circuits
-from qjobs.inputs import explain
+from qjobs.experiments.circuit_list import CircuitsSpec, expand_circuits, load_circuits
+from qjobs.experiments.forms import explain
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
 ROTATION = """OPENQASM 3.0;

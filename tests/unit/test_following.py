@@ -11,15 +11,15 @@ import pytest
 from scripted import Clock, ScriptedBackend, TellingBackend
 from support import create
 
-from qjobs import operations
 from qjobs.backends.base import Backend
 from qjobs.errors import InvalidInput
-from qjobs.following import Following
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId
-from qjobs.sensor import PassReport, sensor_pass
-from qjobs.watching import MOST
+from qjobs.operations import plan as operations
+from qjobs.operations.following import Following
+from qjobs.operations.sensor_pass import PassReport, sensor_pass
+from qjobs.operations.watch import MOST
 
 S = JobStatus
 

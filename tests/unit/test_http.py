@@ -12,8 +12,8 @@ import pytest
 from scripted import Clock
 from support import NOW
 
-from qjobs.backends._http import REACHED, HttpClient, retry_after_of, words_of
-from qjobs.backends._limiter import Limiter, limiter_for
+from qjobs.backends.http import REACHED, HttpClient, retry_after_of, words_of
+from qjobs.backends.limiter import Limiter, limiter_for
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from qjobs import operations
-from qjobs.backends.aer import AerBackend, NoiseSpec
-from qjobs.compile import CompileCache, CompileOptions
+from qjobs.backends.aer import AerBackend
+from qjobs.backends.aer.backend import NoiseSpec
+from qjobs.compiling.compiler import CompileCache, CompileOptions
 from qjobs.errors import InvalidInput
-from qjobs.experiment import CircuitsSpec, expand_circuits
-from qjobs.launch import CompileStage, Launched, compile_here, launch_circuits, launch_sweep
+from qjobs.experiments.circuit_list import CircuitsSpec, expand_circuits
+from qjobs.experiments.sweep import SweepSpec, expand
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.sweep import SweepSpec, expand
+from qjobs.operations import plan as operations
+from qjobs.operations.launch import CompileStage, Launched, compile_here, launch_circuits, launch_sweep
 
 QASM = """OPENQASM 3.0;
 include "stdgates.inc";
@@ -223,12 +224,12 @@ def test_a_sweep_that_is_resumed_after_its_job_failed_sends_none_again(
 DIES = """
 import os, sys
 from pathlib import Path
-from qjobs import operations
+from qjobs.operations import plan as operations
 from qjobs.backends.aer import AerBackend
-from qjobs.compile import CompileCache, CompileOptions
-from qjobs.launch import compile_here, launch_sweep
+from qjobs.compiling.compiler import CompileCache, CompileOptions
+from qjobs.operations.launch import compile_here, launch_sweep
 from qjobs.ledger import Ledger
-from qjobs.sweep import SweepSpec, expand
+from qjobs.experiments.sweep import SweepSpec, expand
 aer, store = AerBackend(n_workers=1), Ledger(sys.argv[1])
 spec = SweepSpec.model_validate_json(sys.argv[2])
 stage = compile_here(store, aer, spec.compile_options(), CompileCache(Path(sys.argv[3])))

@@ -33,8 +33,6 @@ from support import (
     whole,
 )
 
-from qjobs import ledger as ledger_module
-from qjobs import schema as t
 from qjobs.backends.base import ItemSnapshot, Snapshot
 from qjobs.errors import (
     Busy,
@@ -46,8 +44,9 @@ from qjobs.errors import (
     StaleJob,
     StorageFull,
 )
-from qjobs.ledger import Ledger
-from qjobs.ledger_reports import Report
+from qjobs.ledger import Ledger, tables
+from qjobs.ledger import ledger as ledger_module
+from qjobs.ledger.reports import Report
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import ExecuteOptions, ItemResult, JobId, Observable, RemoteId, RemoteRetryStrategy
 
@@ -172,8 +171,8 @@ def test_create_is_all_or_nothing(ledger: Ledger, bad: object) -> None:
     assert [job.job_id for job in ledger.jobs()] == [earlier]
     assert ledger.programs([new.hash]) == {}
     with ledger._db.read() as connection:
-        assert connection.scalar(sa.select(sa.func.count()).select_from(t.event)) == 1
-        assert connection.scalar(sa.select(sa.func.count()).select_from(t.item)) == 2
+        assert connection.scalar(sa.select(sa.func.count()).select_from(tables.EVENT)) == 1
+        assert connection.scalar(sa.select(sa.func.count()).select_from(tables.ITEM)) == 2
     assert len(ledger.create([a_spec("a", program=new), a_spec("b"), a_spec("c")], now=NOW)) == 3
 
 
@@ -720,7 +719,7 @@ def test_filters(ledger: Ledger) -> None:
     assert len(ledger.jobs(limit=3)) == 3
     assert [job.job_id for job in ledger.jobs(job_ids=[ids[3], JobId("job-0"), ids[0]])] == [ids[3], ids[0]]
     newest = create(ledger, "e")
-    raw(ledger, t.job.update().where(t.job.c.job_id == newest).values(created_at=at(1)))
+    raw(ledger, tables.JOB.update().where(tables.JOB.c.job_id == newest).values(created_at=at(1)))
     assert ledger.jobs()[0].job_id == newest
 
 
@@ -743,16 +742,16 @@ def test_the_database_forbids_a_second_live_attempt(ledger: Ledger) -> None:
     job_id, _ = sent(ledger)
     for second in LIVE:
         with pytest.raises(IntegrityError):
-            raw(ledger, t.attempt.insert(), attempt_row(job_id, 2, second))
+            raw(ledger, tables.ATTEMPT.insert(), attempt_row(job_id, 2, second))
     with pytest.raises(IntegrityError):
-        raw(ledger, t.attempt.insert(), attempt_row(job_id, 1, "ERROR"))
-    raw(ledger, t.attempt.insert(), attempt_row(job_id, 2, "ERROR"))
+        raw(ledger, tables.ATTEMPT.insert(), attempt_row(job_id, 1, "ERROR"))
+    raw(ledger, tables.ATTEMPT.insert(), attempt_row(job_id, 2, "ERROR"))
     for second in LIVE:
         with pytest.raises(IntegrityError):
-            raw(ledger, t.attempt.update().where(t.attempt.c.number == 2).values(status=second))
+            raw(ledger, tables.ATTEMPT.update().where(tables.ATTEMPT.c.number == 2).values(status=second))
 
 
-@pytest.mark.parametrize("table", [t.job, t.item, t.attempt])
+@pytest.mark.parametrize("table", [tables.JOB, tables.ITEM, tables.ATTEMPT])
 def test_the_database_knows_the_words_of_a_status(ledger: Ledger, table: sa.Table) -> None:
     job_id, _ = sent(ledger)
     for word in ("running", "RUNNING ", "", "DONE"):
@@ -763,19 +762,19 @@ def test_the_database_knows_the_words_of_a_status(ledger: Ledger, table: sa.Tabl
 def test_the_database_forbids_negative_shots(ledger: Ledger) -> None:
     job_id = create(ledger)
     with pytest.raises(IntegrityError):
-        raw(ledger, t.item.update().where(t.item.c.job_id == job_id).values(shots=-1))
+        raw(ledger, tables.ITEM.update().where(tables.ITEM.c.job_id == job_id).values(shots=-1))
 
 
 def test_the_database_forbids_orphans_and_doubles(ledger: Ledger) -> None:
     job_id, _ = sent(ledger)
     with pytest.raises(IntegrityError):
-        raw(ledger, t.attempt.insert(), attempt_row(JobId("job-0"), 1, "ERROR"))
+        raw(ledger, tables.ATTEMPT.insert(), attempt_row(JobId("job-0"), 1, "ERROR"))
     with pytest.raises(IntegrityError):
-        raw(ledger, t.item.update().where(t.item.c.job_id == job_id).values(label="the same"))
+        raw(ledger, tables.ITEM.update().where(tables.ITEM.c.job_id == job_id).values(label="the same"))
     result = {"job_id": job_id, "epoch": 1, "item_index": 0, "attempt": 1, "payload": b"", "received_at": NOW}
-    raw(ledger, t.result.insert(), result)
+    raw(ledger, tables.RESULT.insert(), result)
     with pytest.raises(IntegrityError):
-        raw(ledger, t.result.insert(), result)
+        raw(ledger, tables.RESULT.insert(), result)
 
 
 # time
@@ -823,14 +822,14 @@ def test_opening_again_finds_everything(ledger_url: str) -> None:
         third.close()
 
 
-@pytest.mark.parametrize("version", [0, t.SCHEMA_VERSION - 1, t.SCHEMA_VERSION + 1, 99])
+@pytest.mark.parametrize("version", [0, tables.SCHEMA_VERSION - 1, tables.SCHEMA_VERSION + 1, 99])
 def test_another_schema_version_is_refused(ledger_url: str, version: int) -> None:
-    advice = "start a new ledger" if version < t.SCHEMA_VERSION else "upgrade qjobs"
+    advice = "start a new ledger" if version < tables.SCHEMA_VERSION else "upgrade qjobs"
     with Ledger(ledger_url) as ledger:
-        raw(ledger, t.ledger_meta.update().values(value=str(version)))
+        raw(ledger, tables.LEDGER_META.update().values(value=str(version)))
     with pytest.raises(LedgerSchemaMismatch, match=f"schema version {version} .*{advice}") as caught:
         Ledger(ledger_url)
-    assert (caught.value.found, caught.value.expected) == (version, t.SCHEMA_VERSION)
+    assert (caught.value.found, caught.value.expected) == (version, tables.SCHEMA_VERSION)
 
 
 def test_prefects_database_is_refused_and_left_as_it_was(ledger_url: str) -> None:
@@ -911,15 +910,15 @@ def test_no_message_of_a_real_server_shows_the_password(postgresql_url: str) -> 
 def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("QJOBS_LEDGER", "QJOBS_HOME"):
         monkeypatch.delenv(name, raising=False)
-    assert ledger_module.default_url().startswith("sqlite:////")
+    assert ledger_module.ledger_url().startswith("sqlite:////")
     monkeypatch.setenv("QJOBS_HOME", str(tmp_path / "home"))
-    assert ledger_module.default_url() == f"sqlite:///{tmp_path}/home/ledger.db"
+    assert ledger_module.ledger_url() == f"sqlite:///{tmp_path}/home/ledger.db"
     monkeypatch.setenv("QJOBS_LEDGER", str(tmp_path / "a" / "b.db"))
     with Ledger() as ledger:
         create(ledger)
     assert (tmp_path / "a" / "b.db").exists()
     monkeypatch.setenv("QJOBS_LEDGER", "postgresql://host/db")
-    assert ledger_module.default_url() == "postgresql://host/db"
+    assert ledger_module.ledger_url() == "postgresql://host/db"
 
 
 # files that are no ledger

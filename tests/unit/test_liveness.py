@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from support import NOW, claim, create, job_moves
 
-from qjobs import liveness
-from qjobs.ledger import Ledger
+from qjobs.ledger import Ledger, liveness
+from qjobs.ledger.liveness import has_ended, is_alive, lease_owner, shown
 from qjobs.lifecycle import JobStatus
-from qjobs.liveness import has_ended, is_alive, lease_owner, shown
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def other() -> subprocess.Popen[str]:
     """A process that says what it would write into a lease and then waits."""
-    code = "import sys; from qjobs.liveness import lease_owner; print(lease_owner(), flush=True); sys.stdin.read()"
+    code = (
+        "import sys; from qjobs.ledger.liveness import lease_owner; print(lease_owner(), flush=True); sys.stdin.read()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )

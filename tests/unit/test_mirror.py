@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from qiskit import QuantumCircuit, qasm2
 from qiskit.quantum_info import Clifford, Statevector
 
-from qjobs.circuits import program_from_qiskit, read_circuit, to_qiskit
-from qjobs.compile import CompileOptions, Compiler, compile_program
-from qjobs.mirror import _UP_TO_PAULIS, MirrorCircuit, _paulis, mirror, mirror_circuit
+from qjobs.circuits.mirror import _UP_TO_PAULIS, MirrorCircuit, _paulis, mirror, mirror_circuit
+from qjobs.circuits.programs import program_from_qiskit, read_circuit, to_qiskit
+from qjobs.compiling.compiler import CompileOptions, Compiler, compile_program
 from qjobs.model import Target
 
 LINE = Target(

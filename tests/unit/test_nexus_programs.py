@@ -17,10 +17,10 @@ from qiskit.circuit import Parameter
 from qiskit.quantum_info import Operator
 from sympy import Symbol, cos
 
-from qjobs.backends._nexus_programs import Template, Templates, program_of
-from qjobs.builders import qaoa_maxcut
-from qjobs.circuits import bind, read_circuit, to_qiskit
-from qjobs.convert import load_pytket, pytket_to_qiskit, qiskit_to_pytket
+from qjobs.backends.nexus.programs import Template, Templates, program_of
+from qjobs.circuits.builders import qaoa_maxcut
+from qjobs.circuits.programs import bind, read_circuit, to_qiskit
+from qjobs.circuits.pytket import load_pytket, pytket_to_qiskit, qiskit_to_pytket
 from qjobs.errors import InvalidCircuit
 
 X, Y, T = Parameter("x"), Parameter("t[0]"), Parameter("pi")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from qjobs.backends._http import HttpClient
-from qjobs.backends._limiter import Limiter
-from qjobs.backends._nexus_tokens import NexusAuth, NexusTokens, find_refresh_token
+from qjobs.backends.http import HttpClient
+from qjobs.backends.limiter import Limiter
+from qjobs.backends.nexus.tokens import NexusAuth, NexusTokens, find_refresh_token
 from qjobs.errors import CredentialsRejected, NotSent
 
 

@@ -19,12 +19,11 @@ from pytket.backends.backendresult import BackendResult
 from pytket.circuit import Bit
 from pytket.utils.outcomearray import OutcomeArray
 
-from qjobs.backends import _nexus_wire as wire
-from qjobs.backends._limiter import Limiter
-from qjobs.backends._nexus_devices import config_of, target_in
 from qjobs.backends.base import MissingResult
-from qjobs.backends.nexus import NexusBackend
-from qjobs.circuits import read_circuit, to_qiskit
+from qjobs.backends.limiter import Limiter
+from qjobs.backends.nexus import NexusBackend, wire
+from qjobs.backends.nexus.devices import config_of, target_in
+from qjobs.circuits.programs import read_circuit, to_qiskit
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,

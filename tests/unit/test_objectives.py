@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
-from qjobs.builders import qaoa_maxcut
+from qjobs.circuits.builders import qaoa_maxcut
+from qjobs.circuits.observables import parse_observable
 from qjobs.errors import InvalidInput
-from qjobs.objectives import load_objective, maxcut, registered
-from qjobs.observables import parse_observable
+from qjobs.experiments.objectives import load_objective, maxcut, registered
 
 GRAPHS = {
     "edge": [(0, 1)],
@@ -95,11 +95,14 @@ def test_bad_arguments_are_refused(arguments: dict[str, object]) -> None:
 
 
 def test_registered_objectives_are_found() -> None:
-    assert registered()["maxcut"] == "qjobs.objectives:maxcut"
+    assert registered()["maxcut"] == "qjobs.experiments.objectives:maxcut"
     assert load_objective("maxcut", {"edges": [[0, 1]]}).name == "cut"
 
 
-@pytest.mark.parametrize("name", ["nothing", "", "qjobs.objectives:maxcut", "qjobs.objectives", "antigravity:geohash"])
+@pytest.mark.parametrize(
+    "name",
+    ["nothing", "", "qjobs.experiments.objectives:maxcut", "qjobs.experiments.objectives", "antigravity:geohash"],
+)
 def test_a_name_that_is_not_registered_is_refused_and_never_imported(name: str) -> None:
     with pytest.raises(InvalidInput, match=r"there is no objective .* registered are: .*maxcut") as caught:
         load_objective(name, {"edges": [[0, 1]]})

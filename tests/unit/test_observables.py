@@ -11,9 +11,9 @@ import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
+from qjobs.circuits.observables import Estimator, measured_in, parse_observable
 from qjobs.errors import InvalidCircuit, InvalidInput
 from qjobs.model import Observable
-from qjobs.observables import Estimator, measured_in, parse_observable
 
 
 def terms(text: str, n_qubits: int = 3) -> dict[str, float]:
@@ -196,7 +196,8 @@ def test_every_term_is_covered_by_its_basis_and_bases_are_few() -> None:
 
 
 def test_bases_do_not_depend_on_the_process() -> None:
-    code = f"from qjobs.observables import *; print(Estimator([parse_observable('h', {NON_DIAGONAL!r}, 3)]).bases)"
+    wanted = f"Estimator([parse_observable('h', {NON_DIAGONAL!r}, 3)]).bases"
+    code = f"from qjobs.circuits.observables import *; print({wanted})"
     run = [sys.executable, "-c", code]
     outs = [subprocess.run(run, env={"PYTHONHASHSEED": s}, capture_output=True, check=True).stdout for s in "13"]
     assert outs[0] == outs[1] == f"{Estimator([parse_observable('h', NON_DIAGONAL, 3)]).bases}\n".encode()

@@ -10,12 +10,13 @@ import pytest
 from scripted import Fault, ScriptedBackend
 from support import NOW, a_program, an_item, create
 
-from qjobs import operations, recovery
 from qjobs.backends.base import Limits, MissingResult
 from qjobs.errors import BackendUnavailable, Busy, InvalidInput, JobFailed, NotSent
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ExecuteOptions, ItemSpec, JobId, Observable, Program, ProgramHash, RemoteId, RemoteRetryStrategy
+from qjobs.operations import plan as operations
+from qjobs.operations import recover as recovery
 
 FORCE = RemoteRetryStrategy.FORCE_RESUBMIT
 S = JobStatus

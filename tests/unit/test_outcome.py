@@ -15,18 +15,17 @@ import pytest
 import sqlalchemy as sa
 from support import create, raw, sent
 
-from qjobs import operations
-from qjobs import schema as t
 from qjobs.backends.aer import AerBackend
-from qjobs.compile import CompileCache
+from qjobs.compiling.compiler import CompileCache
 from qjobs.errors import InvalidInput
-from qjobs.experiment import expand_circuits, load_circuits
-from qjobs.launch import compile_here, launch_circuits, launch_sweep
-from qjobs.ledger import Ledger
+from qjobs.experiments.circuit_list import expand_circuits, load_circuits
+from qjobs.experiments.sweep import SweepSpec, load_sweep
+from qjobs.ledger import Ledger, tables
 from qjobs.model import JobId
-from qjobs.outcome import Outcome, outcome_of, sweep_plan
-from qjobs.provenance import jobs_table, provenance, provenance_markdown
-from qjobs.sweep import SweepSpec, load_sweep
+from qjobs.operations import plan as operations
+from qjobs.operations.launch import compile_here, launch_circuits, launch_sweep
+from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
+from qjobs.reports.run_outcome import Outcome, outcome_of, sweep_plan
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -224,7 +223,7 @@ def test_the_table_of_jobs_is_json_without_nan(ledger: Ledger) -> None:
 def test_a_cost_that_is_no_number_is_an_empty_cell(tmp_path: Path, cost: float) -> None:
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         job_id = create(ledger)
-        raw(ledger, sa.update(t.job).values(cost=cost))
+        raw(ledger, sa.update(tables.JOB).values(cost=cost))
         rows = jobs_table(ledger, [job_id])
         json.dumps(rows, allow_nan=False)
         assert rows[0]["cost"] == (1.5 if cost == 1.5 else None)

@@ -11,13 +11,13 @@ import pytest
 from scripted import Clock, ScriptedBackend, TellingBackend
 from support import LEASE_S, NOW, check_history, claim, create, whole
 
-from qjobs import operations
 from qjobs.backends.base import MissingResult, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, RemoteId
-from qjobs.polling import Progress
+from qjobs.operations import plan as operations
+from qjobs.operations.poll import Progress
 
 S = JobStatus
 DONE = (S.COMPLETED, S.COMPLETED)

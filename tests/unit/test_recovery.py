@@ -6,14 +6,15 @@ import pytest
 from scripted import Clock, Fault, ScriptedBackend
 from support import check_history, create, job_moves
 
-from qjobs import operations, recovery
 from qjobs.backends.base import RemoteJob
 from qjobs.errors import BackendUnavailable, Busy, InvalidInput, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, LostReply, RemoteId, RemoteRetryStrategy
-from qjobs.recovery import Outcome
-from qjobs.retry import Action
+from qjobs.operations import plan as operations
+from qjobs.operations import recover as recovery
+from qjobs.operations.recover import Outcome
+from qjobs.operations.retry import Action
 
 S, R = JobStatus, RemoteRetryStrategy
 LOST = SubmissionUnknown("the connection broke")

@@ -6,13 +6,14 @@ import pytest
 from scripted import Fault, ScriptedBackend
 from support import at
 
-from qjobs import operations, recovery
-from qjobs.circuits import read_circuit
+from qjobs.circuits.programs import read_circuit
 from qjobs.errors import BackendUnavailable, InvalidInput, JobFailed, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, JobKind, Program, ProgramHash, RemoteId, RemoteRetryStrategy
-from qjobs.remote_compile import Compilation, compiled_by, plan_compilation
+from qjobs.operations import plan as operations
+from qjobs.operations import recover as recovery
+from qjobs.operations.compile_jobs import Compilation, compiled_by, plan_compilation
 
 S = JobStatus
 TEMPLATE = 'OPENQASM 3.0; include "stdgates.inc"; input float theta; qubit q; bit c; rx({}*theta) q; c = measure q;'

@@ -18,6 +18,8 @@ from matplotlib.image import imread
 from support import NOW, at
 
 from qjobs.errors import StorageFull
+from qjobs.experiments.objectives import Objective
+from qjobs.experiments.sweep import OWN_COLUMNS, SweepPlan, SweepSpec, expand
 from qjobs.lifecycle import JobStatus
 from qjobs.model import (
     ExecuteOptions,
@@ -29,10 +31,8 @@ from qjobs.model import (
     Key,
     ProgramHash,
 )
-from qjobs.objectives import Objective
-from qjobs.report import best_lines, circuits_markdown, draw_sweep, sweep_markdown
-from qjobs.results import Found, best_points, circuits_frame, sweep_frame, write_file, write_parquet
-from qjobs.sweep import OWN_COLUMNS, SweepPlan, SweepSpec, expand
+from qjobs.reports.frames import Found, best_points, circuits_frame, sweep_frame, write_file, write_parquet
+from qjobs.reports.sweep_report import best_lines, circuits_markdown, draw_sweep, sweep_markdown
 
 QASM = """OPENQASM 3.0;
 include "stdgates.inc";

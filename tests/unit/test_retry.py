@@ -10,7 +10,7 @@ from support import NOW
 from qjobs.errors import InvalidInput
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Attempt, AttemptNumber, JobId, LostReply, RemoteId, RemoteRetryStrategy
-from qjobs.retry import Action, RetryPolicy, Rung, Standing, decide, standing_of
+from qjobs.operations.retry import Action, RetryPolicy, Rung, Standing, decide, standing_of
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 

@@ -12,14 +12,14 @@ import pytest
 from scripted import Clock, Fault, ScriptedBackend
 from support import create, job_moves
 
-from qjobs import operations
 from qjobs.backends.base import Backend, LostReply, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, SubmissionUnknown
 from qjobs.ledger import Ledger
-from qjobs.ledger_waits import AtDeadline
+from qjobs.ledger.waits import AtDeadline
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId
-from qjobs.sensor import LEASE_S, PassReport, pause_s, sensor_pass
+from qjobs.operations import plan as operations
+from qjobs.operations.sensor_pass import LEASE_S, PassReport, pause_s, sensor_pass
 
 S = JobStatus
 
@@ -93,7 +93,7 @@ def test_two_sensors_share_the_work(watched: Watched, ledger: Ledger) -> None:
 
 def test_what_a_sensor_held_is_free_once_it_is_proved_dead_or_begins_anew(watched: Watched, ledger: Ledger) -> None:
     ids, now = watched.sent(6), watched.clock.now()
-    code = "from qjobs.liveness import lease_owner; print(lease_owner())"
+    code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
     dead = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
     held = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4, owner=dead)
     ledger.schedule({held[0].job_id: now + timedelta(seconds=50)})  # it got so far

@@ -12,7 +12,6 @@ from scripted import Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
 from support import NOW, at, check_history, claim, create, job_moves
 
-from qjobs import operations
 from qjobs.backends.base import Limits, LostReply
 from qjobs.errors import (
     BackendUnavailable,
@@ -28,8 +27,9 @@ from qjobs.errors import (
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, JobId, RemoteId, RemoteRetryStrategy
-from qjobs.retry import Action, RetryPolicy
-from qjobs.submission import LEASE_S
+from qjobs.operations import plan as operations
+from qjobs.operations.retry import Action, RetryPolicy
+from qjobs.operations.submit import LEASE_S
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 DEDUPLICATED, FINDABLE, OPAQUE = LostReply
@@ -416,7 +416,7 @@ def test_what_was_lost_may_still_arrive_and_is_waited_for_from_the_moment_it_was
 
 
 def operations_batch(ledger: Ledger, job_id: JobId) -> object:
-    from qjobs.attempts import batch_of
+    from qjobs.operations.attempts import batch_of
 
     return batch_of(ledger, ledger.job(job_id), None)
 

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from qjobs.circuits import program_from_qiskit, to_qiskit
-from qjobs.compile import Compiler
+from qjobs.circuits.programs import program_from_qiskit, to_qiskit
+from qjobs.compiling.compiler import Compiler
 from qjobs.errors import InvalidCircuit, InvalidInput
-from qjobs.experiment import CircuitsSpec
-from qjobs.inputs import MAX_ITEMS, Axis, explain, read_mapping
+from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.forms import MAX_ITEMS, Axis, explain, read_mapping
+from qjobs.experiments.sweep import OWN_COLUMNS, SweepPlan, SweepSpec, expand, load_sweep
 from qjobs.model import ProgramFormat
-from qjobs.sweep import OWN_COLUMNS, SweepPlan, SweepSpec, expand, load_sweep
 
 QASM = """OPENQASM 3.0;
 include "stdgates.inc";
@@ -184,7 +184,7 @@ def test_point_ids_are_the_same_for_ever_and_in_every_process() -> None:
     literal = "d193bf13833df9f5"
     assert ids(expand(spec(mode="list", axes=[], points=[{"a": 0.1, "b": -2}]))) == [literal]
     code = (
-        "import sys, json; from qjobs.sweep import *; "
+        "import sys, json; from qjobs.experiments.sweep import *; "
         "print(expand(SweepSpec.model_validate_json(sys.argv[1])).points[0].point_id)"
     )
     text = spec(mode="list", axes=[], points=[{"b": -2, "a": 0.1}]).model_dump_json()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from qjobs.backends.base import Backend, MissingResult, Snapshot
-from qjobs.circuits import CircuitSource, read_circuit
+from qjobs.circuits.programs import CircuitSource, read_circuit
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, Key, Observable, ProgramHash, RemoteId
 

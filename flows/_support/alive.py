@@ -1,0 +1,57 @@
+"""Saying in the ledger that a process runs a flow run, so that its silence can be told from work.
+
+A worker reports a process that died. When the worker dies too, with its machine, nobody does: Prefect shows the run
+as Running for ever, and it holds its place in queues and limits. The sensor looks after such runs
+(`flows._support.reaping`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_URL
+
+from blocks import ledger_named
+from qjobs.errors import QJobsError
+from qjobs.ledger import Ledger
+from qjobs.ledger.heartbeats import BEAT_S
+from qjobs.ledger.liveness import lease_owner
+from qjobs.operations.poll import utc_now
+
+__all__ = ["alive"]
+
+
+@contextlib.contextmanager
+def alive(ledger: str) -> Iterator[None]:
+    """Say every half a minute that this process runs this flow run, until it leaves the block.
+
+    Without a server that outlives the process (`PREFECT_API_URL` is not set) nobody could be told; nothing is written.
+
+    Args:
+        ledger: Name of the ledger block.
+    """
+    run, server = str(flow_run.id or ""), PREFECT_API_URL.value()
+    if not run or not server:
+        yield
+        return
+    store, owner, flow, over = ledger_named(ledger), lease_owner(), str(flow_run.flow_name), threading.Event()
+    store.beat(run, owner, flow=flow, server=server, now=utc_now())
+    arguments = (store, run, owner, flow, server, over)
+    beats = threading.Thread(target=_beat, args=arguments, name="qjobs-alive", daemon=True)
+    beats.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beats.join()
+        with contextlib.suppress(QJobsError):  # the sensor sees that the run has ended
+            store.end_runner(run, owner)
+
+
+def _beat(store: Ledger, run: str, owner: str, flow: str, server: str, over: threading.Event) -> None:
+    while not over.wait(BEAT_S):
+        with contextlib.suppress(QJobsError):  # a ledger that is away for a while is no reason to end
+            store.beat(run, owner, flow=flow, server=server, now=utc_now())

@@ -1,0 +1,74 @@
+"""Flow runs whose process has ended without a word: their worker, or its whole machine, has ended with it.
+
+Prefect shows them as Running for ever, and they hold their places in queues and limits. The sensor has them
+shown as Crashed and starts those again that can go on where they were: their jobs are in the ledger.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelled, Crashed
+
+from flows._support.runs import TRANSIENT, Passed, may_go_on, runs_by_id, start_again
+from qjobs.ledger import Ledger
+from qjobs.ledger.heartbeats import Runner
+from qjobs.operations.poll import utc_now
+
+__all__ = ["UPKEEP", "reap"]
+
+UPKEEP = ("sensor", "reconcile")
+"""Flows that nobody needs to start again: their schedules do."""
+_WORDS = "its process has ended without a word, and its worker too; its jobs are safe in the ledger"
+_AGAIN = "its process was lost; it goes on with the jobs that it has"
+
+
+def reap(store: Ledger, client: SyncPrefectClient, passed: Passed) -> None:
+    """Do for every run whose processes are all gone what its state asks for.
+
+    Args:
+        store: The ledger.
+        client: Where the flow runs are; those that it does not know and another server may are left alone.
+        passed: Is told what was done.
+    """
+    by_run: dict[str, list[Runner]] = defaultdict(list)
+    for runner in store.runners():
+        by_run[runner.flow_run_id].append(runner)
+    present, server = utc_now(), str(client.api_url).rstrip("/")
+    for sensor in by_run.pop("", []):
+        if sensor.is_gone(present):
+            store.end_runner("", sensor.owner)
+    gone = {run: those for run, those in by_run.items() if all(each.is_gone(present) for each in those)}
+    found = runs_by_id(client, list(gone))
+    for run_id, runners in gone.items():
+        if run_id not in found and any(runner.server.rstrip("/") != server for runner in runners):
+            continue
+        try:
+            _reap(store, client, found.get(run_id), runners, passed)
+            for runner in runners:
+                store.end_runner(run_id, runner.owner)
+        except TRANSIENT as error:
+            passed.trouble[f"flow run {run_id}"] = f"{type(error).__name__}: {error}"
+
+
+def _reap(
+    store: Ledger, client: SyncPrefectClient, run: FlowRun | None, runners: Sequence[Runner], passed: Passed
+) -> None:
+    """A run that has moved since its processes were last heard of is somebody else's by now."""
+    if run is None or run.state is None:
+        return
+    last = max(runner.beat_at for runner in runners)
+    if run.state.is_cancelling():
+        client.set_flow_run_state(run.id, Cancelled(message=_WORDS), force=True)
+        passed.lost.append(str(run.id))
+    elif run.state.is_running() and run.state.timestamp <= last:
+        client.set_flow_run_state(run.id, Crashed(message=_WORDS), force=True)
+        passed.lost.append(str(run.id))
+        run = client.read_flow_run(run.id)
+    if run.state is None or not run.state.is_crashed() or run.deployment_id is None or runners[0].flow in UPKEEP:
+        return
+    if not store.waits(flow_run_id=str(run.id)) and may_go_on(client, run) and start_again(client, run, _AGAIN):
+        passed.resumed.append(str(run.id))

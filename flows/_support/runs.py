@@ -1,0 +1,217 @@
+"""What the sensor does about flow runs: resumes those whose jobs are done, and cancels the jobs of the cancelled.
+
+By level: every pass looks at every run that waits, so a signal that was missed costs a delay and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Scheduled
+
+from flows._support.telling import Telling, is_uuid
+from qjobs.errors import QJobsError
+from qjobs.ledger import Ledger
+from qjobs.ledger.waits import AtDeadline, Waiting
+from qjobs.lifecycle import FINAL, JobStatus
+from qjobs.model import Job, JobId
+from qjobs.operations.poll import utc_now
+
+__all__ = [
+    "TRANSIENT",
+    "Passed",
+    "cancel_for_cancelled_runs",
+    "may_go_on",
+    "runs_by_id",
+    "serve_waits",
+    "start_again",
+]
+
+TRANSIENT = (QJobsError, httpx.HTTPError, OSError, RuntimeError, ValueError)
+"""What never ends a sensor: it is said, and the next pass does it again. Prefect's client raises httpx's errors."""
+_RUNS_A_REQUEST = 200
+_AT_ONCE = 4
+_MOST_CRASHES = 3
+
+
+@dataclass(slots=True)
+class Passed:
+    """What a pass did."""
+
+    asked: int = 0
+    moved: dict[str, str] = field(default_factory=dict)
+    resumed: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    """Runs that wait no longer, because they ended or were deleted."""
+    lost: list[str] = field(default_factory=list)
+    """Runs whose process was gone without a word."""
+    told: int = 0
+    trouble: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def says_something(self) -> bool:
+        """Whether anything happened."""
+        return bool(self.moved or self.resumed or self.ended or self.lost or self.trouble)
+
+    def lines(self, known: Mapping[str, str]) -> list[str]:
+        """What a person may want to know; `known` is the trouble of the pass before, which is not said again."""
+        return [
+            *(f"{job_id} is {status}" for job_id, status in self.moved.items()),
+            *(f"the process of the flow run {run} is gone" for run in self.lost),
+            *(f"resumed the flow run {run}" for run in self.resumed),
+            *(f"the flow run {run} waits no longer" for run in self.ended),
+            *(f"{name}: {words}" for name, words in self.trouble.items() if known.get(name) != words),
+        ]
+
+
+def serve_waits(
+    store: Ledger, client: SyncPrefectClient, telling: Telling, passed: Passed, changed: set[JobId]
+) -> None:
+    """Do for every waiting run what its state and its jobs ask for, and keep what is shown of it current.
+
+    Args:
+        store: The ledger.
+        client: Where the flow runs are.
+        telling: Shows the progress.
+        passed: Is told what was done.
+        changed: Jobs of which something new may be known.
+    """
+    waits = store.waits()
+    for start in range(0, len(waits), _RUNS_A_REQUEST):
+        part = waits[start : start + _RUNS_A_REQUEST]
+        runs = runs_by_id(client, [wait.flow_run_id for wait in part])
+
+        def serve(wait: Waiting, runs: Mapping[str, FlowRun] = runs) -> None:
+            try:
+                _serve(store, client, wait, runs.get(wait.flow_run_id), passed)
+            except TRANSIENT as error:  # one bad row stops no other
+                passed.trouble[f"flow run {wait.flow_run_id}"] = f"{type(error).__name__}: {error}"
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # resuming takes a server half a second; settings are in the context
+            list(pool.map(lambda one: one[0].run(serve, one[1]), [(copy_context(), wait) for wait in part]))
+        over = {*passed.resumed, *passed.ended}
+        telling.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)
+
+
+def runs_by_id(client: SyncPrefectClient, ids: Sequence[str], states: Sequence[StateType] = ()) -> dict[str, FlowRun]:
+    """The flow runs that the server knows, by their ids; only those in `states`, if any are given."""
+    found: dict[str, FlowRun] = {}
+    for start in range(0, len(ids), _RUNS_A_REQUEST):
+        chosen = FlowRunFilter(
+            id=FlowRunFilterId(any_=[UUID(each) for each in ids[start : start + _RUNS_A_REQUEST]]),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))) if states else None,
+        )
+        runs = client.read_flow_runs(flow_run_filter=chosen, limit=_RUNS_A_REQUEST)
+        found.update({str(run.id): run for run in runs})
+    return found
+
+
+def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun | None, passed: Passed) -> None:
+    """Do for one waiting run what its state and its jobs ask for."""
+    state = run.state if run is not None else None
+    late = wait.deadline_at is not None and utc_now() >= wait.deadline_at
+    go_on = wait.is_over or (late and wait.at_deadline is AtDeadline.GO_ON)
+    if run is not None and _is_crashed(run) and may_go_on(client, run):
+        if go_on and start_again(client, run, "its jobs are done"):
+            passed.resumed.append(wait.flow_run_id)
+        return
+    if run is None and wait.server.rstrip("/") != str(client.api_url).rstrip("/"):
+        words = f"the server {client.api_url} does not know it; it was suspended on {wait.server or 'another one'}"
+        passed.trouble[f"flow run {wait.flow_run_id}"] = f"{words}. Start a sensor with that PREFECT_API_URL"
+        return
+    if run is None or (state is not None and state.is_final()):
+        if run is not None and state is not None and state.is_cancelled():
+            _cancel_jobs_of(store, run)
+        store.end_wait(wait.flow_run_id)
+        passed.ended.append(wait.flow_run_id)
+        return
+    if late:
+        _at_deadline(store, wait)
+    if go_on and state is not None and state.is_paused():
+        try:
+            answer = client.resume_flow_run(run.id)
+        except ObjectNotFound:
+            store.end_wait(wait.flow_run_id)
+            passed.ended.append(wait.flow_run_id)
+            return
+        if answer.status is SetStateStatus.ACCEPT:
+            passed.resumed.append(wait.flow_run_id)
+        else:
+            words = getattr(answer.details, "reason", None) or answer.status
+            passed.trouble[f"flow run {wait.flow_run_id}"] = f"it cannot be resumed: {words}"
+
+
+def _is_crashed(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_crashed()
+
+
+def may_go_on(client: SyncPrefectClient, run: FlowRun) -> bool:
+    """Whether a run that crashed is worth another start: it is, until it has crashed some times."""
+    states = client.request("GET", "/flow_run_states/", params={"flow_run_id": str(run.id)}).json()
+    return [state["type"] for state in states].count(StateType.CRASHED.value) <= _MOST_CRASHES
+
+
+def start_again(client: SyncPrefectClient, run: FlowRun, words: str) -> bool:
+    """Have a crashed run started again; False if it is not crashed any more, as another sensor was faster."""
+    if not _is_crashed(client.read_flow_run(run.id)):
+        return False
+    client.set_flow_run_state(run.id, Scheduled(message=words), force=True)
+    return True
+
+
+def _at_deadline(store: Ledger, wait: Waiting) -> None:
+    """Say once for each job that this run has waited too long for it, and cancel the job where that is the policy."""
+    present = utc_now()
+    words = f"the flow run {wait.flow_run_id} has waited until {wait.deadline_at}: {wait.at_deadline}"
+    noted = store.noted(wait.open_ids, "deadline", words)
+    for job in store.jobs(job_ids=wait.open_ids):
+        if job.job_id not in noted:
+            store.note(job.job_id, "deadline", words, now=present)
+        if wait.at_deadline is AtDeadline.CANCEL and job.cancel_requested_at is None:
+            _cancel(store, job)
+
+
+def cancel_for_cancelled_runs(store: Ledger, client: SyncPrefectClient) -> None:
+    """Cancel the open jobs of runs that were cancelled in Prefect, if their hook could not.
+
+    A suspended run has no process that its cancellation hook could run in, and the hook of another may die with
+    its worker.
+    """
+    ids = [run for run in store.runs_to_cancel_for() if is_uuid(run)]
+    for run in runs_by_id(client, ids, [StateType.CANCELLED]).values():
+        _cancel_jobs_of(store, run)
+
+
+def _cancel_jobs_of(store: Ledger, run: FlowRun) -> None:
+    """Cancel the jobs that a cancelled run made; not what was sent since then, because a person retried it."""
+    if run.state is None or not (run.parameters or {}).get("cancel_remote_jobs", True):
+        return
+    open_jobs = store.jobs(run=str(run.id), statuses=set(JobStatus) - FINAL)
+    jobs = [job for job in open_jobs if job.cancel_requested_at is None]
+    attempts = store.last_attempts([job.job_id for job in jobs])
+    for job in jobs:
+        attempt = attempts.get(job.job_id)
+        sent_at = max((at for at in (attempt.sent_at, attempt.accepted_at) if at), default=None) if attempt else None
+        if (sent_at or job.created_at) <= run.state.timestamp:
+            _cancel(store, job)
+
+
+def _cancel(store: Ledger, job: Job) -> None:
+    present = utc_now()
+    if not store.request_cancel(job.job_id, now=present).status.is_final:
+        store.schedule({job.job_id: present}, trouble=job.trouble)

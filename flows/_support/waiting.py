@@ -1,0 +1,128 @@
+"""How a flow waits for its jobs: in its process, or suspended, when no process of it exists.
+
+A suspended run is written down in the ledger with the jobs it waits for, and the sensor resumes it when they
+are done. It then starts again from the top and finds its jobs by their keys.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
+
+from prefect.context import FlowRunContext
+from prefect.flow_runs import suspend_flow_run
+from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
+from pydantic import Field
+
+from blocks import backend_named, ledger_named
+from qjobs.experiments.forms import FormInput
+from qjobs.ledger import Ledger
+from qjobs.ledger.waits import AtDeadline
+from qjobs.model import JobId
+from qjobs.operations.poll import utc_now
+from tasks import wait_for_jobs
+from tasks.progress import show_progress
+
+__all__ = ["AUTO", "Waiting", "wait_until"]
+
+SUSPENDED_S = 400 * 86400
+"""Prefect's time-out of a suspension; queues take weeks."""
+
+
+class Waiting(FormInput):
+    """How a run waits for its jobs."""
+
+    mode: Literal["auto", "inline", "suspend"] = Field(
+        default="auto",
+        description="auto suspends a deployed run whose jobs go on without it; inline stays in its process.",
+    )
+    deadline_hours: float | None = Field(
+        default=None, gt=0, description="Hours after which something is done about the wait; none by default."
+    )
+    at_deadline: AtDeadline = Field(
+        default=AtDeadline.NOTIFY, description="notify, cancel the open jobs, or go on with what there is."
+    )
+
+    def deadline(self, since: datetime) -> datetime | None:
+        """When the wait has taken too long."""
+        return None if self.deadline_hours is None else since + timedelta(hours=self.deadline_hours)
+
+
+AUTO = Waiting()
+
+
+def wait_until(
+    until: Literal["any", "all"],
+    jobs: Mapping[JobId, str],
+    *,
+    ledger: str,
+    waiting: Waiting,
+    progress_key: str,
+    shown: Sequence[JobId],
+) -> None:
+    """Wait for jobs; comes back in this process, or ends it by suspending the run.
+
+    Args:
+        until: "all", or "any" of them.
+        jobs: Job id to the name of its backend.
+        ledger: Name of the ledger block.
+        waiting: How.
+        progress_key: Key of the progress artifact.
+        shown: Whose circuits the progress counts.
+    """
+    here, reason = _stay(jobs, waiting)
+    if here:
+        if reason:
+            get_run_logger().info("waiting in this process, because %s", reason)
+        names = sorted({jobs[job_id] for job_id in here})
+        wait_for_jobs(here, backends=names, ledger=ledger, until=until, progress_key=progress_key, shown=shown)
+        return
+    _suspend(ledger_named(ledger), list(jobs), until, waiting, progress_key, shown)
+
+
+def _stay(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[JobId], str]:
+    """The jobs that are waited for in this process (none: all are left to the sensor), and why where it is no wish."""
+    everything = list(jobs)
+    if waiting.mode == "inline" or not jobs:
+        return everything, ""
+    mortal = [job_id for job_id, name in jobs.items() if not backend_named(name).outlives_us]
+    if mortal:
+        return mortal, "" if waiting.mode == "auto" else "these jobs run in it"
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    if run is None or run.deployment_id is None:
+        return everything, "the run does not come from a deployment, so nothing could start it again"
+    if run.parent_task_run_id is not None:
+        return everything, "it is a subflow; only the run that was deployed can be suspended"
+    return [], ""
+
+
+def _suspend(
+    store: Ledger,
+    job_ids: list[JobId],
+    until: str,
+    waiting: Waiting,
+    progress_key: str,
+    shown: Sequence[JobId],
+) -> None:
+    context = FlowRunContext.get()
+    assert context is not None  # noqa: S101  # for the type checker: `_stay` has looked
+    assert context.flow_run is not None  # noqa: S101
+    run, present = str(context.flow_run.id), utc_now()
+    store.register_wait(
+        run,
+        job_ids,
+        until=until,
+        now=present,
+        server=PREFECT_API_URL.value() or "",
+        deadline_at=waiting.deadline(context.flow_run.created or present),
+        at_deadline=waiting.at_deadline if waiting.deadline_hours is not None else None,
+    )
+    if store.waits(flow_run_id=run)[0].is_over:
+        return
+    show_progress(store, shown or job_ids, progress_key)
+    get_run_logger().info("suspended until %s of %d jobs is done; the sensor goes on from here", until, len(job_ids))
+    suspend_flow_run(timeout=SUSPENDED_S, key=f"wait-{uuid.uuid4().hex}")

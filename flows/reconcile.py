@@ -1,0 +1,78 @@
+"""Upkeep on a schedule: jobs whose fate is unknown, remote jobs that nobody claims, runs whose process is gone."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.logging import get_run_logger
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from blocks import backend_named, ledger_named
+from flows._support.alive import alive
+from flows._support.reaping import reap
+from flows._support.runs import Passed
+from qjobs.errors import QJobsError
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.operations import recover as recovery
+
+__all__ = ["reconcile"]
+
+
+@flow(
+    name="reconcile",
+    description="Look up jobs whose fate is unknown, and list remote jobs that nobody claims.",
+    flow_run_name="reconcile",
+    task_runner=ThreadPoolTaskRunner(max_workers=1),  # type: ignore[arg-type]
+    retries=0,
+    timeout_seconds=3600,
+    validate_parameters=True,
+    persist_result=False,
+    log_prints=False,
+    on_cancellation=[],
+)
+def reconcile(ledger: str = "", backends: list[str] = [], orphans: bool = True) -> int:  # noqa: B006
+    """Settle UNKNOWN jobs as far as their providers tell, and runs whose process is gone; sends nothing.
+
+    Args:
+        ledger: Name of a ledger block; the default ledger if empty.
+        backends: Names of backends; those of all open jobs if empty.
+        orphans: Whether to look for remote jobs with our keys that no row of the ledger claims.
+
+    Returns:
+        How many rows a person should look at; they are in the artifact `qjobs-in-doubt`.
+    """
+    with alive(ledger):
+        store, lost = ledger_named(ledger), Passed()
+        with get_client(sync_client=True) as client:
+            reap(store, client, lost)
+        for line in lost.lines({}):
+            get_run_logger().info(line)
+        used = {str(job.properties.get("backend_name") or job.backend) for job in store.open_jobs()}
+        rows: list[dict[str, str]] = []
+        for name in backends or sorted(used):
+            try:
+                rows += _in_doubt(store, name, orphans)
+            except QJobsError as error:  # one bad provider stops no other
+                get_run_logger().warning("%s: %s", name, error)
+                rows.append({"what": name, "where": name, "why": f"{type(error).__name__}: {error}"})
+        create_table_artifact(rows, key="qjobs-in-doubt", description="What a person should look at")
+        return len(rows)
+
+
+def _in_doubt(store: Ledger, name: str, orphans: bool) -> list[dict[str, str]]:
+    """What could not be settled at one backend."""
+    backend = backend_named(name)
+    mine = store.jobs(backend=backend.name, device=backend.device, statuses=[JobStatus.UNKNOWN])
+    ids, rows = [job.job_id for job in mine], []
+    for one in recovery.reconcile(store, {backend.name: backend}, job_ids=ids) if ids else []:
+        get_run_logger().info("%s: %s, %s", one.job_id, one.outcome, one.words)
+        if one.outcome is not recovery.Outcome.ADOPTED:
+            rows.append({"what": str(one.job_id), "where": name, "why": f"{one.outcome}: {one.words}"})
+    if orphans and backend.remote_jobs() is not None:
+        rows += [
+            {"what": lost.remote_id, "where": name, "why": f"nobody claims it; its key is {lost.key}"}
+            for lost in recovery.orphans(store, backend)
+        ]
+    return rows

@@ -1,0 +1,374 @@
+"""Reading circuits in every form that people have, checking them, and writing them back.
+
+A `Program` keeps the user's own form; everything else here derives from the qiskit circuit that it
+stands for. Nothing in the input is ever run as code: QPY older than version 13 is refused (it went
+through symengine's loader), OpenQASM may include only its standard library, and sizes and nesting
+are bounded before a parser sees the text.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from qiskit import QuantumCircuit, qasm2, qasm3, qpy
+from qiskit.circuit import ControlFlowOp, Gate, Parameter
+from qiskit.exceptions import QiskitError
+
+from qjobs.circuits.content_hash import content_hash
+from qjobs.circuits.lookalikes import settle_lookalikes
+from qjobs.circuits.openqasm import MAX_BYTES, detect, parse_openqasm2, parse_openqasm3
+from qjobs.circuits.parameter_names import decode, encode_for_openqasm3
+from qjobs.errors import InvalidCircuit
+from qjobs.model import Program, ProgramFormat
+
+if TYPE_CHECKING:
+    from pytket.circuit import Circuit as TketCircuit
+
+__all__ = [
+    "CircuitSource",
+    "bind",
+    "check_runs",
+    "content_hash",
+    "program_from_qiskit",
+    "read_circuit",
+    "to_openqasm2",
+    "to_openqasm3",
+    "to_pytket",
+    "to_qiskit",
+]
+
+CircuitSource: TypeAlias = "QuantumCircuit | TketCircuit | str | bytes | Path"
+"""What `read_circuit` takes."""
+
+_QPY_MAGIC: Final = b"QISKIT"
+_QPY_OLDEST: Final = 13
+_WHOLE_QPY_HEADER: Final = 20
+_CACHED: Final = 256
+
+
+def read_circuit(source: CircuitSource, *, field: str | None = None) -> Program:
+    """Read a circuit in any of its forms, and check that it can be read back.
+
+    Args:
+        source: A `QuantumCircuit`; a pytket `Circuit`; OpenQASM 2 or 3 text; QPY bytes that hold
+            one circuit; or a `Path` to a `.qasm`, `.qpy` or `.json` (pytket) file.
+        field: Where in the caller's input the circuit stands; kept on the error.
+
+    Returns:
+        The program. Text is kept as given, a `QuantumCircuit` as QPY, a pytket circuit as its JSON.
+
+    Raises:
+        InvalidCircuit: It cannot be read; the message says why and what to do.
+    """
+    try:
+        form, payload = _payload(source)
+        _check_size(payload)
+        return _program(form, payload, _parse(form, payload))
+    except InvalidCircuit as error:
+        if field is None or error.field is not None:
+            raise
+        raise InvalidCircuit(str(error), field=field) from error
+    except RecursionError as error:
+        raise InvalidCircuit("the circuit is nested too deeply; flatten it", field=field) from error
+
+
+def program_from_qiskit(circuit: QuantumCircuit) -> Program:
+    """The program of a qiskit circuit, kept as QPY.
+
+    Raises:
+        InvalidCircuit: QPY cannot hold it, or it has no canonical form.
+    """
+    payload = _dump_qpy(circuit)
+    return _program(ProgramFormat.QPY, payload, _parse(ProgramFormat.QPY, payload))
+
+
+def to_qiskit(program: Program) -> QuantumCircuit:
+    """The qiskit circuit of a program.
+
+    The last 256 circuits are kept and shared: do not change what you get, `copy()` it first.
+
+    Raises:
+        InvalidCircuit: The payload cannot be read.
+    """
+    return _cached(program.format, program.payload)
+
+
+def to_pytket(program: Program) -> TketCircuit:
+    """The pytket circuit of a program: a new one at each call, symbols kept.
+
+    Qubit i of qiskit is qubit i of pytket and bit i is bit i. Names that pytket cannot store
+    (`t[0]`, `pi`) are escaped; reading the circuit back restores them.
+
+    Raises:
+        InvalidCircuit: It holds what pytket cannot (control flow); compile it with qiskit.
+    """
+    from qjobs.circuits import pytket as convert
+
+    if program.format is ProgramFormat.PYTKET:
+        return convert.load_pytket(program.payload)
+    return convert.qiskit_to_pytket(to_qiskit(program))
+
+
+def to_openqasm2(program: Program, parameters: Mapping[str, float] | None = None) -> str:
+    """OpenQASM 2 text, which has no symbols: every parameter must be given.
+
+    Raises:
+        InvalidCircuit: A parameter is missing, or the circuit holds what OpenQASM 2 cannot.
+    """
+    if program.format is ProgramFormat.OPENQASM2 and not parameters:
+        return program.payload.decode()
+    circuit = bind(program, parameters or {})
+    try:
+        return str(qasm2.dumps(circuit))
+    except (QiskitError, ValueError, TypeError) as error:
+        raise InvalidCircuit(
+            f"the circuit cannot be written as OpenQASM 2: {_words(error)}; "
+            "remove what OpenQASM 2 lacks, or use a backend that takes OpenQASM 3 or QPY"
+        ) from error
+
+
+def to_openqasm3(program: Program) -> str:
+    """OpenQASM 3 text; free parameters become `input float`.
+
+    Names that are no identifiers of OpenQASM (`t[0]`) are escaped; `read_circuit` restores them.
+
+    Raises:
+        InvalidCircuit: The circuit holds what OpenQASM 3 cannot.
+    """
+    if program.format is ProgramFormat.OPENQASM3:
+        return program.payload.decode()
+    circuit = to_qiskit(program)
+    taken = {register.name for register in (*circuit.qregs, *circuit.cregs)} | set(circuit.count_ops())
+    renamed = _rename(circuit, lambda name: encode_for_openqasm3(name, taken))
+    try:
+        return str(qasm3.dumps(renamed))
+    except (QiskitError, ValueError, TypeError, NotImplementedError) as error:
+        raise InvalidCircuit(
+            f"the circuit cannot be written as OpenQASM 3: {_words(error)}; "
+            "remove what OpenQASM 3 lacks, or use a backend that takes QPY"
+        ) from error
+
+
+def bind(program: Program, parameters: Mapping[str, float]) -> QuantumCircuit:
+    """The circuit with a number in place of every free symbol: a new circuit at each call.
+
+    Args:
+        program: The template.
+        parameters: A finite number per symbol, used as it is: radians in qiskit and OpenQASM
+            circuits, whatever the angles of a pytket circuit mean by it (half-turns) there.
+
+    Raises:
+        InvalidCircuit: A parameter is missing, unknown or not finite, or an expression cannot be
+            evaluated at these values.
+    """
+    _check_names(program, parameters)
+    circuit = to_qiskit(program)
+    symbols = {str(each.name): each for each in circuit.parameters}
+    for name, value in parameters.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise InvalidCircuit(f"parameter {name} is {value!r}; give a finite number", field=name)
+    try:
+        return circuit.assign_parameters({symbols[name]: float(value) for name, value in parameters.items()})
+    except (QiskitError, ArithmeticError, TypeError, ValueError, RuntimeError) as error:
+        raise InvalidCircuit(
+            f"the circuit cannot be evaluated at {dict(parameters)}: {_words(error)}; use other values"
+        ) from error
+
+
+def check_runs(program: Program, *, need_counts: bool = True, parameters: Iterable[str] | None = None) -> None:
+    """Check that a program can be run with these parameters, before anything is sent.
+
+    Args:
+        program: What is to be run.
+        need_counts: Whether counts are asked for, which takes a measurement.
+        parameters: Names that will be bound; None if this is not known yet.
+
+    Raises:
+        InvalidCircuit: Nothing is measured, or parameters are missing or unknown.
+    """
+    if need_counts and not program.measured:
+        raise InvalidCircuit(
+            "the circuit has no measurement, so there is nothing to count; "
+            "add measurements (measure_all() in qiskit), or ask for observables"
+        )
+    if parameters is not None:
+        _check_names(program, parameters)
+
+
+def _check_names(program: Program, given: Iterable[str]) -> None:
+    names = set(given)
+    missing = [name for name in program.parameters if name not in names]
+    unknown = sorted(names - set(program.parameters))
+    has = f"it has {_list(program.parameters)}" if program.parameters else "it has none"
+    if missing:
+        raise InvalidCircuit(f"the circuit's parameters {_list(missing)} have no value; give one for each")
+    if unknown:
+        raise InvalidCircuit(f"the circuit has no parameters {_list(unknown)} ({has}); leave them out")
+
+
+def _list(names: Iterable[str], most: int = 10) -> str:
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(getattr(error, "message", "") or error).split()) or type(error).__name__
+
+
+def _payload(source: object) -> tuple[ProgramFormat, bytes]:
+    match source:
+        case QuantumCircuit():
+            return ProgramFormat.QPY, _dump_qpy(source)
+        case str():
+            return detect(source), _utf8(source)
+        case bytes():
+            return ProgramFormat.QPY, source
+        case Path():
+            return _read_file(source)
+    if type(source).__module__.startswith("pytket") or type(source).__module__.startswith("_tket"):
+        from qjobs.circuits import pytket as convert
+
+        return ProgramFormat.PYTKET, convert.dump_pytket(source)
+    raise InvalidCircuit(
+        f"a {type(source).__name__} is not a circuit; give a qiskit QuantumCircuit, a pytket Circuit, "
+        "OpenQASM text, QPY bytes, or a pathlib.Path to a .qasm, .qpy or .json file"
+    )
+
+
+def _check_size(payload: bytes) -> None:
+    if len(payload) > MAX_BYTES:
+        raise InvalidCircuit(f"the circuit has more than {MAX_BYTES:,} bytes; make it smaller")
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidCircuit("the circuit's text is not valid Unicode; save it as UTF-8") from error
+
+
+def _read_file(path: Path) -> tuple[ProgramFormat, bytes]:
+    suffix = path.suffix.lower()
+    if suffix not in {".qasm", ".qpy", ".json"}:
+        raise InvalidCircuit(f"{path}: the name must end in .qasm, .qpy or .json (pytket)")
+    try:
+        with path.open("rb") as file:
+            payload = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InvalidCircuit(f"{path} cannot be read: {error.strerror}; check the path") from error
+    if suffix == ".qpy":
+        return ProgramFormat.QPY, payload
+    if suffix == ".json":
+        return ProgramFormat.PYTKET, payload
+    try:
+        return detect(payload.decode("utf-8-sig")), payload
+    except UnicodeDecodeError as error:
+        raise InvalidCircuit(f"{path} is not UTF-8 text; save it as UTF-8") from error
+
+
+def _parse(form: ProgramFormat, payload: bytes) -> QuantumCircuit:
+    return settle_lookalikes(_parse_as_given(form, payload))
+
+
+def _parse_as_given(form: ProgramFormat, payload: bytes) -> QuantumCircuit:
+    match form:
+        case ProgramFormat.OPENQASM2:
+            return parse_openqasm2(payload.decode("utf-8-sig"))
+        case ProgramFormat.OPENQASM3:
+            return _rename(parse_openqasm3(payload.decode("utf-8-sig")), decode)
+        case ProgramFormat.QPY:
+            return _load_qpy(payload)
+        case ProgramFormat.PYTKET:
+            from qjobs.circuits import pytket as convert
+
+            return convert.pytket_to_qiskit(convert.load_pytket(payload))
+
+
+@functools.lru_cache(maxsize=_CACHED)
+def _cached(form: ProgramFormat, payload: bytes) -> QuantumCircuit:
+    try:
+        return _parse(form, payload)
+    except RecursionError as error:
+        raise InvalidCircuit("the circuit is nested too deeply; flatten it") from error
+
+
+def _program(form: ProgramFormat, payload: bytes, circuit: QuantumCircuit) -> Program:
+    return Program(
+        hash=content_hash(circuit),
+        format=form,
+        payload=payload,
+        n_qubits=circuit.num_qubits,
+        n_bits=circuit.num_clbits,
+        measured=_measures(circuit),
+        parameters=tuple(sorted(str(each.name) for each in circuit.parameters)),
+    )
+
+
+def _measures(circuit: QuantumCircuit) -> bool:
+    for instruction in circuit.data:
+        operation = instruction.operation
+        if operation.name == "measure":
+            return True
+        if isinstance(operation, ControlFlowOp):
+            inner: list[Any] = list(operation.blocks)
+        elif instruction.clbits and not isinstance(operation, Gate):
+            inner = [getattr(operation, "definition", None)]
+        else:
+            continue
+        if any(_measures(each) for each in inner if each is not None):
+            return True
+    return False
+
+
+def _rename(circuit: QuantumCircuit, new_name: Callable[[str], str]) -> QuantumCircuit:
+    changes = {}
+    for each in circuit.parameters:
+        name = new_name(str(each.name))
+        if name != each.name:
+            changes[each] = Parameter(name)
+    if not changes:
+        return circuit
+    try:
+        return circuit.assign_parameters(changes)
+    except QiskitError as error:
+        raise InvalidCircuit(f"two parameters share a name: {_words(error)}; rename one") from error
+
+
+def _dump_qpy(circuit: QuantumCircuit) -> bytes:
+    stream = io.BytesIO()
+    try:
+        qpy.dump(circuit, stream)
+    except Exception as error:  # the writer has no error class of its own
+        raise InvalidCircuit(
+            f"the circuit cannot be stored as QPY: {_words(error)}; decompose what it names"
+        ) from error
+    return stream.getvalue()
+
+
+def _load_qpy(payload: bytes) -> QuantumCircuit:
+    if len(payload) < _WHOLE_QPY_HEADER or not payload.startswith(_QPY_MAGIC):
+        raise InvalidCircuit("the bytes are not QPY; write them with qiskit.qpy.dump")
+    if payload[6] < _QPY_OLDEST:
+        raise InvalidCircuit(
+            f"QPY version {payload[6]} is too old to be read safely; "
+            "load it with qiskit 1.3 or newer and write it again with qiskit.qpy.dump"
+        )
+    try:
+        circuits = qpy.load(io.BytesIO(payload))
+    except RecursionError:
+        raise
+    except BaseException as error:  # a damaged file panics in Rust, which is no Exception
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            raise
+        raise InvalidCircuit(
+            f"the QPY is damaged or of a newer qiskit ({type(error).__name__}); write it again with qiskit.qpy.dump"
+        ) from error
+    if len(circuits) != 1:
+        raise InvalidCircuit(f"the QPY holds {len(circuits)} circuits; give one circuit a file")
+    return circuits[0]

@@ -1,0 +1,140 @@
+"""`qjobs jobs list`, `show` and `results`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from qjobs.errors import InvalidInput
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Job, JobId
+from qjobs.operations import plan as operations
+from qjobs.paths import ledger_url
+from qjobs.reports.frames import Found, circuits_frame, write_parquet
+
+__all__ = ["find_job", "list_jobs", "print_json", "print_table", "show_job", "show_results"]
+
+_PIPE_WIDTH = 10_000
+
+
+def _default(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON; datetimes in ISO form."""
+    print(json.dumps(value, indent=1, default=_default))
+
+
+def print_table(columns: list[str], rows: list[list[object]], title: str = "") -> None:
+    """Print a table that loses nothing: folded in a terminal, one line a row in a pipe."""
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else _default(cell) for cell in row))
+    width = None if sys.stdout.isatty() else _PIPE_WIDTH
+    Console(soft_wrap=True, width=width, markup=False, emoji=False, highlight=False).print(table)
+
+
+def list_jobs(options: argparse.Namespace) -> int:
+    """List jobs, newest first."""
+    try:
+        statuses = [JobStatus(word.upper()) for word in options.status] if options.status else None
+    except ValueError as error:
+        raise InvalidInput(f"{error}; use one of {', '.join(JobStatus)}", field="status") from error
+    with Ledger(ledger_url(options.ledger)) as ledger:
+        jobs = ledger.jobs(
+            statuses=statuses, experiment=options.experiment, backend=options.backend, limit=options.limit
+        )
+        counts = ledger.result_counts([job.job_id for job in jobs])
+    if options.json:
+        print_json([{**asdict(job), "results": counts[job.job_id]} for job in jobs])
+        return 0
+    rows: list[list[object]] = [
+        [j.job_id, j.name, j.device, j.status, f"{counts[j.job_id]}/{j.n_items}", f"{j.created_at:%Y-%m-%d %H:%M:%S}"]
+        for j in jobs
+    ]
+    print_table(["job", "name", "device", "status", "results", "created (UTC)"], rows)
+    return 0
+
+
+def find_job(ledger: Ledger, given: str) -> Job:
+    """A job by its id or by an unambiguous beginning of it."""
+    matches = [job for job in ledger.jobs() if job.job_id.startswith(given)] if len(given) >= 8 else []
+    if len(matches) == 1:
+        return matches[0]
+    if len(matches) > 1:
+        raise InvalidInput(f"{given} is the beginning of {len(matches)} job ids; give more of it", field="job_id")
+    return ledger.job(JobId(given))
+
+
+def show_job(options: argparse.Namespace) -> int:
+    """A job with its attempts, items and history."""
+    with Ledger(ledger_url(options.ledger)) as ledger:
+        job = find_job(ledger, options.job_id)
+        attempts, items = ledger.attempts(job.job_id), ledger.items(job.job_id)
+        events = ledger.events(job.job_id, of_items=options.json)
+    if options.json:
+        print_json(
+            {
+                "job": asdict(job),
+                "attempts": [asdict(attempt) for attempt in attempts],
+                "items": [asdict(item) for item in items],
+                "events": [asdict(event) for event in events],
+            }
+        )
+        return 0
+    print_table(
+        ["field", "value"], [[name, value] for name, value in asdict(job).items() if value not in (None, "", {})]
+    )
+    rows: list[list[object]] = [
+        [a.number, a.strategy, a.status, a.remote_id, a.sent_at, a.finished_at, a.message] for a in attempts
+    ]
+    print_table(["attempt", "strategy", "status", "remote id", "sent", "finished", "message"], rows, "attempts")
+    shown = items[: options.items]
+    more = f"items (the first {len(shown)} of {len(items)})" if len(shown) < len(items) else "items"
+    rows = [[i.index, i.label, i.status, i.shots, i.queue_position, i.message] for i in shown]
+    print_table(["item", "label", "status", "shots", "queue", "message"], rows, more)
+    rows = [[e.at, e.old, e.new, e.cause, e.detail] for e in events]
+    print_table(["at", "from", "to", "cause", "detail"], rows, "history")
+    return 0
+
+
+def show_results(options: argparse.Namespace) -> int:
+    """Results of a job that are in the ledger."""
+    with Ledger(ledger_url(options.ledger)) as ledger:
+        job = find_job(ledger, options.job_id)
+        collected = operations.collect(ledger, None, job.job_id, partial=True)
+    found = [Found(job=job, item=item, result=collected.results.get(item.index)) for item in collected.items]
+    if options.parquet is not None:
+        print(write_parquet(circuits_frame(found), options.parquet))
+        return 0
+    if options.json:
+        print_json([_plain(one) for one in found])
+        return 0
+    rows: list[list[object]] = [[f.item.label, f.item.status, f.item.shots, _shown(f)] for f in found]
+    print_table(["label", "status", "shots", "result"], rows, f"{job.name} ({job.job_id})")
+    return 0
+
+
+def _plain(found: Found) -> dict[str, Any]:
+    result = asdict(found.result) if found.result else None
+    return {"label": found.item.label, "status": found.item.status, "shots": found.item.shots, "result": result}
+
+
+def _shown(found: Found, most: int = 6) -> str:
+    if found.result is None:
+        return found.item.message or "none"
+    if found.result.expvals is not None:
+        return ", ".join(f"{name} = {value:.6g}" for name, value in found.result.expvals.items())
+    counts = sorted((found.result.counts or {}).items(), key=lambda pair: (-pair[1], pair[0]))
+    return ", ".join(f"{bits}: {count}" for bits, count in counts[:most]) + (", ..." if len(counts) > most else "")

@@ -1,0 +1,1 @@
+"""Compiling circuits for a device, in this process."""

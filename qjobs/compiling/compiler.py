@@ -1,0 +1,241 @@
+"""Compiling a circuit for a device, here and without cost, with qiskit's or pytket's passes.
+
+A template with free symbols is compiled once and bound afterwards. The same input gives the same
+output. Counts never change: measurements follow the routing.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, assert_never
+
+from qiskit import QuantumCircuit
+from qiskit.circuit import ControlFlowOp
+from qiskit.exceptions import QiskitError
+
+from qjobs.circuits.programs import program_from_qiskit, read_circuit, to_pytket, to_qiskit
+from qjobs.compiling.cache import CacheStats, CompileCache
+from qjobs.compiling.toolchains import device_width, directed_pairs, with_qiskit, with_tket
+from qjobs.errors import InvalidCircuit, InvalidInput
+from qjobs.model import Program, Target
+
+__all__ = [
+    "CacheStats",
+    "CompileCache",
+    "CompileOptions",
+    "Compiler",
+    "check_fits",
+    "compile_program",
+]
+
+_RECIPE: Final = 1  # raise it when this module compiles differently: older cache entries are then passed over
+_HIGHEST_LEVEL: Final = 3
+_EVERYWHERE: Final = frozenset({"measure", "barrier", "reset", "delay", "global_phase"})
+_LEAVES_A_LOOP: Final = frozenset({"break_loop", "continue_loop"})
+_SYMMETRIC: Final = frozenset({"cz", "cs", "csdg", "cp", "cu1", "swap", "iswap", "rxx", "ryy", "rzz"})
+
+
+class Compiler(StrEnum):
+    """Whose passes compile."""
+
+    QISKIT = "qiskit"
+    TKET = "tket"
+    NONE = "none"
+    """Nobody's: the circuit must fit the device as it is."""
+    REMOTE = "remote"
+    """The provider's, by a compile job of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompileOptions:
+    """How to compile.
+
+    `level` is qiskit's optimization level 0 to 3; pytket has three, so that its 3 is its 2, and its
+    1 and 2 are alike for templates, whose rotations it must not merge. With
+    `keep_qubits` qubit i stays qubit i to the end, as exact expectation values need; a circuit
+    without measurements is always compiled so.
+    """
+
+    compiler: Compiler = Compiler.QISKIT
+    level: int = 1
+    keep_qubits: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.level, bool) or self.level not in range(_HIGHEST_LEVEL + 1):
+            raise InvalidInput(f"level is {self.level!r}; give 0, 1, 2 or 3", field="level")
+
+
+def compile_program(
+    program: Program,
+    target: Target,
+    options: CompileOptions = CompileOptions(),
+    cache: CompileCache | None = None,
+    *,
+    fresh: bool = False,
+) -> Program:
+    """Compile a program for a device; free symbols survive.
+
+    Args:
+        program: The circuit, or a template.
+        target: The device. With a coupling the result is as wide as the device.
+        options: Which compiler, and how hard it tries.
+        cache: Where compiled circuits are kept between runs.
+        fresh: Compile even if the cache has the result, and store it anew.
+
+    Returns:
+        A program in QPY; the program itself with `Compiler.NONE`.
+
+    Raises:
+        InvalidCircuit: It does not fit the device, or the compiler cannot take it.
+    """
+    if options.compiler is Compiler.REMOTE:
+        raise InvalidInput("the provider compiles it, in a compile job; nothing is compiled here", field="compiler")
+    if options.compiler is Compiler.NONE:
+        check_fits(program, target)
+        return program
+    circuit = to_qiskit(program)
+    _check_width(circuit, target)
+    _check_control_flow(circuit, target)
+    keep = options.keep_qubits or not program.measured
+    if keep and target.coupling is not None:
+        raise InvalidCircuit(
+            f"routing on {target.name} moves qubits, and only measurements can follow them; "
+            "measure the circuit and ask for counts, or set the compiler to none"
+        )
+    key = _cache_key(program, target, options, keep)
+    if cache is not None and not fresh:
+        stored = _stored(cache, key)
+        if stored is not None:
+            return stored
+    result = _compile(program, target, options, keep).copy(name=program.hash[:16])
+    compiled = program_from_qiskit(result)
+    check_fits(compiled, target)
+    if cache is not None:
+        cache.put(key, compiled.payload)
+    return compiled
+
+
+def check_fits(program: Program, target: Target) -> None:
+    """Check that a device can run a program as it is.
+
+    Measurements, barriers, resets and delays are taken to exist everywhere; control flow must be
+    among the device's gates, under qiskit's name for it (`if_else`). With `basis_gates` None the
+    device takes any gate.
+
+    Raises:
+        InvalidCircuit: Too many qubits, a gate that the device lacks, or a gate on qubits that are
+            not coupled.
+    """
+    circuit = to_qiskit(program)
+    _check_width(circuit, target)
+    _check_control_flow(circuit, target)
+    basis = None if target.basis_gates is None else _EVERYWHERE | set(target.basis_gates)
+    pairs = None if target.coupling is None else frozenset(directed_pairs(target))
+    _check_gates(circuit, list(range(circuit.num_qubits)), target.name, basis, pairs)
+
+
+def _check_gates(
+    circuit: QuantumCircuit,
+    qubits: Sequence[int],
+    device: str,
+    basis: frozenset[str] | None,
+    pairs: frozenset[tuple[int, int]] | None,
+) -> None:
+    for instruction in circuit.data:
+        operation = instruction.operation
+        on = tuple(qubits[circuit.find_bit(bit).index] for bit in instruction.qubits)
+        if isinstance(operation, ControlFlowOp):
+            for block in operation.blocks:
+                _check_gates(block, on, device, basis, pairs)
+            continue
+        name = operation.name
+        if basis is not None and name not in basis:
+            raise InvalidCircuit(f"{device} has no gate {name}; turn compilation on, or use its own gates")
+        if pairs is None or len(on) < 2 or name in _EVERYWHERE:
+            continue
+        if on not in pairs and not (name in _SYMMETRIC and on[::-1] in pairs):
+            raise InvalidCircuit(
+                f"{device} does not couple qubits {', '.join(map(str, on))}, on which {name} acts; "
+                "turn compilation on, or use coupled qubits"
+            )
+
+
+def _check_width(circuit: QuantumCircuit, target: Target) -> None:
+    width = device_width(target)
+    if width is not None and circuit.num_qubits > width:
+        raise InvalidCircuit(
+            f"the circuit has {circuit.num_qubits} qubits and {target.name} has {width}; use a larger device"
+        )
+
+
+def _check_control_flow(circuit: QuantumCircuit, target: Target) -> None:
+    """No compiler can remove control flow, so that it is refused before one is started."""
+    if target.basis_gates is None:
+        return
+    for instruction in circuit.data:
+        operation = instruction.operation
+        if operation.name in _LEAVES_A_LOOP:
+            continue
+        if isinstance(operation, ControlFlowOp) or operation.name == "store":
+            if operation.name not in target.basis_gates:
+                raise InvalidCircuit(f"{target.name} has no {operation.name}; remove it from the circuit")
+            for block in getattr(operation, "blocks", ()):
+                _check_control_flow(block, target)
+
+
+@functools.cache
+def _versions() -> tuple[str, str]:
+    return importlib.metadata.version("qiskit"), importlib.metadata.version("pytket")
+
+
+def _cache_key(program: Program, target: Target, options: CompileOptions, keep: bool) -> str:
+    content = [
+        _RECIPE,
+        _versions(),
+        program.hash,
+        device_width(target) if target.coupling is not None else None,
+        None if target.basis_gates is None else sorted(set(target.basis_gates)),
+        None if target.coupling is None else sorted(set(target.coupling)),
+        options.compiler,
+        options.level,
+        keep,
+    ]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _stored(cache: CompileCache, key: str) -> Program | None:
+    payload = cache.get(key)
+    if payload is None:
+        return None
+    try:
+        return read_circuit(payload)
+    except InvalidCircuit:
+        cache.discard(key)
+        return None
+
+
+def _compile(program: Program, target: Target, options: CompileOptions, keep: bool) -> QuantumCircuit:
+    try:
+        match options.compiler:
+            case Compiler.QISKIT:
+                return with_qiskit(to_qiskit(program), target, options.level, keep)
+            case Compiler.TKET:
+                return with_tket(to_pytket(program), target, options.level, keep)
+            case Compiler.NONE | Compiler.REMOTE:
+                return to_qiskit(program)
+            case _:
+                assert_never(options.compiler)
+    except InvalidCircuit:
+        raise
+    except (QiskitError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        words = " ".join(str(getattr(error, "message", "") or error).split())
+        raise InvalidCircuit(
+            f"{options.compiler} cannot compile the circuit for {target.name}: {words}; "
+            "use another compiler or level, or other gates"
+        ) from error

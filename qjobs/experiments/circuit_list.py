@@ -1,0 +1,115 @@
+"""CircuitsSpec: a batch of circuits to run as they are, as people and flow parameters give it. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field, FiniteFloat, ValidationError, model_validator
+
+from qjobs.circuits.programs import check_runs
+from qjobs.errors import InvalidInput
+from qjobs.experiments.forms import CircuitInput, CompileInput, Name, explain, read_mapping
+from qjobs.model import ItemSpec, Program, ProgramHash
+
+__all__ = ["CircuitEntry", "CircuitsPlan", "CircuitsSpec", "expand_circuits", "load_circuits"]
+
+
+class CircuitEntry(CircuitInput):
+    """A circuit of a batch, with its label, its shots and the values of its parameters."""
+
+    label: str | None = Field(default=None, max_length=200, description="Names the result; c0, c1, ... by default.")
+    shots: int | None = Field(default=None, ge=1, description="Shots of this circuit, where they differ.")
+    parameters: dict[str, FiniteFloat] = Field(default_factory=dict, description="Values of its parameters (rad).")
+
+
+class CircuitsSpec(CompileInput):
+    """Circuits to run on one backend."""
+
+    name: Name = Field(default="circuits", description="Name of the jobs and of the results.")
+    circuits: list[CircuitEntry] = Field(min_length=1, description="What to run.")
+    shots: int = Field(default=1000, ge=1, description="Shots of every circuit that has none of its own.")
+    backend: str = Field(default="aer", description="aer, nexus/DEVICE, or a block such as aer-backend/NAME.")
+    seed: int | None = Field(default=None, ge=0, description="Makes a simulator repeatable.")
+
+    @model_validator(mode="after")
+    def _labels_once(self) -> CircuitsSpec:
+        labels = [entry.label or f"c{index}" for index, entry in enumerate(self.circuits)]
+        if len(set(labels)) != len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            raise ValueError(f"the label {twice!r} is used twice; results are found by their label")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitsPlan:
+    """A batch, read and checked: its programs by hash, and one program per entry."""
+
+    spec: CircuitsSpec
+    programs: Mapping[ProgramHash, Program]
+    sources: tuple[ProgramHash, ...]
+
+    def items(self, compiled: Mapping[ProgramHash, Program]) -> list[ItemSpec]:
+        """One item per circuit, in order.
+
+        Args:
+            compiled: From a source's hash to the circuit that is sent for it.
+        """
+        return [
+            ItemSpec(
+                label=entry.label or f"c{index}",
+                program=compiled[source].hash,
+                source=source,
+                shots=entry.shots or self.spec.shots,
+                parameters=tuple(sorted((name, value + 0.0) for name, value in entry.parameters.items())),
+            )
+            for index, (entry, source) in enumerate(zip(self.spec.circuits, self.sources, strict=True))
+        ]
+
+
+def expand_circuits(spec: CircuitsSpec, folder: Path | None = None) -> CircuitsPlan:
+    """Read and check every circuit; the same text is read once.
+
+    Raises:
+        InvalidInput: A circuit cannot be read or run; the message names its place.
+    """
+    programs: dict[ProgramHash, Program] = {}
+    read: dict[str, Program] = {}
+    sources = []
+    for index, entry in enumerate(spec.circuits):
+        source = CircuitInput(
+            openqasm=entry.openqasm, file=entry.file, builder=entry.builder, arguments=entry.arguments
+        )
+        key = source.model_dump_json()
+        try:
+            if key not in read:
+                read[key] = source.read(folder)
+            check_runs(read[key], parameters=entry.parameters)
+        except InvalidInput as error:
+            where = f"circuits.{index}"
+            raise type(error)(f"{entry.label or where}: {error}", field=where) from error
+        programs[read[key].hash] = read[key]
+        sources.append(read[key].hash)
+    return CircuitsPlan(spec=spec, programs=programs, sources=tuple(sources))
+
+
+def load_circuits(path: Path) -> CircuitsSpec:
+    """Read a batch from a YAML or JSON file, or take one circuit file as a batch of one.
+
+    Relative circuit files are found beside the batch's own file.
+
+    Raises:
+        InvalidInput: The file cannot be read or is not a batch.
+    """
+    if path.suffix in {".qasm", ".qpy"}:
+        entry = CircuitEntry(file=str(path.absolute()), label=path.stem[:200])
+        name = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:200]
+        return CircuitsSpec(name=name or "circuits", circuits=[entry])
+    data = read_mapping(path)
+    try:
+        spec = CircuitsSpec.model_validate(data)
+    except ValidationError as error:
+        raise explain(error, str(path)) from error
+    return spec.model_copy(update={"circuits": [entry.beside(path) for entry in spec.circuits]})

@@ -1,0 +1,5 @@
+"""The ledger: what was wanted, what was sent, what came back, and every move in between."""
+
+from qjobs.ledger.ledger import Ledger
+
+__all__ = ["Ledger"]

@@ -1,0 +1,79 @@
+"""Which process runs which flow run. A run whose process is gone and cannot say so is told by its silence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from qjobs.ledger.liveness import has_ended, is_alive
+from qjobs.ledger.queries import LedgerQueries
+from qjobs.ledger.tables import RUNNER
+
+__all__ = ["BEAT_S", "FRESH", "LedgerRunners", "Runner"]
+
+BEAT_S = 30.0
+"""How often a process says that it lives."""
+FRESH = timedelta(seconds=3 * BEAT_S)
+"""Who was heard of within this is at work."""
+_PROVED = timedelta(seconds=2 * BEAT_S)
+_SILENT = timedelta(seconds=20 * BEAT_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runner:
+    """A process that runs a flow run; `server` is the API's URL of the Prefect that knows the run.
+
+    A long-lived sensor is one, too; it runs no flow run, and its `flow_run_id` is empty.
+    """
+
+    flow_run_id: str
+    owner: str
+    flow: str
+    server: str
+    since: datetime
+    beat_at: datetime
+
+    def is_at_work(self, now: datetime, server: str) -> bool:
+        """Whether it serves that server and was heard of a moment ago."""
+        here = self.server.rstrip("/") == server.rstrip("/")
+        return here and now - self.beat_at < FRESH and not has_ended(self.owner)
+
+    def is_gone(self, now: datetime) -> bool:
+        """Whether it has ended without a word.
+
+        Where that can be proved (`qjobs.ledger.liveness`), a minute is left to its worker to say so itself; elsewhere
+        ten minutes of silence decide, unless it is proved alive: a process that was stopped may go on.
+        """
+        silent = now - self.beat_at
+        if has_ended(self.owner):
+            return silent > _PROVED
+        return silent > _SILENT and not is_alive(self.owner)
+
+
+class LedgerRunners(LedgerQueries):
+    """Who runs what."""
+
+    def beat(self, flow_run_id: str, owner: str, *, flow: str, server: str, now: datetime) -> None:
+        """The process `owner` runs this flow run now."""
+        row = {"flow_run_id": flow_run_id, "owner": owner, "flow": flow, "server": server}
+        with self._db.write() as connection:
+            update = RUNNER.update().where(_one(flow_run_id, owner)).values(beat_at=now)
+            if connection.execute(update).rowcount == 0:
+                connection.execute(RUNNER.insert(), {**row, "since": now, "beat_at": now})
+
+    def end_runner(self, flow_run_id: str, owner: str) -> None:
+        """The process runs it no longer. Idempotent."""
+        with self._db.write() as connection:
+            connection.execute(sa.delete(RUNNER).where(_one(flow_run_id, owner)))
+
+    def runners(self) -> list[Runner]:
+        """All processes that run a flow run, or did when they were last heard of; the longest running first."""
+        with self._db.read() as connection:
+            rows = connection.execute(sa.select(RUNNER).order_by(RUNNER.c.since, RUNNER.c.owner))
+            return [Runner(**row._mapping) for row in rows]
+
+
+def _one(flow_run_id: str, owner: str) -> sa.ColumnElement[bool]:
+    return (RUNNER.c.flow_run_id == flow_run_id) & (RUNNER.c.owner == owner)

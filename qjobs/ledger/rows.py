@@ -1,0 +1,196 @@
+"""Rows of the ledger as values, and values as rows."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from qjobs.ledger.tables import TIMED_STATUSES
+from qjobs.lifecycle import JobStatus
+from qjobs.model import (
+    Attempt,
+    AttemptNumber,
+    Event,
+    ExecuteOptions,
+    Item,
+    ItemResult,
+    Job,
+    JobId,
+    JobKind,
+    Key,
+    Observable,
+    Program,
+    ProgramFormat,
+    ProgramHash,
+    RemoteId,
+    RemoteRetryStrategy,
+)
+
+
+def encode_options(options: ExecuteOptions) -> dict[str, Any]:
+    """JSON form of a job's options."""
+    return {
+        "seed": options.seed,
+        "observables": [[o.name, [[p, c] for p, c in o.terms]] for o in options.observables],
+        "level": options.level,
+    }
+
+
+def decode_options(spec: Mapping[str, Any]) -> ExecuteOptions:
+    """The inverse of `encode_options`."""
+    observables = tuple(
+        Observable(name=name, terms=tuple((p, c) for p, c in terms)) for name, terms in spec["observables"]
+    )
+    return ExecuteOptions(seed=spec["seed"], observables=observables, level=spec["level"])
+
+
+def encode_result(value: ItemResult) -> bytes:
+    """Compressed JSON of one result; bit strings keep their width."""
+    body = {
+        "counts": None if value.counts is None else dict(value.counts),
+        "expvals": None if value.expvals is None else dict(value.expvals),
+        "program": None if value.program is None else _encode_program(value.program),
+        "duration_s": value.duration_s,
+    }
+    return zlib.compress(json.dumps(body, separators=(",", ":")).encode(), 1)
+
+
+def decode_result(payload: bytes) -> ItemResult:
+    """The inverse of `encode_result`."""
+    body = json.loads(zlib.decompress(payload))
+    if body["program"] is not None:
+        body["program"] = _decode_program(body["program"])
+    return ItemResult(**body)
+
+
+def _encode_program(value: Program) -> dict[str, Any]:
+    return {**program_values(value), "payload": base64.b64encode(value.payload).decode()}
+
+
+def _decode_program(values: dict[str, Any]) -> Program:
+    return Program(
+        **{
+            **values,
+            "format": ProgramFormat(values["format"]),
+            "payload": base64.b64decode(values["payload"]),
+            "parameters": tuple(values["parameters"]),
+        }
+    )
+
+
+def program_values(value: Program) -> dict[str, Any]:
+    """Row of a program."""
+    return {
+        "hash": value.hash,
+        "format": value.format,
+        "payload": value.payload,
+        "n_qubits": value.n_qubits,
+        "n_bits": value.n_bits,
+        "measured": value.measured,
+        "parameters": list(value.parameters),
+    }
+
+
+def program_of(row: sa.Row[Any]) -> Program:
+    """A program from its row."""
+    return Program(
+        hash=ProgramHash(row.hash),
+        format=ProgramFormat(row.format),
+        payload=row.payload,
+        n_qubits=row.n_qubits,
+        n_bits=row.n_bits,
+        measured=row.measured,
+        parameters=tuple(row.parameters),
+    )
+
+
+def job_of(row: sa.Row[Any]) -> Job:
+    """A job from its row."""
+    return Job(
+        job_id=JobId(row.job_id),
+        key=Key(row.key),
+        kind=JobKind(row.kind),
+        backend=row.backend,
+        device=row.device,
+        name=row.name,
+        experiment=row.experiment,
+        run=row.run,
+        project=row.project,
+        owner=row.owner,
+        status=JobStatus(row.status),
+        message=row.message,
+        epoch=row.epoch,
+        n_items=row.n_items,
+        options=decode_options(row.spec),
+        properties=row.properties,
+        cost_estimate=row.cost_estimate,
+        cost=row.cost,
+        cancel_requested_at=row.cancel_requested_at,
+        next_poll_at=row.next_poll_at,
+        trouble=row.trouble,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )
+
+
+def attempt_of(row: sa.Row[Any]) -> Attempt:
+    """An attempt from its row."""
+    return Attempt(
+        job_id=JobId(row.job_id),
+        number=AttemptNumber(row.number),
+        epoch=row.epoch,
+        strategy=RemoteRetryStrategy(row.strategy),
+        items=None if row._mapping["items"] is None else tuple(row._mapping["items"]),
+        status=JobStatus(row.status),
+        remote_id=None if row.remote_id is None else RemoteId(row.remote_id),
+        remote_status=row.remote_status,
+        message=row.message,
+        cost=row.cost,
+        lease_owner=row.lease_owner,
+        lease_until=row.lease_until,
+        sent_at=row.sent_at,
+        accepted_at=row.accepted_at,
+        finished_at=row.finished_at,
+    )
+
+
+def item_of(row: sa.Row[Any]) -> Item:
+    """An item from its row."""
+    mapping = row._mapping
+    times: dict[JobStatus, datetime] = {s: at for s in TIMED_STATUSES if (at := mapping[f"{s.lower()}_at"]) is not None}
+    return Item(
+        job_id=JobId(row.job_id),
+        index=row.item_index,
+        label=row.label,
+        program=ProgramHash(row.program_hash),
+        source=None if row.source_hash is None else ProgramHash(row.source_hash),
+        parameters=tuple((name, value) for name, value in row.parameters),
+        shots=row.shots,
+        status=JobStatus(row.status),
+        queue_position=row.queue_position,
+        message=row.message,
+        error_detail=row.error_detail,
+        cost=row.cost,
+        cancel_requested_at=row.cancel_requested_at,
+        times=times,
+    )
+
+
+def event_of(row: sa.Row[Any]) -> Event:
+    """An event from its row."""
+    return Event(
+        event_id=row.id,
+        job_id=JobId(row.job_id),
+        index=row.item_index,
+        at=row.at,
+        old=None if row.old is None else JobStatus(row.old),
+        new=JobStatus(row.new),
+        cause=row.cause,
+        detail=row.detail,
+    )

@@ -1,0 +1,1 @@
+"""What is done with jobs, from a plan to its results. Every operation may be entered again."""

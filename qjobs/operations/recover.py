@@ -1,0 +1,270 @@
+"""After something went wrong: retry, rerun, reconcile, adopt, discard, and what nobody claims.
+
+Nothing here decides by itself that a remote job does not exist: what cannot be found stays UNKNOWN,
+with the sentence that tells a person what to do.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from qjobs.backends.base import Backend, RemoteJob
+from qjobs.errors import BackendUnavailable, Busy, CredentialsRejected, InvalidInput, ProtocolError, StaleJob
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Attempt, Batch, Job, JobId, JobSpec, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.operations.attempts import batch_of, submission_key
+from qjobs.operations.batching import batch_key
+from qjobs.operations.poll import poll, utc_now
+from qjobs.operations.retry import Action, RetryPolicy
+from qjobs.operations.submit import Submission, submit
+
+__all__ = ["Outcome", "Reconciled", "adopt", "discard", "orphans", "reconcile", "rerun", "retry"]
+
+
+class Outcome(StrEnum):
+    """What `reconcile` did with one job."""
+
+    ADOPTED = "adopted"
+    """The remote job was found by its key."""
+    NOT_FOUND = "not found"
+    """The provider can look keys up and does not have it; it stays UNKNOWN."""
+    OPAQUE = "opaque"
+    """The provider cannot look keys up; it stays UNKNOWN."""
+    LATER = "later"
+    """The provider cannot be asked now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """One job that `reconcile` looked at; `words` says what a person can do."""
+
+    job_id: JobId
+    outcome: Outcome
+    words: str
+
+
+def retry(
+    ledger: Ledger,
+    backend: Backend,
+    job_id: JobId,
+    *,
+    statuses: Sequence[JobStatus] = (JobStatus.ERROR,),
+    strategy: RemoteRetryStrategy = RemoteRetryStrategy.DEFAULT,
+    policy: RetryPolicy | None = None,
+    now: Callable[[], datetime] = utc_now,
+) -> Submission:
+    """Retry a job under its own name, or only its items of some statuses.
+
+    Results that are there are kept, and a duplicate is not saved. By default items in ERROR are
+    retried, as Nexus does.
+
+    Args:
+        ledger: Where the job is.
+        backend: Its backend.
+        job_id: Which.
+        statuses: Items in one of these, and without a result, are meant.
+        strategy: What may be done; DEFAULT only syncs and collects.
+        policy: Caps; the backend's default where None.
+        now: The clock.
+
+    Raises:
+        As `submit`.
+    """
+    if strategy is RemoteRetryStrategy.FULL_RESTART:
+        return submit(ledger, backend, job_id, strategy=strategy, policy=policy, now=now)
+    missing = set(ledger.missing_items(job_id))
+    chosen = tuple(i.index for i in ledger.items(job_id) if i.index in missing and i.status in set(statuses))
+    if not chosen:
+        job = ledger.job(job_id)
+        named = ", ".join(statuses)
+        return Submission(
+            job_id=job_id,
+            action=Action.RETURN,
+            reason=f"no item without a result is {named}",
+            status=job.status,
+            remote_id=None,
+        )
+    ledger.note(job_id, "retry", f"{len(chosen)} items, {strategy}", now=now())
+    return submit(ledger, backend, job_id, strategy=strategy, policy=policy, only=chosen, now=now)
+
+
+def rerun(ledger: Ledger, job_id: JobId, name: str, *, run: str = "", now: Callable[[], datetime] = utc_now) -> JobId:
+    """A new job of the same definition under a new name, from any state of the old one. Sends nothing.
+
+    Args:
+        ledger: Where the job is.
+        job_id: The job whose definition is taken.
+        name: Name of the new job.
+        run: Who makes it.
+        now: The clock.
+
+    Returns:
+        The new job, in CREATED.
+
+    Raises:
+        InvalidInput: The name is empty.
+    """
+    if not name.strip():
+        raise InvalidInput("a rerun needs a name of its own", field="name")
+    job = ledger.job(job_id)
+    batch = batch_of(ledger, job, None)
+    sources = {item.source for item in batch.items if item.source is not None}
+    programs = {**ledger.programs(sources), **batch.programs}
+    identity = f"rerun/{job_id}/{uuid.uuid4().hex}"
+    key = batch_key(identity, 0, batch.items, batch.options, backend=job.backend, device=job.device, kind=job.kind)
+    spec = JobSpec(
+        key=key,
+        backend=job.backend,
+        device=job.device,
+        name=name,
+        batch=Batch(number=0, items=batch.items, programs=programs, options=batch.options, kind=job.kind),
+        kind=job.kind,
+        run=run,
+        project=job.project,
+        owner=job.owner,
+        cost_estimate=job.cost_estimate,
+        properties={**job.properties, "rerun_of": job_id},
+    )
+    (new,) = ledger.create([spec], now=now())
+    return new
+
+
+def reconcile(
+    ledger: Ledger,
+    backends: Mapping[str, Backend],
+    *,
+    job_ids: Sequence[JobId] | None = None,
+    now: Callable[[], datetime] = utc_now,
+) -> list[Reconciled]:
+    """Settle UNKNOWN jobs and submissions whose lease ran out, as far as their providers tell.
+
+    What is found by its key is adopted; all else stays UNKNOWN. Nothing is sent.
+
+    Args:
+        ledger: Where the jobs are.
+        backends: Backends by their name; jobs of others are left alone.
+        job_ids: Only these jobs; None takes all.
+        now: The clock.
+
+    Returns:
+        One entry per UNKNOWN job of these backends.
+    """
+    ledger.expire_leases(now=now(), job_ids=job_ids)
+    unknown = ledger.jobs(job_ids=job_ids, statuses=[JobStatus.UNKNOWN])
+    return [_reconcile(ledger, backends[job.backend], job, now) for job in unknown if job.backend in backends]
+
+
+def _reconcile(ledger: Ledger, backend: Backend, job: Job, now: Callable[[], datetime]) -> Reconciled:
+    if backend.lost_reply is LostReply.OPAQUE:
+        words = f"{backend.name} cannot look it up: look at {backend.device} yourself, then adopt its id or discard it"
+        return Reconciled(job_id=job.job_id, outcome=Outcome.OPAQUE, words=words)
+    attempt = ledger.last_attempts([job.job_id])[job.job_id]
+    try:
+        remote_id = backend.find(submission_key(job, ledger.attempts(job.job_id), attempt))
+        if remote_id is not None:
+            ledger.accept(attempt, remote_id, now=now(), cause="reconcile")
+            poll(ledger, backend, [job.job_id], now=now)
+            return Reconciled(job_id=job.job_id, outcome=Outcome.ADOPTED, words=f"it is {remote_id}")
+    except (BackendUnavailable, CredentialsRejected, ProtocolError, StaleJob) as error:
+        return Reconciled(job_id=job.job_id, outcome=Outcome.LATER, words=str(error))
+    words = f"{backend.name} does not have it: submit it again with ALLOW_RESUBMIT, or discard it"
+    return Reconciled(job_id=job.job_id, outcome=Outcome.NOT_FOUND, words=words)
+
+
+def adopt(
+    ledger: Ledger,
+    backend: Backend,
+    job_id: JobId,
+    remote_id: RemoteId,
+    *,
+    now: Callable[[], datetime] = utc_now,
+) -> Job:
+    """A person says which remote job an UNKNOWN job is.
+
+    Args:
+        ledger: Where the job is.
+        backend: Its backend.
+        job_id: The UNKNOWN job.
+        remote_id: The provider's id.
+        now: The clock.
+
+    Returns:
+        The job after one poll.
+
+    Raises:
+        InvalidInput: The job is not UNKNOWN; the provider does not know the id; it is another job's; or
+            what the provider shows of it is not our content.
+        Busy: Another process decided about it meanwhile.
+    """
+    job = ledger.job(job_id)
+    attempt = ledger.last_attempts([job_id]).get(job_id)
+    if attempt is None or attempt.status is not JobStatus.UNKNOWN:
+        raise InvalidInput(f"{job_id} is {job.status}; only an UNKNOWN job can adopt a remote job", field="job_id")
+    owner = ledger.job_of_remote(backend.name, remote_id)
+    if owner is not None:
+        raise InvalidInput(f"{remote_id} already belongs to {owner}", field="remote_id")
+    problem = _problem(ledger, backend, job, attempt, remote_id)
+    if problem:
+        raise InvalidInput(f"{remote_id} is not {job_id}: {problem}", field="remote_id")
+    try:
+        ledger.accept(attempt, remote_id, now=now(), cause="adopted by a person")
+    except StaleJob as error:
+        raise _decided_already(job_id, error) from error
+    poll(ledger, backend, [job_id], now=now)
+    return ledger.job(job_id)
+
+
+def _problem(ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, remote_id: RemoteId) -> str:
+    """Why a remote job cannot be that of `attempt`, by all that the provider shows; empty if it can."""
+    sent = job.n_items if attempt.items is None else len(attempt.items)
+    snapshot = backend.status([remote_id]).get(remote_id)
+    if snapshot is None:
+        return f"{backend.name} does not know it"
+    if snapshot.items is not None and len(snapshot.items) != sent:
+        return f"it has {len(snapshot.items)} items, and {sent} were sent"
+    shown = {one.remote_id: one for one in backend.remote_jobs() or []}.get(remote_id)
+    key = submission_key(job, ledger.attempts(job.job_id), attempt)
+    if shown is not None and shown.key != key:
+        return "it carries another key"
+    return ""
+
+
+def discard(ledger: Ledger, job_id: JobId, *, now: Callable[[], datetime] = utc_now) -> Job:
+    """A person says that the remote job of an UNKNOWN job does not exist: it is as it was before it was sent.
+
+    Raises:
+        InvalidInput: The job is not UNKNOWN.
+        Busy: Another process decided about it meanwhile.
+    """
+    job = ledger.job(job_id)
+    attempt = ledger.last_attempts([job_id]).get(job_id)
+    if attempt is None or attempt.status is not JobStatus.UNKNOWN:
+        raise InvalidInput(f"{job_id} is {job.status}; only an UNKNOWN job can be discarded", field="job_id")
+    try:
+        ledger.unsend(attempt, "a person says that no remote job exists", now=now(), cause="discarded by a person")
+    except StaleJob as error:
+        raise _decided_already(job_id, error) from error
+    return ledger.job(job_id)
+
+
+def _decided_already(job_id: JobId, error: StaleJob) -> Busy:
+    return Busy(f"another process decided about {job_id} first ({error}); look at it again", job_id=job_id)
+
+
+def orphans(ledger: Ledger, backend: Backend) -> list[RemoteJob]:
+    """Remote jobs with a key of ours that no row of the ledger claims.
+
+    Raises:
+        InvalidInput: The provider cannot list them.
+        BackendUnavailable: It cannot be asked now.
+    """
+    found = backend.remote_jobs()
+    if found is None:
+        raise InvalidInput(f"{backend.name} cannot list jobs by our keys; look at {backend.device} yourself")
+    claimed = ledger.remote_ids(backend.name)
+    return [job for job in found if job.remote_id not in claimed]

@@ -1,0 +1,245 @@
+"""One pass over every open job of the ledger: ask, store results, settle what is unknown. Sends nothing.
+
+The same pass serves a scheduled flow and a long-lived process. Two of them at once share the work: each
+takes the jobs that are due and holds them for a lease.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from qjobs.backends.base import Backend
+from qjobs.errors import (
+    BackendUnavailable,
+    CredentialsRejected,
+    LedgerError,
+    ProtocolError,
+    QJobsError,
+    StaleJob,
+)
+from qjobs.ledger import Ledger
+from qjobs.ledger.liveness import lease_owner
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Job, JobId
+from qjobs.operations.poll import ask, fetch, utc_now
+from qjobs.operations.recover import Outcome, reconcile
+
+__all__ = ["PassReport", "pause_s", "sensor_pass", "together"]
+
+LEASE_S = 600.0
+"""How long a pass may hold a job; a sensor that dies delays its jobs by so much where its death cannot be proved."""
+DEEPEST_PAUSE_S = 1200.0
+_PARKED_S = {BackendUnavailable: 60.0, CredentialsRejected: 300.0, ProtocolError: 300.0}
+_UNDECIDED_S = 600.0
+"""How often a job is looked up again of which its provider knows nothing."""
+_PROVIDERS_AT_ONCE = 8
+_NEAR = 3
+_S_PER_PLACE = 10.0
+_AFTER_EACH, _HASTE_S = 3, 3.0
+"""For each job that has left a device's queue, so many of the foremost in it are asked for again, so soon: a queue that
+moves fast is caught up with in some passes."""
+_IN_QUEUE = (JobStatus.SUBMITTED, JobStatus.QUEUED)
+_TOGETHER_S = 60.0
+"""Jobs with longer pauses than this come due together, because a list costs the same for one of its jobs as for all."""
+
+
+@dataclass(slots=True)
+class PassReport:
+    """What one pass did: jobs asked for, jobs that moved, and what was in the way of which backend.
+
+    `soon` holds, by backend, the jobs that are about to change: those that run or are next in their queue.
+    """
+
+    asked: set[JobId] = field(default_factory=set)
+    moved: dict[JobId, JobStatus] = field(default_factory=dict)
+    trouble: dict[str, str] = field(default_factory=dict)
+    soon: dict[str, list[JobId]] = field(default_factory=dict)
+
+
+def pause_s(status: JobStatus, age_s: float, place: int | None, bounds_s: tuple[float, float]) -> float:
+    """How long a job may be left alone.
+
+    Seconds while it runs, minutes deep in a queue, sooner when its turn is near; a tenth of its age where
+    nothing better is known.
+
+    Args:
+        status: Where it is.
+        age_s: How old it is, in seconds.
+        place: Its place in the queue, from 1, if the provider tells.
+        bounds_s: Shortest and longest useful pause of the backend, in seconds.
+
+    >>> pause_s(JobStatus.QUEUED, 86400.0, None, (1.0, 1200.0)), pause_s(JobStatus.QUEUED, 86400.0, 2, (1.0, 1200.0))
+    (1200.0, 30.0)
+    >>> pause_s(JobStatus.RUNNING, 50.0, None, (1.0, 1200.0))
+    5.0
+    """
+    shortest, longest = bounds_s
+    wish = age_s / 10
+    if status is JobStatus.QUEUED and place is not None:
+        wish = _NEAR * _S_PER_PLACE if place <= _NEAR else max(wish, place * _S_PER_PLACE)
+        if place <= _NEAR:
+            longest = min(longest, wish)
+    elif status is not JobStatus.QUEUED:
+        wish = min(wish, 60.0)
+    return min(max(wish, shortest), longest, DEEPEST_PAUSE_S)
+
+
+def together(present: datetime, pause: float) -> datetime | None:
+    """When a job with a long pause is due: at most a quarter of it sooner, at a moment that others share.
+
+    >>> from datetime import UTC
+    >>> noon = datetime(2025, 1, 1, 12, tzinfo=UTC)
+    >>> [f"{together(noon + timedelta(minutes=n), 1200.0):%H:%M:%S}" for n in (0, 1, 3)]
+    ['12:16:00', '12:20:16', '12:20:16']
+    """
+    if pause < _TOGETHER_S:
+        return None
+    grid = 2 ** math.floor(math.log2(pause / 4))
+    return datetime.fromtimestamp((present.timestamp() + pause) // grid * grid, tz=present.tzinfo)
+
+
+def sensor_pass(
+    ledger: Ledger,
+    open_backend: Callable[[str], Backend],
+    *,
+    now: Callable[[], datetime] = utc_now,
+    rng: random.Random | None = None,
+    limit: int = 20_000,
+) -> PassReport:
+    """Ask for every job that is due, many per request; store results; settle UNKNOWN jobs where possible.
+
+    A provider that cannot be asked, a credential that ran out or an answer outside the contract parks the
+    jobs it concerns, with the reason, and stops no other.
+
+    Args:
+        ledger: Where the jobs are.
+        open_backend: From the name of a backend, as the job's property `backend_name` has it.
+        now: The clock.
+        rng: Source of jitter.
+        limit: At most so many jobs.
+    """
+    ledger.expire_leases(now=now())
+    groups: dict[str, list[Job]] = defaultdict(list)
+    for job in ledger.claim_due(now=now(), lease_s=LEASE_S, limit=limit, owner=lease_owner()):
+        groups[str(job.properties.get("backend_name") or job.backend)].append(job)
+    report = PassReport(asked={job.job_id for jobs in groups.values() for job in jobs})
+    passes = [
+        _GroupPass(ledger, open_backend, name, jobs, report, now, rng or random.Random())  # noqa: S311
+        for name, jobs in groups.items()
+    ]
+    with ThreadPoolExecutor(_PROVIDERS_AT_ONCE) as pool:
+        for done in [pool.submit(each.run) for each in passes]:
+            done.result()
+    return report
+
+
+@dataclass(slots=True)
+class _GroupPass:
+    """The pass over the jobs of one backend."""
+
+    ledger: Ledger
+    open_backend: Callable[[str], Backend]
+    name: str
+    jobs: Sequence[Job]
+    report: PassReport
+    now: Callable[[], datetime]
+    rng: random.Random
+    parked: set[JobId] = field(default_factory=set)
+
+    def run(self) -> None:
+        try:
+            self._run(self.open_backend(self.name))
+        except LedgerError:
+            raise
+        except Exception as error:  # whatever an adapter does, it concerns its own jobs alone
+            self._park([job.job_id for job in self.jobs if job.job_id not in self.parked], error)
+
+    def _run(self, backend: Backend) -> None:
+        by_status: dict[JobStatus, list[JobId]] = defaultdict(list)
+        for job in self.jobs:
+            by_status[job.status].append(job.job_id)
+        self._settle_unknown(backend, by_status.pop(JobStatus.UNKNOWN, []))
+        under_way = [job_id for status, ids in by_status.items() if not status.is_final for job_id in ids]
+        self._ask(backend, under_way)
+        self._finish(backend, [job.job_id for job in self.jobs])
+
+    def _settle_unknown(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
+        for job_id in job_ids:
+            try:
+                settled = reconcile(self.ledger, {backend.name: backend}, job_ids=[job_id], now=self.now)
+            except QJobsError as error:
+                self._park([job_id], error)
+                continue
+            if settled and settled[0].outcome is not Outcome.ADOPTED:
+                self._put_off([job_id], _UNDECIDED_S, settled[0].words)
+
+    def _ask(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
+        """Ask for all at once; where the answer breaks the contract, find the job that it is about by halves."""
+        if not job_ids:
+            return
+        try:
+            statuses, failure = ask(self.ledger, backend, job_ids, self.now, {})
+            if failure is not None:
+                raise failure
+        except ProtocolError as error:
+            if len(job_ids) == 1:
+                self._park(job_ids, error)
+                return
+            middle = len(job_ids) // 2
+            self._ask(backend, job_ids[:middle])
+            self._ask(backend, job_ids[middle:])
+            return
+        except StaleJob:  # another process moved it: the next pass sees how
+            return
+        except QJobsError as error:
+            self._park(job_ids, error)
+            return
+        before = {job.job_id: job.status for job in self.jobs}
+        self.report.moved.update({job_id: s for job_id, s in statuses.items() if s is not before[job_id]})
+
+    def _finish(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
+        """Fetch what has come to its end, and say when each job is asked for next."""
+        jobs = self.ledger.jobs(job_ids=job_ids)
+        for job in [job for job in jobs if job.status.is_final]:
+            try:
+                if fetch(self.ledger, backend, job, now=self.now) and self.ledger.job(job.job_id).next_poll_at:
+                    self._put_off([job.job_id], _PARKED_S[BackendUnavailable], "COMPLETED, and no results yet")
+            except QJobsError as error:
+                self._park([job.job_id], error)
+        held = [job for job in jobs if not job.status.is_final and job.job_id not in self.parked]
+        places = self.ledger.queue_positions([job.job_id for job in held])
+        present = self.now()
+        self.ledger.schedule({job.job_id: self._next(job, places.get(job.job_id), backend, present) for job in held})
+        gone = sum(job.job_id in self.report.moved and job.status not in _IN_QUEUE for job in jobs)
+        if gone:  # the queue goes on, perhaps faster than was thought
+            soon = present + timedelta(seconds=max(_HASTE_S, backend.poll_interval_s[0]))
+            self.ledger.hasten(backend.name, backend.device, foremost=_AFTER_EACH * gone, at=soon)
+        self.report.soon[self.name] = [
+            job.job_id for job in held if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR
+        ]
+
+    def _next(self, job: Job, place: int | None, backend: Backend, present: datetime) -> datetime:
+        age_s = (present - job.created_at).total_seconds()
+        pause = pause_s(job.status, age_s, place, backend.poll_interval_s)
+        return together(present, pause) or present + timedelta(seconds=pause * self.rng.uniform(0.9, 1.1))
+
+    def _park(self, job_ids: Sequence[JobId], error: Exception) -> None:
+        words = f"{type(error).__name__}: {error}"
+        asked_for_s = getattr(error, "retry_after_s", None) or 0.0
+        known = {job.job_id: job.trouble for job in self.jobs}
+        for job_id in job_ids:
+            if known[job_id] != words:
+                self.ledger.note(job_id, "parked", words, now=self.now())
+        self._put_off(job_ids, max(asked_for_s, _PARKED_S.get(type(error), 300.0)), words)
+        self.report.trouble[self.name] = words
+
+    def _put_off(self, job_ids: Sequence[JobId], seconds: float, words: str) -> None:
+        at = self.now() + timedelta(seconds=seconds * self.rng.uniform(1.0, 1.2))
+        self.ledger.schedule(dict.fromkeys(job_ids, at), trouble=words)
+        self.parked.update(job_ids)

@@ -1,0 +1,1 @@
+"""What comes out of a run: data frames, pictures, reports, provenance, files."""

@@ -1,0 +1,169 @@
+"""The picture and the text of a sweep: PNG bytes and markdown, made from its data frame alone."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qjobs.experiments.forms import Axis
+from qjobs.experiments.sweep import SweepPlan, SweepSpec
+from qjobs.reports.frames import Best
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["best_lines", "circuits_markdown", "draw_sweep", "sweep_markdown"]
+
+_DPI = 110
+
+
+def draw_sweep(plan: SweepPlan, frame: pd.DataFrame, bests: Sequence[Best] = ()) -> bytes | None:
+    """A heat map of a two-parameter grid, or a line with error bars for one parameter, as PNG.
+
+    Shows the objective, else the first observable; a map is of the first backend with results, with
+    its best point marked. Returns None where there is nothing to draw: counts only, three parameters
+    or more, or no result.
+    """
+    column = plan.objective.name if plan.objective else next((o.name for o in plan.observables), None)
+    if column is None or frame[column].isna().all():
+        return None
+    names = [name for name, _ in plan.points[0].parameters]
+    if len(names) == 2 and plan.spec.mode == "grid":
+        wide = [axis.name for axis in plan.spec.axes if len(axis.points()) > 1]
+        return _heat_map(plan, frame, column, bests) if len(wide) == 2 else _line(frame, (wide or names)[0], column)
+    if len(names) == 1:
+        return _line(frame, names[0], column)
+    return None
+
+
+def _figure(width: float = 7.0, height: float = 4.6) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _heat_map(plan: SweepPlan, frame: pd.DataFrame, column: str, bests: Sequence[Best]) -> bytes:
+    x, y = plan.spec.axes
+    backend = frame["backend"][frame[column].notna()].iloc[0]
+    part = frame[frame["backend"] == backend]
+    table = part.groupby([y.name, x.name])[column].mean().unstack()
+    figure, axes = _figure()
+    mesh = axes.pcolormesh(table.columns.to_numpy(), table.index.to_numpy(), table.to_numpy(), shading="nearest")
+    figure.colorbar(mesh, ax=axes, label=column)
+    axes.set_xlabel(f"{x.name} (rad)")
+    axes.set_ylabel(f"{y.name} (rad)")
+    axes.set_title(f"{plan.spec.name}: {column} on {backend}")
+    for best in bests:
+        if best.backend == backend:
+            axes.plot(best.parameters[x.name], best.parameters[y.name], "r+", markersize=14, markeredgewidth=2)
+    return _png(figure)
+
+
+def _line(frame: pd.DataFrame, name: str, column: str) -> bytes:
+    figure, axes = _figure()
+    for backend, part in frame[frame[column].notna()].groupby("backend", sort=False):
+        ordered = part.sort_values(name, kind="stable")
+        errors = ordered[f"{column}_stderr"].fillna(0.0)
+        axes.errorbar(ordered[name], ordered[column], yerr=errors, label=backend, fmt=".-")
+    axes.set_xlabel(f"{name} (rad)")
+    axes.set_ylabel(column)
+    axes.legend()
+    return _png(figure)
+
+
+def best_lines(plan: SweepPlan, best: Best) -> list[str]:
+    """What is to be said of a best point, one sentence a line."""
+    name = plan.objective.name if plan.objective else "value"
+    where = ", ".join(f"{key} = {value:.4f}" for key, value in best.parameters.items())
+    error = "" if math.isnan(best.stderr) else f" ± {best.stderr:.4f}"
+    lines = [f"best point on {best.backend}: {where}", f"{name} = {best.value:.4f}{error}"]
+    if best.reference is not None and plan.objective:
+        line = f"exact value there: {best.reference:.4f} ({plan.objective.reference_from})"
+        if best.deviation is not None:
+            line += f"; the measured one is {best.deviation:+.1f} standard errors from it"
+        lines.append(line)
+    if best.deviations:
+        rms = math.sqrt(sum(d * d for d in best.deviations) / len(best.deviations))
+        lines.append(f"all {len(best.deviations)} points: {rms:.2f} standard errors from the exact values (rms)")
+    if best.best_possible is not None and plan.objective:
+        line = f"best possible: {best.best_possible:g} ({plan.objective.best_possible_from})"
+        if best.best_possible:
+            line += f"; reached {best.value / best.best_possible:.1%} of it"
+        lines.append(line)
+    return lines
+
+
+def sweep_markdown(
+    plan: SweepPlan, frame: pd.DataFrame, bests: Sequence[Best], picture: str | None, lines: Sequence[str] = ()
+) -> str:
+    """The report of a sweep.
+
+    Args:
+        plan: The sweep.
+        frame: Its results.
+        bests: Its best points, see `qjobs.reports.frames.best_points`.
+        picture: Address of the picture (`data:` works in Prefect's UI), or None.
+        lines: Sentences to add at the end: where files are, what was reused.
+    """
+    spec = plan.spec
+    missing = int((frame["status"] != "COMPLETED").sum())
+    parts = [f"# {spec.name}", ""]
+    axes = ", ".join(f"{axis.name} ({_extent(spec, axis)})" for axis in spec.axes)
+    parts.append(
+        f"{len(plan.points)} points ({spec.mode}{': ' + axes if axes else ''}), {spec.repetitions} repetition(s), "
+        f"{spec.shots} shots each, on {', '.join(spec.backends)}."
+    )
+    if missing:
+        parts += ["", f"**{missing} of {len(frame)} rows have no result**; the table of jobs says why."]
+    for best in bests:
+        parts += ["", f"## Best point on {best.backend}", ""]
+        parts += [f"- {line}" for line in best_lines(plan, best)]
+    if picture is not None:
+        parts += ["", f"![{spec.name}]({picture})"]
+    if lines:
+        parts += ["", *(f"- {line}" for line in lines)]
+    return "\n".join(parts) + "\n"
+
+
+def _extent(spec: SweepSpec, axis: Axis) -> str:
+    if spec.mode == "random":
+        low, high = axis.ends()
+        return f"{low:.4g} to {high:.4g}"
+    return f"{len(axis.points())} values"
+
+
+def _cell(text: object) -> str:
+    """Text for one cell of a markdown table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def circuits_markdown(name: str, frame: pd.DataFrame, lines: Sequence[str] = (), most: int = 20) -> str:
+    """The report of a batch of circuits: the most frequent outcomes of the first `most` circuits."""
+    import json
+
+    missing = int((frame["status"] != "COMPLETED").sum())
+    parts = [f"# {name}", "", f"{len(frame)} circuits, {int(frame['shots'].sum())} shots in all."]
+    if missing:
+        parts += ["", f"**{missing} of {len(frame)} circuits have no result**; the table of jobs says why."]
+    parts += ["", "| circuit | status | shots | most frequent outcomes |", "|---|---|---|---|"]
+    for row in frame.head(most).itertuples():
+        counts = json.loads(row.counts) if isinstance(row.counts, str) else {}
+        top = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:4]
+        shown = ", ".join(f"`{bits}` {count}" for bits, count in top) or _cell(row.message)
+        parts.append(f"| {_cell(row.label)} | {row.status!s} | {row.shots!s} | {shown} |")
+    if len(frame) > most:
+        parts += ["", f"The first {most} of {len(frame)} circuits are shown."]
+    if lines:
+        parts += ["", *(f"- {line}" for line in lines)]
+    return "\n".join(parts) + "\n"

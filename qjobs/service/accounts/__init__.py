@@ -1,0 +1,1 @@
+"""Users and teams, how they sign in, and what they may use."""

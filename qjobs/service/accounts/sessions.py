@@ -1,0 +1,240 @@
+"""Signing in: logins, access tokens, and devices that a person lets in.
+
+A session is one login; it has a refresh token for its whole life and any number of access tokens, each
+of a few minutes. Real time counts here, not the service's clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from qjobs.ledger.database import Database
+from qjobs.service import tables as schema
+from qjobs.service.accounts.accounts import Accounts, User
+from qjobs.service.accounts.passwords import Passwords
+from qjobs.service.accounts.tokens import hash_of, new_token, new_user_code
+from qjobs.service.problems import NotFound, TooManyRequests, Unauthorized
+from qjobs.service.settings import Settings
+
+__all__ = ["DEVICE_CODE_S", "POLL_S", "DeviceRequest", "Pending", "Sessions", "Tokens"]
+
+DEVICE_CODE_S = 600
+"""How long a device's request waits for a person, in seconds."""
+
+POLL_S = 2
+"""How often a device may ask, in seconds."""
+
+_PENDING = 1000
+_WRONG = "the e-mail address or the password is wrong"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What a client holds after signing in."""
+
+    user: User
+    refresh: str = field(repr=False)
+    access: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceRequest:
+    """A device that wants to be let in, and what a person types to do so."""
+
+    device_code: str = field(repr=False)
+    user_code: str
+
+
+class Pending(Exception):
+    """Nobody has decided about the device yet."""
+
+
+class Sessions:
+    """Logins in the database.
+
+    Args:
+        db: The service's database.
+        accounts: Its users.
+        passwords: Checks passwords.
+        settings: How long tokens live.
+        real_now: Real time.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        accounts: Accounts,
+        passwords: Passwords,
+        settings: Settings,
+        *,
+        real_now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._db = db
+        self._accounts = accounts
+        self._passwords = passwords
+        self._settings = settings
+        self._real_now = real_now
+
+    # ---- people ---------------------------------------------------------------------------------
+
+    def login(self, email: str, password: str) -> Tokens:
+        """Begin a session.
+
+        Raises:
+            Unauthorized: The address or the password is wrong.
+            TooManyRequests: There were too many tries.
+        """
+        name, table = email.strip().lower(), schema.user
+        with self._db.read() as connection:
+            stored = connection.scalar(sa.select(table.c.password_hash).where(table.c.email == name))
+        if not self._passwords.sign_in(name, stored, password):
+            raise Unauthorized(_WRONG)
+        return self._begin(self._accounts.user(name))
+
+    def refresh(self, refresh: str) -> str:
+        """A new access token of a session.
+
+        Raises:
+            Unauthorized: The refresh token is forged, or its session has ended.
+        """
+        table, now, access = schema.session, self._real_now(), new_token()
+        with self._db.write() as connection:
+            session_id = connection.scalar(
+                sa.select(table.c.session_id).where(
+                    table.c.refresh_hash == hash_of(refresh), table.c.expires_real > now
+                )
+            )
+            if session_id is None:
+                raise Unauthorized
+            self._add_access(connection, session_id, access, now)
+        return access
+
+    def ttl_s(self, *, refresh: str | None = None, access: str | None = None) -> float:
+        """How long the session of a token still lives, in seconds. One of the two is given.
+
+        Raises:
+            Unauthorized: The token is forged or has ended.
+        """
+        session, token, now = schema.session, schema.access_token, self._real_now()
+        query = sa.select(session.c.expires_real).where(session.c.expires_real > now)
+        if access is not None:
+            query = query.join(token).where(token.c.token_hash == hash_of(access), token.c.expires_real > now)
+        else:
+            query = query.where(session.c.refresh_hash == hash_of(refresh or ""))
+        with self._db.read() as connection:
+            expires: datetime | None = connection.scalar(query)
+        if expires is None:
+            raise Unauthorized
+        return (expires - now).total_seconds()
+
+    def logout(self, *, refresh: str | None = None, access: str | None = None) -> None:
+        """End the session of a token, if it has one."""
+        session, token = schema.session, schema.access_token
+        theirs = sa.select(token.c.session_id).where(token.c.token_hash == hash_of(access or ""))
+        with self._db.write() as connection:
+            ended = connection.scalars(
+                sa.select(session.c.session_id).where(
+                    sa.or_(session.c.refresh_hash == hash_of(refresh or ""), session.c.session_id.in_(theirs))
+                )
+            ).all()
+            connection.execute(token.delete().where(token.c.session_id.in_(ended)))
+            connection.execute(session.delete().where(session.c.session_id.in_(ended)))
+
+    # ---- devices (RFC 8628) ---------------------------------------------------------------------
+
+    def request_device(self) -> DeviceRequest:
+        """A device asks to be let in.
+
+        Raises:
+            TooManyRequests: Too many devices wait for a person.
+        """
+        request = DeviceRequest(device_code=new_token(), user_code=new_user_code())
+        table, now = schema.device_code, self._real_now()
+        with self._db.write() as connection:
+            connection.execute(table.delete().where(table.c.expires_real <= now))
+            if (connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0) >= _PENDING:
+                raise TooManyRequests("too many devices wait to be let in; try again later", DEVICE_CODE_S)
+            connection.execute(
+                table.insert().values(
+                    code_hash=hash_of(request.device_code),
+                    user_code=request.user_code,
+                    taken=False,
+                    expires_real=now + timedelta(seconds=DEVICE_CODE_S),
+                )
+            )
+        return request
+
+    def decide_device(self, user: User, user_code: str, *, approve: bool) -> None:
+        """A person lets the device in, or turns it away.
+
+        Raises:
+            NotFound: No device waits with this code.
+        """
+        table = schema.device_code
+        waiting = sa.and_(
+            table.c.user_code == user_code.strip().upper(),
+            table.c.user_id.is_(None),
+            table.c.expires_real > self._real_now(),
+        )
+        change = table.update().values(user_id=user.user_id) if approve else table.delete()
+        with self._db.write() as connection:
+            if not connection.execute(change.where(waiting)).rowcount:
+                raise NotFound("no device waits with this code; it may have ended: ask the device for another one")
+
+    def take_device(self, device_code: str) -> Tokens:
+        """The session of a device that was let in, once.
+
+        Raises:
+            Pending: Nobody has decided yet.
+            Unauthorized: It was turned away, took its session before, or waited too long.
+        """
+        table = schema.device_code
+        mine = sa.and_(
+            table.c.code_hash == hash_of(device_code),
+            table.c.taken.is_(False),
+            table.c.expires_real > self._real_now(),
+        )
+        with self._db.write() as connection:
+            row = connection.execute(sa.select(table.c.user_id).where(mine)).one_or_none()
+            if row is None:
+                raise Unauthorized("this device was not let in")
+            if row.user_id is None:
+                raise Pending
+            if not connection.execute(table.update().where(mine).values(taken=True)).rowcount:
+                raise Unauthorized("this device was let in already")
+        return self._begin(self._accounts.user(row.user_id))
+
+    # ---- tokens ---------------------------------------------------------------------------------
+
+    def _begin(self, user: User) -> Tokens:
+        tokens = Tokens(user=user, refresh=new_token(), access=new_token())
+        session, now, session_id = schema.session, self._real_now(), str(uuid4())
+        with self._db.write() as connection:
+            ended = sa.select(session.c.session_id).where(session.c.expires_real <= now)
+            access = schema.access_token
+            connection.execute(access.delete().where(access.c.session_id.in_(ended)))
+            connection.execute(session.delete().where(session.c.expires_real <= now))
+            connection.execute(
+                session.insert().values(
+                    session_id=session_id,
+                    user_id=user.user_id,
+                    refresh_hash=hash_of(tokens.refresh),
+                    expires_real=now + timedelta(seconds=self._settings.refresh_ttl_s),
+                    created_real=now,
+                )
+            )
+            self._add_access(connection, session_id, tokens.access, now)
+        return tokens
+
+    def _add_access(self, connection: sa.Connection, session_id: str, access: str, now: datetime) -> None:
+        table = schema.access_token
+        connection.execute(table.delete().where(table.c.session_id == session_id, table.c.expires_real <= now))
+        expires = now + timedelta(seconds=self._settings.access_ttl_s)
+        connection.execute(
+            table.insert().values(token_hash=hash_of(access), session_id=session_id, expires_real=expires)
+        )

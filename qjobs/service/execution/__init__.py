@@ -1,0 +1,1 @@
+"""How the service runs jobs: queues, workers, compilation and simulation."""

@@ -1,0 +1,379 @@
+"""The executor: one thread that moves jobs through their queues, and the worker processes that run them.
+
+All that lasts is in the database. In memory are only the chunks that workers have, and results that a
+slow device has not given back yet; when the service ends, however it ends, `start` puts those items
+back into their queues. Everything that is written at one step is one transaction for all jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+
+from qjobs.errors import LedgerError, LedgerUnavailable
+from qjobs.ledger.database import Database
+from qjobs.lifecycle import JobStatus
+from qjobs.service import tables as schema
+from qjobs.service.accounts.quotas import Quotas
+from qjobs.service.changes import Changes
+from qjobs.service.clock import ServiceClock
+from qjobs.service.devices import Devices
+from qjobs.service.execution.abandoned import Abandoned
+from qjobs.service.execution.compiling import CompileOutcome, CompileTask, run_compile
+from qjobs.service.execution.pacing import Pacing
+from qjobs.service.execution.planning import Planner
+from qjobs.service.execution.programs import ItemFailure
+from qjobs.service.execution.settling import put_back, settle
+from qjobs.service.execution.simulate import ExecuteOutcome, run_execute
+from qjobs.service.execution.starting import Started, read_queues, start_items
+from qjobs.service.execution.workers import WorkerEnded, Workers
+from qjobs.service.settings import Settings
+from qjobs.service.sole import Sole
+from qjobs.service.store.content import Content
+from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
+from qjobs.service.store.jobs import JobStore
+
+__all__ = ["Executor"]
+
+_LOGGER = logging.getLogger("qjobs.service")
+_S = JobStatus
+_IDLE_S = 0.5
+_SHORTEST_S = 0.005
+_AFTER_ERROR_S = 1.0
+_DEATHS = 2
+_AT_ONCE = 5_000
+"""Items moved from SUBMITTED to QUEUED in one transaction."""
+
+_NOT_SENT = "The service lost the item while it started; it runs again."
+_RESTARTED = "The service was restarted while the item ran; it runs again."
+_WORKER_ENDED = "Its worker process ended; it runs again, alone."
+_LOST = (
+    f"A worker process ended {_DEATHS} times while it ran this item (killed, or out of memory); run a smaller circuit."
+)
+_USED_UP = "The quota of {quota} is used up for this month; the item was not run."
+_FAILED = "The device failed (failure_rate in the device file)."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Back:
+    """What a worker sent back."""
+
+    started: Started
+    outcomes: Sequence[CompileOutcome | ExecuteOutcome]
+    error: BaseException | None
+
+
+class Executor:
+    """Runs the jobs of the store.
+
+    Args:
+        db: The service's database.
+        clock: The service's clock.
+        devices: The devices.
+        changes: Is told of every change.
+        jobs: The store; wakes the executor.
+        content: Keeps the circuits.
+        settings: The service's settings.
+        sole: The right to work on the database.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        clock: ServiceClock,
+        devices: Devices,
+        changes: Changes,
+        jobs: JobStore,
+        content: Content,
+        settings: Settings,
+        sole: Sole,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._devices = devices
+        self._changes = changes
+        self._jobs = jobs
+        self._content = content
+        self._sole = sole
+        self._workers = Workers(settings.worker_count)
+        self._abandoned = Abandoned(db, self._workers.count)
+        self._pacing = Pacing(clock)
+        self._planner = Planner(self._workers.count, Quotas(db, clock, settings))
+        self._back: deque[_Back] = deque()
+        self._flights: dict[int, Started] = {}
+        self._deaths: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._unsure = False
+
+    def start(self) -> None:
+        """Put back what ran when the service ended, and begin to work. Idempotent."""
+        if self._thread is not None:
+            return
+        self._stopping = False
+        self._recover()
+        self._thread = threading.Thread(target=self._serve, name="qjobs-executor", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Begin nothing new and end the workers; what they had runs again after the next start. Idempotent."""
+        self._stopping = True
+        self._jobs.work.set()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.join(timeout_s)
+
+    def _recover(self) -> None:
+        item = schema.job_item
+        query = sa.select(item.c.item_uuid).where(item.c.status.in_([_S.RUNNING.value, _S.CANCELLING.value]))
+        with self._db.write() as connection:
+            uuids = list(connection.scalars(query))
+            found = read_items(connection, (), uuids=uuids)
+            self._pacing.keep(connection, {item.job_id for item in found})
+            changed = put_back(connection, uuids, _S.QUEUED, _RESTARTED, self._clock.now())
+        self._changes.notify_all(changed)
+
+    def _serve(self) -> None:
+        try:
+            self._workers.warm()
+            while not self._stopping and threading.main_thread().is_alive():
+                self._jobs.work.clear()
+                try:
+                    wait_s = self._step()
+                except LedgerError as error:
+                    self._unsure = True
+                    _LOGGER.error("the executor cannot reach the database: %s", error)  # noqa: TRY400  # says it all
+                    wait_s = _AFTER_ERROR_S
+                except Exception:
+                    self._unsure = True
+                    _LOGGER.exception("a step of the executor failed")
+                    wait_s = _AFTER_ERROR_S
+                self._jobs.work.wait(wait_s)
+        finally:
+            self._workers.close()
+            self._flights.clear()
+
+    # ---- one step -------------------------------------------------------------------------------
+
+    def _step(self) -> float:
+        """Everything that can be done now; how long to wait for more, in real seconds."""
+        if not self._sole.hold():
+            raise LedgerUnavailable("another service works on the database; this one waits until that one ends")
+        self._take_back()
+        if self._abandoned.block(self._flights.values()):
+            self._unsure = True
+            self._flights.clear()
+            self._workers.reset()
+        changed = self._reclaim() if self._unsure else []
+        changed += self._settle()
+        changed += self._move_waiting()
+        changed += self._start_next()
+        self._changes.notify_all(dict.fromkeys(changed))
+        return self._wait_s()
+
+    def _take_back(self) -> None:
+        """Take what workers sent; a worker that ended gives its items another chance, each alone."""
+        ended = False
+        while self._back:
+            back = self._back.popleft()
+            if self._flights.pop(id(back.started), None) is None:
+                continue
+            if isinstance(back.error, WorkerEnded):
+                ended = True
+                self._lost(back.started)
+            elif back.error is not None:
+                self._pacing.hold(back.started, _all_failed(back.started, back.error))
+            else:
+                self._planner.took(back.started.chunk.job_id, [outcome.duration_s for outcome in back.outcomes])
+                self._pacing.hold(back.started, back.outcomes)
+        if ended:
+            self._workers.reset()
+
+    def _lost(self, started: Started) -> None:
+        again: list[str] = []
+        dead: list[str] = []
+        for uuid in started.items:
+            self._deaths[uuid] = self._deaths.get(uuid, 0) + 1
+            (again if self._deaths[uuid] < _DEATHS else dead).append(uuid)
+        now = self._clock.now()
+        with self._db.write() as connection:
+            changed = put_back(connection, again, _S.QUEUED, _WORKER_ENDED, now)
+            changed += put_back(connection, dead, _S.TERMINATED, _LOST, now)
+        for uuid in dead:
+            del self._deaths[uuid]
+        self._changes.notify_all(changed)
+
+    def _reclaim(self) -> list[str]:
+        """Items go back into their queues that are RUNNING and nobody has.
+
+        After a step that failed: the reply to a commit may have been lost, and then the items that it
+        started were never sent; or a worker ended, and that could not be written. After the workers were
+        ended: what waited for one of them.
+        """
+        has = {(uuid, each.tries[uuid]) for each in self._flights.values() for uuid in each.items}
+        has |= self._pacing.held()
+        item = schema.job_item
+        query = sa.select(item.c.item_uuid, item.c.tries).where(item.c.status == _S.RUNNING.value)
+        with self._db.write() as connection:
+            lost = [uuid for uuid, tries in connection.execute(query) if (uuid, tries) not in has]
+            changed = put_back(connection, lost, _S.QUEUED, _NOT_SENT, self._clock.now())
+        self._unsure = False
+        return changed
+
+    def _settle(self) -> list[str]:
+        """Write what is finished, and stop what was asked to stop and is not."""
+        now = self._clock.now()
+        landed = self._pacing.landed(now)
+        with self._db.read() as connection:
+            item = schema.job_item
+            stopping = list(connection.scalars(sa.select(item.c.item_uuid).where(item.c.status == _S.CANCELLING.value)))
+        if not landed and not stopping:
+            return []
+        with self._db.write() as connection:
+            changed = settle(connection, landed, now) if landed else []
+            changed += put_back(connection, stopping, _S.CANCELLED, "The item was cancelled.", now)
+        for each in landed:
+            self._deaths.pop(each.uuid, None)
+        self._pacing.written(landed)
+        return changed
+
+    def _move_waiting(self) -> list[str]:
+        """SUBMITTED and RETRYING items whose delay has passed are QUEUED."""
+        item, now = schema.job_item, self._clock.now()
+        fresh = (_S.SUBMITTED, _S.RETRYING)
+        query = (
+            sa.select(item.c.item_uuid, item.c.job_id)
+            .where(item.c.status.in_([status.value for status in fresh]), item.c.ready_at <= now)
+            .limit(_AT_ONCE)
+        )
+        with self._db.read() as connection:
+            rows = connection.execute(query).all()
+        if not rows:
+            return []
+        with self._db.write() as connection:
+            jobs = locked(connection, {row.job_id for row in rows})
+            items = [
+                each
+                for each in read_items(connection, (), uuids={row.item_uuid for row in rows})
+                if each.status in fresh and each.job_id in jobs
+            ]
+            moves = [
+                Move(
+                    item=each,
+                    status=_S.QUEUED,
+                    message="The item is queued.",
+                    values={"ready_at": now + self._queue_time(jobs[each.job_id])},
+                )
+                for each in items
+            ]
+            apply_moves(connection, moves, now)
+            return roll_up_jobs(connection, jobs.values(), now)
+
+    def _queue_time(self, job: sa.Row[Any]) -> timedelta:
+        device = self._devices.get(job.device)
+        seconds = device.queue_time_s if device is not None and job.job_type == "execute" else 0.0
+        return timedelta(seconds=min(seconds, 1e9))
+
+    # ---- starting -------------------------------------------------------------------------------
+
+    def _start_next(self) -> list[str]:
+        now = self._clock.now()
+        with self._db.read() as connection:
+            queues = read_queues(connection, self._devices, now, partial(self._pacing.last_starts, connection))
+            self._pacing.release(connection)
+            chunks, depleted = self._planner.plan(
+                connection, queues, self._devices, self._pacing.occupied, self._flights.values(), self._deaths, now
+            )
+        changed = self._show_positions(queues)
+        if not chunks and not depleted:
+            return changed
+        with self._db.write() as connection:
+            changed += _deplete(connection, depleted, now)
+            started, moved = start_items(connection, chunks, now)
+        self._pacing.began(started, now)
+        for each in started:
+            self._send(each)
+        return changed + moved
+
+    def _send(self, started: Started) -> None:
+        """Give a chunk to a worker, without the items that the device fails by itself."""
+        self._flights[id(started)] = started
+        device, task = started.chunk.device, started.task
+        if isinstance(task, CompileTask):
+            self._workers.call(run_compile, task, partial(self._done, started))
+            return
+        failed = [uuid for uuid in started.items if device.fails(uuid, started.tries[uuid])]
+        if failed:
+            failure = ItemFailure(status="ERROR", message=_FAILED)
+            outcomes = [ExecuteOutcome(item_uuid=uuid, duration_s=0.0, failure=failure) for uuid in failed]
+            self._pacing.hold(started, outcomes)
+            task = task.without(failed)
+        if task.items:
+            self._workers.call(run_execute, task, partial(self._done, started))
+        else:
+            del self._flights[id(started)]
+            self._jobs.work.set()
+
+    def _done(
+        self, started: Started, outcomes: Sequence[CompileOutcome | ExecuteOutcome] | None, error: BaseException | None
+    ) -> None:
+        self._back.append(_Back(started=started, outcomes=outcomes or (), error=error))
+        self._jobs.work.set()
+
+    def _show_positions(self, queues: Iterable[Any]) -> list[str]:
+        """Let the store know the places in the queues; the jobs whose place has changed."""
+        found: dict[str, int] = {}
+        for queue in queues:
+            busy = self._pacing.occupied.get(queue.device.name) if queue.one_at_a_time else None
+            waiting = (job.job_id for job in queue.order if job.job_id != busy)
+            found.update({job_id: place for place, job_id in enumerate(waiting, start=1)})
+        changed = [job_id for job_id, place in found.items() if self._positions.get(job_id) != place]
+        self._positions = found
+        self._jobs.positions = found
+        return changed
+
+    def _wait_s(self) -> float:
+        """Real seconds until the next moment at which something is due."""
+        item, now = schema.job_item, self._clock.now()
+        words = [status.value for status in (_S.SUBMITTED, _S.RETRYING, _S.QUEUED)]
+        query = sa.select(sa.func.min(item.c.ready_at)).where(item.c.status.in_(words), item.c.ready_at > now)
+        with self._db.read() as connection:
+            due: datetime | None = connection.scalar(query)
+        moments = [moment for moment in (due, self._pacing.next_due()) if moment is not None]
+        if not moments:
+            return _IDLE_S
+        return min(_IDLE_S, max(_SHORTEST_S, self._clock.real_s((min(moments) - now).total_seconds())))
+
+
+def _deplete(connection: sa.Connection, depleted: Mapping[str, str], now: datetime) -> list[str]:
+    """End the waiting items of these jobs: their owners have used up a quota."""
+    if not depleted:
+        return []
+    jobs = locked(connection, set(depleted))
+    moves = [
+        Move(item=item, status=_S.DEPLETED, message=_USED_UP.format(quota=depleted[item.job_id]))
+        for item in read_items(connection, jobs)
+        if item.status is _S.QUEUED
+    ]
+    apply_moves(connection, moves, now)
+    return roll_up_jobs(connection, jobs.values(), now)
+
+
+def _all_failed(started: Started, error: BaseException) -> list[CompileOutcome | ExecuteOutcome]:
+    """The outcome of every item of a chunk whose call itself failed."""
+    words = " ".join(str(error).split())
+    failure = ItemFailure(
+        status="ERROR", message=f"the worker failed: {words}", detail=f"{type(error).__name__}: {words}"
+    )
+    if started.chunk.is_compile:
+        return [CompileOutcome(item_uuid=uuid, duration_s=0.0, failure=failure) for uuid in started.items]
+    return [ExecuteOutcome(item_uuid=uuid, duration_s=0.0, failure=failure) for uuid in started.items]

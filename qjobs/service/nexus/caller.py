@@ -1,0 +1,76 @@
+"""Who asks a route of Nexus, with which query, and which projects are theirs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from qjobs.service.accounts.accounts import User
+from qjobs.service.problems import Gone, NotFound
+from qjobs.service.signin import current_user
+from qjobs.service.store.graves import is_buried
+from qjobs.service.store.queries import Listing, Params, Resource, listing_of, scope_of, within
+from qjobs.service.store.records import Projects
+
+if TYPE_CHECKING:
+    from qjobs.service.assembly import Service
+
+__all__ = ["Caller", "caller_of", "gone_if_deleted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks.
+
+    Args:
+        user: The signed-in user.
+        params: The query of the address.
+        visible: The projects that the user may read, in the scope that the address names.
+        writable: Those in which the user may create and change things.
+        sqlite: Whether the service's database is SQLite.
+    """
+
+    user: User
+    params: Params
+    visible: Projects
+    writable: Projects
+    sqlite: bool
+
+    def listing(self, resource: Resource) -> Listing:
+        """The page of a list for which the address asks."""
+        return listing_of(self.params, resource, sqlite=self.sqlite)
+
+
+def caller_of(service: Service) -> Callable[[Request], Caller]:
+    """A FastAPI dependency: who asks, else 401."""
+    signed_in = current_user(service)
+
+    def caller(request: Request) -> Caller:
+        user, params = signed_in(request), request.query_params.multi_items()
+        scope = scope_of(params)
+        return Caller(
+            user=user,
+            params=params,
+            visible=within(scope, service.accounts.readable_projects(user.user_id)),
+            writable=within(scope, service.accounts.writable_projects(user.user_id)),
+            sqlite=service.db.is_sqlite,
+        )
+
+    return caller
+
+
+@contextlib.contextmanager
+def gone_if_deleted(service: Service, caller: Caller, resource_id: str) -> Iterator[None]:
+    """Tell the one whose it was that it was deleted; to all others there never was such a thing."""
+    try:
+        yield
+    except NotFound:
+        with service.db.read() as connection:
+            buried = is_buried(connection, caller.user.user_id, resource_id.lower())
+        if buried:
+            raise Gone("it was deleted with its project or its job") from None
+        raise

@@ -1,0 +1,253 @@
+"""Users, teams, roles, assignments, quotas and credentials: the wire document, section 1.3."""
+
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from qjobs.service import tables as schema
+from qjobs.service.accounts.accounts import ROLES, Team, User
+from qjobs.service.accounts.quotas import DATABASE_USAGE, Quota
+from qjobs.service.assembly import Service
+from qjobs.service.problems import Forbidden, NotFound
+from qjobs.service.signin import current_user
+
+__all__ = ["router"]
+
+Scope = Literal["user", "org_admin", "global_admin", "highest"] | None
+
+_OWN_SCOPES = {None, "user", "highest"}
+"""Nobody here administers an organisation: the other scopes hold nothing, which is no error."""
+
+_DESCRIPTIONS = {
+    "compilation": "Compilation time (s)",
+    "simulation": "Simulation time (s)",
+    "jupyterhub": "JupyterHub time (s)",
+    DATABASE_USAGE: "Database usage (MB)",
+}
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class TeamAttributes(_Wire):
+    """What a team is called."""
+
+    name: str = Field(min_length=1, max_length=1000)
+    display_name: str | None = Field(default=None, max_length=1000)
+    description: str | None = Field(default=None, max_length=10_000)
+
+
+class TeamData(_Wire):
+    """A new team."""
+
+    attributes: TeamAttributes
+
+
+class NewTeam(_Wire):
+    """Body of a request for a new team."""
+
+    data: TeamData
+
+
+class TeamAssignment(_Wire):
+    """Body: a team gets a role."""
+
+    team_id: str
+    role_id: str
+    resource_id: str
+
+
+class UserAssignment(_Wire):
+    """Body: a user gets a role."""
+
+    for_user_id: str
+    role_id: str
+    resource_id: str
+
+
+def router(service: Service) -> APIRouter:
+    """Routes about people and what they may do."""
+    routes = APIRouter(prefix="/api")
+    signed_in = current_user(service)
+    _add_users(routes, service, signed_in)
+    _add_teams(routes, service, signed_in)
+    _add_roles(routes, service, signed_in)
+    _add_quotas(routes, service, signed_in)
+    _add_credentials(routes, service, signed_in)
+    return routes
+
+
+def _add_users(routes: APIRouter, service: Service, signed_in: Any) -> None:
+    @routes.get("/users/v1beta2/me", tags=["users"])
+    def me(user: Annotated[User, Depends(signed_in)]) -> dict[str, Any]:
+        return {"data": _user_body(user)}
+
+    @routes.get("/users/v1beta/{name}", tags=["users"])
+    def somebody(user: Annotated[User, Depends(signed_in)], name: str, scope: Scope = None) -> dict[str, Any]:
+        found = service.accounts.user(name)
+        known = user.user_id == found.user_id or "@" in name
+        return {"data": _user_body(found, email=known)}
+
+
+def _user_body(user: User, *, email: bool = True) -> dict[str, Any]:
+    attributes = {"display_name": user.display_name} | ({"email": user.email} if email else {})
+    return {"id": user.user_id, "type": "user", "attributes": attributes}
+
+
+def _add_teams(routes: APIRouter, service: Service, signed_in: Any) -> None:
+    @routes.get("/teams/v1beta2", tags=["teams"])
+    def teams(
+        user: Annotated[User, Depends(signed_in)],
+        scope: Scope = None,
+        name: Annotated[str | None, Query(alias="filter[team][name]")] = None,
+    ) -> dict[str, Any]:
+        found = service.accounts.teams(user.user_id, name=name) if scope in _OWN_SCOPES else []
+        return {"data": [_team_body(team) for team in found]}
+
+    @routes.get("/teams/v1beta2/{team_id}", tags=["teams"])
+    def one_team(user: Annotated[User, Depends(signed_in)], team_id: str, scope: Scope = None) -> dict[str, Any]:
+        found = service.accounts.teams(user.user_id, team_id=team_id) if scope in _OWN_SCOPES else []
+        if not found:
+            raise NotFound("there is no such team")
+        return {"data": _team_body(found[0])}
+
+    @routes.post("/teams/v1beta2", status_code=201, tags=["teams"])
+    def new_team(user: Annotated[User, Depends(signed_in)], body: NewTeam) -> dict[str, Any]:
+        wanted = body.data.attributes
+        team = service.accounts.add_team(
+            user.user_id,
+            name=wanted.name,
+            display_name=wanted.display_name or "",
+            description=wanted.description or "",
+        )
+        return {"data": _team_body(team)}
+
+
+def _team_body(team: Team) -> dict[str, Any]:
+    attributes = {"name": team.name, "description": team.description, "display_name": team.display_name}
+    return {"id": team.team_id, "type": "team", "attributes": attributes}
+
+
+def _add_roles(routes: APIRouter, service: Service, signed_in: Any) -> None:
+    accounts = service.accounts
+
+    @routes.get("/roles/v1beta", tags=["roles"])
+    def roles(_: Annotated[User, Depends(signed_in)]) -> dict[str, Any]:
+        return {
+            "data": [
+                {
+                    "id": role.role_id,
+                    "type": "role",
+                    "attributes": {
+                        "name": role.name,
+                        "description": f"{role.name} role",
+                        "permissions": ",".join(role.permissions),
+                    },
+                }
+                for role in ROLES
+            ]
+        }
+
+    @routes.get("/resources/v1beta2/{resource_id}/assignments", tags=["roles"])
+    def assignments(user: Annotated[User, Depends(signed_in)], resource_id: str, scope: Scope = None) -> dict[str, Any]:
+        if scope not in _OWN_SCOPES:
+            raise NotFound("there is no such resource")
+        given = accounts.assignments(user.user_id, resource_id)
+        attributes = {
+            "user_role_assignments": [
+                {"user_id": row.user_id, "role_id": row.role_id} for row in given if row.user_id is not None
+            ],
+            "team_role_assignments": [
+                {"team_id": row.team_id, "role_id": row.role_id} for row in given if row.team_id is not None
+            ],
+            "public_role_assignments": [
+                {"role_id": row.role_id} for row in given if row.user_id is None and row.team_id is None
+            ],
+        }
+        return {"data": {"id": resource_id, "type": "assignments", "attributes": attributes}}
+
+    @routes.post("/assignments/v1beta2/team", status_code=201, tags=["roles"])
+    def assign_team(user: Annotated[User, Depends(signed_in)], body: TeamAssignment) -> dict[str, Any]:
+        accounts.assign(user.user_id, body.resource_id, body.role_id, team_id=body.team_id)
+        return {}
+
+    @routes.post("/assignments/v1beta2/user", status_code=201, tags=["roles"])
+    def assign_user(user: Annotated[User, Depends(signed_in)], body: UserAssignment) -> dict[str, Any]:
+        accounts.assign(user.user_id, body.resource_id, body.role_id, user_id=body.for_user_id)
+        return {}
+
+
+def _add_quotas(routes: APIRouter, service: Service, signed_in: Any) -> None:
+    quotas = service.quotas
+
+    def known(name: str) -> str:
+        if name not in quotas.names():
+            raise NotFound(f"there is no such quota; there are: {', '.join(quotas.names())}")
+        return name
+
+    @routes.get("/quotas/v1beta", tags=["quotas"])
+    def all_quotas(
+        user: Annotated[User, Depends(signed_in)],
+        entity_id: str | None = None,
+        entity_type: Literal["user"] = "user",
+        include_usage: bool = True,
+    ) -> list[dict[str, Any]]:
+        _require_self(user, entity_id)
+        return [_quota_body(quotas.of(user.user_id, name), usage=include_usage) for name in quotas.names()]
+
+    @routes.get("/quotas/v1beta3", tags=["quotas"])
+    def one_quota(
+        user: Annotated[User, Depends(signed_in)],
+        name: str | None = None,
+        entity_id: str | None = None,
+        entity_type: Literal["user"] = "user",
+        include_usage: bool = True,
+    ) -> list[dict[str, Any]]:
+        _require_self(user, entity_id)
+        wanted = quotas.names() if name is None else [known(name)]
+        return [_quota_body(quotas.of(user.user_id, each), usage=include_usage) for each in wanted]
+
+    @routes.get("/quotas/v1beta3/guard", tags=["quotas"])
+    def guard(user: Annotated[User, Depends(signed_in)], name: str, user_id: str | None = None) -> dict[str, Any]:
+        _require_self(user, user_id)
+        if not quotas.of(user.user_id, known(name)).left:
+            raise Forbidden(f"the quota {name} is used up")
+        return {}
+
+
+def _require_self(user: User, user_id: str | None) -> None:
+    if user_id is not None and user_id != user.user_id:
+        raise Forbidden("a user's quotas are shown to that user only")
+
+
+def _quota_body(quota: Quota, *, usage: bool) -> dict[str, Any]:
+    key = "megabytes_used" if quota.name == DATABASE_USAGE else "total_time_taken"
+    limit = int(quota.limit) if quota.limit is not None and quota.limit.is_integer() else quota.limit
+    body: dict[str, Any] = {
+        "name": quota.name,
+        "details": {"description": _DESCRIPTIONS.get(quota.name, quota.name), key: limit},
+    }
+    if usage:
+        body["usage"] = {key: quota.used}
+    return {"quota": body}
+
+
+def _add_credentials(routes: APIRouter, service: Service, signed_in: Any) -> None:
+    @routes.get("/v5/credentials", tags=["credentials"])
+    def credentials(user: Annotated[User, Depends(signed_in)]) -> list[dict[str, Any]]:
+        table = schema.credential
+        query = sa.select(table).where(table.c.owner_id == user.user_id).order_by(table.c.created_at)
+        with service.db.read() as connection:
+            return [
+                {
+                    "id": row.credential_id,
+                    "name": row.name,
+                    "backend_issuer": row.backend_issuer,
+                    "is_default_for_issuer": row.is_default_for_issuer,
+                    "submitted_time": row.created_at.isoformat(),
+                }
+                for row in connection.execute(query)
+            ]

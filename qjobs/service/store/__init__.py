@@ -1,0 +1,1 @@
+"""What the service keeps: projects, documents, and jobs with their items."""

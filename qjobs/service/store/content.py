@@ -1,0 +1,392 @@
+"""What users keep in the service: projects, definitions of properties, and the programs in projects.
+
+Every method takes the projects that its user may see (or change) as a subselect and uses it in its
+query: what is not in it is `NotFound`, whether it exists or not.
+"""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from qjobs.ledger.database import Database
+from qjobs.service import tables as schema
+from qjobs.service.accounts.accounts import ADMINISTRATOR, Accounts, User
+from qjobs.service.clock import ServiceClock
+from qjobs.service.problems import Conflict, Forbidden, NotFound
+from qjobs.service.store.graves import bury
+from qjobs.service.store.queries import Listing, clean_id
+from qjobs.service.store.records import Document, DocumentKind, Project, Projects, PropertyDefinition, PropertyValue
+
+__all__ = ["Content"]
+
+_DOCUMENT_COLUMNS = [column for column in schema.document.c if column.name != "body"]
+"""Contents can be large; who does not ask for them does not read them."""
+
+
+class Content:
+    """Projects and what is in them.
+
+    Args:
+        db: The service's database.
+        clock: The service's clock.
+        accounts: Knows who may delete a project.
+    """
+
+    def __init__(self, db: Database, clock: ServiceClock, accounts: Accounts) -> None:
+        self._db = db
+        self._clock = clock
+        self._accounts = accounts
+
+    # ---- projects -------------------------------------------------------------------------------
+
+    def create_project(
+        self, user: User, *, name: str, description: str = "", properties: Mapping[str, PropertyValue] | None = None
+    ) -> Project:
+        """Make a project; its maker is its owner and its first administrator.
+
+        Raises:
+            Conflict: The user has a project of this name.
+        """
+        now = self._clock.now()
+        project = Project(
+            project_id=str(uuid.uuid4()),
+            owner_id=user.user_id,
+            name=name,
+            description=description,
+            properties=dict(properties or {}),
+            created_at=now,
+            modified_at=now,
+            archived=False,
+            contents_modified_at=now,
+        )
+        role = {"resource_id": project.project_id, "role_id": ADMINISTRATOR.role_id, "user_id": user.user_id}
+        try:
+            with self._db.write() as connection:
+                connection.execute(schema.project.insert().values(_values(project)))
+                connection.execute(schema.assignment.insert().values(role))
+        except IntegrityError as error:
+            raise _taken(name) from error
+        return project
+
+    def project(self, visible: Projects, project_id: str) -> Project:
+        """One project.
+
+        Raises:
+            NotFound: There is none of this id in `visible`.
+        """
+        with self._db.read() as connection:
+            return _project(connection, visible, project_id)
+
+    def projects(self, visible: Projects, listing: Listing) -> list[Project]:
+        """A page of projects."""
+        table = schema.project
+        query = sa.select(table).where(table.c.project_id.in_(visible), listing.clause)
+        return [Project(**row) for row in self._page(query, listing)]
+
+    def count_projects(self, visible: Projects, listing: Listing) -> int:
+        """How many projects there are on all pages."""
+        table = schema.project
+        return self._count(table, table.c.project_id.in_(visible), listing.clause)
+
+    def projects_of(self, project_ids: Collection[str]) -> list[Project]:
+        """The projects of these ids, each once; for answers about what is in them."""
+        wanted = sorted(set(project_ids))
+        if not wanted:
+            return []
+        query = sa.select(schema.project).where(schema.project.c.project_id.in_(wanted))
+        with self._db.read() as connection:
+            return [Project(**row) for row in connection.execute(query).mappings()]
+
+    def update_project(
+        self,
+        user: User,
+        visible: Projects,
+        project_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        archived: bool | None = None,
+    ) -> Project:
+        """Change what is not None.
+
+        Raises:
+            NotFound: There is none of this id in `visible`.
+            Forbidden: The user may only read it.
+            Conflict: Its owner has another project of this name.
+        """
+        given: dict[str, Any] = {"name": name, "description": description, "archived": archived}
+        values = {column: value for column, value in given.items() if value is not None}
+        table = schema.project
+        try:
+            with self._db.write() as connection:
+                found = self._allowed(connection, user, visible, project_id, "WRITE")
+                if values:
+                    values["modified_at"] = self._clock.now()
+                    connection.execute(table.update().where(table.c.project_id == found.project_id).values(values))
+                return _project(connection, visible, found.project_id)
+        except IntegrityError as error:
+            raise _taken(str(name)) from error
+
+    def delete_project(self, user: User, visible: Projects, project_id: str) -> None:
+        """Delete an archived project with all that is in it.
+
+        Raises:
+            NotFound: There is none of this id in `visible`.
+            Forbidden: The user may not delete it.
+            Conflict: It is not archived.
+        """
+        table, given = schema.project, schema.assignment
+        with self._db.write() as connection:
+            found = self._allowed(connection, user, visible, project_id, "DELETE")
+            _lock_jobs(connection, found.project_id)
+            _touch(connection, found.project_id, found.contents_modified_at)  # locks its row: one deletes
+            bury(connection, project_id=found.project_id)
+            still = sa.and_(table.c.project_id == found.project_id, table.c.archived.is_(True))
+            if not connection.execute(table.delete().where(still)).rowcount:
+                raise Conflict("Project must be archived before it can be deleted")
+            connection.execute(given.delete().where(given.c.resource_id == found.project_id))
+
+    # ---- definitions of properties --------------------------------------------------------------
+
+    def define_property(
+        self,
+        user: User,
+        visible: Projects,
+        project_id: str,
+        *,
+        name: str,
+        description: str,
+        property_type: str,
+        required: bool,
+        color: str,
+    ) -> PropertyDefinition:
+        """Define a property in a project.
+
+        Raises:
+            NotFound: There is no such project in `visible`.
+            Forbidden: The user may only read it.
+            Conflict: The project has a property of this name.
+        """
+        table, now = schema.property_definition, self._clock.now()
+        with self._db.write() as connection:
+            project = self._allowed(connection, user, visible, project_id, "WRITE")
+            _touch(connection, project.project_id, now)  # locks its row: two of one name follow one another
+            same = sa.and_(table.c.project_id == project.project_id, table.c.name == name)
+            if connection.scalar(sa.select(sa.func.count()).where(same)):
+                raise Conflict(f"the project has a property {name!r} already")
+            definition = PropertyDefinition(
+                property_id=str(uuid.uuid4()),
+                project_id=project.project_id,
+                name=name,
+                description=description,
+                property_type=property_type,
+                required=required,
+                color=color,
+                created_at=now,
+                modified_at=now,
+            )
+            connection.execute(table.insert().values(_values(definition)))
+        return definition
+
+    def properties(self, visible: Projects, listing: Listing) -> list[PropertyDefinition]:
+        """A page of definitions."""
+        table = schema.property_definition
+        query = sa.select(table).where(table.c.project_id.in_(visible), listing.clause)
+        return [PropertyDefinition(**row) for row in self._page(query, listing)]
+
+    def count_properties(self, visible: Projects, listing: Listing) -> int:
+        """How many definitions there are on all pages."""
+        table = schema.property_definition
+        return self._count(table, table.c.project_id.in_(visible), listing.clause)
+
+    # ---- documents ------------------------------------------------------------------------------
+
+    def create_document(
+        self,
+        user: User,
+        visible: Projects,
+        project_id: str,
+        kind: DocumentKind,
+        *,
+        name: str,
+        description: str = "",
+        properties: Mapping[str, PropertyValue] | None = None,
+        body: bytes,
+    ) -> Document:
+        """Store a document; names need not be unique.
+
+        Raises:
+            NotFound: There is no such project in `visible`.
+            Forbidden: The user may only read it.
+        """
+        now, packed = self._clock.now(), zlib.compress(body)
+        with self._db.write() as connection:
+            project = self._allowed(connection, user, visible, project_id, "WRITE")
+            _touch(connection, project.project_id, now)
+            document = Document(
+                document_id=str(uuid.uuid4()),
+                kind=kind,
+                project_id=project.project_id,
+                owner_id=user.user_id,
+                name=name,
+                description=description,
+                properties=dict(properties or {}),
+                created_at=now,
+                modified_at=now,
+            )
+            connection.execute(schema.document.insert().values(_values(document) | {"body": packed}))
+        return document
+
+    def document(self, visible: Projects, kind: DocumentKind, document_id: str) -> Document:
+        """One document.
+
+        Raises:
+            NotFound: There is none of this kind and id in `visible`.
+        """
+        with self._db.read() as connection:
+            return _document(connection, visible, kind, document_id)
+
+    def documents(self, visible: Projects, kind: DocumentKind, listing: Listing) -> list[Document]:
+        """A page of documents of one kind."""
+        table = schema.document
+        query = sa.select(*_DOCUMENT_COLUMNS).where(
+            table.c.kind == kind, table.c.project_id.in_(visible), listing.clause
+        )
+        return [_as_document(row) for row in self._page(query, listing)]
+
+    def count_documents(self, visible: Projects, kind: DocumentKind, listing: Listing) -> int:
+        """How many documents of the kind there are on all pages."""
+        table = schema.document
+        return self._count(table, table.c.kind == kind, table.c.project_id.in_(visible), listing.clause)
+
+    def update_document(
+        self,
+        user: User,
+        visible: Projects,
+        kind: DocumentKind,
+        document_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        properties: Mapping[str, PropertyValue] | None = None,
+    ) -> Document:
+        """Change what is not None; properties are added to those that it has.
+
+        Raises:
+            NotFound: There is none of this kind and id in `visible`.
+            Forbidden: The user may only read it.
+        """
+        table = schema.document
+        with self._db.write() as connection:
+            project_id = _document(connection, visible, kind, document_id).project_id
+            self._allowed(connection, user, visible, project_id, "WRITE")
+            values: dict[str, Any] = {"modified_at": self._clock.now()}
+            _touch(connection, project_id, values["modified_at"])  # before its documents, as who deletes it does
+            found = _document(connection, visible, kind, document_id, lock=True)
+            if name is not None:
+                values["name"] = name
+            if description is not None:
+                values["description"] = description
+            if properties:
+                values["properties"] = {**found.properties, **properties}
+            connection.execute(table.update().where(table.c.document_id == found.document_id).values(values))
+            return _document(connection, visible, kind, found.document_id)
+
+    def document_body(self, document_id: str) -> bytes:
+        """The contents: of a circuit the UTF-8 JSON of pytket, of other kinds the file.
+
+        Raises:
+            NotFound: There is no such document.
+        """
+        table = schema.document
+        with self._db.read() as connection:
+            packed = connection.scalar(sa.select(table.c.body).where(table.c.document_id == document_id))
+        if packed is None:
+            raise NotFound(f"document {document_id} not found")
+        return zlib.decompress(packed)
+
+    def kinds_of(self, document_ids: Collection[str]) -> dict[str, DocumentKind]:
+        """The kind of each of these documents; those that are gone are left out."""
+        table, wanted = schema.document, sorted(set(document_ids))
+        query = sa.select(table.c.document_id, table.c.kind).where(table.c.document_id.in_(wanted))
+        with self._db.read() as connection:
+            return {row.document_id: DocumentKind(row.kind) for row in connection.execute(query)}
+
+    # ---- in common ------------------------------------------------------------------------------
+
+    def _allowed(
+        self, connection: sa.Connection, user: User, visible: Projects, project_id: str, permission: str
+    ) -> Project:
+        project = _project(connection, visible, project_id)
+        subset = self._accounts.projects_with(user.user_id, permission)
+        if connection.scalar(subset.where(schema.project.c.project_id == project.project_id)) is None:
+            raise Forbidden(f"your role in the project does not let you {_VERBS[permission]}")
+        return project
+
+    def _page(self, query: sa.Select[Any], listing: Listing) -> list[dict[str, Any]]:
+        query = query.order_by(*listing.order_by).offset(listing.offset).limit(listing.page_size)
+        with self._db.read() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def _count(self, table: sa.Table, *clauses: sa.ColumnElement[bool]) -> int:
+        with self._db.read() as connection:
+            return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*clauses)) or 0
+
+
+_VERBS = {"WRITE": "change anything in it", "DELETE": "delete it"}
+
+
+def _values(record: Project | PropertyDefinition | Document) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict(f"there is a project {name!r} already")
+
+
+def _project(connection: sa.Connection, visible: Projects, project_id: str) -> Project:
+    table, wanted = schema.project, clean_id(project_id, "project")
+    query = sa.select(table).where(table.c.project_id == wanted, table.c.project_id.in_(visible))
+    row = connection.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"project {wanted} not found")
+    return Project(**row)
+
+
+def _document(
+    connection: sa.Connection, visible: Projects, kind: DocumentKind, document_id: str, *, lock: bool = False
+) -> Document:
+    table, wanted = schema.document, clean_id(document_id, kind)
+    query = sa.select(*_DOCUMENT_COLUMNS).where(
+        table.c.document_id == wanted, table.c.kind == kind, table.c.project_id.in_(visible)
+    )
+    row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"{kind} {wanted} not found")
+    return _as_document(dict(row))
+
+
+def _as_document(row: Mapping[str, Any]) -> Document:
+    return Document(**{**row, "kind": DocumentKind(row["kind"])})
+
+
+def _lock_jobs(connection: sa.Connection, project_id: str) -> None:
+    """In the executor's order: first jobs by their ids, then their project."""
+    job = schema.job
+    query = sa.select(job.c.job_id).where(job.c.project_id == project_id).order_by(job.c.job_id)
+    connection.execute(query.with_for_update()).all()
+
+
+def _touch(connection: sa.Connection, project_id: str, now: datetime) -> None:
+    """Lock the project's row and note the change; somebody may have deleted it meanwhile (on PostgreSQL)."""
+    table = schema.project
+    update = table.update().where(table.c.project_id == project_id).values(contents_modified_at=now)
+    if not connection.execute(update).rowcount:
+        raise NotFound(f"project {project_id} not found")

@@ -1,0 +1,365 @@
+"""Jobs of the service's users: made, read, cancelled, run again and deleted. The executor runs them."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import sqlalchemy as sa
+
+from qjobs.ledger.database import Database
+from qjobs.lifecycle import FINAL, JobStatus
+from qjobs.service import tables as schema
+from qjobs.service.accounts.accounts import Accounts, User
+from qjobs.service.changes import Changes
+from qjobs.service.clock import ServiceClock
+from qjobs.service.devices import Devices
+from qjobs.service.problems import BadRequest, Forbidden, NotFound
+from qjobs.service.settings import Settings
+from qjobs.service.store.definitions import NewItem, check_definition
+from qjobs.service.store.graves import bury
+from qjobs.service.store.job_moves import JOB_WORDS, apply_moves, locked, read_items, roll_up_jobs
+from qjobs.service.store.job_records import ItemRecord, JobRecord, item_record, job_record, status_body, time_column
+from qjobs.service.store.retrying import Strategy, cancel_move, chosen_for_retry, restart_move
+
+__all__ = ["JobStore", "OrdinaryUsersRetry"]
+
+OrdinaryUsersRetry = Literal["all", "compile-errors"]
+"""What users may retry: anything, or what Nexus allows to those who are no administrators."""
+
+_RETRY_REFUSED = "You can only retry Compile jobs which are in the Error state"
+_ONLY_CIRCUITS = "this service runs circuits only"
+
+
+class JobStore:
+    """Jobs and their items in the database.
+
+    `visible` and `writable` are subselects of project ids: a job elsewhere does not exist for the
+    caller. `work` is set whenever there may be something for the executor to do; `positions` are the
+    places of QUEUED jobs in their queues, as the executor saw them last.
+
+    Args:
+        db: The service's database.
+        clock: The service's clock.
+        devices: The devices.
+        changes: Is told of every change.
+        settings: The service's settings.
+        accounts: Says who may read which programs.
+        ordinary_users_retry: What users may retry; `all`, because a local user administrates the service.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        clock: ServiceClock,
+        devices: Devices,
+        changes: Changes,
+        settings: Settings,
+        accounts: Accounts,
+        *,
+        ordinary_users_retry: OrdinaryUsersRetry = "all",
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._devices = devices
+        self._changes = changes
+        self._settings = settings
+        self._accounts = accounts
+        self._ordinary_users_retry = ordinary_users_retry
+        self.work = threading.Event()
+        self.positions: Mapping[str, int] = {}
+
+    # ---- new jobs -------------------------------------------------------------------------------
+
+    def create(
+        self,
+        user: User,
+        project_id: str,
+        *,
+        name: str,
+        description: str = "",
+        properties: Mapping[str, Any] | None = None,
+        job_type: str,
+        definition: Mapping[str, Any],
+    ) -> str:
+        """Store a new job, every item SUBMITTED.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ServiceError: It cannot be run, the project is not the user's to write to, or a program is
+                not theirs to read.
+        """
+        checked = check_definition(job_type, definition, user, self._devices, max_items=self._settings.max_items)
+        with self._db.write() as connection:
+            writable = self._accounts.writable_projects(user.user_id)
+            self._check_project(connection, project_id, writable, self._accounts.readable_projects(user.user_id))
+            self._check_programs(connection, checked.items, self._accounts.readable_projects(user.user_id))
+            job_id = self._insert(
+                connection,
+                {
+                    "project_id": project_id,
+                    "owner_id": user.user_id,
+                    "name": name,
+                    "description": description,
+                    "properties": dict(properties or {}),
+                    "job_type": job_type,
+                    "device": checked.device.name,
+                    "definition": checked.definition,
+                },
+                [item.columns() for item in checked.items],
+            )
+        self._tell([job_id])
+        return job_id
+
+    def _check_project(
+        self, connection: sa.Connection, project_id: str, writable: sa.Select[Any], readable: sa.Select[Any]
+    ) -> None:
+        project = schema.project
+        query = sa.select(project.c.archived).where(project.c.project_id == project_id)
+        locking = query.with_for_update()  # nobody deletes it before the job is in it
+        if connection.scalar(locking.where(project.c.project_id.in_(writable))) is not None:
+            return
+        if connection.scalar(query.where(project.c.project_id.in_(readable))) is not None:
+            raise Forbidden("you may read this project, and not add jobs to it")
+        raise NotFound(f"project {project_id} not found")
+
+    def _check_programs(self, connection: sa.Connection, items: Sequence[NewItem], readable: sa.Select[Any]) -> None:
+        document = schema.document
+        wanted = sorted({item.program_id for item in items})
+        query = sa.select(document.c.document_id, document.c.kind).where(
+            document.c.document_id.in_(wanted), document.c.project_id.in_(readable)
+        )
+        kinds = {row.document_id: row.kind for row in connection.execute(query)}
+        for number, item in enumerate(items, start=1):
+            kind = kinds.get(item.program_id)
+            if kind is None:
+                raise NotFound(f"item {number}: program {item.program_id} not found")
+            if kind != "circuit":
+                raise BadRequest(f"item {number}: program {item.program_id} is of kind {kind}, and {_ONLY_CIRCUITS}")
+
+    def _insert(self, connection: sa.Connection, job: dict[str, Any], items: Sequence[Mapping[str, Any]]) -> str:
+        now, table = self._clock.now(), schema.job
+        job_id = str(uuid.uuid4())
+        self._db.lock(connection, "qjobs-job-sequence")
+        last = connection.scalar(sa.select(sa.func.max(table.c.sequence)))
+        status = {
+            "status": JobStatus.SUBMITTED.value,
+            "message": JOB_WORDS[JobStatus.SUBMITTED],
+            "submitted_at": now,
+        }
+        connection.execute(
+            table.insert().values(
+                job_id=job_id, sequence=(last or 0) + 1, created_at=now, modified_at=now, **job, **status
+            )
+        )
+        rows = [
+            {
+                **item,
+                **status,
+                "item_uuid": str(uuid.uuid4()),
+                "job_id": job_id,
+                "item_id": number,
+                "ready_at": self._ready_at(now),
+                "tries": 0,
+            }
+            for number, item in enumerate(items, start=1)
+        ]
+        connection.execute(schema.job_item.insert(), rows)
+        project = schema.project
+        connection.execute(
+            project.update().where(project.c.project_id == job["project_id"]).values(contents_modified_at=now)
+        )
+        return job_id
+
+    def _ready_at(self, now: datetime) -> datetime:
+        return now + timedelta(seconds=min(self._clock.virtual_s(self._settings.submit_delay_s), 1e9))
+
+    # ---- reading --------------------------------------------------------------------------------
+
+    def record(self, visible: sa.Select[Any], job_id: str) -> JobRecord:
+        """One job.
+
+        Raises:
+            NotFound: There is none in a project of `visible`.
+        """
+        job = schema.job
+        found = self.records(sa.and_(job.c.job_id == job_id, job.c.project_id.in_(visible)), (), 0, 1)
+        if not found:
+            raise NotFound(f"job {job_id} not found")
+        return found[0]
+
+    def records(
+        self, clause: sa.ColumnElement[bool], order_by: Sequence[Any], offset: int, limit: int
+    ) -> list[JobRecord]:
+        """The jobs that a clause on `schema.job` selects; the order of arrival decides between equals."""
+        job = schema.job
+        query = sa.select(job).where(clause).order_by(*order_by, job.c.sequence).offset(offset).limit(limit)
+        with self._db.read() as connection:
+            return [job_record(row, self.positions) for row in connection.execute(query)]
+
+    def count(self, clause: sa.ColumnElement[bool]) -> int:
+        """How many jobs a clause on `schema.job` selects."""
+        query = sa.select(sa.func.count()).select_from(schema.job).where(clause)
+        with self._db.read() as connection:
+            return int(connection.scalar(query) or 0)
+
+    def status(self, visible: sa.Select[Any], job_id: str) -> dict[str, Any]:
+        """The STATUS of the wire document.
+
+        Raises:
+            NotFound: There is no such job in a project of `visible`.
+        """
+        return status_body(self.record(visible, job_id))
+
+    def items(self, job_id: str) -> list[ItemRecord]:
+        """The items of a job, in order."""
+        return self.items_of([job_id]).get(job_id, [])
+
+    def items_of(self, job_ids: Collection[str]) -> dict[str, list[ItemRecord]]:
+        """The items of several jobs, in order, by job."""
+        item, found = schema.job_item, {job_id: list[ItemRecord]() for job_id in job_ids}
+        query = sa.select(item).where(item.c.job_id.in_(sorted(found))).order_by(item.c.job_id, item.c.item_id)
+        with self._db.read() as connection:
+            for row in connection.execute(query):
+                found[row.job_id].append(item_record(row, self.positions))
+        return found
+
+    # ---- wishes ---------------------------------------------------------------------------------
+
+    def cancel(self, writable: sa.Select[Any], job_id: str, item_ids: Collection[int] | None = None) -> None:
+        """Cancel a job, or these of its items, as far as that is possible.
+
+        Final items stay as they are; those that wait are CANCELLED at once; compilations that run are
+        not interrupted; executions that run are CANCELLING until the executor settles them.
+
+        Raises:
+            NotFound: There is no such job, or it has no such item.
+        """
+        now = self._clock.now()
+        with self._db.write() as connection:
+            job = self._locked(connection, writable, job_id)
+            items = read_items(connection, [job_id])
+            if item_ids is not None:
+                if unknown := sorted(set(item_ids) - {item.item_id for item in items}):
+                    raise NotFound(f"job {job_id} has no item {unknown[0]}")
+                items = [item for item in items if item.item_id in set(item_ids)]
+            moves = [move for item in items if (move := cancel_move(item, job.job_type)) is not None]
+            apply_moves(connection, moves, now)
+            if item_ids is None and JobStatus(job.status) not in {JobStatus.COMPLETED, JobStatus.CANCELLED}:
+                table = schema.job
+                connection.execute(table.update().where(table.c.job_id == job_id).values(cancel_requested_at=now))
+            roll_up_jobs(connection, [job], now)
+        self._tell([job_id])
+
+    def retry(
+        self,
+        writable: sa.Select[Any],
+        job_id: str,
+        strategy: str | None = None,
+        statuses: Collection[str] | None = None,
+        user_group: str | None = None,
+        *,
+        user: User | None = None,
+    ) -> None:
+        """Run items of a job again, under the same ids; without any to run it does nothing.
+
+        Args:
+            writable: Projects in which the caller may change jobs.
+            job_id: The job.
+            strategy: A `Strategy`; DEFAULT if empty.
+            statuses: The items to consider, by status. Empty means ERROR, and with FULL_RESTART all.
+            user_group: Pay from this group's budget from now on.
+            user: Who asks; must be a member of that group.
+
+        Raises:
+            NotFound: There is no such job.
+            Forbidden: Users may retry failed compile jobs only, or the user is not in the group.
+            BadRequest: There is no such strategy or status.
+        """
+        wanted = Strategy.of(strategy)
+        chosen = _statuses(statuses)
+        if user_group is not None and user is not None and user_group not in user.groups:
+            raise Forbidden(f"Not a member of any group with name: {user_group}")
+        now = self._clock.now()
+        with self._db.write() as connection:
+            job = self._locked(connection, writable, job_id)
+            may_only = self._ordinary_users_retry == "compile-errors"
+            if may_only and (job.job_type, job.status) != ("compile", JobStatus.ERROR):
+                raise Forbidden(_RETRY_REFUSED)
+            items = chosen_for_retry(read_items(connection, [job_id]), wanted, chosen)
+            if not items:
+                return
+            apply_moves(connection, [restart_move(item, wanted, self._ready_at(now)) for item in items], now)
+            values: dict[str, Any] = {time_column(status): None for status in FINAL}
+            values["cancel_requested_at"] = None
+            if user_group is not None:
+                definition = connection.scalar(sa.select(schema.job.c.definition).where(schema.job.c.job_id == job_id))
+                values["definition"] = {**(definition or {}), "user_group": user_group}
+            connection.execute(schema.job.update().where(schema.job.c.job_id == job_id).values(values))
+            roll_up_jobs(connection, [job], now)
+        self._tell([job_id])
+
+    def rerun(self, writable: sa.Select[Any], job_id: str, name: str, user: User) -> str:
+        """A new job with the same definition, from any state of the old one.
+
+        Returns:
+            Its id.
+
+        Raises:
+            ServiceError: There is no such job, or it could not be posted again as it is.
+        """
+        with self._db.read() as connection:
+            job = schema.job
+            query = sa.select(job).where(job.c.job_id == job_id, job.c.project_id.in_(writable))
+            row = connection.execute(query).one_or_none()
+            if row is None:
+                raise NotFound(f"job {job_id} not found")
+            items = read_items(connection, [job_id])
+        names = ("program_id", "n_shots", "max_cost", "n_qubits")
+        posted = [{key: value for key in names if (value := getattr(item, key)) is not None} for item in items]
+        return self.create(
+            user,
+            row.project_id,
+            name=name,
+            description=row.description,
+            properties=row.properties,
+            job_type=row.job_type,
+            definition={**row.definition, "items": posted},
+        )
+
+    def delete(self, writable: sa.Select[Any], job_id: str) -> None:
+        """Delete a job with its results, whatever its state; what a worker still has of it is dropped.
+
+        Raises:
+            NotFound: There is no such job.
+        """
+        with self._db.write() as connection:
+            self._locked(connection, writable, job_id)
+            bury(connection, job_id=job_id)
+            connection.execute(schema.job.delete().where(schema.job.c.job_id == job_id))
+        self._tell([job_id])
+
+    def _locked(self, connection: sa.Connection, writable: sa.Select[Any], job_id: str) -> sa.Row[Any]:
+        job = schema.job
+        query = sa.select(job.c.job_id).where(job.c.job_id == job_id, job.c.project_id.in_(writable))
+        if connection.scalar(query) is None or (row := locked(connection, [job_id]).get(job_id)) is None:
+            raise NotFound(f"job {job_id} not found")
+        return row
+
+    def _tell(self, job_ids: Collection[str]) -> None:
+        self._changes.notify_all(job_ids)
+        self.work.set()
+
+
+def _statuses(words: Collection[str] | None) -> frozenset[JobStatus] | None:
+    if not words:
+        return None
+    known = {status.value: status for status in schema.TIMED}
+    if unknown := [word for word in words if word not in known]:
+        raise BadRequest(f"there is no status {str(unknown[0])!r}; there are {', '.join(known)}")
+    return frozenset(known[word] for word in words)
