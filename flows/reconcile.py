@@ -49,7 +49,7 @@ def reconcile(ledger: str = "", backends: list[str] = [], orphans: bool = True) 
             reap(store, client, lost)
         for line in lost.lines({}):
             get_run_logger().info(line)
-        used = {str(job.properties.get("backend_name") or job.backend) for job in store.open_jobs()}
+        used = {job.opened_as for job in store.open_jobs()}
         rows: list[dict[str, str]] = []
         for name in backends or sorted(used):
             try:

@@ -124,9 +124,9 @@ class Sensor:
         """Tell what has not been told yet; thousands of events take some passes, so that none is held up."""
         before = utc_now() - timedelta(seconds=_SETTLING_S)
         for _ in range(_PARTS_A_PASS):
-            events = self._store.untold_events(before=before, limit=_EVENTS_A_PART)
+            events = self._store.outbox.pending(before=before, limit=_EVENTS_A_PART)
             passed.told += self._telling.tell(events)
-            self._store.told(events)
+            self._store.outbox.mark_sent(events)
             if len(events) < _EVENTS_A_PART:
                 return
 
@@ -147,11 +147,11 @@ class Sensor:
             for job in self._store.open_jobs()
             if (usual := self._usual.of(job)) is not None and is_stalled(job, usual, present)
         }
-        noted = self._store.noted(list(stalled), "stalled")
+        noted = self._store.jobs_with_event(list(stalled), "stalled")
         for job_id, usual in stalled.items():
             if job_id not in noted:
                 words = f"its device usually takes {usual.median_s:.0f} s, and 90 % within {usual.ninth_decile_s:.0f} s"
-                self._store.note(job_id, "stalled", words, now=present)
+                self._store.record_event(job_id, "stalled", words, now=present)
 
 
 def watch(store: Ledger, client: SyncPrefectClient, *, say: Callable[[str], None] = lambda _: None) -> Passed:
@@ -209,7 +209,7 @@ def _other_sensor(store: Ledger) -> str | None:
     Prefect has limits of concurrency for this, but a run whose machine broke down holds its place for ever.
     """
     present = utc_now()
-    for runner in store.runners():
+    for runner in store.heartbeats.runners():
         is_scheduled = runner.flow == sensor.name and runner.flow_run_id != ""
         recent = present - runner.since < timedelta(seconds=_LONGEST_S)
         if is_scheduled and recent and runner.is_at_work(present, PREFECT_API_URL.value() or ""):
@@ -262,14 +262,14 @@ def _heard_of(store: Ledger) -> Iterator[Callable[[], None]]:
         nonlocal last
         if time.monotonic() - last >= BEAT_S:
             with contextlib.suppress(QJobsError):  # a ledger that is away is said by the pass
-                store.beat("", owner, flow=sensor.name, server=server, now=utc_now())
+                store.heartbeats.record("", owner, flow=sensor.name, server=server, now=utc_now())
                 last = time.monotonic()
 
     try:
         yield say_so
     finally:
         with contextlib.suppress(QJobsError):
-            store.end_runner("", owner)
+            store.heartbeats.end("", owner)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from enum import StrEnum
 __all__ = [
     "FINAL",
     "LIVE",
+    "NOT_MOVED_BY_WAITING",
     "TRANSITIONS",
     "JobStatus",
     "can_move",
@@ -65,6 +66,9 @@ LIVE: frozenset[JobStatus] = frozenset(
     {_S.SUBMITTING, _S.UNKNOWN, _S.SUBMITTED, _S.QUEUED, _S.RUNNING, _S.RETRYING, _S.CANCELLING}
 )
 """Statuses of an attempt behind which a remote job may be alive: at most one per job."""
+
+NOT_MOVED_BY_WAITING: frozenset[JobStatus] = frozenset({_S.CREATED, _S.UNKNOWN})
+"""Statuses, besides the final ones, that no waiting moves: nothing was sent, or nobody knows what came of it."""
 
 _AT_PROVIDER = frozenset({_S.SUBMITTED, _S.QUEUED, _S.RUNNING, _S.RETRYING, _S.CANCELLING}) | FINAL
 

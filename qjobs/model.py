@@ -166,7 +166,9 @@ class JobSpec:
     """A job that is wanted: everything the ledger stores when it is created.
 
     `experiment` names what the job belongs to (a sweep's name); `run` is the logical run of it, one
-    per wish of a user: a flow run that is retried or resumed keeps its logical run.
+    per wish of a user: a flow run that is retried or resumed keeps its logical run. `opened_as` is the
+    name that opens its backend again (`aer`, `nexus/H1-1E`, a block); `definition` is the hash of what
+    gives its results their meaning, empty where nobody will look for them by it.
     """
 
     key: Key
@@ -179,6 +181,8 @@ class JobSpec:
     run: str = ""
     project: str = ""
     owner: str = ""
+    opened_as: str = ""
+    definition: str = ""
     cost_estimate: float | None = None
     properties: Mapping[str, JsonValue] = field(default_factory=dict)
 
@@ -188,6 +192,8 @@ class Job:
     """A job as the ledger has it.
 
     `next_poll_at` is when it is to be asked for, `trouble` why it could not be asked for the last time.
+    `opened_as` and `definition` are as in `JobSpec`; a job that was planned without `opened_as` has the name of
+    its backend there.
     """
 
     job_id: JobId
@@ -205,6 +211,8 @@ class Job:
     epoch: int
     n_items: int
     options: ExecuteOptions
+    opened_as: str
+    definition: str
     properties: Mapping[str, JsonValue]
     cost_estimate: float | None
     cost: float | None

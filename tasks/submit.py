@@ -50,7 +50,9 @@ def submit_job(job_id: JobId, *, backend: str, ledger: str = "", policy: RetryPo
     strategy = policy.strategy_for(run)
     if run > 1:
         task_logger().warning("retry %d of %s uses the rung %s", run - 1, job_id, strategy)
-        store.note(job_id, "retry", f"retry {run - 1} of the submit stage, rung {strategy}", now=operations.utc_now())
+        store.record_event(
+            job_id, "retry", f"retry {run - 1} of the submit stage, rung {strategy}", now=operations.utc_now()
+        )
     device = backend_named(backend)
     with climbing(policy, run, device.lost_reply):
         done = operations.submit(store, device, job_id, strategy=strategy, policy=policy)

@@ -12,9 +12,11 @@ import sqlalchemy as sa
 
 from qjobs.backends.base import ItemSnapshot, Snapshot
 from qjobs.ledger import Ledger, tables
+from qjobs.ledger.provider_reports import Report
 from qjobs.lifecycle import JobStatus
 from qjobs.model import (
     Attempt,
+    AttemptNumber,
     Batch,
     ExecuteOptions,
     ItemResult,
@@ -95,14 +97,25 @@ def create(ledger: Ledger, key: str = "key", **values: object) -> JobId:
 def claim(ledger: Ledger, job_id: JobId, expected: JobStatus = JobStatus.CREATED, **values: object) -> Attempt:
     """Claim with everything that a test does not care about filled in."""
     given = {"strategy": RemoteRetryStrategy.DEFAULT, "owner": "test", "lease_s": LEASE_S, "now": NOW, **values}
-    return ledger.claim(job_id, expected=expected, **given)
+    return ledger.submissions.claim(job_id, expected=expected, **given)
+
+
+def observe(
+    ledger: Ledger, job_id: JobId, number: AttemptNumber, snapshot: Snapshot, *, now: datetime, cause: str = "poll"
+) -> JobStatus:
+    """Record one report; what is wrong with it is raised."""
+    report = Report(job_id=job_id, number=number, snapshot=snapshot)
+    statuses, failure = ledger.record_reports([report], now=now, cause=cause)
+    if failure is not None:
+        raise failure
+    return statuses[job_id]
 
 
 def sent(ledger: Ledger, key: str = "key", remote_id: str = "remote-1", **values: object) -> tuple[JobId, Attempt]:
     """A job that the provider has."""
     job_id = create(ledger, key, **values)
     attempt = claim(ledger, job_id)
-    ledger.accept(attempt, RemoteId(remote_id), now=NOW)
+    ledger.submissions.accept(attempt, RemoteId(remote_id), now=NOW)
     return job_id, ledger.attempts(job_id)[-1]
 
 

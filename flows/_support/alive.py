@@ -38,7 +38,7 @@ def alive(ledger: str) -> Iterator[None]:
         yield
         return
     store, owner, flow, over = ledger_named(ledger), lease_owner(), str(flow_run.flow_name), threading.Event()
-    store.beat(run, owner, flow=flow, server=server, now=utc_now())
+    store.heartbeats.record(run, owner, flow=flow, server=server, now=utc_now())
     arguments = (store, run, owner, flow, server, over)
     beats = threading.Thread(target=_beat, args=arguments, name="qjobs-alive", daemon=True)
     beats.start()
@@ -48,10 +48,10 @@ def alive(ledger: str) -> Iterator[None]:
         over.set()
         beats.join()
         with contextlib.suppress(QJobsError):  # the sensor sees that the run has ended
-            store.end_runner(run, owner)
+            store.heartbeats.end(run, owner)
 
 
 def _beat(store: Ledger, run: str, owner: str, flow: str, server: str, over: threading.Event) -> None:
     while not over.wait(BEAT_S):
         with contextlib.suppress(QJobsError):  # a ledger that is away for a while is no reason to end
-            store.beat(run, owner, flow=flow, server=server, now=utc_now())
+            store.heartbeats.record(run, owner, flow=flow, server=server, now=utc_now())

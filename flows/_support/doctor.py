@@ -79,8 +79,10 @@ def _sensor(client: SyncPrefectClient) -> Check:
     }
     ran = client.request("POST", "/flow_runs/count", json=wanted).json()
     store = ledger_named()
-    waits, present = store.waits(), datetime.now(UTC)
-    at_work = [r for r in store.runners() if r.flow == "sensor" and r.is_at_work(present, str(client.api_url))]
+    waits, present = store.waits.runs(), datetime.now(UTC)
+    at_work = [
+        r for r in store.heartbeats.runners() if r.flow == "sensor" and r.is_at_work(present, str(client.api_url))
+    ]
     if ran or at_work or not waits:
         words = f"{len(at_work)} at work, {ran} scheduled ones in 15 minutes, {len(waits)} runs wait"
         return Check(name="sensor", ok=True, words=words)

@@ -35,12 +35,12 @@ def reap(store: Ledger, client: SyncPrefectClient, passed: Passed) -> None:
         passed: Is told what was done.
     """
     by_run: dict[str, list[Runner]] = defaultdict(list)
-    for runner in store.runners():
+    for runner in store.heartbeats.runners():
         by_run[runner.flow_run_id].append(runner)
     present, server = utc_now(), str(client.api_url).rstrip("/")
     for sensor in by_run.pop("", []):
         if sensor.is_gone(present):
-            store.end_runner("", sensor.owner)
+            store.heartbeats.end("", sensor.owner)
     gone = {run: those for run, those in by_run.items() if all(each.is_gone(present) for each in those)}
     found = runs_by_id(client, list(gone))
     for run_id, runners in gone.items():
@@ -49,7 +49,7 @@ def reap(store: Ledger, client: SyncPrefectClient, passed: Passed) -> None:
         try:
             _reap(store, client, found.get(run_id), runners, passed)
             for runner in runners:
-                store.end_runner(run_id, runner.owner)
+                store.heartbeats.end(run_id, runner.owner)
         except TRANSIENT as error:
             passed.trouble[f"flow run {run_id}"] = f"{type(error).__name__}: {error}"
 
@@ -70,5 +70,5 @@ def _reap(
         run = client.read_flow_run(run.id)
     if run.state is None or not run.state.is_crashed() or run.deployment_id is None or runners[0].flow in UPKEEP:
         return
-    if not store.waits(flow_run_id=str(run.id)) and may_go_on(client, run) and start_again(client, run, _AGAIN):
+    if not store.waits.runs(flow_run_id=str(run.id)) and may_go_on(client, run) and start_again(client, run, _AGAIN):
         passed.resumed.append(str(run.id))

@@ -27,7 +27,7 @@ from prefect.states import Scheduled
 from flows._support.telling import Telling, is_uuid
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
-from qjobs.ledger.waits import AtDeadline, Waiting
+from qjobs.ledger.suspended_runs import AtDeadline, SuspendedRun
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Job, JobId
 from qjobs.operations.poll import utc_now
@@ -91,12 +91,12 @@ def serve_waits(
         passed: Is told what was done.
         changed: Jobs of which something new may be known.
     """
-    waits = store.waits()
+    waits = store.waits.runs()
     for start in range(0, len(waits), _RUNS_A_REQUEST):
         part = waits[start : start + _RUNS_A_REQUEST]
         runs = runs_by_id(client, [wait.flow_run_id for wait in part])
 
-        def serve(wait: Waiting, runs: Mapping[str, FlowRun] = runs) -> None:
+        def serve(wait: SuspendedRun, runs: Mapping[str, FlowRun] = runs) -> None:
             try:
                 _serve(store, client, wait, runs.get(wait.flow_run_id), passed)
             except TRANSIENT as error:  # one bad row stops no other
@@ -121,7 +121,7 @@ def runs_by_id(client: SyncPrefectClient, ids: Sequence[str], states: Sequence[S
     return found
 
 
-def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun | None, passed: Passed) -> None:
+def _serve(store: Ledger, client: SyncPrefectClient, wait: SuspendedRun, run: FlowRun | None, passed: Passed) -> None:
     """Do for one waiting run what its state and its jobs ask for."""
     state = run.state if run is not None else None
     late = wait.deadline_at is not None and utc_now() >= wait.deadline_at
@@ -137,7 +137,7 @@ def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun
     if run is None or (state is not None and state.is_final()):
         if run is not None and state is not None and state.is_cancelled():
             _cancel_jobs_of(store, run)
-        store.end_wait(wait.flow_run_id)
+        store.waits.end(wait.flow_run_id)
         passed.ended.append(wait.flow_run_id)
         return
     if late:
@@ -146,7 +146,7 @@ def _serve(store: Ledger, client: SyncPrefectClient, wait: Waiting, run: FlowRun
         try:
             answer = client.resume_flow_run(run.id)
         except ObjectNotFound:
-            store.end_wait(wait.flow_run_id)
+            store.waits.end(wait.flow_run_id)
             passed.ended.append(wait.flow_run_id)
             return
         if answer.status is SetStateStatus.ACCEPT:
@@ -174,14 +174,14 @@ def start_again(client: SyncPrefectClient, run: FlowRun, words: str) -> bool:
     return True
 
 
-def _at_deadline(store: Ledger, wait: Waiting) -> None:
+def _at_deadline(store: Ledger, wait: SuspendedRun) -> None:
     """Say once for each job that this run has waited too long for it, and cancel the job where that is the policy."""
     present = utc_now()
     words = f"the flow run {wait.flow_run_id} has waited until {wait.deadline_at}: {wait.at_deadline}"
-    noted = store.noted(wait.open_ids, "deadline", words)
+    noted = store.jobs_with_event(wait.open_ids, "deadline", words)
     for job in store.jobs(job_ids=wait.open_ids):
         if job.job_id not in noted:
-            store.note(job.job_id, "deadline", words, now=present)
+            store.record_event(job.job_id, "deadline", words, now=present)
         if wait.at_deadline is AtDeadline.CANCEL and job.cancel_requested_at is None:
             _cancel(store, job)
 
@@ -192,7 +192,7 @@ def cancel_for_cancelled_runs(store: Ledger, client: SyncPrefectClient) -> None:
     A suspended run has no process that its cancellation hook could run in, and the hook of another may die with
     its worker.
     """
-    ids = [run for run in store.runs_to_cancel_for() if is_uuid(run)]
+    ids = [run for run in store.runs_with_open_jobs() if is_uuid(run)]
     for run in runs_by_id(client, ids, [StateType.CANCELLED]).values():
         _cancel_jobs_of(store, run)
 
@@ -214,4 +214,4 @@ def _cancel_jobs_of(store: Ledger, run: FlowRun) -> None:
 def _cancel(store: Ledger, job: Job) -> None:
     present = utc_now()
     if not store.request_cancel(job.job_id, now=present).status.is_final:
-        store.schedule({job.job_id: present}, trouble=job.trouble)
+        store.schedule.set_next({job.job_id: present}, trouble=job.trouble)

@@ -98,7 +98,7 @@ def run_jobs(jobs: Mapping[JobId, str], *, ledger: str, progress_key: str, waiti
     """
     store = ledger_named(ledger)
     if run := str(flow_run.id or ""):
-        store.end_wait(run)
+        store.waits.end(run)
     final = [job.job_id for job in store.jobs(job_ids=list(jobs), statuses=FINAL)]
     problems = _collect(final, jobs, ledger)
     unsent = [job_id for job_id in jobs if job_id not in final]
@@ -200,6 +200,6 @@ def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> N
         ledger.request_cancel(job.job_id, now=operations.utc_now())
     for job in jobs:
         try:
-            operations.cancel(ledger, backend_named(str(job.properties["backend_name"])), job.job_id)
+            operations.cancel(ledger, backend_named(job.opened_as), job.job_id)
         except QJobsError as error:
             get_logger("qjobs").warning("%s: the wish to cancel is kept and will be passed on: %s", job.job_id, error)

@@ -14,7 +14,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.events import Event as PrefectEvent
 
 from qjobs.ledger import Ledger
-from qjobs.ledger.waits import Waiting
+from qjobs.ledger.suspended_runs import SuspendedRun
 from qjobs.model import Event, Job, JobId
 from qjobs.operations.poll import utc_now
 from qjobs.operations.usual_wait import UsualWaits, expected
@@ -63,7 +63,7 @@ class Telling:
             self._client.request("POST", "/events", json=[each.model_dump(mode="json") for each in part])
         return len(chosen)
 
-    def show_progress(self, waits: Sequence[Waiting], changed: set[JobId]) -> None:
+    def show_progress(self, waits: Sequence[SuspendedRun], changed: set[JobId]) -> None:
         """Keep the artifacts of suspended runs current: how far they are and when they may end, and their jobs.
 
         Args:
@@ -93,7 +93,7 @@ class Telling:
             known.setdefault((str(each.flow_run_id), each.key or ""), each)
         return known
 
-    def _more(self, wait: Waiting, jobs: Sequence[Job]) -> str:
+    def _more(self, wait: SuspendedRun, jobs: Sequence[Job]) -> str:
         places = self._store.queue_positions(wait.open_ids)
         open_jobs = [job for job in jobs if job.job_id in wait.open_ids]
         end = expected([(job, self._usual.of(job)) for job in open_jobs], utc_now())

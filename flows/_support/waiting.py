@@ -20,7 +20,7 @@ from pydantic import Field
 from blocks import backend_named, ledger_named
 from qjobs.experiments.forms import FormInput
 from qjobs.ledger import Ledger
-from qjobs.ledger.waits import AtDeadline
+from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.model import JobId
 from qjobs.operations.poll import utc_now
 from tasks import wait_for_jobs
@@ -112,7 +112,7 @@ def _suspend(
     assert context is not None  # noqa: S101  # for the type checker: `_stay` has looked
     assert context.flow_run is not None  # noqa: S101
     run, present = str(context.flow_run.id), utc_now()
-    store.register_wait(
+    store.waits.register(
         run,
         job_ids,
         until=until,
@@ -121,7 +121,7 @@ def _suspend(
         deadline_at=waiting.deadline(context.flow_run.created or present),
         at_deadline=waiting.at_deadline if waiting.deadline_hours is not None else None,
     )
-    if store.waits(flow_run_id=run)[0].is_over:
+    if store.waits.runs(flow_run_id=run)[0].is_over:
         return
     show_progress(store, shown or job_ids, progress_key)
     get_run_logger().info("suspended until %s of %d jobs is done; the sensor goes on from here", until, len(job_ids))

@@ -7,11 +7,13 @@ the intent to submit must survive a power cut, because the remote job does.
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
@@ -19,9 +21,15 @@ from sqlalchemy import exc as sa_exc
 
 from qjobs.errors import InvalidInput, LedgerError, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
 
-__all__ = ["Database", "Schema"]
+__all__ = ["Database", "Schema", "log_after_commit", "parts"]
+
+logger = logging.getLogger(__name__)
 
 _READ = "qjobs_read"
+_LOG = "qjobs_log"
+_T = TypeVar("_T")
+_LONGEST_LIST = 500
+"""Values in one IN list; SQLite's own limit is higher, PostgreSQL plans long lists badly."""
 _PREFECT_TABLES = {"flow_run", "block_document"}
 
 
@@ -44,6 +52,17 @@ class Schema:
     version: int
     setting: str
     older: str
+
+
+def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """Cut a long list of values into lists that fit one query."""
+    for start in range(0, len(values), _LONGEST_LIST):
+        yield values[start : start + _LONGEST_LIST]
+
+
+def log_after_commit(connection: sa.Connection, line: str) -> None:
+    """Log a line when the transaction of `Database.write` has landed; a move that is rolled back is never logged."""
+    connection.info[_LOG].append(line)
 
 
 class Database:
@@ -90,9 +109,13 @@ class Database:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """A writing transaction: all of it lands or nothing does."""
+        """A writing transaction: all of it lands or nothing does. What it did is logged once it has landed."""
         with self._translated(), self._engine.begin() as connection:
+            lines: list[str] = []
+            connection.info[_LOG] = lines
             yield connection
+        for line in lines:
+            logger.info("%s", line)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:

@@ -1,4 +1,4 @@
-"""Which process runs which flow run. A run whose process is gone and cannot say so is told by its silence."""
+"""Which process runs which flow run. A process that is gone and cannot say so is known by its silence."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
+from qjobs.ledger.database import Database
 from qjobs.ledger.liveness import has_ended, is_alive
-from qjobs.ledger.queries import LedgerQueries
 from qjobs.ledger.tables import RUNNER
 
-__all__ = ["BEAT_S", "FRESH", "LedgerRunners", "Runner"]
+__all__ = ["BEAT_S", "FRESH", "Heartbeats", "Runner"]
 
 BEAT_S = 30.0
 """How often a process says that it lives."""
@@ -52,19 +52,22 @@ class Runner:
         return silent > _SILENT and not is_alive(self.owner)
 
 
-class LedgerRunners(LedgerQueries):
-    """Who runs what."""
+class Heartbeats:
+    """`Ledger.heartbeats`: processes record that they run a flow run, for as long as they do."""
 
-    def beat(self, flow_run_id: str, owner: str, *, flow: str, server: str, now: datetime) -> None:
-        """The process `owner` runs this flow run now."""
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def record(self, flow_run_id: str, owner: str, *, flow: str, server: str, now: datetime) -> None:
+        """Record that the process `owner` runs this flow run now."""
         row = {"flow_run_id": flow_run_id, "owner": owner, "flow": flow, "server": server}
         with self._db.write() as connection:
             update = RUNNER.update().where(_one(flow_run_id, owner)).values(beat_at=now)
             if connection.execute(update).rowcount == 0:
                 connection.execute(RUNNER.insert(), {**row, "since": now, "beat_at": now})
 
-    def end_runner(self, flow_run_id: str, owner: str) -> None:
-        """The process runs it no longer. Idempotent."""
+    def end(self, flow_run_id: str, owner: str) -> None:
+        """Record that the process runs it no longer. Idempotent."""
         with self._db.write() as connection:
             connection.execute(sa.delete(RUNNER).where(_one(flow_run_id, owner)))
 

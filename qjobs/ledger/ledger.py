@@ -8,35 +8,64 @@ moves of one job follow one another on every database.
 from __future__ import annotations
 
 import uuid
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
 
-from qjobs.errors import InvalidInput, StaleJob
-from qjobs.ledger import cancel_wishes as wishes
+from qjobs.errors import InvalidInput, JobNotFound, ProtocolError
 from qjobs.ledger import transitions as moves
-from qjobs.ledger.database import Database, Schema
-from qjobs.ledger.reports import LedgerReports
-from qjobs.ledger.rows import encode_result, program_values
-from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, LEDGER_META, PROGRAM, RESULT, SCHEMA_VERSION, metadata
-from qjobs.lifecycle import JobStatus, roll_up
+from qjobs.ledger.database import Database, Schema, log_after_commit, parts
+from qjobs.ledger.heartbeats import Heartbeats
+from qjobs.ledger.outbox import Outbox
+from qjobs.ledger.poll_schedule import PollSchedule
+from qjobs.ledger.provider_reports import Report, record_report
+from qjobs.ledger.rows import (
+    attempt_of,
+    decode_result,
+    encode_result,
+    event_of,
+    item_of,
+    item_rows,
+    job_of,
+    job_row,
+    program_of,
+    program_values,
+)
+from qjobs.ledger.submissions import Submissions
+from qjobs.ledger.suspended_runs import SuspendedRuns
+from qjobs.ledger.tables import (
+    ATTEMPT,
+    EVENT,
+    ITEM,
+    JOB,
+    LEDGER_META,
+    LIVE_WORDS,
+    PROGRAM,
+    RESULT,
+    SCHEMA_VERSION,
+    metadata,
+)
+from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import (
     Attempt,
-    AttemptNumber,
+    Event,
+    Item,
     ItemResult,
     Job,
     JobId,
+    JobKind,
     JobSpec,
+    Key,
     Program,
+    ProgramHash,
     RemoteId,
-    RemoteRetryStrategy,
 )
+from qjobs.paths import ledger_url
 
 __all__ = ["LEDGER", "Ledger"]
-from qjobs.paths import ledger_url
 
 LEDGER = Schema(
     what="ledger",
@@ -47,14 +76,23 @@ LEDGER = Schema(
     older="finish its open jobs with the qjobs that wrote it and start a new ledger",
 )
 
+_REPORTS_TOGETHER = 100
+"""Reports of one transaction: a commit costs as much as a report, and others wait for the lock meanwhile."""
 
-class Ledger(LedgerReports):
+
+class Ledger:
     """Jobs, attempts, items, results and events in one database.
 
-    Safe to use from many threads and processes at once.
+    Safe to use from many threads and processes at once. Its parts:
+
+    - `submissions`: the attempts to submit a job, from the intent to the remote id.
+    - `schedule`: when each job is polled next, and by whom.
+    - `waits`: the flow runs that wait for jobs.
+    - `outbox`: the events that are still to be sent on.
+    - `heartbeats`: which process runs which flow run.
 
     Args:
-        url: SQLAlchemy URL; None takes `ledger_url()`.
+        url: SQLAlchemy URL; None takes `qjobs.paths.ledger_url()`.
         busy_timeout_s: How long a writer waits for another one, in seconds.
 
     Raises:
@@ -63,7 +101,16 @@ class Ledger(LedgerReports):
     """
 
     def __init__(self, url: str | None = None, *, busy_timeout_s: float = 30.0) -> None:
-        super().__init__(Database(url or ledger_url(), LEDGER, busy_timeout_s=busy_timeout_s))
+        self._compose(Database(url or ledger_url(), LEDGER, busy_timeout_s=busy_timeout_s))
+
+    def _compose(self, db: Database) -> None:
+        self._db = db
+        self.url = db.shown_url
+        self.submissions = Submissions(db)
+        self.schedule = PollSchedule(db)
+        self.waits = SuspendedRuns(db)
+        self.outbox = Outbox(db)
+        self.heartbeats = Heartbeats(db)
 
     def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -74,8 +121,6 @@ class Ledger(LedgerReports):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    # Planning
 
     def add_programs(self, programs: Iterable[Program]) -> None:
         """Store circuits; those that are there already are left alone."""
@@ -100,174 +145,67 @@ class Ledger(LedgerReports):
             raise InvalidInput("two of the jobs are the same; give them different batch numbers")
         with self._db.write() as connection:
             self._db.lock(connection, "qjobs-create")
-            known = moves.ids_by_key(connection, keys)
+            known = _ids_by_key(connection, keys)
             fresh = {spec.key: spec for spec in specs if spec.key not in known}
-            programs = {h: p for spec in fresh.values() for h, p in spec.batch.programs.items()}
-            if programs:
-                connection.execute(self._insert_or_ignore(PROGRAM), [program_values(p) for p in programs.values()])
             made = {key: JobId(f"job-{uuid.uuid4().hex}") for key in fresh}
-            if fresh:
-                jobs = [(made[key], spec) for key, spec in fresh.items()]
-                connection.execute(JOB.insert(), [moves.job_row(job_id, spec, now) for job_id, spec in jobs])
-                connection.execute(
-                    ITEM.insert(), [r for k, s in fresh.items() for r in moves.item_rows(made[k], s, now)]
-                )
-                created = JobStatus.CREATED
-                connection.execute(
-                    EVENT.insert(),
-                    [moves.event_row(made[k], None, created, "plan", s.name, now) for k, s in fresh.items()],
-                )
+            self._insert(connection, {made[key]: spec for key, spec in fresh.items()}, now)
         return [known.get(key) or made[key] for key in keys]
 
-    # Submitting
+    def _insert(self, connection: sa.Connection, specs: Mapping[JobId, JobSpec], now: datetime) -> None:
+        programs: dict[ProgramHash, Program] = {}
+        jobs = []
+        items = []
+        events = []
+        for job_id, spec in specs.items():
+            programs.update(spec.batch.programs)
+            jobs.append(job_row(job_id, spec, now))
+            items += item_rows(job_id, spec, now)
+            events.append(moves.event_row(job_id, None, JobStatus.CREATED, "plan", spec.name, now))
+            log_after_commit(connection, f"{job_id}: CREATED, {len(spec.batch.items)} items for {spec.device}")
+        if programs:
+            rows = [program_values(program) for program in programs.values()]
+            connection.execute(self._insert_or_ignore(PROGRAM), rows)
+        if jobs:
+            connection.execute(JOB.insert(), jobs)
+            connection.execute(ITEM.insert(), items)
+            connection.execute(EVENT.insert(), events)
 
-    def claim(
-        self,
-        job_id: JobId,
-        *,
-        expected: JobStatus,
-        strategy: RemoteRetryStrategy,
-        owner: str,
-        lease_s: float,
-        now: datetime,
-        items: tuple[int, ...] | None = None,
-        new_epoch: bool = False,
-        max_live_jobs: int | None = None,
-        cause: str = "submit",
-    ) -> Attempt:
-        """Write the intent to submit: open an attempt in SUBMITTING and take its lease.
+    def record_reports(
+        self, reports: Sequence[Report], *, now: datetime, cause: str = "poll"
+    ) -> tuple[dict[JobId, JobStatus], ProtocolError | None]:
+        """Write what providers report, many reports to a transaction (`qjobs.ledger.provider_reports`).
 
-        Args:
-            job_id: The job.
-            expected: The status in which the caller saw it.
-            strategy: Kept with the attempt.
-            owner: Who holds the lease.
-            lease_s: For how long, in seconds; an attempt whose lease ran out counts as UNKNOWN.
-            now: The present.
-            items: Indices that are sent, None for all.
-            new_epoch: Start all anew; the results of older epochs stay readable.
-            max_live_jobs: Refuse when the device has that many live jobs already.
-            cause: Kept in the event.
+        A report that cannot be about its job keeps no other from being written.
 
-        Raises:
-            StaleJob: The job has moved, or another attempt of it is live: nothing was written.
-            Busy: The device's live-job limit is reached.
-            JobNotFound: There is no such job.
-        """
-        with self._db.write() as connection:
-            row = moves.locked_job(connection, job_id)
-            if max_live_jobs is not None:
-                self._db.lock(connection, f"qjobs-device-{row.backend}-{row.device}")
-                moves.check_room(connection, row, max_live_jobs)
-            epoch = row.epoch + 1 if new_epoch else row.epoch
-            number = 1 + (
-                connection.scalar(sa.select(sa.func.max(ATTEMPT.c.number)).where(ATTEMPT.c.job_id == job_id)) or 0
-            )
-            values = {
-                "job_id": job_id,
-                "number": number,
-                "epoch": epoch,
-                "strategy": strategy,
-                "items": None if items is None else list(items),
-                "status": JobStatus.SUBMITTING,
-                "lease_owner": owner,
-                "lease_until": now + timedelta(seconds=lease_s),
-                "sent_at": now,
-            }
-            try:
-                with connection.begin_nested():
-                    connection.execute(ATTEMPT.insert(), values)
-            except IntegrityError as error:
-                raise StaleJob(f"{job_id} has a live attempt already", job_id=job_id) from error
-            detail = f"attempt {number}, {strategy}"
-            if new_epoch:
-                moves.reset_items(connection, job_id)
-            else:
-                moves.forget_wishes(connection, job_id, items)
-            moves.move_job(
-                connection,
-                job_id,
-                expected,
-                JobStatus.SUBMITTING,
-                cause,
-                detail,
-                now,
-                epoch=epoch,
-                finished_at=None,
-                cancel_requested_at=None,
-                message="",
-            )
-            return moves.read_attempt(connection, job_id, AttemptNumber(number))
-
-    def accept(self, attempt: Attempt, remote_id: RemoteId, *, now: datetime, cause: str = "submit") -> None:
-        """Write the remote id, the moment it exists: the attempt, the job and its items are SUBMITTED.
-
-        Also settles an UNKNOWN attempt whose remote job was found (`cause="reconcile"`). A second call
-        with the same id changes nothing.
+        Returns:
+            The status of each job afterwards, and the last error; its job is not among them.
 
         Raises:
-            StaleJob: The attempt is settled otherwise; the id is kept in an event.
+            StaleJob: An attempt has no remote id, so that no report can be about it; what is lost of the others
+                is asked for again.
         """
-        with self._db.write() as connection:
-            row = moves.locked_job(connection, attempt.job_id)
-            known = moves.read_attempt(connection, attempt.job_id, attempt.number)
-            if known.remote_id == remote_id:
-                return
-            detail = f"attempt {attempt.number} is {remote_id}"
-            settled = known.status not in moves.UNSETTLED
-            if settled:  # the id must not be lost with the error
-                moves.note(connection, row, "contradiction", f"{detail}, and was settled as {known.status}", now)
-            else:
-                values = {"remote_id": remote_id, "accepted_at": now, "lease_until": None}
-                moves.settle_attempt(connection, known, JobStatus.SUBMITTED, **values)
-                moves.move_job(connection, attempt.job_id, known.status, JobStatus.SUBMITTED, cause, detail, now)
-                moves.set_sent_items(connection, known, status=JobStatus.SUBMITTED, submitted_at=now, message="")
-        if settled:
-            raise StaleJob(
-                f"{detail}, and the ledger had settled it as {known.status}: look at the job's history",
-                job_id=attempt.job_id,
-            )
+        statuses: dict[JobId, JobStatus] = {}
+        failure: ProtocolError | None = None
+        ordered = sorted(reports, key=lambda report: report.job_id)  # two sensors lock in the same order
+        for start in range(0, len(ordered), _REPORTS_TOGETHER):
+            part: dict[JobId, JobStatus] = {}
+            with self._db.write() as connection:
+                for report in ordered[start : start + _REPORTS_TOGETHER]:
+                    try:
+                        part[report.job_id] = record_report(connection, report, now, cause)
+                    except ProtocolError as error:  # it is raised before anything is written of its job
+                        failure = error
+            statuses.update(part)
+        return statuses, failure
 
-    def reject(self, attempt: Attempt, message: str, *, now: datetime) -> None:
-        """The provider refused: attempt, job and items are ERROR with its words.
-
-        Raises:
-            StaleJob: The attempt is settled otherwise.
-        """
-        error = JobStatus.ERROR
-        with self._db.write() as connection:
-            moves.locked_job(connection, attempt.job_id)
-            known = moves.unsettled(connection, attempt)
-            values = {"message": message, "finished_at": now}
-            moves.settle_attempt(connection, known, error, lease_until=None, **values)
-            moves.set_sent_items(
-                connection, known, but=JobStatus.COMPLETED, status=error, message=message, error_at=now
-            )
-            moves.move_job(connection, attempt.job_id, known.status, error, "rejected", message, now, **values)
-
-    def unsend(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "not sent") -> None:
-        """No remote job came of this attempt: it is closed and the job is as it was before.
-
-        For an attempt that is proved never sent, or one whose lost reply was decided (`cause` says how).
-        What nobody ever sent and somebody wished to cancel meanwhile is CANCELLED.
-
-        Raises:
-            StaleJob: The attempt is settled otherwise.
-        """
-        with self._db.write() as connection:
-            row = moves.locked_job(connection, attempt.job_id)
-            known = moves.unsettled(connection, attempt)
-            values = {"message": message, "sent_at": None, "finished_at": now, "lease_until": None}
-            moves.settle_attempt(connection, known, JobStatus.CANCELLED, **values)
-            before = roll_up(moves.item_statuses(connection, attempt.job_id))
-            again = {"message": message, "finished_at": now if before.is_final else None}
-            moves.move_job(connection, attempt.job_id, known.status, before, cause, message, now, **again)
-            if before is JobStatus.CREATED and row.cancel_requested_at is not None:
-                wishes.cancel_unsent(connection, attempt.job_id, now)
-            elif before is JobStatus.CREATED:
-                wishes.cancel_wished(connection, attempt.job_id, now)
-
-    # Observing
+    def record_queue_positions(self, places: Mapping[JobId, int]) -> None:
+        """Write where jobs stand in their provider's queue, from 1, on those of their items that are QUEUED."""
+        rows = [{"at_job": job_id, "place": place} for job_id, place in sorted(places.items())]
+        queued = (ITEM.c.job_id == sa.bindparam("at_job")) & (ITEM.c.status == JobStatus.QUEUED)
+        statement = ITEM.update().where(queued).values(queue_position=sa.bindparam("place"))
+        for part in parts(rows):
+            with self._db.write() as connection:
+                connection.execute(statement, part)
 
     def store_results(
         self, job_id: JobId, attempt: Attempt, results: Mapping[int, ItemResult], *, now: datetime
@@ -308,17 +246,250 @@ class Ledger(LedgerReports):
         with self._db.write() as connection:
             row = moves.locked_job(connection, job_id)
             if items is None:
-                wishes.wish_for_job(connection, row, now)
+                moves.request_job_cancellation(connection, row, now)
             else:
-                wishes.wish_for_items(connection, row, items, now)
+                moves.request_item_cancellation(connection, row, items, now)
         return self.job(job_id)
 
-    def note(self, job_id: JobId, cause: str, detail: str, *, now: datetime) -> None:
+    def record_event(self, job_id: JobId, cause: str, detail: str, *, now: datetime) -> None:
         """Write an event that moves nothing."""
         with self._db.write() as connection:
             row = moves.locked_job(connection, job_id)
-            moves.note(connection, row, cause, detail, now)
+            moves.record_event(connection, row, cause, detail, now)
+
+    def job(self, job_id: JobId) -> Job:
+        """One job.
+
+        Raises:
+            JobNotFound: There is no such job.
+        """
+        with self._db.read() as connection:
+            row = connection.execute(sa.select(JOB).where(JOB.c.job_id == job_id)).one_or_none()
+        if row is None:
+            raise JobNotFound(f"the ledger {self.url} has no job {job_id}; see: qjobs jobs list", job_id=job_id)
+        return job_of(row)
+
+    def jobs(
+        self,
+        *,
+        job_ids: Sequence[JobId] | None = None,
+        statuses: Iterable[JobStatus] | None = None,
+        experiment: str | None = None,
+        run: str | None = None,
+        backend: str | None = None,
+        device: str | None = None,
+        kind: JobKind | None = None,
+        limit: int | None = None,
+    ) -> list[Job]:
+        """Jobs that match every filter given, newest first (or in the order of `job_ids`)."""
+        query = sa.select(JOB).order_by(JOB.c.created_at.desc(), JOB.c.job_id)
+        filters = {"experiment": experiment, "run": run, "backend": backend, "device": device, "kind": kind}
+        for name, value in filters.items():
+            if value is not None:
+                query = query.where(JOB.c[name] == value)
+        if statuses is not None:
+            query = query.where(JOB.c.status.in_(sorted(statuses)))
+        if limit is not None:
+            query = query.limit(limit)
+        with self._db.read() as connection:
+            if job_ids is None:
+                return [job_of(row) for row in connection.execute(query)]
+            found = {
+                row.job_id: job_of(row)
+                for part in parts(job_ids)
+                for row in connection.execute(query.where(JOB.c.job_id.in_(part)))
+            }
+        return [found[job_id] for job_id in job_ids if job_id in found]
+
+    def open_jobs(self, *, job_ids: Sequence[JobId] | None = None) -> list[Job]:
+        """Jobs that may still change at a provider."""
+        return self.jobs(job_ids=job_ids, statuses=LIVE)
+
+    def items(self, job_id: JobId) -> list[Item]:
+        """Items of a job, in submission order."""
+        query = sa.select(ITEM).where(ITEM.c.job_id == job_id).order_by(ITEM.c.item_index)
+        with self._db.read() as connection:
+            return [item_of(row) for row in connection.execute(query)]
+
+    def attempts(self, job_id: JobId) -> list[Attempt]:
+        """Attempts of a job, first to last."""
+        query = sa.select(ATTEMPT).where(ATTEMPT.c.job_id == job_id).order_by(ATTEMPT.c.number)
+        with self._db.read() as connection:
+            return [attempt_of(row) for row in connection.execute(query)]
+
+    def last_attempts(self, job_ids: Sequence[JobId]) -> dict[JobId, Attempt]:
+        """The newest attempt of each job that has one."""
+        found: dict[JobId, Attempt] = {}
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = sa.select(ATTEMPT).where(ATTEMPT.c.job_id.in_(part)).order_by(ATTEMPT.c.number)
+                found.update({JobId(row.job_id): attempt_of(row) for row in connection.execute(query)})
+        return found
+
+    def events(self, job_id: JobId, *, of_items: bool = True) -> list[Event]:
+        """History of a job, oldest first."""
+        query = sa.select(EVENT).where(EVENT.c.job_id == job_id).order_by(EVENT.c.id)
+        if not of_items:
+            query = query.where(EVENT.c.item_index.is_(None))
+        with self._db.read() as connection:
+            return [event_of(row) for row in connection.execute(query)]
+
+    def jobs_with_event(self, job_ids: Sequence[JobId], cause: str, detail: str | None = None) -> set[JobId]:
+        """The jobs whose history has an event of that cause, and of that detail if one is given."""
+        found: set[JobId] = set()
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = sa.select(EVENT.c.job_id).where(EVENT.c.job_id.in_(part), EVENT.c.cause == cause)
+                if detail is not None:
+                    query = query.where(EVENT.c.detail == detail)
+                found.update(JobId(row.job_id) for row in connection.execute(query.distinct()))
+        return found
+
+    def runs_with_open_jobs(self) -> list[str]:
+        """Runs that made jobs which are not final and which nobody has asked to cancel."""
+        words = [*LIVE_WORDS, JobStatus.CREATED]
+        query = sa.select(JOB.c.run).where(JOB.c.status.in_(words), JOB.c.cancel_requested_at.is_(None))
+        with self._db.read() as connection:
+            return [row.run for row in connection.execute(query.distinct().order_by(JOB.c.run))]
+
+    def results(self, job_id: JobId, *, epoch: int | None = None) -> dict[int, ItemResult]:
+        """Results by item index, of the present epoch unless another is named."""
+        with self._db.read() as connection:
+            if epoch is None:
+                epoch = connection.scalar(sa.select(JOB.c.epoch).where(JOB.c.job_id == job_id))
+            query = (
+                sa.select(RESULT.c.item_index, RESULT.c.payload)
+                .where(RESULT.c.job_id == job_id, RESULT.c.epoch == epoch)
+                .order_by(RESULT.c.item_index)
+            )
+            return {row.item_index: decode_result(row.payload) for row in connection.execute(query)}
+
+    def result_counts(self, job_ids: Sequence[JobId]) -> dict[JobId, int]:
+        """How many items of each job have a result in the present epoch."""
+        found = dict.fromkeys(job_ids, 0)
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = (
+                    sa.select(RESULT.c.job_id, sa.func.count())
+                    .join(
+                        JOB,
+                        (JOB.c.job_id == RESULT.c.job_id) & (JOB.c.epoch == RESULT.c.epoch),
+                    )
+                    .where(RESULT.c.job_id.in_(part))
+                    .group_by(RESULT.c.job_id)
+                )
+                found.update({JobId(job_id): count for job_id, count in connection.execute(query)})
+        return found
+
+    def missing_items(self, job_id: JobId) -> tuple[int, ...]:
+        """Indices of the items without a result in the present epoch."""
+        with self._db.read() as connection:
+            query = (
+                sa.select(ITEM.c.item_index)
+                .join(JOB, JOB.c.job_id == ITEM.c.job_id)
+                .outerjoin(RESULT, _result_of_item())
+                .where(ITEM.c.job_id == job_id, RESULT.c.job_id.is_(None))
+                .order_by(ITEM.c.item_index)
+            )
+            return tuple(connection.scalars(query))
+
+    def labels(self, job_id: JobId) -> dict[str, bool]:
+        """Labels of a job's items, each with whether it has a result in the present epoch."""
+        with self._db.read() as connection:
+            query = (
+                sa.select(ITEM.c.label, RESULT.c.job_id.is_not(None))
+                .join(JOB, JOB.c.job_id == ITEM.c.job_id)
+                .outerjoin(RESULT, _result_of_item())
+                .where(ITEM.c.job_id == job_id)
+            )
+            return {label: bool(has_result) for label, has_result in connection.execute(query)}
+
+    def item_counts(self, job_ids: Sequence[JobId]) -> dict[JobStatus, int]:
+        """How many items of these jobs are in each status."""
+        counts: Counter[JobStatus] = Counter()
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = sa.select(ITEM.c.status, sa.func.count()).where(ITEM.c.job_id.in_(part)).group_by(ITEM.c.status)
+                counts.update({JobStatus(status): count for status, count in connection.execute(query)})
+        return dict(counts)
+
+    def queue_positions(self, job_ids: Sequence[JobId]) -> dict[JobId, int]:
+        """The foremost queue position of each job's items, where the provider tells it."""
+        found: dict[JobId, int] = {}
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = (
+                    sa.select(ITEM.c.job_id, sa.func.min(ITEM.c.queue_position))
+                    .where(ITEM.c.job_id.in_(part), ITEM.c.status.in_(LIVE_WORDS))
+                    .group_by(ITEM.c.job_id)
+                )
+                found.update({JobId(job_id): place for job_id, place in connection.execute(query) if place is not None})
+        return found
+
+    def items_to_cancel(self, job_ids: Sequence[JobId]) -> dict[JobId, tuple[int, ...]]:
+        """Open items whose cancellation was asked for and is not known to the provider yet, by their job."""
+        told = [*FINAL, JobStatus.CANCELLING]
+        found: dict[JobId, list[int]] = defaultdict(list)
+        with self._db.read() as connection:
+            for part in parts(job_ids):
+                query = sa.select(ITEM.c.job_id, ITEM.c.item_index).where(
+                    ITEM.c.cancel_requested_at.is_not(None),
+                    ITEM.c.job_id.in_(part),
+                    ITEM.c.status.not_in(sorted(told)),
+                )
+                for job_id, index in connection.execute(query.order_by(ITEM.c.item_index)):
+                    found[JobId(job_id)].append(index)
+        return {job_id: tuple(indices) for job_id, indices in found.items()}
+
+    def programs(self, hashes: Iterable[ProgramHash]) -> dict[ProgramHash, Program]:
+        """Stored circuits by their hash."""
+        with self._db.read() as connection:
+            rows = [
+                row
+                for part in parts(list(hashes))
+                for row in connection.execute(sa.select(PROGRAM).where(PROGRAM.c.hash.in_(part)))
+            ]
+        return {ProgramHash(row.hash): program_of(row) for row in rows}
+
+    def program_pairs(self, job_id: JobId) -> list[tuple[ProgramHash | None, ProgramHash, int]]:
+        """Circuits of a job: hash as given, hash as sent, and how many items have them."""
+        columns = (ITEM.c.source_hash, ITEM.c.program_hash)
+        query = sa.select(*columns, sa.func.count()).where(ITEM.c.job_id == job_id).group_by(*columns)
+        with self._db.read() as connection:
+            rows = connection.execute(query.order_by(*columns))
+            return [(source and ProgramHash(source), ProgramHash(sent), count) for source, sent, count in rows]
+
+    def remote_ids(self, backend: str) -> set[RemoteId]:
+        """Every remote id that an attempt on this backend ever had."""
+        query = sa.select(ATTEMPT.c.remote_id).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
+        with self._db.read() as connection:
+            found = connection.scalars(query.where(JOB.c.backend == backend, ATTEMPT.c.remote_id.is_not(None)))
+            return {RemoteId(remote_id) for remote_id in found}
+
+    def job_of_remote(self, backend: str, remote_id: RemoteId) -> JobId | None:
+        """The job that has this remote id, if any."""
+        query = sa.select(ATTEMPT.c.job_id).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
+        with self._db.read() as connection:
+            found = connection.scalar(query.where(JOB.c.backend == backend, ATTEMPT.c.remote_id == remote_id))
+        return None if found is None else JobId(found)
 
     def _insert_or_ignore(self, table: sa.Table) -> sa.Insert:
         insert = sqlite.insert(table) if self._db.is_sqlite else postgresql.insert(table)
         return insert.on_conflict_do_nothing()
+
+
+def _ids_by_key(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, JobId]:
+    """Jobs that exist already, by their key."""
+    found: dict[Key, JobId] = {}
+    for part in parts(keys):
+        rows = connection.execute(sa.select(JOB.c.key, JOB.c.job_id).where(JOB.c.key.in_(part)))
+        found.update({Key(row.key): JobId(row.job_id) for row in rows})
+    return found
+
+
+def _result_of_item() -> sa.ColumnElement[bool]:
+    return (
+        (RESULT.c.job_id == ITEM.c.job_id)
+        & (RESULT.c.item_index == ITEM.c.item_index)
+        & (RESULT.c.epoch == JOB.c.epoch)
+    )

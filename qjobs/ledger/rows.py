@@ -23,6 +23,7 @@ from qjobs.model import (
     Job,
     JobId,
     JobKind,
+    JobSpec,
     Key,
     Observable,
     Program,
@@ -31,6 +32,10 @@ from qjobs.model import (
     RemoteId,
     RemoteRetryStrategy,
 )
+
+_OPENED_AS = "backend_name"
+_DEFINITION = "definition"
+"""Keys in the column `properties` under which these fields of a job are kept; nobody else reads them there."""
 
 
 def encode_options(options: ExecuteOptions) -> dict[str, Any]:
@@ -128,7 +133,9 @@ def job_of(row: sa.Row[Any]) -> Job:
         epoch=row.epoch,
         n_items=row.n_items,
         options=decode_options(row.spec),
-        properties=row.properties,
+        opened_as=row.properties.get(_OPENED_AS) or row.backend,
+        definition=row.properties.get(_DEFINITION, ""),
+        properties={name: value for name, value in row.properties.items() if name not in {_OPENED_AS, _DEFINITION}},
         cost_estimate=row.cost_estimate,
         cost=row.cost,
         cancel_requested_at=row.cancel_requested_at,
@@ -194,3 +201,49 @@ def event_of(row: sa.Row[Any]) -> Event:
         cause=row.cause,
         detail=row.detail,
     )
+
+
+def _named(spec: JobSpec) -> dict[str, str]:
+    named = {_OPENED_AS: spec.opened_as, _DEFINITION: spec.definition}
+    return {name: value for name, value in named.items() if value}
+
+
+def job_row(job_id: JobId, spec: JobSpec, now: datetime) -> dict[str, Any]:
+    """Row of a new job."""
+    return {
+        "job_id": job_id,
+        "key": spec.key,
+        "kind": spec.kind,
+        "backend": spec.backend,
+        "device": spec.device,
+        "name": spec.name,
+        "experiment": spec.experiment,
+        "run": spec.run,
+        "project": spec.project,
+        "owner": spec.owner,
+        "spec": encode_options(spec.batch.options),
+        "status": JobStatus.CREATED,
+        "epoch": 1,
+        "n_items": len(spec.batch.items),
+        "cost_estimate": spec.cost_estimate,
+        "properties": {**spec.properties, **_named(spec)},
+        "created_at": now,
+    }
+
+
+def item_rows(job_id: JobId, spec: JobSpec, now: datetime) -> list[dict[str, Any]]:
+    """Rows of a new job's items."""
+    return [
+        {
+            "job_id": job_id,
+            "item_index": index,
+            "label": item.label,
+            "program_hash": item.program,
+            "source_hash": item.source,
+            "parameters": item.parameters,
+            "shots": item.shots,
+            "status": JobStatus.CREATED,
+            "created_at": now,
+        }
+        for index, item in enumerate(spec.batch.items)
+    ]

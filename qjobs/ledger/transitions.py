@@ -1,44 +1,28 @@
-"""How the ledger's moves are made: functions that work inside one transaction of `qjobs.ledger.Ledger`."""
+"""How the ledger's moves are made: functions that work inside one transaction.
+
+A move is one guarded UPDATE plus one event. Each of these functions locks nothing but what `locked_job` locked,
+and raises `StaleJob` where the row is no longer as the caller saw it; the transaction then changes nothing.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from qjobs.errors import Busy, JobNotFound, ProtocolError, StaleJob
-from qjobs.ledger.queries import parts
-from qjobs.ledger.rows import attempt_of, encode_options
+from qjobs.errors import Busy, InvalidInput, JobNotFound, StaleJob
+from qjobs.ledger.database import log_after_commit
+from qjobs.ledger.rows import attempt_of
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, LIVE_WORDS, TIMED_STATUSES
-from qjobs.lifecycle import JobStatus, can_move, roll_up
-from qjobs.model import Attempt, AttemptNumber, ItemSnapshot, JobId, JobSpec, Key, Snapshot
+from qjobs.lifecycle import FINAL, JobStatus
+from qjobs.model import Attempt, AttemptNumber, JobId
 
 UNSETTLED = frozenset({JobStatus.SUBMITTING, JobStatus.UNKNOWN})
 """Statuses of an attempt of which nobody has said yet what came of it."""
-
-_OBSERVED: tuple[sa.Column[Any], ...] = (
-    ITEM.c.item_index,
-    ITEM.c.status,
-    ITEM.c.message,
-    ITEM.c.error_detail,
-    ITEM.c.queue_position,
-    ITEM.c.cost,
-)
-"""Columns that a report can change; reading the others costs more than all the rest of a poll."""
-
-
-def ids_by_key(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, JobId]:
-    """Jobs that exist already, by their key."""
-    rows = (
-        row
-        for part in parts(keys)
-        for row in connection.execute(sa.select(JOB.c.key, JOB.c.job_id).where(JOB.c.key.in_(part)))
-    )
-    return {Key(row.key): JobId(row.job_id) for row in rows}
+_MOST_LOGGED = 200
+"""Characters of a reason in the log; the event has all of it."""
 
 
 def locked_job(connection: sa.Connection, job_id: JobId) -> sa.Row[Any]:
@@ -110,40 +94,6 @@ def is_replaced(connection: sa.Connection, attempt: Attempt, epoch: int) -> bool
     return attempt.epoch != epoch or bool(connection.scalar(later))
 
 
-def check_report(attempt: Attempt, n_items: int, snapshot: Snapshot) -> None:
-    """Refuse a report that cannot be about `attempt`."""
-    if attempt.remote_id is None:
-        raise StaleJob(f"attempt {attempt.number} of {attempt.job_id} has no remote id", job_id=attempt.job_id)
-    sent = n_items if attempt.items is None else len(attempt.items)
-    if snapshot.items and len(snapshot.items) != sent:
-        raise ProtocolError(
-            f"the provider reports {len(snapshot.items)} items of {attempt.remote_id} and {sent} were sent; "
-            "the job keeps its last status"
-        )
-
-
-def observe_attempt(
-    connection: sa.Connection, attempt: Attempt, snapshot: Snapshot, status: JobStatus, now: datetime
-) -> None:
-    """Write what a report changes of the attempt itself."""
-    cost = _cost_of(snapshot)
-    values = {
-        "remote_status": snapshot.remote_status,
-        "message": snapshot.message,
-        "cost": attempt.cost if cost is None else cost,
-    }
-    if can_move(attempt.status, status):
-        settle_attempt(connection, attempt, status, **values, **({"finished_at": now} if status.is_final else {}))
-    elif status is attempt.status and (attempt.remote_status, attempt.message, attempt.cost) != tuple(values.values()):
-        settle_attempt(connection, attempt, status, **values)
-
-
-def _cost_of(snapshot: Snapshot) -> float | None:
-    """What the provider says that a remote job costs: its own sum, or that of its items."""
-    costs = [item.cost for item in snapshot.items or () if item.cost is not None]
-    return snapshot.cost if snapshot.cost is not None else sum(costs) if costs else None
-
-
 def move_job(
     connection: sa.Connection,
     job_id: JobId,
@@ -161,6 +111,7 @@ def move_job(
     if moved.rowcount != 1:
         raise StaleJob(f"{job_id} is no longer {old}", job_id=job_id)
     connection.execute(EVENT.insert(), event_row(job_id, old, new, cause, detail, now))
+    log_after_commit(connection, f"{job_id}: {old} -> {new} ({cause}): {detail[:_MOST_LOGGED]}")
 
 
 def item_statuses(connection: sa.Connection, job_id: JobId) -> list[JobStatus]:
@@ -186,7 +137,7 @@ def reset_items(connection: sa.Connection, job_id: JobId) -> None:
     )
 
 
-def forget_wishes(connection: sa.Connection, job_id: JobId, items: tuple[int, ...] | None) -> None:
+def withdraw_cancellations(connection: sa.Connection, job_id: JobId, items: tuple[int, ...] | None) -> None:
     """Items that are sent again are wanted again."""
     chosen = (ITEM.c.job_id == job_id) & ITEM.c.cancel_requested_at.is_not(None)
     if items is not None:
@@ -194,127 +145,11 @@ def forget_wishes(connection: sa.Connection, job_id: JobId, items: tuple[int, ..
     connection.execute(ITEM.update().where(chosen).values(cancel_requested_at=None))
 
 
-def observe_items(
-    connection: sa.Connection,
-    attempt: Attempt,
-    snapshot: Snapshot,
-    status: JobStatus,
-    now: datetime,
-    cause: str,
-) -> JobStatus:
-    """Write what a report changes of the items that `attempt` sent, one event per status that moved.
-
-    Returns:
-        The status of the attempt: `status`, or the roll-up of its items where the provider tells them apart
-        (one that is final stays so, whatever a later report says).
-    """
-    query = sa.select(*_OBSERVED).where(ITEM.c.job_id == attempt.job_id).order_by(ITEM.c.item_index)
-    rows: dict[int, sa.Row[Any]] = {row.item_index: row for row in connection.execute(query)}
-    sent = attempt.items if attempt.items is not None else tuple(rows)
-    reports = tuple(_placed(each, snapshot.queue_position) for each in snapshot.items or ()) or tuple(
-        ItemSnapshot(status=status, message=snapshot.message, queue_position=snapshot.queue_position) for _ in sent
-    )
-    updates: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    events: list[dict[str, Any]] = []
-    after: list[JobStatus] = []
-    denied: dict[int, ItemSnapshot] = {}
-    for index, report in zip(sent, reports, strict=True):
-        old = JobStatus(rows[index].status)
-        values = _item_changes(rows[index], report, now)
-        after.append(values.get("status", old))
-        if "status" in values:
-            events.append(event_row(attempt.job_id, old, report.status, cause, report.message, now, index))
-        elif report.status is not old:
-            denied[index] = report
-        if values:
-            updates[tuple(values)].append({"at_index": index, **values})
-    if snapshot.items and not attempt.status.is_final:
-        events += _contradictions(connection, attempt.job_id, rows, denied, now)
-    for names, changes in updates.items():
-        statement = (
-            ITEM.update()
-            .where(ITEM.c.job_id == attempt.job_id, ITEM.c.item_index == sa.bindparam("at_index"))
-            .values({name: sa.bindparam(name) for name in names})
-        )
-        connection.execute(statement, changes)
-    if events:
-        connection.execute(EVENT.insert(), events)
-    return roll_up(after) if snapshot.items else status
-
-
-def _contradictions(
-    connection: sa.Connection,
-    job_id: JobId,
-    rows: Mapping[int, sa.Row[Any]],
-    denied: Mapping[int, ItemSnapshot],
-    now: datetime,
-) -> list[dict[str, Any]]:
-    """Events of reports against a final item; the same report is recorded once, however often it is polled."""
-    if not denied:
-        return []
-    cause = "contradiction"
-    query = sa.select(EVENT.c.item_index, EVENT.c.detail).where(EVENT.c.job_id == job_id, EVENT.c.cause == cause)
-    told = {(row.item_index, row.detail) for row in connection.execute(query)}
-    found = []
-    for index, report in denied.items():
-        status = JobStatus(rows[index].status)
-        detail = f"item {index} is {status}; a later report of {report.status} changes nothing"
-        if (index, detail) not in told:
-            found.append(event_row(job_id, status, status, cause, detail, now, index))
-    return found
-
-
-def observe_job(
-    connection: sa.Connection, row: sa.Row[Any], snapshot: Snapshot, now: datetime, cause: str
-) -> JobStatus:
-    """Roll the items up into the job; returns the job's status afterwards."""
-    old = JobStatus(row.status)
-    new = roll_up(item_statuses(connection, JobId(row.job_id)))
-    values: dict[str, Any] = {}
-    if snapshot.message != row.message:
-        values["message"] = snapshot.message
-    cost = connection.scalar(sa.select(sa.func.sum(ATTEMPT.c.cost)).where(ATTEMPT.c.job_id == row.job_id))
-    if cost is not None and cost != row.cost:
-        values["cost"] = cost
-    if new is not old and can_move(old, new):
-        if new.is_final:
-            values |= {"finished_at": now, "next_poll_at": now}  # its results are still to be fetched
-        detail = snapshot.message or snapshot.remote_status
-        move_job(connection, JobId(row.job_id), old, new, cause, detail, now, **values)
-        return new
-    if values:
-        connection.execute(JOB.update().where(JOB.c.job_id == row.job_id).values(**values))
-    return old
-
-
-def _placed(item: ItemSnapshot, place: int | None) -> ItemSnapshot:
-    """An item that waits is where its job is in the queue, if nothing is told of the item."""
-    if place is None or item.queue_position is not None or item.status is not JobStatus.QUEUED:
-        return item
-    return replace(item, queue_position=place)
-
-
-def _item_changes(row: sa.Row[Any], report: ItemSnapshot, now: datetime) -> dict[str, Any]:
-    """What of an item's row a report changes; nothing once the item is final, but for a lost race."""
-    old = JobStatus(row.status)
-    if old is not report.status and not can_move(old, report.status):
-        return {}
-    values: dict[str, Any] = {
-        name: getattr(report, name)
-        for name in ("message", "error_detail", "queue_position", "cost")
-        if getattr(report, name) != getattr(row, name) and (name != "cost" or report.cost is not None)
-    }
-    if old is not report.status:
-        values["status"] = report.status
-        times = {report.status: now, **report.times}
-        values.update({f"{s.lower()}_at": at for s, at in times.items() if s in TIMED_STATUSES})
-    return values
-
-
-def note(connection: sa.Connection, row: sa.Row[Any], cause: str, detail: str, now: datetime) -> None:
+def record_event(connection: sa.Connection, row: sa.Row[Any], cause: str, detail: str, now: datetime) -> None:
     """Write an event that moves nothing."""
     status = JobStatus(row.status)
     connection.execute(EVENT.insert(), event_row(JobId(row.job_id), status, status, cause, detail, now))
+    log_after_commit(connection, f"{row.job_id}: {status}, {cause}: {detail[:_MOST_LOGGED]}")
 
 
 def event_row(
@@ -338,42 +173,61 @@ def event_row(
     }
 
 
-def job_row(job_id: JobId, spec: JobSpec, now: datetime) -> dict[str, Any]:
-    """Row of a new job."""
-    return {
-        "job_id": job_id,
-        "key": spec.key,
-        "kind": spec.kind,
-        "backend": spec.backend,
-        "device": spec.device,
-        "name": spec.name,
-        "experiment": spec.experiment,
-        "run": spec.run,
-        "project": spec.project,
-        "owner": spec.owner,
-        "spec": encode_options(spec.batch.options),
-        "status": JobStatus.CREATED,
-        "epoch": 1,
-        "n_items": len(spec.batch.items),
-        "cost_estimate": spec.cost_estimate,
-        "properties": dict(spec.properties),
-        "created_at": now,
-    }
+def request_job_cancellation(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
+    """Write the wish to cancel a job; one that was never sent is CANCELLED at once, a final one is left alone."""
+    status = JobStatus(row.status)
+    if status is JobStatus.CREATED:
+        cancel_unsent(connection, JobId(row.job_id), now)
+    elif status not in FINAL and row.cancel_requested_at is None:
+        connection.execute(JOB.update().where(JOB.c.job_id == row.job_id).values(cancel_requested_at=now))
+        record_event(connection, row, "cancel", "cancellation was asked for", now)
 
 
-def item_rows(job_id: JobId, spec: JobSpec, now: datetime) -> list[dict[str, Any]]:
-    """Rows of a new job's items."""
-    return [
-        {
-            "job_id": job_id,
-            "item_index": index,
-            "label": item.label,
-            "program_hash": item.program,
-            "source_hash": item.source,
-            "parameters": item.parameters,
-            "shots": item.shots,
-            "status": JobStatus.CREATED,
-            "created_at": now,
-        }
-        for index, item in enumerate(spec.batch.items)
-    ]
+def request_item_cancellation(connection: sa.Connection, row: sa.Row[Any], items: Sequence[int], now: datetime) -> None:
+    """Write the wish to cancel items of a job, by the state of each: final ones are left alone, unsent ones end.
+
+    Raises:
+        InvalidInput: The job has no such item.
+    """
+    if unknown := sorted(set(items) - set(range(row.n_items))):
+        raise InvalidInput(f"{row.job_id} has items 0 to {row.n_items - 1}, and no item {unknown[0]}", field="items")
+    if JobStatus(row.status) in FINAL:
+        return
+    chosen = (
+        (ITEM.c.job_id == row.job_id)
+        & ITEM.c.item_index.in_(items)
+        & ITEM.c.status.not_in(sorted(FINAL))
+        & ITEM.c.cancel_requested_at.is_(None)
+    )
+    found = connection.execute(sa.select(ITEM.c.item_index, ITEM.c.status).where(chosen)).all()
+    connection.execute(ITEM.update().where(chosen).values(cancel_requested_at=now))
+    for index, word in found:
+        status, detail = JobStatus(word), "cancellation was asked for"
+        connection.execute(EVENT.insert(), event_row(row.job_id, status, status, "cancel", detail, now, index))
+    if JobStatus(row.status) is JobStatus.CREATED:
+        cancel_requested_items(connection, JobId(row.job_id), now)
+
+
+def cancel_requested_items(connection: sa.Connection, job_id: JobId, now: datetime) -> None:
+    """Items of a CREATED job whose cancellation was asked for are CANCELLED; with the last of them the job is."""
+    chosen = (ITEM.c.job_id == job_id) & (ITEM.c.status == JobStatus.CREATED) & ITEM.c.cancel_requested_at.is_not(None)
+    found = connection.scalars(sa.select(ITEM.c.item_index).where(chosen)).all()
+    if not found:
+        return
+    connection.execute(ITEM.update().where(chosen).values(status=JobStatus.CANCELLED, cancelled_at=now))
+    for index in found:
+        row = event_row(job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", "never sent", now, index)
+        connection.execute(EVENT.insert(), row)
+    if set(item_statuses(connection, job_id)) == {JobStatus.CANCELLED}:
+        cancel_unsent(connection, job_id, now)
+
+
+def cancel_unsent(connection: sa.Connection, job_id: JobId, now: datetime) -> None:
+    """Make a job that is CREATED, and its items, CANCELLED."""
+    values = {"finished_at": now, "cancel_requested_at": now}
+    move_job(connection, job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", "never sent", now, **values)
+    connection.execute(
+        ITEM.update()
+        .where(ITEM.c.job_id == job_id, ITEM.c.status == JobStatus.CREATED)
+        .values(status=JobStatus.CANCELLED, cancelled_at=now)
+    )

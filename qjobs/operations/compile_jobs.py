@@ -67,7 +67,7 @@ def plan_compilation(
             experiment=name,
             kind=JobKind.COMPILE,
             options=ExecuteOptions(level=level),
-            properties={"backend_name": backend_name},
+            opened_as=backend_name,
         )
     job_ids = dict.fromkeys([*(own[each] for each in wanted if each in own), *new])
     return Compilation(have={each: have[each] for each in hashes if each in have}, job_ids=tuple(job_ids))

@@ -44,7 +44,7 @@ class Following:
         """Before a pass: what was told to have changed is asked for in it."""
         changed = [self._job_of[remote_id] for remote_id in self._watchers.noticed()]
         for job in self._ledger.open_jobs(job_ids=changed) if changed else []:
-            self._ledger.schedule({job.job_id: self._now()}, trouble=job.trouble)
+            self._ledger.schedule.set_next({job.job_id: self._now()}, trouble=job.trouble)
 
     def follow(self, soon: Mapping[str, Sequence[JobId]]) -> None:
         """After a pass: watch what will change soon, as far as there is room."""

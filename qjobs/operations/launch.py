@@ -107,7 +107,8 @@ def launch_sweep(
         name=spec.name,
         experiment=spec.name,
         options=ExecuteOptions(seed=spec.seed, observables=plan.observables if spec.exact else ()),
-        properties={"definition": plan.definition, "backend_name": name},
+        opened_as=name,
+        definition=plan.definition,
     )
     return Launched(reused=reused, new=tuple(new), n_circuits=len(labels), failed=failed)
 
@@ -164,7 +165,7 @@ def launch_circuits(
         name=spec.name,
         experiment=spec.name,
         options=ExecuteOptions(seed=spec.seed),
-        properties={"backend_name": spec.backend},
+        opened_as=spec.backend,
     )
     return Launched(reused={}, new=tuple(new), n_circuits=len(spec.circuits))
 

@@ -83,6 +83,8 @@ def plan(
     kind: JobKind = JobKind.EXECUTE,
     project: str = "",
     owner: str = "",
+    opened_as: str = "",
+    definition: str = "",
     properties: Mapping[str, JsonValue] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> list[JobId]:
@@ -103,6 +105,8 @@ def plan(
         kind: What the provider is to do with them.
         project: The provider's project, where it has such.
         owner: Who wants it.
+        opened_as: The name that opens the backend again.
+        definition: Hash of what gives the results their meaning.
         properties: Kept with the jobs.
         now: The clock.
 
@@ -143,6 +147,8 @@ def plan(
                 run=run,
                 project=project,
                 owner=owner,
+                opened_as=opened_as,
+                definition=definition,
                 properties=properties or {},
             )
         )
@@ -189,8 +195,8 @@ def reusable(
     those = ledger.jobs(
         experiment=experiment, backend=backend.name, device=backend.device, run=run if only_own else None
     )
-    jobs = [job for job in those if job.properties.get("definition") == definition]
-    waited_for = {job_id for wait in ledger.waits(flow_run_id=run) for job_id in wait.job_ids} if run else set()
+    jobs = [job for job in those if job.definition == definition]
+    waited_for = {job_id for wait in ledger.waits.runs(flow_run_id=run) for job_id in wait.job_ids} if run else set()
     finished: dict[str, JobId] = {}
     under_way: dict[str, JobId] = {}
     failed: dict[str, JobId] = {}

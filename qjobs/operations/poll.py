@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from qjobs.backends.base import Backend, MissingResult, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
 from qjobs.ledger import Ledger
-from qjobs.ledger.reports import Report
+from qjobs.ledger.provider_reports import Report
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Job, JobId, RemoteId
 from qjobs.operations.watch import MOST, Watchers, Watches
@@ -118,7 +118,7 @@ def ask(
         Report(job_id=live[remote_id].job_id, number=live[remote_id].number, snapshot=snapshot)
         for remote_id, snapshot in said.items()
     ]
-    written, failure = ledger.observe_all(reports, now=now())
+    written, failure = ledger.record_reports(reports, now=now())
     statuses.update(written)
     seen.update({remote_id: snapshot for remote_id, snapshot in said.items() if live[remote_id].job_id in written})
     _write_places(ledger, {live[remote_id].job_id: each.queue_position for remote_id, each in placed.items()})
@@ -138,7 +138,7 @@ def _write_places(ledger: Ledger, places: Mapping[JobId, int | None]) -> None:
     """Keep the places in the queue that have changed, all at once: when one job ends, thousands move up."""
     known = ledger.queue_positions(list(places))
     changed = {job_id: place for job_id, place in places.items() if place is not None and place != known.get(job_id)}
-    ledger.place_in_queue(changed)
+    ledger.record_queue_positions(changed)
 
 
 def _pass_wishes_on(
@@ -181,7 +181,7 @@ def fetch(ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datet
             if attempt is attempts[-1]:
                 raise  # an older one may be forgotten by now
     if job.status.is_final and job.next_poll_at is not None and not _are_late(ledger, job, reasons):
-        ledger.schedule({job.job_id: None})
+        ledger.schedule.set_next({job.job_id: None})
     return reasons
 
 
@@ -359,7 +359,7 @@ class _Wait:
         """Ask one backend once and store the results of what is final; a failure is noted and paces the next pass."""
         submitting = [job_id for job_id in waiting if self.statuses[job_id] is JobStatus.SUBMITTING]
         if submitting:  # their process may have ended: nobody else would ever settle them
-            self._ledger.expire_leases(now=self._now(), job_ids=submitting)
+            self._ledger.submissions.expire_leases(now=self._now(), job_ids=submitting)
         seen = dict(self._seen)
         failure: BackendUnavailable | CredentialsRejected | ProtocolError | None
         try:
@@ -380,7 +380,7 @@ class _Wait:
             return
         if self._trouble.get(name) != str(failure):
             for job_id in waiting:
-                self._ledger.note(job_id, type(failure).__name__, str(failure), now=self._now())
+                self._ledger.record_event(job_id, type(failure).__name__, str(failure), now=self._now())
         self._trouble[name] = str(failure)
         pace.failed(self._monotonic(), getattr(failure, "retry_after_s", None))
 

@@ -89,7 +89,7 @@ def retry(
             status=job.status,
             remote_id=None,
         )
-    ledger.note(job_id, "retry", f"{len(chosen)} items, {strategy}", now=now())
+    ledger.record_event(job_id, "retry", f"{len(chosen)} items, {strategy}", now=now())
     return submit(ledger, backend, job_id, strategy=strategy, policy=policy, only=chosen, now=now)
 
 
@@ -128,6 +128,8 @@ def rerun(ledger: Ledger, job_id: JobId, name: str, *, run: str = "", now: Calla
         project=job.project,
         owner=job.owner,
         cost_estimate=job.cost_estimate,
+        opened_as=job.opened_as,
+        definition=job.definition,
         properties={**job.properties, "rerun_of": job_id},
     )
     (new,) = ledger.create([spec], now=now())
@@ -154,7 +156,7 @@ def reconcile(
     Returns:
         One entry per UNKNOWN job of these backends.
     """
-    ledger.expire_leases(now=now(), job_ids=job_ids)
+    ledger.submissions.expire_leases(now=now(), job_ids=job_ids)
     unknown = ledger.jobs(job_ids=job_ids, statuses=[JobStatus.UNKNOWN])
     return [_reconcile(ledger, backends[job.backend], job, now) for job in unknown if job.backend in backends]
 
@@ -167,7 +169,7 @@ def _reconcile(ledger: Ledger, backend: Backend, job: Job, now: Callable[[], dat
     try:
         remote_id = backend.find(submission_key(job, ledger.attempts(job.job_id), attempt))
         if remote_id is not None:
-            ledger.accept(attempt, remote_id, now=now(), cause="reconcile")
+            ledger.submissions.accept(attempt, remote_id, now=now(), cause="reconcile")
             poll(ledger, backend, [job.job_id], now=now)
             return Reconciled(job_id=job.job_id, outcome=Outcome.ADOPTED, words=f"it is {remote_id}")
     except (BackendUnavailable, CredentialsRejected, ProtocolError, StaleJob) as error:
@@ -212,7 +214,7 @@ def adopt(
     if problem:
         raise InvalidInput(f"{remote_id} is not {job_id}: {problem}", field="remote_id")
     try:
-        ledger.accept(attempt, remote_id, now=now(), cause="adopted by a person")
+        ledger.submissions.accept(attempt, remote_id, now=now(), cause="adopted by a person")
     except StaleJob as error:
         raise _decided_already(job_id, error) from error
     poll(ledger, backend, [job_id], now=now)
@@ -246,7 +248,9 @@ def discard(ledger: Ledger, job_id: JobId, *, now: Callable[[], datetime] = utc_
     if attempt is None or attempt.status is not JobStatus.UNKNOWN:
         raise InvalidInput(f"{job_id} is {job.status}; only an UNKNOWN job can be discarded", field="job_id")
     try:
-        ledger.unsend(attempt, "a person says that no remote job exists", now=now(), cause="discarded by a person")
+        ledger.submissions.release(
+            attempt, "a person says that no remote job exists", now=now(), cause="discarded by a person"
+        )
     except StaleJob as error:
         raise _decided_already(job_id, error) from error
     return ledger.job(job_id)

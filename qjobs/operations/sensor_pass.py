@@ -119,15 +119,15 @@ def sensor_pass(
 
     Args:
         ledger: Where the jobs are.
-        open_backend: From the name of a backend, as the job's property `backend_name` has it.
+        open_backend: From the name of a backend, as the job's `opened_as` has it.
         now: The clock.
         rng: Source of jitter.
         limit: At most so many jobs.
     """
-    ledger.expire_leases(now=now())
+    ledger.submissions.expire_leases(now=now())
     groups: dict[str, list[Job]] = defaultdict(list)
-    for job in ledger.claim_due(now=now(), lease_s=LEASE_S, limit=limit, owner=lease_owner()):
-        groups[str(job.properties.get("backend_name") or job.backend)].append(job)
+    for job in ledger.schedule.claim_due(now=now(), lease_s=LEASE_S, limit=limit, owner=lease_owner()):
+        groups[job.opened_as].append(job)
     report = PassReport(asked={job.job_id for jobs in groups.values() for job in jobs})
     passes = [
         _GroupPass(ledger, open_backend, name, jobs, report, now, rng or random.Random())  # noqa: S311
@@ -215,11 +215,13 @@ class _GroupPass:
         held = [job for job in jobs if not job.status.is_final and job.job_id not in self.parked]
         places = self.ledger.queue_positions([job.job_id for job in held])
         present = self.now()
-        self.ledger.schedule({job.job_id: self._next(job, places.get(job.job_id), backend, present) for job in held})
+        self.ledger.schedule.set_next(
+            {job.job_id: self._next(job, places.get(job.job_id), backend, present) for job in held}
+        )
         gone = sum(job.job_id in self.report.moved and job.status not in _IN_QUEUE for job in jobs)
         if gone:  # the queue goes on, perhaps faster than was thought
             soon = present + timedelta(seconds=max(_HASTE_S, backend.poll_interval_s[0]))
-            self.ledger.hasten(backend.name, backend.device, foremost=_AFTER_EACH * gone, at=soon)
+            self.ledger.schedule.bring_forward(backend.name, backend.device, foremost=_AFTER_EACH * gone, at=soon)
         self.report.soon[self.name] = [
             job.job_id for job in held if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR
         ]
@@ -235,11 +237,11 @@ class _GroupPass:
         known = {job.job_id: job.trouble for job in self.jobs}
         for job_id in job_ids:
             if known[job_id] != words:
-                self.ledger.note(job_id, "parked", words, now=self.now())
+                self.ledger.record_event(job_id, "parked", words, now=self.now())
         self._put_off(job_ids, max(asked_for_s, _PARKED_S.get(type(error), 300.0)), words)
         self.report.trouble[self.name] = words
 
     def _put_off(self, job_ids: Sequence[JobId], seconds: float, words: str) -> None:
         at = self.now() + timedelta(seconds=seconds * self.rng.uniform(1.0, 1.2))
-        self.ledger.schedule(dict.fromkeys(job_ids, at), trouble=words)
+        self.ledger.schedule.set_next(dict.fromkeys(job_ids, at), trouble=words)
         self.parked.update(job_ids)

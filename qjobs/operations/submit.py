@@ -87,7 +87,7 @@ def submit(
         CredentialsRejected: No remote job exists; renew the credentials.
         PolicyLimit: A cap of the policy is reached.
     """
-    ledger.expire_leases(now=now(), job_ids=[job_id])
+    ledger.submissions.expire_leases(now=now(), job_ids=[job_id])
     job = ledger.job(job_id)
     attempt = last_attempt(ledger, job)
     if attempt is not None and attempt.status is JobStatus.SUBMITTING:
@@ -138,7 +138,7 @@ def _adopted(ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, now: 
     """Look an UNKNOWN attempt up by its key and adopt what is found; whether something was."""
     remote_id = backend.find(submission_key(job, ledger.attempts(job.job_id), attempt))
     if remote_id is not None:
-        ledger.accept(attempt, remote_id, now=now(), cause="found by key")
+        ledger.submissions.accept(attempt, remote_id, now=now(), cause="found by key")
     return remote_id is not None
 
 
@@ -196,7 +196,9 @@ def _end(
     """
     if attempt.status is JobStatus.UNKNOWN:
         if backend.lost_reply is LostReply.OPAQUE:
-            ledger.unsend(attempt, "the caller takes the risk of a second remote job", now=now(), cause=_RISK_TAKEN)
+            ledger.submissions.release(
+                attempt, "the caller takes the risk of a second remote job", now=now(), cause=_RISK_TAKEN
+            )
             return
         if not looked_up:
             looked_up = not _adopted(ledger, backend, job, attempt, now)
@@ -204,7 +206,7 @@ def _end(
             same_key = attempt.items is None or not restart
             if backend.lost_reply is not LostReply.DEDUPLICATED or not same_key:
                 _wait_for_stragglers(ledger, backend, attempt, now())
-            ledger.unsend(attempt, LOOKED_UP, now=now(), cause=_NOT_FOUND)
+            ledger.submissions.release(attempt, LOOKED_UP, now=now(), cause=_NOT_FOUND)
             return
     after = cancel(ledger, backend, job.job_id, now=now)
     if not after.status.is_final:
@@ -269,7 +271,7 @@ def _send(
 ) -> None:
     """Write the intent, call, write what came of it."""
     batch = batch_of(ledger, job, indices)
-    attempt = ledger.claim(
+    attempt = ledger.submissions.claim(
         job.job_id,
         expected=job.status,
         strategy=strategy,
@@ -286,12 +288,12 @@ def _send(
 
     def created(remote_id: RemoteId) -> None:
         given.append(remote_id)
-        ledger.accept(attempt, remote_id, now=now())
+        ledger.submissions.accept(attempt, remote_id, now=now())
         accepted.append(remote_id)
 
     def sending() -> None:
         try:
-            ledger.renew(attempt, lease_s=LEASE_S, now=now())
+            ledger.submissions.renew(attempt, lease_s=LEASE_S, now=now())
         except StaleJob:
             raise
         except LedgerError as error:
@@ -301,7 +303,7 @@ def _send(
         _call(backend, batch, key, created, sending, accepted)
     except BaseException as error:
         if accepted:
-            ledger.note(job.job_id, "after acceptance", f"{type(error).__name__}: {error}", now=now())
+            ledger.record_event(job.job_id, "after acceptance", f"{type(error).__name__}: {error}", now=now())
             if isinstance(error, Exception):
                 return
             raise
@@ -335,18 +337,18 @@ def _settle_failure(
         case StaleJob():  # from `renew`, before anything was sent; or from `accept`, which keeps the id in an event
             return
         case NotSent() if not given:
-            ledger.unsend(attempt, str(error), now=present)
+            ledger.submissions.release(attempt, str(error), now=present)
         case CredentialsRejected() if not given:
-            ledger.unsend(attempt, str(error), now=present, cause="credentials refused")
+            ledger.submissions.release(attempt, str(error), now=present, cause="credentials refused")
         case SubmissionRejected() if not given:
             error.job_id = attempt.job_id
-            ledger.reject(attempt, error.detail or str(error), now=present)
+            ledger.submissions.reject(attempt, error.detail or str(error), now=present)
         case _:
             words = str(error) or type(error).__name__
             if given:  # the id must not be lost with the error
                 words = f"{backend.name} made {given[-1]}, which could not be written down: {words}"
             with contextlib.suppress(LedgerError):  # then the lease runs out, and the attempt becomes UNKNOWN so
-                ledger.lose(attempt, words, now=present)
+                ledger.submissions.mark_unknown(attempt, words, now=present)
             if not isinstance(error, Exception):
                 return
             if backend.lost_reply is LostReply.OPAQUE:

@@ -149,7 +149,7 @@ def _fill(store: Ledger, service: RunningService, name: str, token: str, n_jobs:
     remote_ids = _copied(service, first.remote_id, {job.job_id: job.key for job in store.jobs(job_ids=ids[1:])})
     service.start()
     for job_id, remote_id in remote_ids.items():
-        attempt = store.claim(
+        attempt = store.submissions.claim(
             job_id,
             expected=JobStatus.CREATED,
             strategy=RemoteRetryStrategy.DEFAULT,
@@ -157,7 +157,7 @@ def _fill(store: Ledger, service: RunningService, name: str, token: str, n_jobs:
             lease_s=300.0,
             now=operations.utc_now(),
         )
-        store.accept(attempt, remote_id, now=operations.utc_now())
+        store.submissions.accept(attempt, remote_id, now=operations.utc_now())
     return first.remote_id, remote_ids[ids[-1]]
 
 

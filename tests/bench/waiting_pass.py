@@ -43,7 +43,7 @@ def main() -> None:
         print(json.dumps({"memory_mb": memory_mb(os.getpid())}), flush=True)
         for line in sys.stdin:
             if line.strip() == "due":
-                store.schedule(dict.fromkeys((job.job_id for job in store.open_jobs()), None))
+                store.schedule.set_next(dict.fromkeys((job.job_id for job in store.open_jobs()), None))
             print(json.dumps(one_pass(sensor)), flush=True)
 
 

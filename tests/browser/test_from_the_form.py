@@ -97,7 +97,7 @@ def test_a_run_survives_the_death_of_every_program(tmp_path: Path) -> None:
             (job,) = ledger.jobs()
             (attempt,) = ledger.last_attempts([job.job_id]).values()
             results = ledger.results(job.job_id)
-            assert ledger.waits() == []
+            assert ledger.waits.runs() == []
         assert (job.run, job.status, attempt.number) == (run, JobStatus.COMPLETED, 1)
         assert [attempt.remote_id] == made
         assert [sum(results[index].counts.values()) for index in range(len(CIRCUITS))] == [SHOTS] * len(CIRCUITS)

@@ -52,7 +52,7 @@ class SimulatedLedger(Ledger):
         for n, size in ((n, size) for n in range(2) for size in (1, 2, 3)):
             spec = a_spec(f"sim{n}{size}x", n_items=size, backend=BACKEND)
             (self.planned[n, size],) = self.create([spec], now=NOW)
-        self._db = CrashingDatabase(self._db)
+        self._compose(CrashingDatabase(self._db))
         for table in TABLES:
             self._db.raw.execute(f"CREATE TABLE planned_{table} AS SELECT * FROM {table}")
 

@@ -77,7 +77,7 @@ class _Suspended(table._Run):
         clock = _Jumping(row)
         provider.store.clock = clock.monotonic
         super().__init__(row, provider, ledger, clock)
-        ledger.schedule({job.job_id: None for job in ledger.jobs()})  # rows before this one are not asked for
+        ledger.schedule.set_next({job.job_id: None for job in ledger.jobs()})  # rows before this one are not asked for
 
     def follow(self, job_id: JobId) -> None:
         long = self.row if isinstance(self.row, LongRow) else LongRow(name="")

@@ -57,8 +57,7 @@ class MortalLedger(Ledger):
     """The ledger of a process that dies right before or right after its n-th write."""
 
     def __init__(self, ledger: Ledger, last_write: int, *, before: bool) -> None:
-        self.url = ledger.url
-        self._db = _MortalDatabase(ledger._db, last_write, before)
+        self._compose(_MortalDatabase(ledger._db, last_write, before))
 
 
 FAULTS = {

@@ -392,7 +392,7 @@ def test_the_wish_is_kept_when_the_backend_is_gone(client: SyncPrefectClient, st
     name, backend = script("gone", polls=None, dies_at_poll=1)
     run = _left_behind(client, "left-gone", name)
     (job,) = store.jobs(experiment="left-gone")
-    moved = store.jobs(experiment="left-gone")[0].properties["backend_name"]
+    moved = store.jobs(experiment="left-gone")[0].opened_as
     assert moved == name
     _forget_backend(client, name)
     _cancel_as_prefect_does(client, run)

@@ -60,7 +60,7 @@ def heard_of(
     store: Ledger, client: SyncPrefectClient, run: FlowRun, owner: str, *, ago: timedelta, flow: str = "run-circuits"
 ) -> None:
     """The process ran this run, and was last heard of so long ago."""
-    store.beat(str(run.id), owner, flow=flow, server=str(client.api_url), now=utc_now() - ago)
+    store.heartbeats.record(str(run.id), owner, flow=flow, server=str(client.api_url), now=utc_now() - ago)
 
 
 def looked(store: Ledger, client: SyncPrefectClient) -> Passed:
@@ -90,13 +90,13 @@ def test_a_run_whose_machine_broke_down_goes_on_with_the_job_that_it_has(
         for pid in machine:
             os.kill(pid, signal.SIGKILL)
         worker.wait(60)
-    assert [runner.flow_run_id for runner in store.runners()] == [str(made.id)]
+    assert [runner.flow_run_id for runner in store.heartbeats.runners()] == [str(made.id)]
     assert looked(store, client).lost == [], "its worker has a minute to say so itself"
     assert client.read_flow_run(made.id).state.is_running(), "Prefect does not know"
 
     monkeypatch.setattr(ledger_runners, "_PROVED", timedelta(0))
     passed = looked(store, client)
-    assert (passed.lost, passed.resumed, store.runners()) == ([str(made.id)], [str(made.id)], [])
+    assert (passed.lost, passed.resumed, store.heartbeats.runners()) == ([str(made.id)], [str(made.id)], [])
     for job in provider.store.jobs.values():
         job.starts_at = job.ends_at = 0.0
     with process_worker(api, client, home, tmp_path):
@@ -105,7 +105,7 @@ def test_a_run_whose_machine_broke_down_goes_on_with_the_job_that_it_has(
     assert provider.created == 1
     (job,) = store.jobs(experiment="reaped")
     assert store.result_counts([job.job_id]) == {job.job_id: 1}
-    assert store.runners() == []
+    assert store.heartbeats.runners() == []
 
 
 def test_crashed_with_its_worker_and_never_more_than_three_times(
@@ -121,7 +121,7 @@ def test_crashed_with_its_worker_and_never_more_than_three_times(
         assert found.resumed == ([str(run.id)] if number < 3 else [])
         state = client.read_flow_run(run.id).state
         assert (state.is_scheduled(), state.is_crashed()) == (number < 3, number == 3)
-        assert store.runners() == []
+        assert store.heartbeats.runners() == []
     assert "jobs are safe in the ledger" in state.message
 
 
@@ -137,11 +137,11 @@ def test_a_process_that_is_alive_or_may_be_is_left_alone(
 ) -> None:
     heard_of(store, client, run, lease_owner(), ago=timedelta(0))
     assert later(store, client).lost == [], "it is proved to live: it was stopped, and may go on"
-    store.end_runner(str(run.id), lease_owner())
+    store.heartbeats.end(str(run.id), lease_owner())
 
     heard_of(store, client, run, "elsewhere:1:1", ago=timedelta(minutes=9))
     assert looked(store, client).lost == [], "nothing is proved, and it was silent for less than ten minutes"
-    store.end_runner(str(run.id), "elsewhere:1:1")
+    store.heartbeats.end(str(run.id), "elsewhere:1:1")
 
     heard_of(store, client, run, dead, ago=LONG_AGO)
     heard_of(store, client, run, "elsewhere:1:1", ago=timedelta(0))
@@ -163,11 +163,11 @@ def test_a_run_that_has_moved_since_is_somebody_elses(
         client.set_flow_run_state(run.id, state, force=True)
         heard_of(store, client, run, dead, ago=LONG_AGO)
         passed = looked(store, client)
-        assert (passed.lost, passed.resumed, store.runners()) == ([], [], [])
+        assert (passed.lost, passed.resumed, store.heartbeats.runners()) == ([], [], [])
         assert client.read_flow_run(run.id).state.type is state.type
     client.delete_flow_run(run.id)
     heard_of(store, client, run, dead, ago=LONG_AGO)
-    assert (looked(store, client).lost, store.runners()) == ([], [])
+    assert (looked(store, client).lost, store.heartbeats.runners()) == ([], [])
 
 
 def test_a_cancellation_that_died_with_its_process_is_ended_and_not_started_again(
@@ -194,20 +194,20 @@ def test_a_run_of_another_server_is_left_alone_and_another_name_of_this_one_is_n
     client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
 ) -> None:
     elsewhere, long_ago = str(uuid.uuid4()), utc_now() - LONG_AGO
-    store.beat(elsewhere, dead, flow="sweep", server="http://elsewhere.test/api", now=long_ago)
+    store.heartbeats.record(elsewhere, dead, flow="sweep", server="http://elsewhere.test/api", now=long_ago)
     assert looked(store, client).lost == []
-    assert [runner.flow_run_id for runner in store.runners()] == [elsewhere]
+    assert [runner.flow_run_id for runner in store.heartbeats.runners()] == [elsewhere]
     alias = str(client.api_url).replace("127.0.0.1", "localhost")
-    store.beat(str(run.id), dead, flow="sweep", server=alias, now=utc_now())
+    store.heartbeats.record(str(run.id), dead, flow="sweep", server=alias, now=utc_now())
     assert later(store, client).lost == [str(run.id)]
 
 
 def test_the_sensors_of_a_schedule_give_way_to_each_other(client: SyncPrefectClient, store: Ledger, dead: str) -> None:
     def did(owner: str, ago: timedelta) -> bool:
         other = str(uuid.uuid4())
-        store.beat(other, owner, flow="sensor", server=str(client.api_url), now=utc_now() - ago)
+        store.heartbeats.record(other, owner, flow="sensor", server=str(client.api_url), now=utc_now() - ago)
         sensor()
-        store.end_runner(other, owner)
+        store.heartbeats.end(other, owner)
         run = last_run(client, "sensor")
         lines = logs_of(client, str(run.id), until="Finished")
         return not any(f"the sensor of the flow run {other} is at work" in line for line in lines)
@@ -215,7 +215,7 @@ def test_the_sensors_of_a_schedule_give_way_to_each_other(client: SyncPrefectCli
     assert not did("elsewhere:1:1", timedelta(0))
     assert did("elsewhere:1:1", timedelta(minutes=2)), "it was not heard of for four beats"
     assert did(dead, timedelta(0))
-    assert store.runners() == []
+    assert store.heartbeats.runners() == []
 
 
 def test_the_hourly_upkeep_looks_too_because_a_sensor_may_not_run(

@@ -37,7 +37,7 @@ from flows.sweep import sweep
 from qjobs.circuits.programs import read_circuit
 from qjobs.experiments.circuit_list import CircuitsSpec
 from qjobs.ledger import Ledger
-from qjobs.ledger.waits import AtDeadline
+from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId
 from qjobs.operations import plan as operations
@@ -82,7 +82,7 @@ def suspended(client: SyncPrefectClient, store: Ledger, flow: Flow[..., Any], gi
         deadline_s=240,
     )
     assert run.state.name == "Suspended", run.state
-    assert [wait.flow_run_id for wait in store.waits()] == [str(run.id)]
+    assert [wait.flow_run_id for wait in store.waits.runs()] == [str(run.id)]
     return run
 
 
@@ -98,7 +98,7 @@ def sent(store: Ledger, provider: ScriptedProvider, run: str, experiment: str = 
         run=run,
         name="bell",
         experiment=experiment,
-        properties={"backend_name": name},
+        opened_as=name,
     )
     operations.submit(store, backend, job_id)
     return job_id
@@ -112,7 +112,7 @@ def passes(store: Ledger, client: SyncPrefectClient, until: str) -> Passed:
         assert not passed.trouble
         if getattr(passed, until):
             return passed
-        store.schedule({job.job_id: None for job in store.open_jobs()})  # due at once
+        store.schedule.set_next({job.job_id: None for job in store.open_jobs()})  # due at once
         time.sleep(0.2)
     raise AssertionError(f"no pass {until} anything")
 
@@ -131,7 +131,7 @@ def test_a_run_waits_without_a_process_and_goes_on_when_its_job_is_done(
     assert passes(store, client, "resumed").resumed == [str(run.id)]
     ended = eventually(lambda: client.read_flow_run(run.id), lambda r: r.state.is_final(), deadline_s=240)
     assert ended.state.is_completed(), ended.state
-    assert store.waits() == []
+    assert store.waits.runs() == []
     assert provider.created == 1
     (job,) = store.jobs(experiment="weeks")
     assert (job.status, store.result_counts([job.job_id])) == (JobStatus.COMPLETED, {job.job_id: 1})
@@ -159,7 +159,7 @@ def test_a_run_waits_without_a_process_and_goes_on_when_its_job_is_done(
     assert provider.created == created + 1
     (job,) = store.jobs(experiment="broken")
     assert store.result_counts([job.job_id]) == {job.job_id: 1}
-    assert store.waits() == []
+    assert store.waits.runs() == []
 
 
 def test_outside_a_deployment_it_waits_here_and_says_why(
@@ -171,13 +171,13 @@ def test_outside_a_deployment_it_waits_here_and_says_why(
     run = last_run(client, "inline")
     lines = logs_of(client, str(run.id), until="waiting in this process")
     assert any("because the run does not come from a deployment" in line for line in lines)
-    assert store.waits() == []
+    assert store.waits.runs() == []
 
 
 def test_a_sensor_outlives_the_server(store: Ledger, api: str, provider: ScriptedProvider) -> None:
     """Every pass does what it can: results are stored while Prefect is away."""
     job_id = sent(store, provider, "r")
-    store.register_wait(str(uuid.uuid4()), [job_id], until="all", now=utc_now())
+    store.waits.register(str(uuid.uuid4()), [job_id], until="all", now=utc_now())
     open_queue(provider)
     said: list[str] = []
     with (
@@ -200,7 +200,7 @@ def test_the_doctor_knows_a_sensor_that_is_no_flow_run(
         (sensor,) = [check for check in prefect_checks() if check.name == "sensor"]
         return sensor.words.startswith("1 at work")  # other tests have run some as flows
 
-    assert [wait.flow_run_id for wait in store.waits()] == [str(waiting.id)]
+    assert [wait.flow_run_id for wait in store.waits.runs()] == [str(waiting.id)]
     assert not says_that_somebody_looks()
     environment = {**os.environ, "PREFECT_API_URL": api, "QJOBS_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "qjobs.cli.main", "sensor", "--every", "1"]
@@ -208,18 +208,18 @@ def test_the_doctor_knows_a_sensor_that_is_no_flow_run(
         assert eventually(says_that_somebody_looks, bool)
         process.terminate()
         assert process.wait(60) == 0
-    assert store.runners() == []
+    assert store.heartbeats.runners() == []
     assert not says_that_somebody_looks()
 
     with Popen(command, env=environment, cwd=ROOT, stdout=DEVNULL) as process:
         assert eventually(says_that_somebody_looks, bool)
         process.kill()
-    assert len(store.runners()) == 1
+    assert len(store.heartbeats.runners()) == 1
     assert not says_that_somebody_looks(), "it is proved dead"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flows._support.reaping.utc_now", lambda: utc_now() + timedelta(hours=1))
         assert watch(store, client).lost == []
-    assert store.runners() == []
+    assert store.heartbeats.runners() == []
 
 
 # What the sensor does about runs, by their state: no process is needed to see it.
@@ -231,7 +231,7 @@ def waiting(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider
     given = parameters(provider, "registered")
     run = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=given, state=Running())
     ids = [sent(store, provider, str(run.id), experiment="registered")]
-    store.register_wait(str(run.id), ids, until="all", now=utc_now(), server=str(client.api_url))
+    store.waits.register(str(run.id), ids, until="all", now=utc_now(), server=str(client.api_url))
     return client.read_flow_run(run.id)
 
 
@@ -240,11 +240,11 @@ def test_a_sensor_on_another_server_leaves_runs_alone_that_it_does_not_know(
 ) -> None:
     (job,) = store.jobs(experiment="registered")
     elsewhere, here = str(uuid.uuid4()), str(waiting.id)
-    store.register_wait(elsewhere, [job.job_id], until="all", now=utc_now(), server="http://elsewhere.test/api")
+    store.waits.register(elsewhere, [job.job_id], until="all", now=utc_now(), server="http://elsewhere.test/api")
     passed = watch(store, client)
     assert (passed.ended, list(passed.trouble)) == ([], [f"flow run {elsewhere}"])
     assert "suspended on http://elsewhere.test/api" in passed.trouble[f"flow run {elsewhere}"]
-    assert {wait.flow_run_id for wait in store.waits()} == {elsewhere, here}
+    assert {wait.flow_run_id for wait in store.waits.runs()} == {elsewhere, here}
 
 
 def test_without_a_server_the_sensor_says_what_to_set(capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,7 +257,7 @@ def test_a_running_run_is_left_alone_and_a_deleted_one_leaves_its_job(
     client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
 ) -> None:
     open_queue(provider)
-    eventually(lambda: watch(store, client) and store.waits()[0].is_over, bool)
+    eventually(lambda: watch(store, client) and store.waits.runs()[0].is_over, bool)
     passed = watch(store, client)
     # it has not suspended yet: the next pass looks again
     assert (passed.resumed, passed.ended, passed.trouble) == ([], [], {})
@@ -328,7 +328,7 @@ def test_a_cancelled_run_cancels_its_jobs(
 def test_a_cancelled_run_whose_hook_died_cancels_its_jobs_but_not_what_was_sent_since(
     client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
 ) -> None:
-    store.end_wait(str(waiting.id))  # it waited in a process, which was killed
+    store.waits.end(str(waiting.id))  # it waited in a process, which was killed
     (job,) = store.jobs(experiment="registered")
     assert watch(store, client).ended == []
     assert store.job(job.job_id).cancel_requested_at is None
@@ -337,7 +337,7 @@ def test_a_cancelled_run_whose_hook_died_cancels_its_jobs_but_not_what_was_sent_
     watch(store, client)
     assert (store.job(job.job_id).status, provider.asked["cancel"]) == (JobStatus.CANCELLED, 1)
 
-    name = str(job.properties["backend_name"])
+    name = job.opened_as
     recovery.retry(
         store,
         backend_named(name),
@@ -345,7 +345,7 @@ def test_a_cancelled_run_whose_hook_died_cancels_its_jobs_but_not_what_was_sent_
         statuses=[JobStatus.CANCELLED],
         strategy=RemoteRetryStrategy.FORCE_RESUBMIT,
     )
-    store.schedule({job.job_id: None})
+    store.schedule.set_next({job.job_id: None})
     watch(store, client)
     retried = store.job(job.job_id)
     assert (retried.status, retried.cancel_requested_at) == (JobStatus.QUEUED, None)
@@ -364,7 +364,7 @@ def test_a_run_that_crashed_while_it_waited_goes_on_when_its_jobs_are_done_but_n
         client.set_flow_run_state(waiting.id, Crashed(message=f"crash {crashes}"), force=True)
     assert watch(store, client).ended == [str(waiting.id)]
     assert client.read_flow_run(waiting.id).state.is_crashed()
-    assert store.waits() == []
+    assert store.waits.runs() == []
 
 
 def test_the_jobs_of_a_suspended_run_are_shown(
@@ -383,7 +383,7 @@ def test_the_jobs_of_a_suspended_run_are_shown(
         assert "1 QUEUED" in shown("progress").description
         for remote in provider.store.jobs.values():
             remote.starts_at = 0.0
-        store.schedule({job.job_id: None})
+        store.schedule.set_next({job.job_id: None})
         opened.look()
         (row,) = json.loads(shown("jobs").data)  # still one of each, kept current
         assert row["status"] == "RUNNING"
@@ -416,7 +416,7 @@ def test_two_runs_that_wait_for_a_job_are_both_told_of_their_deadlines(
     other = client.create_flow_run(run_circuits, parameters={}, state=Running())
     past = utc_now() - timedelta(seconds=1)
     for run in (waiting, other):
-        store.register_wait(
+        store.waits.register(
             str(run.id), [job.job_id], until="all", now=utc_now(), deadline_at=past, at_deadline=AtDeadline.NOTIFY
         )
     for _ in range(2):
@@ -433,11 +433,13 @@ def test_a_deadline_is_a_policy(
     client.set_flow_run_state(waiting.id, Suspended(timeout_seconds=86400, pause_key="wait"), force=True)
     (job,) = store.jobs(experiment="registered")
     past = utc_now() - timedelta(seconds=1)
-    store.register_wait(str(waiting.id), [job.job_id], until="all", now=utc_now(), deadline_at=past, at_deadline=action)
+    store.waits.register(
+        str(waiting.id), [job.job_id], until="all", now=utc_now(), deadline_at=past, at_deadline=action
+    )
     resumed: list[str] = []
     for _ in range(3):
         resumed += watch(store, client).resumed
-        store.schedule({job.job_id: None for job in store.open_jobs()})
+        store.schedule.set_next({job.job_id: None for job in store.open_jobs()})
     noted = [event for event in store.events(job.job_id) if event.cause == "deadline"]
     assert len(noted) == 1
     assert bool(store.job(job.job_id).cancel_requested_at) == (action is AtDeadline.CANCEL)

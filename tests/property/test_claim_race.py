@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support import NOW, a_spec, check_history, claim, report, sent
+from support import NOW, a_spec, check_history, claim, observe, report, sent
 
 from qjobs.errors import Busy, StaleJob
 from qjobs.ledger import Ledger
@@ -32,13 +32,13 @@ def keep(_ledger: Ledger, _attempt: Attempt) -> None:
 
 def refuse(ledger: Ledger, attempt: Attempt) -> None:
     """The winner is through with it at once: the others meet a job that has moved on, and no live attempt."""
-    ledger.reject(attempt, "no", now=NOW)
+    ledger.submissions.reject(attempt, "no", now=NOW)
 
 
 def lose_and_find(ledger: Ledger, attempt: Attempt) -> None:
     """The winner goes through every status of a submission."""
-    ledger.lose(attempt, "no reply", now=NOW)
-    ledger.accept(attempt, RemoteId(f"remote-{attempt.job_id}"), now=NOW)
+    ledger.submissions.mark_unknown(attempt, "no reply", now=NOW)
+    ledger.submissions.accept(attempt, RemoteId(f"remote-{attempt.job_id}"), now=NOW)
 
 
 ENDINGS = {"keep": keep, "refuse": refuse, "lose and find": lose_and_find}
@@ -160,8 +160,8 @@ def test_threads_write_what_many_pollers_read(ledger: Ledger) -> None:
         barrier.wait()
         for step in range(6):
             words = [open_words[(number + step * index) % 4] for index in range(3)]
-            ledger.observe(job_id, attempt.number, report(*words), now=NOW)
-        ledger.observe(job_id, attempt.number, report(*[FINAL_WORDS[number % 2]] * 3), now=NOW)
+            observe(ledger, job_id, attempt.number, report(*words), now=NOW)
+        observe(ledger, job_id, attempt.number, report(*[FINAL_WORDS[number % 2]] * 3), now=NOW)
 
     with ThreadPoolExecutor(N_THREADS) as pool:
         list(pool.map(race, range(N_THREADS)))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from support import NOW, a_spec, check_history, counts, empty
+from support import NOW, a_spec, check_history, counts, empty, observe
 
 from qjobs.backends.base import ItemSnapshot, Snapshot
 from qjobs.errors import ProtocolError, StaleJob
@@ -114,7 +114,7 @@ class LedgerMachine(RuleBasedStateMachine):
             chosen = tuple(sorted(data.draw(st.sets(st.integers(0, len(job.items) - 1), min_size=1))))
         lease_s = data.draw(st.sampled_from([10.0, 60.0]))
         try:
-            attempt = self.ledger.claim(
+            attempt = self.ledger.submissions.claim(
                 job_id,
                 expected=expected,
                 strategy=RemoteRetryStrategy.DEFAULT,
@@ -146,7 +146,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         job_id = data.draw(st.sampled_from(idle), label="job")
         job = self.jobs[job_id]
-        attempt = self.ledger.claim(
+        attempt = self.ledger.submissions.claim(
             job_id,
             expected=job.status,
             strategy=RemoteRetryStrategy.DEFAULT,
@@ -156,7 +156,7 @@ class LedgerMachine(RuleBasedStateMachine):
         )
         self.remote_ids += 1
         remote_id = f"remote-{self.remote_ids}"
-        self.ledger.accept(attempt, RemoteId(remote_id), now=self.now)
+        self.ledger.submissions.accept(attempt, RemoteId(remote_id), now=self.now)
         job.status, job.cancel_wish = S.SUBMITTED, False
         job.items = [S.SUBMITTED] * len(job.items)
         every = tuple(range(len(job.items)))
@@ -178,7 +178,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.remote_ids += 1
         remote_id = attempt.remote_id if same and attempt.remote_id else f"remote-{self.remote_ids}"
         try:
-            self.ledger.accept(attempt.handle, RemoteId(remote_id), now=self.now)
+            self.ledger.submissions.accept(attempt.handle, RemoteId(remote_id), now=self.now)
         except StaleJob:
             assert attempt.status not in UNSETTLED
             assert attempt.remote_id != remote_id
@@ -216,7 +216,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(some_attempt)
     @rule(data=st.data())
     def unsend(self, data: st.DataObject) -> None:
-        settled = self.settle(data, "unsend")
+        settled = self.settle(data, "release")
         if settled:
             job, attempt = settled
             attempt.status, attempt.proved_unsent = S.CANCELLED, True
@@ -227,7 +227,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(some_attempt)
     @rule(data=st.data())
     def lose(self, data: st.DataObject) -> None:
-        settled = self.settle(data, "lose")
+        settled = self.settle(data, "mark_unknown")
         if settled:
             job, attempt = settled
             attempt.status = job.status = S.UNKNOWN
@@ -254,7 +254,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def observe_once(self, data: st.DataObject, job_id: JobId, job: ModelJob, attempt: ModelAttempt) -> None:
         snapshot = self.reported(data, attempt)
         try:
-            after = self.ledger.observe(job_id, attempt.handle.number, snapshot, now=self.now)
+            after = observe(self.ledger, job_id, attempt.handle.number, snapshot, now=self.now)
         except StaleJob:
             assert attempt.remote_id is None
             return
@@ -324,7 +324,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 if attempt.status is S.SUBMITTING and attempt.lease_until < self.now:
                     attempt.status = job.status = S.UNKNOWN
                     late.append(job_id)
-        assert sorted(self.ledger.expire_leases(now=self.now)) == sorted(late)
+        assert sorted(self.ledger.submissions.expire_leases(now=self.now)) == sorted(late)
 
     # What always holds
 

@@ -112,7 +112,7 @@ def test_the_wish_outlives_a_submission_that_was_never_sent(store: Ledger, backe
     attempt = claim(store, job_id)
     store.request_cancel(job_id, items=[0], now=NOW)
     assert statuses(store, job_id) == [S.CREATED, S.CREATED]
-    store.unsend(attempt, "no route", now=at(1))
+    store.submissions.release(attempt, "no route", now=at(1))
     assert statuses(store, job_id) == [S.CANCELLED, S.CREATED]
     operations.submit(store, backend, job_id, now=now)
     assert [item.label for item in backend.jobs[FIRST].batch.items] == ["item-1"]

@@ -156,7 +156,7 @@ def test_a_job_that_another_process_is_submitting_is_waited_for(
             launched = launch_sweep(ledger, backend, expand(spec), name="aer", run="r", compile_stage=stage)
         (job_id,) = launched.new
         attempt = claim(ledger, job_id, owner="elsewhere:1", now=utc_now())
-        later = threading.Timer(0.5, lambda: ledger.unsend(attempt, "no route", now=utc_now()))
+        later = threading.Timer(0.5, lambda: ledger.submissions.release(attempt, "no route", now=utc_now()))
         later.start()
         code, out, err = qjobs("run", write(wanted), "--ledger", tmp_path / "ledger.db")
         later.join()
@@ -229,7 +229,7 @@ def test_what_a_job_says_is_shown_as_it_is(qjobs: Callable[..., Said], tmp_path:
     words = "[red] and [/nothing] :smile: t[0]"
     with Ledger(f"sqlite:///{tmp_path / 'l.db'}") as ledger:
         job_id = create(ledger)
-        ledger.reject(claim(ledger, job_id), words, now=NOW)
+        ledger.submissions.reject(claim(ledger, job_id), words, now=NOW)
     code, out, _ = qjobs("jobs", "show", job_id, "--ledger", tmp_path / "l.db")
     assert code == 0
     assert words in out

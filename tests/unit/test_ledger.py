@@ -27,6 +27,7 @@ from support import (
     counts,
     create,
     job_moves,
+    observe,
     raw,
     report,
     sent,
@@ -46,7 +47,7 @@ from qjobs.errors import (
 )
 from qjobs.ledger import Ledger, tables
 from qjobs.ledger import ledger as ledger_module
-from qjobs.ledger.reports import Report
+from qjobs.ledger.provider_reports import Report
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import ExecuteOptions, ItemResult, JobId, Observable, RemoteId, RemoteRetryStrategy
 
@@ -65,7 +66,7 @@ def unsettled(ledger: Ledger, way: str, **values: object) -> tuple[JobId, object
     job_id = create(ledger, **values)
     attempt = claim(ledger, job_id)
     if way == "UNKNOWN":
-        ledger.lose(attempt, "no reply", now=NOW)
+        ledger.submissions.mark_unknown(attempt, "no reply", now=NOW)
     return job_id, attempt
 
 
@@ -134,8 +135,8 @@ def test_ten_thousand_items_in_one_transaction(ledger: Ledger) -> None:
     assert [item.label for item in read] == [item.label for item in items]
     assert len(ledger.programs(program.hash for program in programs)) == 100
     attempt = claim(ledger, job_id)
-    ledger.accept(attempt, RemoteId("r"), now=NOW)
-    assert ledger.observe(job_id, attempt.number, report(*[COMPLETED] * 10_000), now=NOW) is COMPLETED
+    ledger.submissions.accept(attempt, RemoteId("r"), now=NOW)
+    assert observe(ledger, job_id, attempt.number, report(*[COMPLETED] * 10_000), now=NOW) is COMPLETED
     attempt = ledger.attempts(job_id)[-1]
     assert ledger.store_results(job_id, attempt, dict.fromkeys(range(10_000), counts(b00=1)), now=NOW) == 10_000
     assert ledger.missing_items(job_id) == ()
@@ -214,7 +215,7 @@ def test_claim_with_a_stale_status_writes_nothing(ledger: Ledger) -> None:
 def test_a_stale_claim_of_a_settled_job_writes_nothing(ledger: Ledger) -> None:
     """Nothing is live here, so the partial index does not help: the guard alone must."""
     job_id = create(ledger)
-    ledger.reject(claim(ledger, job_id), "no", now=NOW)
+    ledger.submissions.reject(claim(ledger, job_id), "no", now=NOW)
     with pytest.raises(StaleJob, match="no longer CREATED"):
         claim(ledger, job_id, CREATED, new_epoch=True)
     assert len(ledger.attempts(job_id)) == 1
@@ -227,12 +228,12 @@ def test_a_job_has_one_live_attempt(ledger: Ledger) -> None:
     attempt = claim(ledger, job_id)
     for move in (
         lambda: None,
-        lambda: ledger.lose(attempt, "lost", now=NOW),
-        lambda: ledger.accept(attempt, RemoteId("r"), now=NOW),
-        lambda: ledger.observe(job_id, attempt.number, whole(QUEUED), now=NOW),
-        lambda: ledger.observe(job_id, attempt.number, whole(RUNNING), now=NOW),
-        lambda: ledger.observe(job_id, attempt.number, whole(JobStatus.RETRYING), now=NOW),
-        lambda: ledger.observe(job_id, attempt.number, whole(JobStatus.CANCELLING), now=NOW),
+        lambda: ledger.submissions.mark_unknown(attempt, "lost", now=NOW),
+        lambda: ledger.submissions.accept(attempt, RemoteId("r"), now=NOW),
+        lambda: observe(ledger, job_id, attempt.number, whole(QUEUED), now=NOW),
+        lambda: observe(ledger, job_id, attempt.number, whole(RUNNING), now=NOW),
+        lambda: observe(ledger, job_id, attempt.number, whole(JobStatus.RETRYING), now=NOW),
+        lambda: observe(ledger, job_id, attempt.number, whole(JobStatus.CANCELLING), now=NOW),
     ):
         move()
         for new_epoch in (False, True):
@@ -265,21 +266,21 @@ def test_the_devices_limit_of_live_jobs(ledger: Ledger) -> None:
     assert ledger.attempts(ids[2]) == []
     for job_id in elsewhere:
         claim(ledger, job_id, max_live_jobs=2)
-    ledger.reject(first, "no", now=NOW)
+    ledger.submissions.reject(first, "no", now=NOW)
     claim(ledger, ids[2], max_live_jobs=2)
     claim(ledger, ids[3])
 
 
 def test_an_unknown_job_counts_as_live(ledger: Ledger) -> None:
     ids = ledger.create([a_spec("a"), a_spec("b")], now=NOW)
-    ledger.lose(claim(ledger, ids[0]), "lost", now=NOW)
+    ledger.submissions.mark_unknown(claim(ledger, ids[0]), "lost", now=NOW)
     with pytest.raises(Busy):
         claim(ledger, ids[1], max_live_jobs=1)
 
 
 def test_a_new_epoch_starts_all_anew_and_keeps_what_was(ledger: Ledger) -> None:
     job_id, attempt = sent(ledger)
-    ledger.observe(job_id, attempt.number, report(COMPLETED, ERROR), now=NOW)
+    observe(ledger, job_id, attempt.number, report(COMPLETED, ERROR), now=NOW)
     ledger.store_results(job_id, attempt, {0: counts(b00=5)}, now=NOW)
     anew = claim(ledger, job_id, ERROR, new_epoch=True, strategy=RemoteRetryStrategy.FULL_RESTART, now=at(9))
     job = ledger.job(job_id)
@@ -290,7 +291,7 @@ def test_a_new_epoch_starts_all_anew_and_keeps_what_was(ledger: Ledger) -> None:
     assert ledger.missing_items(job_id) == (0, 1)
     assert ledger.result_counts([job_id]) == {job_id: 0}
     assert ledger.results(job_id, epoch=1) == {0: counts(b00=5)}
-    ledger.accept(anew, RemoteId("remote-2"), now=at(9))
+    ledger.submissions.accept(anew, RemoteId("remote-2"), now=at(9))
     ledger.store_results(job_id, anew, {0: counts(b11=7)}, now=at(9))
     assert ledger.results(job_id) == {0: counts(b11=7)}
     assert ledger.results(job_id, epoch=1) == {0: counts(b00=5)}
@@ -299,13 +300,13 @@ def test_a_new_epoch_starts_all_anew_and_keeps_what_was(ledger: Ledger) -> None:
 
 def test_only_the_missing_items_are_sent_again(ledger: Ledger) -> None:
     job_id, attempt = sent(ledger, n_items=3)
-    ledger.observe(job_id, attempt.number, report(COMPLETED, ERROR, ERROR), now=NOW)
+    observe(ledger, job_id, attempt.number, report(COMPLETED, ERROR, ERROR), now=NOW)
     again = claim(ledger, job_id, ERROR, items=(1, 2))
-    ledger.accept(again, RemoteId("remote-2"), now=NOW)
+    ledger.submissions.accept(again, RemoteId("remote-2"), now=NOW)
     assert statuses_of(ledger, job_id) == [COMPLETED, SUBMITTED, SUBMITTED]
-    assert ledger.observe(job_id, again.number, report(QUEUED, COMPLETED), now=NOW) is RUNNING
+    assert observe(ledger, job_id, again.number, report(QUEUED, COMPLETED), now=NOW) is RUNNING
     assert statuses_of(ledger, job_id) == [COMPLETED, QUEUED, COMPLETED]
-    assert ledger.observe(job_id, again.number, whole(COMPLETED), now=NOW) is COMPLETED
+    assert observe(ledger, job_id, again.number, whole(COMPLETED), now=NOW) is COMPLETED
     check_history(ledger, job_id)
 
 
@@ -315,14 +316,14 @@ def test_only_the_missing_items_are_sent_again(ledger: Ledger) -> None:
 @pytest.mark.parametrize("way", UNSETTLED_WAYS)
 def test_accept(ledger: Ledger, way: str) -> None:
     job_id, attempt = unsettled(ledger, way)
-    ledger.accept(attempt, RemoteId("r"), now=at(2))
+    ledger.submissions.accept(attempt, RemoteId("r"), now=at(2))
     now_is = ledger.attempts(job_id)[0]
     assert (now_is.status, now_is.remote_id, now_is.accepted_at, now_is.lease_until) == (SUBMITTED, "r", at(2), None)
     assert ledger.job(job_id).status is SUBMITTED
     assert [item.times[SUBMITTED] for item in ledger.items(job_id)] == [at(2), at(2)]
     events = ledger.events(job_id)
-    ledger.accept(attempt, RemoteId("r"), now=at(4))
-    ledger.accept(now_is, RemoteId("r"), now=at(4))
+    ledger.submissions.accept(attempt, RemoteId("r"), now=at(4))
+    ledger.submissions.accept(now_is, RemoteId("r"), now=at(4))
     assert ledger.events(job_id) == events
     assert ledger.attempts(job_id)[0].accepted_at == at(2)
     check_history(ledger, job_id)
@@ -331,7 +332,7 @@ def test_accept(ledger: Ledger, way: str) -> None:
 def test_a_second_remote_id_never_replaces_the_first_and_is_not_lost(ledger: Ledger) -> None:
     job_id, attempt = sent(ledger, remote_id="first")
     with pytest.raises(StaleJob, match="second") as caught:
-        ledger.accept(attempt, RemoteId("second"), now=NOW)
+        ledger.submissions.accept(attempt, RemoteId("second"), now=NOW)
     assert caught.value.job_id == job_id
     assert ledger.attempts(job_id)[0].remote_id == "first"
     assert "second" in ledger.events(job_id)[-1].detail
@@ -339,13 +340,13 @@ def test_a_second_remote_id_never_replaces_the_first_and_is_not_lost(ledger: Led
     check_history(ledger, job_id)
 
 
-@pytest.mark.parametrize("how", ["reject", "unsend"])
+@pytest.mark.parametrize("how", ["reject", "release"])
 def test_an_id_that_comes_after_the_end_is_kept_in_the_history(ledger: Ledger, how: str) -> None:
     job_id, attempt = unsettled(ledger, "SUBMITTING")
-    getattr(ledger, how)(attempt, "settled", now=NOW)
+    getattr(ledger.submissions, how)(attempt, "settled", now=NOW)
     before = ledger.job(job_id)
     with pytest.raises(StaleJob, match="late-id"):
-        ledger.accept(attempt, RemoteId("late-id"), now=NOW)
+        ledger.submissions.accept(attempt, RemoteId("late-id"), now=NOW)
     assert ledger.job(job_id) == before
     assert ledger.attempts(job_id)[0].remote_id is None
     assert "late-id" in ledger.events(job_id)[-1].detail
@@ -356,7 +357,7 @@ def test_an_id_that_comes_after_the_end_is_kept_in_the_history(ledger: Ledger, h
 def test_reject(ledger: Ledger, way: str) -> None:
     """Also after the lease ran out: a refusal that comes late is still the truth."""
     job_id, attempt = unsettled(ledger, way)
-    ledger.reject(attempt, "qubits: 200 > 100", now=at(2))
+    ledger.submissions.reject(attempt, "qubits: 200 > 100", now=at(2))
     job, now_is = ledger.job(job_id), ledger.attempts(job_id)[0]
     assert (job.status, job.message, job.finished_at) == (ERROR, "qubits: 200 > 100", at(2))
     assert (now_is.status, now_is.message, now_is.finished_at, now_is.remote_id) == (
@@ -374,7 +375,7 @@ def test_reject(ledger: Ledger, way: str) -> None:
 @pytest.mark.parametrize("way", UNSETTLED_WAYS)
 def test_unsend(ledger: Ledger, way: str) -> None:
     job_id, attempt = unsettled(ledger, way)
-    ledger.unsend(attempt, "no route to host", now=at(2), cause="because")
+    ledger.submissions.release(attempt, "no route to host", now=at(2), cause="because")
     job, now_is = ledger.job(job_id), ledger.attempts(job_id)[0]
     assert (job.status, job.message, job.finished_at) == (CREATED, "no route to host", None)
     assert (now_is.status, now_is.sent_at, now_is.finished_at) == (CANCELLED, None, at(2))
@@ -385,8 +386,8 @@ def test_unsend(ledger: Ledger, way: str) -> None:
 
 def test_unsend_of_a_second_attempt_puts_a_failed_job_back(ledger: Ledger) -> None:
     job_id, attempt = sent(ledger)
-    ledger.observe(job_id, attempt.number, report(COMPLETED, ERROR), now=NOW)
-    ledger.unsend(claim(ledger, job_id, ERROR, items=(1,)), "no route", now=at(7))
+    observe(ledger, job_id, attempt.number, report(COMPLETED, ERROR), now=NOW)
+    ledger.submissions.release(claim(ledger, job_id, ERROR, items=(1,)), "no route", now=at(7))
     job = ledger.job(job_id)
     assert (job.status, job.finished_at) == (ERROR, at(7))
     assert statuses_of(ledger, job_id) == [COMPLETED, ERROR]
@@ -396,7 +397,7 @@ def test_unsend_of_a_second_attempt_puts_a_failed_job_back(ledger: Ledger) -> No
 def test_a_wish_to_cancel_outlives_a_submission_that_was_never_sent(ledger: Ledger) -> None:
     job_id, attempt = unsettled(ledger, "SUBMITTING")
     ledger.request_cancel(job_id, now=at(1))
-    ledger.unsend(attempt, "no route", now=at(2))
+    ledger.submissions.release(attempt, "no route", now=at(2))
     job = ledger.job(job_id)
     assert (job.status, job.finished_at) == (CANCELLED, at(2))
     assert job.cancel_requested_at is not None
@@ -406,8 +407,8 @@ def test_a_wish_to_cancel_outlives_a_submission_that_was_never_sent(ledger: Ledg
 
 def test_lose(ledger: Ledger) -> None:
     job_id, attempt = unsettled(ledger, "SUBMITTING")
-    ledger.lose(attempt, "502", now=at(2))
-    ledger.lose(attempt, "502 again", now=at(3))
+    ledger.submissions.mark_unknown(attempt, "502", now=at(2))
+    ledger.submissions.mark_unknown(attempt, "502 again", now=at(3))
     job, now_is = ledger.job(job_id), ledger.attempts(job_id)[0]
     assert (job.status, job.message, job.finished_at) == (UNKNOWN, "502", None)
     assert (now_is.status, now_is.message, now_is.lease_until, now_is.sent_at) == (UNKNOWN, "502", None, NOW)
@@ -416,20 +417,20 @@ def test_lose(ledger: Ledger) -> None:
     check_history(ledger, job_id)
 
 
-@pytest.mark.parametrize("verb", ["reject", "unsend", "lose"])
-@pytest.mark.parametrize("settled_by", ["reject", "unsend", "accept", "observe"])
+@pytest.mark.parametrize("verb", ["reject", "release", "mark_unknown"])
+@pytest.mark.parametrize("settled_by", ["reject", "release", "accept", "observe"])
 def test_what_is_settled_is_not_settled_again(ledger: Ledger, verb: str, settled_by: str) -> None:
     job_id, attempt = unsettled(ledger, "SUBMITTING")
     if settled_by in {"accept", "observe"}:
-        ledger.accept(attempt, RemoteId("r"), now=NOW)
+        ledger.submissions.accept(attempt, RemoteId("r"), now=NOW)
     if settled_by == "observe":
-        ledger.observe(job_id, attempt.number, whole(COMPLETED), now=NOW)
+        observe(ledger, job_id, attempt.number, whole(COMPLETED), now=NOW)
     elif settled_by != "accept":
-        getattr(ledger, settled_by)(attempt, "settled", now=NOW)
+        getattr(ledger.submissions, settled_by)(attempt, "settled", now=NOW)
     before = (ledger.job(job_id), ledger.attempts(job_id), ledger.items(job_id), ledger.events(job_id))
     for given in (attempt, ledger.attempts(job_id)[0]):
         with pytest.raises(StaleJob):
-            getattr(ledger, verb)(given, "too late", now=NOW)
+            getattr(ledger.submissions, verb)(given, "too late", now=NOW)
     assert (ledger.job(job_id), ledger.attempts(job_id), ledger.items(job_id), ledger.events(job_id)) == before
 
 
@@ -437,15 +438,15 @@ def test_a_lease_that_ran_out_leaves_unknown(ledger: Ledger) -> None:
     ids = ledger.create([a_spec(f"k{n}") for n in range(4)], now=NOW)
     first = claim(ledger, ids[0], owner="host:1")
     claim(ledger, ids[1], lease_s=2 * LEASE_S)
-    ledger.accept(claim(ledger, ids[2]), RemoteId("r"), now=NOW)
-    assert ledger.expire_leases(now=at(LEASE_S)) == []
-    assert ledger.expire_leases(now=at(LEASE_S + 1), job_ids=[ids[1], ids[3]]) == []
-    assert ledger.expire_leases(now=at(LEASE_S + 1)) == [ids[0]]
-    assert ledger.expire_leases(now=at(LEASE_S + 1)) == []
+    ledger.submissions.accept(claim(ledger, ids[2]), RemoteId("r"), now=NOW)
+    assert ledger.submissions.expire_leases(now=at(LEASE_S)) == []
+    assert ledger.submissions.expire_leases(now=at(LEASE_S + 1), job_ids=[ids[1], ids[3]]) == []
+    assert ledger.submissions.expire_leases(now=at(LEASE_S + 1)) == [ids[0]]
+    assert ledger.submissions.expire_leases(now=at(LEASE_S + 1)) == []
     assert [job.status for job in ledger.jobs(job_ids=ids)] == [UNKNOWN, SUBMITTING, SUBMITTED, CREATED]
     assert "host:1" in ledger.job(ids[0]).message
     assert job_moves(ledger, ids[0])[-1] == (SUBMITTING, UNKNOWN, "lease expired")
-    ledger.accept(first, RemoteId("late"), now=at(LEASE_S + 2))
+    ledger.submissions.accept(first, RemoteId("late"), now=at(LEASE_S + 2))
     assert ledger.job(ids[0]).status is SUBMITTED
     for job_id in ids:
         check_history(ledger, job_id)
@@ -457,9 +458,9 @@ def test_a_lease_that_ran_out_leaves_unknown(ledger: Ledger) -> None:
 def test_places_in_the_queue_are_written_on_what_is_queued(ledger: Ledger) -> None:
     job_id, attempt = sent(ledger)
     snapshot = report(COMPLETED, QUEUED)
-    ledger.observe(job_id, attempt.number, snapshot, now=at(1))
-    ledger.place_in_queue({job_id: 7, JobId("unheard-of"): 1})
-    ledger.place_in_queue({})
+    observe(ledger, job_id, attempt.number, snapshot, now=at(1))
+    ledger.record_queue_positions({job_id: 7, JobId("unheard-of"): 1})
+    ledger.record_queue_positions({})
     assert [item.queue_position for item in ledger.items(job_id)] == [None, 7]
     assert ledger.queue_positions([job_id]) == {job_id: 7}
 
@@ -469,7 +470,7 @@ def test_a_report_moves_items_attempt_and_job(ledger: Ledger) -> None:
     done = ItemSnapshot(status=COMPLETED, cost=1.5, times={RUNNING: at(3), COMPLETED: at(4)})
     waiting = ItemSnapshot(status=QUEUED, queue_position=3, message="in line", times={QUEUED: at(2)})
     snapshot = Snapshot(status=RUNNING, remote_status="busy", message="half", items=(done, waiting))
-    assert ledger.observe(job_id, attempt.number, snapshot, now=at(5)) is RUNNING
+    assert observe(ledger, job_id, attempt.number, snapshot, now=at(5)) is RUNNING
     first, second = ledger.items(job_id)
     assert (first.status, first.cost, second.status, second.queue_position) == (COMPLETED, 1.5, QUEUED, 3)
     assert (first.times[RUNNING], first.times[COMPLETED], second.times[QUEUED]) == (at(3), at(4), at(2))
@@ -479,7 +480,7 @@ def test_a_report_moves_items_attempt_and_job(ledger: Ledger) -> None:
     assert (ledger.job(job_id).cost, ledger.job(job_id).message) == (1.5, "half")
     failed = ItemSnapshot(status=ERROR, message="boom", error_detail="trace", cost=0.5)
     snapshot = Snapshot(status=ERROR, remote_status="failed", items=(done, failed))
-    assert ledger.observe(job_id, attempt.number, snapshot, now=at(8)) is ERROR
+    assert observe(ledger, job_id, attempt.number, snapshot, now=at(8)) is ERROR
     job = ledger.job(job_id)
     assert (job.status, job.finished_at, job.cost) == (ERROR, at(8), 2.0)
     assert (ledger.items(job_id)[1].error_detail, ledger.items(job_id)[1].message) == ("trace", "boom")
@@ -492,9 +493,9 @@ def test_a_report_moves_items_attempt_and_job(ledger: Ledger) -> None:
 def test_the_same_report_again_writes_nothing(ledger: Ledger) -> None:
     job_id, attempt = sent(ledger)
     for snapshot in (whole(QUEUED, "m"), whole(RUNNING), whole(COMPLETED)):
-        ledger.observe(job_id, attempt.number, snapshot, now=at(1))
+        observe(ledger, job_id, attempt.number, snapshot, now=at(1))
         before = (ledger.job(job_id), ledger.attempts(job_id), ledger.items(job_id), ledger.events(job_id))
-        ledger.observe(job_id, attempt.number, snapshot, now=at(2))
+        observe(ledger, job_id, attempt.number, snapshot, now=at(2))
         assert (ledger.job(job_id), ledger.attempts(job_id), ledger.items(job_id), ledger.events(job_id)) == before
 
 
@@ -502,7 +503,7 @@ def test_the_same_report_again_writes_nothing(ledger: Ledger) -> None:
 @pytest.mark.parametrize("of_items", [False, True])
 def test_final_is_final(ledger: Ledger, old: JobStatus, of_items: bool) -> None:
     job_id, attempt = sent(ledger)
-    ledger.observe(job_id, attempt.number, whole(old), now=NOW)
+    observe(ledger, job_id, attempt.number, whole(old), now=NOW)
     before = (ledger.job(job_id), ledger.attempts(job_id), ledger.items(job_id))
     events = len(ledger.events(job_id))
     contradictions = 0
@@ -510,7 +511,7 @@ def test_final_is_final(ledger: Ledger, old: JobStatus, of_items: bool) -> None:
         if new is old or (old, new) == (CANCELLED, COMPLETED):
             continue
         snapshot = report(new, new) if of_items else whole(new)
-        assert ledger.observe(job_id, attempt.number, snapshot, now=at(9)) is old
+        assert observe(ledger, job_id, attempt.number, snapshot, now=at(9)) is old
         contradictions += 1
         assert (ledger.job(job_id), ledger.attempts(job_id), ledger.items(job_id)) == before
         last = ledger.events(job_id)[-1]
@@ -524,10 +525,10 @@ def test_final_is_final(ledger: Ledger, old: JobStatus, of_items: bool) -> None:
 def test_completed_wins_over_a_cancellation_that_lost_the_race(ledger: Ledger, of_items: bool) -> None:
     job_id, attempt = sent(ledger)
     ledger.request_cancel(job_id, now=NOW)
-    ledger.observe(job_id, attempt.number, whole(CANCELLED), now=at(1))
+    observe(ledger, job_id, attempt.number, whole(CANCELLED), now=at(1))
     assert ledger.job(job_id).finished_at == at(1)
     snapshot = report(COMPLETED, COMPLETED) if of_items else whole(COMPLETED)
-    assert ledger.observe(job_id, attempt.number, snapshot, now=at(2)) is COMPLETED
+    assert observe(ledger, job_id, attempt.number, snapshot, now=at(2)) is COMPLETED
     assert statuses_of(ledger, job_id) == [COMPLETED, COMPLETED]
     assert ledger.attempts(job_id)[0].status is COMPLETED
     assert job_moves(ledger, job_id)[-1] == (CANCELLED, COMPLETED, "poll")
@@ -536,8 +537,8 @@ def test_completed_wins_over_a_cancellation_that_lost_the_race(ledger: Ledger, o
 
 def test_completed_wins_item_by_item(ledger: Ledger) -> None:
     job_id, attempt = sent(ledger)
-    ledger.observe(job_id, attempt.number, report(CANCELLED, CANCELLED), now=NOW)
-    assert ledger.observe(job_id, attempt.number, report(COMPLETED, ERROR), now=NOW) is CANCELLED
+    observe(ledger, job_id, attempt.number, report(CANCELLED, CANCELLED), now=NOW)
+    assert observe(ledger, job_id, attempt.number, report(COMPLETED, ERROR), now=NOW) is CANCELLED
     assert statuses_of(ledger, job_id) == [COMPLETED, CANCELLED]
     assert ledger.events(job_id)[-1].index == 0
     check_history(ledger, job_id)
@@ -546,12 +547,12 @@ def test_completed_wins_item_by_item(ledger: Ledger) -> None:
 def test_a_report_against_a_final_item_is_recorded_once(ledger: Ledger) -> None:
     """A stale replica tells of item 0 as RUNNING, after it failed: the attempt must not stay open for it."""
     job_id, attempt = sent(ledger)
-    ledger.observe(job_id, attempt.number, report(ERROR, RUNNING), now=NOW)
+    observe(ledger, job_id, attempt.number, report(ERROR, RUNNING), now=NOW)
     for _ in range(3):
-        assert ledger.observe(job_id, attempt.number, report(RUNNING, RUNNING), now=NOW) is RUNNING
+        assert observe(ledger, job_id, attempt.number, report(RUNNING, RUNNING), now=NOW) is RUNNING
     told = [event for event in ledger.events(job_id) if event.cause == "contradiction"]
     assert [(event.index, event.old, event.new) for event in told] == [(0, ERROR, ERROR)]
-    assert ledger.observe(job_id, attempt.number, report(RUNNING, COMPLETED), now=NOW) is ERROR
+    assert observe(ledger, job_id, attempt.number, report(RUNNING, COMPLETED), now=NOW) is ERROR
     assert ledger.attempts(job_id)[0].status is ERROR
     check_history(ledger, job_id)
 
@@ -560,7 +561,7 @@ def test_a_report_with_another_number_of_items_is_refused(ledger: Ledger) -> Non
     job_id, attempt = sent(ledger, n_items=3)
     for given in ([COMPLETED] * 2, [COMPLETED] * 4):
         with pytest.raises(ProtocolError, match=f"{len(given)} items of remote-1 and 3 were sent"):
-            ledger.observe(job_id, attempt.number, report(*given), now=NOW)
+            observe(ledger, job_id, attempt.number, report(*given), now=NOW)
     assert ledger.job(job_id).status is SUBMITTED
     assert statuses_of(ledger, job_id) == [SUBMITTED] * 3
 
@@ -570,7 +571,7 @@ def test_many_reports_at_once_are_written_as_one_by_one_and_a_bad_one_stops_no_o
     attempts = ledger.last_attempts(ids)
     snapshots = {job_id: whole(QUEUED if n % 2 else COMPLETED) for n, job_id in enumerate(ids)}
     snapshots[ids[7]] = report(QUEUED, QUEUED)  # it has one item
-    written, failure = ledger.observe_all(
+    written, failure = ledger.record_reports(
         [Report(job_id=each, number=attempts[each].number, snapshot=snapshots[each]) for each in reversed(ids)],
         now=at(1),
     )
@@ -579,14 +580,14 @@ def test_many_reports_at_once_are_written_as_one_by_one_and_a_bad_one_stops_no_o
     assert {job.job_id: job.status for job in ledger.jobs()} == {**written, ids[7]: SUBMITTED}
     assert job_moves(ledger, ids[0])[-1] == (SUBMITTED, COMPLETED, "poll")
     assert job_moves(ledger, ids[7])[-1][1] is SUBMITTED
-    assert ledger.observe_all([], now=at(2)) == ({}, None)
+    assert ledger.record_reports([], now=at(2)) == ({}, None)
 
 
 @pytest.mark.parametrize("way", UNSETTLED_WAYS)
 def test_there_is_no_report_without_a_remote_id(ledger: Ledger, way: str) -> None:
     job_id, attempt = unsettled(ledger, way)
     with pytest.raises(StaleJob, match="no remote id"):
-        ledger.observe(job_id, attempt.number, whole(RUNNING), now=NOW)
+        observe(ledger, job_id, attempt.number, whole(RUNNING), now=NOW)
     check_history(ledger, job_id)
 
 
@@ -602,13 +603,13 @@ def test_late_reports_of_a_replaced_attempt_leave_the_job_alone(
 
 def check_late_report(ledger: Ledger, first: JobStatus, late: JobStatus, *, new_epoch: bool) -> None:
     job_id, attempt = sent(ledger, key=late, remote_id=f"first {late}")
-    ledger.observe(job_id, attempt.number, whole(first), now=NOW)
+    observe(ledger, job_id, attempt.number, whole(first), now=NOW)
     again = claim(ledger, job_id, first, new_epoch=new_epoch)
-    for settle in (lambda: None, lambda: ledger.accept(again, RemoteId(f"second {late}"), now=NOW)):
+    for settle in (lambda: None, lambda: ledger.submissions.accept(again, RemoteId(f"second {late}"), now=NOW)):
         settle()
         before, items = ledger.job(job_id), ledger.items(job_id)
         for snapshot in (whole(late), report(late, late)):
-            assert ledger.observe(job_id, attempt.number, snapshot, now=NOW) is before.status
+            assert observe(ledger, job_id, attempt.number, snapshot, now=NOW) is before.status
             assert ledger.job(job_id) == before
             assert ledger.items(job_id) == items
             check_history(ledger, job_id)
@@ -623,7 +624,7 @@ def test_text_that_a_database_cannot_store_does_not_stop_a_poll(ledger: Ledger) 
     job_id, attempt = sent(ledger)
     bad = ItemSnapshot(status=ERROR, message="nul \x00", error_detail="half \ud800 pair")
     snapshot = Snapshot(status=ERROR, remote_status="\x00", message="\udfff and \x00", items=(bad, bad))
-    assert ledger.observe(job_id, attempt.number, snapshot, now=NOW) is ERROR
+    assert observe(ledger, job_id, attempt.number, snapshot, now=NOW) is ERROR
     assert ledger.job(job_id).message == "? and "
     assert ledger.items(job_id)[0].error_detail == "half ? pair"
 
@@ -649,7 +650,7 @@ def test_a_duplicate_result_is_not_saved(ledger: Ledger) -> None:
     assert ledger.store_results(job_id, attempt, {0: counts(b11=9), 1: counts(b01=2)}, now=at(1)) == 1
     assert ledger.store_results(job_id, attempt, {}, now=at(1)) == 0
     assert ledger.results(job_id) == {0: counts(b00=1), 1: counts(b01=2)}
-    ledger.observe(job_id, attempt.number, whole(ERROR), now=NOW)
+    observe(ledger, job_id, attempt.number, whole(ERROR), now=NOW)
     again = claim(ledger, job_id, ERROR)
     assert ledger.store_results(job_id, again, {0: counts(b11=9)}, now=at(2)) == 0
     assert ledger.results(job_id)[0] == counts(b00=1)
@@ -687,14 +688,14 @@ def test_the_wish_is_a_column_and_no_status(ledger: Ledger, way: str) -> None:
 @pytest.mark.parametrize("status", sorted(FINAL))
 def test_a_final_job_is_left_alone_by_a_cancel(ledger: Ledger, status: JobStatus) -> None:
     job_id, attempt = sent(ledger)
-    ledger.observe(job_id, attempt.number, whole(status), now=NOW)
+    observe(ledger, job_id, attempt.number, whole(status), now=NOW)
     before = ledger.job(job_id)
     assert ledger.request_cancel(job_id, now=at(1)) == before
 
 
 def test_a_note_moves_nothing(ledger: Ledger) -> None:
     job_id, _ = sent(ledger)
-    ledger.note(job_id, "ProtocolError", "an unknown word", now=at(1))
+    ledger.record_event(job_id, "ProtocolError", "an unknown word", now=at(1))
     assert job_moves(ledger, job_id)[-1] == (SUBMITTED, SUBMITTED, "ProtocolError")
     check_history(ledger, job_id)
 
@@ -726,7 +727,7 @@ def test_filters(ledger: Ledger) -> None:
 def test_last_attempts(ledger: Ledger) -> None:
     job_id, attempt = sent(ledger)
     other = create(ledger, "other")
-    ledger.observe(job_id, attempt.number, whole(ERROR), now=NOW)
+    observe(ledger, job_id, attempt.number, whole(ERROR), now=NOW)
     again = claim(ledger, job_id, ERROR)
     assert ledger.last_attempts([job_id, other]) == {job_id: again}
 
@@ -786,11 +787,11 @@ def test_naive_datetimes_are_refused(ledger: Ledger) -> None:
     times = ItemSnapshot(status=RUNNING, times={RUNNING: naive})
     for call in (
         lambda: ledger.create([a_spec("n")], now=naive),
-        lambda: ledger.observe(job_id, attempt.number, whole(RUNNING), now=naive),
-        lambda: ledger.observe(job_id, attempt.number, replace(whole(RUNNING), items=(times, times)), now=NOW),
+        lambda: observe(ledger, job_id, attempt.number, whole(RUNNING), now=naive),
+        lambda: observe(ledger, job_id, attempt.number, replace(whole(RUNNING), items=(times, times)), now=NOW),
         lambda: ledger.store_results(job_id, attempt, {0: counts(b0=1)}, now=naive),
         lambda: ledger.request_cancel(job_id, now=naive),
-        lambda: ledger.expire_leases(now=naive),
+        lambda: ledger.submissions.expire_leases(now=naive),
     ):
         with pytest.raises(InvalidInput, match="naive datetime"):
             call()

@@ -82,11 +82,11 @@ def test_the_ledger_expires_the_lease_of_a_dead_owner(ledger: Ledger, other: sub
     owner = other.stdout.readline().strip()
     claim(ledger, dead, owner=owner)
     claim(ledger, alive, owner=lease_owner())
-    assert ledger.expire_leases(now=NOW) == []
+    assert ledger.submissions.expire_leases(now=NOW) == []
     other.kill()
     other.wait()
-    assert ledger.expire_leases(now=NOW, job_ids=[alive]) == []
-    assert ledger.expire_leases(now=NOW) == [dead]
+    assert ledger.submissions.expire_leases(now=NOW, job_ids=[alive]) == []
+    assert ledger.submissions.expire_leases(now=NOW) == [dead]
     assert ledger.job(alive).status is JobStatus.SUBMITTING
     assert job_moves(ledger, dead)[-1][1:] == (JobStatus.UNKNOWN, "owner ended")
     assert ledger.job(dead).message == f"attempt 1: {shown(owner)} ended without settling it"

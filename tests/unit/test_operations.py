@@ -247,7 +247,7 @@ def a_run(
     experiment: str = "e",
 ) -> JobId:
     wanted = [an_item(label, program=PLAIN) for label in labels]
-    values = {"run": run, "experiment": experiment, "properties": {"definition": definition}}
+    values = {"run": run, "experiment": experiment, "definition": definition}
     return planned(store, backend, wanted, **values)[0]
 
 
@@ -303,7 +303,7 @@ def test_a_run_that_is_entered_again_is_told_what_failed_and_another_is_not(
 
     assert known("1") == operations.Reusable(have={"a": lost, "b": lost}, failed=(lost,), n_jobs=1)
     assert known("2") == operations.Reusable(have={"a": lost}, failed=(), n_jobs=1)
-    store.register_wait("2", [lost], until="all", now=NOW)
+    store.waits.register("2", [lost], until="all", now=NOW)
     assert known("2").failed == (lost,), "what a run waited for counts as its own"
     newer = a_run(store, backend, ["b"], "3")
     assert known("1") == operations.Reusable(have={"a": lost, "b": newer}, failed=(), n_jobs=2)

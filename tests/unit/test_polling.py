@@ -14,6 +14,7 @@ from support import LEASE_S, NOW, check_history, claim, create, whole
 from qjobs.backends.base import MissingResult, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
 from qjobs.ledger import Ledger
+from qjobs.ledger.provider_reports import Report
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, RemoteId
 from qjobs.operations import plan as operations
@@ -68,27 +69,36 @@ def test_poll_asks_once_for_all_and_writes_it_down(store: Ledger, backend: Scrip
     assert store.items(job_ids[2])[1].message == "calibration"
 
 
-def test_places_in_the_queue_are_kept_without_a_move_each(
-    store: Ledger, backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class CountingLedger(Ledger):
+    """A ledger that counts the reports it is given."""
+
+    n_reports = 0
+
+    def record_reports(self, reports: Sequence[Report], **values: object) -> tuple[dict[JobId, JobStatus], object]:
+        self.n_reports += len(reports)
+        return super().record_reports(reports, **values)
+
+
+def test_moving_up_writes_no_reports(store: Ledger, backend: ScriptedBackend) -> None:
+    """When a queue moves up, the new places are written and no report is, however many jobs are in it."""
     job_ids = submitted(store, backend, "a", "b", "c")
-    told: dict[str, int] = {}
+    places: dict[str, int] = {}
 
     def status(remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
-        return {each: whole(S.QUEUED, "in line", queue_position=told[each]) for each in remote_ids}
+        return {each: whole(S.QUEUED, "in line", queue_position=places[each]) for each in remote_ids}
 
     backend.status = status
-    for first in (5, 4, 4):
-        told.update({f"remote-{number}": first + number for number in (1, 2, 3)})
-        operations.poll(store, backend, job_ids)
-        assert store.queue_positions(job_ids) == dict(zip(job_ids, range(first + 1, first + 4), strict=True))
-        monkeypatch.setattr(store, "observe", None)  # from here on nothing but places has changed
-    assert [event.new for event in store.events(job_ids[0], of_items=False)].count(S.QUEUED) == 1
+    with CountingLedger(store.url) as ledger:
+        for first in (5, 4, 4):
+            places.update({f"remote-{number}": first + number for number in (1, 2, 3)})
+            operations.poll(ledger, backend, job_ids)
+            assert ledger.queue_positions(job_ids) == dict(zip(job_ids, range(first + 1, first + 4), strict=True))
+            assert ledger.n_reports == 3, "the first time they became QUEUED; after that only places changed"
 
 
 def test_poll_leaves_out_what_waits_for_nobody(store: Ledger, backend: ScriptedBackend) -> None:
     never_sent, unknown = create(store, "never"), create(store, "unknown")
-    store.lose(claim(store, unknown), "lost", now=NOW)
+    store.submissions.mark_unknown(claim(store, unknown), "lost", now=NOW)
     (final,) = submitted(store, backend, "final")
     backend.report(*DONE)
     operations.poll(store, backend, [final])
@@ -339,7 +349,7 @@ def test_until_any_counts_only_what_was_open_before(store: Ledger, backend: Scri
 
 def test_what_waiting_cannot_move_is_not_waited_for(store: Ledger, backend: ScriptedBackend) -> None:
     never_sent, unknown = create(store, "never"), create(store, "unknown")
-    store.lose(claim(store, unknown), "lost", now=NOW)
+    store.submissions.mark_unknown(claim(store, unknown), "lost", now=NOW)
     wait = Waited(store, backend)
     assert wait([never_sent, unknown]) == {never_sent: S.CREATED, unknown: S.UNKNOWN}
     assert wait([]) == {}
@@ -359,7 +369,7 @@ def test_a_job_that_another_process_is_sending_is_joined(store: Ledger, backend:
     job_id = create(store)
     attempt = claim(store, job_id, owner="elsewhere:1")
     wait = Waited(store, backend)
-    wait.clock.after(5, lambda: store.accept(attempt, RemoteId("remote-1"), now=wait.clock.now()))
+    wait.clock.after(5, lambda: store.submissions.accept(attempt, RemoteId("remote-1"), now=wait.clock.now()))
     wait.clock.after(20, lambda: backend.report(*DONE))
     assert wait([job_id, other]) == {job_id: S.COMPLETED, other: S.COMPLETED}
 

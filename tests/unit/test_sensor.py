@@ -15,7 +15,7 @@ from support import create, job_moves
 from qjobs.backends.base import Backend, LostReply, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, SubmissionUnknown
 from qjobs.ledger import Ledger
-from qjobs.ledger.waits import AtDeadline
+from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId
 from qjobs.operations import plan as operations
@@ -83,25 +83,27 @@ def test_a_job_is_asked_for_again_when_it_is_due(watched: Watched, backend: Scri
 def test_two_sensors_share_the_work(watched: Watched, ledger: Ledger) -> None:
     ids = watched.sent(6)
     now = watched.clock.now()
-    first = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="one")
-    second = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="two")
+    first = ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="one")
+    second = ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="two")
     assert sorted(job.job_id for job in [*first, *second]) == sorted(ids)
-    assert ledger.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="three") == []
+    assert ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="three") == []
     later = now + timedelta(seconds=LEASE_S + 1)  # both died, and nothing proves it
-    assert len(ledger.claim_due(now=later, lease_s=LEASE_S, limit=99, owner="three")) == 6
+    assert len(ledger.schedule.claim_due(now=later, lease_s=LEASE_S, limit=99, owner="three")) == 6
 
 
 def test_what_a_sensor_held_is_free_once_it_is_proved_dead_or_begins_anew(watched: Watched, ledger: Ledger) -> None:
     ids, now = watched.sent(6), watched.clock.now()
     code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
     dead = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-    held = ledger.claim_due(now=now, lease_s=LEASE_S, limit=4, owner=dead)
-    ledger.schedule({held[0].job_id: now + timedelta(seconds=50)})  # it got so far
-    assert len(ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")) == 2 + 3
-    assert ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="two") == []
-    assert len(ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")) == 5, "its pass failed on the way"
-    ledger.schedule(dict.fromkeys(ids, now + timedelta(seconds=50)))
-    assert ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one") == []
+    held = ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=4, owner=dead)
+    ledger.schedule.set_next({held[0].job_id: now + timedelta(seconds=50)})  # it got so far
+    assert len(ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")) == 2 + 3
+    assert ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="two") == []
+    assert len(ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")) == 5, (
+        "its pass failed on the way"
+    )
+    ledger.schedule.set_next(dict.fromkeys(ids, now + timedelta(seconds=50)))
+    assert ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one") == []
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_when_a_queue_moves_its_foremost_jobs_are_asked_for_soon(ledger: Ledger)
     assert watched.look(5.0).asked == set(), "place 2 is left alone for half a minute"
     backend.jobs[RemoteId("remote-1")].place = None
     backend.report(S.RUNNING, S.RUNNING, of=0)
-    ledger.schedule({ids[0]: None})
+    ledger.schedule.set_next({ids[0]: None})
     assert watched.look().moved == {ids[0]: S.RUNNING}
     assert watched.look(3.5).asked >= {ids[1], ids[2]}
     assert ids[4] not in watched.look(3.5).asked, "it is too deep in the queue to be in a hurry"
@@ -172,11 +174,11 @@ def test_a_queue_that_moves_is_no_reason_to_disturb_what_is_held_or_in_trouble(l
         remote.place = 9
     watched.look(60.0)
     now = watched.clock.now()
-    ledger.schedule({held: now})
-    assert [job.job_id for job in ledger.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")] == [held]
-    ledger.schedule({parked: now + timedelta(seconds=50)}, trouble="429")
-    ledger.schedule({due: now})
-    ledger.hasten(backend.name, backend.device, foremost=99, at=now + timedelta(seconds=3))
+    ledger.schedule.set_next({held: now})
+    assert [job.job_id for job in ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")] == [held]
+    ledger.schedule.set_next({parked: now + timedelta(seconds=50)}, trouble="429")
+    ledger.schedule.set_next({due: now})
+    ledger.schedule.bring_forward(backend.name, backend.device, foremost=99, at=now + timedelta(seconds=3))
     left_s = [(ledger.job(job_id).next_poll_at - now).total_seconds() for job_id in ids]
     assert left_s == [LEASE_S, 3.0, 50.0, 0.0]
 
@@ -191,7 +193,7 @@ def test_jobs_deep_in_a_queue_come_due_together(ledger: Ledger) -> None:
         operations.submit(ledger, backend, job_id, now=watched.clock.now)
     watched.look(86400.0)
     for job_id in ids[:3]:  # asked for at another moment
-        ledger.schedule({job_id: None})
+        ledger.schedule.set_next({job_id: None})
     watched.look(20.0)
     due = {job.next_poll_at for job in ledger.jobs()}
     assert len(due) <= 2
@@ -310,31 +312,31 @@ def test_every_pause_is_within_its_bounds(status: JobStatus, age_s: float, place
 
 def test_a_run_waits_until_all_or_any_of_its_jobs_are_done(watched: Watched, backend: ScriptedBackend) -> None:
     ids, ledger = watched.sent(3), watched.ledger
-    ledger.register_wait("run-all", ids, until="all", now=watched.clock.now())
-    ledger.register_wait("run-any", ids, until="any", now=watched.clock.now())
-    assert [wait.is_over for wait in ledger.waits()] == [False, False]
+    ledger.waits.register("run-all", ids, until="all", now=watched.clock.now())
+    ledger.waits.register("run-any", ids, until="any", now=watched.clock.now())
+    assert [wait.is_over for wait in ledger.waits.runs()] == [False, False]
     backend.report(S.COMPLETED, S.COMPLETED, of=0)
     backend.jobs[RemoteId("remote-1")].late = True
     watched.look()
-    assert [wait.is_over for wait in ledger.waits()] == [False, False]  # its results are not there yet
+    assert [wait.is_over for wait in ledger.waits.runs()] == [False, False]  # its results are not there yet
     backend.jobs[RemoteId("remote-1")].late = False
     watched.look(100.0)
-    assert {wait.flow_run_id: wait.is_over for wait in ledger.waits()} == {"run-all": False, "run-any": True}
+    assert {wait.flow_run_id: wait.is_over for wait in ledger.waits.runs()} == {"run-all": False, "run-any": True}
     for n in (1, 2):
         backend.report(S.ERROR, S.ERROR, of=n)
     watched.look(3600.0)
-    assert all(wait.is_over for wait in ledger.waits())
-    ledger.end_wait("run-all")
-    ledger.end_wait("run-all")
-    assert [wait.flow_run_id for wait in ledger.waits()] == ["run-any"]
+    assert all(wait.is_over for wait in ledger.waits.runs())
+    ledger.waits.end("run-all")
+    ledger.waits.end("run-all")
+    assert [wait.flow_run_id for wait in ledger.waits.runs()] == ["run-any"]
 
 
 def test_a_wait_replaces_the_one_before(watched: Watched) -> None:
     ids, ledger, now = watched.sent(2), watched.ledger, watched.clock.now()
-    ledger.register_wait("run", ids, until="all", now=now)
+    ledger.waits.register("run", ids, until="all", now=now)
     deadline = now + timedelta(days=3)
-    ledger.register_wait("run", ids[:1], until="any", now=now, deadline_at=deadline, at_deadline=AtDeadline.CANCEL)
-    (wait,) = ledger.waits(flow_run_id="run")
+    ledger.waits.register("run", ids[:1], until="any", now=now, deadline_at=deadline, at_deadline=AtDeadline.CANCEL)
+    (wait,) = ledger.waits.runs(flow_run_id="run")
     assert (wait.job_ids, wait.until) == ((ids[0],), "any")
     assert (wait.deadline_at, wait.at_deadline) == (deadline, AtDeadline.CANCEL)
 
@@ -346,19 +348,19 @@ def test_jobs_that_waiting_cannot_move_hold_nobody_up(watched: Watched, backend:
     backend.faults.append(Fault(SubmissionUnknown("gone")))
     with pytest.raises(BackendUnavailable):
         operations.submit(ledger, backend, unknown, now=watched.clock.now)
-    ledger.register_wait("run", [unsent, unknown], until="all", now=now)
-    assert ledger.waits()[0].is_over
+    ledger.waits.register("run", [unsent, unknown], until="all", now=now)
+    assert ledger.waits.runs()[0].is_over
 
 
 def test_every_event_is_told_once(watched: Watched) -> None:
     (job_id,) = watched.sent(1)
     ledger, later = watched.ledger, watched.clock.now() + timedelta(seconds=1)
-    assert ledger.untold_events(before=watched.clock.now()) == []  # too new
-    first = ledger.untold_events(before=later, limit=1)
-    ledger.told(first)
-    rest = ledger.untold_events(before=later)
+    assert ledger.outbox.pending(before=watched.clock.now()) == []  # too new
+    first = ledger.outbox.pending(before=later, limit=1)
+    ledger.outbox.mark_sent(first)
+    rest = ledger.outbox.pending(before=later)
     assert [event.new for event in [*first, *rest]] == [S.CREATED, S.SUBMITTING, S.SUBMITTED]
-    ledger.told(rest)
-    ledger.told(first)  # a slower sensor does not take it back
-    assert ledger.untold_events(before=later) == []
+    ledger.outbox.mark_sent(rest)
+    ledger.outbox.mark_sent(first)  # a slower sensor does not take it back
+    assert ledger.outbox.pending(before=later) == []
     assert job_id == rest[0].job_id

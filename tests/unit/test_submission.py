@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from scripted import Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
-from support import NOW, at, check_history, claim, create, job_moves
+from support import NOW, at, check_history, claim, create, job_moves, observe
 
 from qjobs.backends.base import Limits, LostReply
 from qjobs.errors import (
@@ -25,6 +25,7 @@ from qjobs.errors import (
     SubmissionUnknown,
 )
 from qjobs.ledger import Ledger
+from qjobs.ledger.submissions import Submissions
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations import plan as operations
@@ -278,6 +279,12 @@ def test_an_interrupt_in_the_call_is_written_down_and_goes_on(store: Ledger, whe
 class LockedOnAccept(Ledger):
     """A ledger that another program locks just when the remote id exists."""
 
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.submissions = LockedSubmissions(self._db)
+
+
+class LockedSubmissions(Submissions):
     def accept(self, attempt: Attempt, remote_id: RemoteId, **_: object) -> None:
         raise LedgerUnavailable("locked")
 
@@ -324,7 +331,7 @@ def test_a_process_that_slept_past_its_lease_sends_nothing(store: Ledger, settle
     def sleeps_long() -> None:
         backend.before_submit = lambda: None
         clock.sleep(LEASE_S + 1)
-        store.expire_leases(now=clock.now())
+        store.submissions.expire_leases(now=clock.now())
         if settled == "found by another process":
             operations.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
 
@@ -343,7 +350,7 @@ def test_a_long_preparation_keeps_its_lease(store: Ledger) -> None:
         def submit(self, batch: object, key: object, created: object, sending: Callable[[], None]) -> None:
             for _ in range(3):
                 clock.sleep(LEASE_S * 0.9)
-                store.expire_leases(now=clock.now())
+                store.submissions.expire_leases(now=clock.now())
                 sending()
             super().submit(batch, key, created, sending)
 
@@ -520,7 +527,7 @@ def test_time_and_cost_are_capped(store: Ledger) -> None:
     with pytest.raises(PolicyLimit, match="older"):
         enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_total_s=100), after_s=101)
     bill = replace(backend.snapshot(RemoteId("remote-1")), cost=5.0)
-    store.observe(job_id, store.attempts(job_id)[0].number, bill, now=at(1))
+    observe(store, job_id, store.attempts(job_id)[0].number, bill, now=at(1))
     with pytest.raises(PolicyLimit, match="cost"):
         enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_cost=4.0))
     assert len(backend.jobs) == 1

@@ -1,0 +1,99 @@
+"""When each job is polled next, and which pass of a sensor holds it until then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from qjobs.ledger.database import Database, parts
+from qjobs.ledger.liveness import has_ended
+from qjobs.ledger.rows import job_of
+from qjobs.ledger.tables import ITEM, JOB, LIVE_WORDS, UtcDateTime
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Job, JobId
+
+__all__ = ["PollSchedule"]
+
+_LONGEST_PAUSE_S = 2 * 3600.0
+"""More than anything is ever put off: providers may ask for an hour."""
+
+
+class PollSchedule:
+    """`Ledger.schedule`: claiming the jobs that are due, and saying when each is due again."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def claim_due(self, *, now: datetime, lease_s: float, limit: int, owner: str) -> list[Job]:
+        """Take jobs that are due to be asked for; nobody else gets them within the lease.
+
+        `owner` (`qjobs.ledger.liveness.lease_owner`) holds them until they are scheduled. What it held before is free
+        again: it was kept from scheduling it. So is what a process held that is proved to have ended.
+
+        Due are open jobs whose `next_poll_at` has come (or is not set), and final ones whose results are
+        still to be fetched. The longest due come first. What is to be asked for in hours from now was put off
+        before the clock was set back: it is due too.
+        """
+        due = JOB.c.next_poll_at.is_not(None) & (
+            (JOB.c.next_poll_at <= now) | (JOB.c.next_poll_at > now + timedelta(seconds=_LONGEST_PAUSE_S))
+        )
+        fresh = JOB.c.next_poll_at.is_(None) & JOB.c.status.in_(LIVE_WORDS)
+        query = (
+            sa.select(JOB)
+            .where(due | fresh)
+            .order_by(sa.func.coalesce(JOB.c.next_poll_at, JOB.c.created_at), JOB.c.job_id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        with self._db.write() as connection:
+            _release_held(connection, owner, now)
+            jobs = [job_of(row) for row in connection.execute(query)]
+            for part in parts([job.job_id for job in jobs]):
+                chosen = JOB.c.job_id.in_(part)
+                until = now + timedelta(seconds=lease_s)
+                connection.execute(JOB.update().where(chosen).values(next_poll_at=until, polled_by=owner))
+        return jobs
+
+    def set_next(self, due: Mapping[JobId, datetime | None], trouble: str | None = None) -> None:
+        """Set when jobs are polled next (None where nothing is left to ask), and what was in the way; releases them."""
+        rows = [{"at_job": job_id, "next_poll_at": at} for job_id, at in sorted(due.items())]
+        if not rows:
+            return
+        statement = (
+            JOB.update()
+            .where(JOB.c.job_id == sa.bindparam("at_job"))
+            .values(next_poll_at=sa.bindparam("next_poll_at", type_=UtcDateTime()), trouble=trouble, polled_by=None)
+        )
+        with self._db.write() as connection:
+            connection.execute(statement, rows)
+
+    def bring_forward(self, backend: str, device: str, *, foremost: int, at: datetime) -> None:
+        """Poll the foremost jobs of a device's queue at `at`, where they are not due before that.
+
+        Foremost by the places that were reported last: when the queue moves, they all move. Jobs that a pass
+        holds, or that something was in the way of, are left alone.
+        """
+        place = sa.func.min(ITEM.c.queue_position)
+        queued = (
+            sa.select(JOB.c.job_id)
+            .join(ITEM, ITEM.c.job_id == JOB.c.job_id)
+            .where(JOB.c.backend == backend, JOB.c.device == device, JOB.c.status == JobStatus.QUEUED)
+            .where(ITEM.c.queue_position.is_not(None), ITEM.c.status.in_(LIVE_WORDS))
+            .group_by(JOB.c.job_id)
+            .order_by(place)
+            .limit(foremost)
+        )
+        free = (JOB.c.next_poll_at > at) & JOB.c.polled_by.is_(None) & JOB.c.trouble.is_(None)
+        with self._db.write() as connection:
+            for part in parts(connection.scalars(queued).all()):
+                connection.execute(JOB.update().where(free, JOB.c.job_id.in_(part)).values(next_poll_at=at))
+
+
+def _release_held(connection: sa.Connection, owner: str, now: datetime) -> None:
+    """Release the jobs of passes that are over."""
+    held = JOB.c.polled_by.is_not(None) & (JOB.c.next_poll_at > now)
+    owners = connection.scalars(sa.select(JOB.c.polled_by).where(held).distinct()).all()
+    if over := [each for each in owners if each == owner or has_ended(each)]:
+        connection.execute(JOB.update().where(held, JOB.c.polled_by.in_(over)).values(next_poll_at=now))

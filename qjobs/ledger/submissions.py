@@ -1,0 +1,238 @@
+"""The attempts to submit a job, from the intent to the remote id (write-ahead).
+
+`claim` writes the intent before anything is sent, and the database itself forbids a second live attempt. Whoever
+claimed holds a lease: while it sends it may `renew` it, then it settles the attempt in one of four ways. `accept`:
+there is a remote job. `reject`: the provider refused. `release`: nothing was sent. `mark_unknown`: the reply was
+lost. A process that ends without settling its attempt loses the lease, and the attempt becomes UNKNOWN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from qjobs.errors import StaleJob
+from qjobs.ledger import transitions as moves
+from qjobs.ledger.database import Database
+from qjobs.ledger.liveness import has_ended, shown
+from qjobs.ledger.rows import attempt_of
+from qjobs.ledger.tables import ATTEMPT
+from qjobs.lifecycle import JobStatus, roll_up
+from qjobs.model import Attempt, AttemptNumber, JobId, RemoteId, RemoteRetryStrategy
+
+__all__ = ["Submissions"]
+
+
+class Submissions:
+    """`Ledger.submissions`: claiming a job, holding the claim, and settling it."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def claim(
+        self,
+        job_id: JobId,
+        *,
+        expected: JobStatus,
+        strategy: RemoteRetryStrategy,
+        owner: str,
+        lease_s: float,
+        now: datetime,
+        items: tuple[int, ...] | None = None,
+        new_epoch: bool = False,
+        max_live_jobs: int | None = None,
+        cause: str = "submit",
+    ) -> Attempt:
+        """Write the intent to submit: open an attempt in SUBMITTING and take its lease.
+
+        Args:
+            job_id: The job.
+            expected: The status in which the caller saw it.
+            strategy: Kept with the attempt.
+            owner: Who holds the lease.
+            lease_s: For how long, in seconds; an attempt whose lease ran out counts as UNKNOWN.
+            now: The present.
+            items: Indices that are sent, None for all.
+            new_epoch: Start all anew; the results of older epochs stay readable.
+            max_live_jobs: Refuse when the device has that many live jobs already.
+            cause: Kept in the event.
+
+        Raises:
+            StaleJob: The job has moved, or another attempt of it is live: nothing was written.
+            Busy: The device's live-job limit is reached.
+            JobNotFound: There is no such job.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, job_id)
+            if max_live_jobs is not None:
+                self._db.lock(connection, f"qjobs-device-{row.backend}-{row.device}")
+                moves.check_room(connection, row, max_live_jobs)
+            epoch = row.epoch + 1 if new_epoch else row.epoch
+            number = 1 + (
+                connection.scalar(sa.select(sa.func.max(ATTEMPT.c.number)).where(ATTEMPT.c.job_id == job_id)) or 0
+            )
+            values = {
+                "job_id": job_id,
+                "number": number,
+                "epoch": epoch,
+                "strategy": strategy,
+                "items": None if items is None else list(items),
+                "status": JobStatus.SUBMITTING,
+                "lease_owner": owner,
+                "lease_until": now + timedelta(seconds=lease_s),
+                "sent_at": now,
+            }
+            try:
+                with connection.begin_nested():
+                    connection.execute(ATTEMPT.insert(), values)
+            except IntegrityError as error:
+                raise StaleJob(f"{job_id} has a live attempt already", job_id=job_id) from error
+            detail = f"attempt {number}, {strategy}"
+            if new_epoch:
+                moves.reset_items(connection, job_id)
+            else:
+                moves.withdraw_cancellations(connection, job_id, items)
+            moves.move_job(
+                connection,
+                job_id,
+                expected,
+                JobStatus.SUBMITTING,
+                cause,
+                detail,
+                now,
+                epoch=epoch,
+                finished_at=None,
+                cancel_requested_at=None,
+                message="",
+            )
+            return moves.read_attempt(connection, job_id, AttemptNumber(number))
+
+    def renew(self, attempt: Attempt, *, lease_s: float, now: datetime) -> None:
+        """Hold the lease of a submission for so long from now, in seconds.
+
+        Raises:
+            StaleJob: The attempt is no longer in SUBMITTING: another process has settled it.
+        """
+        held = (ATTEMPT.c.job_id == attempt.job_id) & (ATTEMPT.c.number == attempt.number)
+        with self._db.write() as connection:
+            until = now + timedelta(seconds=lease_s)
+            update = ATTEMPT.update().where(held, ATTEMPT.c.status == JobStatus.SUBMITTING)
+            if connection.execute(update.values(lease_until=until)).rowcount == 0:
+                raise StaleJob(
+                    f"attempt {attempt.number} of {attempt.job_id} lost its lease before it was sent",
+                    job_id=attempt.job_id,
+                )
+
+    def accept(self, attempt: Attempt, remote_id: RemoteId, *, now: datetime, cause: str = "submit") -> None:
+        """Write the remote id, the moment it exists: the attempt, the job and its items are SUBMITTED.
+
+        Also settles an UNKNOWN attempt whose remote job was found (`cause="reconcile"`). A second call
+        with the same id changes nothing.
+
+        Raises:
+            StaleJob: The attempt is settled otherwise; the id is kept in an event.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, attempt.job_id)
+            known = moves.read_attempt(connection, attempt.job_id, attempt.number)
+            if known.remote_id == remote_id:
+                return
+            detail = f"attempt {attempt.number} is {remote_id}"
+            settled = known.status not in moves.UNSETTLED
+            if settled:  # the id must not be lost with the error
+                moves.record_event(
+                    connection, row, "contradiction", f"{detail}, and was settled as {known.status}", now
+                )
+            else:
+                values = {"remote_id": remote_id, "accepted_at": now, "lease_until": None}
+                moves.settle_attempt(connection, known, JobStatus.SUBMITTED, **values)
+                moves.move_job(connection, attempt.job_id, known.status, JobStatus.SUBMITTED, cause, detail, now)
+                moves.set_sent_items(connection, known, status=JobStatus.SUBMITTED, submitted_at=now, message="")
+        if settled:
+            raise StaleJob(
+                f"{detail}, and the ledger had settled it as {known.status}: look at the job's history",
+                job_id=attempt.job_id,
+            )
+
+    def reject(self, attempt: Attempt, message: str, *, now: datetime) -> None:
+        """The provider refused: attempt, job and items are ERROR with its words.
+
+        Raises:
+            StaleJob: The attempt is settled otherwise.
+        """
+        error = JobStatus.ERROR
+        with self._db.write() as connection:
+            moves.locked_job(connection, attempt.job_id)
+            known = moves.unsettled(connection, attempt)
+            values = {"message": message, "finished_at": now}
+            moves.settle_attempt(connection, known, error, lease_until=None, **values)
+            moves.set_sent_items(
+                connection, known, but=JobStatus.COMPLETED, status=error, message=message, error_at=now
+            )
+            moves.move_job(connection, attempt.job_id, known.status, error, "rejected", message, now, **values)
+
+    def release(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "not sent") -> None:
+        """No remote job came of this attempt: it is closed and the job is as it was before.
+
+        For an attempt that is proved never sent, or one whose lost reply was decided (`cause` says how).
+        What nobody ever sent and somebody wished to cancel meanwhile is CANCELLED.
+
+        Raises:
+            StaleJob: The attempt is settled otherwise.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, attempt.job_id)
+            known = moves.unsettled(connection, attempt)
+            values = {"message": message, "sent_at": None, "finished_at": now, "lease_until": None}
+            moves.settle_attempt(connection, known, JobStatus.CANCELLED, **values)
+            before = roll_up(moves.item_statuses(connection, attempt.job_id))
+            again = {"message": message, "finished_at": now if before.is_final else None}
+            moves.move_job(connection, attempt.job_id, known.status, before, cause, message, now, **again)
+            if before is JobStatus.CREATED and row.cancel_requested_at is not None:
+                moves.cancel_unsent(connection, attempt.job_id, now)
+            elif before is JobStatus.CREATED:
+                moves.cancel_requested_items(connection, attempt.job_id, now)
+
+    def mark_unknown(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "lost reply") -> None:
+        """The reply was lost: attempt and job are UNKNOWN until a poll, a reconcile or a person says more.
+
+        An attempt that is UNKNOWN already stays so.
+
+        Raises:
+            StaleJob: The attempt is settled otherwise.
+        """
+        with self._db.write() as connection:
+            moves.locked_job(connection, attempt.job_id)
+            known = moves.unsettled(connection, attempt)
+            if known.status is JobStatus.UNKNOWN:
+                return
+            unknown = JobStatus.UNKNOWN
+            moves.settle_attempt(connection, known, unknown, message=message, lease_until=None)
+            moves.move_job(connection, attempt.job_id, known.status, unknown, cause, message, now, message=message)
+
+    def expire_leases(self, *, now: datetime, job_ids: Sequence[JobId] | None = None) -> list[JobId]:
+        """Submissions that their process did not settle in time, or can no longer settle, become UNKNOWN.
+
+        A process that is proved to have ended (`qjobs.ledger.liveness`) loses its lease at once.
+        """
+        is_late = (ATTEMPT.c.lease_until < now).label("is_late")
+        query = sa.select(ATTEMPT, is_late).where(ATTEMPT.c.status == JobStatus.SUBMITTING)
+        if job_ids is not None:
+            query = query.where(ATTEMPT.c.job_id.in_(job_ids))
+        with self._db.read() as connection:
+            held = [(attempt_of(row), bool(row.is_late)) for row in connection.execute(query)]
+        expired = []
+        for attempt, late in held:
+            if not late and not has_ended(attempt.lease_owner):
+                continue
+            how = "did not settle it within its lease" if late else "ended without settling it"
+            message = f"attempt {attempt.number}: {shown(attempt.lease_owner)} {how}"
+            try:
+                self.mark_unknown(attempt, message, now=now, cause="lease expired" if late else "owner ended")
+            except StaleJob:
+                continue
+            expired.append(attempt.job_id)
+        return expired
