@@ -12,7 +12,7 @@ import pytest
 from scripted import Clock
 from support import NOW
 
-from qjobs.backends.http import REACHED, HttpClient, retry_after_of, words_of
+from qjobs.backends.http import MEANING, HttpClient, retry_after_of, words_of
 from qjobs.backends.limiter import Limiter, limiter_for
 from qjobs.errors import (
     BackendUnavailable,
@@ -92,7 +92,7 @@ def caught(act: Callable[[], object]) -> QJobsError:
 
 def test_the_table_has_every_error_of_httpx() -> None:
     theirs = {cls for cls in leaves(httpx.RequestError) if cls.__module__.startswith("httpx")}
-    assert set(REACHED) == theirs
+    assert set(MEANING) == theirs
     public = {getattr(httpx, name) for name in httpx.__all__}
     errors = {cls for cls in public if isinstance(cls, type) and issubclass(cls, Exception)}
     outside = {cls for cls in errors if not issubclass(cls, httpx.RequestError)}
@@ -110,7 +110,7 @@ def test_the_table_has_every_error_of_httpx() -> None:
     }
 
 
-@pytest.mark.parametrize("cls", sorted(REACHED, key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", sorted(MEANING, key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
 def test_an_error_of_httpx_never_gets_through(client: Callable[..., tuple[HttpClient, Provider]], cls: type) -> None:
     http, provider = client(cls("it broke"))
     error = caught(lambda: http.submit("/jobs", json={}))
