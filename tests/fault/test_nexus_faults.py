@@ -107,7 +107,7 @@ def test_many_open_jobs_are_asked_for_in_one_request(provider: NexusProvider, ba
 def test_a_few_jobs_are_asked_for_by_their_ids_where_the_list_is_long(
     provider: NexusProvider, backend: NexusBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("qjobs.backends.nexus.backend._PAGE", 1)
+    monkeypatch.setattr("qjobs.backends.nexus.jobs._PAGE_SIZE", 1)
     ids = [submit(backend, shots=1_000_000) for _ in range(12)]
     backend.status(ids)
     before = provider.proxy.asked

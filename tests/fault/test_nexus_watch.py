@@ -13,7 +13,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 
 from qjobs.backends.base import Snapshot
 from qjobs.backends.nexus.tokens import NexusTokens
-from qjobs.backends.nexus.watch import Watch
+from qjobs.backends.nexus.status_socket import StatusSocket
 from qjobs.errors import BackendUnavailable
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteId
@@ -84,9 +84,9 @@ def job() -> Iterator[Job]:
     thread.join(10)
 
 
-def watch_of(job: Job, **more: Any) -> Watch:
+def watch_of(job: Job, **more: Any) -> StatusSocket:
     url = more.pop("url", f"http://127.0.0.1:{job.port}")
-    return Watch(url=url, tokens=Tokens(), context=None, ask=job.ask, **more)
+    return StatusSocket(url=url, tokens=Tokens(), context=None, read=job.ask, **more)
 
 
 def test_a_change_is_seen_at_once_and_read_over_http(job: Job) -> None:
@@ -98,7 +98,7 @@ def test_a_change_is_seen_at_once_and_read_over_http(job: Job) -> None:
     job.script = [script, lambda connection: job.tell(connection, "COMPLETED")]
     seen: list[str] = []
     started = time.monotonic()
-    final = watch_of(job).until_final(JOB, timeout_s=20, changed=lambda each: seen.append(each.remote_status))
+    final = watch_of(job).wait(JOB, timeout_s=20, changed=lambda each: seen.append(each.remote_status))
     assert time.monotonic() - started < 4
     assert final is not None
     assert final.status is JobStatus.COMPLETED
@@ -114,7 +114,7 @@ def test_a_close_before_a_final_status_is_a_drop(job: Job, code: int) -> None:
         connection.close(code)
 
     job.script = [script, script, lambda connection: job.tell(connection, "COMPLETED")]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
+    final = watch_of(job).wait(JOB, timeout_s=20)
     assert final is not None
     assert final.status is JobStatus.COMPLETED
     assert job.opened == 3
@@ -127,7 +127,7 @@ def test_what_happened_during_a_drop_is_read(job: Job) -> None:
         connection.socket.close()
 
     job.script = [script]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
+    final = watch_of(job).wait(JOB, timeout_s=20)
     assert final is not None
     assert final.status is JobStatus.ERROR
     assert job.opened == 1
@@ -136,7 +136,7 @@ def test_what_happened_during_a_drop_is_read(job: Job) -> None:
 def test_drops_are_not_met_with_a_storm(job: Job) -> None:
     """The vendor's client reconnected 1,794 times in 20 s."""
     job.refuse = [503] * 1000
-    last = watch_of(job).until_final(JOB, timeout_s=2.0)
+    last = watch_of(job).wait(JOB, timeout_s=2.0)
     assert last is not None
     assert last.status is JobStatus.QUEUED
     assert 2 <= job.asked <= 6
@@ -154,7 +154,7 @@ def test_neither_are_sockets_that_close_at_once_or_run_ahead(job: Job) -> None:
 
     for script in (closes, runs_ahead):
         job.asked, job.script = 0, [script] * 1000
-        last = watch_of(job).until_final(JOB, timeout_s=2.0)
+        last = watch_of(job).wait(JOB, timeout_s=2.0)
         assert last is not None
         assert last.status is JobStatus.QUEUED
         assert 2 <= job.asked <= 10
@@ -165,7 +165,7 @@ def test_a_refused_token_is_renewed(job: Job, code: int) -> None:
     job.refuse = [code]
     job.good = "t2"
     job.script = [lambda connection: job.tell(connection, "CANCELLED")]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
+    final = watch_of(job).wait(JOB, timeout_s=20)
     assert final is not None
     assert final.status is JobStatus.CANCELLED
     assert job.opened == 1
@@ -174,10 +174,9 @@ def test_a_refused_token_is_renewed(job: Job, code: int) -> None:
 def test_without_a_socket_it_polls(job: Job) -> None:
     watch = watch_of(job, url="http://127.0.0.1:1")
     threading.Timer(0.5, lambda: setattr(job, "word", "COMPLETED")).start()
-    final = watch.until_final(JOB, timeout_s=20)
+    final = watch.wait(JOB, timeout_s=20)
     assert final is not None
     assert final.status is JobStatus.COMPLETED
-    assert watch.sockets == 0
 
 
 @pytest.mark.parametrize("frame", ["not JSON", "[]", '{"status":"PONDERING"}', b"\xff", "{}"])
@@ -188,7 +187,7 @@ def test_nonsense_ends_nothing(job: Job, frame: str | bytes) -> None:
         time.sleep(1)
 
     job.script = [script, script]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
+    final = watch_of(job).wait(JOB, timeout_s=20)
     assert final is not None
     assert final.status is JobStatus.COMPLETED
 
@@ -196,11 +195,11 @@ def test_nonsense_ends_nothing(job: Job, frame: str | bytes) -> None:
 def test_its_time_is_kept_and_a_failed_read_is_made_up_for(job: Job) -> None:
     job.fail = 1
     job.script = [lambda connection: job.tell(connection, "COMPLETED")]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
+    final = watch_of(job).wait(JOB, timeout_s=20)
     assert final is not None
     assert final.status is JobStatus.COMPLETED
     job.fail, job.word = 10**6, "QUEUED"
     started = time.monotonic()
     with pytest.raises(BackendUnavailable, match="not now"):
-        watch_of(job).until_final(JOB, timeout_s=1.0)
+        watch_of(job).wait(JOB, timeout_s=1.0)
     assert time.monotonic() - started < 4

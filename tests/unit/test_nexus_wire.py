@@ -22,6 +22,7 @@ from pytket.utils.outcomearray import OutcomeArray
 from qjobs.backends.base import MissingResult
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend, wire
+from qjobs.backends.nexus.counts import counts_of
 from qjobs.backends.nexus.devices import config_of, target_in
 from qjobs.circuits.programs import read_circuit, to_qiskit
 from qjobs.errors import (
@@ -432,7 +433,7 @@ def test_counts_are_pytkets_with_bit_zero_rightmost(data: st.DataObject, order: 
         value = dict(zip(order, row, strict=True))
         word = "".join(str(value.get(bit, 0)) for bit in reversed(everything))
         expected[word] = expected.get(word, 0) + 1
-    assert wire.counts_of(body) == expected
+    assert counts_of(body) == expected
 
 
 @pytest.mark.parametrize(
@@ -453,7 +454,7 @@ def test_counts_are_pytkets_with_bit_zero_rightmost(data: st.DataObject, order: 
 )
 def test_what_is_no_table_is_told(attributes: Any) -> None:
     with pytest.raises(ProtocolError):
-        wire.counts_of(attributes)
+        counts_of(attributes)
 
 
 # --- settings ---------------------------------------------------------------------------------------------
