@@ -48,7 +48,8 @@ class TestRest(BackendContract):
         assert ours.n_items == 1
         assert backend.find(ours.key) == remote_id
 
-    def test_chosen_items_are_cancelled(self, backend: Backend) -> None:
+    def test_cancels_chosen_items(self, backend: Backend) -> None:
+        """Only the chosen items are cancelled."""
         remote_id = self.submit(backend, self.slow_batch())
         backend.cancel(remote_id, [1])
         items = backend.status([remote_id])[remote_id].items

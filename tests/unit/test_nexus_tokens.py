@@ -94,7 +94,8 @@ def client_of(nexus: Nexus, tokens: NexusTokens) -> HttpClient:
     return HttpClient(nexus.url, name="nexus", limiter=Limiter(), auth=NexusAuth(tokens))
 
 
-def test_one_renewal_serves_many_threads(nexus: Nexus) -> None:
+def test_one_renewal(nexus: Nexus) -> None:
+    """One renewal serves all threads that wait for it."""
     nexus.delay_s = 0.1
     tokens = tokens_of(nexus)
     with ThreadPoolExecutor(16) as threads:
@@ -106,7 +107,8 @@ def test_one_renewal_serves_many_threads(nexus: Nexus) -> None:
     tokens.close()
 
 
-def test_a_token_is_renewed_before_it_is_refused(nexus: Nexus) -> None:
+def test_renewed_in_time(nexus: Nexus) -> None:
+    """A token is renewed before it is refused."""
     clock = Clock()
     tokens = tokens_of(nexus, monotonic=clock)
     assert [tokens.access(), tokens.access()] == ["a1", "a1"]
@@ -117,7 +119,8 @@ def test_a_token_is_renewed_before_it_is_refused(nexus: Nexus) -> None:
     tokens.close()
 
 
-def test_a_submission_that_was_answered_401_is_sent_once_more(nexus: Nexus) -> None:
+def test_sent_again_after_401(nexus: Nexus) -> None:
+    """A submission that was answered 401 did nothing, and is sent once more."""
     tokens = tokens_of(nexus)
     client = client_of(nexus, tokens)
     tokens.access()
@@ -129,7 +132,8 @@ def test_a_submission_that_was_answered_401_is_sent_once_more(nexus: Nexus) -> N
     tokens.close()
 
 
-def test_only_the_access_token_goes_with_a_request(nexus: Nexus) -> None:
+def test_only_access_token(nexus: Nexus) -> None:
+    """The refresh token never goes with a request."""
     tokens = tokens_of(nexus)
     client = client_of(nexus, tokens)
     client.submit("/jobs", json={})
@@ -139,7 +143,8 @@ def test_only_the_access_token_goes_with_a_request(nexus: Nexus) -> None:
 
 
 @pytest.mark.parametrize("codes", [[503] * 3, [500, 502, 504]])
-def test_nothing_is_sent_while_no_token_can_be_had(nexus: Nexus, codes: list[int]) -> None:
+def test_no_token(nexus: Nexus, codes: list[int]) -> None:
+    """Nothing is sent while no token can be had."""
     nexus.codes = list(codes)
     tokens = tokens_of(nexus)
     client = client_of(nexus, tokens)
@@ -151,14 +156,16 @@ def test_nothing_is_sent_while_no_token_can_be_had(nexus: Nexus, codes: list[int
     tokens.close()
 
 
-def test_an_unreachable_nexus_is_transient() -> None:
+def test_unreachable() -> None:
+    """A Nexus that cannot be reached is transient."""
     tokens = NexusTokens("http://127.0.0.1:1", lambda: "secret", sleep=lambda _: None)
     with pytest.raises(NotSent, match="ConnectError"):
         tokens.access()
     tokens.close()
 
 
-def test_a_refused_refresh_token_says_what_to_do_and_a_new_login_is_used_at_once(nexus: Nexus) -> None:
+def test_refused_refresh_token(nexus: Nexus) -> None:
+    """A refused token says what to do, is not shown, and a new login is used at once."""
     given = ["old"]
     tokens = tokens_of(nexus, source=lambda: given[0])
     with pytest.raises(CredentialsRejected, match="qnx login") as caught:
@@ -170,7 +177,8 @@ def test_a_refused_refresh_token_says_what_to_do_and_a_new_login_is_used_at_once
     tokens.close()
 
 
-def test_a_rotated_refresh_token_is_used_and_a_new_login_wins_over_it(nexus: Nexus) -> None:
+def test_rotated_refresh_token(nexus: Nexus) -> None:
+    """A rotated refresh token is used, and a new login wins over it."""
     given = ["secret"]
     nexus.rotate_to = "second"
     tokens = tokens_of(nexus, source=lambda: given[0])
@@ -182,14 +190,12 @@ def test_a_rotated_refresh_token_is_used_and_a_new_login_wins_over_it(nexus: Nex
 
 
 @pytest.mark.parametrize("token", ["two words", "a;b", "line\nbreak", "żółw"])
-def test_a_token_that_would_break_the_header_is_refused(nexus: Nexus, token: str) -> None:
+def test_token_breaks_header(nexus: Nexus, token: str) -> None:
+    """A token that would break the header is refused."""
     tokens = tokens_of(nexus, source=lambda: token)
     with pytest.raises(CredentialsRejected, match="character"):
         tokens.access()
     tokens.close()
-
-
-# --- where the refresh token is ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -208,7 +214,8 @@ def keep(folder: Path, content: str) -> None:
 LOGGED_IN = '{"data":{"refresh_token":"from the file","delete_version_after":null}}'
 
 
-def test_the_order_of_places(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_of_places(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given, environment, file: the first that there is counts."""
     with pytest.raises(CredentialsRejected, match="qnx login"):
         find_refresh_token()
     keep(home / ".qnx/auth", LOGGED_IN)
@@ -224,7 +231,8 @@ def test_the_order_of_places(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"data":{}}', '{"data":{"refresh_token":7}}', '{"data":null}'])
-def test_a_damaged_file_is_told(home: Path, content: str) -> None:
+def test_damaged_file(home: Path, content: str) -> None:
+    """A damaged file says how to log in."""
     keep(home / ".qnx/auth", content)
     with pytest.raises(CredentialsRejected, match="qnx login"):
         find_refresh_token()
