@@ -1,3 +1,5 @@
+"""The Nexus adapter against `qjobs serve`: the contract, and what is Nexus's own."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -27,7 +29,9 @@ from qjobs.testing.contract import BackendContract, flips, new_key
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.proxy import FaultyProxy
 
-EMAIL, OTHER, PASSWORD = "contract@localhost.test", "other@localhost.test", "correct horse battery"
+EMAIL = "contract@localhost.test"
+OTHER = "other@localhost.test"
+PASSWORD = "correct horse battery"
 SHOTS_PER_S = 20_000
 
 
@@ -98,16 +102,17 @@ suite = TestNexus()
 
 def batch_of(*sources: Any, kind: JobKind = JobKind.EXECUTE, shots: int = 32, level: int | None = None) -> Batch:
     """One item for each circuit, or pair of a circuit and its parameters."""
-    pairs = [source if isinstance(source, tuple) else (source, {}) for source in sources]
-    programs = [read_circuit(source) for source, _ in pairs]
-    items = tuple(
-        ItemSpec(label=f"item {n}", program=program.hash, shots=shots, parameters=tuple(values.items()))
-        for n, (program, (_, values)) in enumerate(zip(programs, pairs, strict=True))
-    )
+    programs = {}
+    items = []
+    for n, source in enumerate(sources):
+        circuit, values = source if isinstance(source, tuple) else (source, {})
+        program = read_circuit(circuit)
+        programs[program.hash] = program
+        items.append(ItemSpec(label=f"item {n}", program=program.hash, shots=shots, parameters=tuple(values.items())))
     return Batch(
         number=0,
-        items=items,
-        programs={each.hash: each for each in programs},
+        items=tuple(items),
+        programs=programs,
         options=ExecuteOptions(level=level),
         kind=kind,
         name="a batch for people",
@@ -126,12 +131,11 @@ def test_registers(opened: Opened) -> None:
     (result,) = suite.run(opened(), batch_of(circuit))
     assert result.counts == {"000000000100": 32}
     ours = bind(program, {})
-    (clbit,) = [
-        each.clbits[0]
-        for each in ours.data
-        if each.operation.name == "measure" and ours.find_bit(each.qubits[0]).index == 0
-    ]
-    assert ours.find_bit(clbit).index == 2
+    into = {}
+    for each in ours.data:
+        if each.operation.name == "measure":
+            into[ours.find_bit(each.qubits[0]).index] = ours.find_bit(each.clbits[0]).index
+    assert into[0] == 2
 
 
 def test_compile_job(opened: Opened) -> None:
@@ -175,7 +179,8 @@ def test_not_compiled(opened: Opened) -> None:
 
 def test_targets(opened: Opened) -> None:
     """Target and limits are those of the device."""
-    aer, machine = opened().target(), opened("H1-1E").target()
+    aer = opened().target()
+    machine = opened("H1-1E").target()
     assert (aer.name, aer.basis_gates, aer.coupling) == ("Aer", None, None)
     assert (machine.n_qubits, machine.basis_gates, machine.coupling) == (20, ("rz", "r", "rzz"), None)
     assert opened("H9-9").target().n_qubits is None
