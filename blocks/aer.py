@@ -47,12 +47,8 @@ class AerBackend(Block):
     max_qubits: int | None = Field(
         default=None, ge=1, description="The most qubits that a circuit may have; what the method can hold if empty."
     )
-    depolarizing_1q: float = Field(
-        default=0.0, ge=0, le=1, description="Depolarizing parameter of one-qubit gates."
-    )
-    depolarizing_2q: float = Field(
-        default=0.0, ge=0, le=1, description="Depolarizing parameter of two-qubit gates."
-    )
+    depolarizing_1q: float = Field(default=0.0, ge=0, le=1, description="Depolarizing parameter of one-qubit gates.")
+    depolarizing_2q: float = Field(default=0.0, ge=0, le=1, description="Depolarizing parameter of two-qubit gates.")
     readout_error: float = Field(default=0.0, ge=0, le=1, description="Probability that a measured bit is flipped.")
 
     def get_backend(self) -> Adapter:

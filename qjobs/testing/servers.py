@@ -60,7 +60,8 @@ def provider_app(store: Store) -> Starlette:
         return await _answer(store, request, Route.SUBMIT, 201, lambda: {"id": store.create(body, key)})
 
     async def listing(request: Request) -> Response:
-        ids, key = request.query_params.get("ids"), request.query_params.get("key")
+        ids = request.query_params.get("ids")
+        key = request.query_params.get("key")
         route = Route.FIND if ids is None else Route.STATUS
         return await _answer(store, request, route, 200, lambda: {"jobs": store.listed(ids=ids, key=key)})
 
@@ -69,7 +70,8 @@ def provider_app(store: Store) -> Starlette:
         return await _answer(store, request, Route.RESULTS, 200, lambda: {"results": store.results(store.job(job_id))})
 
     async def cancel(request: Request) -> Response:
-        job_id, raw = request.path_params["id"], await request.body()
+        job_id = request.path_params["id"]
+        raw = await request.body()
         chosen = json.loads(raw).get("items") if raw else None
 
         def act() -> dict[str, Any]:

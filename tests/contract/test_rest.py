@@ -1,3 +1,5 @@
+"""The reference adapter against the scripted provider, in its three variants."""
+
 from collections.abc import Iterator
 
 import pytest

@@ -1,3 +1,5 @@
+"""The fault table of the Nexus adapter, and faults that concern several jobs at once."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -39,7 +39,10 @@ class Job:
     """A job whose status is read over HTTP, as it were, and told on sockets by a script."""
 
     def __init__(self) -> None:
-        self.word, self.asked, self.opened, self.good = "QUEUED", 0, 0, "t1"
+        self.word = "QUEUED"
+        self.asked = 0
+        self.opened = 0
+        self.good = "t1"
         self.paths: list[str] = []
         self.script: list[Callable[[ServerConnection], None]] = []
         self.refuse: list[int] = []
@@ -161,7 +164,8 @@ def test_no_storm_of_reads(job: Job) -> None:
         time.sleep(1)
 
     for script in (closes, runs_ahead):
-        job.asked, job.script = 0, [script] * 1000
+        job.asked = 0
+        job.script = [script] * 1000
         last = watch_of(job).wait(JOB, timeout_s=1.0)
         assert last is not None
         assert last.status is JobStatus.QUEUED
@@ -211,7 +215,8 @@ def test_failed_reads(job: Job) -> None:
     final = watch_of(job).wait(JOB, timeout_s=20)
     assert final is not None
     assert final.status is JobStatus.COMPLETED
-    job.fail, job.word = 10**6, "QUEUED"
+    job.fail = 10**6
+    job.word = "QUEUED"
     started = time.monotonic()
     with pytest.raises(BackendUnavailable, match="not now"):
         watch_of(job).wait(JOB, timeout_s=1.0)

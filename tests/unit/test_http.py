@@ -1,3 +1,5 @@
+"""HTTP for adapters: what errors mean, retries of reads, the limiter, the log."""
+
 from __future__ import annotations
 
 import threading
@@ -360,7 +362,9 @@ def test_lowest_rate(clock: Clock) -> None:
 
 def test_threads_share_hold() -> None:
     """Clients in several threads share the hold."""
-    hold_s, asked, lock = 0.3, [], threading.Lock()
+    hold_s = 0.3
+    asked = []
+    lock = threading.Lock()
 
     class Stormy(httpx.BaseTransport):
         def handle_request(self, _: httpx.Request) -> httpx.Response:

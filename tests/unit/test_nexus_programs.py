@@ -1,3 +1,5 @@
+"""Programs as Nexus takes them: pytket's JSON with values in place of symbols."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""Tokens of Nexus: renewed in time, shown to nobody, found where `qnx login` keeps them."""
+
 from __future__ import annotations
 
 import json
@@ -21,9 +23,13 @@ class Nexus:
     """Hands out access tokens a1, a2, ... for the refresh token `secret`, and takes only the last one."""
 
     def __init__(self) -> None:
-        self.refresh, self.n_renewals, self.n_posts, self.delay_s = "secret", 0, 0, 0.0
+        self.refresh = "secret"
+        self.n_renewals = 0
+        self.n_posts = 0
+        self.delay_s = 0.0
         self.codes: list[int] = []
-        self.rotate_to, self.cookie_of_post = "", ""
+        self.rotate_to = ""
+        self.cookie_of_post = ""
         nexus = self
 
         class Handler(BaseHTTPRequestHandler):

@@ -177,7 +177,8 @@ class BackendContract(ContractSteps):
         assert snapshot.remote_status, "the provider's own word"
         if snapshot.items is not None:
             assert [item.status for item in snapshot.items] == [JobStatus.COMPLETED] * 2
-            assert all(at.tzinfo is not None for item in snapshot.items for at in item.times.values())
+            for item in snapshot.items:
+                assert all(moment.tzinfo is not None for moment in item.times.values())
         assert backend.status([remote_id])[remote_id].status is JobStatus.COMPLETED
 
     def test_status_of_many(self, backend: Backend) -> None:
