@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email.utils import format_datetime
 
@@ -15,7 +12,7 @@ from scripted import Clock
 from support import NOW
 
 from qjobs.backends.http import MEANING, HttpClient, retry_after_of, words_of
-from qjobs.backends.limiter import Limiter, limiter_for
+from qjobs.backends.limiter import Limiter
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
@@ -53,13 +50,16 @@ class Provider(httpx.BaseTransport):
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 
+Client = Callable[..., tuple[HttpClient, Provider]]
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def client(clock: Clock) -> Iterator[Callable[..., tuple[HttpClient, Provider]]]:
+def client(clock: Clock) -> Iterator[Client]:
     opened = []
 
     def make(*answers: Answer, **options: object) -> tuple[HttpClient, Provider]:
@@ -111,7 +111,7 @@ def test_table_is_total() -> None:
 
 
 @pytest.mark.parametrize("cls", sorted(MEANING, key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
-def test_httpx_errors(client: Callable[..., tuple[HttpClient, Provider]], cls: type) -> None:
+def test_httpx_errors(client: Client, cls: type) -> None:
     """A POST is sent once, a read three times, and no error of httpx gets through."""
     http, provider = client(cls("it broke"))
     error = caught(lambda: http.submit("/jobs", json={}))
@@ -144,7 +144,7 @@ def test_httpx_errors(client: Callable[..., tuple[HttpClient, Provider]], cls: t
         (524, SubmissionUnknown, BackendUnavailable),
     ],
 )
-def test_codes(client: Callable[..., tuple[HttpClient, Provider]], code: int, submitting: type, reading: type) -> None:
+def test_codes(client: Client, code: int, submitting: type, reading: type) -> None:
     """Every code means one thing to a submission and one to a read."""
     http, provider = client(answer(code, {"message": "their words"}))
     error = caught(lambda: http.submit("/jobs", json={}))
@@ -157,7 +157,7 @@ def test_codes(client: Callable[..., tuple[HttpClient, Provider]], code: int, su
     assert len(provider.requests) == 1 + (3 if reading is BackendUnavailable else 1)
 
 
-def test_refusal_keeps_words(client: Callable[..., tuple[HttpClient, Provider]]) -> None:
+def test_refusal_keeps_words(client: Client) -> None:
     """A refusal carries the words of the provider as they are."""
     http, _ = client(answer(422, {"detail": [{"msg": "too wide"}]}))
     error = caught(lambda: http.submit("/jobs"))
@@ -166,7 +166,7 @@ def test_refusal_keeps_words(client: Callable[..., tuple[HttpClient, Provider]])
 
 
 @pytest.mark.parametrize("content", [b'{"id": "r', b"<html>", b"\xff\xfe\x00", b""])
-def test_not_json(client: Callable[..., tuple[HttpClient, Provider]], content: bytes) -> None:
+def test_not_json(client: Client, content: bytes) -> None:
     """A submission that is answered in no JSON is unknown; a read is tried again."""
     broken = httpx.Response(201, content=content)
     http, provider = client(broken)
@@ -179,7 +179,7 @@ def test_not_json(client: Callable[..., tuple[HttpClient, Provider]], content: b
         assert http.read("DELETE", "/jobs/1") is None
 
 
-def test_pauses_grow(client: Callable[..., tuple[HttpClient, Provider]], clock: Clock) -> None:
+def test_pauses_grow(client: Client, clock: Clock) -> None:
     """The pauses between the tries of a read grow."""
     http, provider = client(httpx.ReadError(""), answer(502), answer(200, {"a": 1}))
     assert http.read("GET", "/jobs") == {"a": 1}
@@ -188,14 +188,14 @@ def test_pauses_grow(client: Callable[..., tuple[HttpClient, Provider]], clock: 
     assert 0.1 <= first <= 0.2 <= second <= 0.4
 
 
-def test_ignored_code(client: Callable[..., tuple[HttpClient, Provider]]) -> None:
+def test_ignored_code(client: Client) -> None:
     """An ignored code is an empty answer."""
     http, provider = client(answer(409))
     assert http.read("POST", "/jobs/1/cancel", ignore={409}) is None
     assert len(provider.requests) == 1
 
 
-def test_headers_are_fresh(client: Callable[..., tuple[HttpClient, Provider]]) -> None:
+def test_headers_are_fresh(client: Client) -> None:
     """Headers are asked for at every request."""
     tokens = iter(["old", "new", "newest"])
     http, provider = client(answer(502), answer(200, {}), headers=lambda: {"authorization": next(tokens)})
@@ -206,7 +206,7 @@ def test_headers_are_fresh(client: Callable[..., tuple[HttpClient, Provider]]) -
 
 
 @pytest.mark.parametrize("token", ["secret\n", "s\u00e9cret", "secret\u2028"])
-def test_bad_token(client: Callable[..., tuple[HttpClient, Provider]], token: str) -> None:
+def test_bad_token(client: Client, token: str) -> None:
     """A token that HTTP does not take sends nothing, and is not shown."""
     http, provider = client(answer(), headers=lambda: {"authorization": token})
     for act in (lambda: http.submit("/jobs"), lambda: http.read("GET", "/jobs")):
@@ -253,7 +253,7 @@ def test_retry_after(value: str, seconds: float | None) -> None:
     assert retry_after_of(response, lambda: NOW) == seconds
 
 
-def test_log(client: Callable[..., tuple[HttpClient, Provider]], caplog: pytest.LogCaptureFixture) -> None:
+def test_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     """A failure is logged with its path and reason, and without the credentials that the provider repeats."""
     caplog.set_level("DEBUG", "qjobs")
     secret = "correct-horse-battery"
@@ -271,7 +271,7 @@ def test_log(client: Callable[..., tuple[HttpClient, Provider]], caplog: pytest.
     assert secret not in caplog.text
 
 
-def test_short_hold(client: Callable[..., tuple[HttpClient, Provider]], clock: Clock) -> None:
+def test_short_hold(client: Client, clock: Clock) -> None:
     """A read waits out a short Retry-After, in short naps."""
     http, provider = client(answer(429, retry_after="3"), answer(429), answer(200, {}))
     assert http.read("GET", "/jobs") == {}
@@ -280,7 +280,7 @@ def test_short_hold(client: Callable[..., tuple[HttpClient, Provider]], clock: C
     assert len(provider.requests) == 3
 
 
-def test_long_hold(client: Callable[..., tuple[HttpClient, Provider]], clock: Clock) -> None:
+def test_long_hold(client: Client, clock: Clock) -> None:
     """A long Retry-After is the caller's to wait out; nothing more is sent."""
     http, provider = client(answer(429, {"message": "slow down"}, retry_after="120"))
     error = caught(lambda: http.read("GET", "/jobs"))
@@ -293,7 +293,7 @@ def test_long_hold(client: Callable[..., tuple[HttpClient, Provider]], clock: Cl
     assert (len(provider.requests), clock.elapsed_s) == (1, 0.0), "nothing more was sent"
 
 
-def test_hold_is_shared(client: Callable[..., tuple[HttpClient, Provider]], clock: Clock) -> None:
+def test_hold_is_shared(client: Client, clock: Clock) -> None:
     """A Retry-After for a submission holds reads too."""
     http, _ = client(answer(503, retry_after="4"), answer(200, {}))
     assert type(caught(lambda: http.submit("/jobs"))) is SubmissionUnknown
@@ -302,85 +302,13 @@ def test_hold_is_shared(client: Callable[..., tuple[HttpClient, Provider]], cloc
 
 
 def test_absurd_hold(
-    client: Callable[..., tuple[HttpClient, Provider]],
+    client: Client,
 ) -> None:
     """No Retry-After holds a process for more than an hour."""
     http, _ = client(answer(429, retry_after="1000000000"))
     error = caught(lambda: http.submit("/jobs"))
     assert isinstance(error, NotSent)
     assert error.retry_after_s == 3600.0
-
-
-def test_growing_hold(clock: Clock) -> None:
-    """A wait ends when the hold grows beyond it."""
-    limiter = Limiter(clock.monotonic, clock.sleep)
-    limiter.hold(2.0)
-    limiter.hold(1.0)
-    assert limiter.remaining_s() == 2.0, "a shorter hold does not shorten it"
-    clock.after(1.5, lambda: limiter.hold(100.0))
-    assert not limiter.wait(5.0)
-    assert clock.elapsed_s == pytest.approx(1.5)
-
-
-def test_one_limiter() -> None:
-    """All clients of an account share one limiter."""
-    assert limiter_for("http://one.test/v1") is limiter_for("http://one.test/v2/")
-    assert limiter_for("http://one.test") is not limiter_for("http://one.test:8000")
-    assert limiter_for("http://one.test", "mine") is not limiter_for("http://one.test", "yours")
-
-
-@pytest.mark.parametrize(("per_s", "burst"), [(5.0, 50), (0.02, 1)])
-def test_rate(clock: Clock, per_s: float, burst: int) -> None:
-    """Requests come no faster than agreed, but for a burst of ten seconds' worth."""
-    limiter = Limiter(clock.monotonic, clock.sleep, max_per_s=per_s)
-    assert all(limiter.wait(0.0) for _ in range(burst))
-    assert clock.elapsed_s == 0.0, "who was quiet may spend ten seconds' worth at once"
-    assert all(limiter.wait(0.0) for _ in range(20))
-    assert clock.elapsed_s == pytest.approx(20 / per_s)
-    clock.sleep(1000.0 / per_s)
-    before = clock.elapsed_s
-    assert all(limiter.wait(0.0) for _ in range(burst))
-    assert clock.elapsed_s == before
-    assert limiter.wait(0.0)
-    assert clock.elapsed_s == pytest.approx(before + 1 / per_s), "a long pause saves up no more than a burst"
-
-
-def test_lowest_rate(clock: Clock) -> None:
-    """The lowest rate of those who share a limiter holds."""
-    limiter = limiter_for("http://slow.test", "one", 1000.0)
-    assert limiter_for("http://slow.test", "one", 2.0) is limiter
-    assert limiter_for("http://slow.test", "one") is limiter
-    assert limiter._per_s == 2.0
-    for wrong in (0.0, -1.0, float("nan")):
-        with pytest.raises(InvalidInput, match="requests a second"):
-            limiter.slow_down_to(wrong)
-    timed = Limiter(clock.monotonic, clock.sleep, max_per_s=1.0)
-    timed.hold(30.0)
-    assert not timed.wait(5.0), "a pause that the provider asks for comes first"
-    assert clock.elapsed_s == 0.0
-
-
-def test_threads_share_hold() -> None:
-    """Clients in several threads share the hold."""
-    hold_s = 0.3
-    asked = []
-    lock = threading.Lock()
-
-    class Stormy(httpx.BaseTransport):
-        def handle_request(self, _: httpx.Request) -> httpx.Response:
-            with lock:
-                asked.append(time.monotonic())
-                first = len(asked) == 1
-            return answer(429, retry_after=str(hold_s)) if first else answer(200, {})
-
-    with ThreadPoolExecutor(8) as threads:
-        clients = [HttpClient("http://shared.test", name="them", transport=Stormy()) for _ in range(8)]
-        assert type(caught(lambda: clients[0].submit("/jobs"))) is NotSent
-        list(threads.map(lambda http: http.read("GET", "/jobs"), clients))
-    assert len(asked) == 9
-    assert min(asked[1:]) - asked[0] >= hold_s * 0.99, "nobody asked within the hold"
-    for http in clients:
-        http.close()
 
 
 @pytest.mark.parametrize(
