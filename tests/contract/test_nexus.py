@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -251,7 +250,7 @@ def test_socket(opened: Opened) -> None:
     final = backend.watch(remote_id, timeout_s=30, changed=lambda snapshot: seen.append(snapshot.remote_status))
     assert final is not None
     assert final.status is JobStatus.COMPLETED
-    assert Counter(seen) == Counter(set(seen)) or len(seen) < 8, "it does not ask again and again"
+    assert len(seen) < 8, "it does not ask again and again"
     assert seen[-1] == "COMPLETED"
     assert len(seen) >= 2
     assert backend.watch(RemoteId("7b0f3a60-1111-4222-8333-944444444444"), timeout_s=1) is None

@@ -164,6 +164,7 @@ class NexusTokens:
             if response.status_code not in TRANSIENT_CODES:
                 return response
             problem = f"{response.status_code}: {words_of(response)}"
+        logger.warning("the access token for %s cannot be renewed: %.500s", self._client.base_url.host, problem)
         raise NotSent(f"Nexus renews no token now ({problem}), so nothing was sent")
 
 
