@@ -1,4 +1,4 @@
-"""A proxy before a service that speaks as Nexus does, which misbehaves as it is told.
+"""A proxy in front of a service that speaks as Nexus does; it misbehaves as it is told.
 
     with FaultyProxy("https://127.0.0.1:8470") as proxy:
         proxy.inject(Fault(route=Route.SUBMIT, action=Action.DROP_AFTER))

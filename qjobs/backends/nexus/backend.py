@@ -219,7 +219,7 @@ class NexusBackend:
         return self._jobs.with_keys()
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
-        """Read the status of many jobs: open ones from the list, others and a few by their ids.
+        """Read the status of many jobs: open ones from the list, the rest, or just a few, with a request each.
 
         While Nexus answers a word that we do not know, a job keeps the last status that was seen here.
         """

@@ -96,7 +96,7 @@ class Jobs:
         return found
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
-        """The status of many jobs: open ones from the list, others and a few by their ids.
+        """The status of many jobs: open ones come from the list, the rest, or just a few, from a request each.
 
         A job whose status is a word that we do not know keeps the last status that was seen here, and the word. One
         that cannot be read is left out, unless none can be.

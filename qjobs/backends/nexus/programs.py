@@ -71,7 +71,7 @@ class Template:
         """The JSON with values in place of the symbols.
 
         Args:
-            parameters: A value for every parameter of the program, in radians.
+            parameters: A value for every parameter of the program, as `qjobs.circuits.programs.bind` takes them.
 
         Raises:
             InvalidCircuit: A value is missing, or makes an angle that is not a finite number.
