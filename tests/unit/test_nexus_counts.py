@@ -35,7 +35,9 @@ def test_counts(data: st.DataObject, order: list[Bit], as_shots: bool) -> None:
     )
     body = json.loads(json.dumps(result.to_dict(), default=int))
     highest = {bit.reg_name: max(b.index[0] for b in order if b.reg_name == bit.reg_name) for bit in order}
-    everything = [Bit(name, n) for name in sorted(highest) for n in range(highest[name] + 1)]
+    everything = []
+    for name in sorted(highest):
+        everything += [Bit(name, n) for n in range(highest[name] + 1)]
     expected: dict[str, int] = {}
     for row in rows:
         value = dict(zip(order, row, strict=True))

@@ -22,7 +22,9 @@ from qjobs.circuits.programs import bind, read_circuit, to_qiskit
 from qjobs.circuits.pytket import load_pytket, pytket_to_qiskit
 from qjobs.errors import InvalidCircuit
 
-X, Y, T = Parameter("x"), Parameter("t[0]"), Parameter("pi")
+X = Parameter("x")
+Y = Parameter("t[0]")
+T = Parameter("pi")
 
 
 def expressions() -> QuantumCircuit:
