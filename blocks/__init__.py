@@ -1,6 +1,6 @@
-"""Prefect blocks: configuration of backends and of the ledger, saved once and named in flows.
+"""Prefect blocks: the configuration of backends and of the ledger, saved once and named in flows.
 
-Importing this package registers the block types (entry point `prefect.collections`); nothing is
+Importing this package registers the block types (entry point `prefect.collections`). Nothing is
 opened before a task asks for it.
 """
 

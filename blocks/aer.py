@@ -1,4 +1,4 @@
-"""Block for the Aer simulator."""
+"""The block for the Aer simulator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOGO_URL: Any = (
 
 
 class AerBackend(Block):
-    """The Aer simulator on this machine: real simulation in worker processes, no account.
+    """The Aer simulator on this machine: it really simulates, in worker processes, and needs no account.
 
     Example:
         Load a saved block and open its backend:
@@ -35,16 +35,24 @@ class AerBackend(Block):
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Runs circuits on the Aer simulator in worker processes of this machine."
 
-    device: str = Field(default="aer_simulator", description="Name of the simulated device.")
-    method: AerMethod = Field(default=AerMethod.AUTOMATIC, description="Simulation method.")
-    n_workers: int | None = Field(default=None, ge=1, description="Worker processes; as many as CPUs by default.")
-    max_qubits: int | None = Field(default=None, ge=1, description="Widest circuit that is accepted.")
-    depolarizing_1q: float = Field(default=0.0, ge=0, le=1, description="Depolarizing error of one-qubit gates.")
-    depolarizing_2q: float = Field(default=0.0, ge=0, le=1, description="Depolarizing error of two-qubit gates.")
+    device: str = Field(
+        default="aer_simulator", description="Name of the simulated device, as jobs are filed under it."
+    )
+    method: AerMethod = Field(
+        default=AerMethod.AUTOMATIC, description="Simulation method; automatic lets Aer choose one for each circuit."
+    )
+    n_workers: int | None = Field(
+        default=None, ge=1, description="Number of worker processes; as many as there are CPUs if empty."
+    )
+    max_qubits: int | None = Field(
+        default=None, ge=1, description="The most qubits that a circuit may have; what the method can hold if empty."
+    )
+    depolarizing_1q: float = Field(default=0.0, ge=0, le=1, description="Depolarizing parameter of one-qubit gates.")
+    depolarizing_2q: float = Field(default=0.0, ge=0, le=1, description="Depolarizing parameter of two-qubit gates.")
     readout_error: float = Field(default=0.0, ge=0, le=1, description="Probability that a measured bit is flipped.")
 
     def get_backend(self) -> Adapter:
-        """Open the backend; close it when done, or let the process end."""
+        """Open the backend, a new one at each call; close it when done, or let the process end."""
         noise = NoiseSpec(
             depolarizing_1q=self.depolarizing_1q,
             depolarizing_2q=self.depolarizing_2q,

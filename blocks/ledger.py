@@ -1,4 +1,4 @@
-"""Block for the ledger."""
+"""The block for the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qjobs.paths import ledger_url
 
 
 class Ledger(Block):
-    """Where jobs, attempts, results and events are kept: SQLite for one, PostgreSQL for a team.
+    """Where jobs, attempts, results and events are kept: SQLite for one person, PostgreSQL for a team.
 
     Example:
         Load a saved block and open the ledger:
@@ -33,10 +33,10 @@ class Ledger(Block):
 
     url: SecretStr | None = Field(
         default=None,
-        description="sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME; "
-        "QJOBS_LEDGER or the user's data directory by default.",
+        description="The database, as sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME; "
+        "that of QJOBS_LEDGER, or a file in your data directory, if empty.",
     )
 
     def get_ledger(self) -> LedgerDatabase:
-        """Open the ledger; close it when done, or let the process end."""
+        """Open the ledger, a new object at each call; close it when done, or let the process end."""
         return LedgerDatabase(self.url.get_secret_value() if self.url is not None else ledger_url())

@@ -1,4 +1,4 @@
-"""Block for Quantinuum Nexus."""
+"""The block for Quantinuum Nexus."""
 
 from __future__ import annotations
 
@@ -34,53 +34,55 @@ class NexusBackend(Block):
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Sends circuits to the devices and simulators of Quantinuum Nexus."
 
-    device: str = Field(min_length=1, description="Device as Nexus names it: Aer, H1-1E, H2-1, and so on.")
-    url: str = Field(default=NEXUS_URL, description="Where Nexus is, as in https://nexus.quantinuum.com.")
+    device: str = Field(min_length=1, description="The device as Nexus names it: Aer, H1-1E, H2-1, and so on.")
+    url: str = Field(default=NEXUS_URL, description="The address of Nexus, or of a service that speaks as it does.")
     name: str = Field(
         default="nexus",
         min_length=1,
-        description="Name that jobs are filed under in the ledger; two accounts need two names.",
+        description="The name that jobs are filed under in the ledger; two accounts need two names.",
     )
     token: SecretStr | None = Field(
         default=None,
-        description="Refresh token; QJOBS_NEXUS_TOKEN, or what qnx login stored on this machine, by default.",
+        description="The refresh token; that of QJOBS_NEXUS_TOKEN, or the one that qnx login stored here, if empty.",
     )
     project: str = Field(
-        default="qjobs", min_length=1, description="Project that jobs are put into; made if there is none."
+        default="qjobs", min_length=1, description="The project that jobs are put into; it is made if there is none."
     )
-    user_group: str | None = Field(default=None, description="Group that is billed; the account's default if empty.")
+    user_group: str | None = Field(
+        default=None, description="The group that is billed; the default of the account if empty."
+    )
     region: Literal["us", "sg"] | None = Field(
-        default=None, description="Region that runs the jobs; where Nexus is if empty."
+        default=None, description="The region where jobs run; that of Nexus itself if empty."
     )
     max_cost: float | None = Field(
-        default=None, gt=0, description="The most that one circuit may cost, in HQC; no cap of ours if empty."
+        default=None, gt=0, description="The most that one circuit may cost, in HQC; no cap if empty."
     )
     config: dict[str, Any] = Field(
         default_factory=dict,
-        description="Further fields of the device's configuration in Nexus, as in noisy_simulation: false.",
+        description="Further fields of the configuration of the device in Nexus, such as noisy_simulation: false.",
     )
     verify: bool | str = Field(
         default=True,
-        description="Whether certificates are verified, or the path of a file of certificates to trust.",
+        description="Whether certificates are verified, or the path of a file with the certificates to trust.",
     )
     timeout_s: float = Field(default=120.0, gt=0, description="How long an answer may take, in seconds.")
     max_per_s: float | None = Field(
         default=None,
         gt=0,
-        description="The most requests a second, sustained, that a process sends for this account; 50 if empty, "
-        "and as many as there are to a service of your own.",
+        description="The most requests a second, sustained, that a process sends for this account; if empty, 50 to "
+        "Quantinuum, and no limit to a service of your own.",
     )
 
     @field_validator("config")
     @classmethod
-    def _free_of_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _without_our_fields(cls, value: dict[str, Any]) -> dict[str, Any]:
         taken = sorted({"device_name", "seed"} & set(value))
         if taken:
             raise ValueError(f"{' and '.join(taken)} come from the device and from the run; leave them out")
         return value
 
     def get_backend(self) -> Adapter:
-        """Open the backend; close it when done, or let the process end."""
+        """Open the backend, a new one at each call; close it when done, or let the process end."""
         return Adapter(
             self.device,
             url=self.url,
@@ -98,9 +100,9 @@ class NexusBackend(Block):
 
 
 def nexus_from_environment(device: str) -> NexusBackend:
-    """A device of the Nexus that the environment variables of Quantinuum's client point to.
+    """A device of the Nexus that the environment variables of Quantinuum's client name.
 
-    Jobs on another address than Quantinuum's own are filed under that address.
+    Jobs at another address than Quantinuum's own are filed under that address.
     """
     url, verify = address_in_environment()
     name = "nexus" if url == NEXUS_URL else f"nexus@{url.partition('://')[2]}"

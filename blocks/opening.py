@@ -7,9 +7,9 @@ object; a ledger keeps its connections.
 from __future__ import annotations
 
 import atexit
+import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 import httpx
 from prefect.blocks.core import Block
@@ -25,36 +25,38 @@ from qjobs.paths import data_home, ledger_url
 if TYPE_CHECKING:
     from qjobs.compiling.compiler import CompileCache
 
-__all__ = ["backend_named", "compile_cache", "ledger_named"]
+__all__ = ["backend_named", "close_all", "compile_cache", "ledger_named"]
 
+logger = logging.getLogger(__name__)
 
-class _Closable(Protocol):
-    def close(self) -> None: ...
-
-
-_T = TypeVar("_T", bound=_Closable)
 _lock = threading.Lock()
-_open: dict[tuple[str, str], _Closable] = {}
+_backends: dict[str, Backend] = {}
+_ledgers: dict[str, LedgerDatabase] = {}
 
 
 def backend_named(name: str) -> Backend:
     """The backend of a name: `aer`, `nexus/DEVICE`, or a saved block such as `aer-backend/NAME`.
 
     `nexus/DEVICE` is a device of the Nexus that the environment points to, as `qnx login` and `qjobs serve`
-    set it up: NEXUS_DOMAIN and its like, and QJOBS_NEXUS_TOKEN or the stored login.
+    set it up: NEXUS_DOMAIN and its like, and QJOBS_NEXUS_TOKEN or the stored login. A second call with the
+    same name gives the same object, also after the block was changed.
 
     Raises:
         InvalidInput: There is no such block, or it is not a backend.
-        BackendUnavailable: The Prefect server, which has the block, is away.
+        BackendUnavailable: The Prefect server, which has the block, does not answer.
     """
+    with _lock:
+        if name not in _backends:
+            _backends[name] = _open_backend(name)
+            logger.info("opened the backend %s: device %s of %s", name, _backends[name].device, _backends[name].name)
+        return _backends[name]
+
+
+def _open_backend(name: str) -> Backend:
     if name == "aer":
-        return _once(("backend", name), lambda: AerBackend().get_backend())
+        return AerBackend().get_backend()
     if name.startswith("nexus/"):
-        return _once(("backend", name), lambda: nexus_from_environment(name.removeprefix("nexus/")).get_backend())
-    return _once(("backend", name), lambda: _load_backend(name))
-
-
-def _load_backend(name: str) -> Backend:
+        return nexus_from_environment(name.removeprefix("nexus/")).get_backend()
     try:
         block = Block.load(name)
     except ValueError as error:
@@ -75,23 +77,29 @@ def _load_backend(name: str) -> Backend:
 
 
 def ledger_named(name: str = "") -> LedgerDatabase:
-    """The ledger of a saved block; the default ledger for an empty name.
+    """The ledger of a saved block, `NAME` or `ledger/NAME`; the default ledger for an empty name.
+
+    A second call with the same name gives the same object.
 
     Raises:
-        LedgerUnavailable: It cannot be opened.
+        InvalidInput: There is no such block.
+        LedgerUnavailable: The database cannot be opened.
     """
-    if not name:
-        return _once(("ledger", ledger_url()), lambda: Ledger().get_ledger())
-    return _once(("ledger", name.removeprefix("ledger/")), lambda: _load_ledger(name))
+    key = name.removeprefix("ledger/") if name else ledger_url()
+    with _lock:
+        if key not in _ledgers:
+            block = _load_ledger(name) if name else Ledger()
+            _ledgers[key] = block.get_ledger()
+            logger.info("opened the ledger %s", name or "in its default place")
+        return _ledgers[key]
 
 
-def _load_ledger(name: str) -> LedgerDatabase:
+def _load_ledger(name: str) -> Ledger:
     try:
-        block = Ledger.load(name.removeprefix("ledger/"))
+        block: Ledger = Ledger.load(name.removeprefix("ledger/"))  # type: ignore[assignment]  # `load` is synchronous here
     except ValueError as error:
         raise InvalidInput(f"there is no ledger block {name!r}; save one, or leave it empty", field="ledger") from error
-    opened: LedgerDatabase = block.get_ledger()  # type: ignore[union-attr]  # `load` is synchronous here
-    return opened
+    return block
 
 
 def compile_cache() -> CompileCache:
@@ -103,18 +111,13 @@ def compile_cache() -> CompileCache:
     return CompileCache(data_home() / "compiled")
 
 
-def _once(key: tuple[str, str], make: Callable[[], _T]) -> _T:
-    with _lock:
-        if key not in _open:
-            _open[key] = make()
-        return _open[key]  # type: ignore[return-value]  # a key always holds what its maker made
-
-
 def close_all() -> None:
     """Close everything that was opened. Idempotent; runs at the end of the process."""
     with _lock:
-        while _open:
-            _open.popitem()[1].close()
+        while _backends:
+            _backends.popitem()[1].close()
+        while _ledgers:
+            _ledgers.popitem()[1].close()
 
 
 atexit.register(close_all)

@@ -1,4 +1,4 @@
-"""Block for a provider behind the reference REST interface."""
+"""The block for a provider behind the reference REST interface."""
 
 from __future__ import annotations
 
@@ -31,18 +31,21 @@ class RestBackend(Block):
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Sends circuits to a provider behind the reference REST interface."
 
-    url: str = Field(description="Where the provider is, as in http://127.0.0.1:8000.")
+    url: str = Field(description="The address of the provider, such as http://127.0.0.1:8000.")
     lost_reply: LostReply = Field(
-        default=LostReply.OPAQUE, description="What the provider can do about a submission whose reply was lost."
+        default=LostReply.OPAQUE,
+        description="What can be done at this provider when the reply to a submission is lost.",
     )
     timeout_s: float = Field(default=30.0, gt=0, description="How long an answer may take, in seconds.")
     token: SecretStr | None = Field(default=None, description="Bearer token; none is sent if empty.")
     max_per_s: float | None = Field(
-        default=None, gt=0, description="The most requests a second, sustained, that a process sends; any if empty."
+        default=None,
+        gt=0,
+        description="The most requests a second, sustained, that a process sends; no limit if empty.",
     )
 
     def get_backend(self) -> Adapter:
-        """Open the backend; close it when done, or let the process end."""
+        """Open the backend, a new one at each call; close it when done, or let the process end."""
         token = self.token.get_secret_value if self.token is not None else None
         return Adapter(
             self.url, lost_reply=self.lost_reply, timeout_s=self.timeout_s, token=token, max_per_s=self.max_per_s

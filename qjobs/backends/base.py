@@ -1,6 +1,7 @@
 """The Backend protocol: what an adapter must do so that no job is lost and none runs twice.
 
 `qjobs.testing.contract.BackendContract` is this text as tests; run it against your own adapter.
+`qjobs.backends.rest` is the shortest complete example.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteJob:
-    """A remote job that carries one of our keys, as far as the provider shows it; None where it does not."""
+    """A remote job that carries one of our keys; `n_items` is None where the provider does not show it."""
 
     remote_id: RemoteId
     key: Key
@@ -35,7 +36,7 @@ class RemoteJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingResult:
-    """Why an item has no result."""
+    """Why an item has no result, in words for the user; never empty."""
 
     reason: str
 
@@ -48,28 +49,34 @@ def nothing() -> None:
 class Backend(Protocol):
     """An adapter to one device of one provider.
 
-    All methods may be called from several threads at once.
+    Every method may be called from several threads at once. Where jobs outlive the process, an adapter keeps no state
+    that a new process would miss: a job is reached again by its remote id, or by its key.
     """
 
     @property
     def name(self) -> str:
-        """The adapter's name, as jobs are filed under it (for example `aer`)."""
+        """The name that jobs are filed under (for example `aer`): one for each account at a provider, never changed."""
 
     @property
     def device(self) -> str:
-        """The QPU or simulator behind it."""
+        """The QPU or simulator behind it; together with `name` it says where a result comes from."""
 
     @property
     def limits(self) -> Limits:
-        """What one job may hold."""
+        """What one job may hold, and how many jobs may be alive at a time; jobs are cut to fit before `submit`."""
 
     @property
     def lost_reply(self) -> LostReply:
-        """What can be done when the reply to a submission is lost."""
+        """What can be done when the reply to a submission is lost.
+
+        Promise no more than the provider keeps: on it rests that no job runs twice. With DEDUPLICATED, `submit` may be
+        called again with the same key; with FINDABLE, only if `find` does not find the key after `settle_s`; with
+        OPAQUE, a person or a stated policy decides.
+        """
 
     @property
     def exact_expvals(self) -> bool:
-        """Whether `ExecuteOptions.observables` is honoured."""
+        """Whether items give the exact values of `ExecuteOptions.observables` instead of counts."""
 
     @property
     def outlives_us(self) -> bool:
@@ -77,7 +84,7 @@ class Backend(Protocol):
 
     @property
     def compiles(self) -> bool:
-        """Whether it takes compile jobs."""
+        """Whether it takes batches of the kind `JobKind.COMPILE`, whose results are programs."""
 
     @property
     def cancels_items(self) -> bool:
@@ -87,76 +94,107 @@ class Backend(Protocol):
     def settle_s(self) -> float:
         """How long after a lost reply a submission may still arrive, in seconds.
 
-        What `find` does not find within it may yet come to exist, so nothing is sent again before, unless
-        both are deduplicated. 0 where that cannot be.
+        A job that `find` does not find within this time may still come to exist, so nothing is sent again before it
+        is over, unless the provider deduplicates. 0 where a submission cannot arrive late.
         """
 
     @property
     def poll_interval_s(self) -> tuple[float, float]:
-        """Shortest and longest useful pause between two polls, in seconds."""
+        """Shortest and longest useful pause between two polls, in seconds; both above 0."""
 
     def submit(
         self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
     ) -> None:
-        """Create one remote job for `batch`, without waiting for it to run.
+        """Create one remote job for `batch`, and return without waiting for it to run.
 
-        Calls `created(remote_id)` the moment the id exists, before anything else can fail, and
-        `sending()` right before the request leaves that creates the job (and as often as it likes while
-        it prepares one): it renews the caller's lease, and what it raises means that another process has
-        the job, so that the request must not be sent.
+        A second call with the same key makes a second job, unless `lost_reply` is DEDUPLICATED: then it calls
+        `created` with the id of the first one, also when that is final. Never send the request twice by yourself.
+
+        Args:
+            batch: What to run, within `limits`; item i of the remote job is `batch.items[i]`. Send `key` along
+                wherever the provider keeps it.
+            key: Names this submission: at most 64 letters, digits, hyphens and dots.
+            created: Call it exactly once, with the remote id, the moment the id exists and before anything else can
+                fail. What it raises must come out of `submit`.
+            sending: Call it right before the request leaves that creates the job, and as often as you like while you
+                prepare one: it renews the caller's lease. What it raises must come out of `submit`, and the request
+                must not be sent: another process has the job.
 
         Raises:
-            NotSent: No byte left; the caller may call again.
-            SubmissionRejected: The provider refused; no remote job exists.
+            NotSent: No byte of the request left; the caller may call again.
+            SubmissionRejected: The provider refused, in the words of `detail`; no remote job exists.
             CredentialsRejected: 401 or 403; no remote job exists.
-            SubmissionUnknown: Anything else; a remote job may exist.
+            SubmissionUnknown: The reply was lost. Any other error counts as this one: a remote job may exist.
         """
 
     def find(self, key: Key) -> RemoteId | None:
-        """The remote job that was made with `key`, if there is one; None on an opaque backend.
+        """The remote job that was made with exactly this key; None if there is none, and on an opaque backend.
+
+        Of several with one key, the oldest.
 
         Raises:
             BackendUnavailable: The provider cannot be asked now.
+            CredentialsRejected: 401 or 403.
+            ProtocolError: A body outside the contract.
         """
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
         """The present status of many jobs, in as few requests as the provider allows.
 
-        A failed job is data and raises nothing. An id that the provider does not tell about is
-        left out of the answer.
+        A failed job is data and raises nothing. A job that the provider does not know is left out of the answer; it
+        is never reported as anything. No ids give an empty answer.
 
         Raises:
             BackendUnavailable: The provider cannot be asked now.
             CredentialsRejected: 401 or 403.
-            ProtocolError: A word or a body outside the contract.
+            ProtocolError: A status word or a body outside the contract; an unknown word is never guessed at.
         """
 
     def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
-        """One entry per submitted item, in order; what there is, also of a job that failed.
+        """One entry for each submitted item, in the order of the batch: what there is by now, or why there is nothing.
+
+        This holds for a job at any time, also while it runs, after it failed and after it was cancelled. A second call
+        gives the same results. Counts are keyed by bit strings with bit 0 rightmost, classical registers joined
+        without a space, the first one rightmost; a bit that nothing is measured into is 0.
 
         Raises:
             BackendUnavailable: The results cannot be read now.
             CredentialsRejected: 401 or 403.
-            ProtocolError: A body outside the contract.
+            ProtocolError: A body outside the contract, or the id is not one of the provider's.
         """
 
     def remote_jobs(self) -> list[RemoteJob] | None:
-        """All remote jobs that carry one of our keys; None where the provider cannot tell.
+        """All remote jobs that carry one of our keys, in any order; None where the provider cannot tell.
 
         Raises:
             BackendUnavailable: The provider cannot be asked now.
+            CredentialsRejected: 401 or 403.
+            ProtocolError: A body outside the contract.
         """
 
     def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
-        """Ask for cancellation. Idempotent; a final job is left alone and nothing is raised.
+        """Ask for cancellation, without waiting for it. A second call changes nothing and raises nothing.
+
+        What is final stays as it is: neither its status nor its results change, and nothing is raised.
 
         Args:
             remote_id: The job.
-            items: Positions in the submitted batch, where `cancels_items`; None for the whole job.
+            items: Positions in the submitted batch, from 0, where `cancels_items`; None for the whole job.
+
+        Raises:
+            BackendUnavailable: The provider cannot be asked now.
+            CredentialsRejected: 401 or 403.
+            ProtocolError: A refusal that no final job explains.
         """
 
     def target(self) -> Target:
-        """What a compiler needs to know of the device."""
+        """What a compiler needs to know of the device.
+
+        Raises:
+            BackendUnavailable: The provider cannot be asked now.
+            CredentialsRejected: 401 or 403.
+            ProtocolError: A body outside the contract.
+        """
 
     def close(self) -> None:
-        """Release clients and workers. Idempotent."""
+        """Release clients and workers; jobs at the provider go on. A second call does nothing."""

@@ -2,91 +2,102 @@
 
 A read is tried again; a submission never is. What a failed submission means depends on how far it got:
 before a byte was sent it is `NotSent`, a 4xx answer is a refusal, and everything else is unknown.
+
+Every request is logged by its method and path: at DEBUG when it is answered, at INFO when it is tried again, at
+WARNING when it fails. Headers, queries and bodies are never logged.
 """
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import functools
 import json
+import logging
 import math
-import random
+import re
 import ssl
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Never
+from typing import Any, Final, Never
 
 import httpx
 
-from qjobs.backends.limiter import LONGEST_HOLD_S, Limiter, limiter_for
+from qjobs.backends.limiter import LONGEST_HOLD_S, Limiter, back_off_s, limiter_for
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
     InvalidInput,
     NotSent,
     ProtocolError,
+    QJobsError,
     SubmissionRejected,
     SubmissionUnknown,
 )
 
-__all__ = ["HttpClient", "retry_after_of", "tls_context", "words_of"]
+__all__ = ["FIRST_PAUSE_S", "READ_TRIES", "TRANSIENT_CODES", "HttpClient", "retry_after_of", "tls_context", "words_of"]
 
-TRANSIENT_CODES = frozenset({408, 425, 429, 500, 502, 503, 504})
-_AMBIGUOUS_CODES = frozenset({303, 408, 425})
+logger = logging.getLogger(__name__)
+
+TRANSIENT_CODES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+READ_TRIES: Final = 3
+FIRST_PAUSE_S: Final = 0.2
+"""The longest pause before a request is tried for the second time, in seconds."""
+_AMBIGUOUS_CODES: Final = frozenset({303, 408, 425})
 """Below 500 and yet no proof that a submission was not carried out."""
-_DEFAULT_HOLD_S = 1.0
-_KEEP_ALIVE_S = 2.0
+_CONNECT_TIMEOUT_S: Final = 10.0
+_DEFAULT_HOLD_S: Final = 1.0
+_LONGEST_OWN_HOLD_S: Final = 5.0
+"""The longest pause that a request waits out by itself; a longer one is the caller's."""
+_KEEP_ALIVE_S: Final = 2.0
 """Shorter than any server's (uvicorn: 5 s): a POST on a connection that the server closes is a lost reply."""
+_MAX_WORDS: Final = 500
+_SHORTEST_SECRET: Final = 12
+_NOT_JSON: Final = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
-
-class Reached(StrEnum):
-    """What is known of a request that has no answer."""
-
-    NOT_SENT = "not sent"
-    MAYBE = "maybe"
-
-
-REACHED: dict[type[httpx.RequestError], Reached] = {
-    httpx.ConnectError: Reached.NOT_SENT,
-    httpx.ConnectTimeout: Reached.NOT_SENT,
-    httpx.PoolTimeout: Reached.NOT_SENT,
-    httpx.ProxyError: Reached.NOT_SENT,  # a refused CONNECT: httpcore raises it for nothing else
-    httpx.UnsupportedProtocol: Reached.NOT_SENT,
-    httpx.CloseError: Reached.MAYBE,
-    httpx.DecodingError: Reached.MAYBE,
-    httpx.LocalProtocolError: Reached.MAYBE,
-    httpx.ReadError: Reached.MAYBE,
-    httpx.ReadTimeout: Reached.MAYBE,
-    httpx.RemoteProtocolError: Reached.MAYBE,
-    httpx.TooManyRedirects: Reached.MAYBE,
-    httpx.WriteError: Reached.MAYBE,
-    httpx.WriteTimeout: Reached.MAYBE,
+MEANING: Final[dict[type[httpx.RequestError], type[NotSent] | type[SubmissionUnknown]]] = {
+    httpx.ConnectError: NotSent,
+    httpx.ConnectTimeout: NotSent,
+    httpx.PoolTimeout: NotSent,
+    httpx.ProxyError: NotSent,  # a refused CONNECT: httpcore raises it for nothing else
+    httpx.UnsupportedProtocol: NotSent,
+    httpx.CloseError: SubmissionUnknown,
+    httpx.DecodingError: SubmissionUnknown,
+    httpx.LocalProtocolError: SubmissionUnknown,
+    httpx.ReadError: SubmissionUnknown,
+    httpx.ReadTimeout: SubmissionUnknown,
+    httpx.RemoteProtocolError: SubmissionUnknown,
+    httpx.TooManyRedirects: SubmissionUnknown,
+    httpx.WriteError: SubmissionUnknown,
+    httpx.WriteTimeout: SubmissionUnknown,
 }
-"""The table: every error that a request of httpx ends with. One that is not in it counts as MAYBE."""
+"""The table: what every error of httpx means for a submission. One that is not in it counts as unknown."""
 
 
 @functools.cache
 def tls_context(verify: bool | str = True) -> ssl.SSLContext:
-    """One for the process and each `verify`: loading the certificates takes 30 ms, as long as many requests.
+    """The TLS settings for `verify`, made once: loading the certificates takes 30 ms, as long as many requests.
 
     Args:
         verify: True for the usual authorities, False to trust anybody, or the path of a file of certificates.
 
     Raises:
-        InvalidInput: There is no such file, or it holds no certificates.
+        InvalidInput: There is no such file, or no certificate is in it.
     """
     if isinstance(verify, bool):
         return httpx.create_ssl_context(verify=verify)
     try:
         return ssl.create_default_context(cafile=verify)
     except OSError as error:  # ssl.SSLError is one
-        raise InvalidInput(f"{verify!r} is no file of certificates: {error}", field="verify") from error
+        raise InvalidInput(f"{verify!r} is not a file of certificates: {error}", field="verify") from error
 
 
 def retry_after_of(response: httpx.Response, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
-    """Seconds of a Retry-After header, which holds seconds or a date (RFC 9110, 10.2.3), or None."""
+    """How long an answer asks to wait, in seconds; None where it does not, or in words that nobody can read.
+
+    A Retry-After header holds seconds or a date: RFC 9110, 10.2.3.
+    """
     value = response.headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
@@ -101,23 +112,37 @@ def retry_after_of(response: httpx.Response, now: Callable[[], datetime] = lambd
 
 
 def words_of(response: httpx.Response) -> str:
-    """The provider's own words: `message`, `detail` or `error` of a JSON body, else the body's beginning."""
+    """The provider's own words: `message`, `detail` or `error` of a JSON body, else the beginning of the body.
+
+    Credentials that the request carried are blotted out, should the provider repeat them.
+    """
+    words = _words_in_body(response)
+    for secret in _secrets_sent(response):
+        words = words.replace(secret, "***")
+    return words
+
+
+def _words_in_body(response: httpx.Response) -> str:
     try:
         body = response.json()
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        return response.text.strip()[:500] or response.reason_phrase
+    except _NOT_JSON:
+        return response.text.strip()[:_MAX_WORDS] or response.reason_phrase
+    found = body
     if isinstance(body, dict):
-        for name in ("message", "detail", "error"):
-            if body.get(name):
-                return body[name] if isinstance(body[name], str) else words_in(body[name])
-    return json.dumps(body)[:500]
+        found = body.get("message") or body.get("detail") or body.get("error") or body
+    if isinstance(found, dict):  # {"error": {"message": ...}}
+        found = found.get("message") or found
+    return found if isinstance(found, str) else json.dumps(found)[:_MAX_WORDS]
 
 
-def words_in(value: object) -> str:
-    """A message that is not a string: `{"error": {"message": ...}}`, or FastAPI's list of what is wrong."""
-    if isinstance(value, dict) and isinstance(value.get("message"), str):
-        return str(value["message"])
-    return json.dumps(value)[:500]
+def _secrets_sent(response: httpx.Response) -> list[str]:
+    """The parts of the credentials in the headers of a request that are long enough to be secret."""
+    try:
+        headers = response.request.headers
+    except RuntimeError:  # an answer to no request
+        return []
+    parts = re.split("[ ;=]", f"{headers.get('authorization', '')} {headers.get('cookie', '')}")
+    return [part for part in parts if len(part) >= _SHORTEST_SECRET]
 
 
 class HttpClient:
@@ -125,22 +150,18 @@ class HttpClient:
 
     Args:
         base_url: Where the provider is.
-        name: The backend's name, for messages.
+        name: The backend's name, for messages; with `base_url` it names the account whose limiter is shared.
         headers: Called for every request, so that a renewed token is used at once.
-        timeout_s: Connect, write and pool time-out, in seconds.
         read_timeout_s: How long an answer may take, in seconds.
-        tries: How often a read is tried.
-        max_hold_s: The longest pause that a request waits out by itself; a longer one is the caller's.
-        limiter: Another limiter than the process's own for this account (`name`) of this provider.
-        max_per_s: The most requests a second, sustained, of all clients of the account; None for any.
-        rng: Source of jitter.
+        limiter: Another limiter than the one of this process for the account.
+        max_per_s: The most requests a second, sustained, of all clients of the account; None for no limit.
         sleep: How to pause.
         transport: What carries requests; None for the network.
         verify: Whose certificates are trusted, as `tls_context` has it.
         auth: What signs requests, and may send one again that was answered 401.
 
     Raises:
-        InvalidInput: The URL is none, or `verify` no file of certificates.
+        InvalidInput: `base_url` is not a URL, or `verify` is not a file of certificates.
     """
 
     def __init__(
@@ -149,35 +170,27 @@ class HttpClient:
         *,
         name: str,
         headers: Callable[[], Mapping[str, str]] = dict,
-        timeout_s: float = 10.0,
         read_timeout_s: float = 120.0,
-        tries: int = 3,
-        max_hold_s: float = 5.0,
         limiter: Limiter | None = None,
         max_per_s: float | None = None,
-        rng: random.Random | None = None,
         sleep: Callable[[float], None] = time.sleep,
         transport: httpx.BaseTransport | None = None,
         verify: bool | str = True,
         auth: httpx.Auth | None = None,
     ) -> None:
-        try:
-            good = httpx.URL(base_url).scheme in {"http", "https"} and bool(httpx.URL(base_url).host)
-        except httpx.InvalidURL:
-            good = False
-        if not good:
-            raise InvalidInput(f"{base_url!r} is no URL; write it as https://host/path", field="url")
+        _check_url(base_url)
         self._client = httpx.Client(
             base_url=base_url,
-            timeout=httpx.Timeout(timeout_s, read=read_timeout_s),
+            timeout=httpx.Timeout(_CONNECT_TIMEOUT_S, read=read_timeout_s),
             limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE_S),
             follow_redirects=False,
             transport=transport,
             verify=tls_context(verify),
             auth=auth,
         )
-        self._name, self._headers, self._tries, self._max_hold_s = name, headers, tries, max_hold_s
-        self._rng, self._sleep = rng or random.Random(), sleep  # noqa: S311
+        self._name = name
+        self._headers = headers
+        self._sleep = sleep
         self._limiter = limiter or limiter_for(base_url, name, max_per_s)
 
     def close(self) -> None:
@@ -185,11 +198,11 @@ class HttpClient:
         self._client.close()
 
     def read(self, method: str, path: str, *, ignore: Collection[int] = (), **options: Any) -> Any:
-        """A request that may safely be sent again: GET, a cancellation, a deletion.
+        """Send a request that may safely be sent again: GET, a cancellation, a deletion.
 
         Args:
             method: The HTTP method.
-            path: Behind the base URL.
+            path: What follows the base URL.
             ignore: Codes that count as an empty answer.
             options: As `httpx.Client.request` has them.
 
@@ -199,33 +212,35 @@ class HttpClient:
         Raises:
             BackendUnavailable: Not now, after all tries.
             CredentialsRejected: 401 or 403.
-            ProtocolError: A body that is not JSON, after all tries; or another code below 500.
+            ProtocolError: The body is not JSON, after all tries; or the answer is another code below 500.
         """
-        problem: BackendUnavailable | ProtocolError | None = None
-        for attempt in range(self._tries):
-            if attempt:
-                self._pause(attempt)
-            if not self._limiter.wait(self._max_hold_s):
-                raise BackendUnavailable(
-                    f"{self._name} asked to slow down" + (f": {problem}" if problem else ""),
-                    retry_after_s=self._limiter.remaining_s(),
-                ) from problem
-            try:
-                response = self._client.request(method, path, headers=self._headers_now(), **options)
-            except httpx.RequestError as error:
-                problem = BackendUnavailable(f"{self._name} does not answer: {_say(error)}")
-                continue
-            if response.status_code in ignore:
-                return None
-            if response.status_code in TRANSIENT_CODES or response.status_code >= 520:
-                problem = BackendUnavailable(self._answered(response), retry_after_s=self._held(response))
-                continue
-            self._check(response)
-            try:
-                return response.json() if response.content else None
-            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-                problem = ProtocolError(f"{self._name} answered something that is not JSON: {error}")
-        raise problem or BackendUnavailable(f"{self._name} was not asked")
+        with self._failure_logged(method, path):
+            problem: BackendUnavailable | ProtocolError | None = None
+            for failures in range(READ_TRIES):
+                if problem is not None:
+                    self._pause(failures, problem)
+                if not self._limiter.wait(_LONGEST_OWN_HOLD_S):
+                    raise BackendUnavailable(
+                        f"{self._name} asked to slow down" + (f": {problem}" if problem else ""),
+                        retry_after_s=self._limiter.remaining_s(),
+                    ) from problem
+                try:
+                    response = self._client.request(method, path, headers=self._headers_now(), **options)
+                except httpx.RequestError as error:
+                    problem = BackendUnavailable(f"{self._name} does not answer: {_described(error)}")
+                    continue
+                logger.debug("%s: %s %s was answered %d", self._name, method, path, response.status_code)
+                if response.status_code in ignore:
+                    return None
+                if response.status_code in TRANSIENT_CODES or response.status_code >= 520:
+                    problem = BackendUnavailable(self._answered(response), retry_after_s=self._held(response))
+                    continue
+                self._check(response)
+                try:
+                    return response.json() if response.content else None
+                except _NOT_JSON as error:
+                    problem = ProtocolError(f"{self._name} gave an answer that is not JSON: {error}")
+            raise problem or BackendUnavailable(f"{self._name} was not asked")
 
     def submit(
         self,
@@ -235,12 +250,12 @@ class HttpClient:
         sending: Callable[[], None] = lambda: None,
         **options: Any,
     ) -> Any:
-        """A POST that creates a job: sent once.
+        """Send a POST that creates a job, once.
 
         Args:
-            path: Behind the base URL.
+            path: What follows the base URL.
             headers: In addition to those of every request.
-            sending: Called when nothing is left to be done but to send; what it raises keeps it from being sent.
+            sending: Called when nothing is left to be done but to send; what it raises keeps the request back.
             options: As `httpx.Client.request` has them.
 
         Returns:
@@ -252,26 +267,39 @@ class HttpClient:
             CredentialsRejected: 401 or 403; no job exists.
             SubmissionUnknown: Anything else; a job may exist.
         """
-        if not self._limiter.wait(self._max_hold_s):
-            raise NotSent(f"{self._name} asked to slow down", retry_after_s=self._limiter.remaining_s())
-        sent = {**self._headers_now(), **(headers or {})}
-        sending()
-        try:
-            response = self._client.post(path, headers=sent, **options)
-        except httpx.RequestError as error:
-            if REACHED.get(type(error), Reached.MAYBE) is Reached.NOT_SENT:
-                raise NotSent(f"{self._name} cannot be reached: {_say(error)}") from error
-            raise SubmissionUnknown(f"no answer of {self._name} came back: {_say(error)}") from error
-        if not response.is_success:
-            self._refused(response)
-        try:
-            return response.json()
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise SubmissionUnknown(f"{self._name} accepted something and answered no JSON: {error}") from error
+        with self._failure_logged("POST", path):
+            if not self._limiter.wait(_LONGEST_OWN_HOLD_S):
+                raise NotSent(f"{self._name} asked to slow down", retry_after_s=self._limiter.remaining_s())
+            sent = {**self._headers_now(), **(headers or {})}
+            sending()
+            try:
+                response = self._client.post(path, headers=sent, **options)
+            except httpx.RequestError as error:
+                if MEANING.get(type(error)) is NotSent:
+                    raise NotSent(f"{self._name} cannot be reached: {_described(error)}") from error
+                raise SubmissionUnknown(f"no answer of {self._name} came back: {_described(error)}") from error
+            logger.debug("%s: POST %s was answered %d", self._name, path, response.status_code)
+            if not response.is_success:
+                self._refuse(response)
+            try:
+                return response.json()
+            except _NOT_JSON as error:
+                raise SubmissionUnknown(f"{self._name} accepted something and answered no JSON: {error}") from error
 
-    def _refused(self, response: httpx.Response) -> Never:
-        """Raise what an answer to a submission means that is no 2xx."""
-        code, words, held_s = response.status_code, words_of(response), self._held(response)
+    @contextlib.contextmanager
+    def _failure_logged(self, method: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except QJobsError as error:
+            kind = type(error).__name__
+            logger.warning("%s: %s %s failed: %s: %.500s", self._name, method, path, kind, error)
+            raise
+
+    def _refuse(self, response: httpx.Response) -> Never:
+        """Raise what an answer to a submission means that is not a 2xx."""
+        code = response.status_code
+        words = words_of(response)
+        held_s = self._held(response)
         if code == 429:
             raise NotSent(self._answered(response), retry_after_s=held_s)
         if code in {401, 403}:
@@ -290,19 +318,22 @@ class HttpClient:
                 )
         return headers
 
-    def _pause(self, attempt: int) -> None:
+    def _pause(self, failures: int, problem: QJobsError) -> None:
+        """Pause before the next try, unless the limiter does so."""
+        logger.info("%s: try %d follows: %.500s", self._name, failures + 1, problem)
         if self._limiter.remaining_s() <= 0:
-            self._sleep(min(self._max_hold_s, 0.1 * 2**attempt) * self._rng.uniform(0.5, 1.0))
+            self._sleep(back_off_s(failures, first_s=FIRST_PAUSE_S, longest_s=_LONGEST_OWN_HOLD_S))
 
     def _held(self, response: httpx.Response) -> float | None:
         """Close the limiter if the provider asks for it; for how long it asks, in seconds."""
         retry_after_s = retry_after_of(response)
         if response.status_code == 429 and retry_after_s is None:
             retry_after_s = _DEFAULT_HOLD_S
-        if retry_after_s is not None and (response.status_code == 429 or response.status_code >= 500):
-            self._limiter.hold(retry_after_s)
-            return min(retry_after_s, LONGEST_HOLD_S)
-        return None
+        if retry_after_s is None or not (response.status_code == 429 or response.status_code >= 500):
+            return None
+        self._limiter.hold(retry_after_s)
+        logger.info("%s asks for a pause of %.1f s (%d)", self._name, retry_after_s, response.status_code)
+        return min(retry_after_s, LONGEST_HOLD_S)
 
     def _answered(self, response: httpx.Response) -> str:
         return f"{self._name} answered {response.status_code}: {words_of(response)}"
@@ -318,5 +349,15 @@ class HttpClient:
             raise ProtocolError(self._answered(response), code=response.status_code)
 
 
-def _say(error: Exception) -> str:
+def _check_url(url: str) -> None:
+    try:
+        parsed = httpx.URL(url)
+        if parsed.scheme in {"http", "https"} and parsed.host:
+            return
+    except httpx.InvalidURL:
+        pass
+    raise InvalidInput(f"{url!r} is not a URL; write it as https://host/path", field="url")
+
+
+def _described(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""How fast a provider may be asked: never while it asks for a pause, and never faster than agreed.
+"""How fast a provider is asked: not while it asks for a pause, not faster than agreed, and more slowly while it fails.
 
 All clients of one account in a process share one limiter, whatever tasks and threads they serve.
 """
@@ -6,6 +6,7 @@ All clients of one account in a process share one limiter, whatever tasks and th
 from __future__ import annotations
 
 import math
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -14,27 +15,49 @@ import httpx
 
 from qjobs.errors import InvalidInput
 
-__all__ = ["LONGEST_HOLD_S", "Limiter", "limiter_for"]
+__all__ = ["LONGEST_HOLD_S", "Limiter", "back_off_s", "limiter_for"]
 
 LONGEST_HOLD_S = 3600.0
 """A provider that asks for more (or answers nonsense) is asked again after this."""
 _BURST_S = 10.0
 """How long a client that has been quiet may send as fast as it can: it then has so many seconds' worth to spend."""
+_LONGEST_NAP_S = 0.5
+_MAX_DOUBLINGS = 60
+"""An outage of days must not overflow a float."""
+_JITTER = random.Random()  # noqa: S311 - it spreads requests, it protects nothing
+
+
+def back_off_s(failures: int, *, first_s: float, longest_s: float, rng: random.Random = _JITTER) -> float:
+    """How long to pause after some failures in a row, in seconds: doubled with each, and spread by jitter.
+
+    The pause is drawn evenly from the upper half of `first_s`, 2 `first_s`, 4 `first_s`, ... up to `longest_s`.
+
+    Args:
+        failures: How many there were, at least 1.
+        first_s: The longest pause after the first one, in seconds.
+        longest_s: The longest pause of all, in seconds.
+        rng: Source of the jitter.
+
+    >>> 0.5 <= back_off_s(1, first_s=1.0, longest_s=60.0) <= 1.0 <= back_off_s(2, first_s=1.0, longest_s=60.0) <= 2.0
+    True
+    """
+    doublings = min(failures - 1, _MAX_DOUBLINGS)
+    return min(longest_s, first_s * 2.0**doublings) * rng.uniform(0.5, 1.0)
 
 
 class Limiter:
     """Holds back every request of a process to one account.
 
-    Two things hold one back: the provider asked for a pause (`hold`), or requests came faster than `max_per_s` for
-    longer than ten seconds' worth of them (a token bucket).
+    A request waits in two cases: the provider asked for a pause (`hold`), or requests came faster than `max_per_s`
+    for longer than ten seconds' worth of them (a token bucket). Safe to use from many threads.
 
     Args:
-        monotonic: Clock.
-        sleep: How to pause; never longer than half a second at a time.
-        max_per_s: Requests a second, sustained; None for as many as there are.
+        monotonic: Clock, in seconds.
+        sleep: How to pause; never called for longer than half a second.
+        max_per_s: The most requests a second, sustained; None for no limit.
 
     Raises:
-        InvalidInput: A rate that is not above 0.
+        InvalidInput: The rate is not above 0.
     """
 
     def __init__(
@@ -43,7 +66,8 @@ class Limiter:
         sleep: Callable[[float], None] = time.sleep,
         max_per_s: float | None = None,
     ) -> None:
-        self._monotonic, self._sleep = monotonic, sleep
+        self._monotonic = monotonic
+        self._sleep = sleep
         self._lock = threading.Lock()
         self._open_at = -math.inf
         self._per_s = math.inf
@@ -52,38 +76,52 @@ class Limiter:
         self.slow_down_to(max_per_s)
 
     def slow_down_to(self, max_per_s: float | None) -> None:
-        """Let no more than this through from now on; a higher rate than the present one changes nothing."""
-        if max_per_s is not None and not max_per_s > 0:
+        """Let no more than this many through a second from now on; a rate above the present one changes nothing.
+
+        Raises:
+            InvalidInput: The rate is not above 0.
+        """
+        if max_per_s is None:
+            return
+        if not max_per_s > 0:
             raise InvalidInput(f"a rate of {max_per_s:g} requests a second sends nothing; give more", field="max_per_s")
         with self._lock:
-            self._per_s = min(self._per_s, math.inf if max_per_s is None else max_per_s)
+            self._per_s = min(self._per_s, max_per_s)
 
     def hold(self, seconds: float) -> None:
-        """Let nothing through for so long from now, an hour at the most; a shorter hold never shortens one."""
+        """Let nothing through for so long from now, an hour at most; a shorter hold never shortens a longer one."""
         with self._lock:
             self._open_at = max(self._open_at, self._monotonic() + min(seconds, LONGEST_HOLD_S))
 
     def remaining_s(self) -> float:
-        """How long the provider has asked for a pause yet."""
+        """How much is left of the pause that the provider asked for, in seconds; 0 without one."""
         with self._lock:
             return max(0.0, self._open_at - self._monotonic())
 
     def wait(self, at_most_s: float) -> bool:
-        """Wait for the turn of one request; False as soon as the pause would take longer than `at_most_s` in all.
+        """Wait for the turn of one request.
 
-        Only the provider's pause counts for `at_most_s`: whoever is too fast by himself waits for his turn.
+        Only the provider's pause counts against `at_most_s`: a client that is too fast by itself waits for its turn.
+
+        Args:
+            at_most_s: The longest pause of the provider's to wait out, in seconds.
+
+        Returns:
+            True when it is its turn; False as soon as it is plain that the provider's pause takes longer.
         """
         give_up_at = self._monotonic() + at_most_s
-        while (left := self.remaining_s()) > 0:
-            if self._monotonic() + left > give_up_at:
-                return False
-            self._sleep(min(0.5, left))
-        while (left := self._take()) > 0:
-            self._sleep(min(0.5, left))
-        return self.remaining_s() <= 0 or self.wait(max(0.0, give_up_at - self._monotonic()))
+        while True:
+            while (left := self.remaining_s()) > 0:
+                if self._monotonic() + left > give_up_at:
+                    return False
+                self._sleep(min(_LONGEST_NAP_S, left))
+            while (left := self._take_turn()) > 0:
+                self._sleep(min(_LONGEST_NAP_S, left))
+            if self.remaining_s() <= 0:
+                return True
 
-    def _take(self) -> float:
-        """Take a turn and return 0; or how long it is until there is one."""
+    def _take_turn(self) -> float:
+        """Take a turn and return 0; or return how long it is until there is one."""
         with self._lock:
             present = self._monotonic()
             one_s = 1.0 / self._per_s
@@ -105,6 +143,9 @@ def limiter_for(url: str, account: str = "", max_per_s: float | None = None) -> 
         url: Where the provider is.
         account: The name that the account goes by.
         max_per_s: The rate that is wanted; the lowest of all that share the limiter holds.
+
+    Raises:
+        InvalidInput: The rate is not above 0.
     """
     parsed = httpx.URL(url)
     place = f"{parsed.scheme}://{parsed.netloc.decode()}"

@@ -1,13 +1,14 @@
-"""The reference adapter: a small REST provider in three variants of what a lost reply can be.
+"""The reference adapter: a small REST provider, in each of the three variants of `LostReply`.
 
 It speaks to `qjobs.testing.servers` and is the shortest complete example of an adapter: one total
-status table, no state of its own, the remote id handed over before anything else is done.
+status table, no state of its own, and the remote id handed over before anything else is done.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import logging
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ from qjobs.model import Batch, ItemResult, Key, RemoteId
 
 __all__ = ["RestBackend"]
 
+logger = logging.getLogger(__name__)
+
 STATUSES: dict[str, JobStatus] = {
     "WAITING": JobStatus.QUEUED,
     "ACTIVE": JobStatus.RUNNING,
@@ -48,16 +51,16 @@ class RestBackend:
 
     Args:
         url: Where the provider is.
-        lost_reply: What it can do about a lost reply.
-        name: Name that jobs are filed under.
-        device: The device behind it.
+        lost_reply: What the provider can do about a submission whose reply was lost.
+        name: The name that jobs are filed under.
+        device: The name of the device behind it.
         timeout_s: How long an answer may take, in seconds.
         limits: What one job may hold.
         poll_interval_s: Shortest and longest pause between two polls, in seconds.
         settle_s: How long after a lost reply a submission may still arrive, in seconds.
         token: Called for every request; None sends no token.
-        max_per_s: The most requests a second, sustained, of all backends of this `name`; None for any.
-        limiter: Another limiter than the process's own for this account.
+        max_per_s: The most requests a second, sustained, of all backends of this `name`; None for no limit.
+        limiter: Another limiter than the one of this process for the account.
         sleep: How to pause.
     """
 
@@ -82,8 +85,12 @@ class RestBackend:
         limiter: Limiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.name, self.device, self.lost_reply, self.limits = name, device, lost_reply, limits
-        self.poll_interval_s, self.settle_s = poll_interval_s, settle_s
+        self.name = name
+        self.device = device
+        self.lost_reply = lost_reply
+        self.limits = limits
+        self.poll_interval_s = poll_interval_s
+        self.settle_s = settle_s
 
         def headers() -> Mapping[str, str]:
             return {"authorization": f"Bearer {token()}"} if token else {}
@@ -101,15 +108,11 @@ class RestBackend:
     def submit(
         self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
     ) -> None:
-        """As the protocol says."""
-        used = {item.program for item in batch.items}
-        programs = {
-            each: {
-                "format": batch.programs[each].format,
-                "payload": base64.b64encode(batch.programs[each].payload).decode(),
-            }
-            for each in used
-        }
+        """Create a job with one POST; the key goes with it where the provider keeps keys."""
+        programs = {}
+        for name in {item.program for item in batch.items}:
+            program = batch.programs[name]
+            programs[name] = {"format": program.format, "payload": base64.b64encode(program.payload).decode()}
         items = [
             {"program": item.program, "parameters": dict(item.parameters), "shots": item.shots} for item in batch.items
         ]
@@ -122,29 +125,29 @@ class RestBackend:
         answer = self._http.submit("/jobs", json=body, headers=headers, sending=sending)
         if not isinstance(answer, dict) or not isinstance(answer.get("id"), str):
             raise SubmissionUnknown(f"{self.name} accepted something and answered no id: {json.dumps(answer)[:200]}")
-        created(RemoteId(answer["id"]))
+        remote_id = RemoteId(answer["id"])
+        created(remote_id)
+        logger.info("%s: created job %s of %d items, key %s", self.name, remote_id, len(items), key)
 
     def find(self, key: Key) -> RemoteId | None:
-        """As the protocol says."""
+        """Find a job by its key, in one request."""
         if self.lost_reply is LostReply.OPAQUE:
             return None
         jobs = _jobs(self._http.read("GET", "/jobs", params={"key": key}))
         return RemoteId(_text(jobs[0], "id")) if jobs else None
 
     def remote_jobs(self) -> list[RemoteJob] | None:
-        """As the protocol says."""
+        """List all jobs with a key, in one request."""
         if self.lost_reply is LostReply.OPAQUE:
             return None
-        jobs = _jobs(self._http.read("GET", "/jobs", params={"keys": "1"}))
-        return [
-            RemoteJob(
-                remote_id=RemoteId(_text(job, "id")), key=Key(_text(job, "key")), n_items=len(_list(job, "items"))
-            )
-            for job in jobs
-        ]
+        found = []
+        for job in _jobs(self._http.read("GET", "/jobs", params={"keys": "1"})):
+            remote_id = RemoteId(_text(job, "id"))
+            found.append(RemoteJob(remote_id=remote_id, key=Key(_text(job, "key")), n_items=len(_list(job, "items"))))
+        return found
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
-        """As the protocol says."""
+        """Read the status of many jobs, 200 in a request."""
         found: dict[RemoteId, Snapshot] = {}
         for start in range(0, len(remote_ids), _IDS_PER_REQUEST):
             part = remote_ids[start : start + _IDS_PER_REQUEST]
@@ -156,17 +159,18 @@ class RestBackend:
         return {remote_id: found[remote_id] for remote_id in remote_ids if remote_id in found}
 
     def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
-        """As the protocol says."""
+        """Read all results of a job in one request."""
         body = self._http.read("GET", f"/jobs/{_quoted(remote_id)}/results")
         return [_result(entry) for entry in _list(body, "results")]
 
     def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
-        """As the protocol says."""
+        """Ask for cancellation; an answer 409 says that the job is final, which is as good."""
         options = {} if items is None else {"json": {"items": list(items)}}
-        self._http.read("POST", f"/jobs/{_quoted(remote_id)}/cancel", ignore={409}, **options)  # 409: it is final
+        self._http.read("POST", f"/jobs/{_quoted(remote_id)}/cancel", ignore={409}, **options)
+        logger.info("%s: asked to cancel job %s%s", self.name, remote_id, "" if items is None else f", items {items}")
 
     def target(self) -> Target:
-        """As the protocol says."""
+        """Name the device; it takes any gate on any qubits."""
         return Target(name=self.device)
 
     def close(self) -> None:

@@ -1,12 +1,15 @@
-"""Faults that a scripted provider can be told to have, one rule at a time."""
+"""Faults that a provider of the kit can be told to have, one rule at a time."""
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Action", "Fault", "Route"]
+__all__ = ["Action", "Fault", "FaultScript", "Route"]
 
 
 class Route(StrEnum):
@@ -45,18 +48,17 @@ class Action(StrEnum):
     NOT_JSON = "not json"
     """It is done and the answer is an HTML page."""
     UNKNOWN_WORD = "unknown word"
-    """The status is a word that no contract knows."""
+    """The status in the answer is a word that no contract knows."""
     NOTHING = "nothing"
-    """The answer is a list, and tells of no job."""
+    """The answer is as it should be, and its list is empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One rule: the requests of `route` from the `skip`-th on, `times` of them, go wrong by `action`.
+    """One rule: after `skip` requests of `route`, the next `times` go wrong by `action`.
 
     `code` and `retry_after` (seconds or a date, as the header has it; empty for none) belong to the two
-    CODE actions, `seconds` to LATE and DONE_LATE. The first rule that is due decides; every rule of a
-    route counts every request of it.
+    CODE actions, `seconds` to LATE and DONE_LATE.
     """
 
     route: Route
@@ -70,3 +72,70 @@ class Fault:
     def as_json(self) -> dict[str, Any]:
         """The rule as the provider's control route takes it."""
         return asdict(self)
+
+
+@dataclass(slots=True)
+class _Rule:
+    fault: Fault
+    seen: int = 0
+
+
+class FaultScript:
+    """The faults that a provider has now, what it was asked, and what it does late. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._rules: list[_Rule] = []
+            self._late: list[tuple[float, Callable[[], object]]] = []
+            self._asked: Counter[str] = Counter()
+
+    def inject(self, *faults: Fault) -> None:
+        """Have these faults from now on, instead of the earlier ones."""
+        with self._lock:
+            self._rules = [_Rule(fault) for fault in faults]
+
+    def fault_for(self, route: Route) -> Fault | None:
+        """Count a request, and say what goes wrong with it.
+
+        Every rule of a route counts every request of it; of several rules that are due, the first one decides.
+        """
+        with self._lock:
+            self._asked[route] += 1
+            due = None
+            for rule in self._rules:
+                if rule.fault.route != route:
+                    continue
+                rule.seen += 1
+                if due is None and rule.fault.skip < rule.seen <= rule.fault.skip + rule.fault.times:
+                    due = rule.fault
+            return due
+
+    @property
+    def asked(self) -> Counter[str]:
+        """How many requests came, by route."""
+        with self._lock:
+            return Counter(self._asked)
+
+    def do_at(self, moment: float, act: Callable[[], object]) -> None:
+        """Have something done at a moment of the provider's clock, by the first `run_due` from then on."""
+        with self._lock:
+            self._late.append((moment, act))
+
+    def run_due(self, now: float) -> None:
+        """Do what is due; to be called before anything is looked at, so that nobody can tell when it was done."""
+        due = []
+        later = []
+        with self._lock:
+            for moment, act in self._late:
+                if moment <= now:
+                    due.append(act)
+                else:
+                    later.append((moment, act))
+            self._late = later
+        for act in due:
+            act()

@@ -1,11 +1,11 @@
-"""A proxy between an adapter and a service that speaks as Nexus does, which misbehaves as it is told.
+"""A proxy in front of a service that speaks as Nexus does; it misbehaves as it is told.
 
     with FaultyProxy("https://127.0.0.1:8470") as proxy:
         proxy.inject(Fault(route=Route.SUBMIT, action=Action.DROP_AFTER))
         backend = NexusBackend("Aer", url=proxy.url, token=token)
 
 What it lets through is really carried out. It speaks plain HTTP, counts the requests by their route, and keeps the
-ids of the jobs that the service made. Web sockets are refused with 503, as by a proxy that has none.
+ids of the jobs that the service created. It refuses web sockets with 503, as proxies do that have none.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import httpx
 
-from qjobs.testing.faults import Action, Fault, Route
+from qjobs.testing.faults import Action, Fault, FaultScript, Route
 
 __all__ = ["FaultyProxy", "route_of"]
 
@@ -32,7 +33,7 @@ _GIVEN_BACK = ("content-type", "set-cookie", "retry-after")
 
 
 def route_of(method: str, target: str) -> Route | None:
-    """What a request asks Nexus for; None for what no fault is about.
+    """What a request asks Nexus for; None for a request that no fault is about.
 
     >>> route_of("GET", "/api/jobs/v1beta3?filter%5Bname_exact%5D=k"), route_of("GET", "/api/users/v1beta2/me")
     (<Route.FIND: 'find'>, None)
@@ -58,11 +59,14 @@ def route_of(method: str, target: str) -> Route | None:
             return None
 
 
+@dataclass(frozen=True, slots=True)
 class _Request:
     """One request, as it came."""
 
-    def __init__(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
-        self.method, self.target, self.headers, self.body = method, target, headers, body
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
 
 
 class FaultyProxy:
@@ -70,16 +74,13 @@ class FaultyProxy:
 
     Args:
         target: Where the service is; its certificate is not verified.
-        clock: The clock of DONE_LATE; answers are late by the real one.
+        clock: The clock of DONE_LATE, in seconds; answers are late by the real one.
     """
 
     def __init__(self, target: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self._client = httpx.Client(base_url=target, verify=False, timeout=60.0)  # noqa: S501
-        self._lock = threading.Lock()
-        self._rules: list[tuple[Fault, list[int]]] = []
-        self._pending: list[tuple[float, _Request]] = []
-        self._asked: Counter[Route] = Counter()
+        self._script = FaultScript()
         self._created: list[str] = []
         proxy = self
 
@@ -109,27 +110,23 @@ class FaultyProxy:
 
     def inject(self, *faults: Fault) -> None:
         """Have these faults from now on, instead of the earlier ones."""
-        with self._lock:
-            self._rules = [(fault, [0]) for fault in faults]
+        self._script.inject(*faults)
 
     def reset(self) -> None:
-        """Forget faults, counts and created jobs; the service keeps what it has."""
-        with self._lock:
-            self._rules, self._pending, self._created = [], [], []
-            self._asked.clear()
+        """Forget faults, counts and the ids of created jobs; the service keeps what it has."""
+        self._script.reset()
+        self._created = []
 
     @property
     def created(self) -> list[str]:
-        """Ids of the jobs that the service made, in their order."""
-        self._settle()
-        with self._lock:
-            return list(self._created)
+        """Ids of the jobs that the service created, in their order."""
+        self._script.run_due(self.clock())
+        return list(self._created)
 
     @property
-    def asked(self) -> Counter[Route]:
+    def asked(self) -> Counter[str]:
         """How many requests came, by route."""
-        with self._lock:
-            return Counter(self._asked)
+        return self._script.asked
 
     def close(self) -> None:
         """Stop. Idempotent."""
@@ -146,35 +143,25 @@ class FaultyProxy:
 
     def _serve(self, handler: BaseHTTPRequestHandler, request: _Request) -> None:
         """Carry a request out, with whatever fault is due."""
-        self._settle()
+        self._script.run_due(self.clock())
         route = route_of(request.method, request.target)
-        fault = self._rule_for(route) if route is not None else None
-        if fault is not None and fault.action is Action.DROP_BEFORE:
-            _drop(handler, reset=False)
-        elif fault is not None and fault.action is Action.DONE_LATE:
-            with self._lock:
-                self._pending.append((self.clock() + fault.seconds, request))
-            _drop(handler, reset=False)
-        elif fault is not None and fault.action is Action.CODE_BEFORE:
-            _answer(handler, _coded(fault))
-        else:
-            response = self._pass_on(request)
-            if fault is not None and fault.action is Action.DROP_AFTER:
+        fault = self._script.fault_for(route) if route is not None else None
+        if fault is None:
+            _answer(handler, self._pass_on(request))
+            return
+        match fault.action:
+            case Action.DROP_BEFORE:
+                _drop(handler, reset=False)
+            case Action.DONE_LATE:
+                self._script.do_at(self.clock() + fault.seconds, lambda: self._pass_on(request))
+                _drop(handler, reset=False)
+            case Action.CODE_BEFORE:
+                _answer(handler, _coded(fault))
+            case Action.DROP_AFTER:
+                self._pass_on(request)
                 _drop(handler, reset=True)
-            else:
-                _answer(handler, response if fault is None else _spoilt(fault, response))
-
-    def _rule_for(self, route: Route) -> Fault | None:
-        """Count a request, and say what goes wrong with it."""
-        with self._lock:
-            self._asked[route] += 1
-            due = None
-            for fault, seen in self._rules:
-                if fault.route == route:
-                    seen[0] += 1
-                    if due is None and fault.skip < seen[0] <= fault.skip + fault.times:
-                        due = fault
-            return due
+            case _:
+                _answer(handler, _faulty(fault, self._pass_on(request)))
 
     def _pass_on(self, request: _Request) -> httpx.Response:
         self._client.cookies.clear()
@@ -185,17 +172,8 @@ class FaultyProxy:
         except httpx.HTTPError as error:
             return httpx.Response(502, json={"message": f"the service does not answer: {error!r}"})
         if route_of(request.method, request.target) is Route.SUBMIT and response.is_success:
-            with self._lock:
-                self._created.append(str(response.json()["data"]["id"]))
+            self._created.append(str(response.json()["data"]["id"]))
         return response
-
-    def _settle(self) -> None:
-        """Do what is due of what was dropped; nobody hears the answer."""
-        with self._lock:
-            due = [request for at, request in self._pending if at <= self.clock()]
-            self._pending = [(at, request) for at, request in self._pending if at > self.clock()]
-        for request in due:
-            self._pass_on(request)
 
 
 class _Server(ThreadingHTTPServer):
@@ -230,8 +208,8 @@ def _coded(fault: Fault) -> httpx.Response:
     return httpx.Response(fault.code, json={"message": f"scripted {fault.code}"}, headers=headers)
 
 
-def _spoilt(fault: Fault, response: httpx.Response) -> httpx.Response:
-    """The answer to what was carried out, gone wrong."""
+def _faulty(fault: Fault, response: httpx.Response) -> httpx.Response:
+    """The answer to a request that was carried out, gone wrong."""
     match fault.action:
         case Action.CODE_AFTER:
             return _coded(fault)
@@ -244,20 +222,20 @@ def _spoilt(fault: Fault, response: httpx.Response) -> httpx.Response:
         case Action.NOT_JSON:
             return httpx.Response(response.status_code, html="<html>gateway</html>")
         case Action.UNKNOWN_WORD:
-            return httpx.Response(response.status_code, json=_pondering(response.json()))
+            return httpx.Response(response.status_code, json=_with_unknown_word(response.json()))
         case Action.NOTHING:
             body = response.json()
-            return httpx.Response(
-                response.status_code, json={**body, "data": [] if isinstance(body["data"], list) else body["data"]}
-            )
+            if isinstance(body["data"], list):
+                body["data"] = []
+            return httpx.Response(response.status_code, json=body)
         case _:
             return response
 
 
-def _pondering(body: Any) -> Any:
+def _with_unknown_word(body: Any) -> Any:
     """The same jobs with a status that no contract knows."""
-    shown = body.get("data")
-    for job in shown if isinstance(shown, list) else [shown]:
+    data = body.get("data")
+    for job in data if isinstance(data, list) else [data]:
         if isinstance(job, dict):
             job["attributes"]["status"]["status"] = "PONDERING"
     return body

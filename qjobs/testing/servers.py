@@ -1,7 +1,7 @@
 """A scripted provider: a real HTTP server with a store of its own, which misbehaves as it is told.
 
-It shares no code with the adapters. It counts what it created and what it was asked, and comes in the
-three variants that a lost reply can have:
+It shares no code with the adapters. It counts what it created and what it was asked, and comes in three
+variants, one for each thing that can be done about a lost reply:
 
 - deduplicated: a second POST with the same `Idempotency-Key` answers the first job;
 - findable: `GET /jobs?key=...` finds the job by its key;
@@ -60,7 +60,8 @@ def provider_app(store: Store) -> Starlette:
         return await _answer(store, request, Route.SUBMIT, 201, lambda: {"id": store.create(body, key)})
 
     async def listing(request: Request) -> Response:
-        ids, key = request.query_params.get("ids"), request.query_params.get("key")
+        ids = request.query_params.get("ids")
+        key = request.query_params.get("key")
         route = Route.FIND if ids is None else Route.STATUS
         return await _answer(store, request, route, 200, lambda: {"jobs": store.listed(ids=ids, key=key)})
 
@@ -69,7 +70,8 @@ def provider_app(store: Store) -> Starlette:
         return await _answer(store, request, Route.RESULTS, 200, lambda: {"results": store.results(store.job(job_id))})
 
     async def cancel(request: Request) -> Response:
-        job_id, raw = request.path_params["id"], await request.body()
+        job_id = request.path_params["id"]
+        raw = await request.body()
         chosen = json.loads(raw).get("items") if raw else None
 
         def act() -> dict[str, Any]:
@@ -82,8 +84,8 @@ def provider_app(store: Store) -> Starlette:
         from starlette.responses import JSONResponse
 
         if request.method == "POST":
-            _steer(store, await request.json())
-        return JSONResponse(_account(store))
+            _configure(store, await request.json())
+        return JSONResponse(_summary(store))
 
     return Starlette(
         routes=[
@@ -96,23 +98,23 @@ def provider_app(store: Store) -> Starlette:
     )
 
 
-def _steer(store: Store, wishes: Mapping[str, Any]) -> None:
-    """Do what the control route is told; what it does not name stays as it is."""
+def _configure(store: Store, wishes: Mapping[str, Any]) -> None:
+    """Do what the body of a request to /control says; what it does not name stays as it is."""
     if wishes.get("reset"):
         store.reset()
     if "faults" in wishes:
-        store.inject([Fault(**rule) for rule in wishes["faults"]])
+        store.script.inject(*[Fault(**rule) for rule in wishes["faults"]])
     if "broken" in wishes:
         store.broken = {int(index): words for index, words in wishes["broken"].items()}
     for name in ("queue_s", "run_s", "stop_s", "token"):
         setattr(store, name, wishes.get(name, getattr(store, name)))
 
 
-def _account(store: Store) -> dict[str, Any]:
-    store.settle()
+def _summary(store: Store) -> dict[str, Any]:
+    store.run_due()
     with store.lock:
-        live = [job.id for job in store.jobs.values() if store.word(job) in {"WAITING", "ACTIVE", "STOPPING"}]
-        return {"created": list(store.jobs), "live": live, "asked": dict(store.asked)}
+        live = [job.id for job in store.jobs.values() if store.is_live(job)]
+        return {"created": list(store.jobs), "live": live, "asked": dict(store.script.asked)}
 
 
 async def _answer(
@@ -121,36 +123,36 @@ async def _answer(
     """Carry a request out, with whatever fault is due."""
     from starlette.responses import JSONResponse
 
-    store.settle()
-    fault = store.rule_for(route)
+    store.run_due()
+    fault = store.script.fault_for(route)
     if store.token and request.headers.get("authorization") != f"Bearer {store.token}":
         return JSONResponse({"message": "this token is not valid"}, 401)
     if fault is not None:
         match fault.action:
             case Action.DROP_BEFORE:
-                return _dropping()
+                return _dropped()
             case Action.CODE_BEFORE:
                 return _coded(fault)
             case Action.DONE_LATE:
-                store.later(fault.seconds, act)
-                return _dropping()
+                store.do_late(fault.seconds, act)
+                return _dropped()
             case _:
                 pass
     try:
         body = act()
     except Refused as error:
         return JSONResponse({"message": str(error)}, error.code)
-    return JSONResponse(body, code) if fault is None else await _spoilt(fault, body, code)
+    return JSONResponse(body, code) if fault is None else await _faulty(fault, body, code)
 
 
-async def _spoilt(fault: Fault, body: dict[str, Any], code: int) -> Response:
-    """The answer to what was carried out, gone wrong."""
+async def _faulty(fault: Fault, body: dict[str, Any], code: int) -> Response:
+    """The answer to a request that was carried out, gone wrong."""
     from starlette.responses import JSONResponse, Response
 
     text = json.dumps(body)
     match fault.action:
         case Action.DROP_AFTER:
-            return _dropping(reset=True)
+            return _dropped(reset=True)
         case Action.CODE_AFTER:
             return _coded(fault)
         case Action.LATE:
@@ -165,7 +167,9 @@ async def _spoilt(fault: Fault, body: dict[str, Any], code: int) -> Response:
                 for item in job["items"]:
                     item["status"] = "PONDERING"
         case Action.NOTHING:
-            body = {name: [] if isinstance(value, list) else value for name, value in body.items()}
+            for name in ("jobs", "results"):
+                if name in body:
+                    body[name] = []
         case _:
             pass
     return JSONResponse(body, code)
@@ -178,11 +182,11 @@ def _coded(fault: Fault) -> Response:
     return JSONResponse({"message": f"scripted {fault.code}"}, fault.code, headers)
 
 
-def _dropping(*, reset: bool = False) -> Response:
+def _dropped(*, reset: bool = False) -> Response:
     """An answer that closes the connection instead, with a TCP reset or (another error at the client) without."""
     from starlette.responses import Response
 
-    class Dropping(Response):
+    class Dropped(Response):
         async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
             transport = scope[_TRANSPORT]
             if reset:
@@ -192,11 +196,11 @@ def _dropping(*, reset: bool = False) -> Response:
             while (await receive())["type"] != "http.disconnect":  # else uvicorn answers 500 by itself
                 pass
 
-    return Dropping()
+    return Dropped()
 
 
-def _cutting(app: Any) -> Any:
-    """Put the connection in reach: `send` is a method of uvicorn's cycle, which has the transport."""
+def _with_transport(app: Any) -> Any:
+    """Give the application its connection: `send` is a method of uvicorn's cycle, which has the transport."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         await app({**scope, _TRANSPORT: send.__self__.transport}, receive, send)
@@ -230,7 +234,7 @@ class ScriptedProvider:
 
         self.store = Store(variant, queue_s=queue_s, run_s=run_s, clock=clock, token=token)
         config = uvicorn.Config(
-            _cutting(provider_app(self.store)),
+            _with_transport(provider_app(self.store)),
             host="127.0.0.1",
             port=port,
             http="h11",
@@ -252,7 +256,7 @@ class ScriptedProvider:
 
     def inject(self, *faults: Fault) -> None:
         """Have these faults from now on, instead of the earlier ones."""
-        self.store.inject(faults)
+        self.store.script.inject(*faults)
 
     def break_items(self, broken: Mapping[int, str]) -> None:
         """Let these items of every new job fail, each with its words."""
@@ -265,14 +269,13 @@ class ScriptedProvider:
     @property
     def created(self) -> int:
         """How many jobs were created."""
-        self.store.settle()
+        self.store.run_due()
         return len(self.store.jobs)
 
     @property
     def asked(self) -> Counter[str]:
         """How many requests came, by route."""
-        with self.store.lock:
-            return Counter(self.store.asked)
+        return self.store.script.asked
 
     def close(self) -> None:
         """Stop. Idempotent."""
@@ -288,7 +291,7 @@ class ScriptedProvider:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the provider alone until it is ended; it is steered through its route /control."""
+    """Run the provider alone until the process is ended; its route /control tells it what to do."""
     parser = argparse.ArgumentParser(prog="python -m qjobs.testing.servers", description="A scripted provider.")
     parser.add_argument("--variant", default="findable", choices=["deduplicated", "findable", "opaque"])
     parser.add_argument("--port", type=int, default=0)

@@ -1,4 +1,4 @@
-"""What the scripted provider remembers, and how it runs circuits. Nothing of the adapters is used here."""
+"""What the scripted provider remembers, and how it runs circuits. It uses nothing of the adapters."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import contextlib
 import functools
 import io
 import threading
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from qjobs.testing.faults import Fault
+from qjobs.testing.faults import FaultScript
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["Refused", "RemoteJob", "Store"]
+__all__ = ["Refused", "Store", "StoredJob"]
 
-MAX_SHOTS = 10_000
+_MAX_SHOTS = 10_000
 _MAX_QUBITS = 12
+_LEAST_FINISHED = ("ACTIVE", "STOPPING", "WAITING", "BROKEN", "STOPPED", "DONE")
 
 
 class Refused(Exception):
@@ -31,76 +31,63 @@ class Refused(Exception):
         self.code = code
 
 
-@dataclass(slots=True)
-class RemoteJob:
+@dataclass(slots=True, kw_only=True)
+class StoredJob:
     """A job at the provider; the times are those of its clock, in seconds."""
 
     id: str
     key: str
-    items: list[dict[str, Any]]
-    made_at: float
     starts_at: float
     ends_at: float
     outcomes: list[dict[str, Any]]
+    """For each item its counts, or why there are none."""
     stopped: dict[int, float] = field(default_factory=dict)
 
 
 class Store:
-    """Jobs, rules and counters of one provider.
+    """Jobs and faults of one provider. Safe to use from many threads.
 
     Args:
         variant: "deduplicated", "findable" or "opaque".
         queue_s: How long a new job waits, in seconds.
         run_s: How long it then runs, in seconds.
-        clock: The provider's clock.
+        clock: The provider's clock, in seconds.
         token: What requests must carry; empty for nothing.
     """
 
     def __init__(self, variant: str, *, queue_s: float, run_s: float, clock: Callable[[], float], token: str) -> None:
-        self.variant, self.queue_s, self.run_s, self.clock, self.token = variant, queue_s, run_s, clock, token
+        self.variant = variant
+        self.queue_s = queue_s
+        self.run_s = run_s
         self.stop_s = 0.0
+        """How long a cancellation takes, in seconds."""
+        self.clock = clock
+        self.token = token
         self.lock = threading.RLock()
+        self.script = FaultScript()
         self.reset()
 
     def reset(self) -> None:
-        """Forget all jobs, rules and counts."""
+        """Forget all jobs, faults and counts."""
         with self.lock:
-            self.jobs: dict[str, RemoteJob] = {}
-            self.asked: Counter[str] = Counter()
+            self.jobs: dict[str, StoredJob] = {}
             self.broken: dict[int, str] = {}
-            self._rules: list[tuple[Fault, list[int]]] = []
-            self._pending: list[tuple[float, Callable[[], object]]] = []
+            """The items of every new job that fail, each with its words."""
+            self.script.reset()
 
-    def inject(self, faults: Sequence[Fault]) -> None:
-        """Have these faults from now on, instead of the earlier ones."""
-        with self.lock:
-            self._rules = [(fault, [0]) for fault in faults]
+    def do_late(self, seconds: float, act: Callable[[], object]) -> None:
+        """Do something when the provider's clock has gone on so far; nobody hears whether it is refused."""
 
-    def rule_for(self, route: str) -> Fault | None:
-        """Count a request, and say what goes wrong with it."""
-        with self.lock:
-            self.asked[route] += 1
-            due = None
-            for fault, seen in self._rules:
-                if fault.route == route:
-                    seen[0] += 1
-                    if due is None and fault.skip < seen[0] <= fault.skip + fault.times:
-                        due = fault
-            return due
+        def unheard() -> None:
+            with contextlib.suppress(Refused):
+                act()
 
-    def later(self, seconds: float, act: Callable[[], object]) -> None:
-        """Do something when the provider's clock has gone on so far; nobody can tell it from doing it then."""
-        with self.lock:
-            self._pending.append((self.clock() + seconds, act))
+        self.script.do_at(self.clock() + seconds, unheard)
 
-    def settle(self) -> None:
-        """Do what is due; to be called before anything is looked at."""
+    def run_due(self) -> None:
+        """Do what is late and due by now; to be called before anything is looked at."""
         with self.lock:
-            due = [act for at, act in self._pending if at <= self.clock()]
-            self._pending = [(at, act) for at, act in self._pending if at > self.clock()]
-            for act in due:
-                with contextlib.suppress(Refused):  # nobody is there to hear it
-                    act()
+            self.script.run_due(self.clock())
 
     def create(self, body: Mapping[str, Any], key: str) -> str:
         """A new job, or the one of the same key where the provider deduplicates; its id."""
@@ -109,30 +96,35 @@ class Store:
                 for job in self.jobs.values():
                     if job.key == key:
                         return job.id
-            outcomes = _outcomes(body, self.broken)
-            job_id, now = f"r{len(self.jobs) + 1}", self.clock()
-            starts_at = now + self.queue_s
-            kept = "" if self.variant == "opaque" else key
-            self.jobs[job_id] = RemoteJob(job_id, kept, body["items"], now, starts_at, starts_at + self.run_s, outcomes)
-            return job_id
+            outcomes = _outcomes(body, self.broken)  # takes a while
+            now = self.clock()
+            job = StoredJob(
+                id=f"r{len(self.jobs) + 1}",
+                key="" if self.variant == "opaque" else key,
+                starts_at=now + self.queue_s,
+                ends_at=now + self.queue_s + self.run_s,
+                outcomes=outcomes,
+            )
+            self.jobs[job.id] = job
+            return job.id
 
-    def job(self, job_id: str) -> RemoteJob:
-        """The job of an id."""
+    def job(self, job_id: str) -> StoredJob:
+        """The job of an id; refuses with 404 if there is none."""
         with self.lock:
             if job_id not in self.jobs:
                 raise Refused(404, f"there is no job {job_id}")
             return self.jobs[job_id]
 
-    def stop(self, job: RemoteJob, chosen: Sequence[int] | None) -> None:
-        """Cancel what is not final; confirmed after `stop_s`."""
+    def stop(self, job: StoredJob, chosen: Sequence[int] | None) -> None:
+        """Cancel the chosen items, or all, as far as they are not final; refuses with 409 for a final job."""
         with self.lock:
-            if self.word(job) in {"DONE", "STOPPED", "BROKEN"}:
+            if not self.is_live(job):
                 raise Refused(409, f"{job.id} is final")
-            for index in range(len(job.items)) if chosen is None else chosen:
+            for index in range(len(job.outcomes)) if chosen is None else chosen:
                 if self.item_word(job, index) in {"WAITING", "ACTIVE"}:
                     job.stopped[index] = self.clock() + self.stop_s
 
-    def item_word(self, job: RemoteJob, index: int) -> str:
+    def item_word(self, job: StoredJob, index: int) -> str:
         """Status of an item."""
         now = self.clock()
         if index in job.stopped:
@@ -141,27 +133,32 @@ class Store:
             return "WAITING" if now < job.starts_at else "ACTIVE"
         return "DONE" if "counts" in job.outcomes[index] else "BROKEN"
 
-    def word(self, job: RemoteJob) -> str:
+    def word(self, job: StoredJob) -> str:
         """Status of a job: that of its least finished item."""
-        words = {self.item_word(job, index) for index in range(len(job.items))}
-        return next(w for w in ("ACTIVE", "STOPPING", "WAITING", "BROKEN", "STOPPED", "DONE") if w in words)
+        words = self.item_words(job)
+        return next(word for word in _LEAST_FINISHED if word in words)
 
-    def shown(self, job: RemoteJob) -> dict[str, Any]:
+    def item_words(self, job: StoredJob) -> list[str]:
+        """Status of every item."""
+        return [self.item_word(job, index) for index in range(len(job.outcomes))]
+
+    def is_live(self, job: StoredJob) -> bool:
+        """Whether a job is not final."""
+        return self.word(job) in {"WAITING", "ACTIVE", "STOPPING"}
+
+    def shown(self, job: StoredJob) -> dict[str, Any]:
         """A job, as the listing has it."""
         items = []
-        for index, outcome in enumerate(job.outcomes):
-            word = self.item_word(job, index)
+        for word, outcome in zip(self.item_words(job), job.outcomes, strict=True):
             items.append({"status": word, "message": outcome["error"] if word == "BROKEN" else ""})
         return {"id": job.id, "status": self.word(job), "items": items, "key": job.key or None}
 
-    def results(self, job: RemoteJob) -> list[dict[str, Any]]:
+    def results(self, job: StoredJob) -> list[dict[str, Any]]:
         """One entry per item: counts, or why there are none."""
-        words = [self.item_word(job, index) for index in range(len(job.items))]
-        final = {"DONE", "BROKEN"}
-        return [
-            outcome if word in final else {"error": f"it is {word}"}
-            for word, outcome in zip(words, job.outcomes, strict=True)
-        ]
+        found = []
+        for word, outcome in zip(self.item_words(job), job.outcomes, strict=True):
+            found.append(outcome if word in {"DONE", "BROKEN"} else {"error": f"it is {word}"})
+        return found
 
     def listed(self, *, ids: str | None, key: str | None) -> list[dict[str, Any]]:
         """Jobs by their ids, or by their key (None: all that have one)."""
@@ -173,21 +170,23 @@ class Store:
 
 def _outcomes(body: Mapping[str, Any], broken: Mapping[int, str]) -> list[dict[str, Any]]:
     """What every item of a submission gives; refuses what cannot be run at all."""
+    items = []
     try:
-        programs = {
-            name: _read(each["format"], base64.b64decode(each["payload"])) for name, each in body["programs"].items()
-        }
-        items = [(programs[item["program"]], dict(item["parameters"]), int(item["shots"])) for item in body["items"]]
+        programs = {}
+        for name, program in body["programs"].items():
+            programs[name] = _read(program["format"], base64.b64decode(program["payload"]))
+        for item in body["items"]:
+            items.append((programs[item["program"]], dict(item["parameters"]), int(item["shots"])))
     except (KeyError, TypeError, ValueError) as error:
         raise Refused(400, f"the body is not as the interface has it: {error!r}") from error
     if not items:
         raise Refused(400, "a job without items")
-    if any(not 1 <= shots <= MAX_SHOTS for _, _, shots in items):
-        raise Refused(400, f"an item takes 1 to {MAX_SHOTS} shots")
-    return [
-        {"error": broken[index]} if index in broken else _run(circuit, parameters, shots)
-        for index, (circuit, parameters, shots) in enumerate(items)
-    ]
+    if any(not 1 <= shots <= _MAX_SHOTS for _, _, shots in items):
+        raise Refused(400, f"an item takes 1 to {_MAX_SHOTS} shots")
+    outcomes = []
+    for index, (circuit, parameters, shots) in enumerate(items):
+        outcomes.append({"error": broken[index]} if index in broken else _run(circuit, parameters, shots))
+    return outcomes
 
 
 def _read(form: str, payload: bytes) -> QuantumCircuit:
@@ -215,8 +214,7 @@ def _run(circuit: QuantumCircuit, parameters: Mapping[str, float], shots: int) -
     from qiskit.exceptions import QiskitError
 
     try:
-        values = {each: parameters[each.name] for each in circuit.parameters}
-        bound = circuit.assign_parameters(values)
+        bound = circuit.assign_parameters({each: parameters[each.name] for each in circuit.parameters})
         counts = _simulator().run(bound, shots=shots).result().get_counts()
     except (QiskitError, ArithmeticError, KeyError, TypeError, ValueError) as error:
         return {"error": f"it cannot be run: {error!r}"}

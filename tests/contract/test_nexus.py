@@ -1,8 +1,7 @@
+"""The Nexus adapter against `qjobs serve`: the contract, and what is Nexus's own."""
+
 from __future__ import annotations
 
-import threading
-import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +18,7 @@ from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
 from qjobs.circuits.programs import bind, read_circuit, to_qiskit
 from qjobs.cli import main as cli
-from qjobs.errors import BackendUnavailable, CredentialsRejected, SubmissionRejected
+from qjobs.errors import BackendUnavailable
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, JobKind, Limits, RemoteId
@@ -29,7 +28,9 @@ from qjobs.testing.contract import BackendContract, flips, new_key
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.proxy import FaultyProxy
 
-EMAIL, OTHER, PASSWORD = "contract@localhost.test", "other@localhost.test", "correct horse battery"
+EMAIL = "contract@localhost.test"
+OTHER = "other@localhost.test"
+PASSWORD = "correct horse battery"
 SHOTS_PER_S = 20_000
 
 
@@ -94,31 +95,31 @@ class TestNexus(BackendContract):
         return self.make_batch([(flips(1, on=[0]), 1_000_001)])
 
 
-# --- what is Nexus's own --------------------------------------------------------------------------------
-
 Opened = Callable[..., NexusBackend]
 suite = TestNexus()
 
 
 def batch_of(*sources: Any, kind: JobKind = JobKind.EXECUTE, shots: int = 32, level: int | None = None) -> Batch:
     """One item for each circuit, or pair of a circuit and its parameters."""
-    pairs = [source if isinstance(source, tuple) else (source, {}) for source in sources]
-    programs = [read_circuit(source) for source, _ in pairs]
-    items = tuple(
-        ItemSpec(label=f"item {n}", program=program.hash, shots=shots, parameters=tuple(values.items()))
-        for n, (program, (_, values)) in enumerate(zip(programs, pairs, strict=True))
-    )
+    programs = {}
+    items = []
+    for n, source in enumerate(sources):
+        circuit, values = source if isinstance(source, tuple) else (source, {})
+        program = read_circuit(circuit)
+        programs[program.hash] = program
+        items.append(ItemSpec(label=f"item {n}", program=program.hash, shots=shots, parameters=tuple(values.items())))
     return Batch(
         number=0,
-        items=items,
-        programs={each.hash: each for each in programs},
+        items=tuple(items),
+        programs=programs,
         options=ExecuteOptions(level=level),
         kind=kind,
         name="a batch for people",
     )
 
 
-def test_registers_of_pytket_keep_their_order(opened: Opened) -> None:
+def test_registers(opened: Opened) -> None:
+    """Registers of pytket keep their order."""
     circuit = Circuit(2)
     for bit in (Bit("zeta", 0), Bit("alpha", 10), *(Bit("alpha", n) for n in range(10))):
         circuit.add_bit(bit)
@@ -129,15 +130,15 @@ def test_registers_of_pytket_keep_their_order(opened: Opened) -> None:
     (result,) = suite.run(opened(), batch_of(circuit))
     assert result.counts == {"000000000100": 32}
     ours = bind(program, {})
-    (clbit,) = [
-        each.clbits[0]
-        for each in ours.data
-        if each.operation.name == "measure" and ours.find_bit(each.qubits[0]).index == 0
-    ]
-    assert ours.find_bit(clbit).index == 2
+    into = {}
+    for each in ours.data:
+        if each.operation.name == "measure":
+            into[ours.find_bit(each.qubits[0]).index] = ours.find_bit(each.clbits[0]).index
+    assert into[0] == 2
 
 
-def test_a_compile_job_gives_programs_that_do_the_same(opened: Opened) -> None:
+def test_compile_job(opened: Opened) -> None:
+    """A compile job gives programs of native gates that do the same."""
     angle = Parameter("angle")
     symbolic = QuantumCircuit(2, 2)
     symbolic.h(0)
@@ -160,7 +161,8 @@ def test_a_compile_job_gives_programs_that_do_the_same(opened: Opened) -> None:
     assert [result.counts for result in suite.run(machine, run)] == [{"101": 20}, {"10": 20}]
 
 
-def test_a_machine_refuses_what_is_not_compiled_and_keeps_the_rest(opened: Opened) -> None:
+def test_not_compiled(opened: Opened) -> None:
+    """A machine refuses the item that is not compiled, and runs the others."""
     native = QuantumCircuit(1, 1)
     native.r(3.141592653589793, 0, 0)
     native.measure(0, 0)
@@ -175,7 +177,9 @@ def test_a_machine_refuses_what_is_not_compiled_and_keeps_the_rest(opened: Opene
 
 
 def test_targets(opened: Opened) -> None:
-    aer, machine = opened().target(), opened("H1-1E").target()
+    """Target and limits are those of the device."""
+    aer = opened().target()
+    machine = opened("H1-1E").target()
     assert (aer.name, aer.basis_gates, aer.coupling) == ("Aer", None, None)
     assert (machine.n_qubits, machine.basis_gates, machine.coupling) == (20, ("rz", "r", "rzz"), None)
     assert opened("H9-9").target().n_qubits is None
@@ -183,7 +187,8 @@ def test_targets(opened: Opened) -> None:
     assert opened("H1-1E").limits == Limits(max_items=300, max_shots=10_000)
 
 
-def test_a_syntax_checker_has_no_results_and_nobody_waits_for_them(opened: Opened) -> None:
+def test_syntax_checker(opened: Opened) -> None:
+    """A syntax checker has no results, and nobody waits for them."""
     native = QuantumCircuit(1, 1)
     native.rz(1.0, 0)
     native.measure(0, 0)
@@ -197,7 +202,8 @@ def test_a_syntax_checker_has_no_results_and_nobody_waits_for_them(opened: Opene
     assert "COMPLETED without a result" in entry.reason
 
 
-def test_the_key_is_the_name_and_a_property(opened: Opened, service: RunningService, token: str) -> None:
+def test_key(opened: Opened, service: RunningService, token: str) -> None:
+    """The key is in the name and in a property; a job is found wherever it is."""
     key = new_key()
     remote_id = suite.submit(opened(prefix="mine-"), batch_of(flips(1, on=[0])), key)
     with httpx.Client(base_url=service.url, verify=False, cookies={"myqos_oat": token}) as client:
@@ -210,7 +216,8 @@ def test_the_key_is_the_name_and_a_property(opened: Opened, service: RunningServ
     assert opened(project="another").remote_jobs() == []
 
 
-def test_accounts_do_not_see_each_other(opened: Opened, service: RunningService) -> None:
+def test_accounts(opened: Opened, service: RunningService) -> None:
+    """An account does not see the jobs of another."""
     key = new_key()
     remote_id = suite.submit(opened(), batch_of(flips(1, on=[0])), key)
     other = opened(token=log_in(service, OTHER))
@@ -219,19 +226,8 @@ def test_accounts_do_not_see_each_other(opened: Opened, service: RunningService)
     assert other.remote_jobs() == []
 
 
-def test_a_bad_token_makes_no_job(opened: Opened) -> None:
-    key = new_key()
-    with pytest.raises(CredentialsRejected, match="qnx login"):
-        opened(token="wrong").submit(batch_of(flips(1, on=[0])), key, lambda _: None)
-    assert opened().find(key) is None
-
-
-def test_an_unknown_group_is_told_in_nexuss_words(opened: Opened) -> None:
-    with pytest.raises((CredentialsRejected, SubmissionRejected), match="made_up"):
-        opened(user_group="made_up").submit(batch_of(flips(1, on=[0])), new_key(), lambda _: None)
-
-
-def test_circuits_are_uploaded_once(opened: Opened, service: RunningService, token: str) -> None:
+def test_uploaded_once(opened: Opened, service: RunningService, token: str) -> None:
+    """A circuit with its parameters is uploaded once."""
     backend = opened(project="uploads")
     angle = Parameter("a")
     template = QuantumCircuit(1, 1)
@@ -246,45 +242,21 @@ def test_circuits_are_uploaded_once(opened: Opened, service: RunningService, tok
     assert count == 2
 
 
-def test_the_socket_tells_at_once(opened: Opened) -> None:
+def test_socket(opened: Opened) -> None:
+    """The status socket says at once what happens."""
     backend = opened()
     remote_id = suite.submit(backend, batch_of(flips(1, on=[0]), shots=SHOTS_PER_S))
     seen: list[str] = []
     final = backend.watch(remote_id, timeout_s=30, changed=lambda snapshot: seen.append(snapshot.remote_status))
     assert final is not None
     assert final.status is JobStatus.COMPLETED
-    assert Counter(seen) == Counter(set(seen)) or len(seen) < 8, "it does not ask again and again"
+    assert len(seen) < 8, "it does not ask again and again"
     assert seen[-1] == "COMPLETED"
     assert len(seen) >= 2
     assert backend.watch(RemoteId("7b0f3a60-1111-4222-8333-944444444444"), timeout_s=1) is None
 
 
-def test_a_watch_ends_when_its_time_is_over(opened: Opened) -> None:
-    backend = opened()
-    remote_id = suite.submit(backend, suite.slow_batch())
-    started = time.monotonic()
-    last = backend.watch(remote_id, timeout_s=1.0)
-    assert last is not None
-    assert not last.status.is_final
-    assert 0.9 < time.monotonic() - started < 45  # the job takes longer
-    backend.cancel(remote_id)
-
-
-def test_many_threads_share_one_token(opened: Opened) -> None:
-    backend = opened()
-    ids: list[RemoteId] = []
-    threads = [
-        threading.Thread(target=lambda: ids.append(suite.submit(backend, batch_of(flips(1, on=[0]))))) for _ in range(8)
-    ]
-    for each in threads:
-        each.start()
-    for each in threads:
-        each.join()
-    assert set(backend.status(ids)) == set(ids)
-    assert len(ids) == 8
-
-
-def test_the_command_finds_a_lost_job(
+def test_command_finds_lost_job(
     opened: Opened,
     service: RunningService,
     token: str,
@@ -292,7 +264,7 @@ def test_the_command_finds_a_lost_job(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The variables that `qjobs serve` prints are enough to say where."""
+    """The variables that `qjobs serve` prints are enough for the command to find a lost job."""
     for name, value in service.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("QJOBS_NEXUS_TOKEN", token)
@@ -317,8 +289,8 @@ def test_the_command_finds_a_lost_job(
         assert ledger.last_attempts([job_id])[job_id].remote_id == remote_id
 
 
-def test_a_short_wait_is_told_by_the_socket(opened: Opened, tmp_path: Path) -> None:
-    """The backend would be asked again in ten minutes only."""
+def test_short_wait(opened: Opened, tmp_path: Path) -> None:
+    """A short wait follows the socket: the backend would be asked again in ten minutes only."""
     backend = opened(poll_interval_s=(600.0, 600.0), name="nexus-told")
     batch = batch_of(flips(1, on=[0]), shots=2 * SHOTS_PER_S)
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:

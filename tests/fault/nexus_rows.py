@@ -24,11 +24,12 @@ from qjobs.service.running import RunningService
 from qjobs.testing.faults import Action, Route
 from qjobs.testing.proxy import FaultyProxy
 
-EMAIL, PASSWORD = "faults@localhost.test", "correct horse battery"
+EMAIL = "faults@localhost.test"
+PASSWORD = "correct horse battery"
 _MOMENT_S = 0.01
 _SHORTEST_TIMEOUT_S = 1.0
-_fault, _code = table._fault, table._code
-_UPLOAD, _TOKENS = Route.UPLOAD, Route.TOKENS
+_fault = table._fault
+_code = table._code
 
 
 def _as_often(row: Row) -> Row:
@@ -43,13 +44,13 @@ ROWS = (
     *(_as_often(row) for row in table.ROWS if not row.broken),
     Row(name="submit: made, 500", faults=(_fault(Route.SUBMIT, Action.CODE_AFTER, code=500),), lost="made"),
     Row(name="submit: 401 once", faults=(_code(Route.SUBMIT, 401),)),
-    Row(name="submit: 401, no new token", faults=(_code(Route.SUBMIT, 401), _code(_TOKENS, 503, 6))),
-    Row(name="upload: 503 x9", faults=(_code(_UPLOAD, 503, 9),)),
-    Row(name="upload: done, reply dropped", faults=(_fault(_UPLOAD, Action.DROP_AFTER, 2),)),
-    Row(name="upload: JSON cut x4", faults=(_fault(_UPLOAD, Action.CUT, 4),)),
-    Row(name="upload: 401 x3", faults=(_code(_UPLOAD, 401, 3),)),
-    Row(name="tokens: 502 x3", faults=(_code(_TOKENS, 502, 3),)),
-    Row(name="tokens: 401 x2", faults=(_code(_TOKENS, 401, 2),)),
+    Row(name="submit: 401, no new token", faults=(_code(Route.SUBMIT, 401), _code(Route.TOKENS, 503, 6))),
+    Row(name="upload: 503 x9", faults=(_code(Route.UPLOAD, 503, 9),)),
+    Row(name="upload: done, reply dropped", faults=(_fault(Route.UPLOAD, Action.DROP_AFTER, 2),)),
+    Row(name="upload: JSON cut x4", faults=(_fault(Route.UPLOAD, Action.CUT, 4),)),
+    Row(name="upload: 401 x3", faults=(_code(Route.UPLOAD, 401, 3),)),
+    Row(name="tokens: 502 x3", faults=(_code(Route.TOKENS, 502, 3),)),
+    Row(name="tokens: 401 x2", faults=(_code(Route.TOKENS, 401, 2),)),
     Row(
         name="status: JSON cut and unknown word",
         faults=(_fault(Route.STATUS, Action.CUT), _fault(Route.STATUS, Action.UNKNOWN_WORD, 3)),

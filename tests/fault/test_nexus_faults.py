@@ -1,3 +1,5 @@
+"""The fault table of the Nexus adapter, and faults that concern several jobs at once."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -31,11 +33,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_row(row: Row, provider: NexusProvider, shared: Ledger) -> None:
+    """One remote job, and the outcome that the row states."""
     seen = play(row, provider, shared)
     assert seen.problems() == [], seen
-
-
-# --- several jobs at once ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -79,9 +79,8 @@ def until_final(backend: NexusBackend, ids: list[RemoteId]) -> dict[RemoteId, Jo
     ],
     ids=lambda fault: f"{fault.action} {fault.code}",
 )
-def test_jobs_are_followed_by_their_ids_while_the_list_fails(
-    fault: Fault, provider: NexusProvider, backend: NexusBackend
-) -> None:
+def test_list_fails(fault: Fault, provider: NexusProvider, backend: NexusBackend) -> None:
+    """Jobs are read by their ids while the list fails, which is left alone for a while."""
     ids = [submit(backend) for _ in range(6)]
     provider.proxy.inject(fault)
     assert set(until_final(backend, ids).values()) == {JobStatus.COMPLETED}
@@ -90,7 +89,8 @@ def test_jobs_are_followed_by_their_ids_while_the_list_fails(
         assert provider.proxy.asked[Route.LISTING] <= 3, "it is left alone for a while"
 
 
-def test_many_open_jobs_are_asked_for_in_one_request(provider: NexusProvider, backend: NexusBackend) -> None:
+def test_many_open_jobs(provider: NexusProvider, backend: NexusBackend) -> None:
+    """Many open jobs are asked for in one request."""
     ids = [submit(backend, shots=1_000_000) for _ in range(12)]
     before = provider.proxy.asked
     found = backend.status(ids)
@@ -104,10 +104,9 @@ def test_many_open_jobs_are_asked_for_in_one_request(provider: NexusProvider, ba
     until_final(backend, ids)
 
 
-def test_a_few_jobs_are_asked_for_by_their_ids_where_the_list_is_long(
-    provider: NexusProvider, backend: NexusBackend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("qjobs.backends.nexus.backend._PAGE", 1)
+def test_long_list(provider: NexusProvider, backend: NexusBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few jobs are read by their ids where the list has many pages."""
+    monkeypatch.setattr("qjobs.backends.nexus.jobs._PAGE_SIZE", 1)
     ids = [submit(backend, shots=1_000_000) for _ in range(12)]
     backend.status(ids)
     before = provider.proxy.asked
@@ -119,7 +118,8 @@ def test_a_few_jobs_are_asked_for_by_their_ids_where_the_list_is_long(
     until_final(backend, ids)
 
 
-def test_one_unknown_word_does_not_hide_the_others(provider: NexusProvider, backend: NexusBackend) -> None:
+def test_unknown_word(provider: NexusProvider, backend: NexusBackend) -> None:
+    """An unknown word hides no other job."""
     ids = [submit(backend) for _ in range(3)]
     other = NexusBackend("Aer", url=provider.url, token=provider.token, project="faults", limiter=Limiter())
     until_final(backend, ids)
@@ -132,7 +132,8 @@ def test_one_unknown_word_does_not_hide_the_others(provider: NexusProvider, back
     other.close()
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_was(provider: NexusProvider, backend: NexusBackend) -> None:
+def test_broken_download(provider: NexusProvider, backend: NexusBackend) -> None:
+    """A download that breaks off goes on where it was."""
     programs = [read_circuit(flips(3, on=[bit for bit in range(3) if word >> bit & 1])) for word in range(8)]
     items = tuple(ItemSpec(label="", program=each.hash, shots=4) for each in programs)
     ids: list[RemoteId] = []
@@ -149,10 +150,3 @@ def test_a_download_that_breaks_off_goes_on_where_it_was(provider: NexusProvider
         break
     assert [result.counts for result in results] == [{f"{word:03b}": 4} for word in range(8)]
     assert provider.proxy.asked[Route.RESULTS] <= 8 + 12
-
-
-def test_without_sockets_a_watch_polls(provider: NexusProvider, backend: NexusBackend) -> None:
-    remote_id = submit(backend)
-    final = backend.watch(remote_id, timeout_s=30)
-    assert final is not None
-    assert final.status is JobStatus.COMPLETED

@@ -12,8 +12,8 @@ import pytest
 from websockets.sync.server import Server, ServerConnection, serve
 
 from qjobs.backends.base import Snapshot
+from qjobs.backends.nexus.status_socket import StatusSocket
 from qjobs.backends.nexus.tokens import NexusTokens
-from qjobs.backends.nexus.watch import Watch
 from qjobs.errors import BackendUnavailable
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteId
@@ -39,7 +39,10 @@ class Job:
     """A job whose status is read over HTTP, as it were, and told on sockets by a script."""
 
     def __init__(self) -> None:
-        self.word, self.asked, self.opened, self.good = "QUEUED", 0, 0, "t1"
+        self.word = "QUEUED"
+        self.asked = 0
+        self.opened = 0
+        self.good = "t1"
         self.paths: list[str] = []
         self.script: list[Callable[[ServerConnection], None]] = []
         self.refuse: list[int] = []
@@ -84,12 +87,19 @@ def job() -> Iterator[Job]:
     thread.join(10)
 
 
-def watch_of(job: Job, **more: Any) -> Watch:
+def watch_of(job: Job, **more: Any) -> StatusSocket:
     url = more.pop("url", f"http://127.0.0.1:{job.port}")
-    return Watch(url=url, tokens=Tokens(), context=None, ask=job.ask, **more)
+    return StatusSocket(url=url, tokens=Tokens(), context=None, read=job.ask, **more)
 
 
-def test_a_change_is_seen_at_once_and_read_over_http(job: Job) -> None:
+def status_of(snapshot: Snapshot | None) -> JobStatus:
+    assert snapshot is not None
+    return snapshot.status
+
+
+def test_change(job: Job) -> None:
+    """A change is seen at once, and read over HTTP."""
+
     def script(connection: ServerConnection) -> None:
         for word in ("QUEUED", "QUEUED", "RUNNING"):
             job.tell(connection, word)
@@ -98,52 +108,51 @@ def test_a_change_is_seen_at_once_and_read_over_http(job: Job) -> None:
     job.script = [script, lambda connection: job.tell(connection, "COMPLETED")]
     seen: list[str] = []
     started = time.monotonic()
-    final = watch_of(job).until_final(JOB, timeout_s=20, changed=lambda each: seen.append(each.remote_status))
+    final = watch_of(job).wait(JOB, timeout_s=20, changed=lambda each: seen.append(each.remote_status))
     assert time.monotonic() - started < 4
-    assert final is not None
-    assert final.status is JobStatus.COMPLETED
+    assert status_of(final) is JobStatus.COMPLETED
     assert seen == ["QUEUED", "RUNNING", "COMPLETED"]
     assert job.asked == 3
     assert job.paths[0] == f"/api/jobs/v1beta3/{JOB}/attributes/status/ws"
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012])
-def test_a_close_before_a_final_status_is_a_drop(job: Job, code: int) -> None:
+def test_close_is_a_drop(job: Job, code: int) -> None:
+    """A close before a final status is a drop, whatever its code."""
+
     def script(connection: ServerConnection) -> None:
         job.tell(connection, "QUEUED")
         connection.close(code)
 
     job.script = [script, script, lambda connection: job.tell(connection, "COMPLETED")]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
-    assert final is not None
-    assert final.status is JobStatus.COMPLETED
+    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
     assert job.opened == 3
 
 
-def test_what_happened_during_a_drop_is_read(job: Job) -> None:
+def test_change_during_drop(job: Job) -> None:
+    """What happened during a drop is read."""
+
     def script(connection: ServerConnection) -> None:
         job.tell(connection, "RUNNING")
         job.word = "ERROR"
         connection.socket.close()
 
     job.script = [script]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
-    assert final is not None
-    assert final.status is JobStatus.ERROR
+    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.ERROR
     assert job.opened == 1
 
 
-def test_drops_are_not_met_with_a_storm(job: Job) -> None:
-    """The vendor's client reconnected 1,794 times in 20 s."""
+def test_no_storm(job: Job) -> None:
+    """A refused socket is not asked for again and again; the vendor's client asked 1,794 times in 20 s."""
     job.refuse = [503] * 1000
-    last = watch_of(job).until_final(JOB, timeout_s=2.0)
-    assert last is not None
-    assert last.status is JobStatus.QUEUED
+    assert status_of(watch_of(job).wait(JOB, timeout_s=2.0)) is JobStatus.QUEUED
     assert 2 <= job.asked <= 6
     assert len(job.refuse) >= 994
 
 
-def test_neither_are_sockets_that_close_at_once_or_run_ahead(job: Job) -> None:
+def test_no_storm_of_reads(job: Job) -> None:
+    """Sockets that close at once, or run ahead of HTTP, make no storm of reads."""
+
     def closes(connection: ServerConnection) -> None:
         connection.send('{"status":"QUEUED"}')
         connection.close(1000)
@@ -153,54 +162,50 @@ def test_neither_are_sockets_that_close_at_once_or_run_ahead(job: Job) -> None:
         time.sleep(1)
 
     for script in (closes, runs_ahead):
-        job.asked, job.script = 0, [script] * 1000
-        last = watch_of(job).until_final(JOB, timeout_s=2.0)
-        assert last is not None
-        assert last.status is JobStatus.QUEUED
+        job.asked = 0
+        job.script = [script] * 1000
+        assert status_of(watch_of(job).wait(JOB, timeout_s=1.0)) is JobStatus.QUEUED
         assert 2 <= job.asked <= 10
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_a_refused_token_is_renewed(job: Job, code: int) -> None:
+def test_refused_token(job: Job, code: int) -> None:
+    """A refused token is renewed."""
     job.refuse = [code]
     job.good = "t2"
     job.script = [lambda connection: job.tell(connection, "CANCELLED")]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
-    assert final is not None
-    assert final.status is JobStatus.CANCELLED
+    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.CANCELLED
     assert job.opened == 1
 
 
-def test_without_a_socket_it_polls(job: Job) -> None:
+def test_no_socket(job: Job) -> None:
+    """Without a socket the job is polled."""
     watch = watch_of(job, url="http://127.0.0.1:1")
     threading.Timer(0.5, lambda: setattr(job, "word", "COMPLETED")).start()
-    final = watch.until_final(JOB, timeout_s=20)
-    assert final is not None
-    assert final.status is JobStatus.COMPLETED
-    assert watch.sockets == 0
+    assert status_of(watch.wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
 
 
 @pytest.mark.parametrize("frame", ["not JSON", "[]", '{"status":"PONDERING"}', b"\xff", "{}"])
-def test_nonsense_ends_nothing(job: Job, frame: str | bytes) -> None:
+def test_nonsense(job: Job, frame: str | bytes) -> None:
+    """Nonsense on the socket ends nothing."""
+
     def script(connection: ServerConnection) -> None:
         connection.send(frame)
         job.tell(connection, "COMPLETED")
         time.sleep(1)
 
     job.script = [script, script]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
-    assert final is not None
-    assert final.status is JobStatus.COMPLETED
+    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
 
 
-def test_its_time_is_kept_and_a_failed_read_is_made_up_for(job: Job) -> None:
+def test_failed_reads(job: Job) -> None:
+    """A failed read is made up for; only if none succeeds is the error raised, when the time is over."""
     job.fail = 1
     job.script = [lambda connection: job.tell(connection, "COMPLETED")]
-    final = watch_of(job).until_final(JOB, timeout_s=20)
-    assert final is not None
-    assert final.status is JobStatus.COMPLETED
-    job.fail, job.word = 10**6, "QUEUED"
+    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
+    job.fail = 10**6
+    job.word = "QUEUED"
     started = time.monotonic()
     with pytest.raises(BackendUnavailable, match="not now"):
-        watch_of(job).until_final(JOB, timeout_s=1.0)
+        watch_of(job).wait(JOB, timeout_s=1.0)
     assert time.monotonic() - started < 4

@@ -11,16 +11,18 @@ import subprocess
 import sys
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from email.message import Message
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.response import addinfourl
 
 import pytest
 from PIL import Image
+from prefect.blocks.core import Block
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.plugins import load_prefect_collections
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
@@ -55,53 +57,35 @@ class _LogoSite(urllib.request.HTTPSHandler):
         return answer
 
 
-class _Suite(BlockStandardTestSuite):
+class TestBlocks(BlockStandardTestSuite):
+    """Prefect's own suite."""
+
     @pytest.fixture(autouse=True)
     def logo_site(self) -> Iterator[None]:
         urllib.request.install_opener(urllib.request.build_opener(_LogoSite))
         yield
         urllib.request.install_opener(None)  # type: ignore[arg-type]  # as it was: made at the first use
 
-
-class TestAerBackend(_Suite):
-    @pytest.fixture
-    def block(self) -> type[AerBackend]:
-        return AerBackend
-
-
-class TestLedger(_Suite):
-    @pytest.fixture
-    def block(self) -> type[Ledger]:
-        return Ledger
-
-
-class TestRestBackend(_Suite):
-    @pytest.fixture
-    def block(self) -> type[RestBackend]:
-        return RestBackend
-
-
-class TestNexusBackend(_Suite):
-    @pytest.fixture
-    def block(self) -> type[NexusBackend]:
-        return NexusBackend
-
-
-# --- where they come from -----------------------------------------------------------------------------
+    @pytest.fixture(params=[AerBackend, Ledger, NexusBackend, RestBackend])
+    def block(self, request: pytest.FixtureRequest) -> type[Block]:
+        return request.param
 
 
 @pytest.mark.parametrize("package", [blocks, tasks, flows])
-def test_the_packages_are_this_projects(package: object) -> None:
+def test_packages_are_ours(package: object) -> None:
+    """The packages that are tested are those of this project."""
     assert Path(package.__file__).parents[1] == ROOT
 
 
-def test_prefect_finds_the_blocks_of_an_editable_install() -> None:
+def test_entry_point() -> None:
+    """Prefect finds the blocks of an editable install."""
     ours = [entry for entry in entry_points(group="prefect.collections") if entry.dist.name == "qjobs"]
     assert [(entry.name, entry.value) for entry in ours] == [("qjobs_blocks", "blocks")]
     assert load_prefect_collections()["qjobs_blocks"] is blocks
 
 
-def test_a_wheel_has_neither_blocks_nor_the_entry_point(tmp_path: Path) -> None:
+def test_wheel(tmp_path: Path) -> None:
+    """A wheel has neither the blocks nor the entry point."""
     pytest.importorskip("hatchling")
     entries = {}
     for kind in ("wheel", "editable"):
@@ -117,8 +101,8 @@ def test_a_wheel_has_neither_blocks_nor_the_entry_point(tmp_path: Path) -> None:
     assert "[prefect.collections]\nqjobs_blocks = blocks" in entries["editable"]
 
 
-def test_importing_opens_nothing(tmp_path: Path) -> None:
-    """No file written by us, no connection, no process, no worker library; seen by an audit hook."""
+def test_import_opens_nothing(tmp_path: Path) -> None:
+    """An import writes and connects nothing, starts no process and loads no heavy library."""
     code = """
 import sys, json
 import prefect.blocks.core, prefect.artifacts, prefect.task_runners, prefect.runtime, prefect.client.orchestration
@@ -140,16 +124,15 @@ print(json.dumps([seen, [name for name in ("loky", "qiskit_aer", "matplotlib", "
     assert not (tmp_path / "data").exists()
 
 
-# --- saved and loaded ---------------------------------------------------------------------------------
-
-
-def test_a_saved_block_comes_back_whole(api: str) -> None:
+def test_aer_block_saved(api: str) -> None:
+    """A saved block comes back whole."""
     block = AerBackend(device="sim", method="stabilizer", n_workers=1, max_qubits=9, readout_error=0.125)
     block.save("whole")
     assert AerBackend.load("whole").model_dump() == block.model_dump()
 
 
-def test_a_saved_ledger_shows_no_password(client: SyncPrefectClient) -> None:
+def test_ledger_block_saved(client: SyncPrefectClient) -> None:
+    """A saved ledger shows no password."""
     url = f"postgresql+psycopg://me:{PASSWORD}@db.example/jobs"
     Ledger(url=SecretStr(url)).save("secret")
     shown = client.request("GET", "/block_types/slug/ledger/block_documents/name/secret")
@@ -160,7 +143,8 @@ def test_a_saved_ledger_shows_no_password(client: SyncPrefectClient) -> None:
         assert PASSWORD not in text
 
 
-def test_a_saved_rest_backend_shows_no_token_and_sends_it(client: SyncPrefectClient) -> None:
+def test_rest_block_saved(client: SyncPrefectClient) -> None:
+    """A saved REST backend shows no token, and sends it."""
     with ScriptedProvider("findable", token=PASSWORD) as provider:
         RestBackend(url=provider.url, lost_reply="findable", token=SecretStr(PASSWORD)).save("rest")
         shown = client.request("GET", "/block_types/slug/rest-backend/block_documents/name/rest")
@@ -176,7 +160,8 @@ def test_a_saved_rest_backend_shows_no_token_and_sends_it(client: SyncPrefectCli
             backend.remote_jobs()
 
 
-def test_a_saved_nexus_backend_comes_back_whole_and_shows_no_token(client: SyncPrefectClient) -> None:
+def test_nexus_block_saved(client: SyncPrefectClient) -> None:
+    """A saved Nexus backend comes back whole, and shows no token."""
     block = NexusBackend(
         device="H1-1E", token=SecretStr(PASSWORD), name="nexus-lab", config={"noisy_simulation": False}
     )
@@ -191,7 +176,7 @@ def test_a_saved_nexus_backend_comes_back_whole_and_shows_no_token(client: SyncP
         assert (backend.name, backend.device, backend.lost_reply) == ("nexus-lab", "H1-1E", LostReply.FINDABLE)
 
 
-NEXUS = {
+NEXUS_FIELDS = {
     "device": ("H2-1", lambda made: made.device == "H2-1"),
     "url": ("https://127.0.0.1:8470", lambda made: made.url == "https://127.0.0.1:8470"),
     "name": ("lab", lambda made: made.name == "lab"),
@@ -208,56 +193,55 @@ NEXUS = {
 
 
 @pytest.mark.parametrize("field", NexusBackend.model_fields)
-def test_the_nexus_backend_honours(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nexus_field(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of the block reaches the Nexus backend."""
     monkeypatch.setenv("QJOBS_NEXUS_TOKEN", "from the environment")
-    value, holds = NEXUS[field]
+    value, holds = NEXUS_FIELDS[field]
     for settings, is_so in ({"device": "Aer"}, False), ({"device": "Aer", field: value}, True):
         with closing(NexusBackend(**settings).get_backend()) as made:
             assert holds(made) is is_so
 
 
+NEXUS_AER = partial(NexusBackend, device="Aer")
+REST = partial(RestBackend, url="http://127.0.0.1:1")
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    ("block", "field", "value"),
     [
-        {"device": ""},
-        {"name": ""},
-        {"project": ""},
-        {"region": "moon"},
-        {"max_cost": 0},
-        {"timeout_s": 0},
-        {"max_per_s": 0},
-        {"config": {"seed": 1}},
-        {"config": {"device_name": "H2-1"}},
+        (AerBackend, "method", "magic"),
+        (AerBackend, "n_workers", 0),
+        (AerBackend, "readout_error", 1.5),
+        (AerBackend, "max_qubits", -1),
+        (NEXUS_AER, "device", ""),
+        (NEXUS_AER, "name", ""),
+        (NEXUS_AER, "project", ""),
+        (NEXUS_AER, "region", "moon"),
+        (NEXUS_AER, "max_cost", 0),
+        (NEXUS_AER, "timeout_s", 0),
+        (NEXUS_AER, "max_per_s", 0),
+        (NEXUS_AER, "config", {"seed": 1}),
+        (NEXUS_AER, "config", {"device_name": "H2-1"}),
+        (REST, "timeout_s", 0),
+        (REST, "max_per_s", 0),
+        (REST, "lost_reply", "magic"),
     ],
 )
-def test_a_nexus_backend_refuses_bad_values(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
-        NexusBackend(**{"device": "Aer"} | wrong)
+def test_bad_values(block: Callable[..., Block], field: str, value: object) -> None:
+    """A block refuses bad values, and names the field."""
+    with pytest.raises(ValidationError, match=field):
+        block(**{field: value})
 
 
-def test_a_service_of_ones_own_is_asked_as_fast_as_it_answers() -> None:
+def test_own_service_has_no_rate() -> None:
+    """A service of your own is asked as fast as it answers."""
     with closing(
         NexusBackend(device="Aer", url="https://127.0.0.1:8470", token="t", verify=False).get_backend()
     ) as made:
         assert made._http._limiter._per_s == math.inf
 
 
-@pytest.mark.parametrize("wrong", [{"timeout_s": 0}, {"max_per_s": 0}, {"lost_reply": "magic"}])
-def test_a_rest_backend_refuses_bad_values(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
-        RestBackend(url="http://127.0.0.1:1", **wrong)
-
-
-@pytest.mark.parametrize("wrong", [{"method": "magic"}, {"n_workers": 0}, {"readout_error": 1.5}, {"max_qubits": -1}])
-def test_a_block_refuses_bad_values(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
-        AerBackend(**wrong)
-
-
-# --- what a block opens -------------------------------------------------------------------------------
-
-NOISE = {"depolarizing_1q": 0.25, "depolarizing_2q": 0.125, "readout_error": 0.5}
-HONOURED = {
+AER_FIELDS = {
     "device": ("sim", lambda made: made.device == "sim"),
     "method": ("density_matrix", lambda made: made.target().n_qubits == 14),
     "n_workers": (3, lambda made: made._n_workers == 3),
@@ -269,20 +253,23 @@ HONOURED = {
 
 
 @pytest.mark.parametrize("field", AerBackend.model_fields)
-def test_the_backend_honours(field: str) -> None:
-    value, holds = HONOURED[field]
+def test_aer_field(field: str) -> None:
+    """Every field of the block reaches the Aer backend."""
+    value, holds = AER_FIELDS[field]
     assert not holds(AerBackend().get_backend())
     assert holds(AerBackend(**{field: value}).get_backend())
 
 
-def test_the_ledger_is_at_the_blocks_url_or_in_the_data_folder(tmp_path: Path, home: Path) -> None:
+def test_ledger_place(tmp_path: Path, home: Path) -> None:
+    """The ledger is at the URL of the block, or in the data directory."""
     with Ledger(url=SecretStr(f"sqlite:///{tmp_path / 'mine.db'}")).get_ledger() as mine:
         assert mine.url.endswith("mine.db")
     with Ledger().get_ledger() as default:
         assert str(home) in default.url
 
 
-def test_a_name_opens_one_object_per_process(api: str) -> None:
+def test_one_backend_per_name(api: str) -> None:
+    """A name opens one backend in a process, however many threads ask."""
     AerBackend(device="shared").save("shared")
     with ThreadPoolExecutor(8) as pool:
         found = set(map(id, pool.map(backend_named, ["aer-backend/shared"] * 8)))
@@ -292,7 +279,8 @@ def test_a_name_opens_one_object_per_process(api: str) -> None:
     assert backend_named("aer") is not backend_named("aer-backend/shared")
 
 
-def test_a_ledger_block_is_found_by_either_name(api: str, tmp_path: Path) -> None:
+def test_one_ledger_per_name(api: str, tmp_path: Path) -> None:
+    """A name opens one ledger in a process, with the type of the block or without."""
     Ledger(url=SecretStr(f"sqlite:///{tmp_path / 'team.db'}")).save("team")
     assert ledger_named("team") is ledger_named("ledger/team")
     assert ledger_named("team").url.endswith("team.db")
@@ -301,14 +289,16 @@ def test_a_ledger_block_is_found_by_either_name(api: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["nope", "aer-backend/nope", "nope/nope", "aer-backend/", "/", "", "a/b/c"])
-def test_an_unknown_backend_is_refused(api: str, name: str) -> None:
+def test_unknown_backend(api: str, name: str) -> None:
+    """An unknown backend is refused by its name."""
     with pytest.raises(InvalidInput, match="there is no backend") as caught:
         backend_named(name)
     assert caught.value.field == "backend"
     assert repr(name) in str(caught.value)
 
 
-def test_a_block_of_another_type_is_refused(api: str) -> None:
+def test_wrong_type(api: str) -> None:
+    """A block of another type is refused by its name."""
     Ledger().save("no-backend")
     AerBackend().save("no-ledger")
     with pytest.raises(InvalidInput, match="the block 'ledger/no-backend' is not a backend"):

@@ -407,7 +407,7 @@ def _forget_backend(client: SyncPrefectClient, name: str) -> None:
     slug, block = name.split("/")
     document = client.request("GET", f"/block_types/slug/{slug}/block_documents/name/{block}").json()
     client.request("DELETE", f"/block_documents/{document['id']}")
-    opening._open.pop(("backend", name))
+    opening._backends.pop(name)
 
 
 def test_both_flows_have_the_hook() -> None:

@@ -1,9 +1,8 @@
+"""HTTP for adapters: what errors mean, retries of reads, the limiter, the log."""
+
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email.utils import format_datetime
 
@@ -12,8 +11,8 @@ import pytest
 from scripted import Clock
 from support import NOW
 
-from qjobs.backends.http import REACHED, HttpClient, retry_after_of, words_of
-from qjobs.backends.limiter import Limiter, limiter_for
+from qjobs.backends.http import MEANING, HttpClient, retry_after_of, words_of
+from qjobs.backends.limiter import Limiter
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
@@ -51,13 +50,16 @@ class Provider(httpx.BaseTransport):
         return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
 
 
+Client = Callable[..., tuple[HttpClient, Provider]]
+
+
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
 
 
 @pytest.fixture
-def client(clock: Clock) -> Iterator[Callable[..., tuple[HttpClient, Provider]]]:
+def client(clock: Clock) -> Iterator[Client]:
     opened = []
 
     def make(*answers: Answer, **options: object) -> tuple[HttpClient, Provider]:
@@ -87,12 +89,10 @@ def caught(act: Callable[[], object]) -> QJobsError:
     return error.value
 
 
-# --- the table -------------------------------------------------------------------------------------
-
-
-def test_the_table_has_every_error_of_httpx() -> None:
+def test_table_is_total() -> None:
+    """The table has every error with which a request of httpx ends."""
     theirs = {cls for cls in leaves(httpx.RequestError) if cls.__module__.startswith("httpx")}
-    assert set(REACHED) == theirs
+    assert set(MEANING) == theirs
     public = {getattr(httpx, name) for name in httpx.__all__}
     errors = {cls for cls in public if isinstance(cls, type) and issubclass(cls, Exception)}
     outside = {cls for cls in errors if not issubclass(cls, httpx.RequestError)}
@@ -110,8 +110,9 @@ def test_the_table_has_every_error_of_httpx() -> None:
     }
 
 
-@pytest.mark.parametrize("cls", sorted(REACHED, key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
-def test_an_error_of_httpx_never_gets_through(client: Callable[..., tuple[HttpClient, Provider]], cls: type) -> None:
+@pytest.mark.parametrize("cls", sorted(MEANING, key=lambda cls: cls.__name__), ids=lambda cls: cls.__name__)
+def test_httpx_errors(client: Client, cls: type) -> None:
+    """A POST is sent once, a read three times, and no error of httpx gets through."""
     http, provider = client(cls("it broke"))
     error = caught(lambda: http.submit("/jobs", json={}))
     assert type(error) is (NotSent if cls in BEFORE_A_BYTE else SubmissionUnknown)
@@ -143,7 +144,8 @@ def test_an_error_of_httpx_never_gets_through(client: Callable[..., tuple[HttpCl
         (524, SubmissionUnknown, BackendUnavailable),
     ],
 )
-def test_codes(client: Callable[..., tuple[HttpClient, Provider]], code: int, submitting: type, reading: type) -> None:
+def test_codes(client: Client, code: int, submitting: type, reading: type) -> None:
+    """Every code means one thing to a submission and one to a read."""
     http, provider = client(answer(code, {"message": "their words"}))
     error = caught(lambda: http.submit("/jobs", json={}))
     assert type(error) is submitting
@@ -155,7 +157,8 @@ def test_codes(client: Callable[..., tuple[HttpClient, Provider]], code: int, su
     assert len(provider.requests) == 1 + (3 if reading is BackendUnavailable else 1)
 
 
-def test_a_refusal_keeps_the_words_apart(client: Callable[..., tuple[HttpClient, Provider]]) -> None:
+def test_refusal_keeps_words(client: Client) -> None:
+    """A refusal carries the words of the provider as they are."""
     http, _ = client(answer(422, {"detail": [{"msg": "too wide"}]}))
     error = caught(lambda: http.submit("/jobs"))
     assert isinstance(error, SubmissionRejected)
@@ -163,7 +166,8 @@ def test_a_refusal_keeps_the_words_apart(client: Callable[..., tuple[HttpClient,
 
 
 @pytest.mark.parametrize("content", [b'{"id": "r', b"<html>", b"\xff\xfe\x00", b""])
-def test_a_body_that_is_no_json(client: Callable[..., tuple[HttpClient, Provider]], content: bytes) -> None:
+def test_not_json(client: Client, content: bytes) -> None:
+    """A submission that is answered in no JSON is unknown; a read is tried again."""
     broken = httpx.Response(201, content=content)
     http, provider = client(broken)
     assert type(caught(lambda: http.submit("/jobs"))) is SubmissionUnknown
@@ -175,12 +179,8 @@ def test_a_body_that_is_no_json(client: Callable[..., tuple[HttpClient, Provider
         assert http.read("DELETE", "/jobs/1") is None
 
 
-# --- reads -----------------------------------------------------------------------------------------
-
-
-def test_reads_are_tried_again_with_growing_pauses(
-    client: Callable[..., tuple[HttpClient, Provider]], clock: Clock
-) -> None:
+def test_pauses_grow(client: Client, clock: Clock) -> None:
+    """The pauses between the tries of a read grow."""
     http, provider = client(httpx.ReadError(""), answer(502), answer(200, {"a": 1}))
     assert http.read("GET", "/jobs") == {"a": 1}
     assert len(provider.requests) == 3
@@ -188,13 +188,15 @@ def test_reads_are_tried_again_with_growing_pauses(
     assert 0.1 <= first <= 0.2 <= second <= 0.4
 
 
-def test_a_code_can_be_ignored(client: Callable[..., tuple[HttpClient, Provider]]) -> None:
+def test_ignored_code(client: Client) -> None:
+    """An ignored code is an empty answer."""
     http, provider = client(answer(409))
     assert http.read("POST", "/jobs/1/cancel", ignore={409}) is None
     assert len(provider.requests) == 1
 
 
-def test_headers_are_asked_for_at_every_request(client: Callable[..., tuple[HttpClient, Provider]]) -> None:
+def test_headers_are_fresh(client: Client) -> None:
+    """Headers are asked for at every request."""
     tokens = iter(["old", "new", "newest"])
     http, provider = client(answer(502), answer(200, {}), headers=lambda: {"authorization": next(tokens)})
     http.read("GET", "/jobs")
@@ -204,9 +206,8 @@ def test_headers_are_asked_for_at_every_request(client: Callable[..., tuple[Http
 
 
 @pytest.mark.parametrize("token", ["secret\n", "s\u00e9cret", "secret\u2028"])
-def test_a_token_that_http_does_not_take_sends_nothing(
-    client: Callable[..., tuple[HttpClient, Provider]], token: str
-) -> None:
+def test_bad_token(client: Client, token: str) -> None:
+    """A token that HTTP does not take sends nothing, and is not shown."""
     http, provider = client(answer(), headers=lambda: {"authorization": token})
     for act in (lambda: http.submit("/jobs"), lambda: http.read("GET", "/jobs")):
         error = caught(act)
@@ -216,12 +217,16 @@ def test_a_token_that_http_does_not_take_sends_nothing(
 
 
 @pytest.mark.parametrize("url", ["", "provider.test", "ftp://provider.test", "http://", "http://a:b:c", "http://a\nb"])
-def test_a_url_that_is_none_is_told_at_once(url: str) -> None:
+def test_bad_url(url: str) -> None:
+    """What is not a URL is refused when the client is opened."""
     with pytest.raises(InvalidInput, match="https://host"):
         HttpClient(url, name="them")
 
 
-# --- Retry-After and the limiter -------------------------------------------------------------------
+def test_bad_certificates() -> None:
+    """A file of certificates that is missing is named when the client is opened."""
+    with pytest.raises(InvalidInput, match=r"none\.pem"):
+        HttpClient("https://provider.test", name="them", verify="/nowhere/none.pem")
 
 
 @pytest.mark.parametrize(
@@ -242,12 +247,32 @@ def test_a_url_that_is_none_is_told_at_once(url: str) -> None:
         ("Fri, 99 Foo 99999", None),
     ],
 )
-def test_retry_after_in_seconds_or_as_a_date(value: str, seconds: float | None) -> None:
+def test_retry_after(value: str, seconds: float | None) -> None:
+    """Retry-After holds seconds or a date; anything else is no wish."""
     response = httpx.Response(429, headers=[(b"retry-after", value.encode("latin-1"))])
     assert retry_after_of(response, lambda: NOW) == seconds
 
 
-def test_a_read_waits_out_a_short_retry_after(client: Callable[..., tuple[HttpClient, Provider]], clock: Clock) -> None:
+def test_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A failure is logged with its path and reason, and without the credentials that the provider repeats."""
+    caplog.set_level("DEBUG", "qjobs")
+    secret = "correct-horse-battery"
+    http, _ = client(
+        answer(502), answer(401, {"message": f"{secret} is old"}), headers=lambda: {"authorization": f"Bearer {secret}"}
+    )
+    error = caught(lambda: http.read("GET", "/jobs", params={"key": "k"}))
+    assert "*** is old" in str(error)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("DEBUG", "them: GET /jobs was answered 502"),
+        ("INFO", "them: try 2 follows: them answered 502: Bad Gateway"),
+        ("DEBUG", "them: GET /jobs was answered 401"),
+        ("WARNING", f"them: GET /jobs failed: CredentialsRejected: {error}"),
+    ]
+    assert secret not in caplog.text
+
+
+def test_short_hold(client: Client, clock: Clock) -> None:
+    """A read waits out a short Retry-After, in short naps."""
     http, provider = client(answer(429, retry_after="3"), answer(429), answer(200, {}))
     assert http.read("GET", "/jobs") == {}
     assert clock.elapsed_s == pytest.approx(4.0)
@@ -255,7 +280,8 @@ def test_a_read_waits_out_a_short_retry_after(client: Callable[..., tuple[HttpCl
     assert len(provider.requests) == 3
 
 
-def test_a_long_retry_after_is_the_callers(client: Callable[..., tuple[HttpClient, Provider]], clock: Clock) -> None:
+def test_long_hold(client: Client, clock: Clock) -> None:
+    """A long Retry-After is the caller's to wait out; nothing more is sent."""
     http, provider = client(answer(429, {"message": "slow down"}, retry_after="120"))
     error = caught(lambda: http.read("GET", "/jobs"))
     assert isinstance(error, BackendUnavailable)
@@ -267,90 +293,22 @@ def test_a_long_retry_after_is_the_callers(client: Callable[..., tuple[HttpClien
     assert (len(provider.requests), clock.elapsed_s) == (1, 0.0), "nothing more was sent"
 
 
-def test_a_refusal_of_a_submission_holds_reads_too(
-    client: Callable[..., tuple[HttpClient, Provider]], clock: Clock
-) -> None:
+def test_hold_is_shared(client: Client, clock: Clock) -> None:
+    """A Retry-After for a submission holds reads too."""
     http, _ = client(answer(503, retry_after="4"), answer(200, {}))
     assert type(caught(lambda: http.submit("/jobs"))) is SubmissionUnknown
     http.read("GET", "/jobs")
     assert clock.elapsed_s == pytest.approx(4.0)
 
 
-def test_an_absurd_retry_after_closes_the_process_for_an_hour_at_most(
-    client: Callable[..., tuple[HttpClient, Provider]],
+def test_absurd_hold(
+    client: Client,
 ) -> None:
+    """No Retry-After holds a process for more than an hour."""
     http, _ = client(answer(429, retry_after="1000000000"))
     error = caught(lambda: http.submit("/jobs"))
     assert isinstance(error, NotSent)
     assert error.retry_after_s == 3600.0
-
-
-def test_a_hold_that_grows_meanwhile_ends_the_wait(clock: Clock) -> None:
-    limiter = Limiter(clock.monotonic, clock.sleep)
-    limiter.hold(2.0)
-    limiter.hold(1.0)
-    assert limiter.remaining_s() == 2.0, "a shorter hold does not shorten it"
-    clock.after(1.5, lambda: limiter.hold(100.0))
-    assert not limiter.wait(5.0)
-    assert clock.elapsed_s == pytest.approx(1.5)
-
-
-def test_one_limiter_for_a_provider_in_the_process() -> None:
-    assert limiter_for("http://one.test/v1") is limiter_for("http://one.test/v2/")
-    assert limiter_for("http://one.test") is not limiter_for("http://one.test:8000")
-    assert limiter_for("http://one.test", "mine") is not limiter_for("http://one.test", "yours")
-
-
-@pytest.mark.parametrize(("per_s", "burst"), [(5.0, 50), (0.02, 1)])
-def test_requests_of_an_account_come_no_faster_than_agreed(clock: Clock, per_s: float, burst: int) -> None:
-    limiter = Limiter(clock.monotonic, clock.sleep, max_per_s=per_s)
-    assert all(limiter.wait(0.0) for _ in range(burst))
-    assert clock.elapsed_s == 0.0, "who was quiet may spend ten seconds' worth at once"
-    assert all(limiter.wait(0.0) for _ in range(20))
-    assert clock.elapsed_s == pytest.approx(20 / per_s)
-    clock.sleep(1000.0 / per_s)
-    before = clock.elapsed_s
-    assert all(limiter.wait(0.0) for _ in range(burst))
-    assert clock.elapsed_s == before
-    assert limiter.wait(0.0)
-    assert clock.elapsed_s == pytest.approx(before + 1 / per_s), "a long pause saves up no more than a burst"
-
-
-def test_the_lowest_rate_of_those_who_share_a_limiter_holds(clock: Clock) -> None:
-    limiter = limiter_for("http://slow.test", "one", 1000.0)
-    assert limiter_for("http://slow.test", "one", 2.0) is limiter
-    assert limiter_for("http://slow.test", "one") is limiter
-    assert limiter._per_s == 2.0
-    for wrong in (0.0, -1.0, float("nan")):
-        with pytest.raises(InvalidInput, match="requests a second"):
-            limiter.slow_down_to(wrong)
-    timed = Limiter(clock.monotonic, clock.sleep, max_per_s=1.0)
-    timed.hold(30.0)
-    assert not timed.wait(5.0), "a pause that the provider asks for comes first"
-    assert clock.elapsed_s == 0.0
-
-
-def test_clients_in_several_threads_share_the_hold() -> None:
-    hold_s, asked, lock = 0.3, [], threading.Lock()
-
-    class Stormy(httpx.BaseTransport):
-        def handle_request(self, _: httpx.Request) -> httpx.Response:
-            with lock:
-                asked.append(time.monotonic())
-                first = len(asked) == 1
-            return answer(429, retry_after=str(hold_s)) if first else answer(200, {})
-
-    with ThreadPoolExecutor(8) as threads:
-        clients = [HttpClient("http://shared.test", name="them", transport=Stormy()) for _ in range(8)]
-        assert type(caught(lambda: clients[0].submit("/jobs"))) is NotSent
-        list(threads.map(lambda http: http.read("GET", "/jobs"), clients))
-    assert len(asked) == 9
-    assert min(asked[1:]) - asked[0] >= hold_s * 0.99, "nobody asked within the hold"
-    for http in clients:
-        http.close()
-
-
-# --- words -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -367,5 +325,6 @@ def test_clients_in_several_threads_share_the_hold() -> None:
         (b"x" * 9999, "x" * 500),
     ],
 )
-def test_the_providers_words(body: bytes, words: str) -> None:
+def test_words(body: bytes, words: str) -> None:
+    """The words are found wherever a provider puts them."""
     assert words_of(httpx.Response(502, content=body)) == words

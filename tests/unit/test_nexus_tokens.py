@@ -1,10 +1,13 @@
+"""Tokens of Nexus: renewed in time, shown to nobody, found where `qnx login` keeps them."""
+
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,9 +24,13 @@ class Nexus:
     """Hands out access tokens a1, a2, ... for the refresh token `secret`, and takes only the last one."""
 
     def __init__(self) -> None:
-        self.refresh, self.n_renewals, self.n_posts, self.delay_s = "secret", 0, 0, 0.0
+        self.refresh = "secret"
+        self.n_renewals = 0
+        self.n_posts = 0
+        self.delay_s = 0.0
         self.codes: list[int] = []
-        self.rotate_to, self.cookie_of_post = "", ""
+        self.rotate_to = ""
+        self.cookie_of_post = ""
         nexus = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -86,110 +93,112 @@ def nexus() -> Iterator[Nexus]:
     nexus.server.server_close()
 
 
-def tokens_of(nexus: Nexus, **more: Any) -> NexusTokens:
-    return NexusTokens(nexus.url, more.pop("source", lambda: "secret"), sleep=lambda _: None, **more)
+@pytest.fixture
+def opened() -> Iterator[ExitStack]:
+    """What is closed at the end of the test."""
+    with ExitStack() as stack:
+        yield stack
 
 
-def client_of(nexus: Nexus, tokens: NexusTokens) -> HttpClient:
-    return HttpClient(nexus.url, name="nexus", limiter=Limiter(), auth=NexusAuth(tokens))
+Tokens = Callable[..., NexusTokens]
 
 
-def test_one_renewal_serves_many_threads(nexus: Nexus) -> None:
+@pytest.fixture
+def tokens_of(nexus: Nexus, opened: ExitStack) -> Tokens:
+    def make(source: Callable[[], str] = lambda: "secret", **more: Any) -> NexusTokens:
+        return opened.enter_context(closing(NexusTokens(nexus.url, source, sleep=lambda _: None, **more)))
+
+    return make
+
+
+@pytest.fixture
+def tokens(tokens_of: Tokens) -> NexusTokens:
+    return tokens_of()
+
+
+@pytest.fixture
+def client(nexus: Nexus, tokens: NexusTokens, opened: ExitStack) -> HttpClient:
+    http = HttpClient(nexus.url, name="nexus", limiter=Limiter(), auth=NexusAuth(tokens))
+    return opened.enter_context(closing(http))
+
+
+def test_one_renewal(nexus: Nexus, tokens: NexusTokens) -> None:
+    """One renewal serves all threads that wait for it."""
     nexus.delay_s = 0.1
-    tokens = tokens_of(nexus)
     with ThreadPoolExecutor(16) as threads:
         assert set(threads.map(lambda _: tokens.access(), range(16))) == {"a1"}
         assert nexus.n_renewals == 1
         assert set(threads.map(lambda _: tokens.renewed("a1"), range(16))) == {"a2"}
     assert nexus.n_renewals == 2
-    tokens.close()
-    tokens.close()
 
 
-def test_a_token_is_renewed_before_it_is_refused(nexus: Nexus) -> None:
+def test_renewed_in_time(tokens_of: Tokens) -> None:
+    """A token is renewed before it is refused."""
     clock = Clock()
-    tokens = tokens_of(nexus, monotonic=clock)
+    tokens = tokens_of(monotonic=clock)
     assert [tokens.access(), tokens.access()] == ["a1", "a1"]
     clock.now += 239
     assert tokens.access() == "a1"
     clock.now += 1
     assert tokens.access() == "a2"
-    tokens.close()
 
 
-def test_a_submission_that_was_answered_401_is_sent_once_more(nexus: Nexus) -> None:
-    tokens = tokens_of(nexus)
-    client = client_of(nexus, tokens)
+def test_sent_again_after_401(nexus: Nexus, tokens: NexusTokens, client: HttpClient) -> None:
+    """A submission that was answered 401 did nothing, and is sent once more."""
     tokens.access()
     nexus.n_renewals += 1  # a1 is refused from now on
     left: list[str] = []
     assert client.submit("/jobs", json={}, sending=lambda: left.append("left")) == {"ok": True}
     assert (nexus.n_posts, left) == (2, ["left"])
-    client.close()
-    tokens.close()
-
-
-def test_only_the_access_token_goes_with_a_request(nexus: Nexus) -> None:
-    tokens = tokens_of(nexus)
-    client = client_of(nexus, tokens)
-    client.submit("/jobs", json={})
-    assert nexus.cookie_of_post == "myqos_id=a1"
-    client.close()
-    tokens.close()
+    assert nexus.cookie_of_post == "myqos_id=a3", "the refresh token stays at home"
 
 
 @pytest.mark.parametrize("codes", [[503] * 3, [500, 502, 504]])
-def test_nothing_is_sent_while_no_token_can_be_had(nexus: Nexus, codes: list[int]) -> None:
+def test_no_token(nexus: Nexus, client: HttpClient, codes: list[int]) -> None:
+    """Nothing is sent while no token can be had."""
     nexus.codes = list(codes)
-    tokens = tokens_of(nexus)
-    client = client_of(nexus, tokens)
     with pytest.raises(NotSent, match="nothing was sent"):
         client.submit("/jobs", json={})
     assert nexus.n_posts == 0
     assert client.submit("/jobs", json={}) == {"ok": True}
-    client.close()
-    tokens.close()
 
 
-def test_an_unreachable_nexus_is_transient() -> None:
-    tokens = NexusTokens("http://127.0.0.1:1", lambda: "secret", sleep=lambda _: None)
+def test_unreachable(nexus: Nexus, tokens: NexusTokens) -> None:
+    """A Nexus that cannot be reached is transient."""
+    nexus.server.server_close()
     with pytest.raises(NotSent, match="ConnectError"):
         tokens.access()
-    tokens.close()
 
 
-def test_a_refused_refresh_token_says_what_to_do_and_a_new_login_is_used_at_once(nexus: Nexus) -> None:
+def test_refused_refresh_token(tokens_of: Tokens) -> None:
+    """A refused token says what to do, is not shown, and a new login is used at once."""
     given = ["old"]
-    tokens = tokens_of(nexus, source=lambda: given[0])
+    tokens = tokens_of(source=lambda: given[0])
     with pytest.raises(CredentialsRejected, match="qnx login") as caught:
         tokens.access()
     assert "no such session" in str(caught.value)
     assert "old" not in str(caught.value)
     given[0] = "secret"
     assert tokens.access() == "a1"
-    tokens.close()
 
 
-def test_a_rotated_refresh_token_is_used_and_a_new_login_wins_over_it(nexus: Nexus) -> None:
+def test_rotated_refresh_token(nexus: Nexus, tokens_of: Tokens) -> None:
+    """A rotated refresh token is used, and a new login wins over it."""
     given = ["secret"]
     nexus.rotate_to = "second"
-    tokens = tokens_of(nexus, source=lambda: given[0])
+    tokens = tokens_of(source=lambda: given[0])
     tokens.access()
     assert tokens.renewed("a1") == "a2"
     given[0] = nexus.refresh = "third"
     assert tokens.renewed("a2") == "a3"
-    tokens.close()
 
 
 @pytest.mark.parametrize("token", ["two words", "a;b", "line\nbreak", "żółw"])
-def test_a_token_that_would_break_the_header_is_refused(nexus: Nexus, token: str) -> None:
-    tokens = tokens_of(nexus, source=lambda: token)
+def test_token_breaks_header(tokens_of: Tokens, token: str) -> None:
+    """A token that would break the header is refused."""
+    tokens = tokens_of(source=lambda: token)
     with pytest.raises(CredentialsRejected, match="character"):
         tokens.access()
-    tokens.close()
-
-
-# --- where the refresh token is ---------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -208,7 +217,8 @@ def keep(folder: Path, content: str) -> None:
 LOGGED_IN = '{"data":{"refresh_token":"from the file","delete_version_after":null}}'
 
 
-def test_the_order_of_places(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_order_of_places(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given, environment, file: the first that there is counts."""
     with pytest.raises(CredentialsRejected, match="qnx login"):
         find_refresh_token()
     keep(home / ".qnx/auth", LOGGED_IN)
@@ -224,7 +234,8 @@ def test_the_order_of_places(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"data":{}}', '{"data":{"refresh_token":7}}', '{"data":null}'])
-def test_a_damaged_file_is_told(home: Path, content: str) -> None:
+def test_damaged_file(home: Path, content: str) -> None:
+    """A damaged file says how to log in."""
     keep(home / ".qnx/auth", content)
     with pytest.raises(CredentialsRejected, match="qnx login"):
         find_refresh_token()

@@ -47,23 +47,32 @@ def config_of(device: str, extra: Mapping[str, Any], seed: int | None) -> dict[s
 
 
 def target_in(body: object, device: str, config: Mapping[str, Any]) -> Target:
-    """A device as a compiler sees it, from the list of all devices; its size is not told where it is not listed.
+    """A device as a compiler sees it, from the list of all devices; without a size where the list does not have it.
 
     Raises:
-        ProtocolError: It is no list of devices.
+        ProtocolError: It is not a list of devices.
     """
     if not isinstance(body, list):
         raise ProtocolError("Nexus answered without a list of devices")
     is_machine = config["type"] == "QuantinuumConfig"
+    architecture = _architecture_in(body, device, config)
+    return Target(
+        name=device,
+        n_qubits=_positive(member(architecture, "n_nodes")),
+        basis_gates=_NATIVE if is_machine else None,
+        coupling=_coupling(architecture),
+    )
+
+
+def _architecture_in(groups: list[Any], device: str, config: Mapping[str, Any]) -> Any:
+    """What the list shows of the inside of a device; None where it does not have it."""
     backend = str(config["type"]).removesuffix("Config") + "Backend"
-    n_qubits, coupling = None, None
-    for info in (info for group in body for info in member(group, "backend_info_list") or ()):
-        named = member(info, "device_name") == config.get("device_name", device)
-        if named or (not is_machine and member(info, "name") == backend):
-            architecture = member(info, "device")
-            n_qubits, coupling = _positive(member(architecture, "n_nodes")), _coupling(architecture)
-            break
-    return Target(name=device, n_qubits=n_qubits, basis_gates=_NATIVE if is_machine else None, coupling=coupling)
+    for group in groups:
+        for info in member(group, "backend_info_list") or ():
+            is_simulator = config["type"] != "QuantinuumConfig" and member(info, "name") == backend
+            if is_simulator or member(info, "device_name") == config.get("device_name", device):
+                return member(info, "device")
+    return None
 
 
 def _positive(value: object) -> int | None:
@@ -75,13 +84,12 @@ def _coupling(architecture: object) -> tuple[tuple[int, int], ...] | None:
     edges = member(architecture, "edges")
     if not edges or member(architecture, "fully_connected"):
         return None
+    pairs = set()
     try:
-        pairs = {(int(one[1][0]), int(other[1][0])) for one, other in (_ends(edge) for edge in edges)}
+        for edge in edges:
+            one, other = edge["link"] if isinstance(edge, Mapping) else edge
+            pairs.add((int(one[1][0]), int(other[1][0])))
+            pairs.add((int(other[1][0]), int(one[1][0])))
     except (TypeError, ValueError, IndexError, KeyError) as error:
-        raise ProtocolError(f"Nexus answered a device with edges that are none: {error!r}") from error
-    return tuple(sorted(pairs | {(other, one) for one, other in pairs}))
-
-
-def _ends(edge: Any) -> tuple[Any, Any]:
-    one, other = edge["link"] if isinstance(edge, Mapping) else edge
-    return one, other
+        raise ProtocolError(f"Nexus answered a device whose edges cannot be read: {error!r}") from error
+    return tuple(sorted(pairs))

@@ -1,7 +1,7 @@
 """What is uploaded to Nexus for a program: pytket's JSON, with numbers in place of the symbols.
 
-Nexus binds no parameters. A circuit is converted once; the JSON of every bound one is that of the template with
-the values of its angles put in, since converting takes some ten milliseconds a circuit.
+Nexus binds no parameters. A circuit is converted once, since that takes some ten milliseconds; the JSON of every
+bound circuit is that of the template with the values of its angles put in.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from qjobs.backends.nexus.lru import LruCache
 from qjobs.circuits.parameter_names import decode
 from qjobs.errors import InvalidCircuit
 from qjobs.model import Program, ProgramHash
@@ -34,7 +34,7 @@ _FIELDS: Final = (
     "phase",
     "qubits",
 )
-"""What of a circuit's attributes is the circuit; the rest is Nexus's own (name, properties, timestamps)."""
+"""The attributes that make a circuit; the others are Nexus's own (name, properties, timestamps)."""
 
 
 class Template:
@@ -52,27 +52,29 @@ class Template:
 
         self._circuit: Circuit = to_pytket(program)
         self._names = program.parameters
-        content = self._circuit.to_dict()
-        content.pop("name", None)
+        content = _content_of(self._circuit)
         self.unbound: str = _dump(content)
         """The JSON with its symbols, for a compile job."""
         self._symbols = {decode(symbol.name): symbol for symbol in self._circuit.free_symbols()}
         self._pieces: list[str] = []
+        """The JSON, cut at every angle that has to be put in."""
         self._angle_of: list[int] = []
+        """Which angle follows each piece but the last."""
         angles = _take_angles(self._circuit, content) if self._symbols else None
         if angles:
-            pieces = _MARK.split(_dump(content))
-            self._pieces, self._angle_of = pieces[::2], [int(number) for number in pieces[1::2]]
+            cut = _MARK.split(_dump(content))  # a piece, the number of an angle, a piece, ...
+            self._pieces = cut[::2]
+            self._angle_of = [int(number) for number in cut[1::2]]
             self._evaluate = _compiled([self._symbols.get(name) for name in self._names], angles)
 
     def bound(self, parameters: Mapping[str, float]) -> str:
-        """The JSON with these values.
+        """The JSON with values in place of the symbols.
 
         Args:
-            parameters: A value for every parameter of the program.
+            parameters: A value for every parameter of the program, as `qjobs.circuits.programs.bind` takes them.
 
         Raises:
-            InvalidCircuit: One is missing, or an angle has no finite value at these.
+            InvalidCircuit: A value is missing, or makes an angle that is not a finite number.
         """
         missing = [name for name in self._names if name not in parameters]
         if missing:
@@ -82,14 +84,15 @@ class Template:
         try:
             if not self._pieces:
                 return self._bound_by_pytket(parameters)
-            texts = [_text(value) for value in self._evaluate([float(parameters[name]) for name in self._names])]
+            values = [float(parameters[name]) for name in self._names]
+            texts = [_text(angle) for angle in self._evaluate(values)]
         except (ArithmeticError, ValueError, TypeError, RuntimeError) as error:
             raise InvalidCircuit(
                 f"the circuit cannot be evaluated at {dict(parameters)}: {error}; use other values"
             ) from error
         parts = [self._pieces[0]]
         for number, piece in zip(self._angle_of, self._pieces[1:], strict=True):
-            parts += (texts[number], piece)
+            parts += [texts[number], piece]
         return "".join(parts)
 
     def _bound_by_pytket(self, parameters: Mapping[str, float]) -> str:
@@ -98,9 +101,14 @@ class Template:
         circuit.symbol_substitution({symbol: float(parameters[name]) for name, symbol in self._symbols.items()})
         if circuit.is_symbolic():
             raise ValueError("a box keeps its symbol")
-        content = circuit.to_dict()
-        content.pop("name", None)
-        return _dump(content)
+        return _dump(_content_of(circuit))
+
+
+def _content_of(circuit: Circuit) -> dict[str, Any]:
+    """A circuit as pytket's JSON has it, without its name: that is given at the upload."""
+    content: dict[str, Any] = circuit.to_dict()
+    content.pop("name", None)
+    return content
 
 
 def _dump(content: object) -> str:
@@ -116,9 +124,9 @@ def _text(value: object) -> str:
 
 
 def _take_angles(circuit: Circuit, content: dict[str, Any]) -> list[Any] | None:
-    """Put a mark into `content` for every symbolic angle; the different angles, in half-turns.
+    """Put a mark into `content` for every symbolic angle; returns the different angles, in half-turns.
 
-    None where the JSON does not show them all, as with boxes. The text of an angle is never parsed.
+    Returns None where the JSON does not show them all, as with boxes. The text of an angle is never parsed.
     """
     from pytket.circuit import OpType
 
@@ -128,29 +136,34 @@ def _take_angles(circuit: Circuit, content: dict[str, Any]) -> list[Any] | None:
         return f"\0{angles.setdefault(angle, len(angles))}\0"
 
     for command, entry in zip(circuit.get_commands(), content["commands"], strict=True):
-        op, node = command.op, entry["op"]
+        op = command.op
+        node = entry["op"]
         while op.type == OpType.Conditional:
-            op, node = op.op, node["conditional"]["op"]
+            op = op.op
+            node = node["conditional"]["op"]
         if not op.free_symbols():
             continue
         shown = node.get("params", ())
         if node["type"] != op.type.name or not shown or len(shown) != len(op.params):
             return None
-        node["params"] = [
-            mark(angle) if getattr(angle, "free_symbols", None) else text
-            for angle, text in zip(op.params, shown, strict=True)
-        ]
+        for position, angle in enumerate(op.params):
+            if getattr(angle, "free_symbols", None):
+                shown[position] = mark(angle)
     if getattr(circuit.phase, "free_symbols", None):
         content["phase"] = mark(circuit.phase)
     return list(angles)
 
 
 def _compiled(symbols: Sequence[Any], angles: Sequence[Any]) -> Callable[[Sequence[float]], Sequence[object]]:
-    """A function of the symbols' values that gives all angles; no name of a user's gets into its code."""
+    """A function of the symbols' values that gives all angles; no name that a user chose gets into its code."""
     import sympy
 
-    stand_ins = [sympy.Symbol(f"p{index}") for index in range(len(symbols))]
-    changes = {symbol: stand_in for symbol, stand_in in zip(symbols, stand_ins, strict=True) if symbol is not None}
+    stand_ins = []
+    changes = {}
+    for index, symbol in enumerate(symbols):
+        stand_ins.append(sympy.Symbol(f"p{index}"))
+        if symbol is not None:
+            changes[symbol] = stand_ins[index]
     expressions = [angle.xreplace(changes) for angle in angles]
     function: Callable[[Sequence[float]], Sequence[object]] = sympy.lambdify(
         [stand_ins], expressions, modules=[{"conjugate": lambda value: value}, "math"]
@@ -159,11 +172,11 @@ def _compiled(symbols: Sequence[Any], angles: Sequence[Any]) -> Callable[[Sequen
 
 
 class Templates:
-    """The last templates that were used. Safe to use from many threads."""
+    """The templates that were used last. Safe to use from many threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[ProgramHash, Template] = OrderedDict()
+        self._kept: LruCache[ProgramHash, Template] = LruCache(_KEPT)
 
     def of(self, program: Program) -> Template:
         """The template of a program; one thread converts at a time.
@@ -172,22 +185,21 @@ class Templates:
             InvalidCircuit: pytket cannot hold it.
         """
         with self._lock:
-            if program.hash not in self._kept:
+            template = self._kept.get(program.hash)
+            if template is None:
                 try:
-                    self._kept[program.hash] = Template(program)
+                    template = Template(program)
                 except RuntimeError as error:  # pytket's, or a RecursionError
                     raise InvalidCircuit(f"the circuit cannot be written for Nexus: {error}") from error
-            self._kept.move_to_end(program.hash)
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
-            return self._kept[program.hash]
+                self._kept.put(program.hash, template)
+            return template
 
 
 def program_of(attributes: Mapping[str, Any]) -> Program:
-    """The program of a circuit's attributes, as Nexus gives them.
+    """The program that the attributes of one of Nexus's circuits describe.
 
     Raises:
-        InvalidCircuit: They are no circuit that qjobs can read.
+        InvalidCircuit: They are not a circuit that qjobs can read.
     """
     from pytket.utils.serialization.migration import circuit_dict_from_pytket1_dict
 

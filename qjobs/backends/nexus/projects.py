@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from typing import Final
 
 from qjobs.backends.http import HttpClient
 from qjobs.backends.nexus import wire
@@ -10,7 +12,9 @@ from qjobs.errors import CredentialsRejected, ProtocolError
 
 __all__ = ["KEY_PROPERTY", "Project", "Projects"]
 
-KEY_PROPERTY = "qjobs_key"
+logger = logging.getLogger(__name__)
+
+KEY_PROPERTY: Final = "qjobs_key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,44 +26,49 @@ class Project:
 
 
 class Projects:
-    """The project of a name. Safe to use from many threads; what is found is remembered.
+    """Finds and makes the project of a name, and remembers it. Safe to use from many threads.
 
     Args:
         http: How Nexus is asked.
-        name: The project's name; of several the oldest is taken.
+        name: The project's name; of several projects of this name the oldest is taken.
     """
 
     def __init__(self, http: HttpClient, name: str) -> None:
-        self._http, self._name = http, name
+        self._http = http
+        self._name = name
         self._found: Project | None = None
 
-    def known(self) -> Project | None:
-        """The project, or None if there is none.
+    def find(self) -> Project | None:
+        """The project; None if there is none.
 
         Raises:
             BackendUnavailable, CredentialsRejected, ProtocolError: As `HttpClient.read`.
         """
-        found = self._found
-        if found is None:
-            params = {"filter[name_exact]": self._name, "filter[archived]": "false", **wire.USER, **wire.OLDEST_FIRST}
-            listed = wire.resources(self._http.read("GET", wire.PROJECTS, params=params))
-            ids = [wire.text(each, "id") for each in listed if wire.member(each, "attributes", "name") == self._name]
-            if not ids:
-                return None
-            found = self._found = Project(project_id=ids[0], has_property=self._define(ids[0]))
-        return found
+        found = self._found  # another thread may forget it meanwhile
+        if found is not None:
+            return found
+        params = {"filter[name_exact]": self._name, "filter[archived]": "false", **wire.USER, **wire.OLDEST_FIRST}
+        for project in wire.resources(self._http.read("GET", wire.PROJECTS, params=params)):
+            if wire.member(project, "attributes", "name") == self._name:
+                project_id = wire.text(project, "id")
+                found = Project(project_id=project_id, has_property=self._define_property(project_id))
+                self._found = found
+                return found
+        return None
 
-    def made(self) -> Project:
-        """The project, made if there is none.
+    def find_or_make(self) -> Project:
+        """The project, which is made if there is none.
 
         Raises:
             BackendUnavailable, CredentialsRejected, ProtocolError: As `HttpClient.read`.
         """
-        found = self.known()
+        found = self.find()
         if found is None:
-            body = {"data": {"type": "project", "relationships": {}, "attributes": self._attributes()}}
+            attributes = {"name": self._name, "description": "Jobs of qjobs.", "properties": {}}
+            body = {"data": {"type": "project", "relationships": {}, "attributes": attributes}}
             self._http.read("POST", wire.PROJECTS, json=body, ignore={409})  # 409: somebody was faster
-            found = self.known()
+            logger.info("made the project %s", self._name)
+            found = self.find()
         if found is None:
             raise ProtocolError(f"Nexus made the project {self._name!r} and does not list it")
         return found
@@ -68,11 +77,8 @@ class Projects:
         """Look again the next time: it may have been archived or deleted."""
         self._found = None
 
-    def _attributes(self) -> dict[str, object]:
-        return {"name": self._name, "description": "Jobs of qjobs.", "properties": {}}
-
-    def _define(self, project_id: str) -> bool:
-        """Define the property of our keys; whether the project has it. Without it jobs are found by their names."""
+    def _define_property(self, project_id: str) -> bool:
+        """Define the property of our keys; whether the project has it. Jobs are found by their names without it too."""
         try:
             listed = self._http.read("GET", wire.PROPERTIES, params={"filter[project][id]": project_id})
             if any(wire.member(each, "attributes", "name") == KEY_PROPERTY for each in wire.resources(listed)):
@@ -81,6 +87,7 @@ class Projects:
                 name=KEY_PROPERTY, description="The key of the job in qjobs.", project_id=project_id
             )
             self._http.read("POST", wire.PROPERTIES, json=body)
+            logger.info("defined the property %s in the project %s", KEY_PROPERTY, self._name)
         except (CredentialsRejected, ProtocolError):  # 403: not ours to define
             return False
         return True

@@ -8,40 +8,42 @@ from __future__ import annotations
 
 import http.cookies
 import json
+import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Final
 
 import httpx
 
-from qjobs.backends.http import TRANSIENT_CODES, tls_context, words_of
+from qjobs.backends.http import FIRST_PAUSE_S, READ_TRIES, TRANSIENT_CODES, tls_context, words_of
+from qjobs.backends.limiter import back_off_s
 from qjobs.errors import CredentialsRejected, NotSent
 
-__all__ = ["ENVIRONMENT", "NexusAuth", "NexusTokens", "address_in_environment", "find_refresh_token"]
+__all__ = ["NexusAuth", "NexusTokens", "address_in_environment", "find_refresh_token"]
 
-ENVIRONMENT = "QJOBS_NEXUS_TOKEN"
-"""The environment variable that may hold the refresh token."""
-_REFRESH = "myqos_oat"
-_ACCESS = "myqos_id"
-_FRESH_S = 240.0
+logger = logging.getLogger(__name__)
+
+_REFRESH_COOKIE: Final = "myqos_oat"
+_ACCESS_COOKIE: Final = "myqos_id"
+_FRESH_S: Final = 240.0
 """An access token is valid for 300 s: https://github.com/NVIDIA/cuda-quantum, QuantinuumHelper."""
-_TRIES = 3
-_LOG_IN = "run: qnx login (or set QJOBS_NEXUS_TOKEN, or renew the token in the backend's block)"
+_LONGEST_PAUSE_S: Final = 5.0
+_LOG_IN: Final = "run: qnx login (or set QJOBS_NEXUS_TOKEN, or renew the token in the backend's block)"
 
 
 def find_refresh_token(given: str | None = None) -> str:
-    """The refresh token: as given, else QJOBS_NEXUS_TOKEN, else where `qnx login` keeps it.
+    """The refresh token: the given one, else that of QJOBS_NEXUS_TOKEN, else the one that `qnx login` stored.
 
-    The file is `token.json` in ~/.qnx/auth, or in the folder NEXUS_TOKEN_PATH (relative to the home folder),
-    which is how the client of Quantinuum finds it.
+    That is in the file `token.json` in ~/.qnx/auth, or in the folder NEXUS_TOKEN_PATH (relative to the home folder),
+    which is how Quantinuum's client finds it.
 
     Raises:
         CredentialsRejected: There is none.
     """
-    token = given or os.environ.get(ENVIRONMENT, "")
+    token = given or os.environ.get("QJOBS_NEXUS_TOKEN", "")
     if token:
         return token
     path = Path.home() / os.environ.get("NEXUS_TOKEN_PATH", ".qnx/auth") / "token.json"
@@ -57,8 +59,12 @@ def find_refresh_token(given: str | None = None) -> str:
 
 
 def address_in_environment() -> tuple[str, bool]:
-    """Where the variables of Quantinuum's client point (as `qjobs serve` prints them), and whether to verify it."""
-    scheme, port = os.environ.get("NEXUS_PROTOCOL", "https"), os.environ.get("NEXUS_PORT", "")
+    """The URL that the variables of Quantinuum's client give, and whether its certificate is verified.
+
+    `qjobs serve` prints these variables for its own address.
+    """
+    scheme = os.environ.get("NEXUS_PROTOCOL", "https")
+    port = os.environ.get("NEXUS_PORT", "")
     host = os.environ.get("NEXUS_DOMAIN") or os.environ.get("NEXUS_HOST") or "nexus.quantinuum.com"
     verify = os.environ.get("NEXUS_HTTPX_VERIFY", "").lower() not in {"0", "false", "no", "off"}
     return f"{scheme}://{host}" + (f":{port}" if port else ""), verify
@@ -71,11 +77,8 @@ class NexusTokens:
         url: Where Nexus is.
         source: Gives the refresh token; asked at every renewal, so that a new login is used at once.
         verify: Whose certificates are trusted, as `tls_context` has it.
-        fresh_s: How long an access token is used before it is renewed, in seconds.
-        timeout_s: How long an answer may take, in seconds.
-        monotonic: Clock.
+        monotonic: Clock, in seconds.
         sleep: How to pause.
-        rng: Source of jitter.
     """
 
     def __init__(
@@ -84,24 +87,21 @@ class NexusTokens:
         source: Callable[[], str],
         *,
         verify: bool | str = True,
-        fresh_s: float = _FRESH_S,
-        timeout_s: float = 30.0,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
-        rng: random.Random | None = None,
     ) -> None:
-        self._source, self._fresh_s, self._monotonic, self._sleep = source, fresh_s, monotonic, sleep
-        self._rng = rng or random.Random()  # noqa: S311
-        self._client = httpx.Client(
-            base_url=url, timeout=httpx.Timeout(10.0, read=timeout_s), verify=tls_context(verify)
-        )
+        self._source = source
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._client = httpx.Client(base_url=url, timeout=httpx.Timeout(10.0, read=30.0), verify=tls_context(verify))
         self._lock = threading.Lock()
         self._access = ""
         self._stale_at = 0.0
         self._rotated: dict[str, str] = {}
+        """The refresh token that Nexus gave in exchange for another one."""
 
     def access(self) -> str:
-        """An access token that is not old; renewed first if it is.
+        """An access token that is not old; an old one is renewed first.
 
         Raises:
             CredentialsRejected: Nexus does not take the refresh token, or there is none.
@@ -113,7 +113,7 @@ class NexusTokens:
             return self._access
 
     def renewed(self, refused: str) -> str:
-        """Another access token than the one that was refused; renewed only if no other thread has done so.
+        """Another access token than the one that was refused; it is renewed unless another thread has just done so.
 
         Raises:
             CredentialsRejected, NotSent: As `access`.
@@ -132,47 +132,52 @@ class NexusTokens:
         refresh = self._rotated.get(given, given)
         if not (refresh.isascii() and refresh.isprintable()) or set(refresh) & set('; ,"'):
             raise CredentialsRejected(f"the token for Nexus holds a character that no token has; {_LOG_IN}")
-        response = self._ask(refresh)
+        response = self._request_renewal(refresh)
         if response.status_code in {400, 401, 403}:
             self._rotated.clear()
+            logger.warning("the refresh token for %s is refused (%d)", self._client.base_url.host, response.status_code)
             raise CredentialsRejected(
                 f"Nexus does not accept the refresh token ({response.status_code}: {words_of(response)}); {_LOG_IN}"
             )
         cookies = _cookies_of(response)
-        if not response.is_success or not cookies.get(_ACCESS):
+        if not response.is_success or not cookies.get(_ACCESS_COOKIE):
             raise NotSent(f"Nexus renewed no token: it answered {response.status_code}: {words_of(response)}")
-        if cookies.get(_REFRESH, refresh) != refresh:
-            self._rotated = {given: cookies[_REFRESH]}
-        self._access = cookies[_ACCESS]
-        self._stale_at = self._monotonic() + self._fresh_s
+        if cookies.get(_REFRESH_COOKIE, refresh) != refresh:
+            self._rotated = {given: cookies[_REFRESH_COOKIE]}
+        self._access = cookies[_ACCESS_COOKIE]
+        self._stale_at = self._monotonic() + _FRESH_S
+        logger.debug("renewed the access token for %s", self._client.base_url.host)
 
-    def _ask(self, refresh: str) -> httpx.Response:
-        """The answer to a renewal, which may safely be asked for again."""
+    def _request_renewal(self, refresh: str) -> httpx.Response:
+        """The answer to a renewal, which may safely be tried again."""
         problem = ""
-        for attempt in range(_TRIES):
-            if attempt:
-                self._sleep(0.1 * 2**attempt * self._rng.uniform(0.5, 1.0))
+        for failures in range(READ_TRIES):
+            if failures:
+                logger.info("the access token for %s is not renewed yet: %.500s", self._client.base_url.host, problem)
+                self._sleep(back_off_s(failures, first_s=FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S))
             self._client.cookies.clear()
             try:
-                response = self._client.post("/auth/tokens/refresh", headers={"cookie": f"{_REFRESH}={refresh}"})
+                response = self._client.post("/auth/tokens/refresh", headers={"cookie": f"{_REFRESH_COOKIE}={refresh}"})
             except httpx.RequestError as error:
                 problem = f"{type(error).__name__}: {error}"
                 continue
             if response.status_code not in TRANSIENT_CODES:
                 return response
             problem = f"{response.status_code}: {words_of(response)}"
+        logger.warning("the access token for %s cannot be renewed: %.500s", self._client.base_url.host, problem)
         raise NotSent(f"Nexus renews no token now ({problem}), so nothing was sent")
 
 
 def _cookies_of(response: httpx.Response) -> dict[str, str]:
-    """What an answer sets; read from the headers, as Python's cookie jar loses those of `localhost`."""
+    """The cookies that an answer sets, read from its headers: Python's cookie jar loses those of `localhost`."""
     found: dict[str, str] = {}
     for line in response.headers.get_list("set-cookie"):
         try:
             parsed = http.cookies.SimpleCookie(line)
         except http.cookies.CookieError:
             continue
-        found |= {name: morsel.value for name, morsel in parsed.items()}
+        for name, morsel in parsed.items():
+            found[name] = morsel.value
     return found
 
 
@@ -187,11 +192,11 @@ class NexusAuth(httpx.Auth):
         self._tokens = tokens
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """As httpx has it."""
+        """Put the access token into a request; send it once more if it is answered 401."""
         token = self._tokens.access()
-        request.headers["cookie"] = f"{_ACCESS}={token}"
+        request.headers["cookie"] = f"{_ACCESS_COOKIE}={token}"
         response = yield request
         if response.status_code == httpx.codes.UNAUTHORIZED:
             response.read()
-            request.headers["cookie"] = f"{_ACCESS}={self._tokens.renewed(token)}"
+            request.headers["cookie"] = f"{_ACCESS_COOKIE}={self._tokens.renewed(token)}"
             yield request

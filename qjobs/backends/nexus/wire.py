@@ -1,4 +1,4 @@
-"""JSON of Nexus and our values: the one status table, bodies of jobs, results as counts.
+"""JSON of Nexus and our values: the paths, the one status table, what is sent and what is read.
 
 Contract: the REST interface that the client qnexus speaks (0.39 and newer).
 """
@@ -6,8 +6,7 @@ Contract: the REST interface that the client qnexus speaks (0.39 and newer).
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -28,7 +27,6 @@ __all__ = [
     "USER",
     "ItemHandles",
     "circuit_body",
-    "counts_of",
     "handles_of",
     "job_body",
     "member",
@@ -67,11 +65,10 @@ _TIMES: Final = {
     "cancelled_time": JobStatus.CANCELLED,
     "error_time": JobStatus.ERROR,
 }
-_MAX_BITS: Final = 100_000
 
 
 def member(body: object, *path: str) -> Any:
-    """What stands in nested objects at `path`; None where it or a part of the way is missing."""
+    """The value at `path` in nested objects; None where it, or an object on the way to it, is missing."""
     for name in path:
         if not isinstance(body, Mapping):
             return None
@@ -80,10 +77,10 @@ def member(body: object, *path: str) -> Any:
 
 
 def text(body: object, *path: str) -> str:
-    """The same, which must be a text that is not empty.
+    """The value at `path`, which must be a text that is not empty.
 
     Raises:
-        ProtocolError: It is not.
+        ProtocolError: It is something else, or missing.
     """
     found = member(body, *path)
     if not isinstance(found, str) or not found:
@@ -92,18 +89,15 @@ def text(body: object, *path: str) -> str:
 
 
 def resources(body: object) -> list[Mapping[str, Any]]:
-    """The resources of a list.
+    """The resources in the answer to a request for a list.
 
     Raises:
-        ProtocolError: It is none.
+        ProtocolError: There is no list of them.
     """
     found = member(body, "data")
     if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
         raise ProtocolError("Nexus answered without a list of data")
     return found
-
-
-# --- jobs ---------------------------------------------------------------------------------------------
 
 
 def circuit_body(circuit: str, *, name: str, project_id: str) -> bytes:
@@ -142,7 +136,7 @@ def job_body(
     job_type: str,
     definition: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The body that creates a job; `definition` is completed by its own type."""
+    """The body that creates a job; the type of `definition` is added to it."""
     return {
         "data": {
             "type": "job",
@@ -164,38 +158,51 @@ def snapshot_of(job: object, *, with_items: bool) -> Snapshot:
     Raises:
         ProtocolError: A status word is unknown, or the body is outside the contract.
     """
-    shown = member(job, "attributes", "status")
-    one = _item_snapshot(shown)
-    entries = member(job, "attributes", "definition", "items") if with_items else None
+    whole = _item_snapshot(member(job, "attributes", "status"))
     items = None
-    if isinstance(entries, list) and entries and all(member(entry, "status") is not None for entry in entries):
-        items = tuple(_item_snapshot(member(entry, "status")) for entry in entries)
+    if with_items:
+        entries = member(job, "attributes", "definition", "items")
+        if isinstance(entries, list) and entries and all(member(entry, "status") is not None for entry in entries):
+            items = tuple(_item_snapshot(member(entry, "status")) for entry in entries)
     return Snapshot(
-        status=one.status,
-        remote_status=text(shown, "status"),
-        message=f"{one.message} {one.error_detail}".strip() if one.error_detail else one.message,
+        status=whole.status,
+        remote_status=text(job, "attributes", "status", "status"),
+        message=_words_of(whole),
         items=items,
-        queue_position=one.queue_position,
-        cost=one.cost,
+        queue_position=whole.queue_position,
+        cost=whole.cost,
     )
+
+
+def _words_of(item: ItemSnapshot) -> str:
+    return f"{item.message} {item.error_detail or ''}".strip()
 
 
 def _item_snapshot(shown: object) -> ItemSnapshot:
+    """What the status object of a job, or of an item of one, says."""
     word = text(shown, "status")
     if word not in STATUSES:
         raise ProtocolError(f"Nexus answered the unknown status {word!r}; the job keeps its last one")
-    message, detail, position, cost = (
-        member(shown, name) for name in ("message", "error_detail", "queue_position", "cost")
-    )
-    times = {status: _moment(member(shown, name)) for name, status in _TIMES.items()}
+    position = member(shown, "queue_position")
+    cost = member(shown, "cost")
+    times = {}
+    for name, status in _TIMES.items():
+        moment = _moment(member(shown, name))
+        if moment is not None:
+            times[status] = moment
     return ItemSnapshot(
         status=STATUSES[word],
-        message=message if isinstance(message, str) else "",
-        error_detail=detail if isinstance(detail, str) and detail else None,
+        message=_text_or_empty(shown, "message"),
+        error_detail=_text_or_empty(shown, "error_detail") or None,
         queue_position=position if type(position) is int else None,
         cost=float(cost) if type(cost) in {int, float} else None,
-        times={status: at for status, at in times.items() if at is not None},
+        times=times,
     )
+
+
+def _text_or_empty(body: object, name: str) -> str:
+    found = member(body, name)
+    return found if isinstance(found, str) else ""
 
 
 def _moment(value: object) -> datetime | None:
@@ -210,12 +217,12 @@ def _moment(value: object) -> datetime | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemHandles:
-    """What an item of a job has by now: where its result is, of which type, and why there is none."""
+    """What an item of a job has by now: where its result is, of which type, and in `words` why there is none."""
 
     status: JobStatus
-    result_id: str | None
+    result_id: str
     result_type: str
-    compilation_id: str | None
+    compilation_id: str
     completed_at: datetime | None
     words: str
 
@@ -231,70 +238,15 @@ def handles_of(job: object) -> list[ItemHandles]:
         raise ProtocolError("Nexus answered a job without items")
     found = []
     for entry in entries:
-        one = _item_snapshot(member(entry, "status"))
-        kind, result, compilation = (member(entry, name) for name in ("result_type", "result_id", "compilation_id"))
-        words = " ".join(part for part in (one.message, one.error_detail) if part)
+        item = _item_snapshot(member(entry, "status"))
         found.append(
             ItemHandles(
-                status=one.status,
-                result_id=result if isinstance(result, str) else None,
-                result_type=kind if isinstance(kind, str) else "",
-                compilation_id=compilation if isinstance(compilation, str) else None,
-                completed_at=one.times.get(JobStatus.COMPLETED),
-                words=words or f"it is {one.status}",
+                status=item.status,
+                result_id=_text_or_empty(entry, "result_id"),
+                result_type=_text_or_empty(entry, "result_type"),
+                compilation_id=_text_or_empty(entry, "compilation_id"),
+                completed_at=item.times.get(JobStatus.COMPLETED),
+                words=_words_of(item) or f"it is {item.status}",
             )
         )
     return found
-
-
-# --- results ------------------------------------------------------------------------------------------
-
-
-def counts_of(attributes: object) -> dict[str, int]:
-    """Counts of pytket's `BackendResult.to_dict()`, bit 0 rightmost, the first register rightmost.
-
-    A column of the table is the bit of the same position in `bits`; registers are ordered by their names, as
-    pytket orders a circuit's bits. A bit that the table leaves out below a register's highest one is 0.
-
-    Raises:
-        ProtocolError: It is no table of outcomes.
-    """
-    try:
-        bits = [(str(name), tuple(index)) for name, index in member(attributes, "bits") or ()]
-        outcomes: Counter[tuple[int, ...]] = Counter()
-        shots, counted = member(attributes, "shots"), member(attributes, "counts")
-        if shots:
-            width = shots["width"]
-            outcomes.update(map(tuple, shots["array"]))
-        else:
-            width = counted[0]["outcome"]["width"]
-            for entry in counted:
-                (row,) = entry["outcome"]["array"]
-                if entry["outcome"]["width"] != width or type(entry["count"]) is not int:
-                    raise ValueError("the outcomes have several widths")  # noqa: TRY301
-                outcomes[tuple(row)] += entry["count"]
-        if len(set(bits)) != width or len(bits) != width or any(max(index) > _MAX_BITS for _, index in bits):
-            raise ValueError(f"{len(bits)} bits and {width} columns")  # noqa: TRY301
-        columns = [column for _, column in sorted(_filled(bits).items(), reverse=True)]
-        return _joined(outcomes, columns, width)
-    except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise ProtocolError(f"Nexus answered a result that is no table of outcomes: {error!r}") from error
-
-
-def _filled(bits: Sequence[tuple[str, tuple[int, ...]]]) -> dict[tuple[str, tuple[int, ...]], int | None]:
-    """Every bit with its column, None for one that the table leaves out."""
-    found: dict[tuple[str, tuple[int, ...]], int | None] = {}
-    for name, index in bits:
-        if len(index) == 1:
-            found |= {(name, (lower,)): None for lower in range(index[0]) if (name, (lower,)) not in found}
-    return found | {bit: column for column, bit in enumerate(bits)}
-
-
-def _joined(outcomes: Mapping[tuple[int, ...], int], columns: Sequence[int | None], width: int) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for row, count in outcomes.items():
-        if len(row) != (width + 7) // 8 or any(type(byte) is not int or not 0 <= byte < 256 for byte in row):
-            raise ValueError("an outcome is no row of bytes")
-        digits = "".join(f"{byte:08b}" for byte in row)
-        counts["".join("0" if column is None else digits[column] for column in columns)] += count
-    return dict(counts)

@@ -1,5 +1,5 @@
 # ruff: noqa: S101 - these are steps of tests, shipped
-"""What the tests of the contract are made of: hooks that an adapter may override, steps, and small circuits."""
+"""Hooks that an adapter may override, and the steps and small circuits that the tests of the contract are made of."""
 
 from __future__ import annotations
 
@@ -40,8 +40,6 @@ class ContractSteps:
     timeout_s: ClassVar[float] = 60.0
     is_seeded: ClassVar[bool] = False
     expval_tolerance: ClassVar[float] = 1e-6
-
-    # --- hooks --------------------------------------------------------------------------------------
 
     @pytest.fixture
     def backend(self) -> Backend:
@@ -85,10 +83,8 @@ class ContractSteps:
         options = ExecuteOptions(seed=seed, observables=tuple(observables))
         return Batch(number=0, items=tuple(specs), programs=programs, options=options)
 
-    # --- steps --------------------------------------------------------------------------------------
-
     def submit(self, backend: Backend, batch: Batch, key: Key | None = None) -> RemoteId:
-        """Submit a batch; its remote id."""
+        """Submit a batch; returns its remote id."""
         if backend.limits.max_items is not None and len(batch.items) > backend.limits.max_items:
             pytest.skip(f"a job of {backend.name} holds {backend.limits.max_items} items")
         ids: list[RemoteId] = []
@@ -120,21 +116,17 @@ class ContractSteps:
 
     def outcomes(self, backend: Backend, *items: ItemForm) -> list[str]:
         """The most frequent bit string of each item."""
-        found = []
-        for result in self.run(backend, self.make_batch(items)):
-            assert result.counts, "counts were asked for"
-            found.append(max(result.counts, key=lambda word: (result.counts or {})[word]))
-        return found
+        return [top(result) for result in self.run(backend, self.make_batch(items))]
 
     def given(self, batch: Batch | None, hook: str) -> Batch:
-        """What a hook gave; skips the test where that is nothing."""
+        """The batch that a hook gives; skips the test where it gives none."""
         if batch is None:
             pytest.skip(f"{hook} gives no batch")
         return batch
 
 
 def new_key() -> Key:
-    """A key that nobody used."""
+    """A key that was never used."""
     return Key(f"contract-{uuid.uuid4()}")
 
 
@@ -153,7 +145,7 @@ def top(entry: ItemResult | MissingResult) -> str:
     """The most frequent bit string of a result."""
     assert isinstance(entry, ItemResult), entry
     counts = entry.counts
-    assert counts
+    assert counts, "counts were asked for"
     return max(counts, key=lambda word: counts[word])
 
 
