@@ -23,7 +23,7 @@ from qjobs.experiments.sweep import SweepPlan, SweepSpec, load_sweep
 from qjobs.model import JobId
 from qjobs.operations.launch import Launched, launch_sweep
 from qjobs.reports.progress import artifact_key
-from qjobs.reports.run_outcome import sweep_plan
+from qjobs.reports.run_report import sweep_plan
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 

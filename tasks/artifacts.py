@@ -13,14 +13,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from blocks import backend_named, ledger_named
-from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitList
 from qjobs.experiments.sweep import SweepSpec
 from qjobs.model import JobId
 from qjobs.paths import data_home
 from qjobs.reports.frames import write_file, write_parquet
 from qjobs.reports.progress import artifact_key, cut_table
 from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
-from qjobs.reports.run_outcome import Outcome, outcome_of
+from qjobs.reports.run_report import RunReport, report_of
 from tasks.logs import task_logger
 from tasks.retrying import READ_DELAYS_S, is_transient
 
@@ -55,7 +55,7 @@ class Published:
     log_prints=False,
 )
 def publish_artifacts(
-    spec: SweepSpec | CircuitsSpec, jobs: Mapping[str, Sequence[JobId]], *, ledger: str = "", note: str = ""
+    spec: SweepSpec | CircuitList, jobs: Mapping[str, Sequence[JobId]], *, ledger: str = "", note: str = ""
 ) -> Published:
     """Make the files and artifacts of a run; a second call makes a new version of each.
 
@@ -69,7 +69,7 @@ def publish_artifacts(
         StorageFull: A file cannot be written; the results are in the ledger.
     """
     store = ledger_named(ledger)
-    outcome = outcome_of(store, spec, jobs)
+    outcome = report_of(store, spec, jobs)
     folder = data_home() / "results" / artifact_key(spec.name, "results")
     parquet = write_parquet(outcome.frame, folder / "results.parquet")
     picture = write_file(folder / "landscape.png", outcome.picture) if outcome.picture else None
@@ -81,7 +81,7 @@ def publish_artifacts(
     return _published(outcome, parquet, picture, keys)
 
 
-def _published(outcome: Outcome, parquet: Path, picture: Path | None, keys: tuple[str, ...]) -> Published:
+def _published(outcome: RunReport, parquet: Path, picture: Path | None, keys: tuple[str, ...]) -> Published:
     return Published(
         parquet=str(parquet),
         picture=str(picture) if picture else None,
@@ -93,7 +93,7 @@ def _published(outcome: Outcome, parquet: Path, picture: Path | None, keys: tupl
 
 
 def _show(
-    name: str, outcome: Outcome, files: Sequence[str], table: list[dict[str, object]], record: str
+    name: str, outcome: RunReport, files: Sequence[str], table: list[dict[str, object]], record: str
 ) -> tuple[str, ...]:
     """Create the artifacts; outside of a flow run there is nowhere to show them."""
     if FlowRunContext.get() is None:

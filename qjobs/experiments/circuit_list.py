@@ -1,4 +1,4 @@
-"""CircuitsSpec: a batch of circuits to run as they are, as people and flow parameters give it. Pure."""
+"""CircuitList: a batch of circuits to run as they are, as people and flow parameters give it. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qjobs.errors import InvalidInput
 from qjobs.experiments.forms import CircuitInput, CompileInput, Name, explain, read_mapping
 from qjobs.model import ItemSpec, Program, ProgramHash
 
-__all__ = ["CircuitEntry", "CircuitsPlan", "CircuitsSpec", "expand_circuits", "load_circuits"]
+__all__ = ["CircuitEntry", "CircuitList", "CircuitListPlan", "expand_circuit_list", "load_circuit_list"]
 
 
 class CircuitEntry(CircuitInput):
@@ -25,7 +25,7 @@ class CircuitEntry(CircuitInput):
     parameters: dict[str, FiniteFloat] = Field(default_factory=dict, description="Values of its parameters (rad).")
 
 
-class CircuitsSpec(CompileInput):
+class CircuitList(CompileInput):
     """Circuits to run on one backend."""
 
     name: Name = Field(default="circuits", description="Name of the jobs and of the results.")
@@ -35,7 +35,7 @@ class CircuitsSpec(CompileInput):
     seed: int | None = Field(default=None, ge=0, description="Makes a simulator repeatable.")
 
     @model_validator(mode="after")
-    def _labels_once(self) -> CircuitsSpec:
+    def _labels_once(self) -> CircuitList:
         labels = [entry.label or f"c{index}" for index, entry in enumerate(self.circuits)]
         if len(set(labels)) != len(labels):
             twice = next(label for label in labels if labels.count(label) > 1)
@@ -44,10 +44,10 @@ class CircuitsSpec(CompileInput):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CircuitsPlan:
+class CircuitListPlan:
     """A batch, read and checked: its programs by hash, and one program per entry."""
 
-    spec: CircuitsSpec
+    spec: CircuitList
     programs: Mapping[ProgramHash, Program]
     sources: tuple[ProgramHash, ...]
 
@@ -69,7 +69,7 @@ class CircuitsPlan:
         ]
 
 
-def expand_circuits(spec: CircuitsSpec, folder: Path | None = None) -> CircuitsPlan:
+def expand_circuit_list(spec: CircuitList, folder: Path | None = None) -> CircuitListPlan:
     """Read and check every circuit; the same text is read once.
 
     Raises:
@@ -92,10 +92,10 @@ def expand_circuits(spec: CircuitsSpec, folder: Path | None = None) -> CircuitsP
             raise type(error)(f"{entry.label or where}: {error}", field=where) from error
         programs[read[key].hash] = read[key]
         sources.append(read[key].hash)
-    return CircuitsPlan(spec=spec, programs=programs, sources=tuple(sources))
+    return CircuitListPlan(spec=spec, programs=programs, sources=tuple(sources))
 
 
-def load_circuits(path: Path) -> CircuitsSpec:
+def load_circuit_list(path: Path) -> CircuitList:
     """Read a batch from a YAML or JSON file, or take one circuit file as a batch of one.
 
     Relative circuit files are found beside the batch's own file.
@@ -106,10 +106,10 @@ def load_circuits(path: Path) -> CircuitsSpec:
     if path.suffix in {".qasm", ".qpy"}:
         entry = CircuitEntry(file=str(path.absolute()), label=path.stem[:200])
         name = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:200]
-        return CircuitsSpec(name=name or "circuits", circuits=[entry])
+        return CircuitList(name=name or "circuits", circuits=[entry])
     data = read_mapping(path)
     try:
-        spec = CircuitsSpec.model_validate(data)
+        spec = CircuitList.model_validate(data)
     except ValidationError as error:
         raise explain(error, str(path)) from error
     return spec.model_copy(update={"circuits": [entry.beside(path) for entry in spec.circuits]})

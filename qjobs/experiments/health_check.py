@@ -23,19 +23,19 @@ from pydantic import Field, ValidationError, field_validator
 
 from qjobs.circuits.builders import ghz
 from qjobs.circuits.mirror import mirror_circuit
-from qjobs.experiments.circuit_list import CircuitEntry, CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitEntry, CircuitList
 from qjobs.experiments.forms import CompileInput, Name, explain, read_mapping
 
 __all__ = [
-    "BenchmarkRun",
-    "BenchmarkSpec",
+    "HealthCheck",
+    "HealthCheckRun",
     "Score",
     "Series",
     "Verdict",
-    "benchmark_circuits",
-    "benchmark_markdown",
     "draw_trend",
-    "load_benchmark",
+    "health_check_circuits",
+    "health_markdown",
+    "load_health_check",
     "night_seed",
     "scores",
     "verdict",
@@ -49,7 +49,7 @@ _MARGIN = timedelta(hours=12)
 _LABEL = re.compile(r"(?P<family>ghz|mirror) (?P<size>\d+)(?: depth (?P<depth>\d+))? #\d+(?:: (?P<expected>[01]+))?")
 
 
-class BenchmarkSpec(CompileInput):
+class HealthCheck(CompileInput):
     """A health check of one device."""
 
     name: Name = Field(default="nightly-benchmark", description="Name of the jobs; runs of one name make one trend.")
@@ -75,14 +75,14 @@ class BenchmarkSpec(CompileInput):
         return sizes
 
 
-def load_benchmark(path: Path) -> BenchmarkSpec:
+def load_health_check(path: Path) -> HealthCheck:
     """Read a health check from a YAML or JSON file.
 
     Raises:
         InvalidInput: The file cannot be read or is no health check.
     """
     try:
-        return BenchmarkSpec.model_validate(read_mapping(path))
+        return HealthCheck.model_validate(read_mapping(path))
     except ValidationError as error:
         raise explain(error, str(path)) from error
 
@@ -96,7 +96,7 @@ def night_seed(at: datetime) -> int:
     return int(f"{at.astimezone(UTC):%Y%m%d}")
 
 
-def benchmark_circuits(spec: BenchmarkSpec, seed: int) -> CircuitsSpec:
+def health_check_circuits(spec: HealthCheck, seed: int) -> CircuitList:
     """All circuits of a health check as one batch; another size changes none of the other circuits.
 
     Args:
@@ -115,7 +115,7 @@ def benchmark_circuits(spec: BenchmarkSpec, seed: int) -> CircuitsSpec:
             made = mirror_circuit(size, spec.depth, rng)
             label = f"mirror {size} depth {spec.depth} #{n}: {made.expected}"
             entries.append(CircuitEntry(openqasm=qasm2.dumps(made.circuit), label=label))
-    return CircuitsSpec(
+    return CircuitList(
         name=spec.name,
         circuits=entries,
         shots=spec.shots,
@@ -155,7 +155,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BenchmarkRun:
+class HealthCheckRun:
     """The scores of one run; `at` is when its last job ended, or while it has not, when it was made."""
 
     run: str
@@ -229,7 +229,7 @@ def _stderr(shares: Sequence[tuple[int, int]]) -> float:
     return max(of_shots, statistics.stdev(each) / math.sqrt(len(each)))
 
 
-def verdict(run: BenchmarkRun, min_success: float) -> Verdict:
+def verdict(run: HealthCheckRun, min_success: float) -> Verdict:
     """What a run says of its device."""
     if any(score.value is not None and score.value < min_success for score in run.scores):
         return Verdict.BELOW
@@ -238,7 +238,7 @@ def verdict(run: BenchmarkRun, min_success: float) -> Verdict:
     return Verdict.PASSED
 
 
-def verdict_lines(run: BenchmarkRun, min_success: float) -> list[str]:
+def verdict_lines(run: HealthCheckRun, min_success: float) -> list[str]:
     """The verdict in a sentence, then one line per score that is not as it ought to be."""
     found = verdict(run, min_success)
     match found:
@@ -262,11 +262,11 @@ def _trouble(score: Score, min_success: float) -> str:
     return "; ".join(words)
 
 
-def _all_series(runs: Sequence[BenchmarkRun]) -> list[Series]:
+def _all_series(runs: Sequence[HealthCheckRun]) -> list[Series]:
     return sorted({score.series for run in runs for score in run.scores})
 
 
-def draw_trend(runs: Sequence[BenchmarkRun], min_success: float) -> bytes | None:
+def draw_trend(runs: Sequence[HealthCheckRun], min_success: float) -> bytes | None:
     """Success probabilities over time with their standard errors, GHZ above mirror circuits, as PNG.
 
     Args:
@@ -303,15 +303,15 @@ def draw_trend(runs: Sequence[BenchmarkRun], min_success: float) -> bytes | None
     return buffer.getvalue()
 
 
-def _points(series: Series, runs: Sequence[BenchmarkRun]) -> list[tuple[datetime, float, float]]:
+def _points(series: Series, runs: Sequence[HealthCheckRun]) -> list[tuple[datetime, float, float]]:
     found = [(run.at, score) for run in runs if (score := run.score(series)) is not None]
     return [(at, score.value, score.stderr or 0.0) for at, score in found if score.value is not None]
 
 
-def benchmark_markdown(
+def health_markdown(
     title: str,
-    runs: Sequence[BenchmarkRun],
-    current: BenchmarkRun,
+    runs: Sequence[HealthCheckRun],
+    current: HealthCheckRun,
     min_success: float,
     picture: str | None,
     most: int = 15,
@@ -345,7 +345,7 @@ def benchmark_markdown(
     return "\n".join(parts) + "\n"
 
 
-def _when(run: BenchmarkRun) -> str:
+def _when(run: HealthCheckRun) -> str:
     return f"Run of {run.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC."
 
 

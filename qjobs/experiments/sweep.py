@@ -42,7 +42,7 @@ __all__ = [
     "Point",
     "SweepPlan",
     "SweepSpec",
-    "expand",
+    "expand_sweep",
     "explain",
     "load_sweep",
     "read_mapping",
@@ -209,7 +209,7 @@ class SweepPlan:
         return f"{point.point_id}/{repetition}/{basis}" if basis else f"{point.point_id}/{repetition}"
 
 
-def expand(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
+def expand_sweep(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
     """Work out a sweep's points and templates.
 
     Raises:

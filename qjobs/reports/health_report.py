@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from itertools import islice
 
-from qjobs.experiments.health_check import BenchmarkRun, scores
+from qjobs.experiments.health_check import HealthCheckRun, scores
 from qjobs.ledger import Ledger
 from qjobs.model import Job, JobKind
 
-__all__ = ["MOST_RUNS", "benchmark_runs"]
+__all__ = ["MOST_RUNS", "health_check_runs"]
 
 MOST_RUNS = 90
 """Runs that a trend shows; the ledger has them all."""
 
 
-def benchmark_runs(
+def health_check_runs(
     ledger: Ledger, *, experiment: str, backend: str, device: str, most: int = MOST_RUNS
-) -> list[BenchmarkRun]:
+) -> list[HealthCheckRun]:
     """The latest runs of a health check on one device, oldest first.
 
     Args:
@@ -34,11 +34,11 @@ def benchmark_runs(
     return sorted(islice(scored, most), key=lambda run: run.at)
 
 
-def _run(ledger: Ledger, run: str, jobs: list[Job]) -> BenchmarkRun:
+def _run(ledger: Ledger, run: str, jobs: list[Job]) -> HealthCheckRun:
     found = []
     for job in jobs:
         results = ledger.results(job.job_id, epoch=job.epoch)
         for item in ledger.items(job.job_id):
             result = results.get(item.index)
             found.append((item.label, result.counts if result is not None else None))
-    return BenchmarkRun(run=run, at=max(job.finished_at or job.created_at for job in jobs), scores=scores(found))
+    return HealthCheckRun(run=run, at=max(job.finished_at or job.created_at for job in jobs), scores=scores(found))

@@ -27,7 +27,7 @@ from flows._support.waiting import AUTO
 from qjobs import errors
 from qjobs.circuits.programs import read_circuit
 from qjobs.compiling.compiler import CompileOptions
-from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitList
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, LostReply, RemoteRetryStrategy
@@ -143,7 +143,7 @@ def test_success_is_not_retried() -> None:
 
 
 def test_every_task_works_without_prefect(store: Ledger, home: Path) -> None:
-    spec = CircuitsSpec.model_validate({"name": "plain", "circuits": [{"openqasm": BELL, "label": "bell"}], "seed": 1})
+    spec = CircuitList.model_validate({"name": "plain", "circuits": [{"openqasm": BELL, "label": "bell"}], "seed": 1})
     program = read_circuit(BELL)
     store.add_programs([program])
     compiled = tasks.compile_circuits.fn("aer", [program.hash], CompileOptions())

@@ -14,15 +14,15 @@ from support import NOW, a_program, a_spec, at
 from qjobs.circuits.programs import read_circuit, to_qiskit
 from qjobs.errors import InvalidInput
 from qjobs.experiments.health_check import (
-    BenchmarkRun,
-    BenchmarkSpec,
+    HealthCheck,
+    HealthCheckRun,
     Score,
     Series,
     Verdict,
-    benchmark_circuits,
-    benchmark_markdown,
     draw_trend,
-    load_benchmark,
+    health_check_circuits,
+    health_markdown,
+    load_health_check,
     night_seed,
     scores,
     verdict,
@@ -30,13 +30,13 @@ from qjobs.experiments.health_check import (
 )
 from qjobs.ledger import Ledger
 from qjobs.model import Batch, ItemSpec
-from qjobs.reports.health_report import benchmark_runs
+from qjobs.reports.health_report import health_check_runs
 
 GHZ4 = Series(family="ghz", size=4)
 MIRROR2 = Series(family="mirror", size=2, depth=8)
 
 
-def a_run(*values: float | None, days: float = 0.0, missing: int = 0) -> BenchmarkRun:
+def a_run(*values: float | None, days: float = 0.0, missing: int = 0) -> HealthCheckRun:
     """A run of GHZ circuits of 2, 3, ... qubits."""
     found = [
         Score(
@@ -48,14 +48,14 @@ def a_run(*values: float | None, days: float = 0.0, missing: int = 0) -> Benchma
         )
         for n, value in enumerate(values, start=2)
     ]
-    return BenchmarkRun(run=f"run-{days}", at=at(days * 86400), scores=tuple(found))
+    return HealthCheckRun(run=f"run-{days}", at=at(days * 86400), scores=tuple(found))
 
 
 # --- the circuits -------------------------------------------------------------------------------------
 
 
 def test_the_circuits_of_a_check() -> None:
-    batch = benchmark_circuits(BenchmarkSpec(sizes=[2, 3], depth=4, shots=70, repetitions=2, level=2), 7)
+    batch = health_check_circuits(HealthCheck(sizes=[2, 3], depth=4, shots=70, repetitions=2, level=2), 7)
     labels = [entry.label for entry in batch.circuits]
     assert labels[:4] == ["ghz 2 #0", "ghz 2 #1", "ghz 3 #0", "ghz 3 #1"]
     assert (batch.name, batch.backend, batch.shots, batch.seed, batch.level) == ("nightly-benchmark", "aer", 70, 7, 2)
@@ -69,13 +69,13 @@ def test_the_circuits_of_a_check() -> None:
 
 
 def test_a_night_is_the_same_again_and_another_differs() -> None:
-    spec = BenchmarkSpec(sizes=[4], repetitions=2)
-    assert benchmark_circuits(spec, 20260301) == benchmark_circuits(spec, 20260301)
-    tonight, next_night = (benchmark_circuits(spec, seed).circuits for seed in (20260301, 20260302))
+    spec = HealthCheck(sizes=[4], repetitions=2)
+    assert health_check_circuits(spec, 20260301) == health_check_circuits(spec, 20260301)
+    tonight, next_night = (health_check_circuits(spec, seed).circuits for seed in (20260301, 20260302))
     assert tonight[:2] == next_night[:2], "GHZ circuits are no random ones"
     assert all(a.openqasm != b.openqasm for a, b in zip(tonight[2:], next_night[2:], strict=True))
     assert tonight[2].openqasm != tonight[3].openqasm
-    more = benchmark_circuits(BenchmarkSpec(sizes=[2, 4], repetitions=2), 20260301).circuits
+    more = health_check_circuits(HealthCheck(sizes=[2, 4], repetitions=2), 20260301).circuits
     assert {entry.label for entry in tonight} <= {entry.label for entry in more}
 
 
@@ -104,16 +104,16 @@ def test_the_seed_of_a_night() -> None:
 )
 def test_a_bad_check_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValidationError, match=next(iter(change))):
-        BenchmarkSpec.model_validate(change)
+        HealthCheck.model_validate(change)
 
 
 def test_a_check_is_read_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "check.yaml"
     file.write_text("sizes: [3]\nmin_success: 0.9\n", encoding="utf-8")
-    assert load_benchmark(file) == BenchmarkSpec(sizes=[3], min_success=0.9)
+    assert load_health_check(file) == HealthCheck(sizes=[3], min_success=0.9)
     file.write_text("sizes: [3]\ndepth: 5\n", encoding="utf-8")
     with pytest.raises(InvalidInput, match="depth"):
-        load_benchmark(file)
+        load_health_check(file)
 
 
 # --- scores -------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def test_scores_are_ordered_and_other_labels_are_passed_over() -> None:
         (a_run(), Verdict.INCOMPLETE),
     ],
 )
-def test_verdicts(run: BenchmarkRun, expected: Verdict) -> None:
+def test_verdicts(run: HealthCheckRun, expected: Verdict) -> None:
     assert verdict(run, 0.8) is expected
     assert verdict_lines(run, 0.8)[0].startswith(expected.upper())
 
@@ -209,7 +209,7 @@ def test_the_lines_of_a_verdict() -> None:
 
 def test_the_report() -> None:
     runs = [a_run(0.95, days=0), a_run(0.9, 0.6, days=1), a_run(0.7, None, days=2)]
-    text = benchmark_markdown("check dev", runs, runs[-1], 0.8, "data:image/png;base64,xyz")
+    text = health_markdown("check dev", runs, runs[-1], 0.8, "data:image/png;base64,xyz")
     lines = text.splitlines()
     assert lines[:3] == ["# check dev", "", "**BELOW: a success probability is below 0.8**"]
     assert "![check dev](data:image/png;base64,xyz)" in lines
@@ -222,7 +222,7 @@ def test_the_report() -> None:
         "| 2025-03-02 12:00 | 0.9000 ± 0.0100 | **0.6000 ± 0.0100** |",
         "| 2025-03-01 12:00 | 0.9500 ± 0.0100 | - |",
     ]
-    short = benchmark_markdown("check dev", runs, runs[-1], 0.8, None, most=1)
+    short = health_markdown("check dev", runs, runs[-1], 0.8, None, most=1)
     assert "## The last 1 of 3 runs" in short
     assert "2025-03-02" not in short
     assert "![" not in short
@@ -266,11 +266,11 @@ def test_the_history_is_of_one_check_on_one_device(ledger: Ledger) -> None:
     _job(ledger, "e", "ghz 2 #0", run="other backend", when=13, backend="other")
     _job(ledger, "f", "ghz 2 #0", run="other check", when=14, experiment="other")
     _job(ledger, "g", "bell", run="no check", when=15)
-    runs = benchmark_runs(ledger, experiment="check", backend="fake", device="device")
+    runs = health_check_runs(ledger, experiment="check", backend="fake", device="device")
     assert [(run.run, run.at) for run in runs] == [("first", NOW), ("second", at(11))]
     assert [(score.series.name, score.value, score.n_missing) for score in runs[1].scores] == [
         ("GHZ 2", None, 1),
         ("GHZ 3", None, 1),
     ]
-    latest = benchmark_runs(ledger, experiment="check", backend="fake", device="device", most=1)
+    latest = health_check_runs(ledger, experiment="check", backend="fake", device="device", most=1)
     assert [run.run for run in latest] == ["second"], "the newest one that has scores"

@@ -18,14 +18,14 @@ from support import create, raw, sent
 from qjobs.backends.aer import AerBackend
 from qjobs.compiling.compiler import CompileCache
 from qjobs.errors import InvalidInput
-from qjobs.experiments.circuit_list import expand_circuits, load_circuits
+from qjobs.experiments.circuit_list import expand_circuit_list, load_circuit_list
 from qjobs.experiments.sweep import SweepSpec, load_sweep
 from qjobs.ledger import Ledger, tables
 from qjobs.model import JobId
 from qjobs.operations import plan as operations
 from qjobs.operations.launch import compile_here, launch_circuits, launch_sweep
 from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
-from qjobs.reports.run_outcome import Outcome, outcome_of, sweep_plan
+from qjobs.reports.run_report import RunReport, report_of, sweep_plan
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -64,14 +64,16 @@ def execute(store: Ledger, backend: AerBackend, job_ids: tuple[JobId, ...]) -> N
         operations.complete(store, backend, job_id)
 
 
-def run(store: Ledger, backend: AerBackend, cache: CompileCache, spec: SweepSpec) -> tuple[Outcome, tuple[JobId, ...]]:
+def run(
+    store: Ledger, backend: AerBackend, cache: CompileCache, spec: SweepSpec
+) -> tuple[RunReport, tuple[JobId, ...]]:
     stage = compile_here(store, backend, spec.compile_options(), cache)
     launched = launch_sweep(store, backend, sweep_plan(spec), name="aer", run="run", compile_stage=stage)
     execute(store, backend, launched.job_ids)
-    return outcome_of(store, spec, {"aer": list(launched.job_ids)}), launched.job_ids
+    return report_of(store, spec, {"aer": list(launched.job_ids)}), launched.job_ids
 
 
-def references(outcome: Outcome) -> np.ndarray:
+def references(outcome: RunReport) -> np.ndarray:
     assert outcome.plan is not None
     assert outcome.plan.objective is not None
     reference = outcome.plan.objective.reference
@@ -80,7 +82,7 @@ def references(outcome: Outcome) -> np.ndarray:
     return np.array([reference({"gamma": g, "beta": b}) for g, b in zip(frame["gamma"], frame["beta"], strict=True)])
 
 
-def check_sampled(outcome: Outcome) -> None:
+def check_sampled(outcome: RunReport) -> None:
     pulls = (outcome.frame["cut"] - references(outcome)) / outcome.frame["cut_stderr"]
     assert outcome.n_missing == 0
     assert np.abs(pulls).max() < 5
@@ -148,7 +150,7 @@ def test_repetitions_in_several_bases_estimate_a_non_diagonal_observable(
 
 
 def test_jobs_that_were_not_run_leave_rows_without_a_result(store: Ledger) -> None:
-    outcome = outcome_of(store, example(name="nothing"), {"aer": []})
+    outcome = report_of(store, example(name="nothing"), {"aer": []})
     assert outcome.n_missing == len(outcome.frame) == 20
     assert (outcome.picture, outcome.lines, outcome.bests) == (None, (), ())
     assert "**20 of 20 rows have no result**" in outcome.markdown(None, [])
@@ -167,17 +169,17 @@ def test_where_two_jobs_have_a_point_the_one_with_a_result_counts(
     )
     assert not set(unsent.new) & set(job_ids)
     for order in ([*job_ids, *unsent.new], [*unsent.new, *job_ids]):
-        outcome = outcome_of(store, spec, {"aer": order})
+        outcome = report_of(store, spec, {"aer": order})
         assert outcome.n_missing == 0
         assert set(outcome.frame["job_id"]) == set(job_ids)
 
 
 def test_a_batch_of_circuits(aer: AerBackend, store: Ledger, cache: CompileCache) -> None:
-    plan = expand_circuits(load_circuits(EXAMPLES / "bell" / "circuits.yaml"))
+    plan = expand_circuit_list(load_circuit_list(EXAMPLES / "bell" / "circuits.yaml"))
     stage = compile_here(store, aer, plan.spec.options(), cache)
     launched = launch_circuits(store, aer, plan, run="run", identity="run", compile_stage=stage)
     execute(store, aer, launched.job_ids)
-    outcome = outcome_of(store, plan.spec, {"aer": list(launched.job_ids)})
+    outcome = report_of(store, plan.spec, {"aer": list(launched.job_ids)})
     counts = {row.label: json.loads(row.counts) for row in outcome.frame.itertuples()}
     assert set(counts["bell"]) == {"00", "11"}
     assert set(counts["ghz"]) == {"0000", "1111"}

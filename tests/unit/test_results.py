@@ -19,7 +19,7 @@ from support import NOW, at
 
 from qjobs.errors import StorageFull
 from qjobs.experiments.objectives import Objective
-from qjobs.experiments.sweep import OWN_COLUMNS, SweepPlan, SweepSpec, expand
+from qjobs.experiments.sweep import OWN_COLUMNS, SweepPlan, SweepSpec, expand_sweep
 from qjobs.lifecycle import JobStatus
 from qjobs.model import (
     ExecuteOptions,
@@ -51,7 +51,7 @@ Z = [{"name": "z", "terms": "Z0"}]
 
 def plan_of(**values: Any) -> SweepPlan:
     given = {"name": "s", "circuit": {"openqasm": QASM}, "axes": [X, Y], "shots": 100}
-    return expand(SweepSpec.model_validate({**given, **values}))
+    return expand_sweep(SweepSpec.model_validate({**given, **values}))
 
 
 def a_job(backend: str = "aer", **values: Any) -> Job:

@@ -16,9 +16,9 @@ from pydantic import BaseModel, Field, ValidationError
 from qjobs.circuits.programs import program_from_qiskit, to_qiskit
 from qjobs.compiling.compiler import Compiler
 from qjobs.errors import InvalidCircuit, InvalidInput
-from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitList
 from qjobs.experiments.forms import MAX_ITEMS, Axis, explain, read_mapping
-from qjobs.experiments.sweep import OWN_COLUMNS, SweepPlan, SweepSpec, expand, load_sweep
+from qjobs.experiments.sweep import OWN_COLUMNS, SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.model import ProgramFormat
 
 QASM = """OPENQASM 3.0;
@@ -58,7 +58,7 @@ def refused(**values: Any) -> str:
 
 def unusable(**values: Any) -> str:
     with pytest.raises(InvalidInput) as caught:
-        expand(spec(**values))
+        expand_sweep(spec(**values))
     return str(caught.value)
 
 
@@ -66,22 +66,22 @@ def unusable(**values: Any) -> str:
 
 
 def test_grid_is_all_combinations_in_the_order_of_the_axes() -> None:
-    plan = expand(spec())
+    plan = expand_sweep(spec())
     assert rows(plan) == [(a, b) for a in (0.1, 0.2, 0.3) for b in (1.0, 2.0)]
     assert [point.index for point in plan.points] == list(range(6))
-    assert rows(expand(spec(axes=[B, A]))) == [(a, b) for b in (1.0, 2.0) for a in (0.1, 0.2, 0.3)]
+    assert rows(expand_sweep(spec(axes=[B, A]))) == [(a, b) for b in (1.0, 2.0) for a in (0.1, 0.2, 0.3)]
     assert {name for point in plan.points for name, _ in point.parameters} == {"a", "b"}
 
 
 def test_zip_takes_the_nth_values_together() -> None:
     short = {"name": "b", "kind": "linspace", "start": 5, "stop": 7, "count": 3}
-    assert rows(expand(spec(mode="zip", axes=[A, short]))) == [(0.1, 5.0), (0.2, 6.0), (0.3, 7.0)]
+    assert rows(expand_sweep(spec(mode="zip", axes=[A, short]))) == [(0.1, 5.0), (0.2, 6.0), (0.3, 7.0)]
     assert "a has 3, b has 2" in refused(mode="zip")
 
 
 def test_list_takes_the_points_as_they_are() -> None:
     points = [{"a": 3, "b": 1}, {"b": 2, "a": 0}]
-    assert rows(expand(spec(mode="list", axes=[], points=points))) == [(3.0, 1.0), (0.0, 2.0)]
+    assert rows(expand_sweep(spec(mode="list", axes=[], points=points))) == [(3.0, 1.0), (0.0, 2.0)]
     assert "other parameters than point 0" in unusable(mode="list", axes=[], points=[*points, {"a": 1}])
 
 
@@ -95,12 +95,12 @@ AXES_OF_ONE_RANGE = [
 
 @pytest.mark.parametrize("axis", AXES_OF_ONE_RANGE)
 def test_random_draws_uniformly_between_the_ends_of_an_axis_of_any_kind(axis: dict[str, Any]) -> None:
-    plan = expand(spec(mode="random", samples=2000, seed=3, axes=[{"name": "a", **axis}, {"name": "b", **axis}]))
+    plan = expand_sweep(spec(mode="random", samples=2000, seed=3, axes=[{"name": "a", **axis}, {"name": "b", **axis}]))
     values = sorted(a for a, _ in rows(plan))
     assert -1.0 <= values[0] < -0.99
     assert 1.99 < values[-1] <= 2.0
     assert sum(values) / 2000 == pytest.approx(0.5, abs=4 * 3 / math.sqrt(12 * 2000))
-    same = expand(
+    same = expand_sweep(
         spec(mode="random", samples=2000, seed=3, axes=[{"name": n, **AXES_OF_ONE_RANGE[0]} for n in ("a", "b")])
     )
     assert rows(plan) == rows(same)
@@ -108,7 +108,7 @@ def test_random_draws_uniformly_between_the_ends_of_an_axis_of_any_kind(axis: di
 
 def test_random_is_repeatable_and_more_samples_keep_the_first() -> None:
     def drawn(samples: int, seed: int | None) -> list[str]:
-        return ids(expand(spec(mode="random", samples=samples, seed=seed)))
+        return ids(expand_sweep(spec(mode="random", samples=samples, seed=seed)))
 
     assert drawn(5, 3) == drawn(5, 3) == drawn(9, 3)[:5]
     assert drawn(5, 4) != drawn(5, 3)
@@ -119,7 +119,7 @@ def test_random_does_not_disturb_the_global_generator() -> None:
     random.seed(1)
     first = random.random()
     random.seed(1)
-    expand(spec(mode="random", samples=3))
+    expand_sweep(spec(mode="random", samples=3))
     assert random.random() == first
 
 
@@ -182,10 +182,10 @@ def test_points_that_are_not_finite_are_refused() -> None:
 
 def test_point_ids_are_the_same_for_ever_and_in_every_process() -> None:
     literal = "d193bf13833df9f5"
-    assert ids(expand(spec(mode="list", axes=[], points=[{"a": 0.1, "b": -2}]))) == [literal]
+    assert ids(expand_sweep(spec(mode="list", axes=[], points=[{"a": 0.1, "b": -2}]))) == [literal]
     code = (
         "import sys, json; from qjobs.experiments.sweep import *; "
-        "print(expand(SweepSpec.model_validate_json(sys.argv[1])).points[0].point_id)"
+        "print(expand_sweep(SweepSpec.model_validate_json(sys.argv[1])).points[0].point_id)"
     )
     text = spec(mode="list", axes=[], points=[{"b": -2, "a": 0.1}]).model_dump_json()
     found = subprocess.run(
@@ -195,19 +195,19 @@ def test_point_ids_are_the_same_for_ever_and_in_every_process() -> None:
 
 
 def test_minus_zero_is_zero() -> None:
-    one = expand(spec(mode="list", axes=[], points=[{"a": 0.0, "b": 1}]))
-    other = expand(spec(mode="list", axes=[], points=[{"a": -0.0, "b": 1}]))
+    one = expand_sweep(spec(mode="list", axes=[], points=[{"a": 0.0, "b": 1}]))
+    other = expand_sweep(spec(mode="list", axes=[], points=[{"a": -0.0, "b": 1}]))
     assert ids(one) == ids(other)
     assert math.copysign(1, rows(other)[0][0]) == 1
     assert "twice" in unusable(axes=[{"name": "a", "values": [0.0, -0.0]}, B])
 
 
 def test_ids_depend_on_the_point_and_the_circuit_alone() -> None:
-    plan = expand(spec())
+    plan = expand_sweep(spec())
     assert len(set(ids(plan))) == 6
-    same = expand(spec(name="t", shots=7, seed=4, repetitions=2, observables=[{"name": "z", "terms": "Z0"}]))
+    same = expand_sweep(spec(name="t", shots=7, seed=4, repetitions=2, observables=[{"name": "z", "terms": "Z0"}]))
     assert ids(same) == ids(plan)
-    assert not set(ids(expand(spec(circuit={"openqasm": QASM.replace("rx", "rz")})))) & set(ids(plan))
+    assert not set(ids(expand_sweep(spec(circuit={"openqasm": QASM.replace("rx", "rz")})))) & set(ids(plan))
 
 
 @pytest.mark.parametrize(("coarse", "fine"), [(2, 3), (3, 5), (4, 10), (5, 9), (7, 13), (8, 29), (20, 58), (15, 99)])
@@ -215,16 +215,16 @@ def test_extending_an_axis_keeps_the_ids_of_old_points(coarse: int, fine: int) -
     def linspace(count: int) -> list[dict[str, Any]]:
         return [{"name": "a", "kind": "linspace", "start": 0.1, "stop": math.pi, "count": count}, B]
 
-    assert set(ids(expand(spec(axes=linspace(coarse))))) <= set(ids(expand(spec(axes=linspace(fine)))))
+    assert set(ids(expand_sweep(spec(axes=linspace(coarse))))) <= set(ids(expand_sweep(spec(axes=linspace(fine)))))
     longer = [{**A, "values": [*A["values"], 0.4]}, B]
-    assert set(ids(expand(spec()))) <= set(ids(expand(spec(axes=longer))))
+    assert set(ids(expand_sweep(spec()))) <= set(ids(expand_sweep(spec(axes=longer))))
 
 
 def test_duplicate_points_are_refused() -> None:
     assert "a=0.1, b=1 stands in the sweep twice" in unusable(axes=[{"name": "a", "values": [0.1, 0.1]}, B])
     fixed = {"circuit": {"builder": "ghz", "arguments": {"n_qubits": 2}}, "axes": []}
     assert "without parameters" in unusable(mode="random", samples=2, **fixed)
-    assert rows(expand(spec(**fixed))) == [()]
+    assert rows(expand_sweep(spec(**fixed))) == [()]
 
 
 def test_too_many_items_are_refused_before_they_are_made() -> None:
@@ -238,7 +238,7 @@ def test_too_many_items_are_refused_before_they_are_made() -> None:
 
 
 def test_labels_and_items_stand_in_one_order_with_repetitions_and_bases() -> None:
-    plan = expand(spec(repetitions=2, observables=[{"name": "h", "terms": "Z0 + X0 + Y1"}]))
+    plan = expand_sweep(spec(repetitions=2, observables=[{"name": "h", "terms": "Z0 + X0 + Y1"}]))
     assert len(plan.templates) == 2
     items = plan.items({template.hash: template for template in plan.templates.values()})
     assert [item.label for item in items] == plan.labels()
@@ -254,7 +254,7 @@ def test_labels_and_items_stand_in_one_order_with_repetitions_and_bases() -> Non
 
 
 def test_parameters_that_a_compiler_removed_are_left_out_of_the_items() -> None:
-    plan = expand(spec())
+    plan = expand_sweep(spec())
     smaller = program_from_qiskit(to_qiskit(plan.source).assign_parameters({"b": 0.0}))
     assert {item.parameters for item in plan.items({plan.source.hash: smaller})} == {(("a", a),) for a in A["values"]}
 
@@ -262,13 +262,13 @@ def test_parameters_that_a_compiler_removed_are_left_out_of_the_items() -> None:
 def test_counts_need_a_measurement_and_observables_do_not() -> None:
     circuit = {"openqasm": UNMEASURED}
     assert "no measurement" in unusable(circuit=circuit)
-    plan = expand(spec(circuit=circuit, observables=[{"name": "z", "terms": "Z0"}]))
+    plan = expand_sweep(spec(circuit=circuit, observables=[{"name": "z", "terms": "Z0"}]))
     assert all(template.measured for template in plan.templates.values())
 
 
 def test_exact_sends_the_circuit_itself_and_keeps_its_qubits() -> None:
     exact = spec(exact=True, observables=[{"name": "h", "terms": "Z0 + X0"}], circuit={"openqasm": UNMEASURED})
-    plan = expand(exact)
+    plan = expand_sweep(exact)
     assert plan.templates == {"": plan.source}
     assert plan.estimator is None
     assert plan.labels()[0] == f"{plan.points[0].point_id}/0"
@@ -324,9 +324,9 @@ def test_no_observable_and_no_parameter_takes_the_name_of_another_column(column:
 
 def test_a_circuit_that_measures_in_the_middle_has_no_observables() -> None:
     middle = QASM + "rx(a) q[0];\n"
-    assert expand(spec(circuit={"openqasm": middle})).templates
+    assert expand_sweep(spec(circuit={"openqasm": middle})).templates
     with pytest.raises(InvalidCircuit, match="only at its end"):
-        expand(spec(circuit={"openqasm": middle}, observables=[{"name": "z", "terms": "Z0"}]))
+        expand_sweep(spec(circuit={"openqasm": middle}, observables=[{"name": "z", "terms": "Z0"}]))
 
 
 # The definition
@@ -355,15 +355,15 @@ KEEPS = [
 
 
 def test_the_definition_is_what_gives_a_result_its_meaning() -> None:
-    plain = expand(spec()).definition
-    changed = [expand(spec(**change)).definition for change in CHANGES]
+    plain = expand_sweep(spec()).definition
+    changed = [expand_sweep(spec(**change)).definition for change in CHANGES]
     assert len({plain, *changed}) == len(CHANGES) + 1
-    assert [expand(spec(**keep)).definition for keep in KEEPS] == [plain] * len(KEEPS)
+    assert [expand_sweep(spec(**keep)).definition for keep in KEEPS] == [plain] * len(KEEPS)
 
 
 def test_the_goal_of_an_objective_is_no_part_of_the_definition() -> None:
     wish = {"name": "maxcut", "arguments": {"edges": [[0, 1]]}}
-    goals = [expand(spec(objective={**wish, "goal": goal})).definition for goal in ("maximize", "minimize")]
+    goals = [expand_sweep(spec(objective={**wish, "goal": goal})).definition for goal in ("maximize", "minimize")]
     assert goals[0] == goals[1]
 
 
@@ -430,7 +430,7 @@ def test_specs_cannot_be_changed_and_survive_json() -> None:
         given.shots = 3
     again = SweepSpec.model_validate_json(given.model_dump_json())
     assert again == given
-    assert expand(again).definition == expand(given).definition
+    assert expand_sweep(again).definition == expand_sweep(given).definition
     assert given.compile.options().compiler is Compiler.QISKIT
 
 
@@ -451,7 +451,7 @@ def form_problems(model: type[BaseModel]) -> list[str]:
     return problems
 
 
-@pytest.mark.parametrize("model", [SweepSpec, CircuitsSpec])
+@pytest.mark.parametrize("model", [SweepSpec, CircuitList])
 def test_the_json_schema_is_a_form_that_explains_itself(model: type[BaseModel]) -> None:
     assert form_problems(model) == []
 
@@ -483,7 +483,7 @@ def test_a_yaml_file_finds_its_circuit_beside_it_and_takes_its_text_in(tmp_path:
     loaded = load_sweep(write(tmp_path, text))
     assert loaded.circuit.openqasm == QASM
     assert loaded.circuit.file is None
-    assert rows(expand(loaded)) == [(0.001, 0.0)]
+    assert rows(expand_sweep(loaded)) == [(0.001, 0.0)]
 
 
 def test_a_json_file_is_read_too(tmp_path: Path) -> None:
@@ -492,14 +492,14 @@ def test_a_json_file_is_read_too(tmp_path: Path) -> None:
 
 
 def test_a_qpy_circuit_is_found_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = program_from_qiskit(to_qiskit(expand(spec()).source))
+    program = program_from_qiskit(to_qiskit(expand_sweep(spec()).source))
     assert program.format is ProgramFormat.QPY
     write(tmp_path, program.payload, "circuit.qpy")
     write(tmp_path, json.dumps({**spec().model_dump(mode="json"), "circuit": {"file": "circuit.qpy"}}))
     monkeypatch.chdir(tmp_path)
     loaded = load_sweep(Path("sweep.yaml"))
     monkeypatch.chdir("/")
-    assert expand(loaded).source.hash == expand(spec()).source.hash
+    assert expand_sweep(loaded).source.hash == expand_sweep(spec()).source.hash
 
 
 @pytest.mark.parametrize(
@@ -538,7 +538,7 @@ def test_a_missing_file_and_a_directory(tmp_path: Path) -> None:
 def test_the_example_loads_and_says_all_by_itself() -> None:
     loaded = load_sweep(EXAMPLE)
     assert loaded.circuit.openqasm is not None
-    plan = expand(loaded)
+    plan = expand_sweep(loaded)
     assert len(plan.points) == 300
     assert (plan.source.n_qubits, plan.source.parameters) == (8, ("beta", "gamma"))
     assert list(plan.templates) == ["ZZZZZZZZ"]

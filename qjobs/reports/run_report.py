@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from qjobs.experiments.circuit_list import CircuitsSpec
-from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand
+from qjobs.experiments.circuit_list import CircuitList
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
 from qjobs.reports.frames import Best, Found, best_points, circuits_frame, sweep_frame
@@ -17,11 +17,11 @@ from qjobs.reports.sweep_report import best_lines, circuits_markdown, draw_sweep
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Outcome", "outcome_of", "sweep_plan"]
+__all__ = ["RunReport", "report_of", "sweep_plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class RunReport:
     """A run's results. `lines` says the best points, a sentence each; `picture` is PNG."""
 
     frame: pd.DataFrame
@@ -29,7 +29,7 @@ class Outcome:
     picture: bytes | None
     lines: tuple[str, ...]
     plan: SweepPlan | None
-    spec: SweepSpec | CircuitsSpec
+    spec: SweepSpec | CircuitList
 
     @property
     def n_missing(self) -> int:
@@ -45,12 +45,12 @@ class Outcome:
 
 @lru_cache(maxsize=4)
 def _planned(text: str) -> SweepPlan:
-    return expand(SweepSpec.model_validate_json(text))
+    return expand_sweep(SweepSpec.model_validate_json(text))
 
 
 def sweep_plan(spec: SweepSpec) -> SweepPlan:
-    """`expand`, remembered: the stages of a run need the same plan again. A circuit file is read anew."""
-    return expand(spec) if spec.circuit.file is not None else _planned(spec.model_dump_json())
+    """`expand_sweep`, remembered: the stages of a run need the same plan again. A circuit file is read anew."""
+    return expand_sweep(spec) if spec.circuit.file is not None else _planned(spec.model_dump_json())
 
 
 def _found(ledger: Ledger, job_ids: Sequence[JobId]) -> list[Found]:
@@ -65,7 +65,7 @@ def _found(ledger: Ledger, job_ids: Sequence[JobId]) -> list[Found]:
     return list(found.values())
 
 
-def outcome_of(ledger: Ledger, spec: SweepSpec | CircuitsSpec, jobs: Mapping[str, Sequence[JobId]]) -> Outcome:
+def report_of(ledger: Ledger, spec: SweepSpec | CircuitList, jobs: Mapping[str, Sequence[JobId]]) -> RunReport:
     """The outcome of a run.
 
     Args:
@@ -76,15 +76,17 @@ def outcome_of(ledger: Ledger, spec: SweepSpec | CircuitsSpec, jobs: Mapping[str
     return _sweep_outcome(ledger, spec, jobs) if isinstance(spec, SweepSpec) else _circuits_outcome(ledger, spec, jobs)
 
 
-def _sweep_outcome(ledger: Ledger, spec: SweepSpec, jobs: Mapping[str, Sequence[JobId]]) -> Outcome:
+def _sweep_outcome(ledger: Ledger, spec: SweepSpec, jobs: Mapping[str, Sequence[JobId]]) -> RunReport:
     plan = sweep_plan(spec)
     found = {(name, one.item.label): one for name, ids in jobs.items() for one in _found(ledger, ids)}
     frame = sweep_frame(plan, found)
     bests = tuple(best_points(plan, frame))
     lines = tuple(line for best in bests for line in best_lines(plan, best))
-    return Outcome(frame=frame, bests=bests, picture=draw_sweep(plan, frame, bests), lines=lines, plan=plan, spec=spec)
+    return RunReport(
+        frame=frame, bests=bests, picture=draw_sweep(plan, frame, bests), lines=lines, plan=plan, spec=spec
+    )
 
 
-def _circuits_outcome(ledger: Ledger, spec: CircuitsSpec, jobs: Mapping[str, Sequence[JobId]]) -> Outcome:
+def _circuits_outcome(ledger: Ledger, spec: CircuitList, jobs: Mapping[str, Sequence[JobId]]) -> RunReport:
     found = [one for ids in jobs.values() for one in _found(ledger, ids)]
-    return Outcome(frame=circuits_frame(found), bests=(), picture=None, lines=(), plan=None, spec=spec)
+    return RunReport(frame=circuits_frame(found), bests=(), picture=None, lines=(), plan=None, spec=spec)
