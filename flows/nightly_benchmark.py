@@ -74,8 +74,8 @@ def nightly_benchmark(
         )
         plan, store = expand_circuit_list(batch), ledger_named(ledger)
         job_ids = launch_circuits(store, backend, plan, run=run, identity=identity, compile_stage=stage).job_ids
-        shown = batch.model_copy(update={"name": f"{spec.name} {backend.device}"})
-        key = artifact_key(shown.name, "progress")
+        shown = replace(plan, spec=batch.model_copy(update={"name": f"{spec.name} {backend.device}"}))
+        key = artifact_key(shown.spec.name, "progress")
         problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
         published = publish_artifacts(shown, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
         trend = publish_trend(spec, job_ids, ledger=ledger)

@@ -72,7 +72,7 @@ def run_circuits(
         job_ids = launched.job_ids
         key = artifact_key(spec.name, "progress")
         problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
-        published = publish_artifacts(spec, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
+        published = publish_artifacts(plan, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
         if problems:
             raise next(iter(problems.values()))
         return published

@@ -13,8 +13,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from blocks import backend_named, ledger_named
-from qjobs.experiments.circuit_list import CircuitList
-from qjobs.experiments.sweep import SweepSpec
+from qjobs.experiments.circuit_list import CircuitListPlan
+from qjobs.experiments.sweep import SweepPlan
 from qjobs.model import JobId
 from qjobs.paths import data_home
 from qjobs.reports.frames import write_file, write_parquet
@@ -43,7 +43,7 @@ class Published:
     name="publish-artifacts",
     description="Write the data frame and the picture, and show report, jobs and provenance in the UI.",
     tags=["qjobs"],
-    task_run_name="publish {spec.name}",
+    task_run_name="publish {plan.spec.name}",
     retries=len(READ_DELAYS_S),
     retry_delay_seconds=READ_DELAYS_S,
     retry_jitter_factor=0.2,
@@ -55,12 +55,12 @@ class Published:
     log_prints=False,
 )
 def publish_artifacts(
-    spec: SweepSpec | CircuitList, jobs: Mapping[str, Sequence[JobId]], *, ledger: str = "", note: str = ""
+    plan: SweepPlan | CircuitListPlan, jobs: Mapping[str, Sequence[JobId]], *, ledger: str = "", note: str = ""
 ) -> Published:
     """Make the files and artifacts of a run; a second call makes a new version of each.
 
     Args:
-        spec: What was run.
+        plan: What was run.
         jobs: Job ids by the name of their backend, reused ones included.
         ledger: Name of the ledger block.
         note: A sentence for the report.
@@ -69,14 +69,14 @@ def publish_artifacts(
         StorageFull: A file cannot be written; the results are in the ledger.
     """
     store = ledger_named(ledger)
-    outcome = report_of(store, spec, jobs)
-    folder = data_home() / "results" / artifact_key(spec.name, "results")
+    outcome = report_of(store, plan, jobs)
+    folder = data_home() / "results" / artifact_key(plan.spec.name, "results")
     parquet = write_parquet(outcome.frame, folder / "results.parquet")
     picture = write_file(folder / "landscape.png", outcome.picture) if outcome.picture else None
     job_ids = list(dict.fromkeys(job_id for ids in jobs.values() for job_id in ids))
     record = provenance(store, {name: backend_named(name) for name in jobs}, job_ids)
     files = [f"data frame: `{parquet}`", *([f"picture: `{picture}`"] if picture else []), *([note] if note else [])]
-    keys = _show(spec.name, outcome, files, jobs_table(store, job_ids), provenance_markdown(record))
+    keys = _show(plan.spec.name, outcome, files, jobs_table(store, job_ids), provenance_markdown(record))
     task_logger().info("wrote %s", parquet)
     return _published(outcome, parquet, picture, keys)
 

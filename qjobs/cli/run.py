@@ -16,7 +16,7 @@ from qjobs.backends.aer import AerBackend
 from qjobs.compiling.compiler import CompileCache, compile_program
 from qjobs.errors import Busy, InvalidInput, WaitTimeout
 from qjobs.experiments.circuit_list import CircuitList, CircuitListPlan, expand_circuit_list, load_circuit_list
-from qjobs.experiments.sweep import SweepPlan, SweepSpec, load_sweep, read_mapping
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep, read_mapping
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, Program
@@ -25,7 +25,7 @@ from qjobs.operations.batching import pack
 from qjobs.operations.launch import compile_here, launch_circuits, launch_sweep
 from qjobs.paths import data_home, ledger_url
 from qjobs.reports.frames import write_file, write_parquet
-from qjobs.reports.run_report import RunReport, report_of, sweep_plan
+from qjobs.reports.run_report import RunReport, report_of
 
 __all__ = ["plan", "run"]
 
@@ -55,7 +55,7 @@ def _programs_of(planned: SweepPlan | CircuitListPlan) -> list[Program]:
 def plan(options: argparse.Namespace) -> int:
     """Check everything and say what would run; nothing is stored, nothing is sent."""
     spec = _load(options.file)
-    planned = sweep_plan(spec) if isinstance(spec, SweepSpec) else expand_circuit_list(spec)
+    planned = expand_sweep(spec) if isinstance(spec, SweepSpec) else expand_circuit_list(spec)
     backend = AerBackend()
     try:
         how = spec.compile_options() if isinstance(spec, SweepSpec) else spec.options()
@@ -85,7 +85,7 @@ def plan(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run a spec on the simulator in this process and print what came out."""
     spec = _load(options.file)
-    planned = sweep_plan(spec) if isinstance(spec, SweepSpec) else expand_circuit_list(spec)
+    planned = expand_sweep(spec) if isinstance(spec, SweepSpec) else expand_circuit_list(spec)
     run_id = options.run_id or f"run-{uuid.uuid4().hex[:12]}"
     cache = CompileCache(data_home() / "compiled")
     with Ledger(ledger_url(options.ledger)) as store:
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
                 stage = compile_here(store, backend, planned.spec.options(), cache)
                 launched = launch_circuits(store, backend, planned, run=run_id, identity=run_id, compile_stage=stage)
             statuses = _execute(store, backend, launched.job_ids)
-        outcome = report_of(store, spec, {"aer": list(launched.job_ids)})
+        outcome = report_of(store, planned, {"aer": list(launched.job_ids)})
     return _report(options, spec.name, run_id, outcome, launched.summary, statuses)
 
 
