@@ -14,20 +14,19 @@ from prefect.events import emit_event
 
 from blocks import backend_named, ledger_named
 from qjobs.backends.base import Backend
-from qjobs.experiments.health_check import (
-    HealthCheck,
+from qjobs.experiments.health_check import HealthCheck
+from qjobs.model import JobId
+from qjobs.paths import data_home
+from qjobs.reports.files import artifact_key, write_file
+from qjobs.reports.health_report import (
     HealthCheckRun,
     Verdict,
     draw_trend,
+    health_check_runs,
     health_markdown,
     verdict,
     verdict_lines,
 )
-from qjobs.model import JobId
-from qjobs.paths import data_home
-from qjobs.reports.frames import write_file
-from qjobs.reports.health_report import health_check_runs
-from qjobs.reports.progress import artifact_key
 from tasks.logs import task_logger
 from tasks.retrying import READ_DELAYS_S, is_transient
 

@@ -13,24 +13,20 @@ from support import NOW, a_program, a_spec, at
 
 from qjobs.circuits.programs import read_circuit, to_qiskit
 from qjobs.errors import InvalidInput
-from qjobs.experiments.health_check import (
-    HealthCheck,
+from qjobs.experiments.health_check import HealthCheck, Series, health_check_circuits, load_health_check, night_seed
+from qjobs.ledger import Ledger
+from qjobs.model import Batch, ItemSpec
+from qjobs.reports.health_report import (
     HealthCheckRun,
     Score,
-    Series,
     Verdict,
     draw_trend,
-    health_check_circuits,
+    health_check_runs,
     health_markdown,
-    load_health_check,
-    night_seed,
     scores,
     verdict,
     verdict_lines,
 )
-from qjobs.ledger import Ledger
-from qjobs.model import Batch, ItemSpec
-from qjobs.reports.health_report import health_check_runs
 
 GHZ4 = Series(family="ghz", size=4)
 MIRROR2 = Series(family="mirror", size=2, depth=8)
