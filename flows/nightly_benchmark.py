@@ -26,7 +26,7 @@ from qjobs.errors import InvalidInput
 from qjobs.experiments.circuit_list import expand_circuit_list
 from qjobs.experiments.health_check import HealthCheck, health_check_circuits, load_health_check, night_seed
 from qjobs.operations.launch import launch_circuits
-from qjobs.reports.progress import artifact_key
+from qjobs.reports.files import artifact_key
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 from tasks.trend import publish_trend

@@ -19,7 +19,7 @@ from flows._support.stages import cancel_jobs, compiling, run_jobs
 from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list, load_circuit_list
 from qjobs.operations.launch import launch_circuits
-from qjobs.reports.progress import artifact_key
+from qjobs.reports.files import artifact_key
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 

@@ -23,7 +23,7 @@ from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.model import JobId
 from qjobs.operations.launch import Launched, launch_sweep
-from qjobs.reports.progress import artifact_key
+from qjobs.reports.files import artifact_key
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 

@@ -17,8 +17,8 @@ from qjobs.experiments.circuit_list import CircuitListPlan
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.model import JobId
 from qjobs.paths import data_home
-from qjobs.reports.frames import write_file, write_parquet
-from qjobs.reports.progress import artifact_key, cut_table
+from qjobs.reports.files import artifact_key, write_file, write_parquet
+from qjobs.reports.progress import cut_table
 from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
 from qjobs.reports.run_report import RunReport, report_of
 from tasks.logs import task_logger

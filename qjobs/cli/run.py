@@ -24,7 +24,7 @@ from qjobs.operations import plan as operations
 from qjobs.operations.batching import pack
 from qjobs.operations.launch import compile_here, launch_circuits, launch_sweep
 from qjobs.paths import data_home, ledger_url
-from qjobs.reports.frames import write_file, write_parquet
+from qjobs.reports.files import write_file, write_parquet
 from qjobs.reports.run_report import RunReport, report_of
 
 __all__ = ["plan", "run"]

@@ -1,22 +1,16 @@
-"""Results as tidy data frames, one row per thing that was asked for, and their files."""
+"""Results as tidy data frames, one row per thing that was asked for, and the best points in them."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import itertools
 import json
 import math
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qjobs.errors import StorageFull
 from qjobs.experiments.objectives import Objective
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.lifecycle import JobStatus
@@ -25,7 +19,7 @@ from qjobs.model import Item, ItemResult, Job
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Best", "Found", "best_points", "circuits_frame", "sweep_frame", "write_file", "write_parquet"]
+__all__ = ["Best", "Found", "best_points", "circuits_frame", "sweep_frame"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,43 +226,3 @@ def _best(plan: SweepPlan, objective: Objective, backend: str, part: pd.DataFram
         reference=reference,
         deviations=tuple(deviations.tolist()),
     )
-
-
-def write_file(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all.
-
-    Raises:
-        StorageFull: There is no room; an older file of that name is still there.
-    """
-    part = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise StorageFull(
-                f"no room to write {path} ({error.strerror}); the results are safe in the ledger: "
-                "free some space and run it again"
-            ) from error
-        raise StorageFull(f"{path} cannot be written: {error.strerror}; the results are safe in the ledger") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    return path
-
-
-def write_parquet(frame: pd.DataFrame, path: Path) -> Path:
-    """Write a frame as Parquet, whole or not at all.
-
-    Raises:
-        StorageFull: There is no room; the results are in the ledger.
-    """
-    import io
-
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return write_file(path, buffer.getvalue())

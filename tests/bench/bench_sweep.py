@@ -119,7 +119,7 @@ def through_library(spec: Any, folder: Path) -> None:
     from qjobs.ledger import Ledger
     from qjobs.operations import plan as operations
     from qjobs.operations.launch import compile_here, launch_sweep
-    from qjobs.reports.frames import write_parquet
+    from qjobs.reports.files import write_parquet
     from qjobs.reports.run_report import report_of
 
     backend, plan = backend_named("aer"), expand_sweep(spec)

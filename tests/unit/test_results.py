@@ -31,7 +31,8 @@ from qjobs.model import (
     Key,
     ProgramHash,
 )
-from qjobs.reports.frames import Found, best_points, circuits_frame, sweep_frame, write_file, write_parquet
+from qjobs.reports.files import write_file, write_parquet
+from qjobs.reports.frames import Found, best_points, circuits_frame, sweep_frame
 from qjobs.reports.sweep_report import best_lines, circuits_markdown, draw_sweep, sweep_markdown
 
 QASM = """OPENQASM 3.0;
