@@ -86,9 +86,7 @@ def _ledger(url: str | None) -> str:
 
 def _cache() -> str:
     stats = CompileCache(data_home() / "compiled").stats()
-    looked = stats.lifetime_hits + stats.lifetime_misses
-    rate = f"{stats.lifetime_hit_rate:.0%} of {looked} look-ups were hits" if looked else "not used yet"
-    return f"{stats.entries} circuits, {stats.size_bytes / 1e6:.1f} MB, {rate}"
+    return f"{stats.entries} circuits, {stats.size_bytes / 1e6:.1f} MB"
 
 
 def _simulator() -> str:
