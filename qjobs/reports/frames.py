@@ -160,7 +160,7 @@ def _values(plan: SweepPlan, rows: Sequence[Sequence[ItemResult]]) -> dict[str, 
         return columns
     complete = [n for n, row in enumerate(rows) if row and all(result.counts for result in row)]
     counts = [[rows[n][basis].counts or {} for n in complete] for basis in range(len(plan.templates))]
-    for name, measured in plan.estimator.estimate_many(counts).items():
+    for name, measured in plan.estimator.estimate(counts).items():
         for column, values in zip((name, f"{name}_stderr"), measured, strict=True):
             full = np.full(len(rows), math.nan)
             full[complete] = values
