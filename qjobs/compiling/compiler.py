@@ -19,6 +19,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ControlFlowOp
 from qiskit.exceptions import QiskitError
 
+from qjobs.circuits.openqasm import one_line
 from qjobs.circuits.programs import program_from_qiskit, read_circuit, to_pytket, to_qiskit
 from qjobs.compiling.cache import CacheStats, CompileCache
 from qjobs.compiling.toolchains import device_width, directed_pairs, with_qiskit, with_tket
@@ -234,8 +235,7 @@ def _compile(program: Program, target: Target, options: CompileOptions, keep: bo
     except InvalidCircuit:
         raise
     except (QiskitError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        words = " ".join(str(getattr(error, "message", "") or error).split())
         raise InvalidCircuit(
-            f"{options.compiler} cannot compile the circuit for {target.name}: {words}; "
+            f"{options.compiler} cannot compile the circuit for {target.name}: {one_line(error)}; "
             "use another compiler or level, or other gates"
         ) from error
