@@ -16,7 +16,8 @@ from qjobs.backends.aer import AerBackend
 from qjobs.compiling.compiler import CompileCache, compile_program
 from qjobs.errors import Busy, InvalidInput, WaitTimeout
 from qjobs.experiments.circuit_list import CircuitList, CircuitListPlan, expand_circuit_list, load_circuit_list
-from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep, read_mapping
+from qjobs.experiments.forms import read_mapping
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, Program

@@ -45,7 +45,8 @@ def _known_to_qiskit() -> frozenset[str]:
 def _run_qiskit(circuit: QuantumCircuit, target: Target, level: int, **more: Any) -> QuantumCircuit:
     from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
-    coupling, basis = None, target.basis_gates
+    coupling = None
+    basis = target.basis_gates
     if target.coupling is not None:
         coupling = CouplingMap([list(pair) for pair in directed_pairs(target)])
         basis = basis or _ROUTABLE  # routing needs gates on at most two qubits

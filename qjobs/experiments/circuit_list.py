@@ -1,4 +1,4 @@
-"""CircuitList: a batch of circuits to run as they are, as people and flow parameters give it. Pure."""
+"""Circuit lists: circuits to run as they are, as people and flow parameters give them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["CircuitEntry", "CircuitList", "CircuitListPlan", "expand_circuit_lis
 
 
 class CircuitEntry(CircuitInput):
-    """A circuit of a batch, with its label, its shots and the values of its parameters."""
+    """A circuit of the list, with its label, its shots and the values of its parameters."""
 
     label: str | None = Field(default=None, max_length=200, description="Names the result; c0, c1, ... by default.")
     shots: int | None = Field(default=None, ge=1, description="Shots of this circuit, where they differ.")
@@ -36,16 +36,21 @@ class CircuitList(CompileInput):
 
     @model_validator(mode="after")
     def _labels_once(self) -> CircuitList:
-        labels = [entry.label or f"c{index}" for index, entry in enumerate(self.circuits)]
-        if len(set(labels)) != len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)
-            raise ValueError(f"the label {twice!r} is used twice; results are found by their label")
+        taken = set()
+        for label in self.labels():
+            if label in taken:
+                raise ValueError(f"the label {label!r} is used twice; results are found by their label")
+            taken.add(label)
         return self
+
+    def labels(self) -> list[str]:
+        """Labels of all circuits, in order."""
+        return [entry.label or f"c{index}" for index, entry in enumerate(self.circuits)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitListPlan:
-    """A batch, read and checked: its programs by hash, and one program per entry."""
+    """A circuit list, read and checked: its programs by hash, and the program of every entry."""
 
     spec: CircuitList
     programs: Mapping[ProgramHash, Program]
@@ -57,16 +62,19 @@ class CircuitListPlan:
         Args:
             compiled: From a source's hash to the circuit that is sent for it.
         """
-        return [
-            ItemSpec(
-                label=entry.label or f"c{index}",
+        items = []
+        for label, entry, source in zip(self.spec.labels(), self.spec.circuits, self.sources, strict=True):
+            # -0.0 is 0.0, as in sweeps.
+            parameters = tuple(sorted((name, value + 0.0) for name, value in entry.parameters.items()))
+            item = ItemSpec(
+                label=label,
                 program=compiled[source].hash,
                 source=source,
                 shots=entry.shots or self.spec.shots,
-                parameters=tuple(sorted((name, value + 0.0) for name, value in entry.parameters.items())),
+                parameters=parameters,
             )
-            for index, (entry, source) in enumerate(zip(self.spec.circuits, self.sources, strict=True))
-        ]
+            items.append(item)
+        return items
 
 
 def expand_circuit_list(spec: CircuitList, folder: Path | None = None) -> CircuitListPlan:
@@ -96,12 +104,12 @@ def expand_circuit_list(spec: CircuitList, folder: Path | None = None) -> Circui
 
 
 def load_circuit_list(path: Path) -> CircuitList:
-    """Read a batch from a YAML or JSON file, or take one circuit file as a batch of one.
+    """Read a circuit list from a YAML or JSON file, or take one circuit file as a list of one.
 
-    Relative circuit files are found beside the batch's own file.
+    Relative circuit files are found beside the list's own file.
 
     Raises:
-        InvalidInput: The file cannot be read or is not a batch.
+        InvalidInput: The file cannot be read or is no circuit list.
     """
     if path.suffix in {".qasm", ".qpy"}:
         entry = CircuitEntry(file=str(path.absolute()), label=path.stem[:200])

@@ -1,4 +1,4 @@
-"""What people give: circuits, axes and observables as forms, YAML and JSON spell them, and error texts for them."""
+"""What people fill in, in a form, in YAML or in JSON: circuits, axes, observables; and error texts for it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class CircuitInput(FormInput):
 
     @model_validator(mode="after")
     def _one_source(self) -> CircuitInput:
-        if sum(value is not None for value in (self.openqasm, self.file, self.builder)) != 1:
+        if [self.openqasm, self.file, self.builder].count(None) != 2:
             raise ValueError("give the circuit in one way: openqasm, file or builder")
         if self.arguments and self.builder is None:
             raise ValueError("arguments are for a builder; leave them out")
@@ -102,8 +102,10 @@ class CircuitInput(FormInput):
         return build_circuit(self.builder or "", self.arguments)
 
     def beside(self, path: Path) -> Self:
-        """The same, with a relative file found beside `path` from wherever it is read."""
-        return self if self.file is None else self.model_copy(update={"file": str(path.parent.absolute() / self.file)})
+        """The same, with a relative file found beside `path` from any working directory."""
+        if self.file is None:
+            return self
+        return self.model_copy(update={"file": str(path.parent.absolute() / self.file)})
 
 
 class Axis(FormInput):
@@ -122,21 +124,26 @@ class Axis(FormInput):
 
     @model_validator(mode="after")
     def _complete(self) -> Axis:
-        spread = (self.start, self.stop, self.count)
-        if self.kind == "values" and not self.values:
-            raise ValueError(f"the axis {self.name!r} has no values; give values, or another kind")
-        if self.kind == "values" and spread != (None, None, None):
-            raise ValueError(f"the axis {self.name!r} is values; start, stop and count are for the other kinds")
-        if self.kind != "values" and self.values is not None:
-            raise ValueError(f"the axis {self.name!r} is {self.kind}; values are for the kind values")
-        if self.kind != "values" and (self.start is None or self.stop is None):
-            raise ValueError(f"the axis {self.name!r} is {self.kind}; give start, stop and count")
+        if self.kind == "values":
+            if not self.values:
+                raise ValueError(f"the axis {self.name!r} has no values; give values, or another kind")
+            if [self.start, self.stop, self.count] != [None, None, None]:
+                raise ValueError(
+                    f"the axis {self.name!r} is of kind values; start, stop and count are for the other kinds"
+                )
+            return self
+        if self.values is not None:
+            raise ValueError(f"the axis {self.name!r} is of kind {self.kind}; values are for the kind values")
+        if self.start is None or self.stop is None:
+            raise ValueError(f"the axis {self.name!r} is of kind {self.kind}; give start, stop and count")
         return self
 
     def ends(self) -> tuple[float, float]:
         """The lowest and the highest value it may have: what mode random draws between."""
-        values = self.values or [value for value in (self.start, self.stop) if value is not None]
-        return min(values), max(values)
+        if self.start is None or self.stop is None:
+            values = self.values or []
+            return min(values), max(values)
+        return min(self.start, self.stop), max(self.start, self.stop)
 
     def points(self) -> list[float]:
         """The axis' values, in order; a finer linspace has the values of a coarser one to the last bit."""
@@ -182,7 +189,8 @@ class CompileInput(FormInput):
 
 def explain(error: ValidationError, what: str) -> InvalidInput:
     """One readable error out of pydantic's list: a line per problem, where there are several."""
-    problems, field = [], None
+    problems = []
+    field = None
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(str(part) for part in detail["loc"])
         words = _PLAIN_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")

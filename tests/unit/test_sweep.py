@@ -221,7 +221,7 @@ def test_extending_an_axis_keeps_the_ids_of_old_points(coarse: int, fine: int) -
 
 
 def test_duplicate_points_are_refused() -> None:
-    assert "a=0.1, b=1 stands in the sweep twice" in unusable(axes=[{"name": "a", "values": [0.1, 0.1]}, B])
+    assert "a=0.1, b=1 is in the sweep twice" in unusable(axes=[{"name": "a", "values": [0.1, 0.1]}, B])
     fixed = {"circuit": {"builder": "ghz", "arguments": {"n_qubits": 2}}, "axes": []}
     assert "without parameters" in unusable(mode="random", samples=2, **fixed)
     assert rows(expand_sweep(spec(**fixed))) == [()]
