@@ -25,8 +25,8 @@ class Registry:
     Args:
         group: Entry-point group.
         what: What such a function makes, for messages.
-        name_field: Where its name stands in a spec.
-        arguments_field: Where its arguments stand in a spec.
+        name_field: Field of a spec that has its name.
+        arguments_field: Field of a spec that has its arguments.
     """
 
     group: str

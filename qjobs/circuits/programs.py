@@ -20,7 +20,7 @@ from qiskit.circuit import ControlFlowOp, Gate, Parameter
 from qiskit.exceptions import QiskitError
 
 from qjobs.circuits.content_hash import content_hash
-from qjobs.circuits.lookalikes import settle_lookalikes
+from qjobs.circuits.lookalikes import replace_lookalikes
 from qjobs.circuits.openqasm import MAX_BYTES, detect, one_line, parse_openqasm2, parse_openqasm3
 from qjobs.circuits.parameter_names import decode
 from qjobs.errors import InvalidCircuit
@@ -229,7 +229,7 @@ def _read_file(path: Path) -> tuple[ProgramFormat, bytes]:
 
 
 def _parse(form: ProgramFormat, payload: bytes) -> QuantumCircuit:
-    return settle_lookalikes(_parse_as_given(form, payload))
+    return replace_lookalikes(_parse_as_given(form, payload))
 
 
 def _parse_as_given(form: ProgramFormat, payload: bytes) -> QuantumCircuit:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -35,7 +36,10 @@ __all__ = [
     "compile_program",
 ]
 
-_RECIPE: Final = 1  # raise it when this module compiles differently: older cache entries are then passed over
+logger = logging.getLogger(__name__)
+
+_RECIPE: Final = 1
+"""Part of every cache key; raise it when this module compiles differently."""
 _HIGHEST_LEVEL: Final = 3
 _EVERYWHERE: Final = frozenset({"measure", "barrier", "reset", "delay", "global_phase"})
 _LEAVES_A_LOOP: Final = frozenset({"break_loop", "continue_loop"})
@@ -113,10 +117,12 @@ def compile_program(
     if cache is not None and not fresh:
         stored = _stored(cache, key)
         if stored is not None:
+            logger.debug("circuit %s for %s: compiled before", program.hash, target.name)
             return stored
     result = _compile(program, target, options, keep).copy(name=program.hash[:16])
     compiled = program_from_qiskit(result)
     check_fits(compiled, target)
+    logger.debug("circuit %s compiled for %s: %s", program.hash, target.name, compiled.hash)
     if cache is not None:
         cache.put(key, compiled.payload)
     return compiled
@@ -176,7 +182,7 @@ def _check_width(circuit: QuantumCircuit, target: Target) -> None:
 
 
 def _check_control_flow(circuit: QuantumCircuit, target: Target) -> None:
-    """No compiler can remove control flow, so that it is refused before one is started."""
+    """No compiler can remove control flow, so it is refused before one is started."""
     if target.basis_gates is None:
         return
     for instruction in circuit.data:

@@ -25,7 +25,7 @@ __all__ = ["Best", "Found", "best_points", "circuits_frame", "sweep_frame"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """One item with its job and, when there is one, its result."""
+    """One item with its job and, if there is one, its result."""
 
     job: Job
     item: Item
@@ -72,7 +72,7 @@ def circuits_frame(found: Sequence[Found]) -> pd.DataFrame:
     Columns: label, backend, device, shots, status, message, cost, job_id, submitted_at, completed_at,
     and counts as JSON text (bit 0 rightmost; null where there is no result). Where a job gave exact
     expectation values there is a column expvals, as JSON text too. Status is COMPLETED where there is
-    a result, MISSING where one ought to be.
+    a result, MISSING where it is COMPLETED without one.
     """
     columns: _Columns = {name: [] for name in ("label", *_COMMON, "counts")}
     expvals = []
@@ -149,7 +149,7 @@ def _status(found: Sequence[Found], n_wanted: int) -> tuple[str, str]:
         if one.result is None and one.item.status is not JobStatus.COMPLETED:
             return one.item.status.value, one.item.message or one.job.message
         if one.result is None:
-            return "MISSING", "it is COMPLETED, and its result has not been fetched"
+            return "MISSING", "it is COMPLETED, and its result has not been collected"
     if not found:
         return "MISSING", "it was not run"
     if len(found) < n_wanted:

@@ -88,7 +88,7 @@ def _line(frame: pd.DataFrame, name: str, column: str) -> bytes:
 
 
 def best_lines(plan: SweepPlan, best: Best) -> list[str]:
-    """What is to be said of a best point, one sentence a line."""
+    """The best point in sentences, one a line."""
     name = plan.objective.name if plan.objective else "value"
     where = ", ".join(f"{key} = {value:.4f}" for key, value in best.parameters.items())
     error = "" if math.isnan(best.stderr) else f" ± {best.stderr:.4f}"

@@ -139,7 +139,7 @@ def test_missing_results() -> None:
     assert dtypes(frame) == {**FIRST, "z": "float64", "z_stderr": "float64", **COMMON}
     assert frame["status"].tolist()[:4] == ["ERROR", "CANCELLED", "MISSING", "MISSING"]
     assert frame["message"].tolist()[:2] == ["out of memory", "the device is gone"]
-    assert "has not been fetched" in frame["message"][2]
+    assert "has not been collected" in frame["message"][2]
     assert frame["message"][3] == "it was not run"
     assert frame["z"].isna().tolist() == [True] * 5 + [False]
     assert frame["shots"].tolist() == [100, 100, 100, 0, 100, 100]
