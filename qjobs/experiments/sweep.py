@@ -277,7 +277,8 @@ def _points(spec: SweepSpec, source: Program) -> tuple[Point, ...]:
         raise InvalidInput(f"the sweep has {total} circuits and the most is {MAX_ITEMS}; cut it into several")
     points: dict[str, Point] = {}
     for index, row in enumerate(rows):
-        parameters = tuple(sorted(row.items()))
+        # -0.0 is 0.0, so that equal points have equal ids.
+        parameters = tuple(sorted((name, value + 0.0) for name, value in row.items()))
         if set(row) != set(rows[0]):
             raise InvalidInput(f"point {index} has other parameters than point 0; give each the same", field="points")
         if not all(math.isfinite(value) for _, value in parameters):
@@ -292,7 +293,7 @@ def _points(spec: SweepSpec, source: Program) -> tuple[Point, ...]:
 
 
 def _rows(spec: SweepSpec) -> list[dict[str, float]]:
-    """Parameters of every point; -0.0 is 0.0, so that equal points have equal ids."""
+    """Parameters of every point."""
     if spec.mode == "list":
         rows = list(spec.points)
     elif spec.mode == "random":
@@ -303,11 +304,8 @@ def _rows(spec: SweepSpec) -> list[dict[str, float]]:
         if spec.mode == "grid" and math.prod(len(column) for column in columns) > MAX_ITEMS:
             raise InvalidInput(f"the grid has more than {MAX_ITEMS} points; cut it into several", field="axes")
         combined = itertools.product(*columns) if spec.mode == "grid" else zip(*columns, strict=True)
-        rows = [dict(zip(names, values, strict=True)) for values in combined] or [{}]
-    positive = []
-    for row in rows:
-        positive.append({name: value + 0.0 for name, value in row.items()})
-    return positive
+        rows = [dict(zip(names, values, strict=True)) for values in combined]
+    return rows or [{}]
 
 
 def _random_rows(spec: SweepSpec) -> list[dict[str, float]]:

@@ -71,7 +71,8 @@ def test_what_is_not_content(plan, phase):
     assert content_hash(copy.deepcopy(circuit)) == expected
     split = (QuantumRegister(1, "p"), QuantumRegister(N - 1, "r"), ClassicalRegister(2, "u"), ClassicalRegister(1, "v"))
     other = build(plan, registers=split, phase=phase)
-    other.name, other.metadata = "other", {"a": 1}
+    other.name = "other"
+    other.metadata = {"a": 1}
     assert content_hash(other) == expected
     stream = io.BytesIO()
     qpy.dump(circuit, stream)

@@ -50,7 +50,8 @@ def as_qpy(*many: QuantumCircuit) -> bytes:
 
 
 def template() -> QuantumCircuit:
-    t, x = ParameterVector("t", 3), Parameter("x")
+    t = ParameterVector("t", 3)
+    x = Parameter("x")
     circuit = QuantumCircuit(2, 2)
     circuit.rx(t[0] * 2 + x.sin() / 3, 0)
     circuit.ry(t[2], 1)

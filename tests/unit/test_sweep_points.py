@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import subprocess
@@ -18,10 +19,17 @@ from qjobs.experiments.sweep import expand_sweep
 def test_grid() -> None:
     """Mode grid takes all combinations, in the order of the axes."""
     plan = expand_sweep(spec())
-    assert rows(plan) == [(a, b) for a in (0.1, 0.2, 0.3) for b in (1.0, 2.0)]
+    assert rows(plan) == list(itertools.product((0.1, 0.2, 0.3), (1.0, 2.0)))
     assert [point.index for point in plan.points] == list(range(6))
-    assert rows(expand_sweep(spec(axes=[B, A]))) == [(a, b) for b in (1.0, 2.0) for a in (0.1, 0.2, 0.3)]
-    assert {name for point in plan.points for name, _ in point.parameters} == {"a", "b"}
+    assert rows(expand_sweep(spec(axes=[B, A]))) == [
+        (0.1, 1.0),
+        (0.2, 1.0),
+        (0.3, 1.0),
+        (0.1, 2.0),
+        (0.2, 2.0),
+        (0.3, 2.0),
+    ]
+    assert [name for name, _ in plan.points[0].parameters] == ["a", "b"]
 
 
 def test_zip() -> None:
