@@ -30,7 +30,7 @@ class CircuitList(CompileInput):
 
     name: Name = Field(default="circuits", description="Name of the jobs and of the results.")
     circuits: list[CircuitEntry] = Field(min_length=1, description="What to run.")
-    shots: int = Field(default=1000, ge=1, description="Shots of every circuit that has none of its own.")
+    shots: int = Field(default=1000, ge=1, description="Shots of every circuit that does not set its own.")
     backend: str = Field(default="aer", description="aer, nexus/DEVICE, or a block such as aer-backend/NAME.")
     seed: int | None = Field(default=None, ge=0, description="Makes a simulator repeatable.")
 
@@ -109,7 +109,7 @@ def load_circuit_list(path: Path) -> CircuitList:
     Relative circuit files are found beside the list's own file.
 
     Raises:
-        InvalidInput: The file cannot be read or is no circuit list.
+        InvalidInput: The file cannot be read or is not a circuit list.
     """
     if path.suffix in {".qasm", ".qpy"}:
         entry = CircuitEntry(file=str(path.absolute()), label=path.stem[:200])
