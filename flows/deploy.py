@@ -24,7 +24,7 @@ from prefect.settings import PREFECT_API_URL
 import blocks
 from blocks import backend_named
 from qjobs.errors import InvalidInput
-from qjobs.reports.progress import slug
+from qjobs.reports.files import slug
 
 __all__ = ["NO_SERVER", "POOL", "PROJECT", "main"]
 

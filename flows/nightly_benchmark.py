@@ -1,6 +1,6 @@
 """A scheduled health check of one device, with the trend of its results.
 
-From the command line: `python -m flows.nightly_benchmark FILE`, with a YAML file of the fields of `BenchmarkSpec`.
+From the command line: `python -m flows.nightly_benchmark FILE`, with a YAML file of the fields of `HealthCheck`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from flows._support.command import run_flow
 from flows._support.stages import cancel_jobs, compiling, run_jobs
 from flows._support.waiting import AUTO, Waiting
 from qjobs.errors import InvalidInput
-from qjobs.experiments.circuit_list import expand_circuits
-from qjobs.experiments.health_check import BenchmarkSpec, benchmark_circuits, load_benchmark, night_seed
+from qjobs.experiments.circuit_list import expand_circuit_list
+from qjobs.experiments.health_check import HealthCheck, health_check_circuits, load_health_check, night_seed
 from qjobs.operations.launch import launch_circuits
-from qjobs.reports.progress import artifact_key
+from qjobs.reports.files import artifact_key
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 from tasks.trend import publish_trend
@@ -47,7 +47,7 @@ __all__ = ["nightly_benchmark"]
     on_cancellation=[cancel_jobs],
 )
 def nightly_benchmark(
-    spec: BenchmarkSpec,
+    spec: HealthCheck,
     ledger: str = "",
     logical_run: str = "",
     cancel_remote_jobs: bool = True,  # noqa: ARG001, FBT001, FBT002, RUF100
@@ -68,14 +68,14 @@ def nightly_benchmark(
     with alive(ledger):
         run, backend = str(flow_run.id or ""), backend_named(spec.backend)
         identity = logical_run or run
-        batch = benchmark_circuits(spec, spec.seed if spec.seed is not None else night_seed(_start_of(identity)))
+        batch = health_check_circuits(spec, spec.seed if spec.seed is not None else night_seed(_start_of(identity)))
         stage = compiling(
             spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, waiting=waiting, identity=identity
         )
-        plan, store = expand_circuits(batch), ledger_named(ledger)
+        plan, store = expand_circuit_list(batch), ledger_named(ledger)
         job_ids = launch_circuits(store, backend, plan, run=run, identity=identity, compile_stage=stage).job_ids
-        shown = batch.model_copy(update={"name": f"{spec.name} {backend.device}"})
-        key = artifact_key(shown.name, "progress")
+        shown = replace(plan, spec=batch.model_copy(update={"name": f"{spec.name} {backend.device}"}))
+        key = artifact_key(shown.spec.name, "progress")
         problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
         published = publish_artifacts(shown, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
         trend = publish_trend(spec, job_ids, ledger=ledger)
@@ -107,4 +107,4 @@ def _start_of(identity: str) -> datetime:
 
 
 if __name__ == "__main__":
-    sys.exit(run_flow(nightly_benchmark, lambda path: load_benchmark(Path(path))))
+    sys.exit(run_flow(nightly_benchmark, lambda path: load_health_check(Path(path))))

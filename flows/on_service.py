@@ -16,7 +16,7 @@ from flows._support.command import run_flow
 from flows.run_circuits import run_circuits
 from flows.sweep import sweep
 from qjobs.errors import InvalidInput
-from qjobs.experiments.circuit_list import CircuitsSpec, load_circuits
+from qjobs.experiments.circuit_list import CircuitList, load_circuit_list
 from qjobs.experiments.forms import read_mapping
 from qjobs.experiments.sweep import SweepSpec, load_sweep
 from qjobs.paths import data_home
@@ -53,8 +53,8 @@ def _sweep_on(backend: str, path: str) -> SweepSpec:
     return spec.model_copy(update={"backends": [backend], "name": f"{spec.name}-on-service"})
 
 
-def _batch_on(backend: str, path: str) -> CircuitsSpec:
-    spec = load_circuits(Path(path))
+def _batch_on(backend: str, path: str) -> CircuitList:
+    spec = load_circuit_list(Path(path))
     return spec.model_copy(update={"backend": backend, "name": f"{spec.name}-on-service"})
 
 

@@ -17,9 +17,9 @@ from flows._support.alive import alive
 from flows._support.command import run_flow
 from flows._support.stages import cancel_jobs, compiling, run_jobs
 from flows._support.waiting import AUTO, Waiting
-from qjobs.experiments.circuit_list import CircuitsSpec, expand_circuits, load_circuits
+from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list, load_circuit_list
 from qjobs.operations.launch import launch_circuits
-from qjobs.reports.progress import artifact_key
+from qjobs.reports.files import artifact_key
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 
@@ -39,7 +39,7 @@ __all__ = ["run_circuits"]
     on_cancellation=[cancel_jobs],
 )
 def run_circuits(
-    spec: CircuitsSpec,
+    spec: CircuitList,
     ledger: str = "",
     logical_run: str = "",
     cancel_remote_jobs: bool = True,  # noqa: ARG001, FBT001, FBT002, RUF100
@@ -55,7 +55,7 @@ def run_circuits(
         waiting: How the run waits for its jobs.
     """
     with alive(ledger):
-        plan, run = expand_circuits(spec), str(flow_run.id or "")
+        plan, run = expand_circuit_list(spec), str(flow_run.id or "")
 
         identity = logical_run or run
         stage = compiling(
@@ -72,11 +72,11 @@ def run_circuits(
         job_ids = launched.job_ids
         key = artifact_key(spec.name, "progress")
         problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
-        published = publish_artifacts(spec, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
+        published = publish_artifacts(plan, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
         if problems:
             raise next(iter(problems.values()))
         return published
 
 
 if __name__ == "__main__":
-    sys.exit(run_flow(run_circuits, lambda path: load_circuits(Path(path))))
+    sys.exit(run_flow(run_circuits, lambda path: load_circuit_list(Path(path))))

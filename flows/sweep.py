@@ -13,17 +13,17 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
 
 from blocks import backend_named, ledger_named
 from flows._support.alive import alive
 from flows._support.command import run_flow
 from flows._support.stages import cancel_jobs, compiling, run_jobs
 from flows._support.waiting import AUTO, Waiting
-from qjobs.experiments.sweep import SweepPlan, SweepSpec, load_sweep
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.model import JobId
 from qjobs.operations.launch import Launched, launch_sweep
-from qjobs.reports.progress import artifact_key
-from qjobs.reports.run_outcome import sweep_plan
+from qjobs.reports.files import artifact_key
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 
@@ -57,7 +57,7 @@ def sweep(
         waiting: How the run waits for its jobs.
     """
     with alive(ledger):
-        plan, logger = sweep_plan(spec), get_run_logger()
+        plan, logger = expand_sweep(spec), get_run_logger()
         for name in spec.backends:
             backend_named(name)  # a name that is wrong is refused before any backend gets a job
         key = artifact_key(spec.name, "progress")
@@ -72,7 +72,9 @@ def sweep(
             notes.append(f"{name}: {launched.summary}")
             logger.info(notes[-1])
         problems = run_jobs(to_run, ledger=ledger, progress_key=key, waiting=waiting)
-        published = publish_artifacts(spec, jobs, ledger=ledger, note="; ".join(notes))
+        # Prefect hands the task the plan itself; without the quotes it would look for futures in every point.
+        quoted: SweepPlan = quote(plan)  # type: ignore[assignment]
+        published = publish_artifacts(quoted, jobs, ledger=ledger, note="; ".join(notes))
         for line in published.lines:
             logger.info(line)
         if problems:

@@ -13,14 +13,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from blocks import backend_named, ledger_named
-from qjobs.experiments.circuit_list import CircuitsSpec
-from qjobs.experiments.sweep import SweepSpec
+from qjobs.experiments.circuit_list import CircuitListPlan
+from qjobs.experiments.sweep import SweepPlan
 from qjobs.model import JobId
 from qjobs.paths import data_home
-from qjobs.reports.frames import write_file, write_parquet
-from qjobs.reports.progress import artifact_key, cut_table
+from qjobs.reports.files import artifact_key, write_file, write_parquet
+from qjobs.reports.progress import cut_table
 from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
-from qjobs.reports.run_outcome import Outcome, outcome_of
+from qjobs.reports.run_report import RunReport, report_of
 from tasks.logs import task_logger
 from tasks.retrying import READ_DELAYS_S, is_transient
 
@@ -43,7 +43,7 @@ class Published:
     name="publish-artifacts",
     description="Write the data frame and the picture, and show report, jobs and provenance in the UI.",
     tags=["qjobs"],
-    task_run_name="publish {spec.name}",
+    task_run_name="publish {plan.spec.name}",
     retries=len(READ_DELAYS_S),
     retry_delay_seconds=READ_DELAYS_S,
     retry_jitter_factor=0.2,
@@ -55,12 +55,12 @@ class Published:
     log_prints=False,
 )
 def publish_artifacts(
-    spec: SweepSpec | CircuitsSpec, jobs: Mapping[str, Sequence[JobId]], *, ledger: str = "", note: str = ""
+    plan: SweepPlan | CircuitListPlan, jobs: Mapping[str, Sequence[JobId]], *, ledger: str = "", note: str = ""
 ) -> Published:
     """Make the files and artifacts of a run; a second call makes a new version of each.
 
     Args:
-        spec: What was run.
+        plan: What was run.
         jobs: Job ids by the name of their backend, reused ones included.
         ledger: Name of the ledger block.
         note: A sentence for the report.
@@ -69,19 +69,19 @@ def publish_artifacts(
         StorageFull: A file cannot be written; the results are in the ledger.
     """
     store = ledger_named(ledger)
-    outcome = outcome_of(store, spec, jobs)
-    folder = data_home() / "results" / artifact_key(spec.name, "results")
+    outcome = report_of(store, plan, jobs)
+    folder = data_home() / "results" / artifact_key(plan.spec.name, "results")
     parquet = write_parquet(outcome.frame, folder / "results.parquet")
     picture = write_file(folder / "landscape.png", outcome.picture) if outcome.picture else None
     job_ids = list(dict.fromkeys(job_id for ids in jobs.values() for job_id in ids))
     record = provenance(store, {name: backend_named(name) for name in jobs}, job_ids)
     files = [f"data frame: `{parquet}`", *([f"picture: `{picture}`"] if picture else []), *([note] if note else [])]
-    keys = _show(spec.name, outcome, files, jobs_table(store, job_ids), provenance_markdown(record))
+    keys = _show(plan.spec.name, outcome, files, jobs_table(store, job_ids), provenance_markdown(record))
     task_logger().info("wrote %s", parquet)
     return _published(outcome, parquet, picture, keys)
 
 
-def _published(outcome: Outcome, parquet: Path, picture: Path | None, keys: tuple[str, ...]) -> Published:
+def _published(outcome: RunReport, parquet: Path, picture: Path | None, keys: tuple[str, ...]) -> Published:
     return Published(
         parquet=str(parquet),
         picture=str(picture) if picture else None,
@@ -93,7 +93,7 @@ def _published(outcome: Outcome, parquet: Path, picture: Path | None, keys: tupl
 
 
 def _show(
-    name: str, outcome: Outcome, files: Sequence[str], table: list[dict[str, object]], record: str
+    name: str, outcome: RunReport, files: Sequence[str], table: list[dict[str, object]], record: str
 ) -> tuple[str, ...]:
     """Create the artifacts; outside of a flow run there is nowhere to show them."""
     if FlowRunContext.get() is None:

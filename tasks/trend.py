@@ -14,20 +14,19 @@ from prefect.events import emit_event
 
 from blocks import backend_named, ledger_named
 from qjobs.backends.base import Backend
-from qjobs.experiments.health_check import (
-    BenchmarkRun,
-    BenchmarkSpec,
+from qjobs.experiments.health_check import HealthCheck
+from qjobs.model import JobId
+from qjobs.paths import data_home
+from qjobs.reports.files import artifact_key, write_file
+from qjobs.reports.health_report import (
+    HealthCheckRun,
     Verdict,
-    benchmark_markdown,
     draw_trend,
+    health_check_runs,
+    health_markdown,
     verdict,
     verdict_lines,
 )
-from qjobs.model import JobId
-from qjobs.paths import data_home
-from qjobs.reports.frames import write_file
-from qjobs.reports.health_report import benchmark_runs
-from qjobs.reports.progress import artifact_key
 from tasks.logs import task_logger
 from tasks.retrying import READ_DELAYS_S, is_transient
 
@@ -59,7 +58,7 @@ class Trend:
     cache_result_in_memory=True,
     log_prints=False,
 )
-def publish_trend(spec: BenchmarkSpec, job_ids: Sequence[JobId], *, ledger: str = "") -> Trend:
+def publish_trend(spec: HealthCheck, job_ids: Sequence[JobId], *, ledger: str = "") -> Trend:
     """Judge a run and show the trend; a second call makes a new version of the report and tells again.
 
     Args:
@@ -71,7 +70,7 @@ def publish_trend(spec: BenchmarkSpec, job_ids: Sequence[JobId], *, ledger: str 
         StorageFull: The picture cannot be written; the results are in the ledger.
     """
     store, backend = ledger_named(ledger), backend_named(spec.backend)
-    runs = benchmark_runs(store, experiment=spec.name, backend=backend.name, device=backend.device)
+    runs = health_check_runs(store, experiment=spec.name, backend=backend.name, device=backend.device)
     made_by = store.job(job_ids[0]).run
     current = next(run for run in runs if run.run == made_by)
     title, found = f"{spec.name} {backend.device}", verdict(current, spec.min_success)
@@ -89,19 +88,19 @@ def publish_trend(spec: BenchmarkSpec, job_ids: Sequence[JobId], *, ledger: str 
 
 
 def _show(
-    title: str, spec: BenchmarkSpec, runs: Sequence[BenchmarkRun], current: BenchmarkRun, picture: bytes | None
+    title: str, spec: HealthCheck, runs: Sequence[HealthCheckRun], current: HealthCheckRun, picture: bytes | None
 ) -> tuple[str, ...]:
     """Create the artifact; outside of a flow run there is nowhere to show it."""
     if FlowRunContext.get() is None:
         return ()
     key = artifact_key(title, "trend")
     image = f"data:image/png;base64,{base64.b64encode(picture).decode()}" if picture else None
-    report = benchmark_markdown(title, runs, current, spec.min_success, image)
+    report = health_markdown(title, runs, current, spec.min_success, image)
     create_markdown_artifact(report, key=key, description=f"Trend of {title}")
     return (key,)
 
 
-def _tell(title: str, spec: BenchmarkSpec, backend: Backend, current: BenchmarkRun, trend: Trend) -> None:
+def _tell(title: str, spec: HealthCheck, backend: Backend, current: HealthCheckRun, trend: Trend) -> None:
     """Log the verdict, and emit the event `qjobs.benchmark.VERDICT` (passed, below or incomplete)."""
     log = task_logger().info if trend.verdict is Verdict.PASSED else task_logger().warning
     for line in trend.lines:

@@ -22,7 +22,7 @@ from qjobs.operations import plan as operations
 from qjobs.operations.compile_jobs import compiled_by, plan_compilation
 from qjobs.operations.launch import CompileStage
 from qjobs.operations.retry import RetryPolicy
-from qjobs.reports.progress import artifact_key
+from qjobs.reports.files import artifact_key
 from tasks import collect_results, compile_circuits, submit_job
 
 __all__ = ["cancel_jobs", "compiling", "run_jobs"]

@@ -18,7 +18,8 @@ from qjobs.ledger.suspended_runs import SuspendedRun
 from qjobs.model import Event, Job, JobId
 from qjobs.operations.poll import utc_now
 from qjobs.operations.usual_wait import UsualWaits, expected
-from qjobs.reports.progress import artifact_key, jobs_shown, progress_of
+from qjobs.reports.files import artifact_key
+from qjobs.reports.progress import jobs_shown, progress_of
 
 __all__ = ["Telling", "is_uuid"]
 

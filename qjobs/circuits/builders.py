@@ -1,31 +1,31 @@
-"""Registered circuit builders. Entry-point group `qjobs.circuits`.
+"""Circuit builders: functions of JSON arguments, registered in the entry-point group `qjobs.circuits`.
 
-A builder takes JSON arguments and returns a circuit in any form that `read_circuit` takes. A flow
-parameter names a builder; it never names code to import.
+A builder returns a circuit in any form that `read_circuit` takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from qjobs import plugins as registry
 from qjobs.circuits.programs import read_circuit
 from qjobs.model import JsonValue, Program
+from qjobs.plugins import Registry
 
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["build_circuit", "ghz", "qaoa_maxcut", "registered"]
+__all__ = ["BUILDERS", "build_circuit", "ghz", "qaoa_maxcut", "read_edges"]
 
-GROUP = "qjobs.circuits"
+BUILDERS: Final = Registry(
+    group="qjobs.circuits",
+    what="circuit builder",
+    name_field="circuit.builder",
+    arguments_field="circuit.arguments",
+)
+
 _MOST_QUBITS = 10_000
 _MOST_GATES = 1_000_000
-
-
-def registered() -> dict[str, str]:
-    """Names of the registered builders, with where each is from."""
-    return registry.registered(GROUP)
 
 
 def build_circuit(name: str, arguments: Mapping[str, JsonValue]) -> Program:
@@ -34,15 +34,7 @@ def build_circuit(name: str, arguments: Mapping[str, JsonValue]) -> Program:
     Raises:
         InvalidInput: There is none of that name, or it does not take these arguments.
     """
-    circuit = registry.build_registered(
-        GROUP,
-        name,
-        arguments,
-        what="circuit builder",
-        name_field="circuit.builder",
-        arguments_field="circuit.arguments",
-    )
-    return read_circuit(circuit, field="circuit.builder")
+    return read_circuit(BUILDERS.build(name, arguments), field=BUILDERS.name_field)
 
 
 def ghz(n_qubits: int) -> QuantumCircuit:
@@ -63,6 +55,25 @@ def ghz(n_qubits: int) -> QuantumCircuit:
     return circuit
 
 
+def read_edges(edges: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """The edges of a simple graph; vertices are numbered from 0.
+
+    Raises:
+        ValueError: There are none, one is not a pair of different vertices, or one is given twice.
+    """
+    if not isinstance(edges, Sequence) or not edges or not all(_is_pair(edge) for edge in edges):
+        raise ValueError("edges must be pairs of different vertices, numbered from 0, such as [[0, 1], [1, 2]]")
+    if len({frozenset(edge) for edge in edges}) != len(edges):
+        raise ValueError("an edge is given twice; give each pair of vertices once")
+    return [(edge[0], edge[1]) for edge in edges]
+
+
+def _is_pair(edge: object) -> bool:
+    if not isinstance(edge, Sequence) or len(edge) != 2 or edge[0] == edge[1]:
+        return False
+    return all(type(vertex) is int and vertex >= 0 for vertex in edge)
+
+
 def qaoa_maxcut(edges: Sequence[Sequence[int]], layers: int = 1) -> QuantumCircuit:
     """The QAOA ansatz for MaxCut, all qubits measured.
 
@@ -79,11 +90,7 @@ def qaoa_maxcut(edges: Sequence[Sequence[int]], layers: int = 1) -> QuantumCircu
     from qiskit import QuantumCircuit
     from qiskit.circuit import Parameter
 
-    pairs = [tuple(edge) for edge in edges]
-    if not pairs or any(len(pair) != 2 or type(v) is not int or v < 0 for pair in pairs for v in pair):
-        raise ValueError("edges must be pairs of vertices, numbered from 0")
-    if len({frozenset(pair) for pair in pairs if pair[0] != pair[1]}) != len(pairs):
-        raise ValueError("edges must be pairs of different vertices, each pair once")
+    pairs = read_edges(edges)
     n_qubits = 1 + max(max(pair) for pair in pairs)
     if layers < 1 or n_qubits > _MOST_QUBITS or layers * (len(pairs) + n_qubits) > _MOST_GATES:
         raise ValueError(f"layers must be 1 or more, with {_MOST_QUBITS} qubits and {_MOST_GATES} gates at the most")
@@ -91,7 +98,8 @@ def qaoa_maxcut(edges: Sequence[Sequence[int]], layers: int = 1) -> QuantumCircu
     circuit.h(range(n_qubits))
     for layer in range(layers):
         suffix = "" if layers == 1 else f"_{layer}"
-        gamma, beta = Parameter(f"gamma{suffix}"), Parameter(f"beta{suffix}")
+        gamma = Parameter(f"gamma{suffix}")
+        beta = Parameter(f"beta{suffix}")
         for u, v in pairs:
             circuit.rzz(-gamma, u, v)
         circuit.rx(2 * beta, range(n_qubits))

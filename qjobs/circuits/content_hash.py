@@ -1,4 +1,4 @@
-"""The content hash of a circuit: one walk, in which nothing but the content counts.
+"""The content hash of a circuit: one walk over what it does.
 
 The walk covers every level: instructions, nested blocks, definitions of custom gates, matrices,
 conditions and symbolic expressions. Left out are object identity, parameter UUIDs, the names of
@@ -12,6 +12,7 @@ import math
 import re
 import struct
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -100,7 +101,7 @@ def _number(value: complex | float | int) -> bytes:
 
 
 def _pack(*parts: bytes) -> bytes:
-    """Join parts so that no two different lists of parts give the same bytes."""
+    """Join parts; two different lists of parts never give the same bytes."""
     return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
 
 
@@ -120,7 +121,7 @@ _Wires: TypeAlias = "Mapping[Any, int]"
 
 
 class _Walk:
-    """One hash computation: bounds its own work and remembers expressions."""
+    """One computation of a hash; it counts its steps and remembers expressions."""
 
     def __init__(self) -> None:
         self._steps = 0
@@ -129,7 +130,8 @@ class _Walk:
 
     def circuit(self, circuit: QuantumCircuit) -> bytes:
         width = _text(f"{circuit.num_qubits} {circuit.num_clbits}")
-        wires = {bit: index for bits in (circuit.qubits, circuit.clbits) for index, bit in enumerate(bits)}
+        wires: dict[Any, int] = {bit: index for index, bit in enumerate(circuit.qubits)}
+        wires |= {bit: index for index, bit in enumerate(circuit.clbits)}
         return _pack(width, self._block(circuit, wires))
 
     def _block(self, circuit: QuantumCircuit, wires: _Wires) -> bytes:
@@ -143,7 +145,7 @@ class _Walk:
             ("declare", circuit.iter_declared_vars()),
             ("stretch", circuit.iter_stretches()),
         ):
-            for variable in sorted(variables, key=lambda each: str(each.name)):
+            for variable in sorted(variables, key=attrgetter("name")):
                 yield _text(f"{kind} {variable.name} {variable.type!r}")
         for instruction in circuit.data:
             self._steps += 1
@@ -159,9 +161,9 @@ class _Walk:
         # A reader may pass a block more bits, or in another order: only those it acts on count.
         parts = [_text(operation.name), *self._control_flow(wires, operation)]
         for block in operation.blocks:
-            outer = (*instruction.qubits, *instruction.clbits)
-            inner = (*block.qubits, *block.clbits)
-            parts.append(self._block(block, {b: wires[a] for a, b in zip(outer, inner, strict=True)}))
+            passed = (wires[bit] for bit in (*instruction.qubits, *instruction.clbits))
+            inner = dict(zip((*block.qubits, *block.clbits), passed, strict=True))
+            parts.append(self._block(block, inner))
         if operation.name == "for_loop":
             self._counters.pop()
         return _pack(*parts)
@@ -265,7 +267,7 @@ class _Walk:
         )
 
     def _name(self, symbol: Parameter) -> str:
-        """The symbol's name; readers invent names for the counters of loops, so that theirs is the depth."""
+        """The symbol's name; for the counter of a loop its depth, because readers invent names for these."""
         if symbol in self._counters:
             return f"counter {self._counters.index(symbol)}"
         return f"name {symbol.name}"

@@ -1,9 +1,9 @@
 """Gates that carry a standard gate's name without being it.
 
 OpenQASM lets everyone define `gate rzz`, and qiskit's exporter does so for gates that the standard
-library lacks. Compilers and devices go by the name, so that a definition of another meaning would
+library lacks. Compilers and devices go by the name, so a definition that means something else would
 be run as the standard gate. A definition that is the standard one becomes the standard gate; any
-other is opened in place.
+other is replaced by its content.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from qiskit.exceptions import QiskitError
 
 from qjobs.circuits.content_hash import content_hash, is_standard
 
-__all__ = ["settle_lookalikes"]
+__all__ = ["replace_lookalikes"]
 
 _ALSO_RESERVED: Final = frozenset({"unitary", "u1", "u2", "u3", "cu1", "cu3", "mcx", "global_phase"})
 
 
-def settle_lookalikes(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The circuit with every look-alike settled, in blocks and definitions too; itself if it has none."""
+def replace_lookalikes(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit without look-alikes, in blocks and definitions too; itself if it has none."""
     result = circuit.copy_empty_like()
     changed = False
     for instruction in circuit.data:
         operation = instruction.operation
-        settled = _settle(operation)
-        changed = changed or settled is not operation
-        if isinstance(settled, QuantumCircuit):
-            result.compose(settled, instruction.qubits, instruction.clbits, inplace=True, copy=False)
+        replacement = _replacement(operation)
+        changed = changed or replacement is not operation
+        if isinstance(replacement, QuantumCircuit):
+            result.compose(replacement, instruction.qubits, instruction.clbits, inplace=True, copy=False)
         else:
-            result.append(instruction.replace(operation=settled))
+            result.append(instruction.replace(operation=replacement))
     return result if changed else circuit
 
 
-def _settle(operation: Any) -> Any:
+def _replacement(operation: Any) -> Any:
     """The operation itself, another in its place, or a circuit to put there."""
     if isinstance(operation, ControlFlowOp):
-        blocks = [settle_lookalikes(block) for block in operation.blocks]
+        blocks = [replace_lookalikes(block) for block in operation.blocks]
         same = all(new is old for new, old in zip(blocks, operation.blocks, strict=True))
         return operation if same else operation.replace_blocks(blocks)
     if is_standard(operation) or not hasattr(operation, "definition"):
@@ -50,11 +50,9 @@ def _settle(operation: Any) -> Any:
     if definition is None:
         return operation
     if operation.name in _standard_gates() or operation.name in _ALSO_RESERVED:
-        return _standard_twin(operation) or settle_lookalikes(definition)
-    settled = settle_lookalikes(definition)
-    if settled is definition:
-        return operation
-    return settled
+        return _standard_twin(operation) or replace_lookalikes(definition)
+    content = replace_lookalikes(definition)
+    return operation if content is definition else content
 
 
 @functools.cache
@@ -68,7 +66,7 @@ def _standard_twin(operation: Any) -> Any:
         return None
     try:
         twin = standard.base_class(*operation.params)
-        alike = content_hash(settle_lookalikes(operation.definition)) == content_hash(twin.definition)
+        alike = content_hash(replace_lookalikes(operation.definition)) == content_hash(twin.definition)
     except (QiskitError, TypeError, AttributeError):
         return None
     return twin if alike else None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from qjobs.model import Observable
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["Estimate", "Estimator", "measured_in", "parse_observable"]
+__all__ = ["Estimator", "measured_in", "parse_observable"]
 
 _WORD = r"[IXYZ]\d{1,9}(?:\s*(?:\*\s*)?[IXYZ]\d{1,9})*|[IXYZ]+"
 _TERM = re.compile(
@@ -32,8 +32,10 @@ _FACTOR = re.compile(r"([IXYZ])(\d+)", re.ASCII)
 _WORD_BITS = 63
 _LOW_BITS = (1 << _WORD_BITS) - 1
 _ROUNDING = 1e-12
-"""Of the sum of coefficients: a smaller distance from the mean is rounding, not spread."""
-_Outcomes = np.ndarray | list[int]
+"""A distance from the mean below this share of the coefficients' sum is rounding, not spread."""
+_Term: TypeAlias = tuple[int, float]
+"""The qubits on which a Pauli string acts, as bits, and its coefficient."""
+_Outcomes: TypeAlias = np.ndarray | list[int]
 """Measured bit strings as integers; Python's own where 64 bits do not hold them."""
 
 
@@ -100,14 +102,6 @@ def _pauli(name: str, word: str, n_qubits: int) -> str:
     return "".join(letters.get(qubit, "I") for qubit in reversed(range(n_qubits)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A sampled expectation value with its standard error (NaN from a single shot, which tells none)."""
-
-    value: float
-    stderr: float
-
-
 class Estimator:
     """Estimates several observables from counts in as few measurement bases as grouping finds.
 
@@ -123,34 +117,28 @@ class Estimator:
     def __init__(self, observables: Sequence[Observable]) -> None:
         from qiskit.quantum_info import SparsePauliOp
 
-        paulis = sorted({pauli for observable in observables for pauli, _ in observable.terms})
-        groups = SparsePauliOp(paulis).group_commuting(qubit_wise=True)
-        self.observables = tuple(observables)
-        self.bases = tuple(_basis(group.paulis.to_labels()) for group in groups)
-        basis_of = {label: number for number, group in enumerate(groups) for label in group.paulis.to_labels()}
-        self._plan: list[list[list[tuple[int, float]]]] = []
+        paulis: set[str] = set()
         for observable in observables:
-            per_basis: list[list[tuple[int, float]]] = [[] for _ in self.bases]
+            paulis.update(pauli for pauli, _ in observable.terms)
+        bases: list[str] = []
+        basis_of: dict[str, int] = {}
+        for group in SparsePauliOp(sorted(paulis)).group_commuting(qubit_wise=True):
+            labels = group.paulis.to_labels()
+            basis_of.update(dict.fromkeys(labels, len(bases)))
+            bases.append(_basis(labels))
+        self.bases = tuple(bases)
+        self._terms: dict[str, list[list[_Term]]] = {}
+        for observable in observables:
+            per_basis: list[list[_Term]] = [[] for _ in bases]
             for pauli, coefficient in observable.terms:
                 per_basis[basis_of[pauli]].append((_mask(pauli), coefficient))
-            self._plan.append(per_basis)
+            self._terms[observable.name] = per_basis
 
-    def estimate(self, counts: Sequence[Mapping[str, int]]) -> dict[str, Estimate]:
-        """Expectation values by the observables' names.
-
-        Args:
-            counts: One counts mapping per basis, in the order of `bases`.
-        """
-        found = self.estimate_many([[one] for one in counts])
-        return {
-            name: Estimate(value=float(values[0]), stderr=float(errors[0])) for name, (values, errors) in found.items()
-        }
-
-    def estimate_many(self, counts: Sequence[Sequence[Mapping[str, int]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def estimate(self, counts: Sequence[Sequence[Mapping[str, int]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Expectation values and standard errors of many points by the observables' names.
 
-        The error of a basis is that of the mean of its per-shot values, so that correlations between
-        terms are counted; the bases are independent samples.
+        The error of a basis is that of the mean of its per-shot values, which counts correlations between
+        terms; the bases are independent samples. A single shot has the error NaN.
 
         Args:
             counts: Per basis, in the order of `bases`, one counts mapping per point; none empty.
@@ -159,60 +147,74 @@ class Estimator:
             Two arrays per observable, with one entry per point.
         """
         n_points = len(counts[0])
-        found = {o.name: (np.zeros(n_points), np.zeros(n_points)) for o in self.observables}
+        values = {name: np.zeros(n_points) for name in self._terms}
+        variances = {name: np.zeros(n_points) for name in self._terms}
         for basis, column in enumerate(counts):
             sample = _Sample(column)
-            for observable, per_basis in zip(self.observables, self._plan, strict=True):
+            for name, per_basis in self._terms.items():
                 if per_basis[basis]:
                     mean, variance = sample.mean(per_basis[basis])
-                    values, variances = found[observable.name]
-                    values += mean
-                    variances += variance
-        return {name: (values, np.sqrt(variances)) for name, (values, variances) in found.items()}
+                    values[name] += mean
+                    variances[name] += variance
+        return {name: (values[name], np.sqrt(variances[name])) for name in self._terms}
 
 
 class _Sample:
-    """What was measured in one basis at many points, as one table of outcomes."""
+    """What was measured in one basis at many points: a table with a row per point and bit string seen there."""
 
     def __init__(self, counts: Sequence[Mapping[str, int]]) -> None:
-        number: dict[str, int] = {}
-        for one in counts:
-            for bits in one:
-                if bits not in number:
-                    number[bits] = len(number)
-        sizes = [len(one) for one in counts]
-        rows = (number[bits] for one in counts for bits in one)
+        numbers: dict[str, int] = {}
+        points = array("q")
+        outcomes = array("q")
+        weights = array("d")
+        for point, one in enumerate(counts):
+            for bits, count in one.items():
+                points.append(point)
+                outcomes.append(numbers.setdefault(bits, len(numbers)))
+                weights.append(count)
         self._n_points = len(counts)
-        self._outcomes = _outcomes(number)
-        self._outcome = np.fromiter(rows, dtype=np.intp, count=sum(sizes))
-        self._point = np.repeat(np.arange(len(counts)), sizes)
-        weights = (count for one in counts for count in one.values())
-        self._weight = np.fromiter(weights, dtype=np.float64, count=sum(sizes))
+        self._outcomes = _outcomes(numbers)
+        self._point = np.array(points)
+        self._outcome = np.array(outcomes)
+        self._weight = np.array(weights)
         self._shots = self._sum(self._weight)
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
+        """Sums of a column of the table, per point."""
         return np.bincount(self._point, weights=values, minlength=self._n_points)
 
-    def mean(self, terms: Sequence[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    def mean(self, terms: Sequence[_Term]) -> tuple[np.ndarray, np.ndarray]:
         """Mean of a sum of parities per point, and the variance of that mean."""
-        per_outcome = sum(c * (1.0 - 2.0 * _parity(self._outcomes, mask)) for mask, c in terms)
-        per_shot = np.asarray(per_outcome)[self._outcome]
+        per_outcome = np.zeros(len(self._outcomes))
+        largest = 0.0
+        for mask, coefficient in terms:
+            per_outcome += coefficient * (1.0 - 2.0 * _parity(self._outcomes, mask))
+            largest += abs(coefficient)
+        per_shot = per_outcome[self._outcome]
         mean = self._sum(self._weight * per_shot) / self._shots
-        off = per_shot - mean[self._point]
-        off[np.abs(off) < _ROUNDING * sum(abs(c) for _, c in terms)] = 0.0
-        if not any(mask for mask, _ in terms):
+        if not any(mask for mask, _ in terms):  # a number: it has no spread, not even that of a single shot
             return mean, np.zeros_like(mean)
+        distance = per_shot - mean[self._point]
+        distance[np.abs(distance) < _ROUNDING * largest] = 0.0
         freedom = np.where(self._shots > 1, self._shots - 1, np.nan)
-        return mean, self._sum(self._weight * off**2) / (self._shots * freedom)
+        return mean, self._sum(self._weight * distance**2) / (self._shots * freedom)
 
 
 def _basis(labels: Sequence[str]) -> str:
-    letters = zip(*labels, strict=True)
-    return "".join(next((letter for letter in column if letter != "I"), "Z") for column in letters)
+    """The basis in which all these Pauli strings can be measured; qubits on which none acts are measured in Z."""
+    basis = []
+    for column in zip(*labels, strict=True):
+        letters = set(column) - {"I"}
+        basis.append(letters.pop() if letters else "Z")
+    return "".join(basis)
 
 
 def _mask(pauli: str) -> int:
-    return int("".join("0" if letter == "I" else "1" for letter in pauli), 2)
+    """The qubits on which a Pauli string acts, as bits."""
+    mask = 0
+    for letter in pauli:
+        mask = 2 * mask + (letter != "I")
+    return mask
 
 
 def _outcomes(words: Iterable[str]) -> _Outcomes:
@@ -237,7 +239,7 @@ def measured_in(circuit: QuantumCircuit, basis: str) -> QuantumCircuit:
         basis: One letter X, Y or Z per qubit, rightmost on qubit 0.
 
     Raises:
-        InvalidCircuit: It measures in the middle, so that an observable of its end is not defined.
+        InvalidCircuit: It measures in the middle, and an observable of its end is not defined.
     """
     from qiskit import ClassicalRegister
     from qiskit.converters import circuit_to_dag, dag_to_circuit

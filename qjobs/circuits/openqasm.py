@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from qiskit import QuantumCircuit, qasm2, qasm3
 from qiskit.exceptions import QiskitError
@@ -11,7 +11,7 @@ from qiskit.exceptions import QiskitError
 from qjobs.errors import InvalidCircuit
 from qjobs.model import ProgramFormat
 
-__all__ = ["MAX_BYTES", "MAX_WIRES", "detect", "parse_openqasm2", "parse_openqasm3"]
+__all__ = ["MAX_BYTES", "MAX_WIRES", "detect", "one_line", "parse_openqasm2", "parse_openqasm3"]
 
 MAX_BYTES: Final = 10 * 1024 * 1024
 """Largest circuit that is read, in bytes."""
@@ -25,6 +25,7 @@ _HEADER: Final = re.compile(r"\s*OPENQASM\s+(\d+)(?:\.\d+)?\s*;")
 _INCLUDE: Final = re.compile(r"""\binclude\s*["']([^"'\n]*)["']""")
 _SIZE: Final = re.compile(r"\b(?:qubit|bit)\s*\[([^\]]*)\]|\b(?:qreg|creg)\s+\w+\s*\[([^\]]*)\]")
 _CONSTANT: Final = re.compile(r"\bconst\s+\w+(?:\s*\[[^\]]*\])?\s+(\w+)\s*=\s*([^;]*);")
+_PLACE: Final = re.compile(r"(?:<input>:)?(?P<line>\d+),(?P<column>\d+):\s*(?P<rest>.*)")
 _LIBRARIES: Final = frozenset({"qelib1.inc", "stdgates.inc"})
 
 
@@ -39,7 +40,7 @@ def detect(text: str) -> ProgramFormat:
     r"""Which OpenQASM a text is, by its header.
 
     Raises:
-        InvalidCircuit: It has no header, or one of another version.
+        InvalidCircuit: It has no header, or that of an unknown version.
 
     >>> detect("// my circuit\nOPENQASM 2.0; qreg q[1];").value
     'openqasm2'
@@ -96,7 +97,8 @@ def _check_bounds(text: str) -> None:
     for found in _INCLUDE.finditer(plain):
         if found[1] not in _LIBRARIES:
             raise InvalidCircuit(f'include "{found[1]}" is not read; put the definitions into the text')
-    depth = operators = 0
+    depth = 0
+    operators = 0
     for character in re.findall(r"[()\[\]{};+\-*/^!~]", plain):
         if character in "([{":
             depth += 1
@@ -124,22 +126,28 @@ def _check_sizes(plain: str) -> None:
             raise InvalidCircuit(f"the registers hold more than {MAX_WIRES:,} bits; make them smaller")
 
 
+def one_line(error: BaseException) -> str:
+    """The message of another library's error on one line, or its class if it has none."""
+    return " ".join(str(getattr(error, "message", "") or error).split()) or type(error).__name__
+
+
 def _explain(error: BaseException) -> str:
-    words = " ".join(str(getattr(error, "message", "") or error).split()).strip("'\"")
+    words = one_line(error).strip("'\"")
     token = _offending_token(error)
+    place = _PLACE.match(words)
     if token is not None:
         words = f"line {token.line}, column {token.column}: syntax error at {token.text!r}"
-    elif re.match(r"(<input>:)?\d+,\d+:", words):
-        line, column, rest = re.match(r"(?:<input>:)?(\d+),(\d+):\s*(.*)", words).groups()  # type: ignore[union-attr]
-        words = f"line {line}, column {column}: {rest}"
+    elif place is not None:
+        words = f"line {place['line']}, column {place['column']}: {place['rest']}"
     if "is not defined" in words:
         words += '; is include "stdgates.inc"; (OpenQASM 2: "qelib1.inc") missing, or a definition?'
     if "'FunctionCall'" in words:
         words += " (functions of inputs are not read from text: give the circuit as QPY)"
-    return (words or type(error).__name__) + "; correct the text"
+    return f"{words}; correct the text"
 
 
-def _offending_token(error: BaseException):  # type: ignore[no-untyped-def]
+def _offending_token(error: BaseException) -> Any:
+    """The token at which antlr stopped, if it is known."""
     for cause in (error, error.__cause__, error.__context__):
         for each in (cause, *getattr(cause, "args", ())):
             token = getattr(each, "offendingToken", None)

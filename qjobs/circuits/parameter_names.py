@@ -1,4 +1,4 @@
-"""Names of parameters that a format cannot write, escaped so that reading restores them.
+"""Names of parameters that pytket's JSON and OpenQASM cannot write, escaped so that reading restores them.
 
 `t[0]` becomes `t_u005b_0_u005d_`: a character is written as `_u`, its code point in hexadecimal,
 `_`. A name that already looks escaped has its underscore escaped in turn.
@@ -8,24 +8,12 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Collection
 from typing import Final
 
-__all__ = ["decode", "encode_for_openqasm3", "encode_for_pytket"]
+__all__ = ["decode", "encode_for_pytket"]
 
 _ESCAPED: Final = re.compile(r"_u([0-9a-f]{4,6})_")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]")
-_OPENQASM3_WORDS: Final = (
-    "OPENQASM include defcalgrammar def cal defcal gate extern box let break continue if else end "
-    "return for while in switch case default nop pragma input output const readonly mutable qreg qubit "
-    "creg bool bit int uint float angle complex array void duration stretch gphase inv pow ctrl negctrl "
-    "dim durationof delay reset measure barrier true false im pi tau euler U CX c q arccos arcsin "
-    "arctan ceiling cos exp floor log mod popcount real imag rotl rotr sin sqrt tan sizeof p x y z h s "
-    "sdg t tdg sx rx ry rz cx cy cz cp crx cry crz ch swap ccx cswap cu phase cphase id u1 u2 u3 rxx "
-    "ryy rzz rzx iswap ecr sxdg cs csdg csx ccz dcx r u cu1 cu3 xx_minus_yy xx_plus_yy rccx rcccx"
-)
-_OPENQASM3: Final = frozenset(_OPENQASM3_WORDS.split())
-# What symengine's parser reads as a number, a function or a constant.
 _SYMENGINE_WORDS: Final = (
     "pi Pi PI E e I i oo inf Inf zoo nan NaN EulerGamma Catalan GoldenRatio True False true false sin "
     "cos tan cot csc sec asin acos atan acsc asec acot sinh cosh tanh sech csch coth asinh acosh atanh "
@@ -34,31 +22,11 @@ _SYMENGINE_WORDS: Final = (
     "primepi primorial dirichlet_eta lowergamma uppergamma polygamma kronecker_delta levi_civita"
 )
 _SYMENGINE: Final = frozenset(_SYMENGINE_WORDS.split())
+"""What symengine's parser reads as a number, a function or a constant."""
 
 
 def _escape(text: str) -> str:
     return "".join(f"_u{ord(each):04x}_" for each in text)
-
-
-def _encode(name: str, reserved: Collection[str]) -> str:
-    safe = _ESCAPED.sub(lambda found: _escape("_") + found[0][1:], name)
-    safe = _UNSAFE.sub(lambda found: _escape(found[0]), safe)
-    if name in reserved or safe[:1].isdigit() or keyword.iskeyword(name):
-        safe = _escape(safe[:1]) + safe[1:]
-    return safe
-
-
-def encode_for_openqasm3(name: str, taken: Collection[str] = ()) -> str:
-    """An OpenQASM 3 identifier for a parameter.
-
-    Args:
-        name: Any parameter name.
-        taken: Names of registers and gates in the same circuit.
-
-    >>> encode_for_openqasm3("theta"), encode_for_openqasm3("t[0]"), encode_for_openqasm3("x")
-    ('theta', 't_u005b_0_u005d_', '_u0078_')
-    """
-    return _encode(name, _OPENQASM3 | set(taken))
 
 
 def encode_for_pytket(name: str) -> str:
@@ -67,7 +35,11 @@ def encode_for_pytket(name: str) -> str:
     >>> encode_for_pytket("theta"), encode_for_pytket("pi")
     ('theta', '_u0070_i')
     """
-    return _encode(name, _SYMENGINE)
+    safe = _ESCAPED.sub(lambda found: _escape("_") + found[0][1:], name)
+    safe = _UNSAFE.sub(lambda found: _escape(found[0]), safe)
+    if name in _SYMENGINE or safe[:1].isdigit() or keyword.iskeyword(name):
+        safe = _escape(safe[:1]) + safe[1:]
+    return safe
 
 
 def decode(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Reading circuits in every form that people have, checking them, and writing them back.
+"""Reading circuits in every form that people have, and checking and binding them.
 
 A `Program` keeps the user's own form; everything else here derives from the qiskit circuit that it
 stands for. Nothing in the input is ever run as code: QPY older than version 13 is refused (it went
@@ -11,18 +11,18 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from qiskit import QuantumCircuit, qasm2, qasm3, qpy
+from qiskit import QuantumCircuit, qpy
 from qiskit.circuit import ControlFlowOp, Gate, Parameter
 from qiskit.exceptions import QiskitError
 
 from qjobs.circuits.content_hash import content_hash
-from qjobs.circuits.lookalikes import settle_lookalikes
-from qjobs.circuits.openqasm import MAX_BYTES, detect, parse_openqasm2, parse_openqasm3
-from qjobs.circuits.parameter_names import decode, encode_for_openqasm3
+from qjobs.circuits.lookalikes import replace_lookalikes
+from qjobs.circuits.openqasm import MAX_BYTES, detect, one_line, parse_openqasm2, parse_openqasm3
+from qjobs.circuits.parameter_names import decode
 from qjobs.errors import InvalidCircuit
 from qjobs.model import Program, ProgramFormat
 
@@ -36,8 +36,6 @@ __all__ = [
     "content_hash",
     "program_from_qiskit",
     "read_circuit",
-    "to_openqasm2",
-    "to_openqasm3",
     "to_pytket",
     "to_qiskit",
 ]
@@ -114,46 +112,6 @@ def to_pytket(program: Program) -> TketCircuit:
     return convert.qiskit_to_pytket(to_qiskit(program))
 
 
-def to_openqasm2(program: Program, parameters: Mapping[str, float] | None = None) -> str:
-    """OpenQASM 2 text, which has no symbols: every parameter must be given.
-
-    Raises:
-        InvalidCircuit: A parameter is missing, or the circuit holds what OpenQASM 2 cannot.
-    """
-    if program.format is ProgramFormat.OPENQASM2 and not parameters:
-        return program.payload.decode()
-    circuit = bind(program, parameters or {})
-    try:
-        return str(qasm2.dumps(circuit))
-    except (QiskitError, ValueError, TypeError) as error:
-        raise InvalidCircuit(
-            f"the circuit cannot be written as OpenQASM 2: {_words(error)}; "
-            "remove what OpenQASM 2 lacks, or use a backend that takes OpenQASM 3 or QPY"
-        ) from error
-
-
-def to_openqasm3(program: Program) -> str:
-    """OpenQASM 3 text; free parameters become `input float`.
-
-    Names that are no identifiers of OpenQASM (`t[0]`) are escaped; `read_circuit` restores them.
-
-    Raises:
-        InvalidCircuit: The circuit holds what OpenQASM 3 cannot.
-    """
-    if program.format is ProgramFormat.OPENQASM3:
-        return program.payload.decode()
-    circuit = to_qiskit(program)
-    taken = {register.name for register in (*circuit.qregs, *circuit.cregs)} | set(circuit.count_ops())
-    renamed = _rename(circuit, lambda name: encode_for_openqasm3(name, taken))
-    try:
-        return str(qasm3.dumps(renamed))
-    except (QiskitError, ValueError, TypeError, NotImplementedError) as error:
-        raise InvalidCircuit(
-            f"the circuit cannot be written as OpenQASM 3: {_words(error)}; "
-            "remove what OpenQASM 3 lacks, or use a backend that takes QPY"
-        ) from error
-
-
 def bind(program: Program, parameters: Mapping[str, float]) -> QuantumCircuit:
     """The circuit with a number in place of every free symbol: a new circuit at each call.
 
@@ -169,14 +127,16 @@ def bind(program: Program, parameters: Mapping[str, float]) -> QuantumCircuit:
     _check_names(program, parameters)
     circuit = to_qiskit(program)
     symbols = {str(each.name): each for each in circuit.parameters}
+    values = {}
     for name, value in parameters.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise InvalidCircuit(f"parameter {name} is {value!r}; give a finite number", field=name)
+        values[symbols[name]] = float(value)
     try:
-        return circuit.assign_parameters({symbols[name]: float(value) for name, value in parameters.items()})
+        return circuit.assign_parameters(values)
     except (QiskitError, ArithmeticError, TypeError, ValueError, RuntimeError) as error:
         raise InvalidCircuit(
-            f"the circuit cannot be evaluated at {dict(parameters)}: {_words(error)}; use other values"
+            f"the circuit cannot be evaluated at {dict(parameters)}: {one_line(error)}; use other values"
         ) from error
 
 
@@ -215,10 +175,6 @@ def _list(names: Iterable[str], most: int = 10) -> str:
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(getattr(error, "message", "") or error).split()) or type(error).__name__
 
 
 def _payload(source: object) -> tuple[ProgramFormat, bytes]:
@@ -273,7 +229,7 @@ def _read_file(path: Path) -> tuple[ProgramFormat, bytes]:
 
 
 def _parse(form: ProgramFormat, payload: bytes) -> QuantumCircuit:
-    return settle_lookalikes(_parse_as_given(form, payload))
+    return replace_lookalikes(_parse_as_given(form, payload))
 
 
 def _parse_as_given(form: ProgramFormat, payload: bytes) -> QuantumCircuit:
@@ -281,7 +237,7 @@ def _parse_as_given(form: ProgramFormat, payload: bytes) -> QuantumCircuit:
         case ProgramFormat.OPENQASM2:
             return parse_openqasm2(payload.decode("utf-8-sig"))
         case ProgramFormat.OPENQASM3:
-            return _rename(parse_openqasm3(payload.decode("utf-8-sig")), decode)
+            return _restore_names(parse_openqasm3(payload.decode("utf-8-sig")))
         case ProgramFormat.QPY:
             return _load_qpy(payload)
         case ProgramFormat.PYTKET:
@@ -316,20 +272,20 @@ def _measures(circuit: QuantumCircuit) -> bool:
         if operation.name == "measure":
             return True
         if isinstance(operation, ControlFlowOp):
-            inner: list[Any] = list(operation.blocks)
+            if any(_measures(block) for block in operation.blocks):
+                return True
         elif instruction.clbits and not isinstance(operation, Gate):
-            inner = [getattr(operation, "definition", None)]
-        else:
-            continue
-        if any(_measures(each) for each in inner if each is not None):
-            return True
+            definition = getattr(operation, "definition", None)
+            if definition is not None and _measures(definition):
+                return True
     return False
 
 
-def _rename(circuit: QuantumCircuit, new_name: Callable[[str], str]) -> QuantumCircuit:
+def _restore_names(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit with names that OpenQASM cannot write as they were before they were escaped."""
     changes = {}
     for each in circuit.parameters:
-        name = new_name(str(each.name))
+        name = decode(str(each.name))
         if name != each.name:
             changes[each] = Parameter(name)
     if not changes:
@@ -337,7 +293,7 @@ def _rename(circuit: QuantumCircuit, new_name: Callable[[str], str]) -> QuantumC
     try:
         return circuit.assign_parameters(changes)
     except QiskitError as error:
-        raise InvalidCircuit(f"two parameters share a name: {_words(error)}; rename one") from error
+        raise InvalidCircuit(f"two parameters share a name: {one_line(error)}; rename one") from error
 
 
 def _dump_qpy(circuit: QuantumCircuit) -> bytes:
@@ -346,7 +302,7 @@ def _dump_qpy(circuit: QuantumCircuit) -> bytes:
         qpy.dump(circuit, stream)
     except Exception as error:  # the writer has no error class of its own
         raise InvalidCircuit(
-            f"the circuit cannot be stored as QPY: {_words(error)}; decompose what it names"
+            f"the circuit cannot be stored as QPY: {one_line(error)}; decompose what it names"
         ) from error
     return stream.getvalue()
 
@@ -363,7 +319,7 @@ def _load_qpy(payload: bytes) -> QuantumCircuit:
         circuits = qpy.load(io.BytesIO(payload))
     except RecursionError:
         raise
-    except BaseException as error:  # a damaged file panics in Rust, which is no Exception
+    except BaseException as error:  # a damaged file panics in Rust; PanicException is not an Exception
         if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
             raise
         raise InvalidCircuit(

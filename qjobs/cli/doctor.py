@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from qjobs.backends.aer import AerBackend
-from qjobs.circuits import builders
+from qjobs.circuits.builders import BUILDERS
 from qjobs.compiling.compiler import CompileCache
 from qjobs.errors import QJobsError
-from qjobs.experiments import objectives
+from qjobs.experiments.objectives import OBJECTIVES
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.paths import data_home, ledger_url
@@ -39,8 +39,8 @@ def checks(ledger_url: str | None = None) -> list[Check]:
         _checked("data directory", _home),
         _checked("ledger", lambda: _ledger(ledger_url)),
         _checked("compile cache", _cache),
-        _checked("circuit builders", lambda: ", ".join(sorted(builders.registered())) or "none registered"),
-        _checked("objectives", lambda: ", ".join(sorted(objectives.registered())) or "none registered"),
+        _checked("circuit builders", lambda: ", ".join(BUILDERS.names()) or "none registered"),
+        _checked("objectives", lambda: ", ".join(OBJECTIVES.names()) or "none registered"),
         _checked("simulator", _simulator),
         *_further(),
     ]
@@ -86,9 +86,7 @@ def _ledger(url: str | None) -> str:
 
 def _cache() -> str:
     stats = CompileCache(data_home() / "compiled").stats()
-    looked = stats.lifetime_hits + stats.lifetime_misses
-    rate = f"{stats.lifetime_hit_rate:.0%} of {looked} look-ups were hits" if looked else "not used yet"
-    return f"{stats.entries} circuits, {stats.size_bytes / 1e6:.1f} MB, {rate}"
+    return f"{stats.entries} circuits, {stats.size_bytes / 1e6:.1f} MB"
 
 
 def _simulator() -> str:

@@ -18,7 +18,8 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
 from qjobs.operations import plan as operations
 from qjobs.paths import ledger_url
-from qjobs.reports.frames import Found, circuits_frame, write_parquet
+from qjobs.reports.files import write_parquet
+from qjobs.reports.frames import Found, circuits_frame
 
 __all__ = ["find_job", "list_jobs", "print_json", "print_table", "show_job", "show_results"]
 

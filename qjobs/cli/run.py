@@ -15,8 +15,9 @@ from typing import Any
 from qjobs.backends.aer import AerBackend
 from qjobs.compiling.compiler import CompileCache, compile_program
 from qjobs.errors import Busy, InvalidInput, WaitTimeout
-from qjobs.experiments.circuit_list import CircuitsPlan, CircuitsSpec, expand_circuits, load_circuits
-from qjobs.experiments.sweep import SweepPlan, SweepSpec, load_sweep, read_mapping
+from qjobs.experiments.circuit_list import CircuitList, CircuitListPlan, expand_circuit_list, load_circuit_list
+from qjobs.experiments.forms import read_mapping
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, Program
@@ -24,18 +25,18 @@ from qjobs.operations import plan as operations
 from qjobs.operations.batching import pack
 from qjobs.operations.launch import compile_here, launch_circuits, launch_sweep
 from qjobs.paths import data_home, ledger_url
-from qjobs.reports.frames import write_file, write_parquet
-from qjobs.reports.run_outcome import Outcome, outcome_of, sweep_plan
+from qjobs.reports.files import write_file, write_parquet
+from qjobs.reports.run_report import RunReport, report_of
 
 __all__ = ["plan", "run"]
 
 
-def _load(path: Path) -> SweepSpec | CircuitsSpec:
+def _load(path: Path) -> SweepSpec | CircuitList:
     if path.suffix not in {".qasm", ".qpy"} and "circuits" not in read_mapping(path):
         spec = load_sweep(path)
         backends = list(spec.backends)
     else:
-        batch = load_circuits(path)
+        batch = load_circuit_list(path)
         if batch.backend == "aer":
             return batch
         backends = [batch.backend]
@@ -48,14 +49,14 @@ def _load(path: Path) -> SweepSpec | CircuitsSpec:
     return spec
 
 
-def _programs_of(planned: SweepPlan | CircuitsPlan) -> list[Program]:
+def _programs_of(planned: SweepPlan | CircuitListPlan) -> list[Program]:
     return list((planned.templates if isinstance(planned, SweepPlan) else planned.programs).values())
 
 
 def plan(options: argparse.Namespace) -> int:
     """Check everything and say what would run; nothing is stored, nothing is sent."""
     spec = _load(options.file)
-    planned = sweep_plan(spec) if isinstance(spec, SweepSpec) else expand_circuits(spec)
+    planned = expand_sweep(spec) if isinstance(spec, SweepSpec) else expand_circuit_list(spec)
     backend = AerBackend()
     try:
         how = spec.compile_options() if isinstance(spec, SweepSpec) else spec.options()
@@ -85,7 +86,7 @@ def plan(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run a spec on the simulator in this process and print what came out."""
     spec = _load(options.file)
-    planned = sweep_plan(spec) if isinstance(spec, SweepSpec) else expand_circuits(spec)
+    planned = expand_sweep(spec) if isinstance(spec, SweepSpec) else expand_circuit_list(spec)
     run_id = options.run_id or f"run-{uuid.uuid4().hex[:12]}"
     cache = CompileCache(data_home() / "compiled")
     with Ledger(ledger_url(options.ledger)) as store:
@@ -99,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
                 stage = compile_here(store, backend, planned.spec.options(), cache)
                 launched = launch_circuits(store, backend, planned, run=run_id, identity=run_id, compile_stage=stage)
             statuses = _execute(store, backend, launched.job_ids)
-        outcome = outcome_of(store, spec, {"aer": list(launched.job_ids)})
+        outcome = report_of(store, planned, {"aer": list(launched.job_ids)})
     return _report(options, spec.name, run_id, outcome, launched.summary, statuses)
 
 
@@ -128,7 +129,7 @@ def _execute(store: Ledger, backend: AerBackend, job_ids: tuple[JobId, ...]) -> 
 
 
 def _report(
-    options: argparse.Namespace, name: str, run_id: str, outcome: Outcome, summary: str, statuses: Counter[str]
+    options: argparse.Namespace, name: str, run_id: str, outcome: RunReport, summary: str, statuses: Counter[str]
 ) -> int:
     folder = options.out or data_home() / "results" / name
     parquet = write_parquet(outcome.frame, folder / "results.parquet")

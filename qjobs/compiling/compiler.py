@@ -1,4 +1,4 @@
-"""Compiling a circuit for a device, here and without cost, with qiskit's or pytket's passes.
+"""Compiling a circuit for a device in this process, with qiskit's or pytket's passes.
 
 A template with free symbols is compiled once and bound afterwards. The same input gives the same
 output. Counts never change: measurements follow the routing.
@@ -10,6 +10,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import ControlFlowOp
 from qiskit.exceptions import QiskitError
 
+from qjobs.circuits.openqasm import one_line
 from qjobs.circuits.programs import program_from_qiskit, read_circuit, to_pytket, to_qiskit
 from qjobs.compiling.cache import CacheStats, CompileCache
 from qjobs.compiling.toolchains import device_width, directed_pairs, with_qiskit, with_tket
@@ -34,7 +36,10 @@ __all__ = [
     "compile_program",
 ]
 
-_RECIPE: Final = 1  # raise it when this module compiles differently: older cache entries are then passed over
+logger = logging.getLogger(__name__)
+
+_RECIPE: Final = 1
+"""Part of every cache key; raise it when this module compiles differently."""
 _HIGHEST_LEVEL: Final = 3
 _EVERYWHERE: Final = frozenset({"measure", "barrier", "reset", "delay", "global_phase"})
 _LEAVES_A_LOOP: Final = frozenset({"break_loop", "continue_loop"})
@@ -47,7 +52,7 @@ class Compiler(StrEnum):
     QISKIT = "qiskit"
     TKET = "tket"
     NONE = "none"
-    """Nobody's: the circuit must fit the device as it is."""
+    """None: the circuit must fit the device as it is."""
     REMOTE = "remote"
     """The provider's, by a compile job of its own."""
 
@@ -56,10 +61,10 @@ class Compiler(StrEnum):
 class CompileOptions:
     """How to compile.
 
-    `level` is qiskit's optimization level 0 to 3; pytket has three, so that its 3 is its 2, and its
-    1 and 2 are alike for templates, whose rotations it must not merge. With
-    `keep_qubits` qubit i stays qubit i to the end, as exact expectation values need; a circuit
-    without measurements is always compiled so.
+    `level` is qiskit's optimization level 0 to 3. Pytket has three levels: 3 is its 2, and 1 and 2
+    are alike for templates, whose rotations it must not merge. With `keep_qubits` qubit i stays
+    qubit i to the end, as exact expectation values need; a circuit without measurements is always
+    compiled so.
     """
 
     compiler: Compiler = Compiler.QISKIT
@@ -112,10 +117,12 @@ def compile_program(
     if cache is not None and not fresh:
         stored = _stored(cache, key)
         if stored is not None:
+            logger.debug("circuit %s for %s: compiled before", program.hash, target.name)
             return stored
     result = _compile(program, target, options, keep).copy(name=program.hash[:16])
     compiled = program_from_qiskit(result)
     check_fits(compiled, target)
+    logger.debug("circuit %s compiled for %s: %s", program.hash, target.name, compiled.hash)
     if cache is not None:
         cache.put(key, compiled.payload)
     return compiled
@@ -175,7 +182,7 @@ def _check_width(circuit: QuantumCircuit, target: Target) -> None:
 
 
 def _check_control_flow(circuit: QuantumCircuit, target: Target) -> None:
-    """No compiler can remove control flow, so that it is refused before one is started."""
+    """No compiler can remove control flow, so it is refused before one is started."""
     if target.basis_gates is None:
         return
     for instruction in circuit.data:
@@ -234,8 +241,7 @@ def _compile(program: Program, target: Target, options: CompileOptions, keep: bo
     except InvalidCircuit:
         raise
     except (QiskitError, RuntimeError, ValueError, TypeError, KeyError) as error:
-        words = " ".join(str(getattr(error, "message", "") or error).split())
         raise InvalidCircuit(
-            f"{options.compiler} cannot compile the circuit for {target.name}: {words}; "
+            f"{options.compiler} cannot compile the circuit for {target.name}: {one_line(error)}; "
             "use another compiler or level, or other gates"
         ) from error

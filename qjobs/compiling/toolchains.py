@@ -29,7 +29,7 @@ def directed_pairs(target: Target) -> list[tuple[int, int]]:
 
 
 def device_width(target: Target) -> int | None:
-    """How many qubits the device has; None if it does not tell."""
+    """How many qubits the device has; None if it does not say."""
     if target.n_qubits is not None or not target.coupling:
         return target.n_qubits
     return 1 + max(max(pair) for pair in target.coupling)
@@ -45,7 +45,8 @@ def _known_to_qiskit() -> frozenset[str]:
 def _run_qiskit(circuit: QuantumCircuit, target: Target, level: int, **more: Any) -> QuantumCircuit:
     from qiskit.transpiler import CouplingMap, generate_preset_pass_manager
 
-    coupling, basis = None, target.basis_gates
+    coupling = None
+    basis = target.basis_gates
     if target.coupling is not None:
         coupling = CouplingMap([list(pair) for pair in directed_pairs(target)])
         basis = basis or _ROUTABLE  # routing needs gates on at most two qubits
@@ -82,7 +83,7 @@ def with_qiskit(circuit: QuantumCircuit, target: Target, level: int, keep: bool)
 
 
 def with_tket(circuit: TketCircuit, target: Target, level: int, keep: bool) -> QuantumCircuit:
-    """Compile with pytket; the circuit is used up."""
+    """Compile with pytket, in place: the circuit that is given is changed."""
     from pytket.passes import DecomposeBoxes, FlattenRegisters, RebaseTket, SynthesiseTket
 
     from qjobs.circuits.pytket import pytket_to_qiskit
@@ -132,7 +133,7 @@ def _measuring_last(circuit: TketCircuit) -> TketCircuit:
 
 
 def _finish(circuit: QuantumCircuit, target: Target, level: int) -> QuantumCircuit:
-    """Qiskit's last touch to what pytket laid out: gates turned round, and those that it could not write."""
+    """Let qiskit reverse gates where only the other direction is coupled, and write those that pytket could not."""
     layout = {} if target.coupling is None else {"initial_layout": list(range(circuit.num_qubits))}
     return _run_qiskit(circuit, target, level, **layout)
 

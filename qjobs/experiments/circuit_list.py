@@ -1,4 +1,4 @@
-"""CircuitsSpec: a batch of circuits to run as they are, as people and flow parameters give it. Pure."""
+"""Circuit lists: circuits to run as they are, as people and flow parameters give them."""
 
 from __future__ import annotations
 
@@ -14,40 +14,45 @@ from qjobs.errors import InvalidInput
 from qjobs.experiments.forms import CircuitInput, CompileInput, Name, explain, read_mapping
 from qjobs.model import ItemSpec, Program, ProgramHash
 
-__all__ = ["CircuitEntry", "CircuitsPlan", "CircuitsSpec", "expand_circuits", "load_circuits"]
+__all__ = ["CircuitEntry", "CircuitList", "CircuitListPlan", "expand_circuit_list", "load_circuit_list"]
 
 
 class CircuitEntry(CircuitInput):
-    """A circuit of a batch, with its label, its shots and the values of its parameters."""
+    """A circuit of the list, with its label, its shots and the values of its parameters."""
 
     label: str | None = Field(default=None, max_length=200, description="Names the result; c0, c1, ... by default.")
     shots: int | None = Field(default=None, ge=1, description="Shots of this circuit, where they differ.")
     parameters: dict[str, FiniteFloat] = Field(default_factory=dict, description="Values of its parameters (rad).")
 
 
-class CircuitsSpec(CompileInput):
+class CircuitList(CompileInput):
     """Circuits to run on one backend."""
 
     name: Name = Field(default="circuits", description="Name of the jobs and of the results.")
     circuits: list[CircuitEntry] = Field(min_length=1, description="What to run.")
-    shots: int = Field(default=1000, ge=1, description="Shots of every circuit that has none of its own.")
+    shots: int = Field(default=1000, ge=1, description="Shots of every circuit that does not set its own.")
     backend: str = Field(default="aer", description="aer, nexus/DEVICE, or a block such as aer-backend/NAME.")
     seed: int | None = Field(default=None, ge=0, description="Makes a simulator repeatable.")
 
     @model_validator(mode="after")
-    def _labels_once(self) -> CircuitsSpec:
-        labels = [entry.label or f"c{index}" for index, entry in enumerate(self.circuits)]
-        if len(set(labels)) != len(labels):
-            twice = next(label for label in labels if labels.count(label) > 1)
-            raise ValueError(f"the label {twice!r} is used twice; results are found by their label")
+    def _labels_once(self) -> CircuitList:
+        taken = set()
+        for label in self.labels():
+            if label in taken:
+                raise ValueError(f"the label {label!r} is used twice; results are found by their label")
+            taken.add(label)
         return self
+
+    def labels(self) -> list[str]:
+        """Labels of all circuits, in order."""
+        return [entry.label or f"c{index}" for index, entry in enumerate(self.circuits)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CircuitsPlan:
-    """A batch, read and checked: its programs by hash, and one program per entry."""
+class CircuitListPlan:
+    """A circuit list, read and checked: its programs by hash, and the program of every entry."""
 
-    spec: CircuitsSpec
+    spec: CircuitList
     programs: Mapping[ProgramHash, Program]
     sources: tuple[ProgramHash, ...]
 
@@ -57,19 +62,22 @@ class CircuitsPlan:
         Args:
             compiled: From a source's hash to the circuit that is sent for it.
         """
-        return [
-            ItemSpec(
-                label=entry.label or f"c{index}",
+        items = []
+        for label, entry, source in zip(self.spec.labels(), self.spec.circuits, self.sources, strict=True):
+            # -0.0 is 0.0, as in sweeps.
+            parameters = tuple(sorted((name, value + 0.0) for name, value in entry.parameters.items()))
+            item = ItemSpec(
+                label=label,
                 program=compiled[source].hash,
                 source=source,
                 shots=entry.shots or self.spec.shots,
-                parameters=tuple(sorted((name, value + 0.0) for name, value in entry.parameters.items())),
+                parameters=parameters,
             )
-            for index, (entry, source) in enumerate(zip(self.spec.circuits, self.sources, strict=True))
-        ]
+            items.append(item)
+        return items
 
 
-def expand_circuits(spec: CircuitsSpec, folder: Path | None = None) -> CircuitsPlan:
+def expand_circuit_list(spec: CircuitList, folder: Path | None = None) -> CircuitListPlan:
     """Read and check every circuit; the same text is read once.
 
     Raises:
@@ -92,24 +100,24 @@ def expand_circuits(spec: CircuitsSpec, folder: Path | None = None) -> CircuitsP
             raise type(error)(f"{entry.label or where}: {error}", field=where) from error
         programs[read[key].hash] = read[key]
         sources.append(read[key].hash)
-    return CircuitsPlan(spec=spec, programs=programs, sources=tuple(sources))
+    return CircuitListPlan(spec=spec, programs=programs, sources=tuple(sources))
 
 
-def load_circuits(path: Path) -> CircuitsSpec:
-    """Read a batch from a YAML or JSON file, or take one circuit file as a batch of one.
+def load_circuit_list(path: Path) -> CircuitList:
+    """Read a circuit list from a YAML or JSON file, or take one circuit file as a list of one.
 
-    Relative circuit files are found beside the batch's own file.
+    Relative circuit files are found beside the list's own file.
 
     Raises:
-        InvalidInput: The file cannot be read or is not a batch.
+        InvalidInput: The file cannot be read or is not a circuit list.
     """
     if path.suffix in {".qasm", ".qpy"}:
         entry = CircuitEntry(file=str(path.absolute()), label=path.stem[:200])
         name = re.sub(r"[^A-Za-z0-9]+", "-", path.stem).strip("-")[:200]
-        return CircuitsSpec(name=name or "circuits", circuits=[entry])
+        return CircuitList(name=name or "circuits", circuits=[entry])
     data = read_mapping(path)
     try:
-        spec = CircuitsSpec.model_validate(data)
+        spec = CircuitList.model_validate(data)
     except ValidationError as error:
         raise explain(error, str(path)) from error
     return spec.model_copy(update={"circuits": [entry.beside(path) for entry in spec.circuits]})

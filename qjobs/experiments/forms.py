@@ -1,4 +1,4 @@
-"""What people give: circuits, axes and observables as forms, YAML and JSON spell them, and error texts for them."""
+"""What people fill in, in a form, in YAML or in JSON: circuits, axes, observables; and error texts for it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _PLAIN_WORDS = {
     "missing": "it is missing",
     "string_pattern_mismatch": "use letters, digits, blanks, '.', '_' and '-', and begin with a letter or a digit",
 }
-"""For pydantic's own words, where they are a programmer's."""
+"""Plain words for errors that pydantic describes to programmers."""
 
 
 def _finite(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -79,7 +79,7 @@ class CircuitInput(FormInput):
 
     @model_validator(mode="after")
     def _one_source(self) -> CircuitInput:
-        if sum(value is not None for value in (self.openqasm, self.file, self.builder)) != 1:
+        if [self.openqasm, self.file, self.builder].count(None) != 2:
             raise ValueError("give the circuit in one way: openqasm, file or builder")
         if self.arguments and self.builder is None:
             raise ValueError("arguments are for a builder; leave them out")
@@ -102,8 +102,10 @@ class CircuitInput(FormInput):
         return build_circuit(self.builder or "", self.arguments)
 
     def beside(self, path: Path) -> Self:
-        """The same, with a relative file found beside `path` from wherever it is read."""
-        return self if self.file is None else self.model_copy(update={"file": str(path.parent.absolute() / self.file)})
+        """The same, with a relative file found beside `path` from any working directory."""
+        if self.file is None:
+            return self
+        return self.model_copy(update={"file": str(path.parent.absolute() / self.file)})
 
 
 class Axis(FormInput):
@@ -122,24 +124,29 @@ class Axis(FormInput):
 
     @model_validator(mode="after")
     def _complete(self) -> Axis:
-        spread = (self.start, self.stop, self.count)
-        if self.kind == "values" and not self.values:
-            raise ValueError(f"the axis {self.name!r} has no values; give values, or another kind")
-        if self.kind == "values" and spread != (None, None, None):
-            raise ValueError(f"the axis {self.name!r} is values; start, stop and count are for the other kinds")
-        if self.kind != "values" and self.values is not None:
-            raise ValueError(f"the axis {self.name!r} is {self.kind}; values are for the kind values")
-        if self.kind != "values" and (self.start is None or self.stop is None):
-            raise ValueError(f"the axis {self.name!r} is {self.kind}; give start, stop and count")
+        if self.kind == "values":
+            if not self.values:
+                raise ValueError(f"the axis {self.name!r} has no values; give values, or another kind")
+            if [self.start, self.stop, self.count] != [None, None, None]:
+                raise ValueError(
+                    f"the axis {self.name!r} is of kind values; start, stop and count are for the other kinds"
+                )
+            return self
+        if self.values is not None:
+            raise ValueError(f"the axis {self.name!r} is of kind {self.kind}; values are for the kind values")
+        if self.start is None or self.stop is None:
+            raise ValueError(f"the axis {self.name!r} is of kind {self.kind}; give start, stop and count")
         return self
 
     def ends(self) -> tuple[float, float]:
         """The lowest and the highest value it may have: what mode random draws between."""
-        values = self.values or [value for value in (self.start, self.stop) if value is not None]
-        return min(values), max(values)
+        if self.start is None or self.stop is None:
+            values = self.values or []
+            return min(values), max(values)
+        return min(self.start, self.stop), max(self.start, self.stop)
 
     def points(self) -> list[float]:
-        """The axis' values, in order; a finer linspace has the values of a coarser one to the last bit."""
+        """The axis's values, in order; a finer linspace has the values of a coarser one to the last bit."""
         if self.start is None or self.stop is None or self.count is None:
             return list(self.values or ())
         if self.kind == "random":
@@ -176,13 +183,14 @@ class CompileInput(FormInput):
     level: int = Field(default=1, ge=0, le=3, description="Optimisation level, 0 to 3 (tket: 0 to 2).")
 
     def options(self) -> CompileOptions:
-        """As the compile stage takes it."""
+        """The same, as the compile stage takes it."""
         return CompileOptions(compiler=self.compiler, level=self.level)
 
 
 def explain(error: ValidationError, what: str) -> InvalidInput:
-    """One readable error out of pydantic's list: a line per problem, where there are several."""
-    problems, field = [], None
+    """One readable error from pydantic's list; several problems have a line each."""
+    problems = []
+    field = None
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         where = ".".join(str(part) for part in detail["loc"])
         words = _PLAIN_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")

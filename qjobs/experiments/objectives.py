@@ -1,28 +1,34 @@
-"""Objectives: what a sweep optimises, with what is known about it. Entry-point group `qjobs.objectives`."""
+"""Objectives: what a sweep optimises, and what is known about it; registered in the group `qjobs.objectives`."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import numpy as np
 
-from qjobs import plugins as registry
+from qjobs.circuits.builders import read_edges
 from qjobs.model import JsonValue
+from qjobs.plugins import Registry
 
-__all__ = ["Objective", "load_objective", "maxcut", "registered"]
+__all__ = ["OBJECTIVES", "Objective", "load_objective", "maxcut"]
 
-GROUP = "qjobs.objectives"
+OBJECTIVES: Final = Registry(
+    group="qjobs.objectives",
+    what="objective",
+    name_field="objective.name",
+    arguments_field="objective.arguments",
+)
+
 _MAX_BRUTE_FORCE_VERTICES = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """An observable that is to be made large (or small), and what there is to compare with.
+    """An observable to maximize or minimize, and what to compare its values with.
 
     Args:
         name: Column of the results.
@@ -43,25 +49,13 @@ class Objective:
     reference_from: str = ""
 
 
-def registered() -> dict[str, str]:
-    """Names of the registered objectives, with where each is from."""
-    return registry.registered(GROUP)
-
-
 def load_objective(name: str, arguments: Mapping[str, JsonValue]) -> Objective:
     """Build a registered objective.
 
     Raises:
         InvalidInput: There is none of that name, or it does not take these arguments.
     """
-    objective: Objective = registry.build_registered(
-        GROUP,
-        name,
-        arguments,
-        what="objective",
-        name_field="objective.name",
-        arguments_field="objective.arguments",
-    )
+    objective: Objective = OBJECTIVES.build(name, arguments)
     return objective
 
 
@@ -73,40 +67,24 @@ def maxcut(edges: Sequence[Sequence[int]], reference: str | None = None) -> Obje
         reference: "qaoa-p1" adds the exact value of the p=1 ansatz with the parameters `gamma`, `beta`.
 
     Raises:
-        ValueError: An edge is not a pair of two vertices, or stands there twice.
+        ValueError: An edge is not a pair of different vertices, or is given twice.
     """
-    pairs = _pairs(edges)
+    pairs = read_edges(edges)
     if reference not in {None, "qaoa-p1"}:
         raise ValueError(f"there is no reference {reference!r}; use qaoa-p1 or leave it out")
-    small = 1 + max(itertools.chain.from_iterable(pairs)) <= _MAX_BRUTE_FORCE_VERTICES
-    exact = _qaoa_p1(pairs)
-    return Objective(
-        name="cut",
-        observable=f"{len(pairs) / 2!r}" + "".join(f" - 0.5*Z{u} Z{v}" for u, v in pairs),
-        best_possible=float(_brute_force(pairs)) if small else None,
-        best_possible_from="brute force over all cuts" if small else "",
-        reference=(lambda point: exact(point["gamma"], point["beta"])) if reference else None,
-        reference_from="exact p=1 expectation value, arXiv:1706.02998, theorem 1" if reference else "",
-    )
+    objective = Objective(name="cut", observable=f"{len(pairs) / 2!r}" + "".join(f" - 0.5*Z{u} Z{v}" for u, v in pairs))
+    n_vertices = 1 + max(max(pair) for pair in pairs)
+    if n_vertices <= _MAX_BRUTE_FORCE_VERTICES:
+        best = float(_brute_force(pairs, n_vertices))
+        objective = replace(objective, best_possible=best, best_possible_from="brute force over all cuts")
+    if reference is not None:
+        source = "exact p=1 expectation value, arXiv:1706.02998, theorem 1"
+        objective = replace(objective, reference=_qaoa_p1(pairs), reference_from=source)
+    return objective
 
 
-def _pairs(edges: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    if not isinstance(edges, Sequence) or not edges or not all(_is_pair(edge) for edge in edges):
-        raise ValueError("edges must be pairs of different vertices, numbered from 0, such as [[0, 1], [1, 2]]")
-    if len({frozenset(edge) for edge in edges}) != len(edges):
-        raise ValueError("an edge stands there twice; give each pair of vertices once")
-    return [(u, v) for u, v in edges]
-
-
-def _is_pair(edge: object) -> bool:
-    if not isinstance(edge, Sequence) or len(edge) != 2 or edge[0] == edge[1]:
-        return False
-    return all(type(vertex) is int and vertex >= 0 for vertex in edge)
-
-
-def _brute_force(edges: Sequence[tuple[int, int]]) -> int:
+def _brute_force(edges: Sequence[tuple[int, int]], n_vertices: int) -> int:
     """The largest cut. The last vertex stays on one side: a cut and its complement are the same."""
-    n_vertices = 1 + max(itertools.chain.from_iterable(edges))
     sides = np.arange(1 << (n_vertices - 1), dtype=np.uint32)
     cut = np.zeros(sides.shape, dtype=np.uint32)
     for u, v in edges:
@@ -114,8 +92,8 @@ def _brute_force(edges: Sequence[tuple[int, int]]) -> int:
     return int(cut.max())
 
 
-def _qaoa_p1(edges: Sequence[tuple[int, int]]) -> Callable[[float, float], float]:
-    """Expected cut of p=1 QAOA with phases exp(-i gamma C) and mixer exp(-i beta sum X), as f(gamma, beta).
+def _qaoa_p1(edges: Sequence[tuple[int, int]]) -> Callable[[Mapping[str, float]], float]:
+    """Expected cut of p=1 QAOA with phases exp(-i gamma C) and mixer exp(-i beta sum X) at a point.
 
     Wang, Hadfield, Jiang, Rieffel, "The quantum approximate optimization algorithm for MaxCut: a
     fermionic view", Phys. Rev. A 97, 022304 (arXiv:1706.02998), theorem 1.
@@ -125,17 +103,21 @@ def _qaoa_p1(edges: Sequence[tuple[int, int]]) -> Callable[[float, float], float
         neighbours.setdefault(u, set()).add(v)
         neighbours.setdefault(v, set()).add(u)
     # An edge counts by its neighbourhood alone: other neighbours of either end, and triangles.
-    kinds = Counter(
-        (len(neighbours[u]) - 1, len(neighbours[v]) - 1, len(neighbours[u] & neighbours[v])) for u, v in edges
-    )
+    kinds: Counter[tuple[int, int, int]] = Counter()
+    for u, v in edges:
+        kinds[len(neighbours[u]) - 1, len(neighbours[v]) - 1, len(neighbours[u] & neighbours[v])] += 1
 
-    def expected(gamma: float, beta: float) -> float:
+    def expected(point: Mapping[str, float]) -> float:
+        gamma = point["gamma"]
+        beta = point["beta"]
         once = 0.25 * math.sin(4 * beta) * math.sin(gamma)
         twice = 0.25 * math.sin(2 * beta) ** 2
-        cosine, double = math.cos(gamma), math.cos(2 * gamma)
-        return sum(
-            count * (0.5 + once * (cosine**d + cosine**e) - twice * cosine ** (d + e - 2 * f) * (1 - double**f))
-            for (d, e, f), count in kinds.items()
-        )
+        cosine = math.cos(gamma)
+        double = math.cos(2 * gamma)
+        total = 0.0
+        for (d, e, f), count in kinds.items():
+            cut = 0.5 + once * (cosine**d + cosine**e) - twice * cosine ** (d + e - 2 * f) * (1 - double**f)
+            total += count * cut
+        return total
 
     return expected

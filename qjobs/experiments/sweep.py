@@ -1,4 +1,4 @@
-"""SweepSpec: one parametric circuit at many points. Pure, but for reading the files a spec names."""
+"""Sweeps: one parametric circuit at many points, as people and flow parameters give it and as it is run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -33,20 +33,7 @@ from qjobs.experiments.forms import (
 from qjobs.experiments.objectives import Objective, load_objective
 from qjobs.model import ItemSpec, Observable, Program, ProgramFormat, ProgramHash
 
-__all__ = [
-    "Axis",
-    "CircuitInput",
-    "CompileInput",
-    "NamedObservable",
-    "ObjectiveInput",
-    "Point",
-    "SweepPlan",
-    "SweepSpec",
-    "expand",
-    "explain",
-    "load_sweep",
-    "read_mapping",
-]
+__all__ = ["OWN_COLUMNS", "Point", "SweepPlan", "SweepSpec", "expand_sweep", "load_sweep"]
 
 OWN_COLUMNS = (
     "point_id",
@@ -111,9 +98,11 @@ class SweepSpec(FormInput):
         endless = [axis.name for axis in self.axes if axis.kind != "values" and axis.count is None]
         if endless and self.mode != "random":
             raise ValueError(f"the axis {endless[0]!r} needs count; only mode random does without")
-        if self.mode == "zip" and len({len(axis.points()) for axis in self.axes}) > 1:
-            lengths = ", ".join(f"{axis.name} has {len(axis.points())}" for axis in self.axes)
-            raise ValueError(f"mode zip needs axes of one length, and {lengths}")
+        if self.mode == "zip":
+            lengths = {axis.name: len(axis.points()) for axis in self.axes}
+            if len(set(lengths.values())) > 1:
+                shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+                raise ValueError(f"mode zip needs axes of one length, and {shown}")
         if len(set(self.backends)) != len(self.backends):
             raise ValueError("a backend is named twice; use repetitions to run it more often")
         if self.exact and not (self.observables or self.objective):
@@ -127,7 +116,7 @@ class SweepSpec(FormInput):
 def load_sweep(path: Path) -> SweepSpec:
     """Read a sweep from a YAML or JSON file; a circuit file is found beside it.
 
-    The text of an OpenQASM file is put into the spec, which then says all by itself.
+    The text of an OpenQASM file is put into the spec, which then needs no other file.
 
     Raises:
         InvalidInput: The file, or the circuit it names, cannot be read or is not a sweep.
@@ -156,7 +145,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
-    """A sweep, worked out: its points and one template per measurement basis.
+    """A sweep as it is run: its points and one template per measurement basis.
 
     `templates` maps a basis ("" where counts or exact values are asked for) to its circuit;
     `definition` is a hash of all that gives a result its meaning except the point and the backend.
@@ -172,36 +161,32 @@ class SweepPlan:
     definition: str
 
     def items(self, compiled: Mapping[ProgramHash, Program]) -> list[ItemSpec]:
-        """Every item, in order of repetition, basis and point (so that a template's points stand together).
+        """Every item, in order of repetition, basis and point, which keeps the points of a template together.
 
         Args:
             compiled: From a template's hash to the circuit that is sent for it.
         """
-        found: list[ItemSpec] = []
-        for repetition in range(self.spec.repetitions):
-            for basis, template in self.templates.items():
-                program = compiled[template.hash]
-                names = set(program.parameters)
-                found.extend(
-                    ItemSpec(
-                        label=self.label(point, repetition, basis),
-                        program=program.hash,
-                        source=template.hash,
-                        shots=self.spec.shots,
-                        parameters=tuple((name, value) for name, value in point.parameters if name in names),
-                    )
-                    for point in self.points
-                )
-        return found
+        items = []
+        for repetition, basis, point in self._places():
+            template = self.templates[basis]
+            program = compiled[template.hash]
+            item = ItemSpec(
+                label=self.label(point, repetition, basis),
+                program=program.hash,
+                source=template.hash,
+                shots=self.spec.shots,
+                parameters=tuple(pair for pair in point.parameters if pair[0] in program.parameters),
+            )
+            items.append(item)
+        return items
 
     def labels(self) -> list[str]:
         """Labels of all items, in the order of `items`."""
-        return [
-            self.label(point, repetition, basis)
-            for repetition in range(self.spec.repetitions)
-            for basis in self.templates
-            for point in self.points
-        ]
+        return [self.label(point, repetition, basis) for repetition, basis, point in self._places()]
+
+    def _places(self) -> Iterable[tuple[int, str, Point]]:
+        """Repetition, basis and point of every item."""
+        return itertools.product(range(self.spec.repetitions), self.templates, self.points)
 
     @staticmethod
     def label(point: Point, repetition: int, basis: str) -> str:
@@ -209,7 +194,7 @@ class SweepPlan:
         return f"{point.point_id}/{repetition}/{basis}" if basis else f"{point.point_id}/{repetition}"
 
 
-def expand(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
+def expand_sweep(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
     """Work out a sweep's points and templates.
 
     Raises:
@@ -219,11 +204,12 @@ def expand(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
     source = spec.circuit.read(folder)
     points = _points(spec, source)
     objective = _objective(spec, points[0])
-    observables = tuple(parse_observable(o.name, o.terms, source.n_qubits) for o in spec.observables)
+    observables = [parse_observable(each.name, each.terms, source.n_qubits) for each in spec.observables]
     if objective is not None and objective.observable:
-        observables += (parse_observable(objective.name, objective.observable, source.n_qubits),)
-    _check_columns([name for name, _ in points[0].parameters], observables)
-    check_runs(source, need_counts=not observables, parameters=[name for name, _ in points[0].parameters])
+        observables.append(parse_observable(objective.name, objective.observable, source.n_qubits))
+    parameters = [name for name, _ in points[0].parameters]
+    _check_columns(parameters, [observable.name for observable in observables])
+    check_runs(source, need_counts=not observables, parameters=parameters)
     estimator = Estimator(observables) if observables and not spec.exact else None
     templates = {"": source}
     if estimator is not None:
@@ -234,7 +220,7 @@ def expand(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
         source=source,
         points=points,
         templates=templates,
-        observables=observables,
+        observables=tuple(observables),
         estimator=estimator,
         objective=objective,
         definition=_definition(spec, source, observables),
@@ -265,20 +251,23 @@ def _objective(spec: SweepSpec, point: Point) -> Objective | None:
     return objective
 
 
-def _check_columns(parameters: Sequence[str], observables: Sequence[Observable]) -> None:
-    """Every column of the results needs a name of its own."""
+def _check_columns(parameters: Sequence[str], observables: Sequence[str]) -> None:
+    """Refuse names that two columns of the results would share."""
     taken = set(OWN_COLUMNS)
-    for kind, names in [
-        *(("parameter", [name]) for name in parameters),
-        *(("observable", [o.name, f"{o.name}_stderr"]) for o in observables),
-    ]:
-        for name in names:
-            if name in taken:
-                raise InvalidInput(
-                    f"the {kind} {names[0]!r} needs another name: the results have a column {name!r} already",
-                    field=f"{kind}s",
-                )
-            taken.add(name)
+
+    def take(column: str, kind: str, name: str) -> None:
+        if column in taken:
+            raise InvalidInput(
+                f"the {kind} {name!r} needs another name: the results have a column {column!r} already",
+                field=f"{kind}s",
+            )
+        taken.add(column)
+
+    for name in parameters:
+        take(name, "parameter", name)
+    for name in observables:
+        take(name, "observable", name)
+        take(f"{name}_stderr", "observable", name)
 
 
 def _points(spec: SweepSpec, source: Program) -> tuple[Point, ...]:
@@ -288,7 +277,8 @@ def _points(spec: SweepSpec, source: Program) -> tuple[Point, ...]:
         raise InvalidInput(f"the sweep has {total} circuits and the most is {MAX_ITEMS}; cut it into several")
     points: dict[str, Point] = {}
     for index, row in enumerate(rows):
-        parameters = tuple(sorted(row.items()))
+        # -0.0 is 0.0, so that equal points have equal ids.
+        parameters = tuple(sorted((name, value + 0.0) for name, value in row.items()))
         if set(row) != set(rows[0]):
             raise InvalidInput(f"point {index} has other parameters than point 0; give each the same", field="points")
         if not all(math.isfinite(value) for _, value in parameters):
@@ -297,26 +287,34 @@ def _points(spec: SweepSpec, source: Program) -> tuple[Point, ...]:
         point_id = hashlib.sha256(text.encode()).hexdigest()[:16]
         if point_id in points:
             shown = ", ".join(f"{name}={value:g}" for name, value in parameters) or "without parameters"
-            raise InvalidInput(f"the point {shown} stands in the sweep twice; use repetitions instead", field="axes")
+            raise InvalidInput(f"the point {shown} is in the sweep twice; use repetitions instead", field="axes")
         points[point_id] = Point(point_id=point_id, index=index, parameters=parameters)
     return tuple(points.values())
 
 
 def _rows(spec: SweepSpec) -> list[dict[str, float]]:
-    """Parameters of every point; -0.0 is 0.0, so that equal points have equal ids."""
+    """Parameters of every point."""
     if spec.mode == "list":
-        rows: list[Sequence[tuple[str, float]]] = [list(point.items()) for point in spec.points]
+        rows = list(spec.points)
     elif spec.mode == "random":
-        rng = random.Random(f"sweep/{spec.seed or 0}")  # noqa: S311
-        ranges = [(axis.name, *axis.ends()) for axis in spec.axes]
-        rows = [[(name, rng.uniform(low, high)) for name, low, high in ranges] for _ in range(spec.samples or 0)]
+        rows = _random_rows(spec)
     else:
-        columns = [[(axis.name, value) for value in axis.points()] for axis in spec.axes]
+        names = [axis.name for axis in spec.axes]
+        columns = [axis.points() for axis in spec.axes]
         if spec.mode == "grid" and math.prod(len(column) for column in columns) > MAX_ITEMS:
             raise InvalidInput(f"the grid has more than {MAX_ITEMS} points; cut it into several", field="axes")
-        rows = list(itertools.product(*columns) if spec.mode == "grid" else zip(*columns, strict=True))
-        rows = rows or [[]]
-    return [{name: value + 0.0 for name, value in row} for row in rows]
+        combined = itertools.product(*columns) if spec.mode == "grid" else zip(*columns, strict=True)
+        rows = [dict(zip(names, values, strict=True)) for values in combined]
+    return rows or [{}]
+
+
+def _random_rows(spec: SweepSpec) -> list[dict[str, float]]:
+    rng = random.Random(f"sweep/{spec.seed or 0}")  # noqa: S311
+    ends = {axis.name: axis.ends() for axis in spec.axes}
+    rows = []
+    for _ in range(spec.samples or 0):
+        rows.append({name: rng.uniform(low, high) for name, (low, high) in ends.items()})
+    return rows
 
 
 def _definition(spec: SweepSpec, source: Program, observables: Sequence[Observable]) -> str:
@@ -327,7 +325,7 @@ def _definition(spec: SweepSpec, source: Program, observables: Sequence[Observab
             spec.shots,
             spec.seed,
             spec.exact,
-            [[o.name, o.terms] for o in observables],
+            [[observable.name, observable.terms] for observable in observables],
             spec.compile.model_dump(mode="json"),
         ]
     )

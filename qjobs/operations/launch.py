@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileCache, CompileOptions, compile_program
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError
-from qjobs.experiments.circuit_list import CircuitsPlan
+from qjobs.experiments.circuit_list import CircuitListPlan
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
@@ -130,7 +130,7 @@ def _look_again(store: Ledger, backend: Backend, experiment: str) -> None:
 
 
 def launch_circuits(
-    store: Ledger, backend: Backend, plan: CircuitsPlan, *, run: str, identity: str, compile_stage: CompileStage
+    store: Ledger, backend: Backend, plan: CircuitListPlan, *, run: str, identity: str, compile_stage: CompileStage
 ) -> Launched:
     """Jobs for a batch of circuits; the same `identity` finds the same jobs again.
 
@@ -170,7 +170,7 @@ def launch_circuits(
     return Launched(reused={}, new=tuple(new), n_circuits=len(spec.circuits))
 
 
-def _made_for(store: Ledger, backend: Backend, plan: CircuitsPlan, run: str) -> dict[str, JobId] | None:
+def _made_for(store: Ledger, backend: Backend, plan: CircuitListPlan, run: str) -> dict[str, JobId] | None:
     """From label to job, if this run has made jobs for all these circuits already."""
     wanted = plan.items(plan.programs)
     jobs = store.jobs(

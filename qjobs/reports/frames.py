@@ -1,22 +1,17 @@
-"""Results as tidy data frames, one row per thing that was asked for, and their files."""
+"""Results as tidy data frames, one row per circuit or point, and the best points in them."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import itertools
 import json
 import math
-import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qjobs.errors import StorageFull
+from qjobs.circuits.observables import Estimator
 from qjobs.experiments.objectives import Objective
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.lifecycle import JobStatus
@@ -25,12 +20,12 @@ from qjobs.model import Item, ItemResult, Job
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Best", "Found", "best_points", "circuits_frame", "sweep_frame", "write_file", "write_parquet"]
+__all__ = ["Best", "Found", "best_points", "circuits_frame", "sweep_frame"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """One item with its job and, when there is one, its result."""
+    """One item with its job and, if there is one, its result."""
 
     job: Job
     item: Item
@@ -57,49 +52,18 @@ _DTYPES = {
 """A column keeps its type when all of it is missing; every other one is float64."""
 
 _COMMON = ("backend", "device", "shots", "status", "message", "cost", "job_id", "submitted_at", "completed_at")
+"""Columns that every frame has."""
+
+_Columns = dict[str, list[Any]]
 
 
 def _frame(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame({name: pd.Series(v, dtype=_DTYPES.get(name, "float64")) for name, v in columns.items()})
-
-
-def _status(found: Sequence[Found], n_wanted: int) -> tuple[str, str]:
-    """Status and message of a row: COMPLETED exactly where every result is there."""
-    lacking = next((f for f in found if f.result is None), None)
-    if lacking is not None and lacking.item.status is not JobStatus.COMPLETED:
-        return lacking.item.status.value, lacking.item.message or lacking.job.message
-    if lacking is not None:
-        return "MISSING", "it is COMPLETED, and its result has not been fetched"
-    if len(found) < n_wanted:
-        return "MISSING", "not all of its measurement bases were run" if found else "it was not run"
-    return JobStatus.COMPLETED.value, ""
-
-
-def _common(found: Sequence[Found], n_wanted: int = 1) -> tuple[Any, ...]:
-    """The columns `_COMMON`, which every frame has; several items (measurement bases) make one row."""
-    sent = [at for f in found if (at := f.item.times.get(JobStatus.SUBMITTED)) is not None]
-    done = [at for f in found if (at := f.item.times.get(JobStatus.COMPLETED)) is not None]
-    costs = [f.item.cost for f in found if f.item.cost is not None]
-    return (
-        found[0].job.backend if found else "",
-        found[0].job.device if found else "",
-        sum(f.item.shots for f in found),
-        *_status(found, n_wanted),
-        sum(costs) if costs else math.nan,
-        ",".join(dict.fromkeys(f.job.job_id for f in found)),
-        min(sent, default=None),
-        max(done, default=None),
-    )
-
-
-def _common_columns(rows: Sequence[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
-    return {name: [row[n] for row in rows] for n, name in enumerate(_COMMON)}
-
-
-def _counts_json(result: ItemResult | None) -> str | None:
-    return None if result is None or result.counts is None else json.dumps(dict(result.counts), sort_keys=True)
+    series = {}
+    for name, values in columns.items():
+        series[name] = pd.Series(values, dtype=_DTYPES.get(name, "float64"))
+    return pd.DataFrame(series)
 
 
 def circuits_frame(found: Sequence[Found]) -> pd.DataFrame:
@@ -108,14 +72,17 @@ def circuits_frame(found: Sequence[Found]) -> pd.DataFrame:
     Columns: label, backend, device, shots, status, message, cost, job_id, submitted_at, completed_at,
     and counts as JSON text (bit 0 rightmost; null where there is no result). Where a job gave exact
     expectation values there is a column expvals, as JSON text too. Status is COMPLETED where there is
-    a result, MISSING where one ought to be.
+    a result, MISSING where it is COMPLETED without one.
     """
-    columns: dict[str, Sequence[Any]] = {"label": [f.item.label for f in found]}
-    columns.update(_common_columns([_common([f]) for f in found]))
-    columns["counts"] = [_counts_json(f.result) for f in found]
-    exact = [f.result.expvals if f.result is not None else None for f in found]
-    if any(one is not None for one in exact):
-        columns["expvals"] = [None if one is None else json.dumps(dict(one), sort_keys=True) for one in exact]
+    columns: _Columns = {name: [] for name in ("label", *_COMMON, "counts")}
+    expvals = []
+    for one in found:
+        columns["label"].append(one.item.label)
+        _append_common(columns, [one])
+        columns["counts"].append(_counts_json(one.result))
+        expvals.append(_json(one.result.expvals) if one.result is not None else None)
+    if any(expvals):
+        columns["expvals"] = expvals
     return _frame(columns)
 
 
@@ -130,47 +97,111 @@ def sweep_frame(plan: SweepPlan, found: Mapping[tuple[str, str], Found]) -> pd.D
         plan: The sweep.
         found: Items by (backend as named in the spec, label).
     """
-    keys = list(itertools.product(plan.spec.backends, range(plan.spec.repetitions), plan.points))
-    rows = [
-        [
-            one
-            for basis in plan.templates
-            if (one := found.get((backend, plan.label(point, repetition, basis)))) is not None
-        ]
-        for backend, repetition, point in keys
-    ]
-    columns: dict[str, Sequence[Any] | np.ndarray] = {
-        "point_id": [point.point_id for _, _, point in keys],
-        "point": [point.index for _, _, point in keys],
-        "repetition": [repetition for _, repetition, _ in keys],
-    }
-    for n, (name, _) in enumerate(plan.points[0].parameters):
-        columns[name] = [point.parameters[n][1] for _, _, point in keys]
-    results = [[f.result for f in row if f.result is not None] for row in rows]
-    columns.update(_values(plan, [row if len(row) == len(plan.templates) else [] for row in results]))
-    columns.update(_common_columns([_common(row, len(plan.templates)) for row in rows]))
-    columns["backend"] = [backend for backend, _, _ in keys]
-    return _frame(columns)
+    parameters = [name for name, _ in plan.points[0].parameters]
+    columns: _Columns = {name: [] for name in ("point_id", "point", "repetition", *parameters)}
+    common: _Columns = {name: [] for name in _COMMON}
+    results: list[list[ItemResult]] = []
+    for backend, repetition, point in itertools.product(plan.spec.backends, range(plan.spec.repetitions), plan.points):
+        columns["point_id"].append(point.point_id)
+        columns["point"].append(point.index)
+        columns["repetition"].append(repetition)
+        for name, value in point.parameters:
+            columns[name].append(value)
+        items = []
+        for basis in plan.templates:
+            item = found.get((backend, plan.label(point, repetition, basis)))
+            if item is not None:
+                items.append(item)
+        _append_common(common, items, len(plan.templates))
+        common["backend"][-1] = backend
+        have = [item.result for item in items if item.result is not None]
+        results.append(have if len(have) == len(plan.templates) else [])
+    return _frame({**columns, **_values(plan, results), **common})
 
 
-def _values(plan: SweepPlan, rows: Sequence[Sequence[ItemResult]]) -> dict[str, Sequence[Any] | np.ndarray]:
+def _append_common(columns: _Columns, found: Sequence[Found], n_wanted: int = 1) -> None:
+    """Append a row to the columns that every frame has; several items (measurement bases) make one row."""
+    costs = []
+    submitted = []
+    completed = []
+    for one in found:
+        if one.item.cost is not None:
+            costs.append(one.item.cost)
+        if JobStatus.SUBMITTED in one.item.times:
+            submitted.append(one.item.times[JobStatus.SUBMITTED])
+        if JobStatus.COMPLETED in one.item.times:
+            completed.append(one.item.times[JobStatus.COMPLETED])
+    status, message = _status(found, n_wanted)
+    columns["backend"].append(found[0].job.backend if found else "")
+    columns["device"].append(found[0].job.device if found else "")
+    columns["shots"].append(sum(one.item.shots for one in found))
+    columns["status"].append(status)
+    columns["message"].append(message)
+    columns["cost"].append(sum(costs) if costs else math.nan)
+    columns["job_id"].append(",".join(dict.fromkeys(one.job.job_id for one in found)))
+    columns["submitted_at"].append(min(submitted, default=None))
+    columns["completed_at"].append(max(completed, default=None))
+
+
+def _status(found: Sequence[Found], n_wanted: int) -> tuple[str, str]:
+    """Status and message of a row: COMPLETED exactly where every result is there."""
+    for one in found:
+        if one.result is None and one.item.status is not JobStatus.COMPLETED:
+            return one.item.status.value, one.item.message or one.job.message
+        if one.result is None:
+            return "MISSING", "it is COMPLETED, and its result has not been collected"
+    if not found:
+        return "MISSING", "it was not run"
+    if len(found) < n_wanted:
+        return "MISSING", "not all of its measurement bases were run"
+    return JobStatus.COMPLETED.value, ""
+
+
+def _json(values: Mapping[str, float] | None) -> str | None:
+    return None if values is None else json.dumps(dict(values), sort_keys=True)
+
+
+def _counts_json(result: ItemResult | None) -> str | None:
+    return None if result is None else _json(result.counts)
+
+
+def _values(plan: SweepPlan, rows: Sequence[Sequence[ItemResult]]) -> Mapping[str, Sequence[Any] | np.ndarray]:
     """Measured columns; a row is one result per basis, or empty where one is missing."""
     if not plan.observables:
         return {"counts": [_counts_json(row[0]) if row else None for row in rows]}
-    columns: dict[str, Sequence[Any] | np.ndarray] = {}
     if plan.estimator is None:
-        exact = [(row[0].expvals if row else None) or {} for row in rows]
-        for observable in plan.observables:
-            columns[observable.name] = [one.get(observable.name, math.nan) for one in exact]
-            columns[f"{observable.name}_stderr"] = [0.0 if observable.name in one else math.nan for one in exact]
-        return columns
-    complete = [n for n, row in enumerate(rows) if row and all(result.counts for result in row)]
-    counts = [[rows[n][basis].counts or {} for n in complete] for basis in range(len(plan.templates))]
-    for name, measured in plan.estimator.estimate_many(counts).items():
-        for column, values in zip((name, f"{name}_stderr"), measured, strict=True):
-            full = np.full(len(rows), math.nan)
-            full[complete] = values
-            columns[column] = full
+        return _exact(plan, rows)
+    return _sampled(plan.estimator, rows)
+
+
+def _exact(plan: SweepPlan, rows: Sequence[Sequence[ItemResult]]) -> _Columns:
+    columns: _Columns = {}
+    for observable in plan.observables:
+        values = []
+        errors = []
+        for row in rows:
+            value = (row[0].expvals or {}).get(observable.name) if row else None
+            values.append(math.nan if value is None else value)
+            errors.append(math.nan if value is None else 0.0)
+        columns[observable.name] = values
+        columns[f"{observable.name}_stderr"] = errors
+    return columns
+
+
+def _sampled(estimator: Estimator, rows: Sequence[Sequence[ItemResult]]) -> dict[str, np.ndarray]:
+    places: list[int] = []
+    counts: list[list[Mapping[str, int]]] = [[] for _ in estimator.bases]
+    for place, row in enumerate(rows):
+        if row and all(result.counts for result in row):
+            places.append(place)
+            for column, result in zip(counts, row, strict=True):
+                column.append(result.counts or {})
+    columns = {}
+    for name, (values, errors) in estimator.estimate(counts).items():
+        columns[name] = np.full(len(rows), math.nan)
+        columns[name][places] = values
+        columns[f"{name}_stderr"] = np.full(len(rows), math.nan)
+        columns[f"{name}_stderr"][places] = errors
     return columns
 
 
@@ -205,22 +236,29 @@ def best_points(plan: SweepPlan, frame: pd.DataFrame) -> list[Best]:
     if plan.objective is None or plan.spec.objective is None:
         return []
     measured = frame[frame[plan.objective.name].notna()]
-    return [_best(plan, plan.objective, str(name), part) for name, part in measured.groupby("backend", sort=False)]
+    bests = []
+    for backend, part in measured.groupby("backend", sort=False):
+        bests.append(_best(plan, plan.objective, str(backend), part))
+    return bests
 
 
 def _best(plan: SweepPlan, objective: Objective, backend: str, part: pd.DataFrame) -> Best:
     goal = plan.spec.objective.goal if plan.spec.objective else objective.goal
-    indices, places = np.unique(part["point"].to_numpy(), return_inverse=True)
-    points = {point.index: point for point in plan.points}
-    times = np.bincount(places)
-    values = np.bincount(places, weights=part[objective.name].to_numpy()) / times
-    errors = np.sqrt(np.bincount(places, weights=part[f"{objective.name}_stderr"].to_numpy() ** 2)) / times
+    # Per point, the mean over its repetitions; their errors are independent.
+    indices, group = np.unique(part["point"].to_numpy(), return_inverse=True)
+    n_repetitions = np.bincount(group)
+    values = np.bincount(group, weights=part[objective.name].to_numpy()) / n_repetitions
+    variances = np.bincount(group, weights=part[f"{objective.name}_stderr"].to_numpy() ** 2)
+    errors = np.sqrt(variances) / n_repetitions
     chosen = int(np.argmax(values) if goal == "maximize" else np.argmin(values))
-    reference, deviations = None, np.empty(0)
+    points = {point.index: point for point in plan.points}
+    reference = None
+    deviations = np.empty(0)
     if objective.reference is not None:
         exact = np.array([objective.reference(dict(points[int(index)].parameters)) for index in indices])
         reference = float(exact[chosen])
-        deviations = (values - exact)[errors > 0] / errors[errors > 0]
+        has_error = errors > 0
+        deviations = (values - exact)[has_error] / errors[has_error]
     point = points[int(indices[chosen])]
     return Best(
         backend=backend,
@@ -232,43 +270,3 @@ def _best(plan: SweepPlan, objective: Objective, backend: str, part: pd.DataFram
         reference=reference,
         deviations=tuple(deviations.tolist()),
     )
-
-
-def write_file(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all.
-
-    Raises:
-        StorageFull: There is no room; an older file of that name is still there.
-    """
-    part = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise StorageFull(
-                f"no room to write {path} ({error.strerror}); the results are safe in the ledger: "
-                "free some space and run it again"
-            ) from error
-        raise StorageFull(f"{path} cannot be written: {error.strerror}; the results are safe in the ledger") from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    return path
-
-
-def write_parquet(frame: pd.DataFrame, path: Path) -> Path:
-    """Write a frame as Parquet, whole or not at all.
-
-    Raises:
-        StorageFull: There is no room; the results are in the ledger.
-    """
-    import io
-
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return write_file(path, buffer.getvalue())

@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
 from qjobs.reports.provenance import jobs_table
 
-__all__ = ["artifact_key", "cut_table", "jobs_shown", "progress_of", "slug"]
+__all__ = ["cut_table", "jobs_shown", "progress_of"]
 
 _MAX_TABLE_ROWS = 300
-"""Rows of the table of jobs that Prefect's UI still draws well; the ledger has them all."""
-
-
-def artifact_key(name: str, what: str) -> str:
-    """Stable key of an artifact, so that its versions line up in the UI.
-
-    >>> artifact_key("My sweep 2", "report")
-    'my-sweep-2-report'
-    """
-    return f"{slug(name)}-{what}"
-
-
-def slug(name: str) -> str:
-    """A name as addresses and keys take it.
-
-    >>> slug("nexus/H1-1E")
-    'nexus-h1-1e'
-    """
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def progress_of(ledger: Ledger, job_ids: Sequence[JobId]) -> tuple[float, str]:
-    """How much is done, in percent, and in words."""
+    """How much is done, in percent and in words."""
     counts = ledger.item_counts(job_ids)
     total = sum(counts.values())
     done = sum(count for status, count in counts.items() if status.is_final)
@@ -56,7 +36,7 @@ def jobs_shown(ledger: Ledger, job_ids: Sequence[JobId], name: str) -> tuple[str
 
 
 def cut_table(table: list[dict[str, object]], name: str) -> tuple[list[dict[str, object]], str]:
-    """As many rows of a table of jobs as are drawn well, and its description."""
+    """The first rows of a table of jobs, as many as Prefect's UI draws well, and its description."""
     shown = table[:_MAX_TABLE_ROWS]
     more = "" if len(table) == len(shown) else f", the first {len(shown)} of {len(table)}; the ledger has all"
     return shown, f"Jobs of {name}{more}"

@@ -1,4 +1,4 @@
-"""What is to be said of where results come from: a table of jobs, and a provenance record."""
+"""Where results come from: a table of jobs, and a provenance record."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _seconds(start: datetime | None, end: datetime | None) -> float | None:
 
 
 def jobs_table(ledger: Ledger, job_ids: Sequence[JobId]) -> list[dict[str, Any]]:
-    """One row per job: name, device, status, queue place, items, results, remote id, times, cost, trouble, job id."""
+    """One row per job: name, device, status, queue place, items, results, remote id, times, cost, message, job id."""
     attempts = ledger.last_attempts(job_ids)
     counts = ledger.result_counts(job_ids)
     places = ledger.queue_positions(job_ids)
-    return [
-        _row(job, attempts.get(job.job_id), counts[job.job_id], places.get(job.job_id))
-        for job in ledger.jobs(job_ids=job_ids)
-    ]
+    rows = []
+    for job in ledger.jobs(job_ids=job_ids):
+        rows.append(_row(job, attempts.get(job.job_id), counts[job.job_id], places.get(job.job_id)))
+    return rows
 
 
 def _row(job: Job, attempt: Attempt | None, results: int, place: int | None) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _row(job: Job, attempt: Attempt | None, results: int, place: int | None) -> 
 
 
 def provenance(ledger: Ledger, backends: Mapping[str, Backend], job_ids: Sequence[JobId]) -> dict[str, Any]:
-    """Everything that is needed to say where results come from; JSON, without secrets.
+    """Where the results of jobs come from, as JSON without secrets.
 
     Circuit hashes (as given and as compiled), device snapshots, package versions, seeds, remote ids
     and times.
@@ -63,7 +63,9 @@ def provenance(ledger: Ledger, backends: Mapping[str, Backend], job_ids: Sequenc
     attempts = ledger.last_attempts(job_ids)
     for job in ledger.jobs(job_ids=job_ids):
         attempt = attempts.get(job.job_id)
-        pairs = ledger.program_pairs(job.job_id)
+        circuits = []
+        for source, sent, n_items in ledger.program_pairs(job.job_id):
+            circuits.append({"given": source, "sent": sent, "items": n_items})
         jobs.append(
             {
                 "job_id": job.job_id,
@@ -72,7 +74,7 @@ def provenance(ledger: Ledger, backends: Mapping[str, Backend], job_ids: Sequenc
                 "device": job.device,
                 "status": job.status.value,
                 "seed": job.options.seed,
-                "circuits": [{"given": source, "sent": sent, "items": count} for source, sent, count in pairs],
+                "circuits": circuits,
                 "created_at": job.created_at.isoformat(),
                 "sent_at": attempt.sent_at.isoformat() if attempt and attempt.sent_at else None,
                 "finished_at": job.finished_at.isoformat() if job.finished_at else None,
@@ -104,5 +106,5 @@ def _version(package: str) -> str | None:
 
 
 def provenance_markdown(record: Mapping[str, Any]) -> str:
-    """The record as it is shown: a code block of JSON, which can be copied whole."""
+    """The record as a code block of JSON, which can be copied whole."""
     return f"```json\n{json.dumps(record, indent=1)}\n```\n"

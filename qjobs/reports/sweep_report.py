@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import io
+import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["best_lines", "circuits_markdown", "draw_sweep", "sweep_markdown"]
 
 _DPI = 110
+_MOST_OUTCOMES = 4
 
 
 def draw_sweep(plan: SweepPlan, frame: pd.DataFrame, bests: Sequence[Best] = ()) -> bytes | None:
@@ -26,23 +29,25 @@ def draw_sweep(plan: SweepPlan, frame: pd.DataFrame, bests: Sequence[Best] = ())
     its best point marked. Returns None where there is nothing to draw: counts only, three parameters
     or more, or no result.
     """
-    column = plan.objective.name if plan.objective else next((o.name for o in plan.observables), None)
-    if column is None or frame[column].isna().all():
+    measured = [plan.objective.name] if plan.objective else [observable.name for observable in plan.observables]
+    if not measured or frame[measured[0]].isna().all():
         return None
     names = [name for name, _ in plan.points[0].parameters]
     if len(names) == 2 and plan.spec.mode == "grid":
         wide = [axis.name for axis in plan.spec.axes if len(axis.points()) > 1]
-        return _heat_map(plan, frame, column, bests) if len(wide) == 2 else _line(frame, (wide or names)[0], column)
+        if len(wide) == 2:
+            return _heat_map(plan, frame, measured[0], bests)
+        return _line(frame, (wide or names)[0], measured[0])
     if len(names) == 1:
-        return _line(frame, names[0], column)
+        return _line(frame, names[0], measured[0])
     return None
 
 
-def _figure(width: float = 7.0, height: float = 4.6) -> tuple[Any, Any]:
+def _figure() -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(7.0, 4.6), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
 
@@ -83,7 +88,7 @@ def _line(frame: pd.DataFrame, name: str, column: str) -> bytes:
 
 
 def best_lines(plan: SweepPlan, best: Best) -> list[str]:
-    """What is to be said of a best point, one sentence a line."""
+    """The best point in sentences, one a line."""
     name = plan.objective.name if plan.objective else "value"
     where = ", ".join(f"{key} = {value:.4f}" for key, value in best.parameters.items())
     error = "" if math.isnan(best.stderr) else f" ± {best.stderr:.4f}"
@@ -117,23 +122,30 @@ def sweep_markdown(
         lines: Sentences to add at the end: where files are, what was reused.
     """
     spec = plan.spec
-    missing = int((frame["status"] != "COMPLETED").sum())
-    parts = [f"# {spec.name}", ""]
     axes = ", ".join(f"{axis.name} ({_extent(spec, axis)})" for axis in spec.axes)
+    parts = [f"# {spec.name}", ""]
     parts.append(
         f"{len(plan.points)} points ({spec.mode}{': ' + axes if axes else ''}), {spec.repetitions} repetition(s), "
         f"{spec.shots} shots each, on {', '.join(spec.backends)}."
     )
-    if missing:
-        parts += ["", f"**{missing} of {len(frame)} rows have no result**; the table of jobs says why."]
+    parts += _missing(frame, "rows")
     for best in bests:
         parts += ["", f"## Best point on {best.backend}", ""]
         parts += [f"- {line}" for line in best_lines(plan, best)]
     if picture is not None:
         parts += ["", f"![{spec.name}]({picture})"]
-    if lines:
-        parts += ["", *(f"- {line}" for line in lines)]
-    return "\n".join(parts) + "\n"
+    return _finished(parts, lines)
+
+
+def _missing(frame: pd.DataFrame, what: str) -> list[str]:
+    missing = int((frame["status"] != "COMPLETED").sum())
+    return ["", f"**{missing} of {len(frame)} {what} have no result**; the table of jobs says why."] if missing else []
+
+
+def _finished(parts: Sequence[str], lines: Sequence[str]) -> str:
+    """The whole text: paragraphs, then a list of sentences."""
+    listed = [f"- {line}" for line in lines]
+    return "\n".join([*parts, "", *listed] if listed else parts) + "\n"
 
 
 def _extent(spec: SweepSpec, axis: Axis) -> str:
@@ -149,21 +161,16 @@ def _cell(text: object) -> str:
 
 
 def circuits_markdown(name: str, frame: pd.DataFrame, lines: Sequence[str] = (), most: int = 20) -> str:
-    """The report of a batch of circuits: the most frequent outcomes of the first `most` circuits."""
-    import json
-
-    missing = int((frame["status"] != "COMPLETED").sum())
+    """The report of a circuit list: the most frequent outcomes of the first `most` circuits."""
     parts = [f"# {name}", "", f"{len(frame)} circuits, {int(frame['shots'].sum())} shots in all."]
-    if missing:
-        parts += ["", f"**{missing} of {len(frame)} circuits have no result**; the table of jobs says why."]
+    parts += _missing(frame, "circuits")
     parts += ["", "| circuit | status | shots | most frequent outcomes |", "|---|---|---|---|"]
     for row in frame.head(most).itertuples():
         counts = json.loads(row.counts) if isinstance(row.counts, str) else {}
-        top = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:4]
-        shown = ", ".join(f"`{bits}` {count}" for bits, count in top) or _cell(row.message)
+        # JSON has them in the order of their bit strings, which decides between equal counts.
+        top = heapq.nlargest(_MOST_OUTCOMES, counts, key=counts.__getitem__)
+        shown = ", ".join(f"`{bits}` {counts[bits]}" for bits in top) or _cell(row.message)
         parts.append(f"| {_cell(row.label)} | {row.status!s} | {row.shots!s} | {shown} |")
     if len(frame) > most:
         parts += ["", f"The first {most} of {len(frame)} circuits are shown."]
-    if lines:
-        parts += ["", *(f"- {line}" for line in lines)]
-    return "\n".join(parts) + "\n"
+    return _finished(parts, lines)

@@ -84,9 +84,9 @@ def bare_aer(spec: Any, repeat: int) -> dict[str, float]:
     from blocks import backend_named
     from qjobs.circuits.programs import bind, to_qiskit
     from qjobs.compiling.compiler import compile_program
-    from qjobs.experiments.sweep import expand
+    from qjobs.experiments.sweep import expand_sweep
 
-    plan = expand(spec)
+    plan = expand_sweep(spec)
     (template,) = plan.templates.values()
     program = compile_program(template, backend_named("aer").target(), spec.compile_options())
     circuit = to_qiskit(program)
@@ -115,21 +115,22 @@ def bare_aer(spec: Any, repeat: int) -> dict[str, float]:
 def through_library(spec: Any, folder: Path) -> None:
     """The same work without Prefect, into a ledger of its own."""
     from blocks import backend_named, compile_cache
+    from qjobs.experiments.sweep import expand_sweep
     from qjobs.ledger import Ledger
     from qjobs.operations import plan as operations
     from qjobs.operations.launch import compile_here, launch_sweep
-    from qjobs.reports.frames import write_parquet
-    from qjobs.reports.run_outcome import outcome_of, sweep_plan
+    from qjobs.reports.files import write_parquet
+    from qjobs.reports.run_report import report_of
 
-    backend = backend_named("aer")
+    backend, plan = backend_named("aer"), expand_sweep(spec)
     with Ledger(f"sqlite:///{folder}/{uuid.uuid4().hex}.db") as store:
         stage = compile_here(store, backend, spec.compile_options(), compile_cache())
         run = uuid.uuid4().hex
-        jobs = launch_sweep(store, backend, sweep_plan(spec), name="aer", run=run, compile_stage=stage).job_ids
+        jobs = launch_sweep(store, backend, plan, name="aer", run=run, compile_stage=stage).job_ids
         for job_id in jobs:
             operations.submit(store, backend, job_id)
         operations.wait(store, {backend.name: backend}, jobs)
-        outcome = outcome_of(store, spec, {"aer": jobs})
+        outcome = report_of(store, plan, {"aer": jobs})
         assert outcome.n_missing == 0
         write_parquet(outcome.frame, folder / "bench.parquet")
 
@@ -141,9 +142,9 @@ def task_per_circuit(spec: Any) -> Callable[[], object]:
     from qiskit_aer import AerSimulator
 
     from qjobs.circuits.programs import bind
-    from qjobs.experiments.sweep import expand
+    from qjobs.experiments.sweep import expand_sweep
 
-    plan = expand(spec)
+    plan = expand_sweep(spec)
     (template,) = plan.templates.values()
     simulator = AerSimulator()
 

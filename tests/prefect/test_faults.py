@@ -18,7 +18,7 @@ import tasks
 from blocks import RestBackend, backend_named
 from flows.run_circuits import run_circuits
 from qjobs.circuits.programs import read_circuit
-from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitList
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteRetryStrategy
@@ -110,7 +110,7 @@ def test_a_flow_run_that_prefect_retries_finds_its_own_jobs(
     name, in_the_way = saved(provider, "retried"), home / "results"
     home.mkdir(exist_ok=True)
     in_the_way.write_text("not a folder")
-    spec = CircuitsSpec.model_validate(
+    spec = CircuitList.model_validate(
         {"name": "retried", "circuits": [{"openqasm": BELL}], "shots": 10, "backend": name, "compiler": "none"}
     )
 
@@ -147,7 +147,7 @@ def _endless(client: SyncPrefectClient, provider: ScriptedProvider, monkeypatch:
         "compiler": "none",
     }
     with pytest.raises(Died):
-        run_circuits(CircuitsSpec.model_validate(spec))
+        run_circuits(CircuitList.model_validate(spec))
     return str(last_run(client, name).id)
 
 

@@ -28,7 +28,7 @@ from flows.run_circuits import run_circuits
 from flows.sweep import sweep
 from qjobs.backends.base import Limits
 from qjobs.errors import InvalidInput, JobFailed, SubmissionRejected
-from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitList
 from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
@@ -54,10 +54,10 @@ def a_sweep(name: str, **values: object) -> SweepSpec:
     return SweepSpec.model_validate(given)
 
 
-def a_batch(name: str, n: int = 2, **values: object) -> CircuitsSpec:
+def a_batch(name: str, n: int = 2, **values: object) -> CircuitList:
     """Some Bell pairs."""
     circuits = [{"openqasm": BELL, "label": f"bell-{index}"} for index in range(n)]
-    return CircuitsSpec.model_validate({"name": name, "circuits": circuits, "shots": 100, "seed": 3, **values})
+    return CircuitList.model_validate({"name": name, "circuits": circuits, "shots": 100, "seed": 3, **values})
 
 
 # --- a sweep ------------------------------------------------------------------------------------------

@@ -26,17 +26,17 @@ from flows._support.stages import cancel_jobs
 from flows.nightly_benchmark import nightly_benchmark
 from qjobs.backends.base import Limits
 from qjobs.errors import InvalidInput, JobFailed
-from qjobs.experiments.health_check import BenchmarkSpec, benchmark_circuits
+from qjobs.experiments.health_check import HealthCheck, health_check_circuits
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 
 KEY = "{}-aer-simulator-{}"
 
 
-def a_check(name: str, **values: object) -> BenchmarkSpec:
+def a_check(name: str, **values: object) -> HealthCheck:
     """GHZ and mirror circuits of two and three qubits, two of each."""
     given = {"sizes": [2, 3], "depth": 4, "shots": 400, "repetitions": 2, "seed": 5, "min_success": 0.9, **values}
-    return BenchmarkSpec.model_validate({"name": name, **given})
+    return HealthCheck.model_validate({"name": name, **given})
 
 
 def rows_of(report: str) -> list[str]:
@@ -162,7 +162,7 @@ def test_a_run_keeps_its_night(client: SyncPrefectClient, store: Ledger) -> None
     with pytest.raises(Died):
         run_flow(nightly_benchmark, flow_run=run, parameters={"spec": spec})
     (job,) = store.jobs(experiment="that-night")
-    expected = [entry.label for entry in benchmark_circuits(spec, 20250301).circuits]
+    expected = [entry.label for entry in health_check_circuits(spec, 20250301).circuits]
     assert [item.label for item in store.items(job.job_id)] == expected
     client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
     run_flow(nightly_benchmark, flow_run=client.read_flow_run(run.id), parameters={"spec": spec})
@@ -230,7 +230,7 @@ def test_bad_parameters_are_refused(api: str, store: Ledger, change: dict[str, o
 def test_the_parameters_make_a_form() -> None:
     """Every field has a title and a description; none is a mapping or a union of models, which are drawn as JSON."""
     schema = nightly_benchmark.parameters.model_dump_for_openapi()
-    fields = dict(schema["properties"]) | schema["definitions"]["BenchmarkSpec"]["properties"]
+    fields = dict(schema["properties"]) | schema["definitions"]["HealthCheck"]["properties"]
     assert {"backend", "sizes", "depth", "shots", "repetitions", "seed", "min_success", "compiler", "level"} < set(
         fields
     )

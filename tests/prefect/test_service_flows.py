@@ -13,7 +13,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from blocks import backend_named
 from flows.run_circuits import run_circuits
 from flows.sweep import sweep
-from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitList
 from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -70,7 +70,7 @@ def test_a_sweep_gives_the_same_frame(client: SyncPrefectClient, store: Ledger) 
 
 def test_a_batch_on_a_machine_whose_provider_compiles(client: SyncPrefectClient, store: Ledger) -> None:
     given = {"name": "ghz", "circuits": [{"openqasm": GHZ}], "shots": SHOTS, "compiler": "remote", "level": 2}
-    published = run_circuits(CircuitsSpec.model_validate({**given, "backend": "nexus/H1-1LE"}))
+    published = run_circuits(CircuitList.model_validate({**given, "backend": "nexus/H1-1LE"}))
     assert published.n_missing == 0
     assert {(job.kind, job.status) for job in store.jobs(experiment="ghz")} == {
         (JobKind.COMPILE, JobStatus.COMPLETED),
@@ -80,7 +80,7 @@ def test_a_batch_on_a_machine_whose_provider_compiles(client: SyncPrefectClient,
     counts = store.results(job.job_id)[0].counts
     assert set(counts) == {"000", "111"}
     assert abs(counts["000"] - SHOTS / 2) < 5 * (SHOTS / 4) ** 0.5
-    run_circuits(CircuitsSpec.model_validate({**given, "name": "ghz", "backend": "nexus/H1-1LE"}))
+    run_circuits(CircuitList.model_validate({**given, "name": "ghz", "backend": "nexus/H1-1LE"}))
     compiled = [job for job in store.jobs(experiment="ghz") if job.kind is JobKind.COMPILE]
     assert len(compiled) == 1  # what was compiled before is taken from the ledger
     assert backend_named("nexus/H1-1LE").name.startswith("nexus@127.0.0.1:")

@@ -27,7 +27,7 @@ from flows._support.waiting import AUTO
 from qjobs import errors
 from qjobs.circuits.programs import read_circuit
 from qjobs.compiling.compiler import CompileOptions
-from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, LostReply, RemoteRetryStrategy
@@ -143,7 +143,7 @@ def test_success_is_not_retried() -> None:
 
 
 def test_every_task_works_without_prefect(store: Ledger, home: Path) -> None:
-    spec = CircuitsSpec.model_validate({"name": "plain", "circuits": [{"openqasm": BELL, "label": "bell"}], "seed": 1})
+    spec = CircuitList.model_validate({"name": "plain", "circuits": [{"openqasm": BELL, "label": "bell"}], "seed": 1})
     program = read_circuit(BELL)
     store.add_programs([program])
     compiled = tasks.compile_circuits.fn("aer", [program.hash], CompileOptions())
@@ -154,7 +154,7 @@ def test_every_task_works_without_prefect(store: Ledger, home: Path) -> None:
     assert tasks.collect_results.fn(job_id, backend="aer") == 1
     assert tasks.submit_job.fn(job_id, backend="aer") == "COMPLETED"
     assert len(store.attempts(job_id)) == 1
-    published = tasks.publish_artifacts.fn(spec, {"aer": [job_id]})
+    published = tasks.publish_artifacts.fn(expand_circuit_list(spec), {"aer": [job_id]})
     assert (published.n_rows, published.n_missing, published.artifact_keys) == (1, 0, ())
     assert Path(published.parquet).is_relative_to(home)
 

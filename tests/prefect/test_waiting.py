@@ -35,7 +35,7 @@ from flows.sensor import Passed, Sensor, watch
 from flows.sensor import main as sensor_command
 from flows.sweep import sweep
 from qjobs.circuits.programs import read_circuit
-from qjobs.experiments.circuit_list import CircuitsSpec
+from qjobs.experiments.circuit_list import CircuitList
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.lifecycle import JobStatus
@@ -167,7 +167,7 @@ def test_outside_a_deployment_it_waits_here_and_says_why(
 ) -> None:
     provider.store.queue_s = 0.0
     given = parameters(provider, "inline")
-    run_circuits(CircuitsSpec.model_validate(given["spec"]), waiting=Waiting(mode="suspend"))
+    run_circuits(CircuitList.model_validate(given["spec"]), waiting=Waiting(mode="suspend"))
     run = last_run(client, "inline")
     lines = logs_of(client, str(run.id), until="waiting in this process")
     assert any("because the run does not come from a deployment" in line for line in lines)

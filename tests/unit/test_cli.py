@@ -21,7 +21,7 @@ from support import NOW, claim, create
 from qjobs.backends.aer import AerBackend
 from qjobs.cli import main as cli
 from qjobs.compiling.compiler import CompileCache
-from qjobs.experiments.sweep import SweepSpec, expand
+from qjobs.experiments.sweep import SweepSpec, expand_sweep
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.operations.launch import compile_here, launch_sweep
@@ -153,7 +153,7 @@ def test_a_job_that_another_process_is_submitting_is_waited_for(
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         with AerBackend() as backend:
             stage = compile_here(ledger, backend, spec.compile_options(), CompileCache(tmp_path / "compiled"))
-            launched = launch_sweep(ledger, backend, expand(spec), name="aer", run="r", compile_stage=stage)
+            launched = launch_sweep(ledger, backend, expand_sweep(spec), name="aer", run="r", compile_stage=stage)
         (job_id,) = launched.new
         attempt = claim(ledger, job_id, owner="elsewhere:1", now=utc_now())
         later = threading.Timer(0.5, lambda: ledger.submissions.release(attempt, "no route", now=utc_now()))

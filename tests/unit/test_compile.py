@@ -51,21 +51,24 @@ def plain(*operations):
         (plain(("ccx", 0, 1, 2)), Target(name="any", coupling=LINE.coupling), "qubits 0, 1, 2, on which ccx"),
     ],
 )
-def test_what_does_not_fit_is_named(circuit, target, words):
+def test_what_does_not_fit(circuit, target, words):
+    """Without compilation, what the device cannot run is refused by name."""
     with pytest.raises(InvalidCircuit, match=words):
         check_fits(circuit, target)
     with pytest.raises(InvalidCircuit, match=words):
         compile_program(circuit, target, NONE)
 
 
-def test_what_fits_is_returned_as_it_is():
+def test_what_fits():
+    """Without compilation, what the device can run is sent as it is."""
     fitting = plain(("cx", 0, 1), ("rz", 0.1, 2), ("barrier",))
     assert compile_program(fitting, LINE, NONE) is fitting
     both_ways = plain(("cz", 1, 0))
     check_fits(both_ways, Target(name="cz", n_qubits=4, basis_gates=("cz",), coupling=((0, 1),)))
 
 
-def test_gates_inside_blocks_are_checked_on_the_device_qubits():
+def test_control_flow():
+    """Gates in blocks act on the device's qubits; a device without control flow gets none."""
     circuit = QuantumCircuit(4, 1)
     circuit.measure(0, 0)
     with circuit.if_test((circuit.clbits[0], 1)):
@@ -83,7 +86,8 @@ def test_gates_inside_blocks_are_checked_on_the_device_qubits():
 
 
 @pytest.mark.parametrize("level", [-1, 4, True, 1.5])
-def test_levels_are_checked(level):
+def test_levels(level):
+    """A level is 0, 1, 2 or 3."""
     with pytest.raises(InvalidInput, match="give 0, 1, 2 or 3"):
         CompileOptions(level=level)
 
@@ -92,7 +96,8 @@ def test_levels_are_checked(level):
 @pytest.mark.parametrize(
     "target", [LINE, ALL, Target(name="any"), Target(name="odd", basis_gates=("iswap", "r", "ms"))]
 )
-def test_templates_keep_their_symbols_and_compile_alike_twice(compiler, target):
+def test_templates(compiler, target):
+    """A template keeps its symbols, fits the device, and is the same whenever it is compiled."""
     options = CompileOptions(compiler=compiler, level=2)
     first = compile_program(program(name="t[0]"), target, options)
     assert first.parameters == ("t[0]",)
@@ -103,7 +108,8 @@ def test_templates_keep_their_symbols_and_compile_alike_twice(compiler, target):
 
 @pytest.mark.parametrize("compiler", [Compiler.QISKIT, Compiler.TKET])
 @pytest.mark.parametrize("level", range(4))
-def test_unmeasured_circuits_keep_their_qubits(compiler, level):
+def test_unmeasured_circuits(compiler, level):
+    """A circuit without measurements keeps its qubits, and is not routed."""
     circuit = QuantumCircuit(3, global_phase=0.3)
     circuit.h(0)
     circuit.swap(0, 2)
@@ -117,7 +123,8 @@ def test_unmeasured_circuits_keep_their_qubits(compiler, level):
         compile_program(source, LINE)
 
 
-def test_cache_returns_what_was_compiled(tmp_path):
+def test_cache(tmp_path):
+    """The cache returns what was compiled for the same circuit, target and options only."""
     cache = CompileCache(tmp_path / "cache")
     assert cache.stats().entries == 0
     first = compile_program(program(), ALL, cache=cache)
@@ -129,20 +136,19 @@ def test_cache_returns_what_was_compiled(tmp_path):
     compile_program(program(name="b"), ALL, cache=cache)
     stats = cache.stats()
     assert (stats.hits, stats.misses, stats.entries) == (1, 6, 6)
-    assert stats.hit_rate == pytest.approx(1 / 7)
-    again = CompileCache(tmp_path / "cache").stats()
-    assert (again.hits, again.lifetime_hits, again.lifetime_misses) == (0, 1, 6)
 
 
-def test_nothing_is_created_before_the_first_put(tmp_path):
+def test_unused_cache(tmp_path):
+    """Nothing is created before the first put."""
     cache = CompileCache(tmp_path / "cache")
     assert cache.get("00") is None
-    assert cache.stats().lifetime_misses == 1
+    assert cache.stats().misses == 1
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])
-def test_a_damaged_entry_is_a_miss_and_goes(tmp_path, damage):
+def test_damaged_entries(tmp_path, damage):
+    """A damaged entry is a miss and is removed."""
     cache = CompileCache(tmp_path)
     compiled = compile_program(program(), ALL, cache=cache)
     (entry,) = tmp_path.glob("*.bin")
@@ -152,7 +158,8 @@ def test_a_damaged_entry_is_a_miss_and_goes(tmp_path, damage):
     assert compile_program(program(), ALL, cache=cache).hash == compiled.hash
 
 
-def test_an_entry_of_another_kind_is_a_miss_and_goes(tmp_path):
+def test_entries_of_another_kind(tmp_path):
+    """An entry that is no circuit is compiled anew."""
     cache = CompileCache(tmp_path)
     compiled = compile_program(program(), ALL, cache=cache)
     (entry,) = tmp_path.glob("*.bin")
@@ -160,7 +167,8 @@ def test_an_entry_of_another_kind_is_a_miss_and_goes(tmp_path):
     assert compile_program(program(), ALL, cache=cache).hash == compiled.hash
 
 
-def test_least_recently_used_entries_go_first(tmp_path):
+def test_eviction(tmp_path):
+    """The entries used least recently are removed first; what is too large is not stored."""
     cache = CompileCache(tmp_path, max_bytes=400)
     for age, key in enumerate(["aa", "bb", "cc"]):
         cache.put(key, bytes(68))
@@ -173,7 +181,8 @@ def test_least_recently_used_entries_go_first(tmp_path):
     assert cache.stats().size_bytes <= 400
 
 
-def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path):
+def test_unwritable_folder(tmp_path):
+    """A folder that cannot be written stops no compilation."""
     (tmp_path / "file").write_text("in the way")
     cache = CompileCache(tmp_path / "file")
     assert compile_program(program(), ALL, cache=cache).parameters == ("a",)
@@ -181,7 +190,8 @@ def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_no_failure(tmp_path, caplog, monkeypatch):
+def test_full_disk(tmp_path, caplog, monkeypatch):
+    """A full disk stops no compilation and is logged."""
     cache = CompileCache(tmp_path)
 
     def full(path, content):
@@ -202,7 +212,8 @@ def _hammer(folder):
         cache.put(key, key.encode() * 300)
 
 
-def test_threads_and_processes_share_a_folder(tmp_path):
+def test_sharing_a_folder(tmp_path):
+    """Threads and processes that share a folder read whole entries and leave no parts behind."""
     folder = tmp_path / "cache"
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_hammer, args=(folder,)) for _ in range(2)]
@@ -212,6 +223,4 @@ def test_threads_and_processes_share_a_folder(tmp_path):
     for worker in workers:
         worker.join()
     assert [getattr(worker, "exitcode", 0) for worker in workers] == [0] * 4
-    stats = CompileCache(folder).stats()
-    assert stats.lifetime_hits + stats.lifetime_misses == 240
     assert not list(folder.glob("*.tmp"))

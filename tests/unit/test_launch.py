@@ -14,8 +14,8 @@ from qjobs.backends.aer import AerBackend
 from qjobs.backends.aer.backend import NoiseSpec
 from qjobs.compiling.compiler import CompileCache, CompileOptions
 from qjobs.errors import InvalidInput
-from qjobs.experiments.circuit_list import CircuitsSpec, expand_circuits
-from qjobs.experiments.sweep import SweepSpec, expand
+from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list
+from qjobs.experiments.sweep import SweepSpec, expand_sweep
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.operations import plan as operations
@@ -58,7 +58,7 @@ def sweep(*values: float, **other: object) -> SweepSpec:
 
 def launch(store: Ledger, aer: AerBackend, cache: CompileCache, spec: SweepSpec, run: str) -> Launched:
     stage = compile_here(store, aer, spec.compile_options(), cache, fresh=spec.fresh)
-    return launch_sweep(store, aer, expand(spec), name="aer", run=run, compile_stage=stage)
+    return launch_sweep(store, aer, expand_sweep(spec), name="aer", run=run, compile_stage=stage)
 
 
 def finish(store: Ledger, aer: AerBackend, launched: Launched) -> None:
@@ -178,11 +178,11 @@ def test_a_sweep_that_cannot_run_makes_no_job(store: Ledger, cache: CompileCache
 
 def test_circuits_are_found_again_by_their_identity(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
     entries = [{"openqasm": QASM, "parameters": {"theta": value}} for value in (0.1, 0.2)]
-    spec = CircuitsSpec.model_validate({"name": "b", "circuits": entries, "shots": 5})
+    spec = CircuitList.model_validate({"name": "b", "circuits": entries, "shots": 5})
     stage = compile_here(store, aer, spec.options(), cache)
 
     def launched(run: str, identity: str) -> Launched:
-        return launch_circuits(store, aer, expand_circuits(spec), run=run, identity=identity, compile_stage=stage)
+        return launch_circuits(store, aer, expand_circuit_list(spec), run=run, identity=identity, compile_stage=stage)
 
     first = launched("r1", "i")
     finish(store, aer, first)
@@ -195,11 +195,11 @@ def test_a_run_finds_its_jobs_when_the_compiler_was_upgraded_meanwhile(
     store: Ledger, aer: AerBackend, cache: CompileCache
 ) -> None:
     entries = [{"openqasm": QASM.replace("ry(theta) q[0];", "h q[0]; h q[0];").replace("input float theta;", "")}]
-    spec = CircuitsSpec.model_validate({"name": "b", "circuits": entries, "shots": 5})
+    spec = CircuitList.model_validate({"name": "b", "circuits": entries, "shots": 5})
     stages = [compile_here(store, aer, CompileOptions(compiler=how), cache) for how in ("none", "qiskit")]
 
     def launched(run: str, stage: CompileStage, shots: int = 5) -> Launched:
-        plan = expand_circuits(spec.model_copy(update={"shots": shots}))
+        plan = expand_circuit_list(spec.model_copy(update={"shots": shots}))
         return launch_circuits(store, aer, plan, run=run, identity=run, compile_stage=stage)
 
     first = launched("r1", stages[0])
@@ -229,11 +229,11 @@ from qjobs.backends.aer import AerBackend
 from qjobs.compiling.compiler import CompileCache, CompileOptions
 from qjobs.operations.launch import compile_here, launch_sweep
 from qjobs.ledger import Ledger
-from qjobs.experiments.sweep import SweepSpec, expand
+from qjobs.experiments.sweep import SweepSpec, expand_sweep
 aer, store = AerBackend(n_workers=1), Ledger(sys.argv[1])
 spec = SweepSpec.model_validate_json(sys.argv[2])
 stage = compile_here(store, aer, spec.compile_options(), CompileCache(Path(sys.argv[3])))
-(job_id,) = launch_sweep(store, aer, expand(spec), name="aer", run="r1", compile_stage=stage).new
+(job_id,) = launch_sweep(store, aer, expand_sweep(spec), name="aer", run="r1", compile_stage=stage).new
 print(operations.submit(store, aer, job_id).remote_id, flush=True)
 os.kill(os.getpid(), 9)
 """

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from qiskit import QuantumCircuit, qasm2
 from qiskit.quantum_info import Clifford, Statevector
 
+from qjobs.circuits.builders import build_circuit
 from qjobs.circuits.mirror import _UP_TO_PAULIS, MirrorCircuit, _paulis, mirror, mirror_circuit
 from qjobs.circuits.programs import program_from_qiskit, read_circuit, to_qiskit
 from qjobs.compiling.compiler import CompileOptions, Compiler, compile_program
@@ -19,7 +20,7 @@ LINE = Target(
     name="line",
     n_qubits=4,
     basis_gates=("rz", "sx", "x", "cz"),
-    coupling=tuple(pair for q in range(3) for pair in ((q, q + 1), (q + 1, q))),
+    coupling=((0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2)),
 )
 
 
@@ -39,6 +40,7 @@ def n_cx(circuit: QuantumCircuit) -> int:
 
 @given(n_qubits=st.integers(1, 7), half=st.integers(0, 6), seed=st.integers(0, 2**32))
 def test_one_bit_string_is_right(n_qubits: int, half: int, seed: int) -> None:
+    """An ideal device gives the expected bit string with certainty."""
     one = made(n_qubits, 2 * half, seed)
     assert outcomes(one.circuit) == {one.expected: pytest.approx(1.0)}
     assert len(one.expected) == one.circuit.num_qubits == one.circuit.num_clbits == n_qubits
@@ -56,7 +58,8 @@ def test_bit_0_is_rightmost() -> None:
     assert {made(2, 2, seed).expected for seed in range(40)} == {"00", "01", "10", "11"}
 
 
-def test_as_openqasm_it_is_the_same() -> None:
+def test_openqasm() -> None:
+    """The circuit survives the way through OpenQASM 2."""
     one = made(4, 6, 11)
     read = to_qiskit(read_circuit(qasm2.dumps(one.circuit)))
     assert outcomes(read) == {one.expected: pytest.approx(1.0)}
@@ -64,13 +67,14 @@ def test_as_openqasm_it_is_the_same() -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-def test_a_seed_is_a_circuit(seed: int) -> None:
+def test_seeds(seed: int) -> None:
+    """One seed is one circuit."""
     assert made(4, 4, seed).circuit == made(4, 4, seed).circuit == mirror(4, 4, seed)
     assert made(4, 4, seed).circuit != made(4, 4, seed + 1).circuit
 
 
-def test_every_one_qubit_clifford_gate_is_drawn() -> None:
-    """6 classes modulo the Pauli group, times 4 Paulis: the 24 of them, in equal shares by construction."""
+def test_all_cliffords_are_drawn() -> None:
+    """6 classes times 4 Paulis are the 24 one-qubit Clifford gates, drawn in equal shares."""
     found = set()
     for gates in _UP_TO_PAULIS:
         for pauli in ("id", "x", "y", "z"):
@@ -86,7 +90,8 @@ def test_every_one_qubit_clifford_gate_is_drawn() -> None:
 
 
 @pytest.mark.parametrize(("n_qubits", "depth", "count"), [(1, 8, 0), (2, 8, 8), (3, 4, 4), (4, 2, 4), (4, 8, 12)])
-def test_circuits_of_one_size_have_the_same_number_of_gates(n_qubits: int, depth: int, count: int) -> None:
+def test_gate_counts(n_qubits: int, depth: int, count: int) -> None:
+    """Circuits of one size and depth have the same number of CX gates, all on neighbours."""
     assert {n_cx(made(n_qubits, depth, seed).circuit) for seed in range(10)} == {count}
     for instruction in made(n_qubits, depth, 0).circuit.get_instructions("cx"):
         first, second = instruction.qubits
@@ -98,6 +103,7 @@ def test_circuits_of_one_size_have_the_same_number_of_gates(n_qubits: int, depth
 )
 @pytest.mark.parametrize("target", [Target(name="any", basis_gates=("rz", "sx", "x", "cz")), LINE], ids=["all", "line"])
 def test_compilers_do_not_undo_it(compiler: Compiler, level: int, target: Target) -> None:
+    """Compilation keeps the gates and the right bit string."""
     one = made(4, 8, 5)
     options = CompileOptions(compiler=compiler, level=level)
     compiled = to_qiskit(compile_program(program_from_qiskit(one.circuit), target, options))
@@ -117,15 +123,12 @@ def test_compilers_do_not_undo_it(compiler: Compiler, level: int, target: Target
 
 
 @pytest.mark.parametrize(("n_qubits", "depth"), [(0, 2), (-1, 2), (2, 3), (2, -2), (1001, 2), (1000, 1000)])
-def test_what_is_no_mirror_circuit_is_refused(n_qubits: int, depth: int) -> None:
+def test_impossible_sizes(n_qubits: int, depth: int) -> None:
+    """An odd or negative depth and a size out of bounds are refused."""
     with pytest.raises(ValueError, match="mirror circuit"):
         made(n_qubits, depth, 0)
 
 
-def test_the_builder_is_registered() -> None:
-    """In the project's file: what is installed follows when it is installed anew."""
-    import tomllib
-    from pathlib import Path
-
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["entry-points"]["qjobs.circuits"]["mirror"] == f"{mirror.__module__}:{mirror.__name__}"
+def test_registered() -> None:
+    """A sweep can name the builder."""
+    assert build_circuit("mirror", {"n_qubits": 2, "depth": 4}).measured

@@ -20,6 +20,12 @@ def terms(text: str, n_qubits: int = 3) -> dict[str, float]:
     return dict(parse_observable("h", text, n_qubits).terms)
 
 
+def estimate(estimator: Estimator, name: str, *counts: dict[str, int]) -> tuple[float, float]:
+    """Value and standard error at one point, from one counts mapping per basis."""
+    values, errors = estimator.estimate([[one] for one in counts])[name]
+    return float(values[0]), float(errors[0])
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -46,7 +52,8 @@ def terms(text: str, n_qubits: int = 3) -> dict[str, float]:
         ("1-Z0", {"III": 1.0, "IIZ": -1.0}),
     ],
 )
-def test_every_form_is_read(text: str, expected: dict[str, float]) -> None:
+def test_forms(text: str, expected: dict[str, float]) -> None:
+    """An observable is read in every form that people write."""
     assert terms(text) == expected
 
 
@@ -81,14 +88,16 @@ def test_every_form_is_read(text: str, expected: dict[str, float]) -> None:
         ("(Z0 + X1)", "cannot be read"),
     ],
 )
-def test_what_cannot_be_read_is_refused_in_words(text: str, words: str) -> None:
+def test_unreadable(text: str, words: str) -> None:
+    """What cannot be read is refused with its place or its reason."""
     with pytest.raises(InvalidInput, match=words) as caught:
         terms(text)
     assert caught.value.field == "observables"
     assert "'h'" in str(caught.value)
 
 
-def test_a_long_sum_is_read_in_good_time() -> None:
+def test_long_sums() -> None:
+    """Two thousand terms are read without backtracking."""
     text = " + ".join(f"0.5*Z{n} Z{n + 1}" for n in range(2000)) + " " * 20_000
     assert len(parse_observable("h", text, 2001).terms) == 2000
 
@@ -119,43 +128,48 @@ def exact(made: QuantumCircuit, observable: Observable) -> float:
     return float(Statevector(made).expectation_value(SparsePauliOp.from_list(list(observable.terms))).real)
 
 
-def test_pulls_of_a_non_diagonal_observable_are_standard_normal() -> None:
+def test_pulls_are_standard_normal() -> None:
+    """The standard error of a non-diagonal observable is the true one."""
     observable = parse_observable("h", NON_DIAGONAL, 3)
     estimator = Estimator([observable])
     assert len(estimator.bases) > 2
-    rng, truth = np.random.default_rng(5), exact(circuit(), observable)
+    rng = np.random.default_rng(5)
     counts = [[drawn(circuit(), basis, 400, rng) for _ in range(400)] for basis in estimator.bases]
-    values, errors = estimator.estimate_many(counts)["h"]
-    pulls = (values - truth) / errors
+    values, errors = estimator.estimate(counts)["h"]
+    pulls = (values - exact(circuit(), observable)) / errors
     assert abs(np.mean(pulls)) < 4 / math.sqrt(400)
     assert 0.88 < np.sqrt(np.mean(pulls**2)) < 1.12
 
 
-def test_correlated_terms_are_not_taken_for_independent() -> None:
-    # On (|00> + |11>)/sqrt 2 the two terms of Z0 + Z1 are equal: the error is twice that of one, not sqrt 2 times.
+def test_correlated_terms() -> None:
+    """On (|00> + |11>)/sqrt 2 the error of Z0 + Z1 is twice that of Z0, not sqrt 2 times."""
     estimator = Estimator([parse_observable("sum", "Z0 + Z1", 2), parse_observable("one", "Z0", 2)])
-    found = estimator.estimate([{"00": 480, "11": 520}])
-    assert found["sum"].stderr == pytest.approx(2 * found["one"].stderr)
-    assert found["one"].stderr == pytest.approx(math.sqrt((1 - 0.04**2) / 999))
+    counts = {"00": 480, "11": 520}
+    _, one = estimate(estimator, "one", counts)
+    assert one == pytest.approx(math.sqrt((1 - 0.04**2) / 999))
+    assert estimate(estimator, "sum", counts)[1] == pytest.approx(2 * one)
 
 
-def test_one_point_and_many_points_agree() -> None:
+def test_points_are_independent() -> None:
+    """A point among others has the value and the error that it has alone."""
     observables = [parse_observable("h", NON_DIAGONAL, 3), parse_observable("z", "Z0 - 2*Z1", 3)]
     estimator = Estimator(observables)
     rng = np.random.default_rng(1)
     counts = [[drawn(circuit(), basis, n, rng) for n in (10, 2000, 300)] for basis in estimator.bases]
-    many = estimator.estimate_many(counts)
-    for point in range(3):
-        one = estimator.estimate([column[point] for column in counts])
-        for name in ("h", "z"):
-            assert (one[name].value, one[name].stderr) == pytest.approx([many[name][n][point] for n in (0, 1)])
+    for name, (values, errors) in estimator.estimate(counts).items():
+        for point in range(3):
+            alone = estimate(estimator, name, *(column[point] for column in counts))
+            assert alone == pytest.approx((values[point], errors[point]))
 
 
 @pytest.mark.parametrize("n_qubits", [63, 64, 65, 130])
-def test_more_than_63_qubits(n_qubits: int) -> None:
+def test_wide_registers(n_qubits: int) -> None:
+    """Bit strings that no 64-bit integer holds are counted rightly."""
     text = f"Z0 + 2*Z{n_qubits - 1} + 4*Z0 Z{n_qubits - 1}"
     estimator = Estimator([parse_observable("h", text, n_qubits)])
-    low, high, none = "0" * (n_qubits - 1) + "1", "1" + "0" * (n_qubits - 1), "0" * n_qubits
+    none = "0" * n_qubits
+    low = none[:-1] + "1"
+    high = "1" + none[1:]
     for words, value in (
         ({low: 1}, -1 + 2 - 4),
         ({high: 1}, 1 - 2 - 4),
@@ -163,30 +177,33 @@ def test_more_than_63_qubits(n_qubits: int) -> None:
         ({low: 1, high: 1}, -4),
         ({low: 3, none: 1}, -0.5),
     ):
-        assert estimator.estimate([words])["h"].value == pytest.approx(value)
+        assert estimate(estimator, "h", words)[0] == pytest.approx(value)
 
 
-def test_identity_only_needs_one_basis_and_has_no_error() -> None:
+def test_identity() -> None:
+    """A number alone needs one basis and has no error, not even from one shot."""
     estimator = Estimator([parse_observable("one", "2.5", 2)])
     assert estimator.bases == ("ZZ",)
     for counts in ({"00": 1}, {"00": 5, "11": 5}):
-        estimate = estimator.estimate([counts])["one"]
-        assert (estimate.value, estimate.stderr) == (2.5, 0.0)
+        assert estimate(estimator, "one", counts) == (2.5, 0.0)
 
 
-def test_a_single_shot_tells_no_error() -> None:
-    estimate = Estimator([parse_observable("z", "Z0", 1)]).estimate([{"1": 1}])["z"]
-    assert estimate.value == -1.0
-    assert math.isnan(estimate.stderr)
+def test_single_shots() -> None:
+    """One shot has a value, and NaN for its error."""
+    value, error = estimate(Estimator([parse_observable("z", "Z0", 1)]), "z", {"1": 1})
+    assert value == -1.0
+    assert math.isnan(error)
 
 
-def test_rounding_is_not_taken_for_a_spread() -> None:
+def test_rounding_is_no_spread() -> None:
+    """Shots that all agree have the error zero, however the sum of terms rounds."""
     estimator = Estimator([parse_observable("h", "0.1*Z0 + 0.3*Z1 + 0.7*Z0 Z1 + 0.123", 2)])
     for shots in (3, 7, 1000, 999_983):
-        assert estimator.estimate([{"01": shots}])["h"].stderr == 0.0
+        assert estimate(estimator, "h", {"01": shots})[1] == 0.0
 
 
-def test_every_term_is_covered_by_its_basis_and_bases_are_few() -> None:
+def test_bases() -> None:
+    """Every term is measured in one of the bases, and these are few."""
     observable = parse_observable("h", NON_DIAGONAL, 3)
     bases = Estimator([observable]).bases
     for pauli, _ in observable.terms:
@@ -195,7 +212,8 @@ def test_every_term_is_covered_by_its_basis_and_bases_are_few() -> None:
     assert len(Estimator([parse_observable("a", "X0", 2), parse_observable("b", "Z1", 2)]).bases) == 1
 
 
-def test_bases_do_not_depend_on_the_process() -> None:
+def test_bases_are_stable() -> None:
+    """Every process finds the same bases, so that points of earlier runs are found again."""
     wanted = f"Estimator([parse_observable('h', {NON_DIAGONAL!r}, 3)]).bases"
     code = f"from qjobs.circuits.observables import *; print({wanted})"
     run = [sys.executable, "-c", code]
@@ -207,7 +225,8 @@ def test_bases_do_not_depend_on_the_process() -> None:
     ("prepare", "basis"),
     [("", "Z"), ("h", "X"), ("h s", "Y")],
 )
-def test_measured_in_finds_the_eigenstate_of_each_letter(prepare: str, basis: str) -> None:
+def test_eigenstates(prepare: str, basis: str) -> None:
+    """Eigenstates of each letter give one bit string in its basis, qubit i in bit i."""
     made = QuantumCircuit(2)
     for gate in prepare.split():
         getattr(made, gate)(1)
@@ -227,7 +246,8 @@ def test_measured_in_finds_the_eigenstate_of_each_letter(prepare: str, basis: st
     }
 
 
-def test_final_measurements_are_replaced_and_the_given_circuit_is_left_alone() -> None:
+def test_final_measurements() -> None:
+    """Final measurements are replaced, in a copy."""
     made = circuit()
     made.measure_all()
     before = made.copy()
@@ -237,7 +257,8 @@ def test_final_measurements_are_replaced_and_the_given_circuit_is_left_alone() -
     assert measured.num_clbits == 3
 
 
-def test_bits_that_nothing_writes_are_no_obstacle() -> None:
+def test_unwritten_bits() -> None:
+    """Bits that nothing writes are no obstacle, whatever their register is called."""
     made = QuantumCircuit(QuantumRegister(2, "q"), ClassicalRegister(3, "basis"), ClassicalRegister(1, "d"))
     made.h(0)
     assert measured_in(made, "ZX").num_clbits == 2
@@ -261,6 +282,7 @@ def conditional() -> QuantumCircuit:
 
 
 @pytest.mark.parametrize("make", [middle, conditional])
-def test_a_measurement_in_the_middle_is_refused(make: object) -> None:
+def test_measurement_in_the_middle(make: object) -> None:
+    """An observable of the end is refused where a measurement comes before it."""
     with pytest.raises(InvalidCircuit, match="only at its end"):
         measured_in(make(), "ZZ")

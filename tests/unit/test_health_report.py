@@ -1,42 +1,33 @@
-"""The health check: its circuits, scores by hand-computed numbers, the verdict, what is shown, and its history."""
+"""The report of a health check: scores by hand-computed numbers, the verdict, text, picture and history."""
 
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta, timezone
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
-from pydantic import ValidationError
-from qiskit.quantum_info import Statevector
 from support import NOW, a_program, a_spec, at
 
-from qjobs.circuits.programs import read_circuit, to_qiskit
-from qjobs.errors import InvalidInput
-from qjobs.experiments.health_check import (
-    BenchmarkRun,
-    BenchmarkSpec,
+from qjobs.experiments.health_check import Series
+from qjobs.ledger import Ledger
+from qjobs.model import Batch, ItemSpec
+from qjobs.reports.health_report import (
+    HealthCheckRun,
     Score,
-    Series,
     Verdict,
-    benchmark_circuits,
-    benchmark_markdown,
     draw_trend,
-    load_benchmark,
-    night_seed,
+    health_check_runs,
+    health_markdown,
     scores,
     verdict,
     verdict_lines,
 )
-from qjobs.ledger import Ledger
-from qjobs.model import Batch, ItemSpec
-from qjobs.reports.health_report import benchmark_runs
 
 GHZ4 = Series(family="ghz", size=4)
 MIRROR2 = Series(family="mirror", size=2, depth=8)
 
 
-def a_run(*values: float | None, days: float = 0.0, missing: int = 0) -> BenchmarkRun:
+def a_run(*values: float | None, days: float = 0.0, missing: int = 0) -> HealthCheckRun:
     """A run of GHZ circuits of 2, 3, ... qubits."""
     found = [
         Score(
@@ -48,78 +39,11 @@ def a_run(*values: float | None, days: float = 0.0, missing: int = 0) -> Benchma
         )
         for n, value in enumerate(values, start=2)
     ]
-    return BenchmarkRun(run=f"run-{days}", at=at(days * 86400), scores=tuple(found))
+    return HealthCheckRun(run=f"run-{days}", at=at(days * 86400), scores=tuple(found))
 
 
-# --- the circuits -------------------------------------------------------------------------------------
-
-
-def test_the_circuits_of_a_check() -> None:
-    batch = benchmark_circuits(BenchmarkSpec(sizes=[2, 3], depth=4, shots=70, repetitions=2, level=2), 7)
-    labels = [entry.label for entry in batch.circuits]
-    assert labels[:4] == ["ghz 2 #0", "ghz 2 #1", "ghz 3 #0", "ghz 3 #1"]
-    assert (batch.name, batch.backend, batch.shots, batch.seed, batch.level) == ("nightly-benchmark", "aer", 70, 7, 2)
-    for entry in batch.circuits:
-        program = read_circuit(entry.openqasm)
-        exact = Statevector(to_qiskit(program).remove_final_measurements(inplace=False)).probabilities_dict(decimals=9)
-        ((series, value),) = ((one.series, one.value) for one in scores([(entry.label, exact)]))
-        assert value == pytest.approx(1.0), "an ideal device has the score 1"
-        assert series.size == program.n_qubits
-        assert series.depth == (0 if series.family == "ghz" else 4)
-
-
-def test_a_night_is_the_same_again_and_another_differs() -> None:
-    spec = BenchmarkSpec(sizes=[4], repetitions=2)
-    assert benchmark_circuits(spec, 20260301) == benchmark_circuits(spec, 20260301)
-    tonight, next_night = (benchmark_circuits(spec, seed).circuits for seed in (20260301, 20260302))
-    assert tonight[:2] == next_night[:2], "GHZ circuits are no random ones"
-    assert all(a.openqasm != b.openqasm for a, b in zip(tonight[2:], next_night[2:], strict=True))
-    assert tonight[2].openqasm != tonight[3].openqasm
-    more = benchmark_circuits(BenchmarkSpec(sizes=[2, 4], repetitions=2), 20260301).circuits
-    assert {entry.label for entry in tonight} <= {entry.label for entry in more}
-
-
-def test_the_seed_of_a_night() -> None:
-    assert night_seed(datetime(2026, 3, 1, 23, 59, tzinfo=UTC)) == 20260301
-    assert night_seed(datetime(2026, 3, 2, 0, 30, tzinfo=timezone(timedelta(hours=1)))) == 20260301
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"sizes": []},
-        {"sizes": [1]},
-        {"sizes": [101]},
-        {"sizes": [2, 2]},
-        {"depth": 3},
-        {"depth": 0},
-        {"shots": 0},
-        {"repetitions": 0},
-        {"seed": -1},
-        {"min_success": 1.1},
-        {"level": 4},
-        {"size": 3},
-    ],
-    ids=str,
-)
-def test_a_bad_check_is_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValidationError, match=next(iter(change))):
-        BenchmarkSpec.model_validate(change)
-
-
-def test_a_check_is_read_from_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "check.yaml"
-    file.write_text("sizes: [3]\nmin_success: 0.9\n", encoding="utf-8")
-    assert load_benchmark(file) == BenchmarkSpec(sizes=[3], min_success=0.9)
-    file.write_text("sizes: [3]\ndepth: 5\n", encoding="utf-8")
-    with pytest.raises(InvalidInput, match="depth"):
-        load_benchmark(file)
-
-
-# --- scores -------------------------------------------------------------------------------------------
-
-
-def test_one_circuit_has_the_error_of_its_shots() -> None:
+def test_one_circuit() -> None:
+    """The error of one circuit is that of its shots."""
     (score,) = scores([("ghz 4 #0", {"0000": 50, "1111": 40, "0111": 6, "1110": 4})])
     assert score.series == GHZ4
     assert score.value == 0.9
@@ -128,7 +52,8 @@ def test_one_circuit_has_the_error_of_its_shots() -> None:
     assert (score.n_circuits, score.n_missing) == (1, 0)
 
 
-def test_several_circuits_that_differ_have_the_error_of_their_mean() -> None:
+def test_circuits_that_differ() -> None:
+    """The error of circuits that differ is that of their mean."""
     results = [
         ("mirror 2 depth 8 #0: 01", {"01": 90, "10": 10}),
         ("mirror 2 depth 8 #1: 10", {"10": 50, "01": 50}),
@@ -140,7 +65,8 @@ def test_several_circuits_that_differ_have_the_error_of_their_mean() -> None:
     assert score.stderr == pytest.approx(0.2 / math.sqrt(3))  # 0.9, 0.5, 0.7: standard deviation 0.2
 
 
-def test_circuits_that_agree_have_the_error_of_all_their_shots() -> None:
+def test_circuits_that_agree() -> None:
+    """The error of circuits that agree is that of all their shots."""
     (score,) = scores([(f"ghz 2 #{n}", {"00": 40, "11": 40, "01": 20}) for n in range(4)])
     assert score.value == 0.8
     p = 321 / 402
@@ -148,18 +74,21 @@ def test_circuits_that_agree_have_the_error_of_all_their_shots() -> None:
 
 
 @pytest.mark.parametrize(("counts", "value"), [({"00": 98}, 1.0), ({"01": 98}, 0.0)])
-def test_all_or_none_is_no_certainty(counts: dict[str, int], value: float) -> None:
+def test_no_certainty(counts: dict[str, int], value: float) -> None:
+    """All shots or none right leaves an error."""
     (score,) = scores([("ghz 2 #0", counts)])
     assert score.value == value
     assert score.stderr == pytest.approx(math.sqrt(0.01 * 0.99 / 98))  # p = 99/100 or 1/100
 
 
-def test_the_bit_string_counts_and_not_its_mirror_image() -> None:
+def test_bit_order() -> None:
+    """The right bit string counts, and not its reverse."""
     (score,) = scores([("mirror 3 depth 2 #0: 001", {"001": 3, "100": 7})])
     assert score.value == 0.3
 
 
-def test_missing_items() -> None:
+def test_missing_results() -> None:
+    """Circuits without a result are counted, and have no share in the score."""
     found = scores([("ghz 2 #0", None), ("ghz 2 #1", {"00": 10}), ("ghz 3 #0", None), ("ghz 4 #0", {})])
     assert [(s.series.size, s.value, s.n_circuits, s.n_missing) for s in found] == [
         (2, 1.0, 2, 1),
@@ -170,14 +99,12 @@ def test_missing_items() -> None:
     assert str(found[1]) == "no result"
 
 
-def test_scores_are_ordered_and_other_labels_are_passed_over() -> None:
+def test_order_of_scores() -> None:
+    """Scores are in order, and other labels are passed over."""
     labels = ["mirror 2 depth 8 #0: 01", "ghz 10 #0", "ghz 2 #0", "mirror 2 depth 4 #0: 01", "bell", "ghz 2"]
     found = [score.series.name for score in scores([(label, {"00": 1}) for label in labels])]
     assert found == ["GHZ 2", "GHZ 10", "mirror 2, depth 4", "mirror 2, depth 8"]
     assert scores([]) == ()
-
-
-# --- the verdict --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -191,12 +118,14 @@ def test_scores_are_ordered_and_other_labels_are_passed_over() -> None:
         (a_run(), Verdict.INCOMPLETE),
     ],
 )
-def test_verdicts(run: BenchmarkRun, expected: Verdict) -> None:
+def test_verdicts(run: HealthCheckRun, expected: Verdict) -> None:
+    """Below comes before incomplete, and incomplete before passed."""
     assert verdict(run, 0.8) is expected
     assert verdict_lines(run, 0.8)[0].startswith(expected.upper())
 
 
-def test_the_lines_of_a_verdict() -> None:
+def test_lines_of_a_verdict() -> None:
+    """A verdict says which scores are too low or incomplete, and by how much."""
     assert verdict_lines(a_run(0.75, None, 0.9), 0.8) == [
         "BELOW: a success probability is below 0.8",
         "GHZ 2: 0.7500 ± 0.0100, 5.0 standard errors below 0.8",
@@ -204,12 +133,10 @@ def test_the_lines_of_a_verdict() -> None:
     ]
 
 
-# --- what is shown ------------------------------------------------------------------------------------
-
-
-def test_the_report() -> None:
+def test_text() -> None:
+    """The report has the verdict, this run's scores and the last runs."""
     runs = [a_run(0.95, days=0), a_run(0.9, 0.6, days=1), a_run(0.7, None, days=2)]
-    text = benchmark_markdown("check dev", runs, runs[-1], 0.8, "data:image/png;base64,xyz")
+    text = health_markdown("check dev", runs, runs[-1], 0.8, "data:image/png;base64,xyz")
     lines = text.splitlines()
     assert lines[:3] == ["# check dev", "", "**BELOW: a success probability is below 0.8**"]
     assert "![check dev](data:image/png;base64,xyz)" in lines
@@ -222,33 +149,31 @@ def test_the_report() -> None:
         "| 2025-03-02 12:00 | 0.9000 ± 0.0100 | **0.6000 ± 0.0100** |",
         "| 2025-03-01 12:00 | 0.9500 ± 0.0100 | - |",
     ]
-    short = benchmark_markdown("check dev", runs, runs[-1], 0.8, None, most=1)
+    short = health_markdown("check dev", runs, runs[-1], 0.8, None, most=1)
     assert "## The last 1 of 3 runs" in short
     assert "2025-03-02" not in short
     assert "![" not in short
 
 
 @pytest.mark.parametrize("n", [1, 2, 100])
-def test_the_picture(n: int) -> None:
+def test_picture(n: int) -> None:
+    """One run or many are drawn."""
     runs = [a_run(0.9, None if day % 3 else 0.8, days=day) for day in range(n)]
     assert draw_trend(runs, 0.5).startswith(b"\x89PNG")
 
 
-def test_two_runs_at_the_same_time_can_be_drawn() -> None:
+def test_runs_at_the_same_time() -> None:
+    """Runs at the same time can be drawn."""
     assert draw_trend([a_run(0.9), a_run(0.8), a_run(0.7, days=1e-9)], 0.5)
 
 
-def test_nothing_to_draw() -> None:
+def test_no_picture() -> None:
+    """Without a score there is no picture."""
     assert draw_trend([], 0.5) is None
     assert draw_trend([a_run(None)], 0.5) is None
 
 
-# --- its history --------------------------------------------------------------------------------------
-
-
 def _job(ledger: Ledger, key: str, label: str, *, run: str, when: float, **values: object) -> None:
-    from dataclasses import replace
-
     program = a_program()
     item = ItemSpec(label=label, program=program.hash, shots=10)
     spec = replace(
@@ -258,7 +183,8 @@ def _job(ledger: Ledger, key: str, label: str, *, run: str, when: float, **value
     ledger.create([spec], now=at(when))
 
 
-def test_the_history_is_of_one_check_on_one_device(ledger: Ledger) -> None:
+def test_history(ledger: Ledger) -> None:
+    """The history has the scored runs of one check on one device, the newest last."""
     _job(ledger, "b", "ghz 3 #0", run="second", when=10)
     _job(ledger, "a", "ghz 2 #0", run="first", when=0)
     _job(ledger, "c", "ghz 2 #0", run="second", when=11)
@@ -266,11 +192,11 @@ def test_the_history_is_of_one_check_on_one_device(ledger: Ledger) -> None:
     _job(ledger, "e", "ghz 2 #0", run="other backend", when=13, backend="other")
     _job(ledger, "f", "ghz 2 #0", run="other check", when=14, experiment="other")
     _job(ledger, "g", "bell", run="no check", when=15)
-    runs = benchmark_runs(ledger, experiment="check", backend="fake", device="device")
+    runs = health_check_runs(ledger, experiment="check", backend="fake", device="device")
     assert [(run.run, run.at) for run in runs] == [("first", NOW), ("second", at(11))]
     assert [(score.series.name, score.value, score.n_missing) for score in runs[1].scores] == [
         ("GHZ 2", None, 1),
         ("GHZ 3", None, 1),
     ]
-    latest = benchmark_runs(ledger, experiment="check", backend="fake", device="device", most=1)
+    latest = health_check_runs(ledger, experiment="check", backend="fake", device="device", most=1)
     assert [run.run for run in latest] == ["second"], "the newest one that has scores"

@@ -1,4 +1,4 @@
-"""Batches of circuits: labels, shots, parameters, files, and what is refused with its place named."""
+"""Circuit lists: labels, shots, parameters, files, and what is refused with its place named."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from qjobs.circuits.programs import program_from_qiskit, to_qiskit
 from qjobs.errors import InvalidCircuit, InvalidInput
-from qjobs.experiments.circuit_list import CircuitsSpec, expand_circuits, load_circuits
+from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list, load_circuit_list
 from qjobs.experiments.forms import explain
 
 BELL = 'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[2];\ncreg c[2];\nh q[0];\ncx q[0],q[1];\nmeasure q -> c;\n'
@@ -25,12 +25,13 @@ c = measure q;
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bell" / "circuits.yaml"
 
 
-def spec(*circuits: dict[str, Any], **values: Any) -> CircuitsSpec:
-    return CircuitsSpec.model_validate({"circuits": list(circuits), **values})
+def spec(*circuits: dict[str, Any], **values: Any) -> CircuitList:
+    return CircuitList.model_validate({"circuits": list(circuits), **values})
 
 
-def test_one_item_per_circuit_in_order_with_its_own_or_the_common_shots() -> None:
-    plan = expand_circuits(
+def test_items() -> None:
+    """A circuit is an item, in order, with its own or the common shots."""
+    plan = expand_circuit_list(
         spec(
             {"openqasm": BELL, "label": "bell"},
             {"openqasm": ROTATION, "parameters": {"phi": -0.0}, "shots": 5},
@@ -50,8 +51,9 @@ def test_one_item_per_circuit_in_order_with_its_own_or_the_common_shots() -> Non
     assert [item.source for item in items] == list(plan.sources)
 
 
-def test_items_name_the_compiled_circuit_and_its_source() -> None:
-    plan = expand_circuits(spec({"openqasm": BELL}))
+def test_compiled_items() -> None:
+    """An item names the compiled circuit and its source."""
+    plan = expand_circuit_list(spec({"openqasm": BELL}))
     source = plan.programs[plan.sources[0]]
     compiled = program_from_qiskit(to_qiskit(source).decompose())
     item = plan.items({source.hash: compiled})[0]
@@ -69,9 +71,10 @@ def test_items_name_the_compiled_circuit_and_its_source() -> None:
         ({"builder": "gone"}, r"circuits\.1: .*no circuit builder 'gone'"),
     ],
 )
-def test_a_circuit_that_cannot_be_run_is_named(tmp_path: Path, second: dict[str, Any], words: str) -> None:
+def test_impossible_circuits(tmp_path: Path, second: dict[str, Any], words: str) -> None:
+    """A circuit that cannot be run is named by its label or its place."""
     with pytest.raises(InvalidInput, match=words) as caught:
-        expand_circuits(spec({"openqasm": BELL}, second), tmp_path)
+        expand_circuit_list(spec({"openqasm": BELL}, second), tmp_path)
     assert caught.value.field == "circuits.1"
 
 
@@ -90,52 +93,55 @@ def test_a_circuit_that_cannot_be_run_is_named(tmp_path: Path, second: dict[str,
         ({}, "circuits: it is missing"),
     ],
 )
-def test_batches_that_are_refused(given: dict[str, Any], words: str) -> None:
+def test_bad_lists(given: dict[str, Any], words: str) -> None:
+    """A bad list is refused with the place of the problem."""
     with pytest.raises(ValidationError) as caught:
-        CircuitsSpec.model_validate(given)
+        CircuitList.model_validate(given)
     assert words in str(explain(caught.value, "x"))
 
 
-def test_files_are_found_beside_the_batch_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_beside_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Circuit files are found beside the list from any working directory."""
     (tmp_path / "bell.qasm").write_text(BELL)
-    (tmp_path / "batch.yaml").write_text("circuits:\n- {file: bell.qasm}\n- {builder: ghz, arguments: {n_qubits: 2}}\n")
+    (tmp_path / "list.yaml").write_text("circuits:\n- {file: bell.qasm}\n- {builder: ghz, arguments: {n_qubits: 2}}\n")
     monkeypatch.chdir(tmp_path)
-    loaded = load_circuits(Path("batch.yaml"))
+    loaded = load_circuit_list(Path("list.yaml"))
     monkeypatch.chdir("/")
-    assert [program.n_qubits for program in expand_circuits(loaded).programs.values()] == [2, 2]
+    assert [program.n_qubits for program in expand_circuit_list(loaded).programs.values()] == [2, 2]
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [("bell.qasm", "bell"), ("über_bell 2.qasm", "ber-bell-2"), ("_.qasm", "circuits"), ("-x-.qasm", "x")],
 )
-def test_one_circuit_file_is_a_batch_of_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str
-) -> None:
+def test_circuit_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, expected: str) -> None:
+    """A circuit file is a list of one, named after it."""
     (tmp_path / name).write_text(BELL)
     monkeypatch.chdir(tmp_path)
-    loaded = load_circuits(Path(name))
+    loaded = load_circuit_list(Path(name))
     monkeypatch.chdir("/")
     assert loaded.name == expected
-    assert CircuitsSpec.model_validate(loaded.model_dump()) == loaded
-    plan = expand_circuits(loaded)
+    assert CircuitList.model_validate(loaded.model_dump()) == loaded
+    plan = expand_circuit_list(loaded)
     assert [item.label for item in plan.items(plan.programs)] == [Path(name).stem]
 
 
-def test_files_that_are_no_batch(tmp_path: Path) -> None:
-    path = tmp_path / "batch.yaml"
+def test_bad_files(tmp_path: Path) -> None:
+    """A file that is no circuit list is refused with its path."""
+    path = tmp_path / "list.yaml"
     with pytest.raises(InvalidInput, match="cannot be read: No such file"):
-        load_circuits(path)
+        load_circuit_list(path)
     path.write_text("circuits: 3")
-    with pytest.raises(InvalidInput, match=r"batch\.yaml cannot be used: circuits: "):
-        load_circuits(path)
+    with pytest.raises(InvalidInput, match=r"list\.yaml cannot be used: circuits: "):
+        load_circuit_list(path)
     (tmp_path / "bad.qpy").write_bytes(b"QISKIT\x01")
     with pytest.raises(InvalidCircuit, match="bad"):
-        expand_circuits(load_circuits(tmp_path / "bad.qpy"))
+        expand_circuit_list(load_circuit_list(tmp_path / "bad.qpy"))
 
 
-def test_the_example_loads() -> None:
-    plan = expand_circuits(load_circuits(EXAMPLE))
+def test_example() -> None:
+    """The example loads with its three forms of circuits."""
+    plan = expand_circuit_list(load_circuit_list(EXAMPLE))
     items = plan.items(plan.programs)
     assert [(item.label, item.shots) for item in items] == [("bell", 1000), ("rotation", 2000), ("ghz", 1000)]
     assert items[1].parameters[0][0] == "theta"
