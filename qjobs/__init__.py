@@ -1,4 +1,81 @@
 """Remote quantum jobs: never lost, never run twice, always explained.
 
-The front door is `qjobs.operations.plan`; `DESIGN` terms are defined in `qjobs.model`.
+The front door. `plan submit poll wait collect cancel` take a job from a batch to its results, `retry rerun reconcile
+adopt discard` are for when something went wrong, `run` and `jobs` are for a notebook. Each is imported when it is
+first used.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qjobs.errors import (
+        BackendUnavailable,
+        Busy,
+        CredentialsRejected,
+        InvalidInput,
+        JobFailed,
+        QJobsError,
+        SubmissionRejected,
+        SubmissionUnknown,
+    )
+    from qjobs.ledger import Ledger
+    from qjobs.notebook import jobs, run
+    from qjobs.operations.cancel import cancel
+    from qjobs.operations.collect import collect
+    from qjobs.operations.plan import plan
+    from qjobs.operations.poll import poll
+    from qjobs.operations.recover import adopt, discard, orphans, reconcile, rerun, retry
+    from qjobs.operations.submit import submit
+    from qjobs.operations.wait import wait
+
+__all__ = [
+    "BackendUnavailable",
+    "Busy",
+    "CredentialsRejected",
+    "InvalidInput",
+    "JobFailed",
+    "Ledger",
+    "QJobsError",
+    "SubmissionRejected",
+    "SubmissionUnknown",
+    "adopt",
+    "cancel",
+    "collect",
+    "discard",
+    "jobs",
+    "orphans",
+    "plan",
+    "poll",
+    "reconcile",
+    "rerun",
+    "retry",
+    "run",
+    "submit",
+    "wait",
+]
+
+_HOMES = {
+    "Ledger": "qjobs.ledger",
+    "jobs": "qjobs.notebook",
+    "run": "qjobs.notebook",
+    "cancel": "qjobs.operations.cancel",
+    "collect": "qjobs.operations.collect",
+    "plan": "qjobs.operations.plan",
+    "poll": "qjobs.operations.poll",
+    "submit": "qjobs.operations.submit",
+    "wait": "qjobs.operations.wait",
+    **dict.fromkeys(("adopt", "discard", "orphans", "reconcile", "rerun", "retry"), "qjobs.operations.recover"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'qjobs' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, "qjobs.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -6,6 +6,7 @@ import pytest
 from scripted import Fault, ScriptedBackend
 from support import at, create
 
+import qjobs
 from qjobs.errors import (
     BackendUnavailable,
     NotSent,
@@ -15,7 +16,6 @@ from qjobs.errors import (
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteRetryStrategy
-from qjobs.operations import plan as operations
 from qjobs.operations.retry import RetryPolicy
 from qjobs.operations.submit import Submission
 
@@ -34,7 +34,7 @@ def enter(
     after_s: float = 1.0,
     policy: RetryPolicy | None = None,
 ) -> Submission:
-    return operations.submit(ledger, backend, job_id, strategy=strategy, policy=policy, now=lambda: at(after_s))
+    return qjobs.submit(ledger, backend, job_id, strategy=strategy, policy=policy, now=lambda: at(after_s))
 
 
 def a_job(ledger: Ledger, standing: str, backend: ScriptedBackend, key: str = "key") -> JobId:
@@ -57,7 +57,7 @@ def a_job(ledger: Ledger, standing: str, backend: ScriptedBackend, key: str = "k
     enter(ledger, backend, job_id)
     ends = {"open": (S.RUNNING, S.QUEUED), "incomplete": (S.COMPLETED, S.ERROR), "complete": (S.COMPLETED,) * 2}
     backend.report(*ends[standing])
-    operations.poll(ledger, backend, [job_id], now=lambda: at(1))
+    qjobs.poll(ledger, backend, [job_id], now=lambda: at(1))
     if standing == "complete":
-        operations.complete(ledger, backend, job_id, now=lambda: at(1))
+        qjobs.collect(ledger, backend, job_id, now=lambda: at(1))
     return job_id

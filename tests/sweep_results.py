@@ -54,6 +54,8 @@ def a_job(backend: str = "aer", **values: Any) -> Job:
         "n_items": 1,
         "options": ExecuteOptions(),
         "properties": {},
+        "opened_as": "fake",
+        "definition": "",
         "cost_estimate": None,
         "cost": None,
         "cancel_requested_at": None,

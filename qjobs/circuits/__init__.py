@@ -1,1 +1,1 @@
-"""Circuits: reading, checking, hashing, converting and building them, and their observables."""
+"""Circuits: reading, checking, hashing, converting and building them; observables of them."""

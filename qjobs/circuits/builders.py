@@ -59,7 +59,7 @@ def read_edges(edges: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """The edges of a simple graph; vertices are numbered from 0.
 
     Raises:
-        ValueError: There are none, one is not a pair of different vertices, or one is given twice.
+        ValueError: There are none, one is no pair of different vertices, or one is given twice.
     """
     if not isinstance(edges, Sequence) or not edges or not all(_is_pair(edge) for edge in edges):
         raise ValueError("edges must be pairs of different vertices, numbered from 0, such as [[0, 1], [1, 2]]")

@@ -1,4 +1,4 @@
-"""The content hash of a circuit: one walk over what it does.
+"""The content hash of a circuit: one walk, in which nothing but the content counts.
 
 The walk covers every level: instructions, nested blocks, definitions of custom gates, matrices,
 conditions and symbolic expressions. Left out are object identity, parameter UUIDs, the names of
@@ -101,7 +101,7 @@ def _number(value: complex | float | int) -> bytes:
 
 
 def _pack(*parts: bytes) -> bytes:
-    """Join parts; two different lists of parts never give the same bytes."""
+    """Join parts so that no two different lists of parts give the same bytes."""
     return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
 
 
@@ -121,7 +121,7 @@ _Wires: TypeAlias = "Mapping[Any, int]"
 
 
 class _Walk:
-    """One computation of a hash; it counts its steps and remembers expressions."""
+    """One hash computation: bounds its own work and remembers expressions."""
 
     def __init__(self) -> None:
         self._steps = 0
@@ -267,7 +267,7 @@ class _Walk:
         )
 
     def _name(self, symbol: Parameter) -> str:
-        """The symbol's name; for the counter of a loop its depth, because readers invent names for these."""
+        """The symbol's name; readers invent names for the counters of loops, so that theirs is the depth."""
         if symbol in self._counters:
             return f"counter {self._counters.index(symbol)}"
         return f"name {symbol.name}"

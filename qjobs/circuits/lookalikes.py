@@ -1,7 +1,7 @@
 """Gates that carry a standard gate's name without being it.
 
 OpenQASM lets everyone define `gate rzz`, and qiskit's exporter does so for gates that the standard
-library lacks. Compilers and devices go by the name, so a definition that means something else would
+library lacks. Compilers and devices go by the name, so that a definition of another meaning would
 be run as the standard gate. A definition that is the standard one becomes the standard gate; any
 other is replaced by its content.
 """

@@ -1,4 +1,4 @@
-"""Random mirror circuits: each runs a random circuit and undoes it, and has one right bit string.
+"""Random mirror circuits: circuits that run a random circuit and undo it, so that one bit string is right.
 
 After T. Proctor, K. Rudinger, K. Young, E. Nielsen and R. Blume-Kohout, "Measuring the capabilities of
 quantum computers", Nature Physics 18, 75 (2022), arXiv:2008.11294. A circuit of n qubits and even depth d is
@@ -45,7 +45,7 @@ class MirrorCircuit:
 
 
 def mirror_circuit(n_qubits: int, depth: int, rng: random.Random) -> MirrorCircuit:
-    """A random mirror circuit, as the module defines it.
+    """A random mirror circuit; the definition is the module's.
 
     Args:
         n_qubits: Width, 1 or more.

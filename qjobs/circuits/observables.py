@@ -32,7 +32,7 @@ _FACTOR = re.compile(r"([IXYZ])(\d+)", re.ASCII)
 _WORD_BITS = 63
 _LOW_BITS = (1 << _WORD_BITS) - 1
 _ROUNDING = 1e-12
-"""A distance from the mean below this share of the coefficients' sum is rounding, not spread."""
+"""Of the sum of coefficients: a smaller distance from the mean is rounding, not spread."""
 _Term: TypeAlias = tuple[int, float]
 """The qubits on which a Pauli string acts, as bits, and its coefficient."""
 _Outcomes: TypeAlias = np.ndarray | list[int]
@@ -137,8 +137,8 @@ class Estimator:
     def estimate(self, counts: Sequence[Sequence[Mapping[str, int]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Expectation values and standard errors of many points by the observables' names.
 
-        The error of a basis is that of the mean of its per-shot values, which counts correlations between
-        terms; the bases are independent samples. A single shot has the error NaN.
+        The error of a basis is that of the mean of its per-shot values, so that correlations between
+        terms are counted; the bases are independent samples. A single shot has the error NaN.
 
         Args:
             counts: Per basis, in the order of `bases`, one counts mapping per point; none empty.
@@ -239,7 +239,7 @@ def measured_in(circuit: QuantumCircuit, basis: str) -> QuantumCircuit:
         basis: One letter X, Y or Z per qubit, rightmost on qubit 0.
 
     Raises:
-        InvalidCircuit: It measures in the middle, and an observable of its end is not defined.
+        InvalidCircuit: It measures in the middle, so that an observable of its end is not defined.
     """
     from qiskit import ClassicalRegister
     from qiskit.converters import circuit_to_dag, dag_to_circuit

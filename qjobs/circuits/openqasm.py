@@ -40,7 +40,7 @@ def detect(text: str) -> ProgramFormat:
     r"""Which OpenQASM a text is, by its header.
 
     Raises:
-        InvalidCircuit: It has no header, or that of an unknown version.
+        InvalidCircuit: It has no header, or one of another version.
 
     >>> detect("// my circuit\nOPENQASM 2.0; qreg q[1];").value
     'openqasm2'
@@ -127,7 +127,7 @@ def _check_sizes(plain: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of another library's error on one line, or its class if it has none."""
+    """What an error of another library says, on one line; its class if it says nothing."""
     return " ".join(str(getattr(error, "message", "") or error).split()) or type(error).__name__
 
 

@@ -319,7 +319,7 @@ def _load_qpy(payload: bytes) -> QuantumCircuit:
         circuits = qpy.load(io.BytesIO(payload))
     except RecursionError:
         raise
-    except BaseException as error:  # a damaged file panics in Rust; PanicException is not an Exception
+    except BaseException as error:  # a damaged file panics in Rust, which is no Exception
         if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
             raise
         raise InvalidCircuit(

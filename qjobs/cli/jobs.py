@@ -12,11 +12,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+import qjobs
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
-from qjobs.operations import plan as operations
 from qjobs.paths import ledger_url
 from qjobs.reports.files import write_parquet
 from qjobs.reports.frames import Found, circuits_frame
@@ -114,7 +114,7 @@ def show_results(options: argparse.Namespace) -> int:
     """Results of a job that are in the ledger."""
     with Ledger(ledger_url(options.ledger)) as ledger:
         job = find_job(ledger, options.job_id)
-        collected = operations.collect(ledger, None, job.job_id, partial=True)
+        collected = qjobs.collect(ledger, None, job.job_id, partial=True)
     found = [Found(job=job, item=item, result=collected.results.get(item.index)) for item in collected.items]
     if options.parquet is not None:
         print(write_parquet(circuits_frame(found), options.parquet))

@@ -192,8 +192,8 @@ def _reconcile(options: argparse.Namespace) -> int:
     if options.json:
         print_json([asdict(one) for one in settled])
     else:
-        print_table(["job", "outcome", "what to do"], [[one.job_id, one.outcome, one.words] for one in settled])
-    return 1 if any(one.outcome is not recovery.Outcome.ADOPTED for one in settled) else 0
+        print_table(["job", "finding", "what to do"], [[one.job_id, one.finding, one.words] for one in settled])
+    return 1 if any(one.finding is not recovery.Finding.ADOPTED for one in settled) else 0
 
 
 def _orphans(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Compiling a circuit for a device in this process, with qiskit's or pytket's passes.
+"""Compiling a circuit for a device, here and without cost, with qiskit's or pytket's passes.
 
 A template with free symbols is compiled once and bound afterwards. The same input gives the same
 output. Counts never change: measurements follow the routing.
@@ -52,7 +52,7 @@ class Compiler(StrEnum):
     QISKIT = "qiskit"
     TKET = "tket"
     NONE = "none"
-    """None: the circuit must fit the device as it is."""
+    """Nobody's: the circuit must fit the device as it is."""
     REMOTE = "remote"
     """The provider's, by a compile job of its own."""
 
@@ -61,10 +61,10 @@ class Compiler(StrEnum):
 class CompileOptions:
     """How to compile.
 
-    `level` is qiskit's optimization level 0 to 3. Pytket has three levels: 3 is its 2, and 1 and 2
-    are alike for templates, whose rotations it must not merge. With `keep_qubits` qubit i stays
-    qubit i to the end, as exact expectation values need; a circuit without measurements is always
-    compiled so.
+    `level` is qiskit's optimization level 0 to 3; pytket has three, so that its 3 is its 2, and its
+    1 and 2 are alike for templates, whose rotations it must not merge. With
+    `keep_qubits` qubit i stays qubit i to the end, as exact expectation values need; a circuit
+    without measurements is always compiled so.
     """
 
     compiler: Compiler = Compiler.QISKIT

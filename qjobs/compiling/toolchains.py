@@ -133,7 +133,7 @@ def _measuring_last(circuit: TketCircuit) -> TketCircuit:
 
 
 def _finish(circuit: QuantumCircuit, target: Target, level: int) -> QuantumCircuit:
-    """Let qiskit reverse gates where only the other direction is coupled, and write those that pytket could not."""
+    """Let qiskit turn gates round where only the other direction is coupled, and write those that pytket could not."""
     layout = {} if target.coupling is None else {"initial_layout": list(range(circuit.num_qubits))}
     return _run_qiskit(circuit, target, level, **layout)
 

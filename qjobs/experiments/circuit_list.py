@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from qjobs.circuits.programs import check_runs
+from qjobs.compiling.compiler import CompileOptions
 from qjobs.errors import InvalidInput
 from qjobs.experiments.forms import CircuitInput, CompileInput, Name, explain, read_mapping
 from qjobs.model import ItemSpec, Program, ProgramHash
@@ -30,7 +31,7 @@ class CircuitList(CompileInput):
 
     name: Name = Field(default="circuits", description="Name of the jobs and of the results.")
     circuits: list[CircuitEntry] = Field(min_length=1, description="What to run.")
-    shots: int = Field(default=1000, ge=1, description="Shots of every circuit that does not set its own.")
+    shots: int = Field(default=1000, ge=1, description="Shots of every circuit that has none of its own.")
     backend: str = Field(default="aer", description="aer, nexus/DEVICE, or a block such as aer-backend/NAME.")
     seed: int | None = Field(default=None, ge=0, description="Makes a simulator repeatable.")
 
@@ -55,6 +56,15 @@ class CircuitListPlan:
     spec: CircuitList
     programs: Mapping[ProgramHash, Program]
     sources: tuple[ProgramHash, ...]
+
+    @property
+    def compile_options(self) -> CompileOptions:
+        """How the circuits are compiled."""
+        return self.spec.options()
+
+    def labels(self) -> list[str]:
+        """Labels of all circuits, in order."""
+        return self.spec.labels()
 
     def items(self, compiled: Mapping[ProgramHash, Program]) -> list[ItemSpec]:
         """One item per circuit, in order.
@@ -109,7 +119,7 @@ def load_circuit_list(path: Path) -> CircuitList:
     Relative circuit files are found beside the list's own file.
 
     Raises:
-        InvalidInput: The file cannot be read or is not a circuit list.
+        InvalidInput: The file cannot be read or is no circuit list.
     """
     if path.suffix in {".qasm", ".qpy"}:
         entry = CircuitEntry(file=str(path.absolute()), label=path.stem[:200])

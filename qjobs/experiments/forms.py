@@ -47,7 +47,7 @@ _PLAIN_WORDS = {
     "missing": "it is missing",
     "string_pattern_mismatch": "use letters, digits, blanks, '.', '_' and '-', and begin with a letter or a digit",
 }
-"""Plain words for errors that pydantic describes to programmers."""
+"""For pydantic's own words, where they are a programmer's."""
 
 
 def _finite(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -146,7 +146,7 @@ class Axis(FormInput):
         return min(self.start, self.stop), max(self.start, self.stop)
 
     def points(self) -> list[float]:
-        """The axis's values, in order; a finer linspace has the values of a coarser one to the last bit."""
+        """The axis' values, in order; a finer linspace has the values of a coarser one to the last bit."""
         if self.start is None or self.stop is None or self.count is None:
             return list(self.values or ())
         if self.kind == "random":
@@ -183,12 +183,12 @@ class CompileInput(FormInput):
     level: int = Field(default=1, ge=0, le=3, description="Optimisation level, 0 to 3 (tket: 0 to 2).")
 
     def options(self) -> CompileOptions:
-        """The same, as the compile stage takes it."""
+        """As the compile stage takes it."""
         return CompileOptions(compiler=self.compiler, level=self.level)
 
 
 def explain(error: ValidationError, what: str) -> InvalidInput:
-    """One readable error from pydantic's list; several problems have a line each."""
+    """One readable error out of pydantic's list: a line per problem, where there are several."""
     problems = []
     field = None
     for detail in error.errors(include_url=False, include_context=False, include_input=False):

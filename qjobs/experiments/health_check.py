@@ -1,6 +1,6 @@
-"""The health check of one device: its form, its GHZ and mirror circuits, and their labels.
+"""The health check of one device: what people give, its GHZ and mirror circuits, and their labels. Pure.
 
-A circuit's label has everything that scoring needs; the ledger alone holds the history:
+A circuit's label says everything that scoring needs, so that the ledger alone holds the history:
 `ghz 4 #0`, and `mirror 4 depth 8 #0: 0110` with the bit string that is right.
 """
 
@@ -57,7 +57,7 @@ def load_health_check(path: Path) -> HealthCheck:
     """Read a health check from a YAML or JSON file.
 
     Raises:
-        InvalidInput: The file cannot be read or is not a health check.
+        InvalidInput: The file cannot be read or is no health check.
     """
     data = read_mapping(path)
     try:
@@ -121,7 +121,7 @@ class Series:
 
 
 def read_label(label: str) -> tuple[Series, tuple[str, ...]] | None:
-    """The series of a circuit and its right bit strings; None if it is not a circuit of a health check.
+    """The series of a circuit and its right bit strings; None if it is no circuit of a health check.
 
     >>> read_label("mirror 3 depth 8 #0: 011")
     (Series(family='mirror', size=3, depth=8), ('011',))

@@ -1,4 +1,4 @@
-"""Objectives: what a sweep optimises, and what is known about it; registered in the group `qjobs.objectives`."""
+"""Objectives: what a sweep optimises, with what is known about it. Entry-point group `qjobs.objectives`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MAX_BRUTE_FORCE_VERTICES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """An observable to maximize or minimize, and what to compare its values with.
+    """An observable that is to be made large (or small), and what there is to compare with.
 
     Args:
         name: Column of the results.
@@ -67,7 +67,7 @@ def maxcut(edges: Sequence[Sequence[int]], reference: str | None = None) -> Obje
         reference: "qaoa-p1" adds the exact value of the p=1 ansatz with the parameters `gamma`, `beta`.
 
     Raises:
-        ValueError: An edge is not a pair of different vertices, or is given twice.
+        ValueError: An edge is no pair of different vertices, or is given twice.
     """
     pairs = read_edges(edges)
     if reference not in {None, "qaoa-p1"}:

@@ -1,4 +1,4 @@
-"""Sweeps: one parametric circuit at many points, as people and flow parameters give it and as it is run."""
+"""Sweeps: one parametric circuit at many points, as people and flow parameters give it, and worked out."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class SweepSpec(FormInput):
 def load_sweep(path: Path) -> SweepSpec:
     """Read a sweep from a YAML or JSON file; a circuit file is found beside it.
 
-    The text of an OpenQASM file is put into the spec, which then needs no other file.
+    The text of an OpenQASM file is put into the spec, which then says all by itself.
 
     Raises:
         InvalidInput: The file, or the circuit it names, cannot be read or is not a sweep.
@@ -145,7 +145,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
-    """A sweep as it is run: its points and one template per measurement basis.
+    """A sweep, worked out: its points and one template per measurement basis.
 
     `templates` maps a basis ("" where counts or exact values are asked for) to its circuit;
     `definition` is a hash of all that gives a result its meaning except the point and the backend.
@@ -160,8 +160,18 @@ class SweepPlan:
     objective: Objective | None
     definition: str
 
+    @property
+    def programs(self) -> dict[ProgramHash, Program]:
+        """The templates by their hash."""
+        return {template.hash: template for template in self.templates.values()}
+
+    @property
+    def compile_options(self) -> CompileOptions:
+        """How the templates are compiled."""
+        return self.spec.compile_options()
+
     def items(self, compiled: Mapping[ProgramHash, Program]) -> list[ItemSpec]:
-        """Every item, in order of repetition, basis and point, which keeps the points of a template together.
+        """Every item, in order of repetition, basis and point (so that a template's points stand together).
 
         Args:
             compiled: From a template's hash to the circuit that is sent for it.
@@ -252,7 +262,7 @@ def _objective(spec: SweepSpec, point: Point) -> Objective | None:
 
 
 def _check_columns(parameters: Sequence[str], observables: Sequence[str]) -> None:
-    """Refuse names that two columns of the results would share."""
+    """Every column of the results needs a name of its own."""
     taken = set(OWN_COLUMNS)
 
     def take(column: str, kind: str, name: str) -> None:

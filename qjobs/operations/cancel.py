@@ -46,7 +46,7 @@ def cancel(
     if items is not None:
         _check_items_can_end(ledger.job(job_id), backend)
     job = ledger.request_cancel(job_id, items=items, now=now())
-    attempt = last_attempt(ledger, job)
+    attempt = last_attempt(ledger.attempts(job_id), job.epoch)
     if job.status.is_final or attempt is None or attempt.remote_id is None or attempt.status.is_final:
         return job
     poll(ledger, backend, [job_id], now=now)

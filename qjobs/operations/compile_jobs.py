@@ -1,4 +1,7 @@
-"""The compile stage at a provider: a compile job goes through the ledger as any other job does. Sends nothing."""
+"""Compile circuits of the ledger: in this process, or by jobs that let the provider do it. Nothing here can submit.
+
+A compile job goes through the ledger as any other job does.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qjobs.backends.base import Backend
+from qjobs.compiling.compiler import CompileCache, CompileOptions, compile_program
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ExecuteOptions, JobId, JobKind, ProgramHash
-from qjobs.operations import plan as operations
+from qjobs.model import ExecuteOptions, ItemSpec, JobId, JobKind, ProgramHash
+from qjobs.operations.plan import plan
 
-__all__ = ["Compilation", "compiled_by", "plan_compilation"]
+__all__ = ["Compilation", "compile_programs", "compiled_by", "plan_compilation"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,74 +26,108 @@ class Compilation:
     job_ids: tuple[JobId, ...]
 
 
+def compile_programs(
+    ledger: Ledger,
+    backend: Backend,
+    hashes: Sequence[ProgramHash],
+    options: CompileOptions,
+    cache: CompileCache,
+    *,
+    fresh: bool = False,
+) -> dict[ProgramHash, ProgramHash]:
+    """Compile circuits of the ledger in this process and store what comes out.
+
+    Args:
+        ledger: Where the circuits are.
+        backend: For whose device.
+        hashes: Which circuits; templates keep their free symbols.
+        options: Compiler and level.
+        cache: What was compiled before.
+        fresh: Leave the cache aside.
+
+    Returns:
+        From a given circuit's hash to its compiled circuit's.
+
+    Raises:
+        InvalidCircuit: A circuit does not fit the device.
+    """
+    sources = ledger.programs(hashes)
+    target = backend.target()
+    compiled = {key: compile_program(sources[key], target, options, cache, fresh=fresh) for key in hashes}
+    ledger.add_programs(compiled.values())
+    return {key: program.hash for key, program in compiled.items()}
+
+
 def plan_compilation(
-    store: Ledger,
+    ledger: Ledger,
     backend: Backend,
     hashes: Sequence[ProgramHash],
     *,
     level: int,
     name: str,
     run: str,
-    backend_name: str,
+    opened_as: str,
     identity: str | None = None,
     fresh: bool = False,
 ) -> Compilation:
     """Jobs that let the provider compile circuits of the ledger; what it compiled before is taken from the ledger.
 
     Args:
-        store: Where the circuits are.
+        ledger: Where the circuits are.
         backend: Who compiles.
         hashes: Which circuits; templates keep their free symbols.
         level: How hard the provider's compiler tries.
         name: Name of what they are for.
         run: Who makes the jobs.
-        backend_name: The backend's name in the flow's parameters.
+        opened_as: The name that opens the backend again.
         identity: The logical run, where it is another.
         fresh: Compile anew what is there already.
 
     Raises:
         InvalidInput: The backend does not compile; no job was made.
     """
-    have = {} if fresh else _known(store, backend, level)
-    own = _asked_for(store, backend, level, run)
+    have = {} if fresh else _known(ledger, backend, level)
+    own = _asked_for(ledger, backend, level, run)
     wanted = [each for each in dict.fromkeys(hashes) if each not in have]
     missing = [each for each in wanted if each not in own]
     new: list[JobId] = []
     if missing:
-        new = operations.plan(
-            store,
+        new = plan(
+            ledger,
             backend,
-            [operations.compile_item(each) for each in missing],
-            store.programs(missing),
+            [ItemSpec(label=each, program=each, shots=0, source=each) for each in missing],
+            ledger.programs(missing),
             run=run,
             identity=f"compile/{identity or run}",
             name=f"compile {name}",
             experiment=name,
             kind=JobKind.COMPILE,
             options=ExecuteOptions(level=level),
-            opened_as=backend_name,
+            opened_as=opened_as,
         )
     job_ids = dict.fromkeys([*(own[each] for each in wanted if each in own), *new])
     return Compilation(have={each: have[each] for each in hashes if each in have}, job_ids=tuple(job_ids))
 
 
-def compiled_by(store: Ledger, job_ids: Iterable[JobId]) -> dict[ProgramHash, ProgramHash]:
+def compiled_by(ledger: Ledger, job_ids: Iterable[JobId]) -> dict[ProgramHash, ProgramHash]:
     """From a given circuit's hash to its compiled circuit's, by compile jobs; the compiled circuits are stored."""
     found: dict[ProgramHash, ProgramHash] = {}
     for job_id in job_ids:
-        programs = {index: result.program for index, result in store.results(job_id).items() if result.program}
-        store.add_programs(programs.values())
-        given = {item.index: item.program for item in store.items(job_id)}
+        programs = {index: result.program for index, result in ledger.results(job_id).items() if result.program}
+        ledger.add_programs(programs.values())
+        given = {item.index: item.program for item in ledger.items(job_id)}
         found.update({given[index]: program.hash for index, program in programs.items()})
     return found
 
 
-def _asked_for(store: Ledger, backend: Backend, level: int, run: str) -> dict[ProgramHash, JobId]:
+def _asked_for(ledger: Ledger, backend: Backend, level: int, run: str) -> dict[ProgramHash, JobId]:
     """The circuits that this run has asked for already, and by which job: entered again, it asks for none twice."""
-    jobs = store.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device, run=run)
-    return {item.program: job.job_id for job in jobs if job.options.level == level for item in store.items(job.job_id)}
+    jobs = ledger.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device, run=run)
+    return {item.program: job.job_id for job in jobs if job.options.level == level for item in ledger.items(job.job_id)}
 
 
-def _known(store: Ledger, backend: Backend, level: int) -> dict[ProgramHash, ProgramHash]:
-    done = store.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device, statuses=[JobStatus.COMPLETED])
-    return compiled_by(store, [job.job_id for job in reversed(done) if job.options.level == level])
+def _known(ledger: Ledger, backend: Backend, level: int) -> dict[ProgramHash, ProgramHash]:
+    """What the provider has compiled at this level before."""
+    jobs = ledger.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device)
+    done = [job for job in reversed(jobs) if job.status is JobStatus.COMPLETED and job.options.level == level]
+    return compiled_by(ledger, [job.job_id for job in done])

@@ -1,35 +1,29 @@
-"""The library's front door: plan, submit, poll, wait, collect, cancel.
+"""Plan: find what the ledger has of an experiment, cut the rest into batches, and store one job a batch.
 
-Every operation may be entered again: after a retry, a crash or a resume it finds in the ledger what
-it did before and goes on from there. Only `submit` can create a remote job, and it writes its intent
-before it calls and the remote id the moment it exists.
+Nothing here can submit.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeAlias
 
 from qjobs.backends.base import Backend
 from qjobs.circuits.programs import check_runs
-from qjobs.errors import (
-    BackendUnavailable,
-    Busy,
-    InvalidInput,
-    JobFailed,
-)
+from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError
+from qjobs.experiments.circuit_list import CircuitListPlan
+from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import JobStatus
+from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import (
     Batch,
     ExecuteOptions,
-    Item,
-    ItemResult,
     ItemSpec,
-    Job,
     JobId,
     JobKind,
     JobSpec,
@@ -38,35 +32,12 @@ from qjobs.model import (
     ProgramHash,
 )
 from qjobs.operations.batching import batch_key, pack
-from qjobs.operations.cancel import cancel
-from qjobs.operations.poll import Progress, fetch, poll, utc_now, wait
-from qjobs.operations.submit import Submission, submit
+from qjobs.operations.collect import store_results
+from qjobs.operations.poll import poll, utc_now
 
-__all__ = [
-    "JobResults",
-    "Progress",
-    "Submission",
-    "cancel",
-    "collect",
-    "compile_item",
-    "complete",
-    "fetch",
-    "plan",
-    "poll",
-    "reusable",
-    "submit",
-    "utc_now",
-    "wait",
-]
+__all__ = ["Existing", "ExperimentJobs", "ExperimentPlan", "existing_points", "find_existing", "plan", "plan_missing"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobResults:
-    """A job with its items, in submission order, and the results that there are, by item index."""
-
-    job: Job
-    items: tuple[Item, ...]
-    results: Mapping[int, ItemResult]
+ExperimentPlan: TypeAlias = SweepPlan | CircuitListPlan
 
 
 def plan(
@@ -155,64 +126,6 @@ def plan(
     return ledger.create(specs, now=now())
 
 
-def compile_item(program: ProgramHash) -> ItemSpec:
-    """An item of a compile job."""
-    return ItemSpec(label=program, program=program, shots=0, source=program)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reusable:
-    """What there is of an experiment already.
-
-    `have` maps a label to the job that has it. `failed` are jobs of the asking run among them that ended without it:
-    they are not sent again, because nobody has asked for that. `n_jobs` is how many jobs were looked at.
-    """
-
-    have: Mapping[str, JobId]
-    failed: tuple[JobId, ...]
-    n_jobs: int
-
-
-def reusable(
-    ledger: Ledger, *, experiment: str, definition: str, backend: Backend, run: str = "", only_own: bool = False
-) -> Reusable:
-    """What earlier runs of an experiment have of it: finished items, and items that are still under way.
-
-    A run that is entered again also gets what its own jobs failed to bring, and jobs that it waits for count as its
-    own: else a run that is resumed because its job failed would pay for another one.
-
-    Args:
-        ledger: Where to look.
-        experiment: Its name.
-        definition: Hash of what gives a result its meaning; jobs of another definition do not count.
-        backend: Jobs on other backends and devices do not count.
-        run: Who asks.
-        only_own: Whether jobs of other runs count for nothing.
-
-    Returns:
-        For each label a finished item before one under way before one that failed, the newest first.
-    """
-    those = ledger.jobs(
-        experiment=experiment, backend=backend.name, device=backend.device, run=run if only_own else None
-    )
-    jobs = [job for job in those if job.definition == definition]
-    waited_for = {job_id for wait in ledger.waits.runs(flow_run_id=run) for job_id in wait.job_ids} if run else set()
-    finished: dict[str, JobId] = {}
-    under_way: dict[str, JobId] = {}
-    failed: dict[str, JobId] = {}
-    for job in jobs:
-        for label, has_result in ledger.labels(job.job_id).items():
-            if has_result:
-                finished.setdefault(label, job.job_id)
-            elif not job.status.is_final:
-                under_way.setdefault(label, job.job_id)
-            elif job.run == run or job.job_id in waited_for:
-                failed.setdefault(label, job.job_id)
-    have = {**failed, **under_way, **finished}
-    lost = dict.fromkeys(job_id for label, job_id in failed.items() if have[label] == job_id)
-    return Reusable(have=have, failed=tuple(lost), n_jobs=len(jobs))
-
-
 def _check_programs(items: Sequence[ItemSpec], programs: Mapping[ProgramHash, Program], *, need_counts: bool) -> None:
     checked: set[tuple[ProgramHash, frozenset[str]]] = set()
     for item in items:
@@ -231,66 +144,202 @@ def _batch_seed(seed: int | None, number: int, label: str) -> int | None:
     return int.from_bytes(digest[:7], "big")
 
 
-def complete(ledger: Ledger, backend: Backend, job_id: JobId, *, now: Callable[[], datetime] = utc_now) -> int:
-    """Make sure that the ledger has every result of a final job; fetch what is missing there.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """What the ledger has of an experiment on one backend, before anything is planned.
+
+    `jobs` maps a circuit's label to the job that has its result or is running it. `failed` are jobs among them that
+    ended without it and that the asking run made or waits for: nobody has asked to pay for them again. `n_jobs` is
+    how many jobs of the experiment were looked at.
+    """
+
+    jobs: Mapping[str, JobId]
+    failed: tuple[JobId, ...]
+    n_jobs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentJobs:
+    """The jobs of an experiment on one backend.
+
+    `reused` maps a circuit's label to the earlier job that has it or is running it; `new` are the jobs
+    made now, or made before by the same logical run; `failed` is as in `Existing`.
+    """
+
+    reused: Mapping[str, JobId]
+    new: tuple[JobId, ...]
+    n_circuits: int
+    failed: tuple[JobId, ...] = ()
+
+    @property
+    def job_ids(self) -> tuple[JobId, ...]:
+        """All of them, each once."""
+        return tuple(dict.fromkeys([*self.reused.values(), *self.new]))
+
+    @property
+    def summary(self) -> str:
+        """One sentence for logs and reports."""
+        return (
+            f"{len(self.reused)} of {self.n_circuits} circuits are there from earlier runs, "
+            f"{len(self.new)} jobs for the others"
+        )
+
+
+def find_existing(ledger: Ledger, backend: Backend, experiment: ExperimentPlan, *, run: str) -> Existing:
+    """What the ledger has of an experiment already.
+
+    Of a sweep, finished points are reused and points under way are waited for: two runs of the same sweep at the
+    same time share their jobs; with `fresh` only this run's own jobs count. A circuit list is always run as it is:
+    only the run's own jobs count, found by what the run was given, whatever a compiler that was upgraded meanwhile
+    would make of it.
 
     Args:
-        ledger: Where the job is.
-        backend: Where missing results are asked for.
-        job_id: Which.
+        ledger: Where to look. Live jobs of a sweep are polled first, so that a job that died is not waited for.
+        backend: Jobs on other backends and devices do not count.
+        experiment: The experiment.
+        run: Who asks.
+    """
+    if isinstance(experiment, SweepPlan):
+        spec = experiment.spec
+        _refresh(ledger, backend, spec.name)
+        return existing_points(
+            ledger, backend, experiment=spec.name, definition=experiment.definition, run=run, only_own=spec.fresh
+        )
+    return _find_circuits(ledger, backend, experiment, run)
+
+
+def plan_missing(
+    ledger: Ledger,
+    backend: Backend,
+    experiment: ExperimentPlan,
+    existing: Existing,
+    compiled: Mapping[ProgramHash, ProgramHash],
+    *,
+    run: str,
+    identity: str,
+    opened_as: str,
+    now: Callable[[], datetime] = utc_now,
+) -> ExperimentJobs:
+    """Jobs for what `existing` does not have; planning the same twice makes no second job.
+
+    Args:
+        ledger: Where the jobs and the compiled circuits are.
+        backend: Where it runs.
+        experiment: The experiment.
+        existing: What there is of it.
+        compiled: From each circuit's hash to its compiled circuit's; not needed where nothing is missing.
+        run: Who makes the jobs.
+        identity: The logical run.
+        opened_as: Name of the backend, as the experiment has it.
         now: The clock.
+
+    Raises:
+        InvalidInput: It cannot be run; no job was made.
+    """
+    labels = experiment.labels()
+    reused = {label: existing.jobs[label] for label in labels if label in existing.jobs}
+    failed = tuple(job_id for job_id in existing.failed if job_id in set(reused.values()))
+    if len(reused) == len(labels):
+        return ExperimentJobs(reused=reused, new=(), n_circuits=len(labels), failed=failed)
+    programs = ledger.programs([*compiled, *compiled.values()])
+    items = experiment.items({source: programs[sent] for source, sent in compiled.items()})
+    options = ExecuteOptions(seed=experiment.spec.seed)
+    definition = ""
+    if isinstance(experiment, SweepPlan):
+        if experiment.spec.exact:
+            options = replace(options, observables=experiment.observables)
+        definition = experiment.definition
+        identity = f"{experiment.spec.name}/{run if experiment.spec.fresh else definition}/{existing.n_jobs}"
+    new = plan(
+        ledger,
+        backend,
+        [item for item in items if item.label not in reused],
+        programs,
+        run=run,
+        identity=identity,
+        name=experiment.spec.name,
+        experiment=experiment.spec.name,
+        options=options,
+        opened_as=opened_as,
+        definition=definition,
+        now=now,
+    )
+    return ExperimentJobs(reused=reused, new=tuple(new), n_circuits=len(labels), failed=failed)
+
+
+def existing_points(
+    ledger: Ledger, backend: Backend, *, experiment: str, definition: str, run: str = "", only_own: bool = False
+) -> Existing:
+    """What the ledger has of the points of a sweep, as it is now.
+
+    A run that is entered again also gets what its own jobs failed to bring, and jobs that it waits for count as its
+    own: else a run that is resumed because its job failed would pay for another one.
+
+    Args:
+        ledger: Where to look.
+        backend: Jobs on other backends and devices do not count.
+        experiment: The sweep's name.
+        definition: Hash of what gives a result its meaning; jobs of another definition do not count.
+        run: Who asks.
+        only_own: Whether jobs of other runs count for nothing.
 
     Returns:
-        How many items have a result: all of them.
-
-    Raises:
-        JobFailed: Items ended without a result; all others are stored and kept.
-        BackendUnavailable: The results cannot be read now, or are not there yet; enter again.
-        Busy: The job is not final.
+        For each label a finished item before one under way before one that failed, the newest first.
     """
-    job = ledger.job(job_id)
-    if not job.status.is_final:
-        raise Busy(f"{job_id} is {job.status}; wait for it first", job_id=job_id)
-    reasons = fetch(ledger, backend, job, now=now)
-    if not reasons:
-        return job.n_items
-    items = {item.index: item for item in ledger.items(job_id) if item.index in reasons}
-    late = [item.label for item in items.values() if item.status is JobStatus.COMPLETED]
-    if late:
-        raise BackendUnavailable(f"{len(late)} items of {job_id} are COMPLETED and their results are not there yet")
-    failed = {index: item.message or reasons[index] for index, item in items.items()}
-    first = next(iter(failed))
-    raise JobFailed(
-        f"{len(failed)} of {job.n_items} items of {job_id} on {job.device} have no result; the first is "
-        f"{items[first].label} ({items[first].status}): {failed[first] or 'no reason given'}",
-        job_id=job_id,
-        status=job.status,
-        failed=failed,
+    own = run if only_own else None
+    jobs = ledger.jobs(experiment=experiment, backend=backend.name, device=backend.device, run=own)
+    waited_for: set[JobId] = set()
+    if run:
+        for wait in ledger.waits.runs(flow_run_id=run):
+            waited_for.update(wait.job_ids)
+    finished: dict[str, JobId] = {}
+    under_way: dict[str, JobId] = {}
+    failed: dict[str, JobId] = {}
+    same = [job for job in jobs if job.definition == definition]
+    for job in same:
+        for label, has_result in ledger.labels(job.job_id).items():
+            if has_result:
+                finished.setdefault(label, job.job_id)
+            elif not job.status.is_final:
+                under_way.setdefault(label, job.job_id)
+            elif job.run == run or job.job_id in waited_for:
+                failed.setdefault(label, job.job_id)
+    chosen = {**failed, **under_way, **finished}
+    lost = dict.fromkeys(job_id for label, job_id in failed.items() if chosen[label] == job_id)
+    return Existing(jobs=chosen, failed=tuple(lost), n_jobs=len(same))
+
+
+def _refresh(ledger: Ledger, backend: Backend, experiment: str) -> None:
+    """Poll the experiment's live jobs, and store results that were ready and never stored.
+
+    A job that died with its process is not waited for then, and nothing that exists is run again.
+    """
+    jobs = ledger.jobs(experiment=experiment, backend=backend.name, device=backend.device)
+    live = [job.job_id for job in jobs if job.status in LIVE]
+    with contextlib.suppress(BackendUnavailable, CredentialsRejected, ProtocolError):
+        if live:
+            poll(ledger, backend, live)
+        for job in ledger.jobs(job_ids=[job.job_id for job in jobs], statuses=FINAL):
+            completed = ledger.item_counts([job.job_id]).get(JobStatus.COMPLETED, 0)
+            if completed > ledger.result_counts([job.job_id])[job.job_id]:
+                store_results(ledger, backend, job)
+
+
+def _find_circuits(ledger: Ledger, backend: Backend, experiment: CircuitListPlan, run: str) -> Existing:
+    """The jobs that this run has made, if they hold all of its circuits."""
+    jobs = ledger.jobs(
+        experiment=experiment.spec.name, backend=backend.name, device=backend.device, run=run, kind=JobKind.EXECUTE
     )
-
-
-def collect(
-    ledger: Ledger,
-    backend: Backend | None,
-    job_id: JobId,
-    *,
-    partial: bool = False,
-    now: Callable[[], datetime] = utc_now,
-) -> JobResults:
-    """The results of a job, read from the ledger after asking the backend for what is missing there.
-
-    Args:
-        ledger: Where the job is.
-        backend: Where missing results are asked for; None takes what is stored.
-        job_id: Which.
-        partial: Return what there is, of a failed or unfinished job too, and raise nothing for it.
-        now: The clock.
-
-    Raises:
-        JobFailed, BackendUnavailable, Busy: As `complete`, unless `partial`.
-    """
-    if not partial and backend is not None:
-        complete(ledger, backend, job_id, now=now)
-    elif backend is not None:
-        fetch(ledger, backend, ledger.job(job_id), now=now)
-    return JobResults(job=ledger.job(job_id), items=tuple(ledger.items(job_id)), results=ledger.results(job_id))
+    made: dict[tuple[object, ...], JobId] = {}
+    for job in reversed(jobs):
+        for item in ledger.items(job.job_id):
+            made[item.label, item.source, item.shots, item.parameters] = job.job_id
+    found = {}
+    for wanted in experiment.items(experiment.programs):
+        job_id = made.get((wanted.label, wanted.source, wanted.shots, wanted.parameters))
+        if job_id is None:
+            return Existing(jobs={}, failed=(), n_jobs=len(jobs))
+        found[wanted.label] = job_id
+    counts = ledger.result_counts(list(dict.fromkeys(found.values())))
+    failed = [job for job in jobs if job.job_id in counts and counts[job.job_id] < job.n_items]
+    return Existing(jobs=found, failed=tuple(job.job_id for job in failed if job.status.is_final), n_jobs=len(jobs))

@@ -23,11 +23,11 @@ from qjobs.operations.poll import poll, utc_now
 from qjobs.operations.retry import Action, RetryPolicy
 from qjobs.operations.submit import Submission, submit
 
-__all__ = ["Outcome", "Reconciled", "adopt", "discard", "orphans", "reconcile", "rerun", "retry"]
+__all__ = ["Finding", "Reconciled", "adopt", "discard", "orphans", "reconcile", "rerun", "retry"]
 
 
-class Outcome(StrEnum):
-    """What `reconcile` did with one job."""
+class Finding(StrEnum):
+    """What `reconcile` found of one job."""
 
     ADOPTED = "adopted"
     """The remote job was found by its key."""
@@ -44,7 +44,7 @@ class Reconciled:
     """One job that `reconcile` looked at; `words` says what a person can do."""
 
     job_id: JobId
-    outcome: Outcome
+    finding: Finding
     words: str
 
 
@@ -112,7 +112,7 @@ def rerun(ledger: Ledger, job_id: JobId, name: str, *, run: str = "", now: Calla
     if not name.strip():
         raise InvalidInput("a rerun needs a name of its own", field="name")
     job = ledger.job(job_id)
-    batch = batch_of(ledger, job, None)
+    batch = batch_of(ledger, job, ledger.items(job_id))
     sources = {item.source for item in batch.items if item.source is not None}
     programs = {**ledger.programs(sources), **batch.programs}
     identity = f"rerun/{job_id}/{uuid.uuid4().hex}"
@@ -164,18 +164,18 @@ def reconcile(
 def _reconcile(ledger: Ledger, backend: Backend, job: Job, now: Callable[[], datetime]) -> Reconciled:
     if backend.lost_reply is LostReply.OPAQUE:
         words = f"{backend.name} cannot look it up: look at {backend.device} yourself, then adopt its id or discard it"
-        return Reconciled(job_id=job.job_id, outcome=Outcome.OPAQUE, words=words)
+        return Reconciled(job_id=job.job_id, finding=Finding.OPAQUE, words=words)
     attempt = ledger.last_attempts([job.job_id])[job.job_id]
     try:
         remote_id = backend.find(submission_key(job, ledger.attempts(job.job_id), attempt))
         if remote_id is not None:
             ledger.submissions.accept(attempt, remote_id, now=now(), cause="reconcile")
             poll(ledger, backend, [job.job_id], now=now)
-            return Reconciled(job_id=job.job_id, outcome=Outcome.ADOPTED, words=f"it is {remote_id}")
+            return Reconciled(job_id=job.job_id, finding=Finding.ADOPTED, words=f"it is {remote_id}")
     except (BackendUnavailable, CredentialsRejected, ProtocolError, StaleJob) as error:
-        return Reconciled(job_id=job.job_id, outcome=Outcome.LATER, words=str(error))
+        return Reconciled(job_id=job.job_id, finding=Finding.LATER, words=str(error))
     words = f"{backend.name} does not have it: submit it again with ALLOW_RESUBMIT, or discard it"
-    return Reconciled(job_id=job.job_id, outcome=Outcome.NOT_FOUND, words=words)
+    return Reconciled(job_id=job.job_id, finding=Finding.NOT_FOUND, words=words)
 
 
 def adopt(

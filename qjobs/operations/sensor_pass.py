@@ -27,8 +27,9 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
-from qjobs.operations.poll import ask, fetch, utc_now
-from qjobs.operations.recover import Outcome, reconcile
+from qjobs.operations.collect import store_results
+from qjobs.operations.poll import poll_each, utc_now
+from qjobs.operations.recover import Finding, reconcile
 
 __all__ = ["PassReport", "pause_s", "sensor_pass", "together"]
 
@@ -176,7 +177,7 @@ class _GroupPass:
             except QJobsError as error:
                 self._park([job_id], error)
                 continue
-            if settled and settled[0].outcome is not Outcome.ADOPTED:
+            if settled and settled[0].finding is not Finding.ADOPTED:
                 self._put_off([job_id], _UNDECIDED_S, settled[0].words)
 
     def _ask(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
@@ -184,7 +185,7 @@ class _GroupPass:
         if not job_ids:
             return
         try:
-            statuses, failure = ask(self.ledger, backend, job_ids, self.now, {})
+            statuses, failure = poll_each(self.ledger, backend, job_ids, self.now, {})
             if failure is not None:
                 raise failure
         except ProtocolError as error:
@@ -208,7 +209,7 @@ class _GroupPass:
         jobs = self.ledger.jobs(job_ids=job_ids)
         for job in [job for job in jobs if job.status.is_final]:
             try:
-                if fetch(self.ledger, backend, job, now=self.now) and self.ledger.job(job.job_id).next_poll_at:
+                if store_results(self.ledger, backend, job, now=self.now) and self.ledger.job(job.job_id).next_poll_at:
                     self._put_off([job.job_id], _PARKED_S[BackendUnavailable], "COMPLETED, and no results yet")
             except QJobsError as error:
                 self._park([job.job_id], error)

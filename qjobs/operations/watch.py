@@ -1,26 +1,29 @@
-"""Being told instead of asking: for a few jobs at a time, where the backend can watch one."""
+"""Watch: be told by a provider when a job changes, instead of asking; for a few jobs at a time."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from qjobs.backends.base import Snapshot
+from qjobs.backends.base import Backend, Snapshot
 from qjobs.errors import QJobsError
-from qjobs.model import RemoteId
+from qjobs.ledger import Ledger
+from qjobs.model import JobId, RemoteId
+from qjobs.operations.poll import utc_now
 
-__all__ = ["MOST", "Watchers", "Watches"]
+__all__ = ["MAX_WATCHED", "CanWatch", "JobWatch", "Watchers"]
 
-MOST = 4
+MAX_WATCHED = 4
 """Jobs of one wait that are watched; many are asked for at once instead."""
 _LEG_S = 30.0
 """How long a watcher outlives the wait that it serves, at the most."""
 
 
 @runtime_checkable
-class Watches(Protocol):
+class CanWatch(Protocol):
     """A backend that can be told by its provider when a job changes."""
 
     def watch(
@@ -38,18 +41,19 @@ class Watchers:
 
     def __init__(self, wake: threading.Event | None = None) -> None:
         self._lock = threading.Lock()
-        self._followed: set[RemoteId] = set()  # ever; a job is watched by one thread, once
+        self._watched: set[RemoteId] = set()  # ever; a job is watched by one thread, once
         self._active = 0
         self._changed: set[RemoteId] = set()
-        self._wake, self._over = wake or threading.Event(), threading.Event()
+        self._wake = wake or threading.Event()
+        self._over = threading.Event()
 
-    def follow(self, backend: Watches, remote_ids: Sequence[RemoteId]) -> None:
+    def watch(self, backend: CanWatch, remote_ids: Sequence[RemoteId]) -> None:
         """Watch these jobs too; those that are watched already go on."""
         for remote_id in remote_ids:
             with self._lock:
-                if remote_id in self._followed:
+                if remote_id in self._watched:
                     continue
-                self._followed.add(remote_id)
+                self._watched.add(remote_id)
                 self._active += 1
             threading.Thread(target=self._run, args=(backend, remote_id), daemon=True).start()
 
@@ -62,24 +66,80 @@ class Watchers:
     def noticed(self) -> set[RemoteId]:
         """The jobs that have changed since this was asked last."""
         with self._lock:
-            changed, self._changed = self._changed, set()
+            changed = self._changed
+            self._changed = set()
         return changed
 
     def end(self) -> None:
         """The wait is over. Idempotent; the threads end by themselves."""
         self._over.set()
 
-    def _run(self, backend: Watches, remote_id: RemoteId) -> None:
+    def _run(self, backend: CanWatch, remote_id: RemoteId) -> None:
         # A closed client raises RuntimeError; polling goes on without us in every case.
         with contextlib.suppress(QJobsError, RuntimeError):
             while not self._over.is_set():
-                seen = backend.watch(remote_id, timeout_s=_LEG_S, changed=lambda _: self._note(remote_id))
+                seen = backend.watch(remote_id, timeout_s=_LEG_S, changed=lambda _: self._mark(remote_id))
                 if seen is None or seen.status.is_final:
                     break
         with self._lock:
             self._active -= 1
 
-    def _note(self, remote_id: RemoteId) -> None:
+    def _mark(self, remote_id: RemoteId) -> None:
         with self._lock:
             self._changed.add(remote_id)
         self._wake.set()
+
+
+class JobWatch:
+    """Watches jobs that run or are next in their queue, where their provider can tell; `MAX_WATCHED` at a time.
+
+    What is told only makes the sensor ask sooner.
+
+    Args:
+        ledger: Where the jobs are.
+        open_backend: From the name of a backend to the backend.
+        wake: Set when a job has changed: it is time for a pass.
+        now: The clock.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        open_backend: Callable[[str], Backend],
+        wake: threading.Event,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._ledger = ledger
+        self._open_backend = open_backend
+        self._now = now
+        self._watchers = Watchers(wake)
+        self._job_of: dict[RemoteId, JobId] = {}
+
+    def make_due(self) -> None:
+        """Before a pass: what was told to have changed is asked for in it."""
+        changed = [self._job_of[remote_id] for remote_id in self._watchers.noticed()]
+        for job in self._ledger.open_jobs(job_ids=changed) if changed else []:
+            self._ledger.schedule.set_next({job.job_id: self._now()}, trouble=job.trouble)
+
+    def watch(self, soon: Mapping[str, Sequence[JobId]]) -> None:
+        """After a pass: watch what will change soon, as far as there is room."""
+        for name, job_ids in soon.items():
+            room = MAX_WATCHED - self._watchers.active
+            known = set(self._job_of.values())
+            others = [job_id for job_id in job_ids if job_id not in known]
+            if room <= 0 or not others:
+                continue
+            with contextlib.suppress(QJobsError):
+                backend = self._open_backend(name)
+                if isinstance(backend, CanWatch):
+                    self._watch(backend, others[:room])
+
+    def _watch(self, backend: CanWatch, job_ids: Sequence[JobId]) -> None:
+        for job_id, attempt in self._ledger.last_attempts(job_ids).items():
+            if attempt.remote_id is not None:
+                self._job_of[attempt.remote_id] = job_id
+                self._watchers.watch(backend, [attempt.remote_id])
+
+    def end(self) -> None:
+        """Watch nothing any more. Idempotent."""
+        self._watchers.end()

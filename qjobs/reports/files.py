@@ -34,7 +34,7 @@ def slug(name: str) -> str:
 
 
 def artifact_key(name: str, what: str) -> str:
-    """The key of an artifact. Runs of one name share it, and the UI shows their artifacts as its versions.
+    """The key of an artifact: the same for every run of a name, so that its versions line up in the UI.
 
     >>> artifact_key("My sweep 2", "report")
     'my-sweep-2-report'

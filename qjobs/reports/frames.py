@@ -1,4 +1,4 @@
-"""Results as tidy data frames, one row per circuit or point, and the best points in them."""
+"""Results as tidy data frames, one row per thing that was asked for, and the best points in them."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ MOST_RUNS = 90
 
 _DPI = 110
 _MARGIN = timedelta(hours=12)
-"""Room before the first run and after the last; without it a single run would have a time axis of length zero."""
+"""Room before the first run and after the last, so that the time axis of a single run is not of length zero."""
 _PANELS = {"ghz": "P(0..0) + P(1..1)", "mirror": "P(right bit string)"}
 """What is drawn, by kind of circuit."""
 
@@ -60,7 +60,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheckRun:
-    """The scores of one run; `at` is when its last job ended, or, until then, when that job was made."""
+    """The scores of one run; `at` is when its last job ended, or while it has not, when it was made."""
 
     run: str
     at: datetime
@@ -260,7 +260,7 @@ def draw_trend(runs: Sequence[HealthCheckRun], min_success: float) -> bytes | No
 
 
 def _draw_series(axes: Any, series: Series, runs: Sequence[HealthCheckRun]) -> bool:
-    """Draw the runs that have a value of a series; return whether there is one."""
+    """Draw the runs that have a value of a series; whether there is one."""
     times = []
     values = []
     errors = []

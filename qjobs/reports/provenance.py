@@ -106,5 +106,5 @@ def _version(package: str) -> str | None:
 
 
 def provenance_markdown(record: Mapping[str, Any]) -> str:
-    """The record as a code block of JSON, which can be copied whole."""
+    """The record as it is shown: a code block of JSON, which can be copied whole."""
     return f"```json\n{json.dumps(record, indent=1)}\n```\n"

@@ -117,20 +117,15 @@ def through_library(spec: Any, folder: Path) -> None:
     from blocks import backend_named, compile_cache
     from qjobs.experiments.sweep import expand_sweep
     from qjobs.ledger import Ledger
-    from qjobs.operations import plan as operations
-    from qjobs.operations.launch import compile_here, launch_sweep
+    from qjobs.operations.execute import DirectStages, execute
     from qjobs.reports.files import write_parquet
     from qjobs.reports.run_report import report_of
 
-    backend, plan = backend_named("aer"), expand_sweep(spec)
+    plan = expand_sweep(spec)
     with Ledger(f"sqlite:///{folder}/{uuid.uuid4().hex}.db") as store:
-        stage = compile_here(store, backend, spec.compile_options(), compile_cache())
-        run = uuid.uuid4().hex
-        jobs = launch_sweep(store, backend, plan, name="aer", run=run, compile_stage=stage).job_ids
-        for job_id in jobs:
-            operations.submit(store, backend, job_id)
-        operations.wait(store, {backend.name: backend}, jobs)
-        outcome = report_of(store, plan, {"aer": jobs})
+        stages = DirectStages(store, {"aer": backend_named("aer")}, compile_cache())
+        done = execute(store, plan, stages, run=uuid.uuid4().hex)
+        outcome = report_of(store, plan, done.jobs)
         assert outcome.n_missing == 0
         write_parquet(outcome.frame, folder / "bench.parquet")
 

@@ -51,11 +51,11 @@ def show_ledger(found: Filled) -> list[str]:
         f"  made in {found.seconds:.0f} s: the first submitted, the others its copies in the service's database, "
         "each claimed and accepted in the ledger"
     )
-    print(f"  {'pass':18} {'s':>7} {'CPU s':>7} {'jobs':>6} {'moved':>6} {'told':>6} {'requests':>8} {'MB':>6}")
+    print(f"  {'pass':18} {'s':>7} {'CPU s':>7} {'jobs':>6} {'moved':>6} {'sent':>6} {'requests':>8} {'MB':>6}")
     broken = []
     for each in found.passes:
         print(
-            f"  {each.label:18} {each.seconds:7.2f} {each.cpu_s:7.2f} {each.asked:6} {each.moved:6} {each.told:6} "
+            f"  {each.label:18} {each.seconds:7.2f} {each.cpu_s:7.2f} {each.asked:6} {each.moved:6} {each.published:6} "
             f"{each.n_requests:8} {each.memory_mb:6.0f}"
         )
         if each.trouble:

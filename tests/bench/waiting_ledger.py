@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from waiting_processes import ROOT, peak_mb, until
 from waiting_service import cancel, signed_in, status
 
+import qjobs
 from qjobs.backends.base import Limits
 from qjobs.backends.nexus import NexusBackend
 from qjobs.circuits.programs import read_circuit
@@ -25,7 +26,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.database import Database
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
-from qjobs.operations import plan as operations
+from qjobs.operations.poll import utc_now
 from qjobs.service import tables as schema
 from qjobs.service.running import RunningService
 from qjobs.service.settings import Settings
@@ -52,7 +53,7 @@ class Pass:
     cpu_s: float
     asked: int
     moved: int
-    told: int
+    published: int
     memory_mb: float
     peak_mb: float
     requests: dict[str, int] = field(default_factory=dict)
@@ -133,7 +134,7 @@ def _fill(store: Ledger, service: RunningService, name: str, token: str, n_jobs:
     bell = read_circuit(BELL)
     items = [ItemSpec(label=str(number), program=bell.hash, shots=10) for number in range(n_jobs)]
     with contextlib.closing(backend):
-        ids = operations.plan(
+        ids = qjobs.plan(
             store,
             backend,
             items,
@@ -143,7 +144,7 @@ def _fill(store: Ledger, service: RunningService, name: str, token: str, n_jobs:
             experiment="waiting",
             properties={"backend_name": f"nexus/{DEVICE}"},
         )
-        first = operations.submit(store, backend, ids[0])
+        first = qjobs.submit(store, backend, ids[0])
     assert first.remote_id is not None
     service.stop()
     remote_ids = _copied(service, first.remote_id, {job.job_id: job.key for job in store.jobs(job_ids=ids[1:])})
@@ -155,9 +156,9 @@ def _fill(store: Ledger, service: RunningService, name: str, token: str, n_jobs:
             strategy=RemoteRetryStrategy.DEFAULT,
             owner="bench",
             lease_s=300.0,
-            now=operations.utc_now(),
+            now=utc_now(),
         )
-        store.submissions.accept(attempt, remote_id, now=operations.utc_now())
+        store.submissions.accept(attempt, remote_id, now=utc_now())
     return first.remote_id, remote_ids[ids[-1]]
 
 

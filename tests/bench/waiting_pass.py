@@ -23,13 +23,13 @@ from flows.sensor import Sensor
 def one_pass(sensor: Sensor) -> dict[str, Any]:
     """What a pass did and what it took."""
     start, cpu = time.perf_counter(), time.process_time()
-    passed = sensor.look()
+    passed = sensor.run_pass()
     return {
         "seconds": time.perf_counter() - start,
         "cpu_s": time.process_time() - cpu,
         "asked": passed.asked,
         "moved": len(passed.moved),
-        "told": passed.told,
+        "published": passed.published,
         "trouble": passed.trouble,
         "memory_mb": memory_mb(os.getpid()),
         "peak_mb": peak_mb(os.getpid()),

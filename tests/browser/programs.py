@@ -49,7 +49,7 @@ class Program:
                 stderr=log,
             )
 
-    def alive(self) -> bool:
+    def heartbeat(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:

@@ -13,6 +13,7 @@ from pytket.circuit import Bit, Circuit, Qubit
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
+import qjobs
 from qjobs.backends.base import Backend, MissingResult
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
@@ -22,7 +23,6 @@ from qjobs.errors import BackendUnavailable
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, JobKind, Limits, RemoteId
-from qjobs.operations import plan as operations
 from qjobs.service.running import RunningService
 from qjobs.testing.contract import BackendContract, flips, new_key
 from qjobs.testing.faults import Action, Fault, Route
@@ -274,10 +274,10 @@ def test_command_finds_lost_job(
     items = [ItemSpec(label="", program=program.hash, shots=8)]
     with Ledger(url) as ledger, FaultyProxy(service.url) as proxy:
         backend = opened(url=proxy.url)
-        (job_id,) = operations.plan(ledger, backend, items, {program.hash: program}, run="r", name="lost")
+        (job_id,) = qjobs.plan(ledger, backend, items, {program.hash: program}, run="r", name="lost")
         proxy.inject(Fault(route=Route.SUBMIT, action=Action.DROP_AFTER))
         with pytest.raises(BackendUnavailable):
-            operations.submit(ledger, backend, job_id)
+            qjobs.submit(ledger, backend, job_id)
         assert ledger.job(job_id).status is JobStatus.UNKNOWN
         (remote_id,) = proxy.created
     where = ["--backend", "nexus", "--device", "Aer", "--project", "contract", "--ledger", url]
@@ -294,7 +294,7 @@ def test_short_wait(opened: Opened, tmp_path: Path) -> None:
     backend = opened(poll_interval_s=(600.0, 600.0), name="nexus-told")
     batch = batch_of(flips(1, on=[0]), shots=2 * SHOTS_PER_S)
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        (job_id,) = operations.plan(ledger, backend, batch.items, batch.programs, run="run", name="told")
-        operations.submit(ledger, backend, job_id)
-        assert operations.wait(ledger, {"nexus": backend}, [job_id], timeout_s=60.0) == {job_id: JobStatus.COMPLETED}
-        assert operations.collect(ledger, backend, job_id).results[0].counts == {"1": 2 * SHOTS_PER_S}
+        (job_id,) = qjobs.plan(ledger, backend, batch.items, batch.programs, run="run", name="told")
+        qjobs.submit(ledger, backend, job_id)
+        assert qjobs.wait(ledger, {"nexus": backend}, [job_id], timeout_s=60.0) == {job_id: JobStatus.COMPLETED}
+        assert qjobs.collect(ledger, backend, job_id).results[0].counts == {"1": 2 * SHOTS_PER_S}

@@ -186,7 +186,7 @@ class _Children:
                 os._exit(code)
         self.known[pid] = {"request": request, "started": time.monotonic(), "killed": False}
 
-    def look(self) -> None:
+    def run_pass(self) -> None:
         """Reap what has ended, kill what is due."""
         for pid, child in list(self.known.items()):
             ended, status = os.waitpid(pid, os.WNOHANG)
@@ -220,7 +220,7 @@ def main() -> None:
     assert threading.active_count() == 1, threading.enumerate()
     children, rest = _Children(), b""
     while True:
-        children.look()
+        children.run_pass()
         if not select.select([0], [], [], children.next_due_s())[0]:
             continue
         part = os.read(0, 65536)

@@ -27,10 +27,10 @@ from model_provider import KINDS, Crash, ModelBackend, Provider
 from simulation_laws import Laws, Violation
 from support import NOW
 
+import qjobs
 from qjobs.errors import InvalidInput, JobNotFound, QJobsError, StaleJob
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, LostReply, RemoteId, RemoteRetryStrategy
-from qjobs.operations import plan as operations
 from qjobs.operations import recover as recovery
 from qjobs.operations.retry import RetryPolicy
 
@@ -174,9 +174,7 @@ class World:
         policy = RetryPolicy(rungs=policy.rungs, max_submissions=self.rng.choice((3, 12)))
         self.start(
             "submit",
-            lambda: operations.submit(
-                self.ledger, self.backend, job_id, strategy=strategy, policy=policy, now=self.now
-            ),
+            lambda: qjobs.submit(self.ledger, self.backend, job_id, strategy=strategy, policy=policy, now=self.now),
             job_id=job_id,
             strategy=strategy,
         )
@@ -197,23 +195,21 @@ class World:
         )
 
     def do_poll(self, _: JobId) -> None:
-        self.start("poll", lambda: operations.poll(self.ledger, self.backend, self.jobs, now=self.now))
+        self.start("poll", lambda: qjobs.poll(self.ledger, self.backend, self.jobs, now=self.now))
 
     def do_complete(self, job_id: JobId) -> None:
-        self.start(
-            "complete", lambda: operations.complete(self.ledger, self.backend, job_id, now=self.now), job_id=job_id
-        )
+        self.start("complete", lambda: qjobs.collect(self.ledger, self.backend, job_id, now=self.now), job_id=job_id)
 
     def do_collect(self, job_id: JobId) -> None:
-        act = functools.partial(operations.collect, self.ledger, self.backend, job_id, partial=True, now=self.now)
+        act = functools.partial(qjobs.collect, self.ledger, self.backend, job_id, partial=True, now=self.now)
         self.start("collect", lambda: len(act().results), job_id=job_id)
 
     def do_cancel(self, job_id: JobId) -> None:
-        self.start("cancel", lambda: operations.cancel(self.ledger, self.backend, job_id, now=self.now), job_id=job_id)
+        self.start("cancel", lambda: qjobs.cancel(self.ledger, self.backend, job_id, now=self.now), job_id=job_id)
 
     def do_cancel_items(self, job_id: JobId) -> None:
         items = [self.rng.randrange(self.ledger.job(job_id).n_items)]
-        act = functools.partial(operations.cancel, self.ledger, self.backend, job_id, items=items, now=self.now)
+        act = functools.partial(qjobs.cancel, self.ledger, self.backend, job_id, items=items, now=self.now)
         self.start(f"cancel {items}", act, job_id=job_id)
 
     def do_reconcile(self, _: JobId) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import qjobs
 from qjobs.backends.base import LostReply
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.rest import RestBackend
@@ -27,7 +28,6 @@ from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
-from qjobs.operations import plan as operations
 from qjobs.operations.recover import adopt, reconcile
 from qjobs.operations.retry import RetryPolicy
 from qjobs.testing.faults import Action, Fault, Route
@@ -234,12 +234,12 @@ class _Run:
         now = self.clock.now
         programs = {program.hash: program for program in map(read_circuit, map(circuit, range(N_ITEMS)))}
         items = [ItemSpec(label=f"{n}", program=h, shots=16 + n) for n, h in enumerate(programs)]
-        (job_id,) = operations.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=now)
+        (job_id,) = qjobs.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=now)
 
         def submit(count: int) -> None:
             strategy = self.policy.strategy_for(count)
             with climbing(self.policy, count, self.variant):
-                operations.submit(self.ledger, self.sending, job_id, strategy=strategy, policy=self.policy, now=now)
+                qjobs.submit(self.ledger, self.sending, job_id, strategy=strategy, policy=self.policy, now=now)
 
         self._stage(submit, self.policy.delays_s)
         return job_id
@@ -249,13 +249,13 @@ class _Run:
         now, clock, backends = self.clock.now, self.clock, {self.reading.name: self.reading}
         reconcile(self.ledger, backends, job_ids=[job_id], now=now)
         self._stage(
-            lambda _: operations.wait(
+            lambda _: qjobs.wait(
                 self.ledger, backends, [job_id], timeout_s=9e4, now=now, monotonic=clock.monotonic, sleep=clock.sleep
             ),
             READ_DELAYS_S,
         )
         if self.ledger.job(job_id).status.is_final:
-            self._stage(lambda _: operations.complete(self.ledger, self.reading, job_id, now=now), READ_DELAYS_S)
+            self._stage(lambda _: qjobs.collect(self.ledger, self.reading, job_id, now=now), READ_DELAYS_S)
 
     def decide(self, job_id: JobId) -> str:
         """Do what the message tells a person to do."""
@@ -265,7 +265,7 @@ class _Run:
             word = "adopt"
         else:
             allow = RemoteRetryStrategy.ALLOW_RESUBMIT
-            operations.submit(self.ledger, self.sending, job_id, strategy=allow, now=self.clock.now)
+            qjobs.submit(self.ledger, self.sending, job_id, strategy=allow, now=self.clock.now)
             word = "send again"
         self.flow()
         return word

@@ -11,6 +11,7 @@ from scripted import Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
 from support import check_history
 
+import qjobs
 from qjobs.backends.base import LostReply
 from qjobs.errors import (
     NotSent,
@@ -21,7 +22,6 @@ from qjobs.errors import (
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteRetryStrategy
-from qjobs.operations import plan as operations
 from qjobs.operations.submit import LEASE_S
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
@@ -112,7 +112,7 @@ def test_death_between_any_two_writes(
         clock.elapsed_s = LEASE_S + 2
         for again in [DEFAULT, DEFAULT] if variant is OPAQUE else [DEFAULT, strategy, ALLOW]:
             with contextlib.suppress(SubmissionUnknown, SubmissionRejected):
-                operations.submit(store, backend, job_id, strategy=again, policy=RETRY_FOR_EVER, now=clock.now)
+                qjobs.submit(store, backend, job_id, strategy=again, policy=RETRY_FOR_EVER, now=clock.now)
             assert len(backend.live()) <= 1
         check_history(store, job_id)
         assert backend.most_live <= 1

@@ -14,6 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
+import qjobs
 import tasks
 from blocks import RestBackend, backend_named
 from flows.run_circuits import run_circuits
@@ -22,7 +23,6 @@ from qjobs.experiments.circuit_list import CircuitList
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteRetryStrategy
-from qjobs.operations import plan as operations
 from qjobs.operations.retry import RetryPolicy, Rung
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
@@ -50,7 +50,7 @@ def provider(request: pytest.FixtureRequest) -> Iterator[ScriptedProvider]:
 def planned(store: Ledger, name: str) -> JobId:
     bell = read_circuit(BELL)
     items = [ItemSpec(label="bell", program=bell.hash, shots=20)]
-    return operations.plan(store, backend_named(name), items, {bell.hash: bell}, run="run", name="bell")[0]
+    return qjobs.plan(store, backend_named(name), items, {bell.hash: bell}, run="run", name="bell")[0]
 
 
 @flow(name="one-stage", log_prints=False)

@@ -21,7 +21,7 @@ from prefect.states import Cancelling, Completed, Crashed, Running, Scheduled
 from blocks import RestBackend
 from flows.reconcile import reconcile
 from flows.run_circuits import run_circuits
-from flows.sensor import Passed, sensor, watch
+from flows.sensor import PassSummary, run_once, sensor
 from qjobs.ledger import Ledger
 from qjobs.ledger import heartbeats as ledger_runners
 from qjobs.ledger.liveness import lease_owner
@@ -63,8 +63,8 @@ def heard_of(
     store.heartbeats.record(str(run.id), owner, flow=flow, server=str(client.api_url), now=utc_now() - ago)
 
 
-def looked(store: Ledger, client: SyncPrefectClient) -> Passed:
-    passed = watch(store, client)
+def looked(store: Ledger, client: SyncPrefectClient) -> PassSummary:
+    passed = run_once(store, client)
     assert not passed.trouble
     return passed
 
@@ -125,10 +125,10 @@ def test_crashed_with_its_worker_and_never_more_than_three_times(
     assert "jobs are safe in the ledger" in state.message
 
 
-def later(store: Ledger, client: SyncPrefectClient) -> Passed:
+def later(store: Ledger, client: SyncPrefectClient) -> PassSummary:
     """A pass when nothing has been heard of anybody for an hour."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows._support.reaping.utc_now", lambda: utc_now() + LONG_AGO)
+        patch.setattr("flows._support.lost_runs.utc_now", lambda: utc_now() + LONG_AGO)
         return looked(store, client)
 
 
@@ -222,6 +222,6 @@ def test_the_hourly_upkeep_looks_too_because_a_sensor_may_not_run(
     client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard_of(store, client, run, dead, ago=timedelta(seconds=-1))
-    monkeypatch.setattr("flows._support.reaping.utc_now", lambda: utc_now() + LONG_AGO)
+    monkeypatch.setattr("flows._support.lost_runs.utc_now", lambda: utc_now() + LONG_AGO)
     reconcile()
     assert client.read_flow_run(run.id).state.is_scheduled()

@@ -20,9 +20,10 @@ from support import job_moves
 import flows.nightly_benchmark
 import flows.run_circuits
 import flows.sweep
+import qjobs
 import tasks
-from blocks import backend_named
-from flows._support.stages import _sort, run_jobs
+from blocks import backend_named, ledger_named
+from flows._support.stages import TaskStages
 from flows._support.waiting import AUTO
 from qjobs import errors
 from qjobs.circuits.programs import read_circuit
@@ -31,7 +32,7 @@ from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, LostReply, RemoteRetryStrategy
-from qjobs.operations import plan as operations
+from qjobs.operations.execute import _sort, finish
 from qjobs.operations.retry import RetryPolicy, Rung
 from tasks.retrying import DEFAULT_POLICY, READ_DELAYS_S, is_transient, run_count
 
@@ -39,22 +40,6 @@ ROOT = Path(__file__).parents[2]
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
 TASKS = [getattr(tasks, name) for name in tasks.__all__]
 FLOWS = [flows.sweep.sweep, flows.run_circuits.run_circuits, flows.nightly_benchmark.nightly_benchmark]
-TASK_OPTIONS = {
-    *("name", "description", "tags", "task_run_name", "retries", "retry_delay_seconds", "retry_jitter_factor"),
-    *(
-        "retry_condition_fn",
-        "timeout_seconds",
-        "persist_result",
-        "cache_policy",
-        "cache_result_in_memory",
-        "log_prints",
-    ),
-}
-FLOW_OPTIONS = {
-    *("name", "description", "flow_run_name", "task_runner", "retries", "timeout_seconds", "validate_parameters"),
-    *("persist_result", "log_prints", "on_cancellation"),
-}
-
 # --- what is spelled out ------------------------------------------------------------------------------
 
 
@@ -67,14 +52,6 @@ def _decorated(folder: str, decorator: str) -> dict[str, tuple[ast.FunctionDef, 
                 if ast.unparse(getattr(one, "func", one)) == decorator:
                     found[node.name] = (node, {keyword.arg for keyword in getattr(one, "keywords", [])})
     return found
-
-
-def test_every_decorator_spells_out_every_option() -> None:
-    ours, runs = _decorated("tasks", "task"), _decorated("flows", "flow")
-    assert set(ours) == set(tasks.__all__)
-    for expected, found in ((TASK_OPTIONS, ours), (FLOW_OPTIONS, runs)):
-        for name, (_, options) in found.items():
-            assert options == expected, name
 
 
 def test_a_task_has_at_most_twenty_lines() -> None:
@@ -194,7 +171,7 @@ def _job(
     known = store.programs([program]) if program else {bell.hash: bell}
     items = [ItemSpec(label=label, program=next(iter(known)), shots=100) for label in labels]
     values = {"run": "run", "name": labels[0], **values}
-    return operations.plan(store, backend_named(backend), items, known, **values)[0]
+    return qjobs.plan(store, backend_named(backend), items, known, **values)[0]
 
 
 def _quick(*strategies: RemoteRetryStrategy) -> RetryPolicy:
@@ -272,7 +249,7 @@ def test_an_opaque_lost_reply_is_not_retried(api: str, store: Ledger) -> None:
 
 @flow(name="some-jobs", log_prints=False)
 def some_jobs(jobs: dict[JobId, str]) -> dict[JobId, str]:
-    problems = run_jobs(jobs, ledger="", progress_key="some-jobs-progress", waiting=AUTO)
+    problems = finish(ledger_named(), jobs, TaskStages("", "some jobs", AUTO))
     return {job_id: type(error).__name__ for job_id, error in problems.items()}
 
 
@@ -302,9 +279,9 @@ def test_what_becomes_of_a_job_that_was_not_submitted(api: str, store: Ledger) -
     jobs = [_job(store, name, labels=(label,)) for label in ("full", "outage", "read fails", "bug", "fate")]
     full, outage, read_fails, bug, fate = jobs
     for job_id in (read_fails, bug):
-        operations.submit(store, backend_named(name), job_id)
+        qjobs.submit(store, backend_named(name), job_id)
     with pytest.raises(errors.BackendUnavailable):
-        operations.submit(store, backend_named(name), fate)
+        qjobs.submit(store, backend_named(name), fate)
     failed = {
         full: errors.Busy("full", job_id=full),
         outage: errors.NotSent("no route"),
@@ -312,7 +289,7 @@ def test_what_becomes_of_a_job_that_was_not_submitted(api: str, store: Ledger) -
         bug: RuntimeError("ours"),
         fate: errors.BackendUnavailable("502"),
     }
-    later, lost = _sort(failed, store)
+    later, lost = _sort(store, failed)
     assert later == {full}
     assert set(lost) == {outage, bug, fate}
 

@@ -27,11 +27,12 @@ from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Cancelling, Crashed, Running, Suspended
 
+import qjobs
 from blocks import RestBackend, backend_named
 from flows._support.doctor import prefect_checks
 from flows._support.waiting import Waiting
 from flows.run_circuits import run_circuits
-from flows.sensor import Passed, Sensor, watch
+from flows.sensor import PassSummary, Sensor, run_once
 from flows.sensor import main as sensor_command
 from flows.sweep import sweep
 from qjobs.circuits.programs import read_circuit
@@ -40,7 +41,6 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId
-from qjobs.operations import plan as operations
 from qjobs.operations import recover as recovery
 from qjobs.operations.plan import utc_now
 from qjobs.operations.retry import RemoteRetryStrategy
@@ -90,7 +90,7 @@ def sent(store: Ledger, provider: ScriptedProvider, run: str, experiment: str = 
     """A job of one circuit that a run made and that the provider has."""
     bell, name = read_circuit(BELL), f"rest-backend/{provider.block}"
     backend, items = backend_named(name), [ItemSpec(label="bell", program=bell.hash, shots=20)]
-    (job_id,) = operations.plan(
+    (job_id,) = qjobs.plan(
         store,
         backend,
         items,
@@ -100,15 +100,15 @@ def sent(store: Ledger, provider: ScriptedProvider, run: str, experiment: str = 
         experiment=experiment,
         opened_as=name,
     )
-    operations.submit(store, backend, job_id)
+    qjobs.submit(store, backend, job_id)
     return job_id
 
 
-def passes(store: Ledger, client: SyncPrefectClient, until: str) -> Passed:
+def passes(store: Ledger, client: SyncPrefectClient, until: str) -> PassSummary:
     """Passes of the sensor until one did something of this kind."""
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        passed = watch(store, client)
+        passed = run_once(store, client)
         assert not passed.trouble
         if getattr(passed, until):
             return passed
@@ -125,7 +125,7 @@ def test_a_run_waits_without_a_process_and_goes_on_when_its_job_is_done(
     eventually(lambda: process_of(worker.pid, str(run.id)), lambda pid: pid == 0)
     assert process_of(worker.pid, str(run.id)) == 0
     for _ in range(2):
-        assert watch(store, client).resumed == []
+        assert run_once(store, client).resumed == []
     assert "0 of 1 circuits are done (1 QUEUED)" in artifacts(client, "weeks-progress")[-1].description
     open_queue(provider)
     assert passes(store, client, "resumed").resumed == [str(run.id)]
@@ -142,7 +142,7 @@ def test_a_run_waits_without_a_process_and_goes_on_when_its_job_is_done(
     eventually(lambda: client.read_flow_run(run.id).state.is_final(), bool)
     passes(store, client, "ended")
     (job,) = store.jobs(experiment="to-be-cancelled")
-    watch(store, client)
+    run_once(store, client)
     assert (store.job(job.job_id).status, provider.asked["cancel"]) == (JobStatus.CANCELLED, 1)
 
     # A sweep of which a point fails at the provider: it fails once, and nothing is sent again.
@@ -187,7 +187,7 @@ def test_a_sensor_outlives_the_server(store: Ledger, api: str, provider: Scripte
     ):
         assert nobody.api_url != api
         for _ in range(2):
-            passed = opened.look()
+            passed = opened.run_pass()
             assert "ConnectError" in passed.trouble["serve waits"]
     assert store.result_counts([job_id]) == {job_id: 1}
     assert sum("serve waits" in line for line in said) == 1, "the same trouble is said once"
@@ -217,8 +217,8 @@ def test_the_doctor_knows_a_sensor_that_is_no_flow_run(
     assert len(store.heartbeats.runners()) == 1
     assert not says_that_somebody_looks(), "it is proved dead"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows._support.reaping.utc_now", lambda: utc_now() + timedelta(hours=1))
-        assert watch(store, client).lost == []
+        patch.setattr("flows._support.lost_runs.utc_now", lambda: utc_now() + timedelta(hours=1))
+        assert run_once(store, client).lost == []
     assert store.heartbeats.runners() == []
 
 
@@ -241,7 +241,7 @@ def test_a_sensor_on_another_server_leaves_runs_alone_that_it_does_not_know(
     (job,) = store.jobs(experiment="registered")
     elsewhere, here = str(uuid.uuid4()), str(waiting.id)
     store.waits.register(elsewhere, [job.job_id], until="all", now=utc_now(), server="http://elsewhere.test/api")
-    passed = watch(store, client)
+    passed = run_once(store, client)
     assert (passed.ended, list(passed.trouble)) == ([], [f"flow run {elsewhere}"])
     assert "suspended on http://elsewhere.test/api" in passed.trouble[f"flow run {elsewhere}"]
     assert {wait.flow_run_id for wait in store.waits.runs()} == {elsewhere, here}
@@ -257,12 +257,12 @@ def test_a_running_run_is_left_alone_and_a_deleted_one_leaves_its_job(
     client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
 ) -> None:
     open_queue(provider)
-    eventually(lambda: watch(store, client) and store.waits.runs()[0].is_over, bool)
-    passed = watch(store, client)
+    eventually(lambda: run_once(store, client) and store.waits.runs()[0].is_over, bool)
+    passed = run_once(store, client)
     # it has not suspended yet: the next pass looks again
     assert (passed.resumed, passed.ended, passed.trouble) == ([], [], {})
     client.delete_flow_run(waiting.id)
-    assert watch(store, client).ended == [str(waiting.id)]
+    assert run_once(store, client).ended == [str(waiting.id)]
     (job,) = store.jobs(experiment="registered")
     assert job.cancel_requested_at is None
     assert provider.asked["cancel"] == 0
@@ -304,11 +304,11 @@ def test_a_pass_does_not_wait_long_for_a_server_that_is_too_busy(
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}{upstream.path}"
         with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as busy:
-            passed = watch(store, busy)
+            passed = run_once(store, busy)
         server.shutdown()
     assert "503" in passed.trouble[f"flow run {waiting.id}"]
     assert server.paths["resume"] == 2
-    assert watch(store, client).resumed == [str(waiting.id)]
+    assert run_once(store, client).resumed == [str(waiting.id)]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -319,8 +319,8 @@ def test_a_cancelled_run_cancels_its_jobs(
         body = {"parameters": parameters(provider, "registered", cancel_remote_jobs=False)}
         client.request("PATCH", "/flow_runs/{id}", path_params={"id": str(waiting.id)}, json=body)
     client.set_flow_run_state(waiting.id, Cancelled(), force=True)
-    assert watch(store, client).ended == [str(waiting.id)]
-    watch(store, client)
+    assert run_once(store, client).ended == [str(waiting.id)]
+    run_once(store, client)
     (job,) = store.jobs(experiment="registered")
     assert (job.status is JobStatus.CANCELLED, provider.asked["cancel"]) == (wanted, int(wanted))
 
@@ -330,11 +330,11 @@ def test_a_cancelled_run_whose_hook_died_cancels_its_jobs_but_not_what_was_sent_
 ) -> None:
     store.waits.end(str(waiting.id))  # it waited in a process, which was killed
     (job,) = store.jobs(experiment="registered")
-    assert watch(store, client).ended == []
+    assert run_once(store, client).ended == []
     assert store.job(job.job_id).cancel_requested_at is None
     client.set_flow_run_state(waiting.id, Cancelled(), force=True)
-    watch(store, client)
-    watch(store, client)
+    run_once(store, client)
+    run_once(store, client)
     assert (store.job(job.job_id).status, provider.asked["cancel"]) == (JobStatus.CANCELLED, 1)
 
     name = job.opened_as
@@ -346,7 +346,7 @@ def test_a_cancelled_run_whose_hook_died_cancels_its_jobs_but_not_what_was_sent_
         strategy=RemoteRetryStrategy.FORCE_RESUBMIT,
     )
     store.schedule.set_next({job.job_id: None})
-    watch(store, client)
+    run_once(store, client)
     retried = store.job(job.job_id)
     assert (retried.status, retried.cancel_requested_at) == (JobStatus.QUEUED, None)
 
@@ -355,14 +355,14 @@ def test_a_run_that_crashed_while_it_waited_goes_on_when_its_jobs_are_done_but_n
     client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
 ) -> None:
     client.set_flow_run_state(waiting.id, Crashed(), force=True)
-    passed = watch(store, client)
+    passed = run_once(store, client)
     assert (passed.resumed, passed.ended) == ([], []), "its job is still in the queue"
     open_queue(provider)
     for crashes in (2, 3, 4):
         assert passes(store, client, "resumed").resumed == [str(waiting.id)]
         assert client.read_flow_run(waiting.id).state.is_scheduled()
         client.set_flow_run_state(waiting.id, Crashed(message=f"crash {crashes}"), force=True)
-    assert watch(store, client).ended == [str(waiting.id)]
+    assert run_once(store, client).ended == [str(waiting.id)]
     assert client.read_flow_run(waiting.id).state.is_crashed()
     assert store.waits.runs() == []
 
@@ -376,7 +376,7 @@ def test_the_jobs_of_a_suspended_run_are_shown(
 
     client.set_flow_run_state(waiting.id, Suspended(timeout_seconds=86400, pause_key="wait"), force=True)
     with contextlib.closing(Sensor(store, client)) as opened:
-        opened.look()
+        opened.run_pass()
         (job,) = store.jobs(experiment="registered")
         (row,) = json.loads(shown("jobs").data)
         assert (row["status"], row["items"], row["job id"]) == ("QUEUED", 1, job.job_id)
@@ -384,7 +384,7 @@ def test_the_jobs_of_a_suspended_run_are_shown(
         for remote in provider.store.jobs.values():
             remote.starts_at = 0.0
         store.schedule.set_next({job.job_id: None})
-        opened.look()
+        opened.run_pass()
         (row,) = json.loads(shown("jobs").data)  # still one of each, kept current
         assert row["status"] == "RUNNING"
         assert "1 RUNNING" in shown("progress").description
@@ -399,13 +399,13 @@ def test_a_job_that_takes_far_longer_than_usual_is_said_once(
     open_queue(provider)
     provider.store.queue_s = 0.0
     for n in range(5):
-        operations.wait(store, {name: backend_named(name)}, [sent(store, provider, f"usual-{n}")])
+        qjobs.wait(store, {name: backend_named(name)}, [sent(store, provider, f"usual-{n}")])
     for remote in provider.store.jobs.values():
         if remote.id == store.last_attempts([late.job_id])[late.job_id].remote_id:
             remote.starts_at = remote.ends_at = provider.store.clock() + 600.0
     eventually(lambda: (utc_now() - late.created_at).total_seconds() > 4.0, bool)
     for _ in range(2):
-        watch(store, client)
+        run_once(store, client)
     assert [event.cause for event in store.events(late.job_id)].count("stalled") == 1
 
 
@@ -420,7 +420,7 @@ def test_two_runs_that_wait_for_a_job_are_both_told_of_their_deadlines(
             str(run.id), [job.job_id], until="all", now=utc_now(), deadline_at=past, at_deadline=AtDeadline.NOTIFY
         )
     for _ in range(2):
-        watch(store, client)
+        run_once(store, client)
     noted = [event.detail for event in store.events(job.job_id) if event.cause == "deadline"]
     assert len(noted) == 2
     assert all(any(str(run.id) in words for words in noted) for run in (waiting, other))
@@ -438,7 +438,7 @@ def test_a_deadline_is_a_policy(
     )
     resumed: list[str] = []
     for _ in range(3):
-        resumed += watch(store, client).resumed
+        resumed += run_once(store, client).resumed
         store.schedule.set_next({job.job_id: None for job in store.open_jobs()})
     noted = [event for event in store.events(job.job_id) if event.cause == "deadline"]
     assert len(noted) == 1

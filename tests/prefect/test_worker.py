@@ -16,7 +16,7 @@ from prefect.states import Cancelling
 
 from blocks import RestBackend
 from flows.run_circuits import run_circuits
-from flows.sensor import watch
+from flows.sensor import run_once
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job
@@ -56,7 +56,7 @@ def test_cancelled_in_prefect_and_killed(
     state = eventually(lambda: client.read_flow_run(run.id).state, lambda s: s.is_final(), deadline_s=180.0)
     assert state.is_cancelled()
     # The hook has written the wish down, or the sensor does: what counts is that one of them (or both) passes it on.
-    eventually(lambda: watch(store, client) and store.job(job.job_id).status.is_final, bool, deadline_s=180.0)
+    eventually(lambda: run_once(store, client) and store.job(job.job_id).status.is_final, bool, deadline_s=180.0)
     assert store.job(job.job_id).status is JobStatus.CANCELLED
     asked = provider.asked["cancel"]
     assert asked >= 1

@@ -181,9 +181,12 @@ def test_equal_numbers():
     """Zeros of every type, names of loop counters and the order of sums make no difference."""
     assert len({content_hash(one(gates.RXGate(zero))) for zero in (0, 0.0, -0.0, np.float64(0))}) == 1
     assert content_hash(looping(2, "i")) == content_hash(looping(2, "j"))
-    a = Parameter("a")
-    b = Parameter("b")
+    a, b = Parameter("a"), Parameter("b")
     assert content_hash(one(gates.RXGate(a + b * 2))) == content_hash(one(gates.RXGate(2 * b + a)))
+
+
+def unmeasured(circuit):
+    return circuit.remove_final_measurements(inplace=False) or circuit
 
 
 @limited

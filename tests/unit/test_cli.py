@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from launching import planned
 from support import NOW, claim, create
 
 from qjobs.backends.aer import AerBackend
@@ -24,7 +25,6 @@ from qjobs.compiling.compiler import CompileCache
 from qjobs.experiments.sweep import SweepSpec, expand_sweep
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.operations.launch import compile_here, launch_sweep
 from qjobs.operations.plan import utc_now
 
 BELL = """OPENQASM 2.0;
@@ -152,8 +152,7 @@ def test_a_job_that_another_process_is_submitting_is_waited_for(
     spec = SweepSpec.model_validate(wanted)
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
         with AerBackend() as backend:
-            stage = compile_here(ledger, backend, spec.compile_options(), CompileCache(tmp_path / "compiled"))
-            launched = launch_sweep(ledger, backend, expand_sweep(spec), name="aer", run="r", compile_stage=stage)
+            launched = planned(ledger, backend, expand_sweep(spec), CompileCache(tmp_path / "compiled"), run="r")
         (job_id,) = launched.new
         attempt = claim(ledger, job_id, owner="elsewhere:1", now=utc_now())
         later = threading.Timer(0.5, lambda: ledger.submissions.release(attempt, "no route", now=utc_now()))

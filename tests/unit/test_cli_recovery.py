@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import qjobs as library
 from qjobs.backends.rest import RestBackend
 from qjobs.circuits.programs import read_circuit
 from qjobs.cli import main as cli
@@ -15,7 +16,6 @@ from qjobs.errors import BackendUnavailable, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, LostReply
-from qjobs.operations import plan as operations
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 
@@ -63,7 +63,7 @@ def plan(store: Ledger, provider: ScriptedProvider, run: str = "run") -> tuple[R
     backend = RestBackend(provider.url, lost_reply=LostReply(provider.store.variant))
     bell = read_circuit(BELL)
     items = [ItemSpec(label=f"bell-{n}", program=bell.hash, shots=10) for n in range(2)]
-    (job_id,) = operations.plan(store, backend, items, {bell.hash: bell}, run=run, name="bells")
+    (job_id,) = library.plan(store, backend, items, {bell.hash: bell}, run=run, name="bells")
     return backend, job_id
 
 
@@ -72,7 +72,7 @@ def lost(store: Ledger, provider: ScriptedProvider, run: str = "run") -> JobId:
     provider.inject(DROPPED)
     backend, job_id = plan(store, provider, run)
     with pytest.raises((BackendUnavailable, SubmissionUnknown)):
-        operations.submit(store, backend, job_id)
+        library.submit(store, backend, job_id)
     backend.close()
     assert store.job(job_id).status is JobStatus.UNKNOWN
     return job_id
@@ -80,7 +80,7 @@ def lost(store: Ledger, provider: ScriptedProvider, run: str = "run") -> JobId:
 
 def sent(store: Ledger, provider: ScriptedProvider) -> JobId:
     backend, job_id = plan(store, provider)
-    operations.submit(store, backend, job_id)
+    library.submit(store, backend, job_id)
     backend.close()
     return job_id
 
@@ -94,7 +94,7 @@ def test_reconcile_adopts_what_it_finds(qjobs: Callable[..., Said], store: Ledge
     code, out, err = qjobs("reconcile", *where(findable), "--json")
     assert (code, err) == (0, "")
     (one,) = json.loads(out)
-    assert (one["job_id"], one["outcome"]) == (job_id, "adopted")
+    assert (one["job_id"], one["finding"]) == (job_id, "adopted")
     assert findable.created == 1
     assert store.attempts(job_id)[-1].remote_id is not None
     assert qjobs("reconcile", *where(findable), "--json") == (0, "[]\n", "")
@@ -149,7 +149,7 @@ def test_retry_of_failed_items(qjobs: Callable[..., Said], store: Ledger, findab
     code, out, _ = qjobs("jobs", "retry", job_id, *where(findable), "--json")
     assert (code, json.loads(out)["action"]) == (0, "return"), "nothing is in ERROR before it was polled"
     backend = RestBackend(findable.url, lost_reply=LostReply.FINDABLE)
-    operations.wait(store, {"rest": backend}, [job_id], timeout_s=20)
+    library.wait(store, {"rest": backend}, [job_id], timeout_s=20)
     backend.close()
     assert store.job(job_id).status is JobStatus.ERROR
     findable.store.broken = {}
@@ -224,5 +224,5 @@ def test_an_unreachable_provider(qjobs: Callable[..., Said], store: Ledger, find
     job_id = lost(store, findable)
     findable.close()
     code, out, _ = qjobs("reconcile", *where(findable), "--json")
-    assert (code, json.loads(out)[0]["outcome"]) == (1, "later")
+    assert (code, json.loads(out)[0]["finding"]) == (1, "later")
     assert store.job(job_id).status is JobStatus.UNKNOWN

@@ -11,15 +11,14 @@ import pytest
 from scripted import Clock, ScriptedBackend, TellingBackend
 from support import create
 
+import qjobs
 from qjobs.backends.base import Backend
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId
-from qjobs.operations import plan as operations
-from qjobs.operations.following import Following
 from qjobs.operations.sensor_pass import PassReport, sensor_pass
-from qjobs.operations.watch import MOST
+from qjobs.operations.watch import MAX_WATCHED, JobWatch
 
 S = JobStatus
 
@@ -29,7 +28,7 @@ class Followed:
 
     def __init__(self, ledger: Ledger, backend: ScriptedBackend) -> None:
         self.ledger, self.backend, self.clock, self.wake = ledger, backend, Clock(), threading.Event()
-        self.following = Following(ledger, self.open, self.wake, self.clock.now)
+        self.following = JobWatch(ledger, self.open, self.wake, self.clock.now)
 
     def open(self, name: str) -> Backend:
         if name != self.backend.name:
@@ -39,14 +38,14 @@ class Followed:
     def sent(self, count: int) -> list[JobId]:
         ids = [create(self.ledger, f"soon-{n}") for n in range(count)]
         for job_id in ids:
-            operations.submit(self.ledger, self.backend, job_id, now=self.clock.now)
+            qjobs.submit(self.ledger, self.backend, job_id, now=self.clock.now)
         return ids
 
     def look(self) -> PassReport:
         self.wake.clear()
         self.following.make_due()
         report = sensor_pass(self.ledger, self.open, now=self.clock.now, rng=random.Random(1))
-        self.following.follow(report.soon)
+        self.following.watch(report.soon)
         return report
 
 
@@ -76,17 +75,17 @@ def test_a_few_are_watched_and_none_that_waits_deep_in_a_queue(
 ) -> None:
     backend = TellingBackend()
     sensor = followed(backend)
-    sensor.sent(MOST + 3)
+    sensor.sent(MAX_WATCHED + 3)
     sensor.look()
     assert backend.watched == []
     backend.report(S.RUNNING, S.RUNNING)
     sensor.clock.elapsed_s += 7200.0
     sensor.look()
-    sensor.following.follow({"fake": [job.job_id for job in sensor.ledger.open_jobs()], "nobody": [JobId("x")]})
+    sensor.following.watch({"fake": [job.job_id for job in sensor.ledger.open_jobs()], "nobody": [JobId("x")]})
     deadline = time.monotonic() + 20.0
-    while len(backend.watched) < MOST and time.monotonic() < deadline:  # each by a thread of its own
+    while len(backend.watched) < MAX_WATCHED and time.monotonic() < deadline:  # each by a thread of its own
         time.sleep(0.01)
-    assert len(set(backend.watched)) == len(backend.watched) == MOST
+    assert len(set(backend.watched)) == len(backend.watched) == MAX_WATCHED
     backend.tell.set()
     sensor.following.end()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from launching import planned
 
+import qjobs
 from qjobs.backends.aer import AerBackend
 from qjobs.backends.aer.backend import NoiseSpec
 from qjobs.compiling.compiler import CompileCache, CompileOptions
@@ -18,8 +21,7 @@ from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list
 from qjobs.experiments.sweep import SweepSpec, expand_sweep
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.operations import plan as operations
-from qjobs.operations.launch import CompileStage, Launched, compile_here, launch_circuits, launch_sweep
+from qjobs.operations.plan import ExperimentJobs
 
 QASM = """OPENQASM 3.0;
 include "stdgates.inc";
@@ -56,19 +58,18 @@ def sweep(*values: float, **other: object) -> SweepSpec:
     )
 
 
-def launch(store: Ledger, aer: AerBackend, cache: CompileCache, spec: SweepSpec, run: str) -> Launched:
-    stage = compile_here(store, aer, spec.compile_options(), cache, fresh=spec.fresh)
-    return launch_sweep(store, aer, expand_sweep(spec), name="aer", run=run, compile_stage=stage)
+def launch(store: Ledger, aer: AerBackend, cache: CompileCache, spec: SweepSpec, run: str) -> ExperimentJobs:
+    return planned(store, aer, expand_sweep(spec), cache, run=run)
 
 
-def finish(store: Ledger, aer: AerBackend, launched: Launched) -> None:
+def finish(store: Ledger, aer: AerBackend, launched: ExperimentJobs) -> None:
     for job_id in launched.job_ids:
-        operations.submit(store, aer, job_id)
-    statuses = operations.wait(store, {"aer": aer}, launched.job_ids, timeout_s=30)
+        qjobs.submit(store, aer, job_id)
+    statuses = qjobs.wait(store, {"aer": aer}, launched.job_ids, timeout_s=30)
     assert set(statuses.values()) == {JobStatus.COMPLETED}
 
 
-def labels(store: Ledger, launched: Launched) -> list[str]:
+def labels(store: Ledger, launched: ExperimentJobs) -> list[str]:
     return [item.label for job_id in launched.new for item in store.items(job_id)]
 
 
@@ -95,7 +96,7 @@ def test_what_is_under_way_is_joined(store: Ledger, aer: AerBackend, cache: Comp
     first = launch(store, aer, cache, sweep(), "r1")
     planned_only = launch(store, aer, cache, sweep(), "r2")
     assert (planned_only.new, planned_only.job_ids) == ((), first.new)
-    operations.submit(store, aer, first.new[0])
+    qjobs.submit(store, aer, first.new[0])
     joined = launch(store, aer, cache, sweep(0.3, 0.4), "r3")
     assert set(joined.reused.values()) == set(first.new)
     assert len(labels(store, joined)) == 1
@@ -105,7 +106,7 @@ def test_what_is_under_way_is_joined(store: Ledger, aer: AerBackend, cache: Comp
 
 def test_what_failed_is_run_again(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
     first = launch(store, aer, cache, sweep(), "r1")
-    operations.cancel(store, aer, first.new[0])
+    qjobs.cancel(store, aer, first.new[0])
     second = launch(store, aer, cache, sweep(), "r2")
     assert second.reused == {}
     assert not set(second.new) & set(first.new)
@@ -128,7 +129,7 @@ def test_fresh_runs_anew_and_a_retried_run_finds_its_own_jobs(
 
 def test_two_launches_at_once_share_their_jobs(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
     start = threading.Barrier(4)
-    done: list[Launched] = []
+    done: list[ExperimentJobs] = []
 
     def work(run: str) -> None:
         start.wait(10)
@@ -179,10 +180,9 @@ def test_a_sweep_that_cannot_run_makes_no_job(store: Ledger, cache: CompileCache
 def test_circuits_are_found_again_by_their_identity(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
     entries = [{"openqasm": QASM, "parameters": {"theta": value}} for value in (0.1, 0.2)]
     spec = CircuitList.model_validate({"name": "b", "circuits": entries, "shots": 5})
-    stage = compile_here(store, aer, spec.options(), cache)
 
-    def launched(run: str, identity: str) -> Launched:
-        return launch_circuits(store, aer, expand_circuit_list(spec), run=run, identity=identity, compile_stage=stage)
+    def launched(run: str, identity: str) -> ExperimentJobs:
+        return planned(store, aer, expand_circuit_list(spec), cache, run=run, identity=identity)
 
     first = launched("r1", "i")
     finish(store, aer, first)
@@ -196,24 +196,23 @@ def test_a_run_finds_its_jobs_when_the_compiler_was_upgraded_meanwhile(
 ) -> None:
     entries = [{"openqasm": QASM.replace("ry(theta) q[0];", "h q[0]; h q[0];").replace("input float theta;", "")}]
     spec = CircuitList.model_validate({"name": "b", "circuits": entries, "shots": 5})
-    stages = [compile_here(store, aer, CompileOptions(compiler=how), cache) for how in ("none", "qiskit")]
 
-    def launched(run: str, stage: CompileStage, shots: int = 5) -> Launched:
+    def launched(run: str, compiler: str, shots: int = 5) -> ExperimentJobs:
         plan = expand_circuit_list(spec.model_copy(update={"shots": shots}))
-        return launch_circuits(store, aer, plan, run=run, identity=run, compile_stage=stage)
+        return planned(store, aer, plan, cache, run=run, options=CompileOptions(compiler=compiler))
 
-    first = launched("r1", stages[0])
+    first = launched("r1", "none")
     sent = {item.program for item in store.items(first.new[0])}
-    assert {item.program for item in store.items(launched("r2", stages[1]).new[0])} != sent
-    assert launched("r1", stages[1]).job_ids == first.job_ids
-    assert launched("r1", stages[1], shots=6).job_ids != first.job_ids, "it was asked for something else"
+    assert {item.program for item in store.items(launched("r2", "qiskit").new[0])} != sent
+    assert launched("r1", "qiskit").job_ids == first.job_ids
+    assert launched("r1", "qiskit", shots=6).job_ids != first.job_ids, "it was asked for something else"
 
 
 def test_a_sweep_that_is_resumed_after_its_job_failed_sends_none_again(
     store: Ledger, aer: AerBackend, cache: CompileCache
 ) -> None:
     first = launch(store, aer, cache, sweep(), "r1")
-    operations.cancel(store, aer, first.new[0])
+    qjobs.cancel(store, aer, first.new[0])
     for spec in (sweep(), sweep(fresh=False)):
         resumed = launch(store, aer, cache, spec, "r1")
         assert (resumed.new, resumed.failed) == ((), first.new)
@@ -224,17 +223,17 @@ def test_a_sweep_that_is_resumed_after_its_job_failed_sends_none_again(
 DIES = """
 import os, sys
 from pathlib import Path
-from qjobs.operations import plan as operations
+sys.path.insert(0, os.environ["TESTS"])
 from qjobs.backends.aer import AerBackend
 from qjobs.compiling.compiler import CompileCache, CompileOptions
-from qjobs.operations.launch import compile_here, launch_sweep
+from launching import planned
+import qjobs
 from qjobs.ledger import Ledger
 from qjobs.experiments.sweep import SweepSpec, expand_sweep
 aer, store = AerBackend(n_workers=1), Ledger(sys.argv[1])
 spec = SweepSpec.model_validate_json(sys.argv[2])
-stage = compile_here(store, aer, spec.compile_options(), CompileCache(Path(sys.argv[3])))
-(job_id,) = launch_sweep(store, aer, expand_sweep(spec), name="aer", run="r1", compile_stage=stage).new
-print(operations.submit(store, aer, job_id).remote_id, flush=True)
+(job_id,) = planned(store, aer, expand_sweep(spec), CompileCache(Path(sys.argv[3])), run="r1").new
+print(qjobs.submit(store, aer, job_id).remote_id, flush=True)
 os.kill(os.getpid(), 9)
 """
 
@@ -242,7 +241,8 @@ os.kill(os.getpid(), 9)
 def test_a_run_that_died_with_its_simulator_is_run_anew(aer: AerBackend, cache: CompileCache, tmp_path: Path) -> None:
     url, spec = f"sqlite:///{tmp_path / 'ledger.db'}", sweep()
     arguments = [sys.executable, "-c", DIES, url, spec.model_dump_json(), str(tmp_path / "compiled")]
-    dead = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    environment = {**os.environ, "TESTS": str(Path(__file__).parents[1])}
+    dead = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert dead.stdout.startswith("aer-"), dead.stderr
     with Ledger(url) as store:
         (lost,) = store.jobs()

@@ -10,13 +10,14 @@ import pytest
 from scripted import Fault, ScriptedBackend
 from support import NOW, a_program, an_item, create
 
+import qjobs
 from qjobs.backends.base import Limits, MissingResult
 from qjobs.errors import BackendUnavailable, Busy, InvalidInput, JobFailed, NotSent
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ExecuteOptions, ItemSpec, JobId, Observable, Program, ProgramHash, RemoteId, RemoteRetryStrategy
-from qjobs.operations import plan as operations
 from qjobs.operations import recover as recovery
+from qjobs.operations.plan import Existing, existing_points
 
 FORCE = RemoteRetryStrategy.FORCE_RESUBMIT
 S = JobStatus
@@ -38,7 +39,7 @@ def items(count: int, shots: int = 10) -> list[ItemSpec]:
 
 
 def planned(store: Ledger, backend: ScriptedBackend, wanted: Sequence[ItemSpec], **values: object) -> list[JobId]:
-    return operations.plan(store, backend, wanted, PROGRAMS, **{"run": "r", "name": "n", "now": lambda: NOW, **values})
+    return qjobs.plan(store, backend, wanted, PROGRAMS, **{"run": "r", "name": "n", "now": lambda: NOW, **values})
 
 
 # plan
@@ -147,48 +148,48 @@ def test_exact_values_need_a_backend_that_has_them(store: Ledger, backend: Scrip
 
 def a_final_job(store: Ledger, backend: ScriptedBackend, *statuses: JobStatus, key: str = "key") -> JobId:
     job_id = create(store, key)
-    operations.submit(store, backend, job_id, now=lambda: NOW)
+    qjobs.submit(store, backend, job_id, now=lambda: NOW)
     backend.report(*statuses, messages=[(n, "the laser was off") for n, s in enumerate(statuses) if s is S.ERROR])
-    operations.poll(store, backend, [job_id], now=lambda: NOW)
+    qjobs.poll(store, backend, [job_id], now=lambda: NOW)
     return job_id
 
 
 def test_complete_has_every_result(store: Ledger, backend: ScriptedBackend) -> None:
     job_id = a_final_job(store, backend, *DONE)
-    assert operations.complete(store, backend, job_id) == 2
+    assert len(qjobs.collect(store, backend, job_id).results) == 2
     backend.troubles.append(BackendUnavailable("not asked again"))
-    assert operations.complete(store, backend, job_id) == 2
+    assert len(qjobs.collect(store, backend, job_id).results) == 2
     assert len(backend.troubles) == 1
-    collected = operations.collect(store, backend, job_id)
+    collected = qjobs.collect(store, backend, job_id)
     assert (collected.job.status, len(collected.items), sorted(collected.results)) == (S.COMPLETED, 2, [0, 1])
 
 
 def test_a_failed_job_says_which_and_why_and_keeps_the_rest(store: Ledger, backend: ScriptedBackend) -> None:
     job_id = a_final_job(store, backend, S.COMPLETED, S.ERROR)
-    for operation in (operations.complete, operations.collect):
+    for operation in (qjobs.collect, qjobs.collect):
         with pytest.raises(JobFailed, match=r"1 of 2 items.*item-1 .ERROR.: the laser was off") as caught:
             operation(store, backend, job_id)
         assert (caught.value.job_id, caught.value.status) == (job_id, "ERROR")
         assert caught.value.failed == {1: "the laser was off"}
-    assert operations.collect(store, backend, job_id, partial=True).results.keys() == {0}
-    assert operations.collect(store, None, job_id).results.keys() == {0}
+    assert qjobs.collect(store, backend, job_id, partial=True).results.keys() == {0}
+    assert qjobs.collect(store, None, job_id).results.keys() == {0}
 
 
 def test_a_failed_job_is_data_everywhere_else(store: Ledger, backend: ScriptedBackend) -> None:
     job_id = a_final_job(store, backend, S.ERROR, S.ERROR)
-    assert operations.poll(store, backend, [job_id]) == {job_id: S.ERROR}
-    assert operations.wait(store, {"fake": backend}, [job_id]) == {job_id: S.ERROR}
-    assert operations.submit(store, backend, job_id).status is S.ERROR
+    assert qjobs.poll(store, backend, [job_id]) == {job_id: S.ERROR}
+    assert qjobs.wait(store, {"fake": backend}, [job_id]) == {job_id: S.ERROR}
+    assert qjobs.submit(store, backend, job_id).status is S.ERROR
 
 
 def test_late_results_are_asked_for_again(store: Ledger, backend: ScriptedBackend) -> None:
     job_id = a_final_job(store, backend, *DONE)
     backend.answer = lambda results: [results[0], MissingResult(reason="not yet")]
     with pytest.raises(BackendUnavailable, match="1 items"):
-        operations.complete(store, backend, job_id)
+        qjobs.collect(store, backend, job_id)
     assert store.results(job_id).keys() == {0}
     backend.answer = lambda results: results
-    assert operations.complete(store, backend, job_id) == 2
+    assert len(qjobs.collect(store, backend, job_id).results) == 2
 
 
 def test_what_ran_and_has_no_result_yet_is_not_run_again(store: Ledger, backend: ScriptedBackend) -> None:
@@ -196,13 +197,13 @@ def test_what_ran_and_has_no_result_yet_is_not_run_again(store: Ledger, backend:
     (first,) = backend.jobs.values()
     first.late = True
     with pytest.raises(BackendUnavailable, match="are COMPLETED and their results are not there yet"):
-        operations.submit(store, backend, job_id, strategy=FORCE, now=lambda: NOW)
+        qjobs.submit(store, backend, job_id, strategy=FORCE, now=lambda: NOW)
     assert len(backend.jobs) == 1
     recovery.retry(store, backend, job_id, strategy=FORCE, now=lambda: NOW)  # by default what is in ERROR
     backend.report(S.COMPLETED)
-    operations.poll(store, backend, [job_id], now=lambda: NOW)
+    qjobs.poll(store, backend, [job_id], now=lambda: NOW)
     first.late = False
-    assert operations.complete(store, backend, job_id) == 2  # the first attempt is asked too
+    assert len(qjobs.collect(store, backend, job_id).results) == 2  # the first attempt is asked too
     assert {index: set(result.counts) for index, result in store.results(job_id).items()} == {
         0: {"00", "remote-1"},
         1: {"00", "remote-2"},
@@ -225,14 +226,14 @@ def test_results_that_came_late_after_a_resubmission_that_never_left(store: Ledg
     with pytest.raises(NotSent):
         recovery.retry(store, backend, job_id, statuses=[S.COMPLETED], strategy=FORCE, now=lambda: NOW)
     next(iter(backend.jobs.values())).late = False
-    assert operations.complete(store, backend, job_id) == 2
+    assert len(qjobs.collect(store, backend, job_id).results) == 2
 
 
 def test_an_open_job_is_not_complete(store: Ledger, backend: ScriptedBackend) -> None:
     job_id = a_final_job(store, backend, S.COMPLETED, S.RUNNING)
     with pytest.raises(Busy, match="RUNNING"):
-        operations.complete(store, backend, job_id)
-    assert operations.collect(store, backend, job_id, partial=True).results.keys() == {0}
+        qjobs.collect(store, backend, job_id)
+    assert qjobs.collect(store, backend, job_id, partial=True).results.keys() == {0}
 
 
 # reusable
@@ -252,29 +253,29 @@ def a_run(
 
 
 def found(store: Ledger, backend: ScriptedBackend, **values: object) -> tuple[dict[str, JobId], int]:
-    known = operations.reusable(store, backend=backend, **{"experiment": "e", "definition": "d", **values})
-    return dict(known.have), known.n_jobs
+    known = existing_points(store, backend, **{"experiment": "e", "definition": "d", **values})
+    return dict(known.jobs), known.n_jobs
 
 
 def test_finished_and_open_items_are_found_and_failed_ones_are_not(store: Ledger, backend: ScriptedBackend) -> None:
     first = a_run(store, backend, ["a", "b"], "1")
-    operations.submit(store, backend, first)
+    qjobs.submit(store, backend, first)
     backend.report(S.COMPLETED, S.ERROR)
-    operations.poll(store, backend, [first])
-    operations.collect(store, backend, first, partial=True)
+    qjobs.poll(store, backend, [first])
+    qjobs.collect(store, backend, first, partial=True)
     second = a_run(store, backend, ["b", "c"], "2")
     assert found(store, backend) == ({"a": first, "b": second, "c": second}, 2)
-    operations.cancel(store, backend, second)
+    qjobs.cancel(store, backend, second)
     assert found(store, backend) == ({"a": first}, 2)
 
 
 def test_what_is_finished_comes_before_what_is_under_way(store: Ledger, backend: ScriptedBackend) -> None:
     done, open_one = a_run(store, backend, ["a"], "1"), a_run(store, backend, ["a"], "2")
     assert found(store, backend)[0]["a"] in {done, open_one}
-    operations.submit(store, backend, done)
+    qjobs.submit(store, backend, done)
     backend.report(S.COMPLETED)
-    operations.poll(store, backend, [done])
-    operations.complete(store, backend, done)
+    qjobs.poll(store, backend, [done])
+    qjobs.collect(store, backend, done)
     assert found(store, backend)[0] == {"a": done}
 
 
@@ -293,17 +294,17 @@ def test_a_run_that_is_entered_again_is_told_what_failed_and_another_is_not(
     store: Ledger, backend: ScriptedBackend
 ) -> None:
     lost = a_run(store, backend, ["a", "b"], "1")
-    operations.submit(store, backend, lost)
+    qjobs.submit(store, backend, lost)
     backend.report(S.COMPLETED, S.ERROR)
-    operations.poll(store, backend, [lost])
-    operations.collect(store, backend, lost, partial=True)
+    qjobs.poll(store, backend, [lost])
+    qjobs.collect(store, backend, lost, partial=True)
 
-    def known(run: str) -> operations.Reusable:
-        return operations.reusable(store, backend=backend, experiment="e", definition="d", run=run)
+    def known(run: str) -> Existing:
+        return existing_points(store, backend, experiment="e", definition="d", run=run)
 
-    assert known("1") == operations.Reusable(have={"a": lost, "b": lost}, failed=(lost,), n_jobs=1)
-    assert known("2") == operations.Reusable(have={"a": lost}, failed=(), n_jobs=1)
+    assert known("1") == Existing(jobs={"a": lost, "b": lost}, failed=(lost,), n_jobs=1)
+    assert known("2") == Existing(jobs={"a": lost}, failed=(), n_jobs=1)
     store.waits.register("2", [lost], until="all", now=NOW)
     assert known("2").failed == (lost,), "what a run waited for counts as its own"
     newer = a_run(store, backend, ["b"], "3")
-    assert known("1") == operations.Reusable(have={"a": lost, "b": newer}, failed=(), n_jobs=2)
+    assert known("1") == Existing(jobs={"a": lost, "b": newer}, failed=(), n_jobs=2)

@@ -11,14 +11,15 @@ import pytest
 from scripted import Clock, ScriptedBackend, TellingBackend
 from support import LEASE_S, NOW, check_history, claim, create, whole
 
+import qjobs
 from qjobs.backends.base import MissingResult, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
 from qjobs.ledger import Ledger
 from qjobs.ledger.provider_reports import Report
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, RemoteId
-from qjobs.operations import plan as operations
-from qjobs.operations.poll import Progress
+from qjobs.operations.collect import store_results
+from qjobs.operations.wait import Progress
 
 S = JobStatus
 DONE = (S.COMPLETED, S.COMPLETED)
@@ -32,7 +33,7 @@ def backend() -> ScriptedBackend:
 def submitted(store: Ledger, backend: ScriptedBackend, *keys: str) -> list[JobId]:
     job_ids = [create(store, key, backend=backend.name) for key in keys]
     for job_id in job_ids:
-        operations.submit(store, backend, job_id, now=lambda: NOW)
+        qjobs.submit(store, backend, job_id, now=lambda: NOW)
     return job_ids
 
 
@@ -44,7 +45,7 @@ class Waited:
         self.reports: list[Progress] = []
 
     def __call__(self, job_ids: list[JobId], **values: object) -> dict[JobId, JobStatus]:
-        return operations.wait(
+        return qjobs.wait(
             self.store,
             self.backends,
             job_ids,
@@ -64,7 +65,7 @@ def test_poll_asks_once_for_all_and_writes_it_down(store: Ledger, backend: Scrip
     job_ids = submitted(store, backend, "a", "b", "c")
     backend.report(S.RUNNING, S.QUEUED, of=0)
     backend.report(S.COMPLETED, S.ERROR, of=2, messages=[(1, "calibration")])
-    assert operations.poll(store, backend, job_ids) == dict(zip(job_ids, (S.RUNNING, S.QUEUED, S.ERROR), strict=True))
+    assert qjobs.poll(store, backend, job_ids) == dict(zip(job_ids, (S.RUNNING, S.QUEUED, S.ERROR), strict=True))
     assert [sorted(ids) for ids in backend.asked] == [["remote-1", "remote-2", "remote-3"]]
     assert store.items(job_ids[2])[1].message == "calibration"
 
@@ -91,7 +92,7 @@ def test_moving_up_writes_no_reports(store: Ledger, backend: ScriptedBackend) ->
     with CountingLedger(store.url) as ledger:
         for first in (5, 4, 4):
             places.update({f"remote-{number}": first + number for number in (1, 2, 3)})
-            operations.poll(ledger, backend, job_ids)
+            qjobs.poll(ledger, backend, job_ids)
             assert ledger.queue_positions(job_ids) == dict(zip(job_ids, range(first + 1, first + 4), strict=True))
             assert ledger.n_reports == 3, "the first time they became QUEUED; after that only places changed"
 
@@ -101,9 +102,9 @@ def test_poll_leaves_out_what_waits_for_nobody(store: Ledger, backend: ScriptedB
     store.submissions.mark_unknown(claim(store, unknown), "lost", now=NOW)
     (final,) = submitted(store, backend, "final")
     backend.report(*DONE)
-    operations.poll(store, backend, [final])
+    qjobs.poll(store, backend, [final])
     backend.asked.clear()
-    assert operations.poll(store, backend, [never_sent, unknown, final]) == {
+    assert qjobs.poll(store, backend, [never_sent, unknown, final]) == {
         never_sent: S.CREATED,
         unknown: S.UNKNOWN,
         final: S.COMPLETED,
@@ -115,7 +116,7 @@ def test_an_id_that_the_provider_does_not_tell_about_keeps_its_status(store: Led
     first, second = submitted(store, backend, "a", "b")
     backend.hidden.add(RemoteId("remote-1"))
     backend.report(*DONE)
-    assert operations.poll(store, backend, [first, second]) == {first: S.SUBMITTED, second: S.COMPLETED}
+    assert qjobs.poll(store, backend, [first, second]) == {first: S.SUBMITTED, second: S.COMPLETED}
 
 
 def test_an_id_that_was_not_asked_for_is_passed_over(store: Ledger, backend: ScriptedBackend) -> None:
@@ -125,7 +126,7 @@ def test_an_id_that_was_not_asked_for_is_passed_over(store: Ledger, backend: Scr
 
     chatty = Chatty()
     first, _ = submitted(store, chatty, "a", "b")
-    assert operations.poll(store, chatty, [first]) == {first: S.QUEUED}
+    assert qjobs.poll(store, chatty, [first]) == {first: S.QUEUED}
 
 
 @pytest.mark.parametrize("error", [ProtocolError("BANANA"), BackendUnavailable("502"), CredentialsRejected("401")])
@@ -136,7 +137,7 @@ def test_an_answer_that_cannot_be_used_changes_nothing(
     before = store.events(job_id)
     backend.troubles.append(error)
     with pytest.raises(type(error)):
-        operations.poll(store, backend, [job_id])
+        qjobs.poll(store, backend, [job_id])
     assert store.job(job_id).status is S.SUBMITTED
     assert store.events(job_id) == before
 
@@ -146,7 +147,7 @@ def test_a_report_of_the_wrong_length_does_not_hold_up_the_others(store: Ledger,
     backend.jobs[RemoteId("remote-1")].items.append(S.RUNNING)
     backend.report(*DONE)
     with pytest.raises(ProtocolError, match="3 items"):
-        operations.poll(store, backend, [first, second])
+        qjobs.poll(store, backend, [first, second])
     assert store.job(first).status is S.SUBMITTED
     assert store.job(second).status is S.COMPLETED
 
@@ -157,9 +158,9 @@ def test_a_wish_is_passed_on_once_the_provider_can_be_reached(store: Ledger) -> 
     store.request_cancel(job_id, now=NOW)
     backend.troubles.append(BackendUnavailable("502"))
     with pytest.raises(BackendUnavailable):
-        operations.poll(store, backend, [job_id])
+        qjobs.poll(store, backend, [job_id])
     for _ in range(3):
-        assert operations.poll(store, backend, [job_id]) == {job_id: S.CANCELLING}
+        assert qjobs.poll(store, backend, [job_id]) == {job_id: S.CANCELLING}
     assert backend.jobs[RemoteId("remote-1")].cancels == 1
     check_history(store, job_id)
 
@@ -171,21 +172,21 @@ def test_a_wish_is_passed_on_once_the_provider_can_be_reached(store: Ledger) -> 
 def test_a_wrong_number_of_results_stores_nothing(store: Ledger, backend: ScriptedBackend, change: object) -> None:
     (job_id,) = submitted(store, backend, "a")
     backend.report(*DONE)
-    operations.poll(store, backend, [job_id])
+    qjobs.poll(store, backend, [job_id])
     backend.answer = change
     with pytest.raises(ProtocolError, match="2 items"):
-        operations.fetch(store, backend, store.job(job_id))
+        store_results(store, backend, store.job(job_id))
     assert store.results(job_id) == {}
 
 
 def test_a_result_that_is_there_is_not_replaced(store: Ledger, backend: ScriptedBackend) -> None:
     (job_id,) = submitted(store, backend, "a")
     backend.report(S.COMPLETED, S.RUNNING)
-    assert operations.fetch(store, backend, store.job(job_id)) == {1: "it is RUNNING"}
+    assert store_results(store, backend, store.job(job_id)) == {1: "it is RUNNING"}
     first = store.results(job_id)
     backend.report(*DONE)
     backend.answer = lambda results: [ItemResult(counts={"11": n}) for n, _ in enumerate(results)]
-    assert operations.fetch(store, backend, store.job(job_id)) == {}
+    assert store_results(store, backend, store.job(job_id)) == {}
     assert store.results(job_id) == {**first, 1: ItemResult(counts={"11": 1})}
 
 
@@ -193,13 +194,13 @@ def test_partial_results_are_kept_and_the_reasons_told(store: Ledger, backend: S
     (job_id,) = submitted(store, backend, "a")
     backend.report(S.ERROR, S.COMPLETED)
     backend.answer = lambda results: [MissingResult(reason="the laser was off"), results[1]]
-    assert operations.fetch(store, backend, store.job(job_id)) == {0: "the laser was off"}
+    assert store_results(store, backend, store.job(job_id)) == {0: "the laser was off"}
     assert store.results(job_id).keys() == {1}
 
 
 def test_nothing_is_asked_of_a_job_that_has_no_remote_id(store: Ledger, backend: ScriptedBackend) -> None:
     job_id = create(store)
-    assert operations.fetch(store, backend, store.job(job_id)) == {0: "the job is CREATED", 1: "the job is CREATED"}
+    assert store_results(store, backend, store.job(job_id)) == {0: "the job is CREATED", 1: "the job is CREATED"}
 
 
 # wait
@@ -340,7 +341,7 @@ def test_a_wait_without_time_asks_once(store: Ledger, backend: ScriptedBackend) 
 def test_until_any_counts_only_what_was_open_before(store: Ledger, backend: ScriptedBackend) -> None:
     first, second, third = submitted(store, backend, "a", "b", "c")
     backend.report(*DONE, of=0)
-    operations.poll(store, backend, [first])
+    qjobs.poll(store, backend, [first])
     wait = Waited(store, backend)
     wait.clock.after(7, lambda: backend.report(S.ERROR, S.ERROR, of=2))
     assert wait([first, second, third], until="any") == {first: S.COMPLETED, second: S.QUEUED, third: S.ERROR}
@@ -379,10 +380,10 @@ def test_two_devices_of_one_account_are_each_asked_for_their_own(store: Ledger) 
     slow.device = "another device"
     jobs = {backend: create(store, backend.device, device=backend.device) for backend in (fast, slow)}
     for backend, job_id in jobs.items():
-        operations.submit(store, backend, job_id, now=clock.now)
+        qjobs.submit(store, backend, job_id, now=clock.now)
         backend.report(S.COMPLETED, S.COMPLETED)
     ids = list(jobs.values())
-    operations.wait(store, {"a": fast, "b": slow}, ids, now=clock.now, monotonic=clock.monotonic, sleep=clock.sleep)
+    qjobs.wait(store, {"a": fast, "b": slow}, ids, now=clock.now, monotonic=clock.monotonic, sleep=clock.sleep)
     assert [set(backend.asked) for backend in jobs] == [{("remote-1",)}, {("remote-1",)}]
     assert store.result_counts(ids) == dict.fromkeys(ids, 2)
 
@@ -390,7 +391,7 @@ def test_two_devices_of_one_account_are_each_asked_for_their_own(store: Ledger) 
 def test_a_short_wait_is_told(store: Ledger) -> None:
     backend = TellingBackend()
     job_id = create(store)
-    operations.submit(store, backend, job_id)
+    qjobs.submit(store, backend, job_id)
 
     def finish() -> None:
         backend.report(S.COMPLETED, S.COMPLETED)
@@ -399,7 +400,7 @@ def test_a_short_wait_is_told(store: Ledger) -> None:
     timer = threading.Timer(0.3, finish)
     timer.start()
     try:
-        assert operations.wait(store, {"fake": backend}, [job_id], timeout_s=20.0) == {job_id: S.COMPLETED}
+        assert qjobs.wait(store, {"fake": backend}, [job_id], timeout_s=20.0) == {job_id: S.COMPLETED}
     finally:
         timer.join()
     assert backend.watched == ["remote-1"]
@@ -410,7 +411,7 @@ def test_many_jobs_are_asked_for_and_not_watched(store: Ledger) -> None:
     backend = TellingBackend()
     ids = [create(store, f"many-{n}") for n in range(5)]
     for job_id in ids:
-        operations.submit(store, backend, job_id)
+        qjobs.submit(store, backend, job_id)
     with pytest.raises(WaitTimeout):
-        operations.wait(store, {"fake": backend}, ids, timeout_s=0.1)
+        qjobs.wait(store, {"fake": backend}, ids, timeout_s=0.1)
     assert backend.watched == []

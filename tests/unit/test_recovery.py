@@ -6,14 +6,15 @@ import pytest
 from scripted import Clock, Fault, ScriptedBackend
 from support import check_history, create, job_moves
 
+import qjobs
 from qjobs.backends.base import RemoteJob
 from qjobs.errors import BackendUnavailable, Busy, InvalidInput, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, LostReply, RemoteId, RemoteRetryStrategy
-from qjobs.operations import plan as operations
 from qjobs.operations import recover as recovery
-from qjobs.operations.recover import Outcome
+from qjobs.operations.collect import store_results
+from qjobs.operations.recover import Finding
 from qjobs.operations.retry import Action
 
 S, R = JobStatus, RemoteRetryStrategy
@@ -37,7 +38,7 @@ def clock() -> Clock:
 
 def submitted(ledger: Ledger, backend: ScriptedBackend, clock: Clock, key: str = "key", n_items: int = 2) -> JobId:
     job_id = create(ledger, key, n_items=n_items)
-    operations.submit(ledger, backend, job_id, now=clock.now)
+    qjobs.submit(ledger, backend, job_id, now=clock.now)
     return job_id
 
 
@@ -46,7 +47,7 @@ def lost(ledger: Ledger, backend: ScriptedBackend, clock: Clock, *, when: str = 
     backend.faults.append(Fault(LOST, when))
     job_id = create(ledger, key)
     with pytest.raises((BackendUnavailable, SubmissionUnknown)):
-        operations.submit(ledger, backend, job_id, now=clock.now)
+        qjobs.submit(ledger, backend, job_id, now=clock.now)
     assert ledger.job(job_id).status is S.UNKNOWN
     return job_id
 
@@ -58,8 +59,8 @@ def failed(ledger: Ledger, backend: ScriptedBackend, clock: Clock) -> JobId:
     """One item done and kept, one in ERROR, one CANCELLED."""
     job_id = submitted(ledger, backend, clock, n_items=3)
     backend.report(S.COMPLETED, S.ERROR, S.CANCELLED)
-    operations.poll(ledger, backend, [job_id], now=clock.now)
-    operations.fetch(ledger, backend, ledger.job(job_id), now=clock.now)
+    qjobs.poll(ledger, backend, [job_id], now=clock.now)
+    store_results(ledger, backend, ledger.job(job_id), now=clock.now)
     return job_id
 
 
@@ -129,7 +130,7 @@ def test_rerun_from_any_state(ledger: Ledger, clock: Clock, state: JobStatus) ->
         job_id = submitted(ledger, backend, clock)
         if state is not S.SUBMITTED:
             backend.report(state, state)
-            operations.poll(ledger, backend, [job_id], now=clock.now)
+            qjobs.poll(ledger, backend, [job_id], now=clock.now)
     assert ledger.job(job_id).status is state
     before, events = ledger.job(job_id), ledger.events(job_id)
     created = len(backend.jobs)
@@ -142,7 +143,7 @@ def test_rerun_from_any_state(ledger: Ledger, clock: Clock, state: JobStatus) ->
         assert one.properties["rerun_of"] == job_id
         shown = [(item.label, item.program, item.shots, item.parameters) for item in ledger.items(one.job_id)]
         assert shown == [(i.label, i.program, i.shots, i.parameters) for i in ledger.items(job_id)]
-    operations.submit(ledger, backend, ids[0], now=clock.now)
+    qjobs.submit(ledger, backend, ids[0], now=clock.now)
     assert len(backend.jobs) == created + 1
 
 
@@ -155,22 +156,22 @@ def test_a_rerun_needs_a_name(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "when", "outcome", "status"),
+    ("kind", "when", "finding", "status"),
     [
-        (LostReply.FINDABLE, "after", Outcome.ADOPTED, S.QUEUED),
-        (LostReply.DEDUPLICATED, "after", Outcome.ADOPTED, S.QUEUED),
-        (LostReply.FINDABLE, "before", Outcome.NOT_FOUND, S.UNKNOWN),
-        (LostReply.OPAQUE, "after", Outcome.OPAQUE, S.UNKNOWN),
+        (LostReply.FINDABLE, "after", Finding.ADOPTED, S.QUEUED),
+        (LostReply.DEDUPLICATED, "after", Finding.ADOPTED, S.QUEUED),
+        (LostReply.FINDABLE, "before", Finding.NOT_FOUND, S.UNKNOWN),
+        (LostReply.OPAQUE, "after", Finding.OPAQUE, S.UNKNOWN),
     ],
 )
 def test_reconcile(
-    ledger: Ledger, clock: Clock, kind: LostReply, when: str, outcome: Outcome, status: JobStatus
+    ledger: Ledger, clock: Clock, kind: LostReply, when: str, finding: Finding, status: JobStatus
 ) -> None:
     backend = ScriptedBackend(kind)
     job_id = lost(ledger, backend, clock, when=when)
     created = len(backend.jobs)
     (one,) = recovery.reconcile(ledger, {"fake": backend}, now=clock.now)
-    assert (one.job_id, one.outcome, ledger.job(job_id).status) == (job_id, outcome, status)
+    assert (one.job_id, one.finding, ledger.job(job_id).status) == (job_id, finding, status)
     assert one.words
     assert len(backend.jobs) == created, "reconcile sends nothing"
     check_history(ledger, job_id)
@@ -181,10 +182,10 @@ def test_reconcile_when_the_provider_is_away(ledger: Ledger, clock: Clock) -> No
     job_id = lost(ledger, backend, clock)
     backend.troubles.append(BackendUnavailable("502"))
     (one,) = recovery.reconcile(ledger, {"fake": backend}, now=clock.now)
-    assert (one.outcome, one.words) == (Outcome.LATER, "502")
+    assert (one.finding, one.words) == (Finding.LATER, "502")
     assert recovery.reconcile(ledger, {}, now=clock.now) == []
     (one,) = recovery.reconcile(ledger, {"fake": backend}, now=clock.now)
-    assert one.outcome is Outcome.ADOPTED
+    assert one.finding is Finding.ADOPTED
     assert recovery.reconcile(ledger, {"fake": backend}, now=clock.now) == []
     assert ledger.attempts(job_id)[-1].remote_id == "remote-1"
 
@@ -233,7 +234,7 @@ def test_discard(ledger: Ledger, clock: Clock) -> None:
     assert recovery.discard(ledger, job_id, now=clock.now).status is S.CREATED
     with pytest.raises(InvalidInput, match="only an UNKNOWN job"):
         recovery.discard(ledger, job_id, now=clock.now)
-    operations.submit(ledger, backend, job_id, now=clock.now)
+    qjobs.submit(ledger, backend, job_id, now=clock.now)
     assert len(backend.jobs) == 1
     check_history(ledger, job_id)
 

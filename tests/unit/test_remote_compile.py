@@ -6,12 +6,12 @@ import pytest
 from scripted import Fault, ScriptedBackend
 from support import at
 
+import qjobs
 from qjobs.circuits.programs import read_circuit
 from qjobs.errors import BackendUnavailable, InvalidInput, JobFailed, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, JobKind, Program, ProgramHash, RemoteId, RemoteRetryStrategy
-from qjobs.operations import plan as operations
 from qjobs.operations import recover as recovery
 from qjobs.operations.compile_jobs import Compilation, compiled_by, plan_compilation
 
@@ -31,15 +31,15 @@ def now() -> object:
 
 
 def planned(store: Ledger, backend: ScriptedBackend, given: list[Program], **values: object) -> Compilation:
-    wanted = {"level": 2, "name": "sweep", "run": "run", "backend_name": "fake", **values}
+    wanted = {"level": 2, "name": "sweep", "run": "run", "opened_as": "fake", **values}
     return plan_compilation(store, backend, [program.hash for program in given], **wanted)
 
 
 def finished(store: Ledger, backend: ScriptedBackend, job_id: JobId, *statuses: JobStatus) -> None:
-    operations.submit(store, backend, job_id, now=now)
+    qjobs.submit(store, backend, job_id, now=now)
     backend.report(*statuses)
-    operations.poll(store, backend, [job_id], now=now)
-    operations.complete(store, backend, job_id, now=now)
+    qjobs.poll(store, backend, [job_id], now=now)
+    qjobs.collect(store, backend, job_id, now=now)
 
 
 def test_the_provider_compiles_templates(store: Ledger, given: list[Program]) -> None:
@@ -62,7 +62,7 @@ def test_a_lost_reply_is_looked_up_and_makes_no_second_job(store: Ledger, given:
     (job_id,) = planned(store, backend, given).job_ids
     backend.faults.append(Fault(SubmissionUnknown("gone"), "after"))
     with pytest.raises(BackendUnavailable):
-        operations.submit(store, backend, job_id, now=now)
+        qjobs.submit(store, backend, job_id, now=now)
     assert planned(store, backend, given).job_ids == (job_id,)  # the run enters again
     finished(store, backend, job_id, S.COMPLETED, S.COMPLETED)
     assert len(backend.jobs) == 1
@@ -78,8 +78,8 @@ def test_retry_compiles_only_what_failed_and_keeps_the_rest(store: Ledger, given
     recovery.retry(store, backend, job_id, strategy=RemoteRetryStrategy.FORCE_RESUBMIT, now=now)
     assert [item.program for item in backend.jobs[RemoteId("remote-2")].batch.items] == [given[1].hash]
     backend.report(S.COMPLETED)
-    operations.poll(store, backend, [job_id], now=now)
-    operations.complete(store, backend, job_id, now=now)
+    qjobs.poll(store, backend, [job_id], now=now)
+    qjobs.collect(store, backend, job_id, now=now)
     after = compiled_by(store, [job_id])
     assert after[given[0].hash] == kept[given[0].hash]
     assert after[given[1].hash] == ProgramHash("remote-2/0")
@@ -125,5 +125,5 @@ def test_a_compile_item_has_neither_shots_nor_parameters(
     item = ItemSpec(**{"label": "one", "program": given[0].hash, "shots": 0, **wrong})
     programs = {given[0].hash: given[0]}
     with pytest.raises(InvalidInput, match="neither shots nor parameters"):
-        operations.plan(store, ScriptedBackend(), [item], programs, run="run", name="job", kind=JobKind.COMPILE)
+        qjobs.plan(store, ScriptedBackend(), [item], programs, run="run", name="job", kind=JobKind.COMPILE)
     assert store.jobs() == []

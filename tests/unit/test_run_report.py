@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from launching import planned
 
+import qjobs
 from qjobs.backends.aer import AerBackend
 from qjobs.compiling.compiler import CompileCache
 from qjobs.experiments.circuit_list import expand_circuit_list, load_circuit_list
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
-from qjobs.operations import plan as operations
-from qjobs.operations.launch import compile_here, launch_circuits, launch_sweep
 from qjobs.reports.provenance import provenance, provenance_markdown
 from qjobs.reports.run_report import RunReport, report_of
 
@@ -36,16 +36,15 @@ class Lab:
     cache: CompileCache
 
     def launch(self, plan: SweepPlan, run: str = "run") -> Sequence[JobId]:
-        stage = compile_here(self.store, self.aer, plan.spec.compile_options(), self.cache)
-        return launch_sweep(self.store, self.aer, plan, name="aer", run=run, compile_stage=stage).job_ids
+        return planned(self.store, self.aer, plan, self.cache, run=run).job_ids
 
     def execute(self, job_ids: Sequence[JobId]) -> None:
         for job_id in job_ids:
             if not self.store.job(job_id).status.is_final:
-                operations.submit(self.store, self.aer, job_id)
-        operations.wait(self.store, {self.aer.name: self.aer}, job_ids, timeout_s=60)
+                qjobs.submit(self.store, self.aer, job_id)
+        qjobs.wait(self.store, {self.aer.name: self.aer}, job_ids, timeout_s=60)
         for job_id in job_ids:
-            operations.complete(self.store, self.aer, job_id)
+            qjobs.collect(self.store, self.aer, job_id)
 
     def run(self, plan: SweepPlan) -> RunReport:
         job_ids = self.launch(plan)
@@ -162,8 +161,7 @@ def test_points_in_two_jobs(lab: Lab) -> None:
 def test_circuit_list(lab: Lab) -> None:
     """A circuit list has a row per circuit with its counts."""
     plan = expand_circuit_list(load_circuit_list(EXAMPLES / "bell" / "circuits.yaml"))
-    stage = compile_here(lab.store, lab.aer, plan.spec.options(), lab.cache)
-    job_ids = launch_circuits(lab.store, lab.aer, plan, run="run", identity="run", compile_stage=stage).job_ids
+    job_ids = planned(lab.store, lab.aer, plan, lab.cache, run="run").job_ids
     lab.execute(job_ids)
     report = report_of(lab.store, plan, {"aer": job_ids})
     counts = {row.label: json.loads(row.counts) for row in report.frame.itertuples()}

@@ -12,13 +12,13 @@ import pytest
 from scripted import Clock, Fault, ScriptedBackend
 from support import create, job_moves
 
+import qjobs
 from qjobs.backends.base import Backend, LostReply, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId
-from qjobs.operations import plan as operations
 from qjobs.operations.sensor_pass import LEASE_S, PassReport, pause_s, sensor_pass
 
 S = JobStatus
@@ -39,7 +39,7 @@ class Watched:
     def sent(self, count: int, backend: str = "fake") -> list[JobId]:
         ids = [create(self.ledger, f"{backend}-{n}", backend=backend) for n in range(count)]
         for job_id in ids:
-            operations.submit(self.ledger, self.backends[backend], job_id, now=self.clock.now)
+            qjobs.submit(self.ledger, self.backends[backend], job_id, now=self.clock.now)
         return ids
 
     def look(self, after_s: float = 0.0) -> PassReport:
@@ -190,7 +190,7 @@ def test_jobs_deep_in_a_queue_come_due_together(ledger: Ledger) -> None:
     ids = [create(ledger, f"deep-{n}") for n in range(6)]
     for n, job_id in enumerate(ids):
         watched.clock.elapsed_s += 5.0 * n
-        operations.submit(ledger, backend, job_id, now=watched.clock.now)
+        qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
     watched.look(86400.0)
     for job_id in ids[:3]:  # asked for at another moment
         ledger.schedule.set_next({job_id: None})
@@ -249,7 +249,7 @@ def test_unknown_jobs_are_looked_up(ledger: Ledger, variant: LostReply, exists: 
     job_id = create(ledger)
     backend.faults.append(Fault(SubmissionUnknown("gone"), "after" if exists else "before"))
     with pytest.raises((BackendUnavailable, SubmissionUnknown)):
-        operations.submit(ledger, backend, job_id, now=watched.clock.now)
+        qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
     watched.look()
     found = exists and variant is LostReply.FINDABLE
     assert watched.status(job_id) is (S.QUEUED if found else S.UNKNOWN)
@@ -285,7 +285,7 @@ def test_a_lease_that_ran_out_is_settled(watched: Watched, ledger: Ledger, backe
 
     backend.before_submit = _raising(Died())
     with pytest.raises(Died):
-        operations.submit(ledger, backend, job_id, now=watched.clock.now)
+        qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
     watched.look()
     assert watched.status(job_id) is S.UNKNOWN
 
@@ -347,7 +347,7 @@ def test_jobs_that_waiting_cannot_move_hold_nobody_up(watched: Watched, backend:
     unknown = create(ledger, "unknown")
     backend.faults.append(Fault(SubmissionUnknown("gone")))
     with pytest.raises(BackendUnavailable):
-        operations.submit(ledger, backend, unknown, now=watched.clock.now)
+        qjobs.submit(ledger, backend, unknown, now=watched.clock.now)
     ledger.waits.register("run", [unsent, unknown], until="all", now=now)
     assert ledger.waits.runs()[0].is_over
 

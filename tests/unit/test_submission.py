@@ -12,6 +12,7 @@ from scripted import Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
 from support import NOW, at, check_history, claim, create, job_moves, observe
 
+import qjobs
 from qjobs.backends.base import Limits, LostReply
 from qjobs.errors import (
     BackendUnavailable,
@@ -28,7 +29,6 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.submissions import Submissions
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, JobId, RemoteId, RemoteRetryStrategy
-from qjobs.operations import plan as operations
 from qjobs.operations.retry import Action, RetryPolicy
 from qjobs.operations.submit import LEASE_S
 
@@ -107,8 +107,8 @@ def test_force_sends_only_what_has_no_result_and_keeps_the_rest(store: Ledger) -
     assert [item.label for item in second.batch.items] == ["item-1"]
     assert store.attempts(job_id)[1].items == (1,)
     backend.report(S.COMPLETED)
-    operations.poll(store, backend, [job_id])
-    assert operations.complete(store, backend, job_id) == 2
+    qjobs.poll(store, backend, [job_id])
+    assert len(qjobs.collect(store, backend, job_id).results) == 2
     results = store.results(job_id)
     assert "remote-1" in (results[0].counts or {})
     assert "remote-2" in (results[1].counts or {})
@@ -180,7 +180,7 @@ def test_a_restart_when_results_came_before_the_last_status(store: Ledger) -> No
     backend = ScriptedBackend()
     job_id = a_job(store, "open", backend)
     backend.report(S.COMPLETED, S.COMPLETED)
-    operations.collect(store, backend, job_id, partial=True)
+    qjobs.collect(store, backend, job_id, partial=True)
     assert store.job(job_id).status is S.RUNNING
     assert enter(store, backend, job_id, FULL).action is Action.RESTART
     assert backend.most_live == 1
@@ -333,13 +333,13 @@ def test_a_process_that_slept_past_its_lease_sends_nothing(store: Ledger, settle
         clock.sleep(LEASE_S + 1)
         store.submissions.expire_leases(now=clock.now())
         if settled == "found by another process":
-            operations.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
+            qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
 
     backend.before_submit = sleeps_long
     with pytest.raises(Busy):
-        operations.submit(store, backend, job_id, now=clock.now)
+        qjobs.submit(store, backend, job_id, now=clock.now)
     assert len(backend.jobs) == (settled != "lease expired")
-    operations.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
+    qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
     assert len(backend.jobs) == 1
 
 
@@ -355,7 +355,7 @@ def test_a_long_preparation_keeps_its_lease(store: Ledger) -> None:
             super().submit(batch, key, created, sending)
 
     job_id = create(store)
-    assert operations.submit(store, Slow(), job_id, now=clock.now).status is S.SUBMITTED
+    assert qjobs.submit(store, Slow(), job_id, now=clock.now).status is S.SUBMITTED
 
 
 def test_the_id_is_on_disk_the_moment_it_exists(store: Ledger) -> None:
@@ -410,22 +410,22 @@ def test_what_was_lost_may_still_arrive_and_is_waited_for_from_the_moment_it_was
     backend.before_submit = lambda: clock.sleep(15.0)
     job_id = create(store)
     with pytest.raises(BackendUnavailable):
-        operations.submit(store, backend, job_id, now=clock.now)
+        qjobs.submit(store, backend, job_id, now=clock.now)
     backend.before_submit = lambda: None
     clock.sleep(20.0)  # 35 s after the intent, 20 s after the reply was given up
     with pytest.raises(Busy, match="may still arrive") as refused:
-        operations.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
+        qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
     assert refused.value.retry_after_s == pytest.approx(10.0)
     assert not backend.jobs
     clock.sleep(10.0)
-    assert operations.submit(store, backend, job_id, strategy=ALLOW, now=clock.now).action is Action.SUBMIT
+    assert qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now).action is Action.SUBMIT
     assert len(backend.jobs) == 1
 
 
 def operations_batch(ledger: Ledger, job_id: JobId) -> object:
     from qjobs.operations.attempts import batch_of
 
-    return batch_of(ledger, ledger.job(job_id), None)
+    return batch_of(ledger, ledger.job(job_id), ledger.items(job_id))
 
 
 @pytest.mark.parametrize("variant", LostReply)
@@ -470,7 +470,7 @@ def test_many_threads_never_have_two_alive(store: Ledger, standing: str) -> None
             enter(store, backend, job_id, FORCE, policy=RETRY_FOR_EVER)
         except Busy:
             pass
-        except BaseException as error:  # noqa: BLE001, RUF100
+        except BaseException as error:
             other.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -543,7 +543,7 @@ def test_a_full_device_takes_no_more(store: Ledger) -> None:
     assert store.job(second).status is S.CREATED
     assert len(backend.jobs) == 1
     backend.report(S.COMPLETED, S.COMPLETED)
-    operations.poll(store, backend, [first])
+    qjobs.poll(store, backend, [first])
     assert enter(store, backend, second).action is Action.SUBMIT
 
 
@@ -554,7 +554,7 @@ def test_a_job_cancelled_before_it_was_sent_is_not_sent(
 ) -> None:
     backend = ScriptedBackend()
     job_id = a_job(store, standing, backend)
-    assert operations.cancel(store, backend, job_id).status is S.CANCELLED
+    assert qjobs.cancel(store, backend, job_id).status is S.CANCELLED
     got = enter(store, backend, job_id, strategy)
     assert (got.action, got.status, got.remote_id) == (Action.RETURN, S.CANCELLED, None)
     assert not backend.jobs
@@ -580,7 +580,7 @@ def test_a_wish_during_a_lost_call_holds(store: Ledger) -> None:
         backend.faults.append(Fault(LOST, "after" if exists else "before"))
         with pytest.raises(BackendUnavailable):
             enter(store, backend, job_id)
-        assert operations.cancel(store, backend, job_id).status is S.UNKNOWN
+        assert qjobs.cancel(store, backend, job_id).status is S.UNKNOWN
         got = enter(store, backend, job_id, ALLOW)
         assert got.status is S.CANCELLED
         assert [job.cancels for job in backend.jobs.values()] == ([1] if exists else [])
@@ -590,22 +590,22 @@ def test_cancel_by_state(store: Ledger) -> None:
     backend = ScriptedBackend(confirms_cancel=False)
     open_one = create(store, "open")
     enter(store, backend, open_one)
-    assert operations.cancel(store, backend, open_one).status is S.CANCELLING
-    assert operations.cancel(store, backend, open_one).status is S.CANCELLING
+    assert qjobs.cancel(store, backend, open_one).status is S.CANCELLING
+    assert qjobs.cancel(store, backend, open_one).status is S.CANCELLING
     assert backend.jobs[RemoteId("remote-1")].cancels == 1  # the provider knows of it
     backend.report(S.COMPLETED, S.CANCELLED)
-    operations.poll(store, backend, [open_one])
+    qjobs.poll(store, backend, [open_one])
     assert store.job(open_one).status is S.CANCELLED
     assert len(store.results(open_one)) == 0
-    assert operations.collect(store, backend, open_one, partial=True).results.keys() == {0}
+    assert qjobs.collect(store, backend, open_one, partial=True).results.keys() == {0}
     for standing in ("complete", "incomplete"):
         done = ScriptedBackend(name=f"of {standing}")
         store_key = create(store, standing)
         enter(store, done, store_key)
         done.report(S.COMPLETED, S.COMPLETED if standing == "complete" else S.ERROR)
-        operations.poll(store, done, [store_key])
+        qjobs.poll(store, done, [store_key])
         before = store.job(store_key)
-        assert operations.cancel(store, done, store_key) == before
+        assert qjobs.cancel(store, done, store_key) == before
         assert done.jobs[RemoteId("remote-1")].cancels == 0
 
 
@@ -614,6 +614,6 @@ def test_a_wish_outlives_an_unreachable_provider(store: Ledger) -> None:
     job_id = a_job(store, "open", backend)
     backend.troubles.append(BackendUnavailable("502"))
     with pytest.raises(BackendUnavailable):
-        operations.cancel(store, backend, job_id)
+        qjobs.cancel(store, backend, job_id)
     assert store.job(job_id).cancel_requested_at is not None
-    assert operations.poll(store, backend, [job_id]) == {job_id: S.CANCELLED}
+    assert qjobs.poll(store, backend, [job_id]) == {job_id: S.CANCELLED}

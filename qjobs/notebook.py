@@ -1,0 +1,128 @@
+"""For people in a notebook: run an experiment from its file or form, and look at jobs. The command uses the same."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qjobs.backends.aer import AerBackend
+from qjobs.backends.base import Backend
+from qjobs.compiling.compiler import CompileCache
+from qjobs.errors import InvalidInput
+from qjobs.experiments.circuit_list import CircuitList, CircuitListPlan, expand_circuit_list, load_circuit_list
+from qjobs.experiments.forms import read_mapping
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
+from qjobs.ledger import Ledger
+from qjobs.model import JobId
+from qjobs.operations.execute import DirectStages, execute
+from qjobs.operations.wait import Progress
+from qjobs.paths import data_home
+from qjobs.reports.provenance import jobs_table
+from qjobs.reports.run_report import RunReport, report_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Run", "expand", "jobs", "load", "run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What `run` did.
+
+    `report` has the data frame, the picture and the best points; `jobs` are job ids by backend; `problems` says
+    what went wrong, by job; `summaries` has a sentence a backend.
+    """
+
+    run_id: str
+    report: RunReport
+    jobs: Mapping[str, tuple[JobId, ...]]
+    problems: Mapping[JobId, Exception]
+    summaries: tuple[str, ...]
+
+
+def load(path: Path) -> SweepSpec | CircuitList:
+    """Read a sweep or a circuit list from a YAML or JSON file; a circuit file (.qasm, .qpy) is a list of one.
+
+    Raises:
+        InvalidInput: The file cannot be read, or is neither.
+    """
+    if path.suffix in {".qasm", ".qpy"} or "circuits" in read_mapping(path):
+        return load_circuit_list(path)
+    return load_sweep(path)
+
+
+def expand(spec: SweepSpec | CircuitList) -> SweepPlan | CircuitListPlan:
+    """Read and check the circuits of an experiment, and work out all that it runs."""
+    return expand_sweep(spec) if isinstance(spec, SweepSpec) else expand_circuit_list(spec)
+
+
+def run(
+    experiment: SweepSpec | CircuitList | str | Path,
+    *,
+    backends: Mapping[str, Backend] | None = None,
+    ledger: str | None = None,
+    run_id: str = "",
+    report: Callable[[Progress], None] = lambda _: None,
+) -> Run:
+    """Run an experiment in this process and wait for it.
+
+    What the ledger has of a sweep is not run again. A run that was interrupted goes on where it was when it is
+    entered with its `run_id`.
+
+    Args:
+        experiment: A sweep, a circuit list, or the path of a file with one.
+        backends: Open adapters by the names that the experiment gives them; `aer` is opened here if it is not among
+            them.
+        ledger: URL of the ledger; the default ledger if None.
+        run_id: Name of the logical run; a new one if empty.
+        report: Called with the progress of each wait.
+
+    Raises:
+        InvalidInput: It cannot be run, or names a backend that is not given.
+    """
+    spec = load(Path(experiment)) if isinstance(experiment, str | Path) else experiment
+    plan = expand(spec)
+    names = list(spec.backends) if isinstance(spec, SweepSpec) else [spec.backend]
+    run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
+    with contextlib.ExitStack() as stack:
+        opened = dict(backends or {})
+        if missing := [name for name in names if name not in opened and name != "aer"]:
+            raise InvalidInput(
+                f"{', '.join(missing)} is not open here, only {', '.join(['aer', *opened])}; give it as "
+                "backends={NAME: ADAPTER}, or run the flow: python -m flows.sweep or python -m flows.run_circuits",
+                field="backends",
+            )
+        if "aer" in names and "aer" not in opened:
+            simulator = stack.enter_context(AerBackend())
+            simulator.warm()
+            opened["aer"] = simulator
+        store = stack.enter_context(Ledger(ledger))
+        stages = DirectStages(store, opened, CompileCache(data_home() / "compiled"), report)
+        done = execute(store, plan, stages, run=run_id)
+        return Run(
+            run_id=run_id,
+            report=report_of(store, plan, done.jobs),
+            jobs=done.jobs,
+            problems=done.problems,
+            summaries=done.summaries,
+        )
+
+
+def jobs(*, ledger: str | None = None, limit: int = 50, **filters: Any) -> pd.DataFrame:
+    """The newest jobs of a ledger, one row each: name, device, status, items, results, times, cost, job id.
+
+    Args:
+        ledger: URL of the ledger; the default ledger if None.
+        limit: At most so many.
+        filters: As `Ledger.jobs` takes them: `experiment`, `run`, `backend`, `device`, `kind`, `statuses`.
+    """
+    import pandas as pd
+
+    with Ledger(ledger) as store:
+        found: Sequence[JobId] = [job.job_id for job in store.jobs(limit=limit, **filters)]
+        return pd.DataFrame(jobs_table(store, found))

@@ -1,0 +1,235 @@
+"""Wait in this process until jobs are final, polling each backend at its own pace. Nothing here can submit."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from qjobs.backends.base import Backend, Snapshot
+from qjobs.backends.limiter import back_off_s
+from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import NOT_MOVED_BY_WAITING, JobStatus
+from qjobs.model import Job, JobId, RemoteId
+from qjobs.operations.collect import store_results
+from qjobs.operations.poll import poll_each, utc_now
+from qjobs.operations.watch import MAX_WATCHED, CanWatch, Watchers
+
+__all__ = ["Progress", "wait"]
+
+logger = logging.getLogger(__name__)
+
+_MAX_BACK_OFF_S = 60.0
+_SLICE_S = 0.5
+"""Every sleep is cut into slices: Prefect cannot time out one long sleep."""
+_TROUBLE = (BackendUnavailable, CredentialsRejected, ProtocolError)
+"""What never ends a wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a wait is.
+
+    `statuses` holds every job waited for; `trouble` says why a backend could not be asked, by its
+    name, and is empty when all is well.
+    """
+
+    statuses: Mapping[JobId, JobStatus]
+    trouble: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def open(self) -> tuple[JobId, ...]:
+        """Jobs that are not final."""
+        return tuple(job_id for job_id, status in self.statuses.items() if not status.is_final)
+
+
+@dataclass(slots=True)
+class _Pace:
+    """When a backend is asked next: quick after a change, slower while nothing happens, slow after errors."""
+
+    backend: Backend
+    rng: random.Random
+    delay_s: float = 0.0
+    due: float = 0.0
+    failures: int = 0
+
+    def changed(self, at: float, *, any_change: bool) -> None:
+        shortest, longest = self.backend.poll_interval_s
+        self.failures = 0
+        self.delay_s = shortest if any_change else min(longest, max(shortest, self.delay_s * 1.5))
+        self.due = at + self.delay_s
+
+    def failed(self, at: float, retry_after_s: float | None) -> None:
+        self.failures += 1
+        first_s = 2 * max(0.5, self.backend.poll_interval_s[0])
+        back_off = back_off_s(self.failures, first_s=first_s, longest_s=_MAX_BACK_OFF_S, rng=self.rng)
+        self.due = at + (retry_after_s or 0.0) + back_off
+
+
+def wait(
+    ledger: Ledger,
+    backends: Mapping[str, Backend],
+    job_ids: Sequence[JobId],
+    *,
+    until: str = "all",
+    timeout_s: float | None = None,
+    report: Callable[[Progress], None] = lambda _: None,
+    now: Callable[[], datetime] = utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+    rng: random.Random | None = None,
+) -> dict[JobId, JobStatus]:
+    """Wait in this process until jobs are final; results are stored as soon as they exist.
+
+    An unreachable provider, refused credentials or an answer outside the contract never end the
+    wait: they are reported, and asked again with back-off. Jobs in CREATED or UNKNOWN do not move by
+    waiting and count as settled.
+
+    Args:
+        ledger: Where the jobs are.
+        backends: Every backend that is needed, by any name; a job is asked for at the backend of its device.
+        job_ids: What to wait for.
+        until: "all", or "any": return as soon as one job has become final.
+        timeout_s: Give up after so many seconds; None waits for ever.
+        report: Called after every pass that changed something.
+        now: The clock of what is written down.
+        monotonic: The clock of the pauses.
+        sleep: How to pause.
+        rng: Source of jitter.
+
+    Returns:
+        The status of each job.
+
+    Raises:
+        WaitTimeout: The time is over; the jobs go on.
+    """
+    state = _Wait(ledger, backends, ledger.jobs(job_ids=job_ids), now, monotonic, rng or random.Random())  # noqa: S311
+    with contextlib.closing(state):
+        return _until_settled(state, until, timeout_s, report, monotonic, sleep)
+
+
+def _until_settled(
+    state: _Wait,
+    until: str,
+    timeout_s: float | None,
+    report: Callable[[Progress], None],
+    monotonic: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> dict[JobId, JobStatus]:
+    started = monotonic()
+    settled_before = state.settled()
+    while True:
+        if state.poll_due():
+            report(state.progress())
+        settled = state.settled()
+        if len(settled) == len(state.statuses) or (until == "any" and settled > settled_before):
+            return state.statuses
+        if timeout_s is not None and monotonic() - started >= timeout_s:
+            late = tuple(job_id for job_id in state.statuses if job_id not in settled)
+            raise WaitTimeout(
+                f"{len(late)} of {len(state.statuses)} jobs are not final after {timeout_s:g} s; "
+                "they go on, wait again",
+                job_ids=late,
+            )
+        sleep(max(0.001, min(_SLICE_S, state.next_due() - monotonic())))
+
+
+class _Wait:
+    """What one wait knows: the status of every job, and when each backend is asked next."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        backends: Mapping[str, Backend],
+        jobs: Sequence[Job],
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        rng: random.Random,
+    ) -> None:
+        self._ledger = ledger
+        self._now = now
+        self._monotonic = monotonic
+        # One account may serve several devices: their backends share a name, and each asks for its own jobs.
+        of_device = {(backend.name, backend.device): name for name, backend in backends.items()}
+        of_name = {backend.name: name for name, backend in backends.items()}
+        self._groups: dict[str, list[JobId]] = defaultdict(list)
+        for job in jobs:
+            name = of_device.get((job.backend, job.device)) or of_name[job.backend]
+            self._groups[name].append(job.job_id)
+        self._paces = {name: _Pace(backends[name], rng) for name in self._groups}
+        self._seen: dict[RemoteId, Snapshot] = {}
+        self._trouble: dict[str, str] = {}
+        self._watchers = Watchers()
+        self.statuses = {job.job_id: job.status for job in jobs}
+
+    def close(self) -> None:
+        self._watchers.end()
+
+    def settled(self) -> set[JobId]:
+        """Jobs that waiting cannot move."""
+        return {job_id for job_id, status in self.statuses.items() if _settled(status)}
+
+    def progress(self) -> Progress:
+        return Progress(statuses=dict(self.statuses), trouble=dict(self._trouble))
+
+    def next_due(self) -> float:
+        return min(pace.due for name, pace in self._paces.items() if self._waiting(name))
+
+    def _waiting(self, name: str) -> list[JobId]:
+        return [job_id for job_id in self._groups[name] if not _settled(self.statuses[job_id])]
+
+    def poll_due(self) -> bool:
+        """Ask every backend that is due; returns whether a status or a trouble is another than before."""
+        before, trouble = dict(self.statuses), dict(self._trouble)
+        told = bool(self._watchers.noticed())
+        for name, pace in self._paces.items():
+            waiting = self._waiting(name)
+            if waiting and (told or self._monotonic() >= pace.due):
+                self._pass(name, pace, waiting)
+        return self.statuses != before or self._trouble != trouble
+
+    def _pass(self, name: str, pace: _Pace, waiting: Sequence[JobId]) -> None:
+        """Ask one backend once and store the results of what is final; a failure is noted and paces the next pass."""
+        submitting = [job_id for job_id in waiting if self.statuses[job_id] is JobStatus.SUBMITTING]
+        if submitting:  # their process may have ended: nobody else would ever settle them
+            self._ledger.submissions.expire_leases(now=self._now(), job_ids=submitting)
+        seen = dict(self._seen)
+        failure: BackendUnavailable | CredentialsRejected | ProtocolError | None
+        try:
+            statuses, failure = poll_each(self._ledger, pace.backend, waiting, self._now, self._seen)
+        except _TROUBLE as error:
+            statuses, failure = {}, error
+        for job in self._ledger.jobs(job_ids=[job_id for job_id, status in statuses.items() if status.is_final]):
+            try:
+                store_results(self._ledger, pace.backend, job, now=self._now)
+            except _TROUBLE as error:  # it counts as open until its results are stored
+                statuses.pop(job.job_id)
+                failure = error
+        self.statuses.update(statuses)
+        if failure is None:
+            self._trouble.pop(name, None)
+            self._watch(pace.backend, self._waiting(name))
+            pace.changed(self._monotonic(), any_change=self._seen != seen)
+            return
+        if self._trouble.get(name) != str(failure):
+            for job_id in waiting:
+                self._ledger.record_event(job_id, type(failure).__name__, str(failure), now=self._now())
+            logger.warning("%s cannot be polled: %s", name, failure)
+        self._trouble[name] = str(failure)
+        pace.failed(self._monotonic(), getattr(failure, "retry_after_s", None))
+
+    def _watch(self, backend: Backend, waiting: Sequence[JobId]) -> None:
+        if 0 < len(waiting) <= MAX_WATCHED and isinstance(backend, CanWatch):
+            attempts = self._ledger.last_attempts(waiting).values()
+            self._watchers.watch(backend, [each.remote_id for each in attempts if each.remote_id is not None])
+
+
+def _settled(status: JobStatus) -> bool:
+    """Whether waiting cannot move it."""
+    return status.is_final or status in NOT_MOVED_BY_WAITING
