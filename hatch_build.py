@@ -14,7 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class CollectionHook(BuildHookInterface):  # type: ignore[type-arg]  # not generic when it runs
     """Adds the entry points `prefect.collections`, `qjobs.commands` and `qjobs.checks` to editable installs."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002, RUF100
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Called before each build; `version` is "standard" or "editable"."""
         if version == "editable":
             self.metadata.core.entry_points["prefect.collections"] = {"qjobs_blocks": "blocks"}

@@ -15,18 +15,15 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from blocks import backend_named, ledger_named
-from flows._support.alive import alive
+from blocks import backend_named
 from flows._support.command import run_flow
-from flows._support.stages import cancel_jobs, compiling, run_jobs
+from flows._support.heartbeat import heartbeat
+from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
 from flows._support.waiting import AUTO, Waiting
 from qjobs.errors import InvalidInput
 from qjobs.experiments.circuit_list import expand_circuit_list
 from qjobs.experiments.health_check import HealthCheck, health_check_circuits, load_health_check, night_seed
-from qjobs.operations.launch import launch_circuits
-from qjobs.reports.files import artifact_key
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 from tasks.trend import publish_trend
@@ -38,19 +35,13 @@ __all__ = ["nightly_benchmark"]
     name="nightly-benchmark",
     description="Check the health of a device with GHZ and mirror circuits, and show the trend.",
     flow_run_name="{spec.name}",
-    task_runner=ThreadPoolTaskRunner(max_workers=8),  # type: ignore[arg-type]
-    retries=0,
-    timeout_seconds=None,
-    validate_parameters=True,
-    persist_result=False,
-    log_prints=False,
-    on_cancellation=[cancel_jobs],
+    **EXPERIMENT,
 )
 def nightly_benchmark(
     spec: HealthCheck,
     ledger: str = "",
     logical_run: str = "",
-    cancel_remote_jobs: bool = True,  # noqa: ARG001, FBT001, FBT002, RUF100
+    cancel_remote_jobs: bool = True,
     waiting: Waiting = AUTO,
 ) -> Published:
     """Run the circuits of a health check as one job, score them, and publish the trend.
@@ -65,22 +56,16 @@ def nightly_benchmark(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    with alive(ledger):
-        run, backend = str(flow_run.id or ""), backend_named(spec.backend)
-        identity = logical_run or run
-        batch = health_check_circuits(spec, spec.seed if spec.seed is not None else night_seed(_start_of(identity)))
-        stage = compiling(
-            spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, waiting=waiting, identity=identity
-        )
-        plan, store = expand_circuit_list(batch), ledger_named(ledger)
-        job_ids = launch_circuits(store, backend, plan, run=run, identity=identity, compile_stage=stage).job_ids
-        shown = replace(plan, spec=batch.model_copy(update={"name": f"{spec.name} {backend.device}"}))
-        key = artifact_key(shown.spec.name, "progress")
-        problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
-        published = publish_artifacts(shown, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
-        trend = publish_trend(spec, job_ids, ledger=ledger)
-        if problems:
-            raise next(iter(problems.values()))
+    with heartbeat(ledger):
+        identity = logical_run or str(flow_run.id or "")
+        seed = spec.seed if spec.seed is not None else night_seed(_start_of(identity))
+        plan = expand_circuit_list(health_check_circuits(spec, seed))
+        title = f"{spec.name} {backend_named(spec.backend).device}"
+        done = execute_in_flow(plan, ledger=ledger, waiting=waiting, identity=identity, title=title)
+        shown = replace(plan, spec=plan.spec.model_copy(update={"name": title}))
+        published = publish_artifacts(shown, done.jobs, ledger=ledger, note=f"logical run: {identity}")
+        trend = publish_trend(spec, done.jobs[spec.backend], ledger=ledger)
+        raise_first(done.problems)
         keys = (*trend.artifact_keys, *published.artifact_keys)
         return replace(published, lines=trend.lines, picture=trend.picture, artifact_keys=keys)
 

@@ -9,9 +9,9 @@ from prefect.logging import get_run_logger
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
-from flows._support.alive import alive
-from flows._support.reaping import reap
-from flows._support.runs import Passed
+from flows._support.heartbeat import heartbeat
+from flows._support.lost_runs import recover_lost_runs
+from flows._support.resume import PassSummary
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -43,10 +43,10 @@ def reconcile(ledger: str = "", backends: list[str] = [], orphans: bool = True) 
     Returns:
         How many rows a person should look at; they are in the artifact `qjobs-in-doubt`.
     """
-    with alive(ledger):
-        store, lost = ledger_named(ledger), Passed()
+    with heartbeat(ledger):
+        store, lost = ledger_named(ledger), PassSummary()
         with get_client(sync_client=True) as client:
-            reap(store, client, lost)
+            recover_lost_runs(store, client, lost)
         for line in lost.lines({}):
             get_run_logger().info(line)
         used = {job.opened_as for job in store.open_jobs()}
@@ -67,9 +67,9 @@ def _in_doubt(store: Ledger, name: str, orphans: bool) -> list[dict[str, str]]:
     mine = store.jobs(backend=backend.name, device=backend.device, statuses=[JobStatus.UNKNOWN])
     ids, rows = [job.job_id for job in mine], []
     for one in recovery.reconcile(store, {backend.name: backend}, job_ids=ids) if ids else []:
-        get_run_logger().info("%s: %s, %s", one.job_id, one.outcome, one.words)
-        if one.outcome is not recovery.Outcome.ADOPTED:
-            rows.append({"what": str(one.job_id), "where": name, "why": f"{one.outcome}: {one.words}"})
+        get_run_logger().info("%s: %s, %s", one.job_id, one.finding, one.words)
+        if one.finding is not recovery.Finding.ADOPTED:
+            rows.append({"what": str(one.job_id), "where": name, "why": f"{one.finding}: {one.words}"})
     if orphans and backend.remote_jobs() is not None:
         rows += [
             {"what": lost.remote_id, "where": name, "why": f"nobody claims it; its key is {lost.key}"}

@@ -10,16 +10,12 @@ from pathlib import Path
 
 from prefect import flow
 from prefect.runtime import flow_run
-from prefect.task_runners import ThreadPoolTaskRunner
 
-from blocks import backend_named, ledger_named
-from flows._support.alive import alive
 from flows._support.command import run_flow
-from flows._support.stages import cancel_jobs, compiling, run_jobs
+from flows._support.heartbeat import heartbeat
+from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
 from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list, load_circuit_list
-from qjobs.operations.launch import launch_circuits
-from qjobs.reports.files import artifact_key
 from tasks import publish_artifacts
 from tasks.artifacts import Published
 
@@ -30,19 +26,13 @@ __all__ = ["run_circuits"]
     name="run-circuits",
     description="Run a batch of circuits on one backend.",
     flow_run_name="{spec.name}",
-    task_runner=ThreadPoolTaskRunner(max_workers=8),  # type: ignore[arg-type]
-    retries=0,
-    timeout_seconds=None,
-    validate_parameters=True,
-    persist_result=False,
-    log_prints=False,
-    on_cancellation=[cancel_jobs],
+    **EXPERIMENT,
 )
 def run_circuits(
     spec: CircuitList,
     ledger: str = "",
     logical_run: str = "",
-    cancel_remote_jobs: bool = True,  # noqa: ARG001, FBT001, FBT002, RUF100
+    cancel_remote_jobs: bool = True,
     waiting: Waiting = AUTO,
 ) -> Published:
     """Compile, submit, wait for and collect a batch of circuits.
@@ -54,27 +44,12 @@ def run_circuits(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    with alive(ledger):
-        plan, run = expand_circuit_list(spec), str(flow_run.id or "")
-
-        identity = logical_run or run
-        stage = compiling(
-            spec.backend, spec.options(), name=spec.name, run=run, ledger=ledger, waiting=waiting, identity=identity
-        )
-        launched = launch_circuits(
-            ledger_named(ledger),
-            backend_named(spec.backend),
-            plan,
-            run=run,
-            identity=identity,
-            compile_stage=stage,
-        )
-        job_ids = launched.job_ids
-        key = artifact_key(spec.name, "progress")
-        problems = run_jobs(dict.fromkeys(job_ids, spec.backend), ledger=ledger, progress_key=key, waiting=waiting)
-        published = publish_artifacts(plan, {spec.backend: job_ids}, ledger=ledger, note=f"logical run: {identity}")
-        if problems:
-            raise next(iter(problems.values()))
+    with heartbeat(ledger):
+        plan = expand_circuit_list(spec)
+        identity = logical_run or str(flow_run.id or "")
+        done = execute_in_flow(plan, ledger=ledger, waiting=waiting, identity=identity)
+        published = publish_artifacts(plan, done.jobs, ledger=ledger, note=f"logical run: {identity}")
+        raise_first(done.problems)
         return published
 
 

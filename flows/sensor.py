@@ -1,4 +1,4 @@
-"""The sensor: one pass asks for every open job, tells what happened, and resumes the runs whose jobs are done.
+"""The sensor: one pass polls the open jobs that are due, publishes events, and resumes the runs whose jobs are done.
 
 It runs as a flow on a schedule and as a long-lived process (`qjobs sensor`); both do the same pass, and two
 at once share the work. Runs are resumed by level: every pass looks at every run that waits, so a missed signal
@@ -26,27 +26,28 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
-from flows._support.alive import alive
-from flows._support.reaping import reap
-from flows._support.runs import TRANSIENT, Passed, cancel_for_cancelled_runs, serve_waits
-from flows._support.telling import Telling
+from flows._support.heartbeat import heartbeat
+from flows._support.lost_runs import recover_lost_runs
+from flows._support.publish import Publisher
+from flows._support.resume import TRANSIENT, PassSummary, cancel_for_cancelled_runs, resume_waiting_runs
 from flows.deploy import NO_SERVER
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.ledger.heartbeats import BEAT_S
 from qjobs.ledger.liveness import lease_owner
 from qjobs.model import JobId
-from qjobs.operations.following import Following
 from qjobs.operations.poll import utc_now
 from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.operations.usual_wait import UsualWaits, is_stalled
+from qjobs.operations.watch import JobWatch
 
-__all__ = ["Passed", "Sensor", "main", "sensor", "watch"]
+__all__ = ["PassSummary", "Sensor", "main", "run_once", "sensor"]
 
 _SETTLING_S = 5.0
-"""Events younger than this are told in the next pass: see `Ledger.untold_events`."""
-_EVENTS_A_PART, _PARTS_A_PASS = 500, 4
-_LOOK_AROUND_S = 60.0
+"""Events younger than this are published in the next pass: see `Outbox.pending`."""
+_EVENTS_A_PART = 500
+_PARTS_A_PASS = 4
+_UPKEEP_S = 60.0
 _SLICE_S = 0.5
 _RETRIES = 1
 """Of a request to Prefect. The next pass does it again; waiting 2, 4, 8, ... s for one run would hold up all."""
@@ -72,40 +73,43 @@ class Sensor:
         say: Callable[[str], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._client, self._say, self._monotonic = store, client, say, monotonic
+        self._store = store
+        self._client = client
+        self._say = say
+        self._monotonic = monotonic
         self._usual = UsualWaits(store, monotonic)
-        self._telling = Telling(store, client, self._usual)
+        self._publisher = Publisher(store, client, self._usual)
         self._wake = threading.Event()
-        self._following = Following(store, backend_named, self._wake)
+        self._job_watch = JobWatch(store, backend_named, self._wake)
         self._changed: set[JobId] = set()
         self._trouble: dict[str, str] = {}
-        self._look_around_at = -math.inf
+        self._upkeep_at = -math.inf
 
-    def look(self) -> Passed:
-        """One pass. What fails in it, because a database or a server is away, is said and done in the next one."""
+    def run_pass(self) -> PassSummary:
+        """One pass. What fails in it, because a database or a server is away, is reported and done in the next one."""
         self._wake.clear()
-        passed = Passed()
+        done = PassSummary()
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: min(_RETRIES, PREFECT_CLIENT_MAX_RETRIES.value())}):
-            for step in (self._ask, self._look_around, self._serve_waits, self._tell):
+            for step in (self._poll, self._upkeep, self._resume, self._publish):
                 try:
-                    step(passed)
+                    step(done)
                 except TRANSIENT as error:
-                    passed.trouble[step.__name__.strip("_").replace("_", " ")] = f"{type(error).__name__}: {error}"
-        for line in passed.lines(self._trouble):
+                    done.trouble[step.__name__.strip("_").replace("_", " ")] = f"{type(error).__name__}: {error}"
+        for line in done.lines(self._trouble):
             self._say(line)
-        self._trouble = dict(passed.trouble)
-        return passed
+        self._trouble = dict(done.trouble)
+        return done
 
-    def _ask(self, passed: Passed) -> None:
-        self._following.make_due()
+    def _poll(self, done: PassSummary) -> None:
+        self._job_watch.make_due()
         report = sensor_pass(self._store, backend_named)
-        passed.asked = len(report.asked)
-        passed.moved = {job_id: str(status) for job_id, status in report.moved.items()}
-        passed.trouble.update(report.trouble)
-        self._following.follow(report.soon)
+        done.asked = len(report.asked)
+        done.moved = {job_id: str(status) for job_id, status in report.moved.items()}
+        done.trouble.update(report.trouble)
+        self._job_watch.watch(report.soon)
         self._changed |= report.asked
 
-    def rest(self, seconds: float, over: threading.Event | None = None) -> None:
+    def pause(self, seconds: float, over: threading.Event | None = None) -> None:
         """Pause until the next pass: shorter if a job that is watched changes, or when it is all over."""
         ends_at = self._monotonic() + seconds
         while (left := ends_at - self._monotonic()) > 0 and not (over is not None and over.is_set()):
@@ -114,32 +118,32 @@ class Sensor:
 
     def close(self) -> None:
         """Watch nothing any more. Idempotent."""
-        self._following.end()
+        self._job_watch.end()
 
-    def _serve_waits(self, passed: Passed) -> None:
-        serve_waits(self._store, self._client, self._telling, passed, self._changed)
+    def _resume(self, done: PassSummary) -> None:
+        resume_waiting_runs(self._store, self._client, self._publisher, done, self._changed)
         self._changed = set()
 
-    def _tell(self, passed: Passed) -> None:
-        """Tell what has not been told yet; thousands of events take some passes, so that none is held up."""
+    def _publish(self, done: PassSummary) -> None:
+        """Publish what is pending; thousands of events take some passes, so that none is held up."""
         before = utc_now() - timedelta(seconds=_SETTLING_S)
         for _ in range(_PARTS_A_PASS):
             events = self._store.outbox.pending(before=before, limit=_EVENTS_A_PART)
-            passed.told += self._telling.tell(events)
+            done.published += self._publisher.publish(events)
             self._store.outbox.mark_sent(events)
             if len(events) < _EVENTS_A_PART:
                 return
 
-    def _look_around(self, passed: Passed) -> None:
-        """What is worth a look at every job, but not in every pass."""
-        if self._monotonic() < self._look_around_at:
+    def _upkeep(self, done: PassSummary) -> None:
+        """What looks at every job and run, and need not be done in every pass."""
+        if self._monotonic() < self._upkeep_at:
             return
-        reap(self._store, self._client, passed)
+        recover_lost_runs(self._store, self._client, done)
         cancel_for_cancelled_runs(self._store, self._client)
-        self._note_stalled()
-        self._look_around_at = self._monotonic() + _LOOK_AROUND_S
+        self._record_stalled()
+        self._upkeep_at = self._monotonic() + _UPKEEP_S
 
-    def _note_stalled(self) -> None:
+    def _record_stalled(self) -> None:
         """Say once of a job that it takes far longer than its device usually does."""
         present = utc_now()
         stalled = {
@@ -154,7 +158,7 @@ class Sensor:
                 self._store.record_event(job_id, "stalled", words, now=present)
 
 
-def watch(store: Ledger, client: SyncPrefectClient, *, say: Callable[[str], None] = lambda _: None) -> Passed:
+def run_once(store: Ledger, client: SyncPrefectClient, *, say: Callable[[str], None] = lambda _: None) -> PassSummary:
     """One pass of a sensor that is opened for it.
 
     Args:
@@ -163,7 +167,7 @@ def watch(store: Ledger, client: SyncPrefectClient, *, say: Callable[[str], None
         say: For what a person may want to know.
     """
     with contextlib.closing(Sensor(store, client, say=say)) as opened:
-        return opened.look()
+        return opened.run_pass()
 
 
 @flow(
@@ -192,15 +196,15 @@ def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
         return
     ends_at = time.monotonic() + for_s
     with (
-        alive(ledger),
+        heartbeat(ledger),
         get_client(sync_client=True) as client,
         contextlib.closing(Sensor(store, client, say=logger.info)) as opened,
     ):
         while True:
-            opened.look()
+            opened.run_pass()
             if time.monotonic() + pause_s > ends_at:
                 return
-            opened.rest(pause_s)
+            opened.pause(pause_s)
 
 
 def _other_sensor(store: Ledger) -> str | None:
@@ -244,12 +248,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         while not over.is_set():
             say_so()
-            passed = opened.look()
-            if options.json and (passed.says_something or options.once):
-                print(json.dumps(asdict(passed)), flush=True)
+            done = opened.run_pass()
+            if options.json and (done.is_news or options.once):
+                print(json.dumps(asdict(done)), flush=True)
             if options.once:
                 break
-            opened.rest(options.every, over)
+            opened.pause(options.every, over)
     return 0
 
 

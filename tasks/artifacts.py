@@ -9,7 +9,6 @@ from pathlib import Path
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 
 from blocks import backend_named, ledger_named
@@ -22,7 +21,7 @@ from qjobs.reports.progress import cut_table
 from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
 from qjobs.reports.run_report import RunReport, report_of
 from tasks.logs import task_logger
-from tasks.retrying import READ_DELAYS_S, is_transient
+from tasks.retrying import READS
 
 __all__ = ["Published", "publish_artifacts"]
 
@@ -42,17 +41,9 @@ class Published:
 @task(
     name="publish-artifacts",
     description="Write the data frame and the picture, and show report, jobs and provenance in the UI.",
-    tags=["qjobs"],
     task_run_name="publish {plan.spec.name}",
-    retries=len(READ_DELAYS_S),
-    retry_delay_seconds=READ_DELAYS_S,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
     timeout_seconds=3600,
-    persist_result=False,
-    cache_policy=NO_CACHE,
-    cache_result_in_memory=True,
-    log_prints=False,
+    **READS,
 )
 def publish_artifacts(
     plan: SweepPlan | CircuitListPlan, jobs: Mapping[str, Sequence[JobId]], *, ledger: str = "", note: str = ""

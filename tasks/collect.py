@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
+import qjobs
 from blocks import backend_named, ledger_named
 from qjobs.model import JobId
-from qjobs.operations import plan as operations
 from tasks.logs import task_logger
-from tasks.retrying import READ_DELAYS_S, is_transient
+from tasks.retrying import READS
 
 __all__ = ["collect_results"]
 
@@ -17,17 +16,9 @@ __all__ = ["collect_results"]
 @task(
     name="collect-results",
     description="Fetch what a final job returned and keep it; raise once for what is missing.",
-    tags=["qjobs"],
     task_run_name="collect {job_id}",
-    retries=len(READ_DELAYS_S),
-    retry_delay_seconds=READ_DELAYS_S,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
     timeout_seconds=None,  # runs in a worker thread, where Prefect cannot interrupt; adapters bound every call
-    persist_result=False,
-    cache_policy=NO_CACHE,
-    cache_result_in_memory=True,
-    log_prints=False,
+    **READS,
 )
 def collect_results(job_id: JobId, *, backend: str, ledger: str = "") -> int:
     """Make sure that every result of a final job is in the ledger.
@@ -44,6 +35,6 @@ def collect_results(job_id: JobId, *, backend: str, ledger: str = "") -> int:
         JobFailed: Some items ended without one; all others are kept.
         BackendUnavailable: Prefect runs the task again.
     """
-    count = operations.complete(ledger_named(ledger), backend_named(backend), job_id)
-    task_logger().info("%s: %d results", job_id, count)
-    return count
+    collected = qjobs.collect(ledger_named(ledger), backend_named(backend), job_id)
+    task_logger().info("%s: %d results", job_id, collected.job.n_items)
+    return collected.job.n_items

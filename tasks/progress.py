@@ -10,7 +10,7 @@ from prefect.context import FlowRunContext
 
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
-from qjobs.operations.poll import Progress
+from qjobs.operations.wait import Progress
 from qjobs.reports.progress import progress_of
 from tasks.logs import Logger
 

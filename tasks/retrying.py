@@ -1,4 +1,4 @@
-"""Which errors make Prefect run a stage again, and by which rung of the ladder."""
+"""The options that all stages share: which errors make Prefect run one again, when, and by which rung of the ladder."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
 from qjobs.errors import BackendUnavailable, Busy, SubmissionUnknown
 from qjobs.model import LostReply, RemoteRetryStrategy
 from qjobs.operations.retry import RetryPolicy
 
-__all__ = ["DEFAULT_POLICY", "READ_DELAYS_S", "climbing", "is_transient", "run_count"]
+__all__ = ["DEFAULT_POLICY", "READS", "READ_DELAYS_S", "SUBMITS", "climbing", "is_transient", "run_count"]
 
 DEFAULT_POLICY = RetryPolicy.for_backend(LostReply.FINDABLE)
 """Ladder of the decorator; a flow puts the backend's own in with `with_options`."""
@@ -27,9 +28,32 @@ def is_transient(_task: Any, _run: Any, state: Any) -> bool:
         state.result()
     except (BackendUnavailable, Busy):
         return True
-    except Exception:  # noqa: BLE001, RUF100  # whatever else a task raised is not to be retried
+    except Exception:  # whatever else a task raised is not to be retried
         return False
     return False
+
+
+_STAGE: dict[str, Any] = {
+    "tags": ["qjobs"],
+    "retry_jitter_factor": 0.2,
+    "retry_condition_fn": is_transient,
+    "persist_result": False,
+    "cache_policy": NO_CACHE,
+    "cache_result_in_memory": True,
+    "log_prints": False,
+}
+SUBMITS: dict[str, Any] = {
+    **_STAGE,
+    "retries": len(DEFAULT_POLICY.rungs),
+    "retry_delay_seconds": DEFAULT_POLICY.delays_s,
+}
+"""Options of the one stage that can submit; a flow puts the number and the delays of its backend's ladder in."""
+READS: dict[str, Any] = {
+    **_STAGE,
+    "retries": len(READ_DELAYS_S),
+    "retry_delay_seconds": READ_DELAYS_S,
+}
+"""Options of the stages that only read."""
 
 
 def run_count() -> int:

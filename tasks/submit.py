@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
+import qjobs
 from blocks import backend_named, ledger_named
 from qjobs.model import JobId
-from qjobs.operations import plan as operations
+from qjobs.operations.poll import utc_now
 from qjobs.operations.retry import RetryPolicy
 from tasks.logs import task_logger
-from tasks.retrying import DEFAULT_POLICY, climbing, is_transient, run_count
+from tasks.retrying import DEFAULT_POLICY, SUBMITS, climbing, run_count
 
 __all__ = ["submit_job"]
 
@@ -18,17 +18,9 @@ __all__ = ["submit_job"]
 @task(
     name="submit-job",
     description="Submit one job; the n-th retry uses the n-th rung of the retry ladder.",
-    tags=["qjobs"],
     task_run_name="submit {job_id}",
-    retries=len(DEFAULT_POLICY.rungs),
-    retry_delay_seconds=DEFAULT_POLICY.delays_s,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
     timeout_seconds=None,  # runs in a worker thread, where Prefect cannot interrupt; adapters bound every call
-    persist_result=False,
-    cache_policy=NO_CACHE,
-    cache_result_in_memory=True,
-    log_prints=False,
+    **SUBMITS,
 )
 def submit_job(job_id: JobId, *, backend: str, ledger: str = "", policy: RetryPolicy = DEFAULT_POLICY) -> str:
     """Submit a job, or come to terms with what an earlier run of this task did.
@@ -50,12 +42,10 @@ def submit_job(job_id: JobId, *, backend: str, ledger: str = "", policy: RetryPo
     strategy = policy.strategy_for(run)
     if run > 1:
         task_logger().warning("retry %d of %s uses the rung %s", run - 1, job_id, strategy)
-        store.record_event(
-            job_id, "retry", f"retry {run - 1} of the submit stage, rung {strategy}", now=operations.utc_now()
-        )
+        store.record_event(job_id, "retry", f"retry {run - 1} of the submit stage, rung {strategy}", now=utc_now())
     device = backend_named(backend)
     with climbing(policy, run, device.lost_reply):
-        done = operations.submit(store, device, job_id, strategy=strategy, policy=policy)
+        done = qjobs.submit(store, device, job_id, strategy=strategy, policy=policy)
     task_logger().info(
         "%s: %s, because %s; it is %s as %s", job_id, done.action, done.reason, done.status, done.remote_id
     )

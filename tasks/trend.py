@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
 from prefect.events import emit_event
 
@@ -28,7 +27,7 @@ from qjobs.reports.health_report import (
     verdict_lines,
 )
 from tasks.logs import task_logger
-from tasks.retrying import READ_DELAYS_S, is_transient
+from tasks.retrying import READS
 
 __all__ = ["Trend", "publish_trend"]
 
@@ -46,17 +45,9 @@ class Trend:
 @task(
     name="publish-trend",
     description="Score the run, show it with the runs before it, and tell when it is below the threshold.",
-    tags=["qjobs"],
     task_run_name="trend of {spec.name}",
-    retries=len(READ_DELAYS_S),
-    retry_delay_seconds=READ_DELAYS_S,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
     timeout_seconds=3600,
-    persist_result=False,
-    cache_policy=NO_CACHE,
-    cache_result_in_memory=True,
-    log_prints=False,
+    **READS,
 )
 def publish_trend(spec: HealthCheck, job_ids: Sequence[JobId], *, ledger: str = "") -> Trend:
     """Judge a run and show the trend; a second call makes a new version of the report and tells again.

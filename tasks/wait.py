@@ -6,14 +6,13 @@ import time
 from collections.abc import Sequence
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 
+import qjobs
 from blocks import backend_named, ledger_named
 from qjobs.model import JobId
-from qjobs.operations import plan as operations
 from tasks.logs import task_logger
 from tasks.progress import ProgressArtifact
-from tasks.retrying import READ_DELAYS_S, is_transient
+from tasks.retrying import READS
 
 __all__ = ["wait_for_jobs"]
 
@@ -21,17 +20,9 @@ __all__ = ["wait_for_jobs"]
 @task(
     name="wait-for-jobs",
     description="Poll until jobs are final; results are stored as soon as they exist.",
-    tags=["qjobs"],
     task_run_name="wait",
-    retries=len(READ_DELAYS_S),
-    retry_delay_seconds=READ_DELAYS_S,
-    retry_jitter_factor=0.2,
-    retry_condition_fn=is_transient,
     timeout_seconds=None,
-    persist_result=False,
-    cache_policy=NO_CACHE,
-    cache_result_in_memory=True,
-    log_prints=False,
+    **READS,
 )
 def wait_for_jobs(
     job_ids: Sequence[JobId],
@@ -58,6 +49,6 @@ def wait_for_jobs(
     store = ledger_named(ledger)
     opened = {name: backend_named(name) for name in backends}
     progress = ProgressArtifact(store, shown or job_ids, progress_key, task_logger(), time.monotonic)
-    statuses = operations.wait(store, opened, job_ids, until=until, report=progress.update)
+    statuses = qjobs.wait(store, opened, job_ids, until=until, report=progress.update)
     progress.finish()
     return {job_id: str(status) for job_id, status in statuses.items()}

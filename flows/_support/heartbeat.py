@@ -2,7 +2,7 @@
 
 A worker reports a process that died. When the worker dies too, with its machine, nobody does: Prefect shows the run
 as Running for ever, and it holds its place in queues and limits. The sensor looks after such runs
-(`flows._support.reaping`).
+(`flows._support.lost_runs`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from qjobs.ledger.heartbeats import BEAT_S
 from qjobs.ledger.liveness import lease_owner
 from qjobs.operations.poll import utc_now
 
-__all__ = ["alive"]
+__all__ = ["heartbeat"]
 
 
 @contextlib.contextmanager
-def alive(ledger: str) -> Iterator[None]:
+def heartbeat(ledger: str) -> Iterator[None]:
     """Say every half a minute that this process runs this flow run, until it leaves the block.
 
     Without a server that outlives the process (`PREFECT_API_URL` is not set) nobody could be told; nothing is written.

@@ -1,4 +1,4 @@
-"""What the sensor does about flow runs: resumes those whose jobs are done, and cancels the jobs of the cancelled.
+"""What the sensor does about flow runs: it resumes those whose jobs are done, and cancels jobs of cancelled runs.
 
 By level: every pass looks at every run that waits, so a signal that was missed costs a delay and nothing else.
 """
@@ -24,7 +24,7 @@ from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 
-from flows._support.telling import Telling, is_uuid
+from flows._support.publish import Publisher, is_uuid
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline, SuspendedRun
@@ -34,11 +34,11 @@ from qjobs.operations.poll import utc_now
 
 __all__ = [
     "TRANSIENT",
-    "Passed",
+    "PassSummary",
     "cancel_for_cancelled_runs",
-    "may_go_on",
+    "may_start_again",
+    "resume_waiting_runs",
     "runs_by_id",
-    "serve_waits",
     "start_again",
 ]
 
@@ -50,7 +50,7 @@ _MOST_CRASHES = 3
 
 
 @dataclass(slots=True)
-class Passed:
+class PassSummary:
     """What a pass did."""
 
     asked: int = 0
@@ -60,11 +60,11 @@ class Passed:
     """Runs that wait no longer, because they ended or were deleted."""
     lost: list[str] = field(default_factory=list)
     """Runs whose process was gone without a word."""
-    told: int = 0
+    published: int = 0
     trouble: dict[str, str] = field(default_factory=dict)
 
     @property
-    def says_something(self) -> bool:
+    def is_news(self) -> bool:
         """Whether anything happened."""
         return bool(self.moved or self.resumed or self.ended or self.lost or self.trouble)
 
@@ -79,16 +79,16 @@ class Passed:
         ]
 
 
-def serve_waits(
-    store: Ledger, client: SyncPrefectClient, telling: Telling, passed: Passed, changed: set[JobId]
+def resume_waiting_runs(
+    store: Ledger, client: SyncPrefectClient, publisher: Publisher, done: PassSummary, changed: set[JobId]
 ) -> None:
     """Do for every waiting run what its state and its jobs ask for, and keep what is shown of it current.
 
     Args:
         store: The ledger.
         client: Where the flow runs are.
-        telling: Shows the progress.
-        passed: Is told what was done.
+        publisher: Shows the progress.
+        done: Records what was done.
         changed: Jobs of which something new may be known.
     """
     waits = store.waits.runs()
@@ -98,14 +98,14 @@ def serve_waits(
 
         def serve(wait: SuspendedRun, runs: Mapping[str, FlowRun] = runs) -> None:
             try:
-                _serve(store, client, wait, runs.get(wait.flow_run_id), passed)
+                _serve(store, client, wait, runs.get(wait.flow_run_id), done)
             except TRANSIENT as error:  # one bad row stops no other
-                passed.trouble[f"flow run {wait.flow_run_id}"] = f"{type(error).__name__}: {error}"
+                done.trouble[f"flow run {wait.flow_run_id}"] = f"{type(error).__name__}: {error}"
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:  # resuming takes a server half a second; settings are in the context
             list(pool.map(lambda one: one[0].run(serve, one[1]), [(copy_context(), wait) for wait in part]))
-        over = {*passed.resumed, *passed.ended}
-        telling.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)
+        over = {*done.resumed, *done.ended}
+        publisher.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)
 
 
 def runs_by_id(client: SyncPrefectClient, ids: Sequence[str], states: Sequence[StateType] = ()) -> dict[str, FlowRun]:
@@ -121,24 +121,26 @@ def runs_by_id(client: SyncPrefectClient, ids: Sequence[str], states: Sequence[S
     return found
 
 
-def _serve(store: Ledger, client: SyncPrefectClient, wait: SuspendedRun, run: FlowRun | None, passed: Passed) -> None:
+def _serve(
+    store: Ledger, client: SyncPrefectClient, wait: SuspendedRun, run: FlowRun | None, done: PassSummary
+) -> None:
     """Do for one waiting run what its state and its jobs ask for."""
     state = run.state if run is not None else None
     late = wait.deadline_at is not None and utc_now() >= wait.deadline_at
     go_on = wait.is_over or (late and wait.at_deadline is AtDeadline.GO_ON)
-    if run is not None and _is_crashed(run) and may_go_on(client, run):
+    if run is not None and _is_crashed(run) and may_start_again(client, run):
         if go_on and start_again(client, run, "its jobs are done"):
-            passed.resumed.append(wait.flow_run_id)
+            done.resumed.append(wait.flow_run_id)
         return
     if run is None and wait.server.rstrip("/") != str(client.api_url).rstrip("/"):
         words = f"the server {client.api_url} does not know it; it was suspended on {wait.server or 'another one'}"
-        passed.trouble[f"flow run {wait.flow_run_id}"] = f"{words}. Start a sensor with that PREFECT_API_URL"
+        done.trouble[f"flow run {wait.flow_run_id}"] = f"{words}. Start a sensor with that PREFECT_API_URL"
         return
     if run is None or (state is not None and state.is_final()):
         if run is not None and state is not None and state.is_cancelled():
             _cancel_jobs_of(store, run)
         store.waits.end(wait.flow_run_id)
-        passed.ended.append(wait.flow_run_id)
+        done.ended.append(wait.flow_run_id)
         return
     if late:
         _at_deadline(store, wait)
@@ -147,20 +149,20 @@ def _serve(store: Ledger, client: SyncPrefectClient, wait: SuspendedRun, run: Fl
             answer = client.resume_flow_run(run.id)
         except ObjectNotFound:
             store.waits.end(wait.flow_run_id)
-            passed.ended.append(wait.flow_run_id)
+            done.ended.append(wait.flow_run_id)
             return
         if answer.status is SetStateStatus.ACCEPT:
-            passed.resumed.append(wait.flow_run_id)
+            done.resumed.append(wait.flow_run_id)
         else:
             words = getattr(answer.details, "reason", None) or answer.status
-            passed.trouble[f"flow run {wait.flow_run_id}"] = f"it cannot be resumed: {words}"
+            done.trouble[f"flow run {wait.flow_run_id}"] = f"it cannot be resumed: {words}"
 
 
 def _is_crashed(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_crashed()
 
 
-def may_go_on(client: SyncPrefectClient, run: FlowRun) -> bool:
+def may_start_again(client: SyncPrefectClient, run: FlowRun) -> bool:
     """Whether a run that crashed is worth another start: it is, until it has crashed some times."""
     states = client.request("GET", "/flow_run_states/", params={"flow_run_id": str(run.id)}).json()
     return [state["type"] for state in states].count(StateType.CRASHED.value) <= _MOST_CRASHES

@@ -1,4 +1,4 @@
-"""Telling people what happens to jobs: Prefect events, and the artifacts of runs that are suspended."""
+"""Showing people what happens to jobs: Prefect events, and the artifacts of runs that are suspended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qjobs.operations.usual_wait import UsualWaits, expected
 from qjobs.reports.files import artifact_key
 from qjobs.reports.progress import jobs_shown, progress_of
 
-__all__ = ["Telling", "is_uuid"]
+__all__ = ["Publisher", "is_uuid"]
 
 _OWN_NAMES = {"parked", "stalled", "deadline", "contradiction"}
 """Causes that are events of their own, although the job's status stays as it was."""
@@ -32,8 +32,8 @@ _RUNS_A_REQUEST = 20
 """A server gives 200 artifacts at a time, and a run that was suspended again has several of a key."""
 
 
-class Telling:
-    """Tells of jobs in Prefect.
+class Publisher:
+    """Publishes what happens to jobs in Prefect.
 
     An event is named `qjobs.job.STATUS` (or `qjobs.job.parked`, `.stalled`, `.deadline`, `.contradiction`); its
     resource is `qjobs.job.JOB_ID`, with the labels `qjobs.backend`, `qjobs.device`, `qjobs.experiment`; related is
@@ -46,13 +46,15 @@ class Telling:
     """
 
     def __init__(self, store: Ledger, client: SyncPrefectClient, usual: UsualWaits) -> None:
-        self._store, self._client, self._usual = store, client, usual
+        self._store = store
+        self._client = client
+        self._usual = usual
         self._shown: set[str] = set()
 
-    def tell(self, events: Sequence[Event]) -> int:
+    def publish(self, events: Sequence[Event]) -> int:
         """Record an event for each that moved a job or says something of it; how many there were.
 
-        They are there when this returns. Telling one again makes no second one: its id is the event's own.
+        They are there when this returns. Publishing one again makes no second one: its id is the event's own.
 
         Raises:
             OSError, RuntimeError: The server did not take them.

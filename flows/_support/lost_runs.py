@@ -13,12 +13,12 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelled, Crashed
 
-from flows._support.runs import TRANSIENT, Passed, may_go_on, runs_by_id, start_again
+from flows._support.resume import TRANSIENT, PassSummary, may_start_again, runs_by_id, start_again
 from qjobs.ledger import Ledger
 from qjobs.ledger.heartbeats import Runner
 from qjobs.operations.poll import utc_now
 
-__all__ = ["UPKEEP", "reap"]
+__all__ = ["UPKEEP", "recover_lost_runs"]
 
 UPKEEP = ("sensor", "reconcile")
 """Flows that nobody needs to start again: their schedules do."""
@@ -26,13 +26,13 @@ _WORDS = "its process has ended without a word, and its worker too; its jobs are
 _AGAIN = "its process was lost; it goes on with the jobs that it has"
 
 
-def reap(store: Ledger, client: SyncPrefectClient, passed: Passed) -> None:
+def recover_lost_runs(store: Ledger, client: SyncPrefectClient, done: PassSummary) -> None:
     """Do for every run whose processes are all gone what its state asks for.
 
     Args:
         store: The ledger.
         client: Where the flow runs are; those that it does not know and another server may are left alone.
-        passed: Is told what was done.
+        done: Is told what was done.
     """
     by_run: dict[str, list[Runner]] = defaultdict(list)
     for runner in store.heartbeats.runners():
@@ -47,15 +47,15 @@ def reap(store: Ledger, client: SyncPrefectClient, passed: Passed) -> None:
         if run_id not in found and any(runner.server.rstrip("/") != server for runner in runners):
             continue
         try:
-            _reap(store, client, found.get(run_id), runners, passed)
+            _reap(store, client, found.get(run_id), runners, done)
             for runner in runners:
                 store.heartbeats.end(run_id, runner.owner)
         except TRANSIENT as error:
-            passed.trouble[f"flow run {run_id}"] = f"{type(error).__name__}: {error}"
+            done.trouble[f"flow run {run_id}"] = f"{type(error).__name__}: {error}"
 
 
 def _reap(
-    store: Ledger, client: SyncPrefectClient, run: FlowRun | None, runners: Sequence[Runner], passed: Passed
+    store: Ledger, client: SyncPrefectClient, run: FlowRun | None, runners: Sequence[Runner], done: PassSummary
 ) -> None:
     """A run that has moved since its processes were last heard of is somebody else's by now."""
     if run is None or run.state is None:
@@ -63,12 +63,16 @@ def _reap(
     last = max(runner.beat_at for runner in runners)
     if run.state.is_cancelling():
         client.set_flow_run_state(run.id, Cancelled(message=_WORDS), force=True)
-        passed.lost.append(str(run.id))
+        done.lost.append(str(run.id))
     elif run.state.is_running() and run.state.timestamp <= last:
         client.set_flow_run_state(run.id, Crashed(message=_WORDS), force=True)
-        passed.lost.append(str(run.id))
+        done.lost.append(str(run.id))
         run = client.read_flow_run(run.id)
     if run.state is None or not run.state.is_crashed() or run.deployment_id is None or runners[0].flow in UPKEEP:
         return
-    if not store.waits.runs(flow_run_id=str(run.id)) and may_go_on(client, run) and start_again(client, run, _AGAIN):
-        passed.resumed.append(str(run.id))
+    if (
+        not store.waits.runs(flow_run_id=str(run.id))
+        and may_start_again(client, run)
+        and start_again(client, run, _AGAIN)
+    ):
+        done.resumed.append(str(run.id))
