@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands"]
 
-_NEEDED = ("argon2", "cryptography", "fastapi", "starlette", "uvicorn", "websockets")
+_NEEDED = ("argon2", "cryptography", "fastapi", "jinja2", "starlette", "uvicorn", "websockets")
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -184,7 +184,7 @@ def _list_users(options: argparse.Namespace) -> int:
 
 def _remove_user(options: argparse.Namespace) -> int:
     _require_service()
-    from qjobs.service.problems import NotFound
+    from qjobs.service.errors import NotFound
     from qjobs.service.serve import accounts_of
 
     with accounts_of(_settings(options)) as accounts:
@@ -198,7 +198,7 @@ def _remove_user(options: argparse.Namespace) -> int:
 
 def _join_team(options: argparse.Namespace) -> int:
     _require_service()
-    from qjobs.service.problems import NotFound
+    from qjobs.service.errors import NotFound
     from qjobs.service.serve import accounts_of
 
     with accounts_of(_settings(options)) as accounts:

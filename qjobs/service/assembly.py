@@ -13,8 +13,8 @@ from qjobs.service.changes import Changes
 from qjobs.service.clock import ServiceClock
 from qjobs.service.devices import Devices
 from qjobs.service.execution.executor import Executor
+from qjobs.service.service_lock import ServiceLock
 from qjobs.service.settings import Settings
-from qjobs.service.sole import Sole
 from qjobs.service.store.content import Content
 from qjobs.service.store.jobs import JobStore
 from qjobs.service.tables import SERVICE
@@ -36,7 +36,7 @@ class Service:
     content: Content
     jobs: JobStore
     changes: Changes
-    sole: Sole
+    lock: ServiceLock
     executor: Executor
 
     @classmethod
@@ -49,9 +49,9 @@ class Service:
         """
         devices = Devices.load(settings.device_file)
         db = Database(settings.database_url, SERVICE)
-        sole = Sole(db)
+        lock = ServiceLock(db)
         try:
-            sole.require()
+            lock.acquire()
             clock = ServiceClock(db, settings.clock_speed)
             changes, passwords = Changes(), Passwords()
             accounts = Accounts(db, clock.now, passwords)
@@ -68,11 +68,11 @@ class Service:
                 content=content,
                 jobs=jobs,
                 changes=changes,
-                sole=sole,
-                executor=Executor(db, clock, devices, changes, jobs, content, settings, sole),
+                lock=lock,
+                executor=Executor(db, clock, devices, changes, jobs, content, settings, lock),
             )
         except BaseException:
-            sole.release()
+            lock.release()
             db.close()
             raise
 
@@ -81,5 +81,5 @@ class Service:
         try:
             self.executor.stop()
         finally:
-            self.sole.release()
+            self.lock.release()
             self.db.close()

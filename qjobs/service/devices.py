@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from qjobs.errors import InvalidInput
-from qjobs.service.problems import BadRequest
+from qjobs.service.errors import BadRequest
 
 __all__ = ["Device", "DeviceKind", "DeviceNoise", "Devices", "OpeningHours", "ResultKind", "chance"]
 

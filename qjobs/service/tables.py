@@ -190,7 +190,7 @@ document = sa.Table(  # circuits (JSON of pytket) and files: qir, wasm, hugr, gp
     sa.Index("document_by_owner", "owner_id", "kind", "created_at"),
 )
 
-grave = sa.Table(  # ids of what was deleted with its project or job
+deleted = sa.Table(  # ids of what was deleted with its project or job
     "service_grave",
     metadata,
     _id("resource_id", key=True),

@@ -18,7 +18,7 @@ from qjobs.ledger.database import Database
 from qjobs.service.accounts.accounts import Accounts
 from qjobs.service.accounts.passwords import Passwords, Throttle
 from qjobs.service.accounts.sessions import Pending, Sessions
-from qjobs.service.problems import NotFound, TooManyRequests, Unauthorized
+from qjobs.service.errors import NotFound, TooManyRequests, Unauthorized
 from qjobs.service.running import RunningService
 from qjobs.service.settings import Settings
 from qjobs.service.tables import SERVICE

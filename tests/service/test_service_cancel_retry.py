@@ -13,10 +13,10 @@ from standing_service import fresh_database
 
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
-from qjobs.service.problems import BadRequest, Forbidden, NotFound
+from qjobs.service.errors import BadRequest, Forbidden, NotFound
+from qjobs.service.store.cancel_retry import Strategy
 from qjobs.service.store.job_records import ItemRecord
 from qjobs.service.store.jobs import JobStore
-from qjobs.service.store.retrying import Strategy
 
 DEVICES = """
 devices:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qjobs.errors import InvalidInput
 from qjobs.service.devices import DeviceKind, Devices, chance
-from qjobs.service.problems import BadRequest
+from qjobs.service.errors import BadRequest
 
 MINE = """
 devices:

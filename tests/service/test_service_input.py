@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from qjobs.service.guard import MAX_DEPTH, Refused, check_json
 from qjobs.service.running import RunningService
+from qjobs.service.web.guard import MAX_DEPTH, Refused, check_json
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"

@@ -20,7 +20,7 @@ from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import ADMINISTRATOR, CONTRIBUTOR, MAINTAINER, READER, ROLES, Accounts, User
 from qjobs.service.accounts.passwords import Passwords
 from qjobs.service.accounts.quotas import Quotas
-from qjobs.service.problems import Forbidden, NotFound
+from qjobs.service.errors import Forbidden, NotFound
 from qjobs.service.settings import QUOTAS, Settings
 
 HOSTILE = ["' OR '1'='1", "x'); DROP TABLE service_user; --", "%", "_", "../..", "\u202e\U0001f600", "a" * 300]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from standing_service import Person, Standing, fresh_database, standing_service
 
 from qjobs.service import tables as schema
-from qjobs.service.problems import BadRequest
+from qjobs.service.errors import BadRequest
 from qjobs.service.store.queries import DOCUMENTS, JOBS, MAX_PAGE_SIZE, PROJECTS, listing_of
 
 CIRCUITS = "/api/circuits/v1beta2"

@@ -24,12 +24,12 @@ from qjobs.ledger.database import Database
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.accounts.passwords import Passwords
+from qjobs.service.errors import NotFound
 from qjobs.service.execution.executor import Executor
-from qjobs.service.guard import Refused, check_json
-from qjobs.service.problems import NotFound
 from qjobs.service.running import RunningService
 from qjobs.service.store.job_moves import locked
 from qjobs.service.store.records import DocumentKind
+from qjobs.service.web.guard import Refused, check_json
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 
@@ -137,7 +137,7 @@ def test_a_job_is_buried_in_the_transaction_that_deletes_it(own: OwnService) -> 
     own.finish(job)
     (item,) = own.items(job)
     own.store.delete(EVERYTHING, job)
-    assert [row.resource_id for row in own.rows(schema.grave)] == [item.result_id]
+    assert [row.resource_id for row in own.rows(schema.deleted)] == [item.result_id]
 
 
 @pytest.mark.parametrize("word", ["COMPLETED", "CANCELLED", "ERROR"])
@@ -193,7 +193,7 @@ def executor_with(own: OwnService, db: Any, monkeypatch: pytest.MonkeyPatch) -> 
         service.jobs,
         service.content,
         service.settings,
-        service.sole,
+        service.lock,
     )
 
 
@@ -323,7 +323,7 @@ def test_two_services_do_not_work_on_one_database(
 ) -> None:
     own = on_postgresql
     url = own.service.db.url.render_as_string(hide_password=False)
-    monkeypatch.setattr("qjobs.service.sole._AFTER_KILL_S", 0.2)
+    monkeypatch.setattr("qjobs.service.service_lock._AFTER_KILL_S", 0.2)
     with pytest.raises(InvalidInput, match="another service works on"):
         OwnService(tmp_path / "second", url=url)
     own.service.close()
@@ -331,7 +331,7 @@ def test_two_services_do_not_work_on_one_database(
 
 
 def test_a_service_that_lost_its_lock_waits_until_it_has_it_again(on_postgresql: OwnService) -> None:
-    own, sole = on_postgresql, on_postgresql.service.sole
+    own, lock = on_postgresql, on_postgresql.service.lock
     own.service.executor.start()
     job = own.submit([Circuit(1, 1).X(0).Measure(0, 0)], AER, shots=1)
     own.finish(job)
@@ -341,12 +341,12 @@ def test_a_service_that_lost_its_lock_waits_until_it_has_it_again(on_postgresql:
         assert connection.execute(sa.text(mine)).all() == [(True,)]
     other: list[sa.Connection] = []
     own.until(lambda: other.extend(filter(None, [own.service.db.hold("qjobs-service")])) or other, 10)
-    assert not sole.hold()
+    assert not lock.try_acquire()
     own.service.executor.start()
     job = own.submit([Circuit(1, 1).X(0).Measure(0, 0)], AER, shots=1)
     other[0].close()
     assert own.finish(job).status == "COMPLETED"
-    assert sole.hold()
+    assert lock.try_acquire()
 
 
 # ---- files --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from qjobs.ledger.database import Database
 from qjobs.service import tables as schema
 from qjobs.service.accounts.passwords import Passwords
 from qjobs.service.accounts.tokens import hash_of
-from qjobs.service.problems import Forbidden, NotFound
+from qjobs.service.errors import Forbidden, NotFound
 
 __all__ = ["ADMINISTRATOR", "CONTRIBUTOR", "MAINTAINER", "READER", "ROLES", "Accounts", "Role", "Team", "User"]
 

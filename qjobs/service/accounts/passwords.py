@@ -10,7 +10,7 @@ from collections.abc import Callable
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from qjobs.service.problems import TooManyRequests
+from qjobs.service.errors import TooManyRequests
 
 __all__ = ["Passwords", "Throttle"]
 

@@ -18,7 +18,7 @@ from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import Accounts, User
 from qjobs.service.accounts.passwords import Passwords
 from qjobs.service.accounts.tokens import hash_of, new_token, new_user_code
-from qjobs.service.problems import NotFound, TooManyRequests, Unauthorized
+from qjobs.service.errors import NotFound, TooManyRequests, Unauthorized
 from qjobs.service.settings import Settings
 
 __all__ = ["DEVICE_CODE_S", "POLL_S", "DeviceRequest", "Pending", "Sessions", "Tokens"]

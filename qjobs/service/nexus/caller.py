@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from fastapi import Request
 
 from qjobs.service.accounts.accounts import User
-from qjobs.service.problems import Gone, NotFound
-from qjobs.service.signin import current_user
-from qjobs.service.store.graves import is_buried
+from qjobs.service.errors import Gone, NotFound
+from qjobs.service.store.deleted import was_deleted
 from qjobs.service.store.queries import Listing, Params, Resource, listing_of, scope_of, within
 from qjobs.service.store.records import Projects
+from qjobs.service.web.cookies import current_user
 
 if TYPE_CHECKING:
     from qjobs.service.assembly import Service
@@ -70,7 +70,7 @@ def gone_if_deleted(service: Service, caller: Caller, resource_id: str) -> Itera
         yield
     except NotFound:
         with service.db.read() as connection:
-            buried = is_buried(connection, caller.user.user_id, resource_id.lower())
+            buried = was_deleted(connection, caller.user.user_id, resource_id.lower())
         if buried:
             raise Gone("it was deleted with its project or its job") from None
         raise

@@ -8,10 +8,10 @@ from fastapi.responses import JSONResponse
 from qjobs.service.accounts.accounts import User
 from qjobs.service.assembly import Service
 from qjobs.service.devices import DeviceKind
+from qjobs.service.errors import BadRequest, NotFound, ServiceError
 from qjobs.service.nexus.caller import Caller, caller_of
-from qjobs.service.nexus.wire import BackendPropertyBody
-from qjobs.service.problems import BadRequest, NotFound, ServiceError
-from qjobs.service.signin import current_user
+from qjobs.service.nexus.request_bodies import BackendPropertyBody
+from qjobs.service.web.cookies import current_user
 
 __all__ = ["router"]
 

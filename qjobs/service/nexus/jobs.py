@@ -8,11 +8,11 @@ from starlette.types import Receive, Scope, Send
 
 from qjobs.service import tables as schema
 from qjobs.service.assembly import Service
-from qjobs.service.nexus.bodies import job_body, project_body, system_body
+from qjobs.service.errors import Forbidden, NotFound
 from qjobs.service.nexus.caller import Caller, caller_of
-from qjobs.service.nexus.socket import follow
-from qjobs.service.nexus.wire import CancelBody, JobAttributes, Posted, RerunBody, RetryBody
-from qjobs.service.problems import Forbidden, NotFound
+from qjobs.service.nexus.request_bodies import CancelBody, JobAttributes, Posted, RerunBody, RetryBody
+from qjobs.service.nexus.response_bodies import job_body, project_body, system_body
+from qjobs.service.nexus.status_socket import follow
 from qjobs.service.store.job_records import JobRecord
 from qjobs.service.store.queries import JOBS, Listing, clean_id
 

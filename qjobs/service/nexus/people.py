@@ -10,8 +10,8 @@ from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import ROLES, Team, User
 from qjobs.service.accounts.quotas import DATABASE_USAGE, Quota
 from qjobs.service.assembly import Service
-from qjobs.service.problems import Forbidden, NotFound
-from qjobs.service.signin import current_user
+from qjobs.service.errors import Forbidden, NotFound
+from qjobs.service.web.cookies import current_user
 
 __all__ = ["router"]
 

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
 from qjobs.service.assembly import Service
-from qjobs.service.nexus.bodies import project_body, property_body
 from qjobs.service.nexus.caller import Caller, caller_of
-from qjobs.service.nexus.wire import Change, Posted, ProjectAttributes, ProjectChange, PropertyAttributes
+from qjobs.service.nexus.request_bodies import Change, Posted, ProjectAttributes, ProjectChange, PropertyAttributes
+from qjobs.service.nexus.response_bodies import project_body, property_body
 from qjobs.service.store.queries import PROJECTS, PROPERTY_DEFINITIONS
 
 __all__ = ["router"]

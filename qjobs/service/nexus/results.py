@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse
 
 from qjobs.service import tables as schema
 from qjobs.service.assembly import Service
-from qjobs.service.nexus.bodies import iso, pointer, project_body, snapshot_body
+from qjobs.service.errors import BadRequest, NotFound
 from qjobs.service.nexus.caller import Caller, caller_of, gone_if_deleted
-from qjobs.service.problems import BadRequest, NotFound
+from qjobs.service.nexus.response_bodies import iso, pointer, project_body, snapshot_body
 from qjobs.service.store.queries import clean_id
 
 __all__ = ["router"]

@@ -19,8 +19,8 @@ from qjobs.ledger.database import Database
 from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import ADMINISTRATOR, Accounts, User
 from qjobs.service.clock import ServiceClock
-from qjobs.service.problems import Conflict, Forbidden, NotFound
-from qjobs.service.store.graves import bury
+from qjobs.service.errors import Conflict, Forbidden, NotFound
+from qjobs.service.store.deleted import record_deletion
 from qjobs.service.store.queries import Listing, clean_id
 from qjobs.service.store.records import Document, DocumentKind, Project, Projects, PropertyDefinition, PropertyValue
 
@@ -147,7 +147,7 @@ class Content:
             found = self._allowed(connection, user, visible, project_id, "DELETE")
             _lock_jobs(connection, found.project_id)
             _touch(connection, found.project_id, found.contents_modified_at)  # locks its row: one deletes
-            bury(connection, project_id=found.project_id)
+            record_deletion(connection, project_id=found.project_id)
             still = sa.and_(table.c.project_id == found.project_id, table.c.archived.is_(True))
             if not connection.execute(table.delete().where(still)).rowcount:
                 raise Conflict("Project must be archived before it can be deleted")

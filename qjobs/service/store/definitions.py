@@ -10,7 +10,7 @@ from typing import Any
 
 from qjobs.service.accounts.accounts import User
 from qjobs.service.devices import Device, DeviceKind, Devices, ResultKind
-from qjobs.service.problems import BadRequest, Forbidden
+from qjobs.service.errors import BadRequest, Forbidden
 
 __all__ = ["DEFAULT_LEVEL", "CheckedDefinition", "NewItem", "check_definition"]
 

@@ -17,13 +17,13 @@ from qjobs.service.accounts.accounts import Accounts, User
 from qjobs.service.changes import Changes
 from qjobs.service.clock import ServiceClock
 from qjobs.service.devices import Devices
-from qjobs.service.problems import BadRequest, Forbidden, NotFound
+from qjobs.service.errors import BadRequest, Forbidden, NotFound
 from qjobs.service.settings import Settings
+from qjobs.service.store.cancel_retry import Strategy, cancel_move, chosen_for_retry, restart_move
 from qjobs.service.store.definitions import NewItem, check_definition
-from qjobs.service.store.graves import bury
+from qjobs.service.store.deleted import record_deletion
 from qjobs.service.store.job_moves import JOB_WORDS, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord, JobRecord, item_record, job_record, status_body, time_column
-from qjobs.service.store.retrying import Strategy, cancel_move, chosen_for_retry, restart_move
 
 __all__ = ["JobStore", "OrdinaryUsersRetry"]
 
@@ -340,7 +340,7 @@ class JobStore:
         """
         with self._db.write() as connection:
             self._locked(connection, writable, job_id)
-            bury(connection, job_id=job_id)
+            record_deletion(connection, job_id=job_id)
             connection.execute(schema.job.delete().where(schema.job.c.job_id == job_id))
         self._tell([job_id])
 

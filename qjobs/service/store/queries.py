@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qjobs.service import tables as schema
-from qjobs.service.problems import BadRequest, NotFound
+from qjobs.service.errors import BadRequest, NotFound
 
 __all__ = [
     "DEFAULT_PAGE_SIZE",

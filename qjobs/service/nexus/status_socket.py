@@ -12,10 +12,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from qjobs.errors import QJobsError
 from qjobs.lifecycle import JobStatus
 from qjobs.service.assembly import Service
-from qjobs.service.problems import ServiceError, Unauthorized
-from qjobs.service.signin import user_of_cookies
+from qjobs.service.errors import ServiceError, Unauthorized
 from qjobs.service.store.queries import clean_id, scope_of, within
 from qjobs.service.store.records import Projects
+from qjobs.service.web.cookies import user_of_cookies
 
 __all__ = ["follow"]
 

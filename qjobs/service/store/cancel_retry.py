@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, assert_never
 
 from qjobs.lifecycle import FINAL, JobStatus
-from qjobs.service.problems import BadRequest
+from qjobs.service.errors import BadRequest
 from qjobs.service.store.job_moves import Move
 from qjobs.service.store.job_records import ItemRecord
 
