@@ -24,7 +24,7 @@ __all__ = ["Service"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Everything that routes need."""
+    """Everything that the routes need."""
 
     settings: Settings
     db: Database
@@ -41,7 +41,7 @@ class Service:
 
     @classmethod
     def open(cls, settings: Settings) -> Service:
-        """Open the database and put the parts together; the executor stands still until it is started.
+        """Open the database and put the parts together; the executor does nothing until it is started.
 
         Raises:
             LedgerError: The database cannot be opened.
@@ -53,7 +53,8 @@ class Service:
         try:
             lock.acquire()
             clock = ServiceClock(db, settings.clock_speed)
-            changes, passwords = Changes(), Passwords()
+            changes = Changes()
+            passwords = Passwords()
             accounts = Accounts(db, clock.now, passwords)
             content = Content(db, clock, accounts)
             jobs = JobStore(db, clock, devices, changes, settings, accounts)

@@ -26,7 +26,8 @@ LISTS = (
 
 def bell() -> dict[str, Any]:
     """A circuit as the client sends it."""
-    qubits, bits = [["q", [0]], ["q", [1]]], [["c", [0]], ["c", [1]]]
+    qubits = [["q", [0]], ["q", [1]]]
+    bits = [["c", [0]], ["c", [1]]]
     commands = [
         {"op": {"type": "H"}, "args": qubits[:1]},
         {"op": {"type": "CX"}, "args": qubits},

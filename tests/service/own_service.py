@@ -54,7 +54,8 @@ class OwnService:
         return self.service.accounts.user(row["email"])
 
     def add_project(self, user: User) -> str:
-        project_id, now = str(uuid.uuid4()), self.service.clock.now()
+        project_id = str(uuid.uuid4())
+        now = self.service.clock.now()
         row = {"project_id": project_id, "owner_id": user.user_id, "name": project_id, "properties": {}}
         moments = {"created_at": now, "modified_at": now, "contents_modified_at": now}
         with self.service.db.write() as connection:
@@ -64,7 +65,8 @@ class OwnService:
     def upload(self, circuit: Circuit | bytes, kind: str = "circuit", project: str | None = None) -> str:
         """Store a circuit as a document."""
         body = circuit if isinstance(circuit, bytes) else json.dumps(circuit.to_dict()).encode()
-        document_id, now = str(uuid.uuid4()), self.service.clock.now()
+        document_id = str(uuid.uuid4())
+        now = self.service.clock.now()
         row = {"document_id": document_id, "kind": kind, "project_id": project or self.project, "name": "circuit"}
         row |= {"owner_id": self.user.user_id, "properties": {}, "body": zlib.compress(body)}
         with self.service.db.write() as connection:
@@ -148,7 +150,8 @@ class OwnService:
         """Put an item into a state, and let its job add up."""
         from qjobs.service.store.job_moves import locked, roll_up_jobs
 
-        table, now = schema.job_item, self.service.clock.now()
+        table = schema.job_item
+        now = self.service.clock.now()
         with self.service.db.write() as connection:
             connection.execute(table.update().where(table.c.item_uuid == item.item_uuid).values(columns))
             roll_up_jobs(connection, locked(connection, [item.job_id]).values(), now)

@@ -98,7 +98,8 @@ class Standing:
         row = {"user_id": str(uuid.uuid4()), "email": email, "display_name": name, "groups": list(groups)}
         with self.service.db.write() as connection:  # hashing passwords is slow, and has tests of its own
             connection.execute(schema.user.insert().values(**row, password_hash="none", created_real=datetime.now(UTC)))
-        user, sessions = self.service.accounts.user(email), self.service.sessions
+        user = self.service.accounts.user(email)
+        sessions = self.service.sessions
         device = sessions.request_device()
         sessions.decide_device(user, device.user_code, approve=True)
         access = sessions.take_device(device.device_code).access
@@ -117,7 +118,8 @@ class Standing:
 
     def store_result(self, job_id: str, body: Any, result_type: str = "PYTKET") -> str:
         """Give the first item of a job a result."""
-        item, result_id = self.service.jobs.items(job_id)[0], str(uuid.uuid4())
+        item = self.service.jobs.items(job_id)[0]
+        result_id = str(uuid.uuid4())
         with self.service.db.write() as connection:
             owner = connection.scalar(sa.select(schema.job.c.owner_id).where(schema.job.c.job_id == job_id))
             connection.execute(

@@ -35,7 +35,8 @@ CIRCUIT: dict[str, object] = {
     "phase": "0.0",
     "qubits": [["q", [0]]],
 }
-EMAIL, PASSWORD = "ada@localhost.test", "ada's secret"
+EMAIL = "ada@localhost.test"
+PASSWORD = "ada's secret"
 
 
 @pytest.fixture
@@ -124,7 +125,8 @@ def test_it_starts_soon_and_keeps_what_it_made(tmp_path: Path, client_of: Client
 
 def test_it_survives_being_killed(tmp_path: Path, client_of: ClientOf) -> None:
     with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}) as service:
-        url, client = service.url, client_of(service)
+        url = service.url
+        client = client_of(service)
         assert login(client) == 200
         service.kill()
         with pytest.raises(httpx.TransportError):

@@ -47,9 +47,6 @@ def refused(answer: httpx.Response, *codes: int) -> str:
     return str(body["message"])
 
 
-# --- over the wire ---------------------------------------------------------------------------------
-
-
 def test_a_login_gives_both_cookies_and_an_object(visitor: Visitor) -> None:
     client = visitor()
     answer = client.post("/auth/login", json=ADA, headers={"X-qnexus-version": "0.48.2"})
@@ -76,7 +73,8 @@ def test_the_two_wrong_logins_look_alike(visitor: Visitor) -> None:
 def test_a_refresh_needs_the_refresh_token_only(visitor: Visitor) -> None:
     client = visitor()
     client.post("/auth/login", json=ADA)
-    refresh, first = client.cookies["myqos_oat"], client.cookies["myqos_id"]
+    refresh = client.cookies["myqos_oat"]
+    first = client.cookies["myqos_id"]
     answer = visitor().post("/auth/tokens/refresh", headers=only("myqos_oat", refresh))
     assert answer.status_code == 200
     cookie = answer.headers.get_list("set-cookie")
@@ -134,7 +132,8 @@ def test_nothing_that_signs_in_is_in_the_database(visitor: Visitor, database: Pa
 
 
 def test_guessing_is_slowed_down_for_that_account_alone(visitor: Visitor) -> None:
-    client, eve = visitor(), {"email": "Eve@localhost.test ", "password": "x"}
+    client = visitor()
+    eve = {"email": "Eve@localhost.test ", "password": "x"}
     codes = []
     while 429 not in codes and len(codes) < 60:
         codes.append(client.post("/auth/login", json=eve).status_code)
@@ -146,9 +145,6 @@ def test_guessing_is_slowed_down_for_that_account_alone(visitor: Visitor) -> Non
     assert client.post("/auth/login", json=ADA).status_code == 200
     time.sleep(int(right.headers["retry-after"]) + 0.2)
     assert client.post("/auth/login", json={**eve, "password": "eve's secret"}).status_code == 200
-
-
-# --- devices ---------------------------------------------------------------------------------------
 
 
 def ask(client: httpx.Client) -> dict[str, str]:
@@ -173,7 +169,8 @@ def key_of(page: str) -> str:
 
 
 def test_a_person_lets_a_device_in_by_the_page(visitor: Visitor, service: RunningService) -> None:
-    device, person = visitor(), visitor()
+    device = visitor()
+    person = visitor()
     codes = ask(device)
     pending = poll(device, codes["device_code"])
     assert (pending.status_code, pending.json()["error"]) == (400, "AUTHORIZATION_PENDING")
@@ -242,9 +239,6 @@ def test_signing_out_of_the_page_ends_the_session(visitor: Visitor) -> None:
     assert person.post("/auth/signout", data={"key": key_of(page.text)}).status_code == 303
     for name, value in tokens.items():
         assert me(visitor(), only(name, value)) == 401
-
-
-# --- without HTTP, on both databases ---------------------------------------------------------------
 
 
 class Parts:
@@ -363,7 +357,8 @@ def test_who_does_not_exist_costs_as_much_time_as_who_does() -> None:
 
 def test_the_throttle_doubles_up_to_a_minute_and_forgives() -> None:
     now = [0.0]
-    throttle, waits = Throttle(lambda: now[0]), []
+    throttle = Throttle(lambda: now[0])
+    waits = []
     while len(waits) < 10:
         try:
             throttle.start("ada")
@@ -378,7 +373,8 @@ def test_the_throttle_doubles_up_to_a_minute_and_forgives() -> None:
 
 
 def test_tries_at_the_same_moment_gain_nothing() -> None:
-    throttle, counted = Throttle(lambda: 0.0), []
+    throttle = Throttle(lambda: 0.0)
+    counted = []
 
     def guess(_: int) -> None:
         try:

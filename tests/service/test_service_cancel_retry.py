@@ -53,9 +53,6 @@ def state(items: list[ItemRecord]) -> list[str]:
     return [item.status.value for item in items]
 
 
-# ---- cancelling ---------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("job_type", "before", "after"),
     [
@@ -129,8 +126,6 @@ def test_a_job_that_waits_for_its_device_is_stopped_at_once(running: OwnService)
     assert running.job(job).queue_position is None
     running.until(lambda: job not in running.store.positions)
 
-
-# ---- retrying -----------------------------------------------------------------------------------
 
 CASES = [
     # (status, handle, result) -> the strategies that run it again
@@ -256,16 +251,14 @@ def test_a_result_of_a_try_that_was_given_up_is_not_stored(running: OwnService) 
     assert ran >= timedelta(seconds=3000), "it was completed by what the first try brought"
 
 
-# ---- rerun, delete ------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("word", ["SUBMITTED", "RUNNING", "ERROR", "COMPLETED"])
 def test_a_rerun_is_a_new_job_of_the_same_definition_from_any_state(still, word: str) -> None:
     job = still.submit([FLIP] * 2, SLOW, item={"max_cost": 30.0, "n_qubits": 2}, language="AUTO")
     for item in still.items(job):
         still.set_item(item, status=word)
     again = still.store.rerun(EVERYTHING, job, "another name", still.user)
-    old, new = still.job(job), still.job(again)
+    old = still.job(job)
+    new = still.job(again)
     assert (old.status, new.status, new.name) == (word, "SUBMITTED", "another name")
     assert again != job
     assert new.definition == old.definition
@@ -288,9 +281,6 @@ def test_deleting_takes_the_results_along_and_frees_the_device(running: OwnServi
         running.job(job)
     (after,) = running.run([FLIP], SLOW, shots=1)
     assert after.status == "COMPLETED"
-
-
-# ---- queues -------------------------------------------------------------------------------------
 
 
 def test_hardware_takes_one_job_at_a_time_and_users_take_turns(running: OwnService) -> None:

@@ -46,7 +46,8 @@ def test_devices_have_the_keys_and_types_that_the_real_client_accepted(ada: Pers
 def test_devices_are_chosen_as_the_client_asks(ada: Person) -> None:
     aer = ada.get(DEVICES, ("backend", "AerConfig"), ("backend", "AerStateConfig"))
     assert named(aer) == {"aer_simulator", "aer_simulator_statevector"}
-    hosted, remote = ada.get(DEVICES, ("is_local", "true")), ada.get(DEVICES, ("is_local", "false"))
+    hosted = ada.get(DEVICES, ("is_local", "true"))
+    remote = ada.get(DEVICES, ("is_local", "false"))
     assert {entry["is_local"] for entry in hosted} == {True}
     assert {entry["is_local"] for entry in remote} == {False}
     assert "aer_simulator" in named(hosted)

@@ -79,7 +79,8 @@ def test_two_hours_that_share_an_end_leave_no_gap(minutes: int) -> None:
     from qjobs.service.devices import OpeningHours
 
     now = datetime(2026, 11, 16, tzinfo=UTC) + timedelta(minutes=minutes)
-    day, night = OpeningHours(start="08:00", end="20:00"), OpeningHours(start="20:00", end="08:00")
+    day = OpeningHours(start="08:00", end="20:00")
+    night = OpeningHours(start="20:00", end="08:00")
     assert day.holds(now) is not night.holds(now)
 
 

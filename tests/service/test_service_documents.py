@@ -56,7 +56,8 @@ def test_circuits_answer_with_the_keys_and_types_that_the_real_client_accepted(a
 
 @pytest.mark.parametrize("kind", list(FILES))
 def test_files_answer_with_the_keys_and_types_that_the_real_client_accepted(ada: Person, kind: str) -> None:
-    project, url = ada.project(), FILES[kind]
+    project = ada.project()
+    url = FILES[kind]
     posted = f"{url}2" if kind == "hugr" else url
     made = ada.make(posted, project, new(kind, properties={}))
     assert shape(made) == shape(sample(f"POST {posted} -> 201"))
@@ -156,8 +157,10 @@ def test_old_clients_post_hugr_to_the_old_path_and_others_with_a_slash(ada: Pers
 
 @pytest.mark.parametrize("kind", list(ALL))
 def test_another_users_documents_look_like_none(standing: Standing, ada: Person, kind: str) -> None:
-    bob, url = standing.user("bob"), ALL[kind]
-    theirs, unknown = ada.make(url, ada.project(), new(kind))["data"]["id"], str(uuid.uuid4())
+    bob = standing.user("bob")
+    url = ALL[kind]
+    theirs = ada.make(url, ada.project(), new(kind))["data"]["id"]
+    unknown = str(uuid.uuid4())
     for ask in (
         lambda found: bob.get(f"{url}/{found}", code=404),
         lambda found: bob.patch(f"{url}/{found}", {"name": "x"}, 404),
@@ -169,7 +172,9 @@ def test_another_users_documents_look_like_none(standing: Standing, ada: Person,
 
 @pytest.mark.parametrize("kind", list(ALL))
 def test_a_reader_reads_and_a_contributor_writes(standing: Standing, ada: Person, kind: str) -> None:
-    bob, url, project = standing.user("bob"), ALL[kind], ada.project()
+    bob = standing.user("bob")
+    url = ALL[kind]
+    project = ada.project()
     document = ada.make(url, project, new(kind))["data"]["id"]
     ada.share(project, bob, "Reader")
     assert bob.get(f"{url}/{document}")["included"][0]["id"] == project

@@ -83,7 +83,8 @@ def refused(answer: Answer, *codes: int) -> None:
 def test_ten_thousand_requests(
     attacked: RunningService, ada: Person, mallory: Person, document: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before, pid = ada.everything(), attacked.pid
+    before = ada.everything()
+    pid = attacked.pid
     unknown = [str(uuid.UUID(int=number)) for number in range(3)]
     own = {
         "project_id": [mallory.project] * 3 + [ada.project],
@@ -126,7 +127,8 @@ def test_ten_thousand_requests(
     with ThreadPoolExecutor(N_THREADS) as pool:
         list(pool.map(one, range(N_THREADS)))
     took = time.monotonic() - start
-    sent, good = attack.codes.total(), sum(n for code, n in attack.codes.items() if code < 300)
+    sent = attack.codes.total()
+    good = sum(n for code, n in attack.codes.items() if code < 300)
     with capsys.disabled():
         codes = ", ".join(f"{code}: {number}" for code, number in sorted(attack.codes.items()))
         print(f"\n{sent:,} requests in {took:.0f} s ({codes})")
@@ -146,8 +148,6 @@ def wire_roles(person: Person) -> list[str]:
     wire.close()
     return found
 
-
-# ---- bodies ----------------------------------------------------------------------------------------
 
 NO_BODIES = {
     "nothing": b"",
@@ -247,9 +247,6 @@ def test_what_is_no_http(attacked: RunningService, wire: Wire, words: bytes) -> 
     wire.json("GET", "/api/users/v1beta2/me")
 
 
-# ---- ids -------------------------------------------------------------------------------------------
-
-
 def with_ids(document: dict[str, Any], **ids: str) -> list[tuple[str, str]]:
     """Operations on one thing, with these ids."""
     found = []
@@ -332,9 +329,6 @@ def test_another_users_ids_in_bodies(wire: Wire, ada: Person, mallory: Person, w
             refused(wire.ask("POST", "/api/assignments/v1beta2/team", body), 403, 404)
 
 
-# ---- filters and strings ---------------------------------------------------------------------------
-
-
 def test_every_filter_of_every_list(wire: Wire) -> None:
     """Never a failure; what is not understood is refused, not passed over."""
     codes = set()
@@ -400,8 +394,6 @@ def test_tricks_with_paths(wire: Wire, path: str) -> None:
     refused(wire.ask("GET", path), 400, 404, 405)
 
 
-# ---- tokens ----------------------------------------------------------------------------------------
-
 NEED_NO_TOKEN = {"/auth/login", "/auth/device/device_authorization", "/auth/device/token", "/"}
 
 
@@ -445,9 +437,6 @@ def test_expired_tokens(tmp_path: Path) -> None:
         for path in ("/api/users/v1beta2/me", "/api/projects/v1beta2", "/auth/tokens"):
             refused(wire.ask("GET", path), 401)
         wire.close()
-
-
-# ---- web sockets -----------------------------------------------------------------------------------
 
 
 def _knock(service: RunningService, job: str, cookie: str) -> int:

@@ -108,7 +108,8 @@ def test_a_body_that_is_too_long_is_not_kept(ada: httpx.Client, service: Running
         assert found is not None
         return int(found[1])
 
-    mebibyte, before = b"x" * 2**20, highest_kib()
+    mebibyte = b"x" * 2**20
+    before = highest_kib()
     chunked: Iterator[bytes] = (mebibyte for _ in range(200))
     assert "longer than" in refused(ada.post("/auth/login", content=chunked), 413)
     assert "longer than" in announced(service, 10**12)

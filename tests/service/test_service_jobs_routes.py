@@ -58,9 +58,6 @@ def comparable(body: dict[str, Any]) -> Any:
     return shape(body)
 
 
-# ---- one job ------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", ["compile", "execute"])
 def test_jobs_answer_with_the_keys_and_types_that_the_real_client_accepted(ada: Person, kind: str) -> None:
     project = ada.project()
@@ -128,7 +125,8 @@ def test_a_definition_comes_back_as_it_was_posted(ada: Person) -> None:
 
 def test_programs_are_named_once_with_their_kind(ada: Person) -> None:
     project = ada.project()
-    first, second = ada.circuit(project), ada.circuit(project)
+    first = ada.circuit(project)
+    second = ada.circuit(project)
     job = ada.get(f"{URL}/{ada.job(project, second, first, second)}")["data"]
     assert job["relationships"]["programs"]["data"] == [
         {"id": second, "type": "circuit"},
@@ -149,7 +147,8 @@ def test_the_smallest_body_of_a_third_party_is_enough(ada: Person) -> None:
 
 def test_bad_jobs_are_refused_in_words(standing: Standing, ada: Person) -> None:
     project = ada.project()
-    circuit, theirs = ada.circuit(project), standing.user("bob")
+    circuit = ada.circuit(project)
+    theirs = standing.user("bob")
     foreign = theirs.circuit(theirs.project())
     items = [{"program_id": circuit, "n_shots": 1}]
     usual = {"backend_config": {"type": "AerConfig"}, "items": items}
@@ -187,8 +186,10 @@ def test_bad_jobs_are_refused_in_words(standing: Standing, ada: Person) -> None:
 
 
 def test_another_users_job_looks_like_none(standing: Standing, ada: Person) -> None:
-    bob, project = standing.user("bob"), ada.project()
-    job, unknown = ada.job(project, ada.circuit(project)), str(uuid.uuid4())
+    bob = standing.user("bob")
+    project = ada.project()
+    job = ada.job(project, ada.circuit(project))
+    unknown = str(uuid.uuid4())
 
     def asks(found: str) -> list[str]:
         return [
@@ -209,7 +210,8 @@ def test_another_users_job_looks_like_none(standing: Standing, ada: Person) -> N
 
 
 def test_a_reader_reads_jobs_and_changes_none(standing: Standing, ada: Person) -> None:
-    bob, project = standing.user("bob"), ada.project()
+    bob = standing.user("bob")
+    project = ada.project()
     circuit = ada.circuit(project)
     job = ada.job(project, circuit)
     ada.share(project, bob, "Reader")
@@ -223,13 +225,11 @@ def test_a_reader_reads_jobs_and_changes_none(standing: Standing, ada: Person) -
     bob.post(f"{URL}/{job}/rpc/cancel", {}, 202)
 
 
-# ---- lists --------------------------------------------------------------------------------------
-
-
 def test_a_list_has_the_keys_of_the_sample_but_items(standing: Standing, ada: Person) -> None:
     project = ada.project()
     ada.job(project, ada.circuit(project))
-    actual, expected = ada.get(URL), sample(f"GET {URL} -> 200")
+    actual = ada.get(URL)
+    expected = sample(f"GET {URL} -> 200")
     for body in (actual, expected):
         for entry in body["data"]:
             entry["attributes"].pop("definition")
@@ -256,9 +256,6 @@ def test_the_status_of_a_hundred_jobs_is_one_request(standing: Standing, ada: Pe
         assert "items" not in entry["attributes"]["definition"]
     assert len({entry["attributes"]["status"]["status"] for entry in data}) == len(STATUSES)
     assert len(answer.content) < 250_000
-
-
-# ---- wishes -------------------------------------------------------------------------------------
 
 
 def test_cancel_with_and_without_a_body(ada: Person) -> None:
@@ -321,7 +318,8 @@ def test_rerun_makes_a_new_job_of_the_same_definition(standing: Standing, ada: P
 
 
 def test_a_deleted_job_is_gone_with_its_results(standing: Standing, ada: Person) -> None:
-    bob, project = standing.user("bob"), ada.project()
+    bob = standing.user("bob")
+    project = ada.project()
     job = ada.job(project, ada.circuit(project))
     result = standing.store_result(job, {"qubits": []})
     ada.get(f"/api/results/v1beta3/{result}")
@@ -350,9 +348,6 @@ def test_many_who_delete_a_job_at_once(standing: Standing, ada: Person) -> None:
     assert sorted(codes) == [204] + [404] * 5
 
 
-# ---- lost replies -------------------------------------------------------------------------------
-
-
 def test_a_device_that_drops_replies_stores_the_job_and_says_nothing(tmp_path: Path) -> None:
     devices = tmp_path / "devices.yaml"
     common = "kind: nexus-hosted, backend: AerBackend, n_qubits: 4"
@@ -370,9 +365,6 @@ def test_a_device_that_drops_replies_stores_the_job_and_says_nothing(tmp_path: P
         assert ada.names(URL, ("sort", "name")) == ["lost", "sure"]
         found = ada.get(URL, ("filter[name_exact]", "lost"))["data"]
         assert [entry["attributes"]["status"]["status"] for entry in found] == ["SUBMITTED"]
-
-
-# ---- web socket ---------------------------------------------------------------------------------
 
 
 def watch(who: Person, job: str, cookie: str | None = None, **options: Any) -> ClientConnection:
@@ -460,8 +452,10 @@ def test_a_socket_without_a_token_or_with_a_wrong_one_is_refused_before_it_opens
 
 
 def test_a_socket_of_another_users_job_looks_like_one_of_none(standing: Standing, ada: Person) -> None:
-    bob, project = standing.user("bob"), ada.project()
-    job, unknown = ada.job(project, ada.circuit(project)), str(uuid.uuid4())
+    bob = standing.user("bob")
+    project = ada.project()
+    job = ada.job(project, ada.circuit(project))
+    unknown = str(uuid.uuid4())
     for found in (job, unknown, "nonsense"):
         answer = refusal(bob, found)
         assert answer.status_code == 404

@@ -51,9 +51,6 @@ def new_project(client: httpx.Client, name: str) -> str:
     return str(body(client.post("/api/projects/v1beta2", json=posted), 201)["data"]["id"])
 
 
-# --- users -----------------------------------------------------------------------------------------
-
-
 def test_me_and_the_others(ada: httpx.Client, bob: httpx.Client) -> None:
     mine = body(ada.get("/api/users/v1beta2/me"))["data"]
     assert mine["type"] == "user"
@@ -89,9 +86,6 @@ def test_nothing_without_signing_in(visitor: Any, path: str) -> None:
     refused(visitor().get(path), 401)
 
 
-# --- teams -----------------------------------------------------------------------------------------
-
-
 def test_a_team_is_its_members(ada: httpx.Client, bob: httpx.Client, fresh: str) -> None:
     team = new_team(ada, fresh)
     assert team["attributes"] == {"name": fresh, "description": "a description", "display_name": "shown"}
@@ -105,7 +99,8 @@ def test_a_team_is_its_members(ada: httpx.Client, bob: httpx.Client, fresh: str)
 
 @pytest.mark.parametrize("scope", ["org_admin", "global_admin"])
 def test_a_plain_user_administers_nothing(ada: httpx.Client, fresh: str, scope: str) -> None:
-    team, project = new_team(ada, fresh), new_project(ada, fresh)
+    team = new_team(ada, fresh)
+    project = new_project(ada, fresh)
     assert body(ada.get("/api/teams/v1beta2", params={"scope": scope}))["data"] == []
     refused(ada.get(f"/api/teams/v1beta2/{team['id']}", params={"scope": scope}), 404)
     refused(ada.get(f"/api/resources/v1beta2/{project}/assignments", params={"scope": scope}), 404)
@@ -117,9 +112,6 @@ def test_a_name_is_only_a_name(ada: httpx.Client, fresh: str, name: str) -> None
     found = body(ada.get("/api/teams/v1beta2", params={"filter[team][name]": fresh + name}))["data"]
     assert found == [team]
     assert body(ada.get("/api/teams/v1beta2", params={"filter[team][name]": name}))["data"] == []
-
-
-# --- roles and assignments -------------------------------------------------------------------------
 
 
 def test_the_four_roles(ada: httpx.Client) -> None:
@@ -134,7 +126,8 @@ def test_the_four_roles(ada: httpx.Client) -> None:
 
 
 def test_a_project_is_shared_by_assignments(ada: httpx.Client, bob: httpx.Client, fresh: str) -> None:
-    project, team = new_project(ada, fresh), new_team(ada, fresh)
+    project = new_project(ada, fresh)
+    team = new_team(ada, fresh)
     where = f"/api/resources/v1beta2/{project}/assignments"
     first = {"user_id": id_of(ada), "role_id": ADMINISTRATOR.role_id}
     given = body(ada.get(where, params={"scope": "user"}))["data"]
@@ -167,16 +160,14 @@ def test_a_project_is_shared_by_assignments(ada: httpx.Client, bob: httpx.Client
 
 
 def test_an_assignment_names_what_there_is(ada: httpx.Client, bob: httpx.Client, fresh: str) -> None:
-    project, foreign = new_project(ada, fresh), new_team(bob, fresh)
+    project = new_project(ada, fresh)
+    foreign = new_team(bob, fresh)
     user = {"for_user_id": id_of(bob), "role_id": READER.role_id, "resource_id": project}
     for wrong in ({"for_user_id": "x"}, {"role_id": "x"}, {"resource_id": str(uuid.uuid4())}):
         refused(ada.post("/api/assignments/v1beta2/user", json={**user, **wrong}), 404)
     team = {"team_id": foreign["id"], "role_id": READER.role_id, "resource_id": project}
     refused(ada.post("/api/assignments/v1beta2/team", json=team), 404)
     refused(ada.post("/api/assignments/v1beta2/team", json={"team_id": foreign["id"]}), 422)
-
-
-# --- quotas and credentials ------------------------------------------------------------------------
 
 
 def test_quotas(ada: httpx.Client, bob: httpx.Client) -> None:
@@ -201,9 +192,6 @@ def test_credentials_ignore_what_the_client_sends(ada: httpx.Client) -> None:
     assert body(ada.get("/api/v5/credentials?{}")) == []
 
 
-# --- the page --------------------------------------------------------------------------------------
-
-
 def test_the_page_shows_strangers_no_names(ada: httpx.Client, visitor: Any, fresh: str) -> None:
     new_team(ada, fresh)
     page = visitor().get("/")
@@ -215,8 +203,6 @@ def test_the_page_shows_strangers_no_names(ada: httpx.Client, visitor: Any, fres
         assert word not in page.text
     assert "Your last jobs" in ada.get("/").text
 
-
-# --- without HTTP, on both databases ---------------------------------------------------------------
 
 NOW = datetime(2026, 3, 31, 23, tzinfo=UTC)
 
@@ -262,7 +248,8 @@ def test_each_role_allows_what_it_says(parts: Parts) -> None:
     for role in reversed(ROLES):
         parts.accounts.assign(parts.ada.user_id, parts.project, role.role_id, user_id=parts.bob.user_id)
         assert parts.allowed(parts.bob) == set(role.permissions)
-    readable, writable = parts.accounts.readable_projects, parts.accounts.writable_projects
+    readable = parts.accounts.readable_projects
+    writable = parts.accounts.writable_projects
     with parts.db.read() as connection:
         for subset in (readable, writable):
             assert set(connection.scalars(subset(parts.bob.user_id))) > {parts.project}

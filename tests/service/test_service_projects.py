@@ -107,7 +107,8 @@ def test_patching_keeps_what_is_null_or_absent(ada: Person) -> None:
 
 
 def test_archived_projects_are_a_list_of_their_own(ada: Person) -> None:
-    kept, put_away = ada.project(name="kept"), ada.project(name="put away")
+    kept = ada.project(name="kept")
+    put_away = ada.project(name="put away")
     ada.patch(f"{URL}/{put_away}", {"archived": True})
     assert ada.names(URL, ("filter[archived]", "false")) == ["kept"]
     assert ada.names(URL, ("filter[archived]", "true")) == ["put away"]
@@ -141,8 +142,10 @@ def test_content_changes_contents_modified_and_not_modified(ada: Person) -> None
 
 
 def test_only_an_archived_project_is_deleted_and_then_with_all_its_content(standing: Standing, ada: Person) -> None:
-    project, other = ada.project(), ada.project(name="other")
-    circuit, kept = ada.circuit(project), ada.circuit(other)
+    project = ada.project()
+    other = ada.project(name="other")
+    circuit = ada.circuit(project)
+    kept = ada.circuit(other)
     job = ada.job(project, circuit)
     ada.make(DEFINITIONS, project, {"name": "p", "property_type": "int"})
     result = standing.store_result(job, {})
@@ -180,7 +183,8 @@ def test_what_was_deleted_is_gone_for_its_owner_and_unknown_to_others(ada: Perso
 
 
 def test_another_users_project_looks_like_none(ada: Person, bob: Person) -> None:
-    theirs, unknown = ada.project(name="secret name"), str(uuid.uuid4())
+    theirs = ada.project(name="secret name")
+    unknown = str(uuid.uuid4())
     for ask in (
         lambda found: bob.get(f"{URL}/{found}", code=404),
         lambda found: bob.patch(f"{URL}/{found}", {"name": "mine now", "archived": True}, 404),
@@ -231,7 +235,8 @@ def test_a_new_project_has_its_maker_as_administrator(ada: Person) -> None:
 
 
 def test_definitions_are_listed_by_project_and_named_once(ada: Person) -> None:
-    one, two = ada.project(), ada.project()
+    one = ada.project()
+    two = ada.project()
     for name in ("a", "b", "c"):
         ada.make(DEFINITIONS, one, {"name": name, "property_type": "float", "required": True, "color": "#00ff00"})
     ada.make(DEFINITIONS, two, {"name": "a", "property_type": "bool"})

@@ -36,9 +36,6 @@ def ada(standing: Standing) -> Person:
     return standing.user("ada")
 
 
-# ---- names --------------------------------------------------------------------------------------
-
-
 def test_names_are_matched_exactly_or_in_part(ada: Person) -> None:
     project = ada.project()
     for name in ("ghz", "ghz 2", "GHZ", "a%b", "a_b", "axb", "back\\slash"):
@@ -56,7 +53,8 @@ def test_names_are_matched_exactly_or_in_part(ada: Person) -> None:
 
 
 def test_filters_are_all_fulfilled_at_once(ada: Person) -> None:
-    one, two = ada.project(), ada.project()
+    one = ada.project()
+    two = ada.project()
     ada.circuit(one, name="x", properties={"a": 1})
     ada.circuit(one, name="y", properties={"a": 1})
     ada.circuit(two, name="x", properties={"a": 1})
@@ -95,8 +93,6 @@ def test_sql_in_a_string_is_a_string(ada: Person, words: str) -> None:
     ada.get(f"{CIRCUITS}/{quote(words, safe='')}", code=404)
     assert len(ada.names(CIRCUITS)) == 2
 
-
-# ---- properties ---------------------------------------------------------------------------------
 
 VALUES: dict[str, Any] = {
     "text 1": "1",
@@ -250,7 +246,8 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _row(connection: sa.Connection, number: int, properties: Any) -> dict[str, Any]:
-    now, project = datetime.now(UTC), connection.execute(sa.select(schema.project).limit(1)).one()
+    now = datetime.now(UTC)
+    project = connection.execute(sa.select(schema.project).limit(1)).one()
     return {
         "document_id": str(uuid.uuid4()),
         "kind": "test",
@@ -264,12 +261,10 @@ def _row(connection: sa.Connection, number: int, properties: Any) -> dict[str, A
     }
 
 
-# ---- times, creators, words ---------------------------------------------------------------------
-
-
 def test_times_are_utc_in_the_form_of_the_client(ada: Person) -> None:
     project = ada.project()
-    first, second = ada.circuit(project, name="first"), ada.circuit(project, name="second")
+    first = ada.circuit(project, name="first")
+    second = ada.circuit(project, name="second")
     ada.patch(f"{CIRCUITS}/{first}", {"description": "changed"})
 
     def moment(circuit: str, what: str) -> datetime:
@@ -277,7 +272,8 @@ def test_times_are_utc_in_the_form_of_the_client(ada: Person) -> None:
         return datetime.fromisoformat(stamp)
 
     between = moment(second, "created") - timedelta(microseconds=1)
-    naive, aware = between.strftime("%Y-%m-%d %H:%M:%S.%f"), between.astimezone().isoformat()
+    naive = between.strftime("%Y-%m-%d %H:%M:%S.%f")
+    aware = between.astimezone().isoformat()
     for form in (naive, aware, between.isoformat()):
         assert ada.names(CIRCUITS, ("filter[timestamps][created][after]", form)) == ["second"]
         assert ada.names(CIRCUITS, ("filter[timestamps][created][before]", form)) == ["first"]
@@ -343,9 +339,6 @@ def test_jobs_by_status_and_type(standing: Standing, ada: Person) -> None:
     for name, word in {"filter[status][status]": "DONE", "filter[job_type]": "hamiltonian"}.items():
         assert word in ada.get(JOBS_URL, (name, word), code=400)["message"]
     assert ada.get(PROJECTS_URL, ("filter[archived]", "True"), code=400)["message"]
-
-
-# ---- order and pages ----------------------------------------------------------------------------
 
 
 def test_orders(ada: Person) -> None:

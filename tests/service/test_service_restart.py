@@ -163,7 +163,8 @@ def test_a_worker_that_is_killed_costs_no_item(own: OwnService, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_an_item_under_which_two_workers_end_is_given_up_and_its_job_goes_on(own: OwnService, tmp_path: Path) -> None:
-    long, short = own.upload(layered(18, 400).measure_all()), own.upload(circuit(4))
+    long = own.upload(layered(18, 400).measure_all())
+    short = own.upload(circuit(4))
     job = own.submit([long, short], AER, shots=10)
     process = start(tmp_path)
     try:

@@ -78,7 +78,8 @@ def test_a_result_of_a_device_that_was_taken_away_is_still_read(standing: Standi
 
 def test_each_kind_of_result_is_unknown_to_the_other_route(standing: Standing, ada: Person) -> None:
     job = executed(ada)
-    pytket, qsys = standing.store_result(job, {}), standing.store_result(job, {"results": []}, "QSYS")
+    pytket = standing.store_result(job, {})
+    qsys = standing.store_result(job, {"results": []}, "QSYS")
     ada.get(f"{RESULTS}/{pytket}")
     ada.get(f"{PARTIAL}/{qsys}")
     ada.get(f"{RESULTS}/{qsys}", code=404)
@@ -112,7 +113,8 @@ def compiled(standing: Standing, who: Person, passes: int) -> tuple[str, str, li
     """A compile job with a compilation: its project, the compilation's id, and the circuits on the way."""
     project = who.project()
     circuits = [who.circuit(project, name=f"step {number}") for number in range(passes + 1)]
-    job, now = who.job(project, circuits[0]), standing.service.clock.now()
+    job = who.job(project, circuits[0])
+    now = standing.service.clock.now()
     row = {
         "compilation_id": str(uuid.uuid4()),
         "job_id": job,
@@ -167,9 +169,11 @@ def test_passes_come_in_their_order(standing: Standing, ada: Person) -> None:
 
 
 def test_another_users_results_look_like_none(standing: Standing, ada: Person) -> None:
-    bob, unknown = standing.user("bob"), str(uuid.uuid4())
+    bob = standing.user("bob")
+    unknown = str(uuid.uuid4())
     job = executed(ada)
-    pytket, qsys = standing.store_result(job, {}), standing.store_result(job, {"results": []}, "QSYS")
+    pytket = standing.store_result(job, {})
+    qsys = standing.store_result(job, {"results": []}, "QSYS")
     _, compilation, _ = compiled(standing, ada, 1)
     for url, theirs in ((RESULTS, pytket), (PARTIAL, qsys), (COMPILATIONS, compilation)):
         messages = {bob.get(f"{url}/{found}", code=404)["message"].replace(found, "") for found in (theirs, unknown)}
@@ -183,7 +187,8 @@ def test_another_users_results_look_like_none(standing: Standing, ada: Person) -
 
 
 def test_a_reader_of_the_project_reads_its_results(standing: Standing, ada: Person) -> None:
-    bob, project = standing.user("bob"), ada.project()
+    bob = standing.user("bob")
+    project = ada.project()
     result = standing.store_result(ada.job(project, ada.circuit(project)), {})
     bob.get(f"{RESULTS}/{result}", code=404)
     ada.share(project, bob, "Reader")

@@ -31,7 +31,8 @@ from qjobs.service.store.job_moves import locked
 from qjobs.service.store.records import DocumentKind
 from qjobs.service.web.guard import Refused, check_json
 
-JSON, FORM = "application/json", "application/x-www-form-urlencoded"
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,6 @@ def own(tmp_path: Path) -> Iterator[OwnService]:
     own = OwnService(tmp_path)
     yield own
     own.close()
-
-
-# ---- what is sent -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", ["NaN", "1e999", '"\\u0000"', '"\\ud800"'])
@@ -104,11 +102,9 @@ def test_a_job_in_a_scope_that_holds_nothing_is_not_stored(standing: Standing, s
     ada.make("/api/jobs/v1beta3?scope=highest", project, given, 202)
 
 
-# ---- who is signed in ---------------------------------------------------------------------------
-
-
 def test_a_session_that_begins_while_its_user_is_removed_is_nobodys(standing: Standing) -> None:
-    zoe, service = standing.user("zoe"), standing.service
+    zoe = standing.user("zoe")
+    service = standing.service
     service.accounts.remove_user(zoe.email)
     tokens = service.sessions._begin(zoe.user)  # the password was right a moment ago
     for cookies in ({"myqos_id": tokens.access}, {"myqos_oat": tokens.refresh}):
@@ -116,8 +112,10 @@ def test_a_session_that_begins_while_its_user_is_removed_is_nobodys(standing: St
 
 
 def test_a_new_password_ends_the_sessions_of_the_old_one(standing: Standing) -> None:
-    ada, bob = standing.user("ada"), standing.user("bob")
-    accounts, table = standing.service.accounts, schema.user
+    ada = standing.user("ada")
+    bob = standing.user("bob")
+    accounts = standing.service.accounts
+    table = schema.user
     with standing.service.db.write() as connection:
         mine = table.update().where(table.c.email.in_([ada.email, bob.email]))
         connection.execute(mine.values(password_hash=Passwords().hash("old")))
@@ -126,9 +124,6 @@ def test_a_new_password_ends_the_sessions_of_the_old_one(standing: Standing) -> 
     accounts.set_password(ada.email, "new")
     ada.get("/api/users/v1beta2/me", code=401)
     bob.get("/api/users/v1beta2/me")
-
-
-# ---- jobs ---------------------------------------------------------------------------------------
 
 
 def test_a_job_is_buried_in_the_transaction_that_deletes_it(own: OwnService) -> None:
@@ -226,7 +221,8 @@ def test_a_cancelled_circuit_that_takes_hours_keeps_nobody_waiting(
     """Its item was CANCELLED, and its worker computed on."""
     monkeypatch.setattr("qjobs.service.execution.abandoned._GRACE_S", 0.2)
     monkeypatch.setattr("qjobs.service.execution.abandoned._LOOK_S", 0.1)
-    own, flip = OwnService(tmp_path, workers=1), Circuit(1, 1).X(0).Measure(0, 0)
+    own = OwnService(tmp_path, workers=1)
+    flip = Circuit(1, 1).X(0).Measure(0, 0)
     endless = Circuit(24)
     for layer in range(100):
         for qubit in range(24):
@@ -243,9 +239,6 @@ def test_a_cancelled_circuit_that_takes_hours_keeps_nobody_waiting(
         assert len(own.rows(schema.result, job_id=waiting)) == 1
     finally:
         own.close()
-
-
-# ---- PostgreSQL ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -281,8 +274,11 @@ def meanwhile(own: OwnService, call: Callable[[], object], found: list[object]) 
 
 def test_a_job_for_a_project_that_is_being_deleted_is_refused(on_postgresql: OwnService) -> None:
     """It was a failure of the service: the project went between the look at it and the row of the job."""
-    own, found, table = on_postgresql, list[object](), schema.project
-    program, project = own.upload(Circuit(1, 1).Measure(0, 0)), own.add_project(own.user)
+    own = on_postgresql
+    found = list[object]()
+    table = schema.project
+    program = own.upload(Circuit(1, 1).Measure(0, 0))
+    project = own.add_project(own.user)
     with (
         meanwhile(own, lambda: own.submit([program], AER, project=project), found) as start,
         own.service.db.write() as connection,
@@ -294,10 +290,12 @@ def test_a_job_for_a_project_that_is_being_deleted_is_refused(on_postgresql: Own
 
 def test_who_changes_a_project_takes_its_locks_in_one_order(on_postgresql: OwnService) -> None:
     """Deleting a project, a compilation that ends and a change of a circuit each waited for the other for ever."""
-    own, service = on_postgresql, on_postgresql.service
+    own = on_postgresql
+    service = on_postgresql.service
     circuit = own.upload(Circuit(1, 1).Measure(0, 0))
     job = own.submit([circuit], AER, job_type="compile")
-    project, document = schema.project, schema.document
+    project = schema.project
+    document = schema.document
     ours = project.c.project_id == own.project
     found: list[object] = []
 
@@ -331,7 +329,8 @@ def test_two_services_do_not_work_on_one_database(
 
 
 def test_a_service_that_lost_its_lock_waits_until_it_has_it_again(on_postgresql: OwnService) -> None:
-    own, lock = on_postgresql, on_postgresql.service.lock
+    own = on_postgresql
+    lock = on_postgresql.service.lock
     own.service.executor.start()
     job = own.submit([Circuit(1, 1).X(0).Measure(0, 0)], AER, shots=1)
     own.finish(job)
@@ -349,11 +348,9 @@ def test_a_service_that_lost_its_lock_waits_until_it_has_it_again(on_postgresql:
     assert lock.try_acquire()
 
 
-# ---- files --------------------------------------------------------------------------------------
-
-
 def test_nobody_else_reads_the_database_and_two_folders_do_not_share_it(tmp_path: Path) -> None:
-    folder, options = tmp_path / "folder", ("--database", f"sqlite:///{tmp_path / 'jobs.db'}")
+    folder = tmp_path / "folder"
+    options = ("--database", f"sqlite:///{tmp_path / 'jobs.db'}")
     folder.mkdir()
     folder.chmod(0o755)  # made by its owner before
     mask = os.umask(0o022)

@@ -64,6 +64,6 @@ def _add_states(routes: APIRouter, service: Service) -> None:
         if issuer not in _ISSUERS:
             raise ServiceError(f"issuer is one of {', '.join(_ISSUERS)}")
         raise NotFound(
-            f"Queue information not available for 'Issuer.{issuer.upper()}'. Ask for the status of a job of yours: "
+            f"Queue information not available for 'Issuer.{issuer.upper()}'. Ask for the status of one of your jobs: "
             "it has its queue position."
         )

@@ -18,7 +18,7 @@ __all__ = ["router"]
 Scope = Literal["user", "org_admin", "global_admin", "highest"] | None
 
 _OWN_SCOPES = {None, "user", "highest"}
-"""Nobody here administers an organisation: the other scopes hold nothing, which is no error."""
+"""Nobody here administers an organisation: the other scopes are empty, which is not an error."""
 
 _DESCRIPTIONS = {
     "compilation": "Compilation time (s)",

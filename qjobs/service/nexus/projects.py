@@ -24,7 +24,8 @@ def router(service: Service) -> APIRouter:
 
 def _add_projects(routes: APIRouter, service: Service) -> None:
     who: TypeAlias = Annotated[Caller, Depends(caller_of(service))]
-    content, url = service.content, "/api/projects/v1beta2"
+    content = service.content
+    url = "/api/projects/v1beta2"
 
     @routes.get(url)
     def listed(caller: who) -> JSONResponse:
@@ -70,7 +71,8 @@ def _add_projects(routes: APIRouter, service: Service) -> None:
 
 def _add_properties(routes: APIRouter, service: Service) -> None:
     who: TypeAlias = Annotated[Caller, Depends(caller_of(service))]
-    content, url = service.content, "/api/property_definitions/v1beta2"
+    content = service.content
+    url = "/api/property_definitions/v1beta2"
 
     @routes.get(url)
     def listed(caller: who) -> JSONResponse:

@@ -1,6 +1,6 @@
-"""What clients of Nexus send about projects, programs and jobs: JSON:API bodies, checked.
+"""Bodies of requests of Nexus's clients about projects, programs and jobs, checked.
 
-Characters and numbers that cannot be stored were refused before (`guard`); here are shapes and types.
+Characters and numbers that cannot be stored were refused before (`web.guard`); here shapes and types are checked.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ PropertyName = Annotated[str, Field(max_length=1024)]
 
 
 def _property(value: object) -> bool | int | float | str:
-    """As it came: 1, 1.0, true and "1" are four values."""
+    """The value as it came: 1, 1.0, true and "1" are four values."""
     if isinstance(value, bool | float) or (isinstance(value, int) and -_INT64 <= value < _INT64):
         return value
     if isinstance(value, str) and len(value) <= _LONGEST_TEXT:
         return value
-    raise ValueError(f"a property is true, false, a number of 64 bits or a text of {_LONGEST_TEXT} characters")
+    raise ValueError(f"a property is true, false, a number of 64 bits or a text of up to {_LONGEST_TEXT} characters")
 
 
 PropertyValue = Annotated[bool | int | float | str, PlainValidator(_property)]
@@ -120,7 +120,7 @@ class Change(_Wire, Generic[A]):
 
 
 class ProjectAttributes(_Wire):
-    """A new project; PostgreSQL's index takes no longer names."""
+    """A new project; longer names do not fit PostgreSQL's index."""
 
     name: str = Field(min_length=1, max_length=500)
     description: Description | None = None
@@ -146,7 +146,7 @@ class PropertyAttributes(_Wire):
 
 
 class Annotations(_Wire):
-    """Name, description and properties of what is new."""
+    """Name, description and properties of something new."""
 
     name: Name
     description: Description | None = None
@@ -162,7 +162,7 @@ class AnnotationsChange(_Wire):
 
 
 class CircuitAttributes(Annotations):
-    """A circuit: `pytket.Circuit.to_dict()` among the annotations."""
+    """A circuit: the keys of `pytket.Circuit.to_dict()` beside the annotations."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -183,7 +183,7 @@ def _decodable(text: str) -> str:
     try:
         base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError("contents are base64") from error
+        raise ValueError("contents must be base64") from error
     return text
 
 
@@ -194,7 +194,7 @@ class FileAttributes(Annotations):
 
 
 class JobAttributes(Annotations):
-    """A new job; what its definition may hold, the job store knows."""
+    """A new job; the job store checks its definition."""
 
     job_type: Literal["compile", "execute"]
     definition: dict[str, Any]
@@ -207,7 +207,7 @@ class CancelBody(_Wire):
 
 
 class RetryBody(_Wire):
-    """How to try a job again."""
+    """How to retry a job."""
 
     remote_retry_strategy: RemoteRetryStrategy = RemoteRetryStrategy.DEFAULT
     retry_status: list[JobStatus] | None = Field(default=None, max_length=100)

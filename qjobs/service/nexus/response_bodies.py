@@ -1,17 +1,15 @@
-"""Answers of the Nexus protocol, made of our values (wire document, section 1.2)."""
+"""Bodies of Nexus's answers, made of our values (wire document, section 1.2)."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from qjobs.service.devices import Device, Devices
 from qjobs.service.store.job_records import ItemRecord, JobRecord, status_body
-
-if TYPE_CHECKING:
-    from qjobs.service.devices import Device, Devices
-    from qjobs.service.store.records import Document, DocumentKind, Project, PropertyDefinition
+from qjobs.service.store.records import Document, DocumentKind, Project, PropertyDefinition
 
 __all__ = [
     "document_body",
@@ -26,7 +24,7 @@ __all__ = [
 ]
 
 _SYSTEMS = uuid.UUID("5b0fae44-6a5f-5d0e-8d68-0f3f1d6c1f0a")
-"""Ids of systems and snapshots are made of their names, so that they stay the same."""
+"""Ids of systems and snapshots are derived from their names, so that they stay the same."""
 
 
 def iso(moment: datetime) -> str:
@@ -35,7 +33,7 @@ def iso(moment: datetime) -> str:
 
 
 def timestamps(record: Document | JobRecord | Project | PropertyDefinition) -> dict[str, str]:
-    """When something was made and changed."""
+    """When something was created and last changed."""
     return {"created": iso(record.created_at), "modified": iso(record.modified_at)}
 
 
@@ -148,7 +146,7 @@ def _item(job: JobRecord, item: ItemRecord) -> dict[str, Any]:
 
 
 def _item_status(item: ItemRecord) -> dict[str, Any]:
-    """The client's `cost_confidence()` makes a float of whatever `cost` is there."""
+    """An item's status without an empty `cost`, which the client's `cost_confidence()` would take for a number."""
     return {name: value for name, value in status_body(item).items() if name != "cost" or value is not None}
 
 
@@ -162,7 +160,7 @@ def system_body(device: Device) -> dict[str, Any]:
 
 
 def snapshot_body(devices: Devices, name: str) -> dict[str, Any]:
-    """The device that gave a result, as it is now; one that left the device file is known by its name alone."""
+    """The device of a result, as it is now; a device that left the device file is known by its name alone."""
     device = devices.get(name)
     info = {**_UNKNOWN, "device_name": name} if device is None else device.info()
     return {"id": _id_of("backend_snapshot", name), "type": "backend_snapshot", "attributes": info}

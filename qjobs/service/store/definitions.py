@@ -1,4 +1,4 @@
-"""Checks of what somebody asks to be run, before it is stored."""
+"""Checks of a job's definition before it is stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MAX_COUNT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewItem:
-    """One item as it was asked for."""
+    """One item of a job that is to be created."""
 
     program_id: str
     n_shots: int | None = None
@@ -36,7 +36,7 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedDefinition:
-    """A definition that can be stored: what was posted without its items, and these."""
+    """A definition that can be stored: its items, and what was posted without them."""
 
     device: Device
     items: tuple[NewItem, ...]
@@ -46,7 +46,7 @@ class CheckedDefinition:
 def check_definition(
     job_type: str, definition: Mapping[str, Any], user: User, devices: Devices, *, max_items: int
 ) -> CheckedDefinition:
-    """Check a definition as far as that goes without the database.
+    """Check a definition, as far as that is possible without the database.
 
     Raises:
         BadRequest: It cannot be run.
@@ -70,7 +70,7 @@ def check_definition(
     if not isinstance(items, list) or not items:
         raise BadRequest("definition.items: a list of at least one item is needed")
     if len(items) > max_items:
-        raise BadRequest(f"a job has at most {max_items} items, and this one has {len(items)}; send several jobs")
+        raise BadRequest(f"a job has at most {max_items} items, but this one has {len(items)}; send several jobs")
     checked = tuple(_item(number, item, job_type, device) for number, item in enumerate(items, start=1))
     kept = {key: value for key, value in definition.items() if key != "items"}
     kept["backend_config"] = _stored_config(config)

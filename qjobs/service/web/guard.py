@@ -1,9 +1,9 @@
-"""What every request passes first: the size, the depth and the characters of what was sent.
+"""Checks that every request passes first: the size, the depth and the characters of what was sent.
 
-A body that is too long is never kept. What is not UTF-8 is refused, because JSON is; NUL characters
-and halves of surrogate pairs because PostgreSQL and SQLite each store only some of them; NaN and
-infinite numbers because JSON has none. After this no route has to think of them. What a page of
-another site has a browser send is refused too.
+A body that is too long is never kept. A body that is not UTF-8 is refused, because JSON is UTF-8; so are NUL
+characters and halves of surrogate pairs, because PostgreSQL and SQLite each store only some of them, and NaN and
+infinite numbers, because JSON has none. After this no route has to think of them. What the page of another site makes
+a browser send is refused too.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 __all__ = ["Guard", "Refused", "check_json"]
 
 MAX_DEPTH = 100
-"""Lists and objects in each other; a circuit with boxes in boxes has some 6 for each."""
+"""Lists and objects inside each other; each box in a circuit adds about 6."""
 
 _DRAINED = 4
-"""A body up to so many times too long is read and thrown away, so that its sender sees the answer."""
+"""A body up to this many times too long is read and thrown away, so that its sender sees the answer."""
 
 _THREAD_BYTES = 64 * 1024
 _FORM = b"application/x-www-form-urlencoded"
@@ -59,10 +59,10 @@ class Refused(Exception):
 
 
 def check_json(body: bytes) -> None:
-    """Refuse what no route can work with; whether it is JSON at all, the route's parser says.
+    """Refuse what no route can work with; whether it is JSON at all is for the route's parser to say.
 
     Raises:
-        Refused: It is no UTF-8, nested too deeply, or holds a character or a number that cannot be stored.
+        Refused: It is not UTF-8, is nested too deeply, or holds a character or a number that cannot be stored.
     """
     try:
         body.decode("utf-8")  # json.loads also takes UTF-16, UTF-32 and halves of pairs, which hide from the patterns
@@ -80,17 +80,18 @@ def check_json(body: bytes) -> None:
 
 
 def _depth(body: bytes) -> int:
-    """How deep lists and objects lie in each other, also in what is no JSON."""
+    """How deep lists and objects lie inside each other, also in what is not JSON."""
     steps = _STRINGS.sub(b"", body).translate(_STEPS, _NO_BRACKETS)
     deepest = level = 0
     for start in range(0, len(steps), _CHUNK):
         levels = level + np.cumsum(np.frombuffer(steps[start : start + _CHUNK], np.int8), dtype=np.int64)
-        deepest, level = max(deepest, int(levels.max())), int(levels[-1])
+        deepest = max(deepest, int(levels.max()))
+        level = int(levels[-1])
     return deepest
 
 
 def _no_number(word: str) -> NoReturn:
-    raise Refused(422, f"the body holds {word}, which is no number in JSON")
+    raise Refused(422, f"the body holds {word}, which is not a number in JSON")
 
 
 def _finite(word: str) -> float:
@@ -124,7 +125,7 @@ class Guard:
 
     Args:
         app: The application.
-        max_body_bytes: A longer body is refused unread.
+        max_body_bytes: A longer body is refused.
     """
 
     def __init__(self, app: App, max_body_bytes: int) -> None:
@@ -152,7 +153,8 @@ class Guard:
         if not announced.isdigit() or len(announced) > 18 or int(announced) > _DRAINED * self._max_body_bytes:
             raise self._too_long()
         chunks: list[bytes] = []
-        size, ended = 0, False
+        size = 0
+        ended = False
         while not ended:
             message = await receive()
             if message["type"] != "http.request":
@@ -190,7 +192,7 @@ class Guard:
 
 
 def _is_form(scope: Scope) -> bool:
-    """Whether no route can take the body for JSON: `...-urlencoded+json` is a kind of JSON to FastAPI."""
+    """Whether no route can take the body for JSON; FastAPI takes `...-urlencoded+json` for JSON."""
     types = {value for name, value in scope["headers"] if name == b"content-type"}
     return bool(types) and {value.partition(b";")[0].strip().lower() for value in types} == {_FORM}
 
@@ -201,12 +203,13 @@ async def _gone() -> Message:
 
 def _checked(scope: Scope) -> Scope:
     """The scope without a slash at the end of its path; clients of Nexus send both forms."""
-    path, query = scope["path"], scope.get("query_string", b"")
+    path = scope["path"]
+    query = scope.get("query_string", b"")
     if "\x00" in path or b"\x00" in query or b"%00" in query:
         raise Refused(400, "the address holds a NUL character")
     hosts = [value for name, value in scope["headers"] if name == b"host"]
     if len(hosts) > 1 or not all(_HOST.fullmatch(host) for host in hosts):
-        raise Refused(400, "the Host header is none")
+        raise Refused(400, "the Host header does not name a host")
     sites = {value.strip().lower() for name, value in scope["headers"] if name == b"sec-fetch-site"}
     if scope.get("method") not in _READING and not sites.isdisjoint(_FOREIGN):  # a web socket has no method
         raise Refused(403, "a page of another site sent this request")
