@@ -1,32 +1,21 @@
-"""Jobs over HTTP, and the web socket of their status; what runs them stands still here."""
+"""Jobs over HTTP; the executor does nothing here."""
 
 from __future__ import annotations
 
 import json
 import threading
-import time
 import uuid
-from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from standing_service import Person, Standing, fresh_database, sample, shape, standing_service
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
+from own_service import AER
+from standing_service import Person, Standing, sample, shape, standing_service
 
 URL = "/api/jobs/v1beta3"
 FINAL = ("COMPLETED", "CANCELLED", "ERROR", "DEPLETED", "TERMINATED")
 STATUSES = ("SUBMITTED", "QUEUED", "RUNNING", "RETRYING", "CANCELLING", *FINAL)
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
-    folder = tmp_path_factory.mktemp("standing")
-    with fresh_database(request.param, folder, request) as url, standing_service(folder, url) as standing:
-        yield standing
 
 
 @pytest.fixture
@@ -59,7 +48,8 @@ def comparable(body: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["compile", "execute"])
-def test_jobs_answer_with_the_keys_and_types_that_the_real_client_accepted(ada: Person, kind: str) -> None:
+def test_job_shape(ada: Person, kind: str) -> None:
+    """Jobs have the keys and types that the real client accepted."""
     project = ada.project()
     made = ada.make(URL, project, with_items(posted(kind), ada.circuit(project)), 202)
     assert comparable(made) == comparable(sample(f"POST {URL} {kind} -> 202"))
@@ -70,7 +60,8 @@ def test_jobs_answer_with_the_keys_and_types_that_the_real_client_accepted(ada: 
     assert status["message"] == "Job has been submitted to Nexus."
 
 
-def test_finished_jobs_too(standing: Standing, ada: Person) -> None:
+def test_finished_job_shape(standing: Standing, ada: Person) -> None:
+    """Finished jobs have the keys and types that the real client accepted."""
     project = ada.project()
     circuit = ada.circuit(project)
     job = ada.job(project, circuit)
@@ -84,7 +75,8 @@ def test_finished_jobs_too(standing: Standing, ada: Person) -> None:
     assert (item["result_type"], item["status"]["cost"]) == ("PYTKET", 5.25)
 
 
-def test_a_definition_comes_back_as_it_was_posted(ada: Person) -> None:
+def test_definition_round_trip(ada: Person) -> None:
+    """A definition comes back as it was posted."""
     project = ada.project()
     circuits = [ada.circuit(project), ada.circuit(project)]
     config = {"type": "AerConfig", "n_qubits": 40, "simulation_method": "automatic", "unknown": {"deep": [1, None]}}
@@ -123,7 +115,8 @@ def test_a_definition_comes_back_as_it_was_posted(ada: Person) -> None:
         assert "cost" not in item["status"]
 
 
-def test_programs_are_named_once_with_their_kind(ada: Person) -> None:
+def test_programs_of_a_job(ada: Person) -> None:
+    """A job names each of its programs once, with its kind."""
     project = ada.project()
     first = ada.circuit(project)
     second = ada.circuit(project)
@@ -134,7 +127,8 @@ def test_programs_are_named_once_with_their_kind(ada: Person) -> None:
     ]
 
 
-def test_the_smallest_body_of_a_third_party_is_enough(ada: Person) -> None:
+def test_smallest_body(ada: Person) -> None:
+    """The smallest body of a third party is accepted."""
     project = ada.project()
     definition = {
         "backend_config": {"type": "AerConfig"},
@@ -145,7 +139,8 @@ def test_the_smallest_body_of_a_third_party_is_enough(ada: Person) -> None:
         assert made["data"]["attributes"]["description"] == ""
 
 
-def test_bad_jobs_are_refused_in_words(standing: Standing, ada: Person) -> None:
+def test_bad_jobs(standing: Standing, ada: Person) -> None:
+    """A bad job is refused in words and not stored."""
     project = ada.project()
     circuit = ada.circuit(project)
     theirs = standing.user("bob")
@@ -185,7 +180,20 @@ def test_bad_jobs_are_refused_in_words(standing: Standing, ada: Person) -> None:
     ada.make(URL, project, good, 202)
 
 
-def test_another_users_job_looks_like_none(standing: Standing, ada: Person) -> None:
+@pytest.mark.parametrize("scope", ["org_admin", "global_admin"])
+def test_job_in_an_empty_scope(standing: Standing, scope: str) -> None:
+    """A job in a scope without projects is refused and not stored."""
+    ada = standing.user("ada")
+    project = ada.project()
+    items = [{"program_id": ada.circuit(project), "n_shots": 1}]
+    given = {"name": "j", "job_type": "execute", "definition": {"backend_config": AER, "items": items}}
+    ada.make(f"/api/jobs/v1beta3?scope={scope}", project, given, 404)
+    assert ada.get("/api/jobs/v1beta3/meta/count") == {"count": 0}
+    ada.make("/api/jobs/v1beta3?scope=highest", project, given, 202)
+
+
+def test_foreign_jobs(standing: Standing, ada: Person) -> None:
+    """Another user's job looks like one that does not exist."""
     bob = standing.user("bob")
     project = ada.project()
     job = ada.job(project, ada.circuit(project))
@@ -209,7 +217,8 @@ def test_another_users_job_looks_like_none(standing: Standing, ada: Person) -> N
     assert ada.get(f"{URL}/{job}/attributes/status")["status"] == "SUBMITTED"
 
 
-def test_a_reader_reads_jobs_and_changes_none(standing: Standing, ada: Person) -> None:
+def test_job_roles(standing: Standing, ada: Person) -> None:
+    """A reader reads jobs and changes none; a contributor changes them."""
     bob = standing.user("bob")
     project = ada.project()
     circuit = ada.circuit(project)
@@ -225,7 +234,8 @@ def test_a_reader_reads_jobs_and_changes_none(standing: Standing, ada: Person) -
     bob.post(f"{URL}/{job}/rpc/cancel", {}, 202)
 
 
-def test_a_list_has_the_keys_of_the_sample_but_items(standing: Standing, ada: Person) -> None:
+def test_job_list_shape(standing: Standing, ada: Person) -> None:
+    """A list of jobs has the keys of the real one, without items."""
     project = ada.project()
     ada.job(project, ada.circuit(project))
     actual = ada.get(URL)
@@ -238,7 +248,8 @@ def test_a_list_has_the_keys_of_the_sample_but_items(standing: Standing, ada: Pe
     assert shape(actual) == shape(expected)
 
 
-def test_the_status_of_a_hundred_jobs_is_one_request(standing: Standing, ada: Person) -> None:
+def test_hundred_jobs_in_one_request(standing: Standing, ada: Person) -> None:
+    """One request tells the status of a hundred jobs."""
     project = ada.project()
     circuit = ada.circuit(project)
     jobs = {f"key {number} {uuid.uuid4()}": "" for number in range(100)}
@@ -258,7 +269,8 @@ def test_the_status_of_a_hundred_jobs_is_one_request(standing: Standing, ada: Pe
     assert len(answer.content) < 250_000
 
 
-def test_cancel_with_and_without_a_body(ada: Person) -> None:
+def test_cancel(ada: Person) -> None:
+    """A job is cancelled as a whole or by items, and a second time changes nothing."""
     project = ada.project()
     circuit = ada.circuit(project)
     for body in ({}, None):
@@ -275,7 +287,8 @@ def test_cancel_with_and_without_a_body(ada: Person) -> None:
     ada.post(f"{URL}/{job}/rpc/cancel", {"item_ids": [4]}, 404)
 
 
-def test_retry_takes_the_strategies_of_the_client(standing: Standing, ada: Person) -> None:
+def test_retry(standing: Standing, ada: Person) -> None:
+    """A retry takes the strategies and the statuses of the client."""
     project = ada.project()
     job = ada.job(project, ada.circuit(project))
 
@@ -296,7 +309,8 @@ def test_retry_takes_the_strategies_of_the_client(standing: Standing, ada: Perso
     assert ada.get(f"{URL}/{job}/attributes/status")["status"] == "ERROR"
 
 
-def test_rerun_makes_a_new_job_of_the_same_definition(standing: Standing, ada: Person) -> None:
+def test_rerun(standing: Standing, ada: Person) -> None:
+    """A rerun is a new job of the same definition."""
     project = ada.project()
     circuit = ada.circuit(project)
     job = ada.job(project, circuit, circuit, name="old", n_shots=17, properties={"k": 1})
@@ -317,7 +331,8 @@ def test_rerun_makes_a_new_job_of_the_same_definition(standing: Standing, ada: P
     ada.post(f"{URL}/{job}/rpc/rerun", {}, 422)
 
 
-def test_a_deleted_job_is_gone_with_its_results(standing: Standing, ada: Person) -> None:
+def test_delete(standing: Standing, ada: Person) -> None:
+    """A deleted job is gone with its results; their owner is told so, and nobody else."""
     bob = standing.user("bob")
     project = ada.project()
     job = ada.job(project, ada.circuit(project))
@@ -333,7 +348,8 @@ def test_a_deleted_job_is_gone_with_its_results(standing: Standing, ada: Person)
     ada.delete(f"/api/projects/v1beta2/{project}")
 
 
-def test_many_who_delete_a_job_at_once(standing: Standing, ada: Person) -> None:
+def test_concurrent_deletions(standing: Standing, ada: Person) -> None:
+    """One of many deletions at the same moment succeeds."""
     project = ada.project()
     job = ada.job(project, ada.circuit(project))
     standing.store_result(job, {})
@@ -348,7 +364,8 @@ def test_many_who_delete_a_job_at_once(standing: Standing, ada: Person) -> None:
     assert sorted(codes) == [204] + [404] * 5
 
 
-def test_a_device_that_drops_replies_stores_the_job_and_says_nothing(tmp_path: Path) -> None:
+def test_dropped_reply(tmp_path: Path) -> None:
+    """A device that drops replies stores the job and sends no answer."""
     devices = tmp_path / "devices.yaml"
     common = "kind: nexus-hosted, backend: AerBackend, n_qubits: 4"
     devices.write_text(
@@ -365,147 +382,3 @@ def test_a_device_that_drops_replies_stores_the_job_and_says_nothing(tmp_path: P
         assert ada.names(URL, ("sort", "name")) == ["lost", "sure"]
         found = ada.get(URL, ("filter[name_exact]", "lost"))["data"]
         assert [entry["attributes"]["status"]["status"] for entry in found] == ["SUBMITTED"]
-
-
-def watch(who: Person, job: str, cookie: str | None = None, **options: Any) -> ClientConnection:
-    """The status socket of a job, opened as the real client does."""
-    url = f"{who.standing.url.replace('http', 'ws', 1)}{URL}/{job}/attributes/status/ws"
-    headers = {"Cookie": f"myqos_id={who.access}"} if cookie is None else {"Cookie": cookie} if cookie else {}
-    return connect(url, additional_headers=headers, **options)
-
-
-def told(socket: ClientConnection) -> dict[str, Any]:
-    return dict(json.loads(socket.recv(timeout=10)))
-
-
-def test_a_socket_tells_the_status_at_once_each_change_and_then_ends(standing: Standing, ada: Person) -> None:
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
-    with watch(ada, job) as socket:
-        assert told(socket) == ada.get(f"{URL}/{job}/attributes/status")
-        for status in ("QUEUED", "RUNNING", "COMPLETED"):
-            started = time.monotonic()
-            standing.move(job, status, message=f"now {status}")
-            frame = told(socket)
-            assert time.monotonic() - started < 2
-            assert (frame["status"], frame["message"]) == (status, f"now {status}")
-            assert datetime.fromisoformat(frame[f"{status.lower()}_time"]).tzinfo is not None
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=10)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1000
-
-
-@pytest.mark.parametrize("status", FINAL)
-def test_a_socket_of_a_final_job_tells_it_and_ends(standing: Standing, ada: Person, status: str) -> None:
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
-    standing.move(job, status)
-    with watch(ada, job) as socket:
-        assert told(socket)["status"] == status
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=10)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1000
-
-
-@pytest.mark.parametrize("status", ["RETRYING", "CANCELLING", "QUEUED"])
-def test_a_socket_stays_open_while_nothing_is_final(standing: Standing, ada: Person, status: str) -> None:
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
-    standing.move(job, status)
-    with watch(ada, job) as socket:
-        assert told(socket)["status"] == status
-        socket.send("what is said is not heard")
-        with pytest.raises(TimeoutError):
-            socket.recv(timeout=0.5)
-        assert socket.ping().wait(10)
-
-
-def test_a_change_without_a_sign_is_seen_after_a_while(standing: Standing, ada: Person) -> None:
-    """Another process of the same service may have made it."""
-    from qjobs.service import tables as schema
-
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
-    with watch(ada, job) as socket:
-        told(socket)
-        with standing.service.db.write() as connection:
-            connection.execute(schema.job.update().where(schema.job.c.job_id == job).values(message="unannounced"))
-        assert told(socket)["message"] == "unannounced"
-
-
-def refusal(who: Person, job: str, cookie: str | None = None) -> httpx.Response:
-    with pytest.raises(InvalidStatus) as refused:
-        watch(who, job, cookie)
-    response = refused.value.response
-    return httpx.Response(response.status_code, content=bytes(response.body or b""))
-
-
-def test_a_socket_without_a_token_or_with_a_wrong_one_is_refused_before_it_opens(ada: Person) -> None:
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
-    for cookie in ("", "myqos_id=forged", "myqos_id=", f"other={ada.access}", f"myqos_id={ada.access}x"):
-        answer = refusal(ada, job, cookie)
-        assert answer.status_code == 401
-        assert answer.json() == {"message": "Unauthorized"}
-
-
-def test_a_socket_of_another_users_job_looks_like_one_of_none(standing: Standing, ada: Person) -> None:
-    bob = standing.user("bob")
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
-    unknown = str(uuid.uuid4())
-    for found in (job, unknown, "nonsense"):
-        answer = refusal(bob, found)
-        assert answer.status_code == 404
-        assert answer.json()["message"].replace(f"'{found}'", found) == f"job {found} not found"
-
-
-def test_a_socket_of_a_job_that_is_deleted_ends_abnormally(ada: Person) -> None:
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
-    with watch(ada, job) as socket:
-        told(socket)
-        ada.delete(f"{URL}/{job}")
-        with pytest.raises(ConnectionClosed) as closed:
-            socket.recv(timeout=10)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1011
-    assert refusal(ada, job).status_code == 404
-
-
-def test_clients_that_leave_are_forgotten(standing: Standing, ada: Person) -> None:
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
-    for _ in range(20):
-        with watch(ada, job) as socket:
-            told(socket)
-    socket = watch(ada, job)
-    told(socket)
-    socket.socket.close()  # no closing handshake
-    standing.move(job, "QUEUED")
-    deadline = time.monotonic() + 10
-    while standing.server.server_state.connections and time.monotonic() < deadline:
-        sockets = [found for found in standing.server.server_state.connections if "WebSocket" in type(found).__name__]
-        if not sockets:
-            break
-        time.sleep(0.05)
-    assert not sockets
-    assert not standing.service.changes._waiting
-
-
-def test_the_end_of_the_service_is_told_with_1012(tmp_path: Path) -> None:
-    with standing_service(tmp_path) as standing:
-        ada = standing.user("ada")
-        project = ada.project()
-        job = ada.job(project, ada.circuit(project))
-        with watch(ada, job) as socket:
-            told(socket)
-            stopping = threading.Thread(target=standing.stop)
-            stopping.start()
-            with pytest.raises(ConnectionClosed) as closed:
-                socket.recv(timeout=10)
-            stopping.join(20)
-    assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 1012

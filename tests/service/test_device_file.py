@@ -1,4 +1,4 @@
-"""The device file: what is read from it, what is refused and in which words, and what a clock makes of it."""
+"""The device file: what is read from it, and what is refused in which words."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def load(tmp_path, text: str) -> Devices:
     return Devices.load(path)
 
 
-def test_the_usual_devices_are_those_of_the_documentation() -> None:
+def test_builtin_devices() -> None:
+    """The built-in devices are those of Nexus's documentation."""
     devices = Devices.load()
     kinds = {device.name: device.kind for device in devices.all}
     assert {name for name, kind in kinds.items() if kind is DeviceKind.HARDWARE} == {"H1-1", "H1-1E", "H2-1", "H2-1E"}
@@ -38,13 +39,14 @@ def test_the_usual_devices_are_those_of_the_documentation() -> None:
     for kind, name in (("AerConfig", "Aer"), ("AerStateConfig", "AerState"), ("AerUnitaryConfig", "AerUnitary")):
         assert devices.device_of({"type": kind, "n_qubits": 40}).name == name
     assert devices.device_of({"type": "QuantinuumConfig", "device_name": "H2-1SC"}).name == "H2-1SC"
-    info = next(each for each in devices.infos() if each["device_name"] == "H1-1E")
+    info = devices.device_of({"type": "QuantinuumConfig", "device_name": "H1-1E"}).info()
     assert info["name"] == "QuantinuumBackend"
     assert info["device"] == {"nodes": [], "edges": [], "n_nodes": 20, "fully_connected": True}
     assert {"PhasedX", "Rz", "ZZPhase", "ZZMax", "TK2"} <= set(info["gate_set"])
 
 
-def test_everything_in_a_file_is_read(tmp_path) -> None:
+def test_device_file(tmp_path) -> None:
+    """Everything in a device file is read."""
     device = load(tmp_path, MINE).device_of({"type": "MyConfig"})
     assert (device.queue_time_s, device.shots_per_s, device.failure_rate) == (1814400, 20, 0.25)
     assert device.noise.depolarizing_2q == 0.01
@@ -65,7 +67,8 @@ def test_everything_in_a_file_is_read(tmp_path) -> None:
         ("2026-11-21T01:00", False),
     ],
 )
-def test_opening_hours_are_kept(tmp_path, when: str, is_open: bool) -> None:
+def test_opening_hours(tmp_path, when: str, is_open: bool) -> None:
+    """A device is open in its opening hours, also across midnight."""
     devices = load(tmp_path, MINE)
     now = datetime.fromisoformat(when).replace(tzinfo=UTC)
     assert devices.all[0].is_open(now) is is_open
@@ -73,9 +76,16 @@ def test_opening_hours_are_kept(tmp_path, when: str, is_open: bool) -> None:
     assert devices.state("not mine", now) is None
 
 
+@pytest.mark.parametrize("state", ["offline", "in maintenance, reserved"])
+def test_state_in_the_file(tmp_path, state: str) -> None:
+    """A device that is not online has the state of the file, also in its opening hours."""
+    devices = load(tmp_path, MINE.replace("n_qubits: 3", f"n_qubits: 3, state: '{state}'"))
+    assert devices.state("mine", datetime(2026, 11, 20, 12, tzinfo=UTC)) == state
+
+
 @given(st.integers(0, 7 * 24 * 60))
-def test_two_hours_that_share_an_end_leave_no_gap(minutes: int) -> None:
-    """08:00 to 20:00 and 20:00 to 08:00 are every moment, once."""
+def test_opening_hours_leave_no_gap(minutes: int) -> None:
+    """08:00 to 20:00 and 20:00 to 08:00 cover every moment once."""
     from qjobs.service.devices import OpeningHours
 
     now = datetime(2026, 11, 16, tzinfo=UTC) + timedelta(minutes=minutes)
@@ -94,8 +104,8 @@ def test_two_hours_that_share_an_end_leave_no_gap(minutes: int) -> None:
         ("queue_time_s: 1814400", "queue_time_s: -1", "device mine: queue_time_s"),
         ("queue_time_s: 1814400", "queue_time_s: .inf", "device mine: queue_time_s"),
         ("[CX, Rz]", "[CX, Rzz]", "pytket has no Rzz"),
-        ("[1, 2]", "[1, 3]", r"\[1, 3\] is no pair of two of the 3 qubits"),
-        ("[1, 2]", "[1, 1]", r"\[1, 1\] is no pair"),
+        ("[1, 2]", "[1, 3]", r"\[1, 3\] must be two different qubits below 3"),
+        ("[1, 2]", "[1, 1]", r"\[1, 1\] must be two different"),
         ('start: "08:00"', "start: 8:00", "in quotes"),
         ("n_qubits: 3", "n_qubits: 0", "device mine: n_qubits"),
         ("days: [mon, fri]", "days: [monday]", "device mine: opening_hours"),
@@ -105,19 +115,22 @@ def test_two_hours_that_share_an_end_leave_no_gap(minutes: int) -> None:
         (MINE, "devices: []", "at least 1"),
     ],
 )
-def test_a_wrong_file_is_refused_with_the_place(tmp_path, old: str, new: str, words: str) -> None:
+def test_bad_device_file(tmp_path, old: str, new: str, words: str) -> None:
+    """A bad device file is refused with the place of the mistake."""
     assert old in MINE
     with pytest.raises(InvalidInput, match=words) as caught:
         load(tmp_path, MINE.replace(old, new))
     assert str(tmp_path) in str(caught.value)
 
 
-def test_two_devices_of_one_name_are_refused(tmp_path) -> None:
-    with pytest.raises(InvalidInput, match="there are two with the name mine"):
+def test_duplicate_device(tmp_path) -> None:
+    """Two devices of one name are refused."""
+    with pytest.raises(InvalidInput, match="2 of them have the name mine"):
         load(tmp_path, MINE + OTHER.replace("other", "mine"))
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path) -> None:
+def test_missing_device_file(tmp_path) -> None:
+    """A device file that does not exist is refused."""
     with pytest.raises(InvalidInput, match="cannot be read"):
         Devices.load(tmp_path / "nowhere.yaml")
 
@@ -132,25 +145,14 @@ def test_a_file_that_is_not_there_is_refused(tmp_path) -> None:
         ({"type": "MyConfig", "device_name": "H9"}, "there is no device 'H9'; there are mine, other"),
     ],
 )
-def test_a_configuration_without_a_device_is_refused(tmp_path, config, words: str) -> None:
+def test_configuration_without_device(tmp_path, config, words: str) -> None:
+    """A backend configuration that means no device is refused."""
     with pytest.raises(BadRequest, match=words):
         load(tmp_path, MINE + OTHER).device_of(config)
 
 
-def test_properties_of_a_backend_follow_from_what_it_gives_back() -> None:
-    devices = Devices.load()
-    state = {"type": "AerStateConfig"}
-    assert devices.backend_property(state, "supports_state") is True
-    assert devices.backend_property(state, "supports_shots") is False
-    assert devices.backend_property({"type": "AerConfig"}, "supports_counts") is True
-    assert devices.backend_property({"type": "AerUnitaryConfig"}, "supports_unitary") is True
-    checker = {"type": "QuantinuumConfig", "device_name": "H1-1SC"}
-    assert devices.backend_property(checker, "supports_shots") is False
-    with pytest.raises(BadRequest, match="there is no property 'supports_magic'"):
-        devices.backend_property(state, "supports_magic")
-
-
-def test_rates_are_kept_and_the_same_item_has_the_same_fate(tmp_path) -> None:
+def test_rates(tmp_path) -> None:
+    """Failure and drop rates are kept, and the same try always ends alike."""
     device = load(tmp_path, MINE).all[0]
     uuids = [f"item {number}" for number in range(4000)]
     fates = [device.fails(uuid, 1) for uuid in uuids]
@@ -159,26 +161,3 @@ def test_rates_are_kept_and_the_same_item_has_the_same_fate(tmp_path) -> None:
     assert 1900 < sum(device.drops(uuid) for uuid in uuids) < 2100
     assert sum(fails and device.fails(uuid, 2) for uuid, fails in zip(uuids, fates, strict=True)) < 320
     assert chance("x", "failure") == chance("x", "failure") != chance("x", "drop")
-
-
-def test_a_clock_goes_on_from_where_it_was(tmp_path, monkeypatch) -> None:
-    from qjobs.ledger.database import Database
-    from qjobs.service.clock import ServiceClock
-    from qjobs.service.tables import SERVICE
-
-    db = Database(f"sqlite:///{tmp_path / 'service.db'}", SERVICE)
-    try:
-        fast = ServiceClock(db, 1e6)
-        began = fast.now()
-        while fast.now() - began < timedelta(days=1):
-            pass
-        reached = fast.now()
-        again = ServiceClock(db, 1.0)
-        assert again.now() >= reached
-        assert again.now() - reached < timedelta(days=30)
-        assert (fast.real_s(1e6), again.real_s(5.0)) == (1.0, 5.0)
-        for wrong in (0.0, -1.0, float("inf"), float("nan")):
-            with pytest.raises(InvalidInput, match="positive number"):
-                ServiceClock(db, wrong)
-    finally:
-        db.close()

@@ -1,7 +1,8 @@
-"""What nobody should be able to send: a refusal in words, never a 500, and the service goes on."""
+"""What nobody should be able to send: it is refused in words, is no failure, and the service goes on."""
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import ssl
@@ -10,27 +11,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from http_answers import me, refused
+from standing_service import GHZ, Standing, in_project
 
 from qjobs.service.running import RunningService
 from qjobs.service.web.guard import MAX_DEPTH, Refused, check_json
 
-FORM = {"content-type": "application/x-www-form-urlencoded"}
+FORM = "application/x-www-form-urlencoded"
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-
-
-def me(client: httpx.Client) -> int:
-    return client.get("/api/users/v1beta2/me").status_code
-
-
-def refused(answer: httpx.Response, *codes: int) -> str:
-    assert answer.status_code in codes, (answer.status_code, answer.text)
-    body = answer.json()
-    assert list(body) == ["message"]
-    assert isinstance(body["message"], str)
-    assert body["message"]
-    return str(body["message"])
-
-
 DEEP = "[" * 5000 + "]" * 5000
 BODIES: dict[str, bytes] = {
     "empty": b"",
@@ -70,7 +58,8 @@ POSTS = (
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_a_body_that_is_none_is_refused_in_words(ada: httpx.Client, body: bytes) -> None:
+def test_bad_bodies(ada: httpx.Client, body: bytes) -> None:
+    """A bad body is refused in words, whatever its content type."""
     for path in POSTS:
         for kind in ("application/json", "application/vnd.api+json", "text/plain", ""):
             refused(ada.post(path, content=body, headers={"content-type": kind}), 400, 401, 413, 422, 429)
@@ -80,9 +69,10 @@ def test_a_body_that_is_none_is_refused_in_words(ada: httpx.Client, body: bytes)
 @pytest.mark.parametrize(
     "body", [b"%00=%00", b"\xff=\xff", b"grant_type=" + GRANT.encode() + b"&device_code=%00", b"&" * 99]
 )
-def test_a_form_that_is_none_is_refused_in_words(ada: httpx.Client, body: bytes) -> None:
+def test_bad_forms(ada: httpx.Client, body: bytes) -> None:
+    """A bad form is refused and is no failure."""
     for path in ("/auth/device/token", "/auth/device", "/auth/signin", "/auth/signout"):
-        answer = ada.post(path, content=body, headers=FORM)
+        answer = ada.post(path, content=body, headers={"content-type": FORM})
         assert 400 <= answer.status_code < 500, (path, answer.text)
 
 
@@ -102,7 +92,9 @@ def announced(service: RunningService, size: int) -> str:
     return answer.decode()
 
 
-def test_a_body_that_is_too_long_is_not_kept(ada: httpx.Client, service: RunningService) -> None:
+def test_long_body_is_not_kept(ada: httpx.Client, service: RunningService) -> None:
+    """A body that is too long is refused and never held in memory."""
+
     def highest_kib() -> int:
         found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{service.pid}/status").read_text())
         assert found is not None
@@ -117,7 +109,9 @@ def test_a_body_that_is_too_long_is_not_kept(ada: httpx.Client, service: Running
     assert me(ada) == 200
 
 
-def test_50_megabytes_of_json_are_refused_by_their_form(ada: httpx.Client) -> None:
+@pytest.mark.slow
+def test_50_megabytes_of_brackets(ada: httpx.Client) -> None:
+    """A long body full of brackets in text is checked and refused for its form."""
     item = b'{"a": [1, 2, "text with [ and { in it"]}, '
     body = b"[" + item * (50_000_000 // len(item)) + b"0]"
     refused(ada.post("/api/teams/v1beta2", content=body, headers={"content-type": "application/json"}), 422)
@@ -138,6 +132,12 @@ def test_50_megabytes_of_json_are_refused_by_their_form(ada: httpx.Client) -> No
         "/api/resources/v1beta2/%00/assignments",
         "/api/resources/v1beta2/..%2f/assignments",
         "/api/../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/api/../openapi.json/..%2f",
+        "/api//jobs//v1beta3",
+        "/%00",
+        "/%ff",
+        "/." * 500,
         "//etc/passwd",
         "/api/teams/v1beta2?scope=everything",
         "/api/teams/v1beta2?filter[team][name]=%00",
@@ -148,18 +148,21 @@ def test_50_megabytes_of_json_are_refused_by_their_form(ada: httpx.Client) -> No
         "/nothing",
     ],
 )
-def test_an_address_that_is_none_is_refused_in_words(ada: httpx.Client, path: str) -> None:
-    refused(ada.get(path), 400, 403, 404, 422)
+def test_bad_addresses(ada: httpx.Client, path: str) -> None:
+    """A bad address is refused in words."""
+    refused(ada.get(path), 400, 403, 404, 405, 422)
 
 
-def test_a_wrong_method_and_a_wrong_host_are_refused_in_words(ada: httpx.Client) -> None:
+def test_bad_method_and_host(ada: httpx.Client) -> None:
+    """A wrong method and a bad Host header are refused in words."""
     refused(ada.put("/auth/login"), 405)
     refused(ada.delete("/api/roles/v1beta"), 405)
     for host in ("[::1", "a b", "evil/path", "x@y", ""):
         refused(ada.get("/api/roles/v1beta", headers={"host": host}), 400)
 
 
-def test_what_the_guard_lets_through() -> None:
+def test_guard_accepts() -> None:
+    """What only looks dangerous inside a text is accepted, as is the greatest depth."""
     brackets = b'{"a": "' + b"[{" * 5000 + b'", "b": "\\\\", "c": "\\"[[[["}'
     check_json(brackets)
     check_json(b'{"a": "\\\\u0000 NaN Infinity 1e999", "b": "\\ud83d\\ude00", "c": 1e308}')
@@ -172,6 +175,53 @@ def test_what_the_guard_lets_through() -> None:
 @pytest.mark.parametrize(
     "value", ['"a\\u0000b"', '"\\ud800"', '"\\ud83dx"', "NaN", "-Infinity", "1e999", "-1" + "0" * 400, '{"\\u0000": 1}']
 )
-def test_what_the_guard_holds_back(value: str) -> None:
+def test_guard_refuses(value: str) -> None:
+    """Characters and numbers that cannot be stored are refused, however they are written."""
     with pytest.raises(Refused):
         check_json(f'{{"data": {{"attributes": {{"properties": {{"p": [1, {value}]}}}}}}}}'.encode())
+
+
+JSON = "application/json"
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e999", '"\\u0000"', '"\\ud800"'])
+@pytest.mark.parametrize("types", [[f"{FORM}+json"], [JSON, FORM], [FORM, JSON], [JSON]])
+def test_guard_ignores_content_type(standing_on_sqlite: Standing, value: str, types: list[str]) -> None:
+    """No content type and no encoding brings a bad value past the guard."""
+    ada = standing_on_sqlite.user("ada")
+    text = f'{{"data": {{"type": "project", "attributes": {{"name": "p", "properties": {{"a": {value}}}}}}}}}'
+    headers = [("content-type", each) for each in types]
+    for encoding in ("utf-8", "utf-16", "utf-16-le", "utf-32"):
+        answer = ada.http.post("/api/projects/v1beta2", content=text.encode(encoding), headers=headers)
+        assert answer.status_code in {400, 422}, answer.text
+    assert ada.get("/api/projects/v1beta2/meta/count") == {"count": 0}
+
+
+@pytest.mark.parametrize("body", [b'{"a": "\xed\xa0\x80"}', b'{"a": "\xff"}', '{"a": "\x00"}'.encode("utf-16")])
+def test_only_utf_8(standing_on_sqlite: Standing, body: bytes) -> None:
+    """A body that is not UTF-8 is refused."""
+    with pytest.raises(Refused):
+        check_json(body)
+    ada = standing_on_sqlite.user("ada")
+    project = ada.project()
+    answer = ada.http.post(
+        "/api/circuits/v1beta2",
+        content=json.dumps(in_project(project, {**GHZ, "odd": "?"})).encode().replace(b'"?"', body),
+        headers={"content-type": JSON},
+    )
+    assert answer.status_code == 400, answer.text
+    assert list(answer.json()) == ["message"]
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_page_of_another_site(standing_on_sqlite: Standing, site: str) -> None:
+    """The page of another site can neither sign anybody in nor change anything."""
+    ada = standing_on_sqlite.user("ada")
+    job = ada.job(ada.project(), ada.circuit(ada.project()))
+    for path in (f"/api/jobs/v1beta3/{job}/rpc/cancel", "/auth/signin", "/auth/device/device_authorization"):
+        answer = ada.http.post(path, headers={"sec-fetch-site": site})
+        assert answer.status_code == 403, answer.text
+    assert ada.get(f"/api/jobs/v1beta3/{job}/attributes/status")["status"] == "SUBMITTED"
+    assert ada.http.get("/", headers={"sec-fetch-site": site}).status_code == 200
+    for ours in ("same-origin", "none"):
+        assert ada.http.post(f"/api/jobs/v1beta3/{job}/rpc/cancel", headers={"sec-fetch-site": ours}).status_code == 202

@@ -1,17 +1,16 @@
-"""Results, compilations and their passes over HTTP; the rows are written by hand."""
+"""Results, compilations and their passes over HTTP; the rows are written by the tests."""
 
 from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pytket.backends.backendresult import BackendResult
 from pytket.circuit import Bit
 from pytket.utils.outcomearray import OutcomeArray
-from standing_service import Person, Standing, fresh_database, sample, shape, standing_service
+from standing_service import Person, Standing, sample, shape
 
 from qjobs.service import tables as schema
 
@@ -19,13 +18,6 @@ RESULTS = "/api/results/v1beta3"
 PARTIAL = "/api/qsys_results/v1beta2/partial"
 COMPILATIONS = "/api/compilations/v1beta3"
 PASSES = "/api/compilation_passes/v1beta2"
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
-    folder = tmp_path_factory.mktemp("standing")
-    with fresh_database(request.param, folder, request) as url, standing_service(folder, url) as standing:
-        yield standing
 
 
 @pytest.fixture
@@ -38,7 +30,8 @@ def executed(who: Person, config: Any = None) -> str:
     return who.job(project, who.circuit(project), config=config)
 
 
-def test_a_result_is_read_back_by_pytket_as_the_client_does_it(standing: Standing, ada: Person) -> None:
+def test_result_round_trip(standing: Standing, ada: Person) -> None:
+    """pytket reads a result back as the client does."""
     shots = OutcomeArray.from_readouts([[0, 0], [1, 1], [1, 1], [0, 1]])
     stored = BackendResult(shots=shots, c_bits=[Bit("c", 0), Bit("c", 1)])
     job = executed(ada)
@@ -51,7 +44,8 @@ def test_a_result_is_read_back_by_pytket_as_the_client_does_it(standing: Standin
     assert body["data"]["relationships"]["program"]["data"] == {"id": program, "type": "circuit"}
 
 
-def test_a_result_has_the_keys_and_types_that_the_real_client_accepted(standing: Standing, ada: Person) -> None:
+def test_result_shape(standing: Standing, ada: Person) -> None:
+    """Results have the keys and types that the real client accepted."""
     expected = sample(f"GET {RESULTS}/{{id}} -> 200")
     h1 = executed(ada, {"type": "QuantinuumConfig", "device_name": "H1-1E"})
     body = ada.get(f"{RESULTS}/{standing.store_result(h1, expected['data']['attributes'])}")
@@ -63,7 +57,8 @@ def test_a_result_has_the_keys_and_types_that_the_real_client_accepted(standing:
     assert snapshot["device"]["n_nodes"] == 20
 
 
-def test_a_result_of_a_device_that_was_taken_away_is_still_read(standing: Standing, ada: Person) -> None:
+def test_result_of_a_retired_device(standing: Standing, ada: Person) -> None:
+    """A result outlives its device in the device file."""
     job = executed(ada)
     with standing.service.db.write() as connection:
         connection.execute(schema.job.update().where(schema.job.c.job_id == job).values(device="H0-retired"))
@@ -76,7 +71,8 @@ def test_a_result_of_a_device_that_was_taken_away_is_still_read(standing: Standi
     assert ada.get("/api/jobs/v1beta3")["data"][0]["id"] == job
 
 
-def test_each_kind_of_result_is_unknown_to_the_other_route(standing: Standing, ada: Person) -> None:
+def test_kinds_of_results(standing: Standing, ada: Person) -> None:
+    """Each route knows its own kind of result only."""
     job = executed(ada)
     pytket = standing.store_result(job, {})
     qsys = standing.store_result(job, {"results": []}, "QSYS")
@@ -86,7 +82,8 @@ def test_each_kind_of_result_is_unknown_to_the_other_route(standing: Standing, a
     ada.get(f"{PARTIAL}/{pytket}", code=404)
 
 
-def test_qsys_results_by_version_and_chunk(standing: Standing, ada: Person) -> None:
+def test_qsys_results(standing: Standing, ada: Person) -> None:
+    """QSYS results come by version and chunk."""
     raw = [[["USER:BOOL:c0", 1], ["USER:INT:a:b", 7]], [["USER:BOOL:c0", 0]]]
     result = standing.store_result(executed(ada), {"results": raw}, "QSYS")
 
@@ -145,7 +142,8 @@ def compiled(standing: Standing, who: Person, passes: int) -> tuple[str, str, li
     return project, str(row["compilation_id"]), circuits
 
 
-def test_a_compilation_leads_to_its_circuits(standing: Standing, ada: Person) -> None:
+def test_compilation(standing: Standing, ada: Person) -> None:
+    """A compilation leads to its circuits."""
     project, compilation, circuits = compiled(standing, ada, 3)
     body = ada.get(f"{COMPILATIONS}/{compilation}", ("scope", "user"))
     assert shape(body) == shape(sample(f"GET {COMPILATIONS}/{{id}} -> 200"))
@@ -156,7 +154,8 @@ def test_a_compilation_leads_to_its_circuits(standing: Standing, ada: Person) ->
     assert ada.get(f"/api/circuits/v1beta2/{circuits[-1]}")["data"]["attributes"]["name"] == "step 3"
 
 
-def test_passes_come_in_their_order(standing: Standing, ada: Person) -> None:
+def test_passes(standing: Standing, ada: Person) -> None:
+    """Passes come in their order."""
     _, compilation, circuits = compiled(standing, ada, 60)
     body = ada.get(PASSES, ("filter[compilation][id]", compilation), ("scope", "user"))
     assert shape(body) == shape(sample(f"GET {PASSES} -> 200"))
@@ -168,7 +167,8 @@ def test_passes_come_in_their_order(standing: Standing, ada: Person) -> None:
     assert steps == list(itertools.pairwise(circuits))
 
 
-def test_another_users_results_look_like_none(standing: Standing, ada: Person) -> None:
+def test_foreign_results(standing: Standing, ada: Person) -> None:
+    """Another user's results look like results that do not exist."""
     bob = standing.user("bob")
     unknown = str(uuid.uuid4())
     job = executed(ada)
@@ -186,7 +186,8 @@ def test_another_users_results_look_like_none(standing: Standing, ada: Person) -
         assert "needed" in ada.get(PASSES, *params, code=400)["message"]
 
 
-def test_a_reader_of_the_project_reads_its_results(standing: Standing, ada: Person) -> None:
+def test_reader_of_results(standing: Standing, ada: Person) -> None:
+    """A reader of the project reads its results."""
     bob = standing.user("bob")
     project = ada.project()
     result = standing.store_result(ada.job(project, ada.circuit(project)), {})
@@ -195,7 +196,8 @@ def test_a_reader_of_the_project_reads_its_results(standing: Standing, ada: Pers
     assert bob.get(f"{RESULTS}/{result}")["data"]["id"] == result
 
 
-def test_no_item_has_runtime_traces(ada: Person) -> None:
+def test_runtime_traces(ada: Person) -> None:
+    """No item has runtime traces."""
     job = ada.get(f"/api/jobs/v1beta3/{executed(ada)}")["data"]["attributes"]["definition"]["items"][0]
     assert job["has_runtime_traces"] is False
     for found in (job["item_uuid"], str(uuid.uuid4()), "nonsense"):

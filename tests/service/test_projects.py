@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from standing_service import Person, Standing, fresh_database, in_project, sample, shape, standing_service
+from standing_service import Person, Standing, in_project, sample, shape
 
 from qjobs.service import tables as schema
 
 URL = "/api/projects/v1beta2"
 DEFINITIONS = "/api/property_definitions/v1beta2"
-
-
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
-    folder = tmp_path_factory.mktemp("standing")
-    with fresh_database(request.param, folder, request) as url, standing_service(folder, url) as standing:
-        yield standing
 
 
 @pytest.fixture
@@ -39,7 +31,8 @@ def create(who: Person, code: int = 201, **attributes: Any) -> Any:
     return who.post(URL, body, code)
 
 
-def test_answers_have_the_keys_and_types_of_those_that_the_real_client_accepted(ada: Person) -> None:
+def test_project_shape(ada: Person) -> None:
+    """Projects and properties have the keys and types that the real client accepted."""
     made = create(ada, name="one", properties={})
     found = ada.get(URL)
     project = made["data"]["id"]
@@ -57,7 +50,8 @@ def test_answers_have_the_keys_and_types_of_those_that_the_real_client_accepted(
     assert shape(listed) == shape(sample("GET /api/property_definitions/v1beta2 -> 200"))
 
 
-def test_a_project_is_read_back_as_it_was_made(ada: Person) -> None:
+def test_project_round_trip(ada: Person) -> None:
+    """A project is read back as it was made."""
     given = {
         "name": 'ünï "quoted" \'; DROP TABLE service_project; --',
         "description": "two\nlines",
@@ -72,7 +66,8 @@ def test_a_project_is_read_back_as_it_was_made(ada: Person) -> None:
     assert ada.names(URL, ("filter[name_exact]", given["name"])) == [given["name"]]
 
 
-def test_a_name_is_unique_for_its_owner_and_free_for_others(ada: Person, bob: Person) -> None:
+def test_project_names(ada: Person, bob: Person) -> None:
+    """A name is unique for its owner, and free for others."""
     create(ada, name="mine")
     assert "mine" in create(ada, 409, name="mine")["message"]
     create(bob, name="mine")
@@ -81,7 +76,8 @@ def test_a_name_is_unique_for_its_owner_and_free_for_others(ada: Person, bob: Pe
     assert sorted(ada.names(URL)) == ["mine", "other"]
 
 
-def test_many_who_create_the_same_project_at_once_get_one(ada: Person) -> None:
+def test_concurrent_creations(ada: Person) -> None:
+    """The same project created many times at once is created once."""
     codes: list[int] = []
     body = {"data": {"attributes": {"name": "raced"}, "type": "project"}}
     threads = [
@@ -95,7 +91,8 @@ def test_many_who_create_the_same_project_at_once_get_one(ada: Person) -> None:
     assert ada.names(URL) == ["raced"]
 
 
-def test_patching_keeps_what_is_null_or_absent(ada: Person) -> None:
+def test_patch_keeps_the_rest(ada: Person) -> None:
+    """A change keeps what is null or absent."""
     made = create(ada, name="before", description="kept")["data"]
     after = ada.patch(f"{URL}/{made['id']}", {"name": "after", "description": None})["data"]["attributes"]
     assert (after["name"], after["description"], after["archived"]) == ("after", "kept", False)
@@ -106,7 +103,8 @@ def test_patching_keeps_what_is_null_or_absent(ada: Person) -> None:
     assert (again["archived"], again["description"]) == (True, "new")
 
 
-def test_archived_projects_are_a_list_of_their_own(ada: Person) -> None:
+def test_archived_filter(ada: Person) -> None:
+    """Archived projects can be listed apart."""
     kept = ada.project(name="kept")
     put_away = ada.project(name="put away")
     ada.patch(f"{URL}/{put_away}", {"archived": True})
@@ -116,7 +114,8 @@ def test_archived_projects_are_a_list_of_their_own(ada: Person) -> None:
     assert kept != put_away
 
 
-def test_content_changes_contents_modified_and_not_modified(ada: Person) -> None:
+def test_contents_modified(ada: Person) -> None:
+    """A change of content changes `contents_modified` alone."""
     project = ada.project()
 
     def times() -> tuple[str, str]:
@@ -141,7 +140,8 @@ def test_content_changes_contents_modified_and_not_modified(ada: Person) -> None
         before = after
 
 
-def test_only_an_archived_project_is_deleted_and_then_with_all_its_content(standing: Standing, ada: Person) -> None:
+def test_delete_project(standing: Standing, ada: Person) -> None:
+    """Only an archived project is deleted, and then with all its content."""
     project = ada.project()
     other = ada.project(name="other")
     circuit = ada.circuit(project)
@@ -173,7 +173,8 @@ def test_only_an_archived_project_is_deleted_and_then_with_all_its_content(stand
         assert connection.scalar(rows.where(schema.assignment.c.resource_id == project)) == 0
 
 
-def test_what_was_deleted_is_gone_for_its_owner_and_unknown_to_others(ada: Person, bob: Person) -> None:
+def test_deleted_circuit(ada: Person, bob: Person) -> None:
+    """A deleted circuit is gone for its owner and unknown to others."""
     project = ada.project()
     circuit = ada.circuit(project)
     ada.patch(f"{URL}/{project}", {"archived": True})
@@ -182,7 +183,8 @@ def test_what_was_deleted_is_gone_for_its_owner_and_unknown_to_others(ada: Perso
     bob.get(f"/api/circuits/v1beta2/{circuit}", code=404)
 
 
-def test_another_users_project_looks_like_none(ada: Person, bob: Person) -> None:
+def test_foreign_projects(ada: Person, bob: Person) -> None:
+    """Another user's project looks like one that does not exist."""
     theirs = ada.project(name="secret name")
     unknown = str(uuid.uuid4())
     for ask in (
@@ -199,7 +201,8 @@ def test_another_users_project_looks_like_none(ada: Person, bob: Person) -> None
 
 
 @pytest.mark.parametrize("scope", ["org_admin", "global_admin"])
-def test_a_plain_user_administrates_nothing(ada: Person, scope: str) -> None:
+def test_projects_in_scopes(ada: Person, scope: str) -> None:
+    """In the scopes of administrators there are no projects."""
     project = ada.project()
     assert ada.names(URL, ("scope", scope)) == []
     ada.get(f"{URL}/{project}", ("scope", scope), code=404)
@@ -210,7 +213,8 @@ def test_a_plain_user_administrates_nothing(ada: Person, scope: str) -> None:
         ada.get(f"{URL}/{project}", ("scope", same))
 
 
-def test_roles_give_what_they_say(ada: Person, bob: Person) -> None:
+def test_project_roles(ada: Person, bob: Person) -> None:
+    """A reader, a contributor and a maintainer can do what their roles say."""
     project = ada.project(name="shared")
     ada.share(project, bob, "Reader")
     assert bob.names(URL) == ["shared"]
@@ -228,13 +232,15 @@ def test_roles_give_what_they_say(ada: Person, bob: Person) -> None:
     assert ada.names(URL) == []
 
 
-def test_a_new_project_has_its_maker_as_administrator(ada: Person) -> None:
+def test_first_administrator(ada: Person) -> None:
+    """The maker of a project is its administrator."""
     given = ada.get(f"/api/resources/v1beta2/{ada.project()}/assignments")["data"]["attributes"]
     assert [entry["user_id"] for entry in given["user_role_assignments"]] == [ada.user.user_id]
     assert given["team_role_assignments"] == given["public_role_assignments"] == []
 
 
-def test_definitions_are_listed_by_project_and_named_once(ada: Person) -> None:
+def test_property_definitions(ada: Person) -> None:
+    """Properties are listed by project, and a name is defined once."""
     one = ada.project()
     two = ada.project()
     for name in ("a", "b", "c"):
@@ -265,32 +271,37 @@ def test_definitions_are_listed_by_project_and_named_once(ada: Person) -> None:
         "name",
     ],
 )
-def test_bad_projects_are_refused_with_the_place(ada: Person, attributes: Any) -> None:
+def test_bad_projects(ada: Person, attributes: Any) -> None:
+    """A bad project is refused with the place of the mistake."""
     answer = ada.post(URL, {"data": {"attributes": attributes, "type": "project"}}, 422)
     assert answer["message"].startswith("body.data.attributes")
     assert ada.names(URL) == []
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"data": []}, {"data": {"type": "project"}}, "text", 5])
-def test_a_body_that_is_not_json_api_is_refused(ada: Person, body: Any) -> None:
+def test_bodies_without_attributes(ada: Person, body: Any) -> None:
+    """A body that is not JSON:API is refused."""
     for path in (URL, DEFINITIONS, "/api/circuits/v1beta2", "/api/hugr/v1beta2", "/api/jobs/v1beta3"):
         ada.post(path, body, 422)
 
 
-def test_the_longest_name_fits_an_index(ada: Person) -> None:
+def test_longest_name(ada: Person) -> None:
+    """The longest name that is allowed can be stored."""
     name = "".join(chr(0x1F300 + number % 700) for number in range(500))
     create(ada, name=name)
     assert ada.names(URL, ("filter[name_exact]", name)) == [name]
 
 
 @pytest.mark.parametrize("found", ["1", "%00", "..%2f..", "' OR 1=1 --", "{id}", "0" * 36, "é" * 36])
-def test_an_id_that_is_none_is_not_found(ada: Person, found: str) -> None:
+def test_bad_ids(ada: Person, found: str) -> None:
+    """What is not an id is not found."""
     answer = ada.http.get(f"{URL}/{found}")
     assert answer.status_code in {400, 404}
     assert list(answer.json()) == ["message"]
 
 
-def test_a_project_of_a_definition_must_be_named(ada: Person) -> None:
+def test_bad_properties(ada: Person) -> None:
+    """A property needs a project, a type and a colour that exist."""
     body = in_project("x", {"name": "p", "property_type": "int"})
     del body["data"]["relationships"]["project"]
     ada.post(DEFINITIONS, body, 422)
