@@ -123,6 +123,24 @@ def test_bad_http(attacked: RunningService, wire: Wire, words: bytes) -> None:
     wire.json("GET", "/api/users/v1beta2/me")
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/api/../openapi.json/..%2f",
+        "//etc/passwd",
+        "/api//jobs//v1beta3",
+        "/%00",
+        "/%ff",
+        "/." * 500,
+    ],
+)
+def test_tricks_with_paths(wire: Wire, path: str) -> None:
+    """Tricks with paths, sent as they are, lead nowhere."""
+    refused(wire.ask("GET", path), 400, 404, 405)
+
+
 def with_ids(openapi: dict[str, Any], **ids: str) -> list[tuple[str, str]]:
     """Operations on one thing, with these ids."""
     found = []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import ssl
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,10 +44,11 @@ def login(client: httpx.Client, email: str = EMAIL, password: str = PASSWORD) ->
     return client.post("/auth/login", json={"email": email, "password": password}).status_code
 
 
-def command(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def command(*words: str, stdin: str = "", environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "qjobs.cli.main", *words],
         input=stdin,
+        env=environ,
         capture_output=True,
         text=True,
         timeout=60,
@@ -60,11 +61,9 @@ def mode(path: Path) -> int:
 
 
 def test_start_and_restart(tmp_path: Path, client_of: ClientOf) -> None:
-    """A service starts within seconds, and keeps what it made over a restart."""
+    """A service keeps over a restart what it made at its first start."""
     data = tmp_path / "deep" / "service"
-    begin = time.monotonic()
     with RunningService(data) as service:
-        assert time.monotonic() - begin < 15.0, "5 s on a machine that does nothing else"
         first = service.log.read_text()
         assert service.environment["NEXUS_PROTOCOL"] == "https"
         assert service.environment["NEXUS_WEBSOCKETS_PROTOCOL"] == "wss"
@@ -84,6 +83,25 @@ def test_start_and_restart(tmp_path: Path, client_of: ClientOf) -> None:
         assert login(client_of(service), email, password) == 200
         assert {name: (data / name).read_bytes() for name in made} == made
         assert password not in service.log.read_text()[len(first) :]
+
+
+def test_data_in_qjobs_home(tmp_path: Path) -> None:
+    """Without --data the service and its commands keep everything in QJOBS_HOME."""
+    home = tmp_path / "home"
+    environ = {**os.environ, "QJOBS_HOME": str(home), "XDG_DATA_HOME": str(tmp_path / "elsewhere")}
+    added = command("serve", "users", "add", EMAIL, stdin="secret\n", environ=environ)
+    assert added.stderr == ""
+    program = [sys.executable, "-m", "qjobs.cli.main", "serve", "--port", "0"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        serving = next(line for line in lines if line.startswith("Serving "))
+        process.terminate()
+    assert process.returncode == 0
+    assert f" from {home / 'service'} " in serving
+    assert {"service.db", "cert.pem", "key.pem", "lock"} <= {path.name for path in (home / "service").iterdir()}
+    assert not (home / "service" / "credentials").exists(), "it found the user that was added"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def test_users_commands(
@@ -129,7 +147,7 @@ def test_users_commands(
     ("words", "said"),
     [
         (("--user", "ada"), "EMAIL:PASSWORD"),
-        (("--user", "ada:secret"), "no e-mail address"),
+        (("--user", "ada:secret"), "not an e-mail address"),
         (("--devices", "/nothing/there.yaml"), "/nothing/there.yaml"),
         (("--database", "postgres//"), "URL cannot be read"),
         (("--port", "70000"), "70000"),

@@ -108,12 +108,12 @@ class JobStore:
                 [item.columns() for item in checked.items],
             )
         logger.info(
-            "job %s accepted from %s: %s, %d items on %s",
+            "job %s accepted from %s: %s on %s, items: %d",
             job_id,
             user.email,
             job_type,
-            len(checked.items),
             checked.device.name,
+            len(checked.items),
         )
         self._announce(job_id)
         return job_id
@@ -254,7 +254,7 @@ class JobStore:
                 table = schema.job
                 connection.execute(table.update().where(table.c.job_id == job_id).values(cancel_requested_at=now))
             roll_up_jobs(connection, [job], now)
-        logger.info("job %s: cancellation requested, %d items moved", job_id, len(moves))
+        logger.info("job %s: cancellation requested, items that it moves: %d", job_id, len(moves))
         self._announce(job_id)
 
     def retry(
@@ -301,7 +301,7 @@ class JobStore:
                 values["definition"] = {**(definition or {}), "user_group": user_group}
             connection.execute(schema.job.update().where(schema.job.c.job_id == job_id).values(values))
             roll_up_jobs(connection, [job], now)
-        logger.info("job %s: %d items are retried with %s", job_id, len(items), strategy)
+        logger.info("job %s: retry requested with %s, items to run: %d", job_id, strategy, len(items))
         self._announce(job_id)
 
     def rerun(self, writable: sa.Select[Any], job_id: str, name: str, user: User) -> str:
