@@ -12,7 +12,8 @@ import pytest
 from attack_people import SECRET, USERS
 from attack_people import Person as Attacker
 from fuzzing import Wire
-from standing_service import Standing, fresh_database, standing_service
+from serving import ClientOf, clients
+from standing_service import Person, Standing, fresh_database, standing_service
 
 from qjobs.service.running import RunningService
 
@@ -56,13 +57,13 @@ def _signed_in(visitor: Callable[[], httpx.Client], email: str) -> httpx.Client:
 
 
 @pytest.fixture(scope="session")
-def ada(visitor: Callable[[], httpx.Client]) -> httpx.Client:
+def ada_client(visitor: Callable[[], httpx.Client]) -> httpx.Client:
     """A signed-in user."""
     return _signed_in(visitor, "ada@localhost.test")
 
 
 @pytest.fixture(scope="session")
-def bob(visitor: Callable[[], httpx.Client]) -> httpx.Client:
+def bob_client(visitor: Callable[[], httpx.Client]) -> httpx.Client:
     """Another one, who shares nothing with Ada but what a test shares."""
     return _signed_in(visitor, "bob@localhost.test")
 
@@ -89,6 +90,25 @@ def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("standing")
     with fresh_database(request.param, folder, request) as url, standing_service(folder, url) as standing:
         yield standing
+
+
+@pytest.fixture
+def ada(standing: Standing) -> Person:
+    """A new user of `standing`, signed in."""
+    return standing.user("ada", groups=("physics",))
+
+
+@pytest.fixture
+def bob(standing: Standing) -> Person:
+    """Another new user, who shares nothing with Ada but what a test shares."""
+    return standing.user("bob")
+
+
+@pytest.fixture
+def client_of() -> Iterator[ClientOf]:
+    """Makes clients of services that a test starts itself."""
+    with clients() as client_of:
+        yield client_of
 
 
 @pytest.fixture(scope="session")

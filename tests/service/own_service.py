@@ -23,10 +23,26 @@ from qjobs.service.store.job_records import ItemRecord, JobRecord
 
 EVERYTHING = sa.select(schema.project.c.project_id)
 AER = {"type": "AerConfig"}
+FLIP = Circuit(1, 1).X(0).Measure(0, 0)
+DEVICES = """
+devices:
+  - {name: Aer, kind: nexus-hosted, backend: AerBackend, config: AerConfig, n_qubits: 20}
+  - {name: slow, kind: hardware, backend: B, config: QuantinuumConfig, n_qubits: 5, shots_per_s: 1, costs: hqc}
+  - {name: queued, kind: hardware, backend: B, config: QueuedConfig, n_qubits: 5, queue_time_s: 1814400}
+  - {name: night, kind: nexus-hosted, backend: B, config: NightConfig, n_qubits: 5, state: in maintenance}
+"""
 
 
 def quantinuum(name: str, **more: Any) -> dict[str, Any]:
     return {"type": "QuantinuumConfig", "device_name": name, **more}
+
+
+SLOW = quantinuum("slow")
+
+
+def state(items: list[ItemRecord]) -> list[str]:
+    """The statuses of items."""
+    return [item.status.value for item in items]
 
 
 class OwnService:

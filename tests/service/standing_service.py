@@ -1,6 +1,6 @@
-"""The service in this process, on a real port and a real database, with an executor that stands still.
+"""The service in this process, on a real port and a real database, with an executor that does nothing.
 
-Tests say themselves what a job has come to; what runs jobs has tests of its own.
+Tests give jobs their statuses themselves; the executor has tests of its own.
 """
 
 from __future__ import annotations
@@ -192,6 +192,11 @@ class Person:
         }
         given = {"name": "a job", "job_type": "execute", "definition": definition, **attributes}
         return str(self.make("/api/jobs/v1beta3", project, given, 202)["data"]["id"])
+
+    def new_job(self, **attributes: Any) -> str:
+        """A job of one circuit in a project of its own."""
+        project = self.project()
+        return self.job(project, self.circuit(project), **attributes)
 
     def names(self, path: str, *params: tuple[str, Any]) -> list[str]:
         """Names of what a list has on its first page; the count must agree."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from own_service import AER, OwnService
-from pytket.circuit import Circuit
+from own_service import AER, DEVICES, FLIP, OwnService
 
 from qjobs.errors import InvalidInput
 from qjobs.lifecycle import JobStatus
@@ -34,16 +33,6 @@ def test_clock_goes_on(tmp_path, monkeypatch) -> None:
                 ServiceClock(db, wrong)
     finally:
         db.close()
-
-
-DEVICES = """
-devices:
-  - {name: Aer, kind: nexus-hosted, backend: AerBackend, config: AerConfig, n_qubits: 20}
-  - {name: slow, kind: hardware, backend: B, config: QuantinuumConfig, n_qubits: 5, shots_per_s: 1, costs: hqc}
-  - {name: queued, kind: hardware, backend: B, config: QueuedConfig, n_qubits: 5, queue_time_s: 1814400}
-  - {name: night, kind: nexus-hosted, backend: B, config: NightConfig, n_qubits: 5, state: in maintenance}
-"""
-FLIP = Circuit(1, 1).X(0).Measure(0, 0)
 
 
 def test_queue_time(tmp_path) -> None:

@@ -22,11 +22,6 @@ FILES = {
 ALL = {"circuit": CIRCUITS, **FILES}
 
 
-@pytest.fixture
-def ada(standing: Standing) -> Person:
-    return standing.user("ada")
-
-
 def new(kind: str, **attributes: Any) -> dict[str, Any]:
     """Attributes of a new document."""
     return {**(GHZ if kind == "circuit" else {"contents": "YWJj"}), "name": f"a {kind}", **attributes}
@@ -157,9 +152,8 @@ def test_paths_of_old_clients(ada: Person) -> None:
 
 
 @pytest.mark.parametrize("kind", list(ALL))
-def test_foreign_documents(standing: Standing, ada: Person, kind: str) -> None:
+def test_foreign_documents(ada: Person, bob: Person, kind: str) -> None:
     """Another user's document looks like one that does not exist."""
-    bob = standing.user("bob")
     url = ALL[kind]
     theirs = ada.make(url, ada.project(), new(kind))["data"]["id"]
     unknown = str(uuid.uuid4())
@@ -173,9 +167,8 @@ def test_foreign_documents(standing: Standing, ada: Person, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", list(ALL))
-def test_document_roles(standing: Standing, ada: Person, kind: str) -> None:
+def test_document_roles(ada: Person, bob: Person, kind: str) -> None:
     """A reader reads documents, and a contributor changes them."""
-    bob = standing.user("bob")
     url = ALL[kind]
     project = ada.project()
     document = ada.make(url, project, new(kind))["data"]["id"]

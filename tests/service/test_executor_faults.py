@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from own_service import AER, EVERYTHING, OwnService
+from own_service import AER, EVERYTHING, FLIP, OwnService
 from pytket.circuit import Circuit
 
 from qjobs.errors import LedgerUnavailable
@@ -77,12 +77,12 @@ def test_lost_commit_replies(own: OwnService, monkeypatch: pytest.MonkeyPatch, s
     fates = itertools.islice(itertools.cycle(["reply lost", "not reached", "ok"]), shift, 40)
     db = _LosesReplies(own.service.db, itertools.chain(["ok"], fates, itertools.repeat("ok")))
     executor = executor_with(own, db, monkeypatch)
-    job = own.submit([own.upload(Circuit(1, 1).X(0).Measure(0, 0))] * 12, AER, shots=1)
-    compiling = own.submit([own.upload(Circuit(1, 1).X(0).Measure(0, 0))] * 3, AER, job_type="compile")
+    job = own.submit([own.upload(FLIP)] * 12, AER, shots=1)
+    compiling = own.submit([own.upload(FLIP)] * 3, AER, job_type="compile")
     executor.start()
     try:
-        own.finish(job, 15)
-        own.finish(compiling, 15)
+        own.finish(job)
+        own.finish(compiling)
     finally:
         executor.stop()
     assert db.counts["reply lost"] > 1
@@ -98,19 +98,18 @@ def test_endless_cancelled_circuit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("qjobs.service.execution.abandoned._GRACE_S", 0.2)
     monkeypatch.setattr("qjobs.service.execution.abandoned._LOOK_S", 0.1)
     own = OwnService(tmp_path, workers=1)
-    flip = Circuit(1, 1).X(0).Measure(0, 0)
     endless = Circuit(24)
     for layer in range(100):
         for qubit in range(24):
             endless.Rx(0.1 * (qubit + 1), qubit).CX(qubit, (qubit + 1 + layer % 3) % 24)
     try:
         own.service.executor.start()
-        own.finish(own.submit([flip], AER, shots=1))
+        own.finish(own.submit([FLIP], AER, shots=1))
         job = own.submit([endless.measure_all()], AER, shots=10)
         own.until(lambda: own.job(job).status == "RUNNING")
-        waiting = own.submit([flip], AER, shots=1)
+        waiting = own.submit([FLIP], AER, shots=1)
         own.store.cancel(EVERYTHING, job)
-        assert own.finish(waiting, 15).status == "COMPLETED"
+        assert own.finish(waiting).status == "COMPLETED"
         assert own.job(job).status == "CANCELLED"
         assert len(own.rows(schema.result, job_id=waiting)) == 1
     finally:

@@ -6,24 +6,12 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from own_service import AER, EVERYTHING, OwnService, quantinuum
-from pytket.circuit import Circuit
+from own_service import AER, DEVICES, EVERYTHING, FLIP, SLOW, OwnService, state
 
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteRetryStrategy as Strategy
 from qjobs.service import tables as schema
 from qjobs.service.errors import NotFound
-from qjobs.service.store.job_records import ItemRecord
-
-DEVICES = """
-devices:
-  - {name: Aer, kind: nexus-hosted, backend: AerBackend, config: AerConfig, n_qubits: 20}
-  - {name: slow, kind: hardware, backend: B, config: QuantinuumConfig, n_qubits: 5, shots_per_s: 1, costs: hqc}
-  - {name: queued, kind: hardware, backend: B, config: QueuedConfig, n_qubits: 5, queue_time_s: 1814400}
-  - {name: night, kind: nexus-hosted, backend: B, config: NightConfig, n_qubits: 5, state: in maintenance}
-"""
-SLOW = quantinuum("slow")
-FLIP = Circuit(1, 1).X(0).Measure(0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +21,6 @@ def running(tmp_path_factory):
     own.service.executor.start()
     yield own
     own.close()
-
-
-def state(items: list[ItemRecord]) -> list[str]:
-    return [item.status.value for item in items]
 
 
 def test_cancel_on_hardware(running: OwnService) -> None:

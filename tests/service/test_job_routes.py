@@ -18,11 +18,6 @@ FINAL = ("COMPLETED", "CANCELLED", "ERROR", "DEPLETED", "TERMINATED")
 STATUSES = ("SUBMITTED", "QUEUED", "RUNNING", "RETRYING", "CANCELLING", *FINAL)
 
 
-@pytest.fixture
-def ada(standing: Standing) -> Person:
-    return standing.user("ada", groups=("physics",))
-
-
 def posted(name: str) -> dict[str, Any]:
     """Attributes of a job as the real client posted it."""
     samples = json.loads((Path(__file__).with_name("nexus_samples.json")).read_text())
@@ -192,11 +187,9 @@ def test_job_in_an_empty_scope(standing: Standing, scope: str) -> None:
     ada.make("/api/jobs/v1beta3?scope=highest", project, given, 202)
 
 
-def test_foreign_jobs(standing: Standing, ada: Person) -> None:
+def test_foreign_jobs(ada: Person, bob: Person) -> None:
     """Another user's job looks like one that does not exist."""
-    bob = standing.user("bob")
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
+    job = ada.new_job()
     unknown = str(uuid.uuid4())
 
     def asks(found: str) -> list[str]:
@@ -217,9 +210,8 @@ def test_foreign_jobs(standing: Standing, ada: Person) -> None:
     assert ada.get(f"{URL}/{job}/attributes/status")["status"] == "SUBMITTED"
 
 
-def test_job_roles(standing: Standing, ada: Person) -> None:
+def test_job_roles(ada: Person, bob: Person) -> None:
     """A reader reads jobs and changes none; a contributor changes them."""
-    bob = standing.user("bob")
     project = ada.project()
     circuit = ada.circuit(project)
     job = ada.job(project, circuit)
@@ -234,7 +226,7 @@ def test_job_roles(standing: Standing, ada: Person) -> None:
     bob.post(f"{URL}/{job}/rpc/cancel", {}, 202)
 
 
-def test_job_list_shape(standing: Standing, ada: Person) -> None:
+def test_job_list_shape(ada: Person) -> None:
     """A list of jobs has the keys of the real one, without items."""
     project = ada.project()
     ada.job(project, ada.circuit(project))
@@ -289,8 +281,7 @@ def test_cancel(ada: Person) -> None:
 
 def test_retry(standing: Standing, ada: Person) -> None:
     """A retry takes the strategies and the statuses of the client."""
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
+    job = ada.new_job()
 
     def retried(**body: Any) -> str:
         standing.move(job, "ERROR")
@@ -331,9 +322,8 @@ def test_rerun(standing: Standing, ada: Person) -> None:
     ada.post(f"{URL}/{job}/rpc/rerun", {}, 422)
 
 
-def test_delete(standing: Standing, ada: Person) -> None:
+def test_delete(standing: Standing, ada: Person, bob: Person) -> None:
     """A deleted job is gone with its results; their owner is told so, and nobody else."""
-    bob = standing.user("bob")
     project = ada.project()
     job = ada.job(project, ada.circuit(project))
     result = standing.store_result(job, {"qubits": []})
@@ -350,8 +340,7 @@ def test_delete(standing: Standing, ada: Person) -> None:
 
 def test_concurrent_deletions(standing: Standing, ada: Person) -> None:
     """One of many deletions at the same moment succeeds."""
-    project = ada.project()
-    job = ada.job(project, ada.circuit(project))
+    job = ada.new_job()
     standing.store_result(job, {})
     codes: list[int] = []
     threads = [

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
-from own_service import AER, EVERYTHING, OwnService, quantinuum
-from pytket.circuit import Circuit
+from own_service import AER, DEVICES, EVERYTHING, FLIP, SLOW, OwnService, state
 from standing_service import fresh_database
 
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteRetryStrategy as Strategy
 from qjobs.service import tables as schema
 from qjobs.service.errors import BadRequest, Forbidden, NotFound
-from qjobs.service.store.job_records import ItemRecord
 
-DEVICES = """
-devices:
-  - {name: Aer, kind: nexus-hosted, backend: AerBackend, config: AerConfig, n_qubits: 20}
-  - {name: slow, kind: hardware, backend: B, config: QuantinuumConfig, n_qubits: 5, shots_per_s: 1, costs: hqc}
-  - {name: queued, kind: hardware, backend: B, config: QueuedConfig, n_qubits: 5, queue_time_s: 1814400}
-  - {name: night, kind: nexus-hosted, backend: B, config: NightConfig, n_qubits: 5, state: in maintenance}
-"""
-SLOW = quantinuum("slow")
-FLIP = Circuit(1, 1).X(0).Measure(0, 0)
 FINAL = ["COMPLETED", "CANCELLED", "ERROR", "DEPLETED", "TERMINATED"]
 HANDLE = "5c62cf56-26f4-4d8b-b3a5-ef662a40eb2b"
 
@@ -35,10 +24,6 @@ def still(request, tmp_path_factory):
         own = OwnService(folder / "data", url=url, devices=DEVICES)
         yield own
         own.close()
-
-
-def state(items: list[ItemRecord]) -> list[str]:
-    return [item.status.value for item in items]
 
 
 @pytest.mark.parametrize(

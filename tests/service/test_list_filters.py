@@ -18,11 +18,6 @@ JOBS_URL = "/api/jobs/v1beta3"
 PROJECTS_URL = "/api/projects/v1beta2"
 
 
-@pytest.fixture
-def ada(standing: Standing) -> Person:
-    return standing.user("ada")
-
-
 def test_names(ada: Person) -> None:
     """Names are matched exactly or in part."""
     project = ada.project()
@@ -117,9 +112,8 @@ def test_bad_times(ada: Person, words: str) -> None:
         assert ada.get(CIRCUITS, (f"filter[timestamps][{what}][{side}]", words), code=400)["message"]
 
 
-def test_creator(standing: Standing, ada: Person) -> None:
+def test_creator(ada: Person, bob: Person) -> None:
     """In a shared project things are found by their creator."""
-    bob = standing.user("bob")
     project = ada.project(name="shared")
     ada.share(project, bob, "Contributor")
     ada.circuit(project, name="ada's")

@@ -18,11 +18,6 @@ JOBS_URL = "/api/jobs/v1beta3"
 PROJECTS_URL = "/api/projects/v1beta2"
 
 
-@pytest.fixture
-def ada(standing: Standing) -> Person:
-    return standing.user("ada")
-
-
 def test_orders(ada: Person) -> None:
     """Lists are sorted by name, creation or change, up or down."""
     project = ada.project()

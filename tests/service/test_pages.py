@@ -69,22 +69,22 @@ def test_device_is_approved(visitor: Visitor, service: RunningService) -> None:
     assert (again.status_code, again.json()["error"]) == (400, "EXPIRED_TOKEN")
 
 
-def test_device_is_denied(visitor: Visitor, ada: httpx.Client) -> None:
+def test_device_is_denied(visitor: Visitor, ada_client: httpx.Client) -> None:
     """A device that was denied never gets a session."""
     codes = ask(visitor())
-    form = {"key": key_of(ada.get("/auth/device").text), "user_code": codes["user_code"]}
-    assert ada.post("/auth/device", data={**form, "decision": "deny"}).status_code == 200
+    form = {"key": key_of(ada_client.get("/auth/device").text), "user_code": codes["user_code"]}
+    assert ada_client.post("/auth/device", data={**form, "decision": "deny"}).status_code == 200
     assert poll(visitor(), codes["device_code"]).json()["error"] == "EXPIRED_TOKEN"
-    assert ada.post("/auth/device", data={**form, "decision": "approve"}).status_code == 404
+    assert ada_client.post("/auth/device", data={**form, "decision": "approve"}).status_code == 404
 
 
-def test_device_form_of_another_site(visitor: Visitor, ada: httpx.Client, bob: httpx.Client) -> None:
+def test_device_form_of_another_site(visitor: Visitor, ada_client: httpx.Client, bob_client: httpx.Client) -> None:
     """A form without the person's own key approves no device."""
     codes = ask(visitor())
     form = {"user_code": codes["user_code"], "decision": "approve"}
     refused(visitor().post("/auth/device", data=form), 401)
-    for key in ("", "x", "\u00e9", key_of(bob.get("/auth/device").text)):
-        refused(ada.post("/auth/device", data={**form, "key": key}), 403)
+    for key in ("", "x", "\u00e9", key_of(bob_client.get("/auth/device").text)):
+        refused(ada_client.post("/auth/device", data={**form, "key": key}), 403)
     assert poll(visitor(), codes["device_code"]).json()["error"] == "AUTHORIZATION_PENDING"
 
 
@@ -98,9 +98,9 @@ def test_sign_in_redirects(visitor: Visitor, after: str) -> None:
     assert answer.headers["location"] in {"/", "/auth/device?user_code="}
 
 
-def test_link_carries_no_html(ada: httpx.Client, visitor: Visitor) -> None:
+def test_link_carries_no_html(ada_client: httpx.Client, visitor: Visitor) -> None:
     """What a link carries is never shown as HTML."""
-    for client in (ada, visitor()):
+    for client in (ada_client, visitor()):
         page = client.get("/auth/device", params={"user_code": '"><script>alert(1)</script>'})
         assert "<script" not in page.text
         assert "default-src 'none'" in page.headers["content-security-policy"]
@@ -118,7 +118,7 @@ def test_sign_out(visitor: Visitor) -> None:
         assert me(visitor(), only(name, value)) == 401
 
 
-def test_overview(ada: httpx.Client, visitor: Visitor) -> None:
+def test_overview(ada_client: httpx.Client, visitor: Visitor) -> None:
     """A stranger sees counts on the page, and no names."""
     page = visitor().get("/")
     assert page.status_code == 200
@@ -127,7 +127,7 @@ def test_overview(ada: httpx.Client, visitor: Visitor) -> None:
         assert word in page.text
     for word in ("ada", "Your last jobs"):
         assert word not in page.text
-    assert "Your last jobs" in ada.get("/").text
+    assert "Your last jobs" in ada_client.get("/").text
 
 
 def test_names_are_text(standing_on_sqlite: Standing) -> None:
@@ -135,8 +135,7 @@ def test_names_are_text(standing_on_sqlite: Standing) -> None:
     person = standing_on_sqlite.user("person")
     other = standing_on_sqlite.user("other")
     for who, name in ((person, "<img src=x onerror=alert(1)> & 'x' \"y\" {{ 7*7 }}"), (other, "not theirs")):
-        project = who.project()
-        who.job(project, who.circuit(project), name=name)
+        who.new_job(name=name)
     page = person.http.get("/").text
     assert "&lt;img src=x onerror=alert(1)&gt; &amp; &#39;x&#39; &#34;y&#34; {{ 7*7 }}" in page
     assert "<img" not in page

@@ -16,16 +16,6 @@ URL = "/api/projects/v1beta2"
 DEFINITIONS = "/api/property_definitions/v1beta2"
 
 
-@pytest.fixture
-def ada(standing: Standing) -> Person:
-    return standing.user("ada")
-
-
-@pytest.fixture
-def bob(standing: Standing) -> Person:
-    return standing.user("bob")
-
-
 def create(who: Person, code: int = 201, **attributes: Any) -> Any:
     body = {"data": {"attributes": attributes, "relationships": {}, "type": "project"}}
     return who.post(URL, body, code)

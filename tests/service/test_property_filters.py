@@ -20,11 +20,6 @@ JOBS_URL = "/api/jobs/v1beta3"
 PROJECTS_URL = "/api/projects/v1beta2"
 
 
-@pytest.fixture
-def ada(standing: Standing) -> Person:
-    return standing.user("ada")
-
-
 VALUES: dict[str, Any] = {
     "text 1": "1",
     "text true": "true",

@@ -58,21 +58,21 @@ POSTS = (
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-def test_bad_bodies(ada: httpx.Client, body: bytes) -> None:
+def test_bad_bodies(ada_client: httpx.Client, body: bytes) -> None:
     """A bad body is refused in words, whatever its content type."""
     for path in POSTS:
         for kind in ("application/json", "application/vnd.api+json", "text/plain", ""):
-            refused(ada.post(path, content=body, headers={"content-type": kind}), 400, 401, 413, 422, 429)
-    assert me(ada) == 200
+            refused(ada_client.post(path, content=body, headers={"content-type": kind}), 400, 401, 413, 422, 429)
+    assert me(ada_client) == 200
 
 
 @pytest.mark.parametrize(
     "body", [b"%00=%00", b"\xff=\xff", b"grant_type=" + GRANT.encode() + b"&device_code=%00", b"&" * 99]
 )
-def test_bad_forms(ada: httpx.Client, body: bytes) -> None:
+def test_bad_forms(ada_client: httpx.Client, body: bytes) -> None:
     """A bad form is refused and is no failure."""
     for path in ("/auth/device/token", "/auth/device", "/auth/signin", "/auth/signout"):
-        answer = ada.post(path, content=body, headers={"content-type": FORM})
+        answer = ada_client.post(path, content=body, headers={"content-type": FORM})
         assert 400 <= answer.status_code < 500, (path, answer.text)
 
 
@@ -92,7 +92,7 @@ def announced(service: RunningService, size: int) -> str:
     return answer.decode()
 
 
-def test_long_body_is_not_kept(ada: httpx.Client, service: RunningService) -> None:
+def test_long_body_is_not_kept(ada_client: httpx.Client, service: RunningService) -> None:
     """A body that is too long is refused and never held in memory."""
 
     def highest_kib() -> int:
@@ -103,19 +103,19 @@ def test_long_body_is_not_kept(ada: httpx.Client, service: RunningService) -> No
     mebibyte = b"x" * 2**20
     before = highest_kib()
     chunked: Iterator[bytes] = (mebibyte for _ in range(200))
-    assert "longer than" in refused(ada.post("/auth/login", content=chunked), 413)
+    assert "longer than" in refused(ada_client.post("/auth/login", content=chunked), 413)
     assert "longer than" in announced(service, 10**12)
     assert highest_kib() - before < 120 * 1024
-    assert me(ada) == 200
+    assert me(ada_client) == 200
 
 
 @pytest.mark.slow
-def test_50_megabytes_of_brackets(ada: httpx.Client) -> None:
+def test_50_megabytes_of_brackets(ada_client: httpx.Client) -> None:
     """A long body full of brackets in text is checked and refused for its form."""
     item = b'{"a": [1, 2, "text with [ and { in it"]}, '
     body = b"[" + item * (50_000_000 // len(item)) + b"0]"
-    refused(ada.post("/api/teams/v1beta2", content=body, headers={"content-type": "application/json"}), 422)
-    assert me(ada) == 200
+    refused(ada_client.post("/api/teams/v1beta2", content=body, headers={"content-type": "application/json"}), 422)
+    assert me(ada_client) == 200
 
 
 @pytest.mark.parametrize(
@@ -142,17 +142,17 @@ def test_50_megabytes_of_brackets(ada: httpx.Client) -> None:
         "/nothing",
     ],
 )
-def test_bad_addresses(ada: httpx.Client, path: str) -> None:
+def test_bad_addresses(ada_client: httpx.Client, path: str) -> None:
     """A bad address is refused in words."""
-    refused(ada.get(path), 400, 403, 404, 405, 422)
+    refused(ada_client.get(path), 400, 403, 404, 405, 422)
 
 
-def test_bad_method_and_host(ada: httpx.Client) -> None:
+def test_bad_method_and_host(ada_client: httpx.Client) -> None:
     """A wrong method and a bad Host header are refused in words."""
-    refused(ada.put("/auth/login"), 405)
-    refused(ada.delete("/api/roles/v1beta"), 405)
+    refused(ada_client.put("/auth/login"), 405)
+    refused(ada_client.delete("/api/roles/v1beta"), 405)
     for host in ("[::1", "a b", "evil/path", "x@y", ""):
-        refused(ada.get("/api/roles/v1beta", headers={"host": host}), 400)
+        refused(ada_client.get("/api/roles/v1beta", headers={"host": host}), 400)
 
 
 def test_guard_accepts() -> None:

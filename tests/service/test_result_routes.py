@@ -6,7 +6,6 @@ import itertools
 import uuid
 from typing import Any
 
-import pytest
 from pytket.backends.backendresult import BackendResult
 from pytket.circuit import Bit
 from pytket.utils.outcomearray import OutcomeArray
@@ -18,11 +17,6 @@ RESULTS = "/api/results/v1beta3"
 PARTIAL = "/api/qsys_results/v1beta2/partial"
 COMPILATIONS = "/api/compilations/v1beta3"
 PASSES = "/api/compilation_passes/v1beta2"
-
-
-@pytest.fixture
-def ada(standing: Standing) -> Person:
-    return standing.user("ada")
 
 
 def executed(who: Person, config: Any = None) -> str:
@@ -167,9 +161,8 @@ def test_passes(standing: Standing, ada: Person) -> None:
     assert steps == list(itertools.pairwise(circuits))
 
 
-def test_foreign_results(standing: Standing, ada: Person) -> None:
+def test_foreign_results(standing: Standing, ada: Person, bob: Person) -> None:
     """Another user's results look like results that do not exist."""
-    bob = standing.user("bob")
     unknown = str(uuid.uuid4())
     job = executed(ada)
     pytket = standing.store_result(job, {})
@@ -186,9 +179,8 @@ def test_foreign_results(standing: Standing, ada: Person) -> None:
         assert "needed" in ada.get(PASSES, *params, code=400)["message"]
 
 
-def test_reader_of_results(standing: Standing, ada: Person) -> None:
+def test_reader_of_results(standing: Standing, ada: Person, bob: Person) -> None:
     """A reader of the project reads its results."""
-    bob = standing.user("bob")
     project = ada.project()
     result = standing.store_result(ada.job(project, ada.circuit(project)), {})
     bob.get(f"{RESULTS}/{result}", code=404)

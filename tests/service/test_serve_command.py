@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import re
@@ -10,50 +9,16 @@ import ssl
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
 from http_answers import me
+from serving import EMAIL, PASSWORD, ClientOf, command, login
 
 from qjobs.cli.main import main
 from qjobs.service.certificate import ensure_certificate
 from qjobs.service.running import RunningService
-
-ClientOf = Callable[[RunningService], httpx.Client]
-EMAIL = "ada@localhost.test"
-PASSWORD = "ada's secret"
-
-
-@pytest.fixture
-def client_of() -> Iterator[Callable[[RunningService], httpx.Client]]:
-    """Makes clients that check the certificate, and closes them."""
-    with contextlib.ExitStack() as stack:
-
-        def make(service: RunningService) -> httpx.Client:
-            secure = service.url.startswith("https://")
-            trusted = ssl.create_default_context(cafile=service.certificate) if secure else False
-            return stack.enter_context(httpx.Client(base_url=service.url, verify=trusted, timeout=30.0))
-
-        yield make
-
-
-def login(client: httpx.Client, email: str = EMAIL, password: str = PASSWORD) -> int:
-    return client.post("/auth/login", json={"email": email, "password": password}).status_code
-
-
-def command(*words: str, stdin: str = "", environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "qjobs.cli.main", *words],
-        input=stdin,
-        env=environ,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def mode(path: Path) -> int:

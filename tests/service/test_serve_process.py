@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from http_answers import me
+from serving import EMAIL, PASSWORD, ClientOf, command, login
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from qjobs.service.running import RunningService
 
-ClientOf = Callable[[RunningService], httpx.Client]
 CIRCUIT: dict[str, object] = {
     "bits": [["c", [0]]],
     "commands": [{"args": [["q", [0]], ["c", [0]]], "op": {"type": "Measure"}}],
@@ -31,36 +27,6 @@ CIRCUIT: dict[str, object] = {
     "qubits": [["q", [0]]],
 }
 pytestmark = pytest.mark.slow
-EMAIL = "ada@localhost.test"
-PASSWORD = "ada's secret"
-
-
-@pytest.fixture
-def client_of() -> Iterator[Callable[[RunningService], httpx.Client]]:
-    """Makes clients that check the certificate, and closes them."""
-    with contextlib.ExitStack() as stack:
-
-        def make(service: RunningService) -> httpx.Client:
-            secure = service.url.startswith("https://")
-            trusted = ssl.create_default_context(cafile=service.certificate) if secure else False
-            return stack.enter_context(httpx.Client(base_url=service.url, verify=trusted, timeout=30.0))
-
-        yield make
-
-
-def login(client: httpx.Client, email: str = EMAIL, password: str = PASSWORD) -> int:
-    return client.post("/auth/login", json={"email": email, "password": password}).status_code
-
-
-def command(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "qjobs.cli.main", *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def waiting_job(client: httpx.Client) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from own_service import AER, EVERYTHING, OwnService
+from own_service import AER, EVERYTHING, FLIP, OwnService
 from pytket.circuit import Circuit
 from standing_service import fresh_database
 
@@ -112,7 +112,7 @@ def test_lost_lock(on_postgresql: OwnService) -> None:
     own = on_postgresql
     lock = on_postgresql.service.lock
     own.service.executor.start()
-    job = own.submit([Circuit(1, 1).X(0).Measure(0, 0)], AER, shots=1)
+    job = own.submit([FLIP], AER, shots=1)
     own.finish(job)
     own.service.executor.stop()
     with own.service.db.write() as connection:
@@ -122,7 +122,7 @@ def test_lost_lock(on_postgresql: OwnService) -> None:
     own.until(lambda: other.extend(filter(None, [own.service.db.hold("qjobs-service")])) or other, 10)
     assert not lock.try_acquire()
     own.service.executor.start()
-    job = own.submit([Circuit(1, 1).X(0).Measure(0, 0)], AER, shots=1)
+    job = own.submit([FLIP], AER, shots=1)
     other[0].close()
     assert own.finish(job).status == "COMPLETED"
     assert lock.try_acquire()

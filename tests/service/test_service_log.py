@@ -6,12 +6,9 @@ import logging
 from pathlib import Path
 
 import pytest
-from own_service import AER, EVERYTHING, OwnService
-from pytket.circuit import Circuit
+from own_service import AER, EVERYTHING, FLIP, OwnService
 
 from qjobs.model import RemoteRetryStrategy
-
-FLIP = Circuit(1, 1).X(0).Measure(0, 0)
 
 
 def test_moves_of_a_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -89,10 +89,10 @@ def test_forged_token(visitor: Visitor, token: str) -> None:
         refused(visitor().get("/api/users/v1beta2/me", headers=header), 401)
 
 
-def test_no_cookie_in_other_answers(ada: httpx.Client) -> None:
+def test_no_cookie_in_other_answers(ada_client: httpx.Client) -> None:
     """Only signing in sets cookies."""
     for path in ("/api/users/v1beta2/me", "/auth/tokens", "/api/teams/v1beta2", "/", "/api/nothing"):
-        assert "set-cookie" not in ada.get(path).headers
+        assert "set-cookie" not in ada_client.get(path).headers
 
 
 def test_no_secret_is_stored(visitor: Visitor, service: RunningService) -> None:

@@ -23,11 +23,6 @@ FINAL = ("COMPLETED", "CANCELLED", "ERROR", "DEPLETED", "TERMINATED")
 
 
 @pytest.fixture
-def ada(standing: Standing) -> Person:
-    return standing.user("ada")
-
-
-@pytest.fixture
 def job(ada: Person) -> str:
     """A job of Ada's that is SUBMITTED."""
     project = ada.project()
@@ -114,9 +109,8 @@ def test_socket_without_token(ada: Person, job: str) -> None:
         assert answer.json() == {"message": "Unauthorized"}
 
 
-def test_foreign_socket(standing: Standing, ada: Person, job: str) -> None:
+def test_foreign_socket(ada: Person, bob: Person, job: str) -> None:
     """A socket of another user's job is refused as one of a job that does not exist."""
-    bob = standing.user("bob")
     unknown = str(uuid.uuid4())
     for found in (job, unknown, "nonsense"):
         answer = refusal(bob, found)
