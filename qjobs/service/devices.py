@@ -141,7 +141,8 @@ class Device(_Strict):
         from pytket.circuit import OpType
 
         known = OpType.__members__
-        if unknown := [name for name in self.gate_set if name not in known]:
+        unknown = [name for name in self.gate_set if name not in known]
+        if unknown:
             raise ValueError(f"gate_set: pytket has no {', '.join(unknown)}")
         if self.native_only and not self.gate_set:
             raise ValueError("native_only needs a gate_set")

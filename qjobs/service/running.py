@@ -34,7 +34,6 @@ class RunningService:
         data: Its folder; made if it is not there, and left as it is afterwards.
         users: Addresses and passwords of people who may sign in.
         options: More options of the command, for example `("--clock-speed", "1000")`.
-        python: The interpreter that has qjobs with its extra `service`.
         environ: The process's environment variables; None for those of the test.
         start_timeout_s: How long it may take to answer, in seconds.
     """
@@ -45,7 +44,6 @@ class RunningService:
         *,
         users: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
-        python: str = sys.executable,
         environ: Mapping[str, str] | None = None,
         start_timeout_s: float = 60.0,
     ) -> None:
@@ -55,7 +53,6 @@ class RunningService:
         """The NEXUS_... variables that the service prints, and a token folder of its own."""
         self._users = dict(users or {})
         self._options = list(options)
-        self._python = python
         self._environ = environ
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -89,7 +86,7 @@ class RunningService:
         if self._process is not None:
             raise RuntimeError("the service is running already")
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        command = [self._python, "-m", "qjobs.cli.main", "serve", "--data", str(self.data), "--port", str(self.port)]
+        command = [sys.executable, "-m", "qjobs.cli.main", "serve", "--data", str(self.data), "--port", str(self.port)]
         for email, secret in self._users.items():
             command += ["--user", f"{email}:{secret}"]
         with self.log.open("ab") as log:
@@ -143,11 +140,6 @@ class RunningService:
         if process is not None:
             process.kill()
             process.wait()
-
-    def restart(self) -> None:
-        """Stop it if it runs, and start it again at the same port."""
-        self.stop()
-        self.start()
 
     def __enter__(self) -> RunningService:
         self.start()

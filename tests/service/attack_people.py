@@ -65,6 +65,8 @@ class Person:
         self.compilation = found[1]["definition"]["items"][0]["compilation_id"]
         self.item = found[0]["definition"]["items"][0]["item_uuid"]
         self.spare_jobs = [self.submit(wire, "execute") for _ in range(4)]
+        for job in self.spare_jobs:
+            self._final(wire, job)
         self.spare_projects = [self._spare(wire, f"{words} spare {number}") for number in (1, 2)]
         self.user = wire.json("GET", "/api/users/v1beta2/me")["data"]["id"]
         wire.close()

@@ -1,4 +1,4 @@
-"""Bodies of requests of Nexus's clients about projects, programs and jobs, checked.
+"""Bodies of requests of Nexus's clients, checked.
 
 Characters and numbers that cannot be stored were refused before (`web.guard`); here shapes and types are checked.
 """
@@ -29,6 +29,9 @@ __all__ = [
     "PropertyAttributes",
     "RerunBody",
     "RetryBody",
+    "TeamAssignment",
+    "TeamAttributes",
+    "UserAssignment",
 ]
 
 _INT64 = 2**63
@@ -218,6 +221,30 @@ class RerunBody(_Wire):
     """The name of the new job."""
 
     name: Name
+
+
+class TeamAttributes(_Wire):
+    """What a new team is called."""
+
+    name: str = Field(min_length=1, max_length=1000)
+    display_name: str | None = Field(default=None, max_length=1000)
+    description: str | None = Field(default=None, max_length=10_000)
+
+
+class TeamAssignment(_Wire):
+    """Body: a team gets a role."""
+
+    team_id: str
+    role_id: str
+    resource_id: str
+
+
+class UserAssignment(_Wire):
+    """Body: a user gets a role."""
+
+    for_user_id: str
+    role_id: str
+    resource_id: str
 
 
 class BackendPropertyBody(_Wire):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from qjobs.service.devices import Device, Devices
@@ -13,7 +12,6 @@ from qjobs.service.store.records import Document, DocumentKind, Project, Propert
 
 __all__ = [
     "document_body",
-    "iso",
     "job_body",
     "pointer",
     "project_body",
@@ -27,14 +25,9 @@ _SYSTEMS = uuid.UUID("5b0fae44-6a5f-5d0e-8d68-0f3f1d6c1f0a")
 """Ids of systems and snapshots are derived from their names, so that they stay the same."""
 
 
-def iso(moment: datetime) -> str:
-    """A time with `+00:00`: Python 3.10 reads no `Z`."""
-    return moment.isoformat()
-
-
 def timestamps(record: Document | JobRecord | Project | PropertyDefinition) -> dict[str, str]:
-    """When something was created and last changed."""
-    return {"created": iso(record.created_at), "modified": iso(record.modified_at)}
+    """When something was created and last changed; Python 3.10 reads `+00:00`, but no `Z`."""
+    return {"created": record.created_at.isoformat(), "modified": record.modified_at.isoformat()}
 
 
 def pointer(kind: str, resource_id: str) -> dict[str, Any]:
@@ -53,7 +46,7 @@ def project_body(project: Project) -> dict[str, Any]:
             "description": project.description or None,
             "timestamps": timestamps(project),
             "archived": project.archived,
-            "contents_modified": iso(project.contents_modified_at),
+            "contents_modified": project.contents_modified_at.isoformat(),
         },
         "relationships": {},
     }

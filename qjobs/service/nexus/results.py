@@ -12,7 +12,7 @@ from qjobs.service import tables as schema
 from qjobs.service.assembly import Service
 from qjobs.service.errors import BadRequest, NotFound
 from qjobs.service.nexus.caller import Caller, caller_of, gone_if_deleted
-from qjobs.service.nexus.response_bodies import iso, pointer, project_body, snapshot_body
+from qjobs.service.nexus.response_bodies import pointer, project_body, snapshot_body
 from qjobs.service.store.queries import clean_id
 
 __all__ = ["router"]
@@ -122,7 +122,7 @@ def _add_compilations(routes: APIRouter, service: Service) -> None:
                 "name": row.name,
                 "description": row.description or None,
                 "properties": row.properties,
-                "timestamps": {"created": iso(row.created_at), "modified": iso(row.modified_at)},
+                "timestamps": {"created": row.created_at.isoformat(), "modified": row.modified_at.isoformat()},
             },
             "relationships": _relationships(row, row.project_id),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from qjobs.service.accounts.accounts import User
@@ -22,16 +22,12 @@ _MAX_COUNT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewItem:
-    """One item of a job that is to be created."""
+    """One item of a job that is to be created; its fields are columns of `schema.job_item`."""
 
     program_id: str
     n_shots: int | None = None
     max_cost: float | None = None
     n_qubits: int | None = None
-
-    def columns(self) -> dict[str, Any]:
-        """Its columns of `schema.job_item`."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -105,7 +106,7 @@ class JobStore:
                     "device": checked.device.name,
                     "definition": checked.definition,
                 },
-                [item.columns() for item in checked.items],
+                [asdict(item) for item in checked.items],
             )
         logger.info(
             "job %s accepted from %s: %s on %s, items: %d",
@@ -245,10 +246,8 @@ class JobStore:
             job = self._locked(connection, writable, job_id)
             items = read_items(connection, [job_id])
             if item_ids is not None:
-                if unknown := sorted(set(item_ids) - {item.item_id for item in items}):
-                    raise NotFound(f"job {job_id} has no item {unknown[0]}")
-                items = [item for item in items if item.item_id in set(item_ids)]
-            moves = [move for item in items if (move := cancel_move(item, job.job_type)) is not None]
+                items = _chosen(job_id, items, set(item_ids))
+            moves = list(filter(None, (cancel_move(item, job.job_type) for item in items)))
             apply_moves(connection, moves, now)
             if item_ids is None and JobStatus(job.status) not in {JobStatus.COMPLETED, JobStatus.CANCELLED}:
                 table = schema.job
@@ -361,3 +360,11 @@ class JobStore:
     def _announce(self, job_id: str) -> None:
         self._changes.notify(job_id)
         self.work.set()
+
+
+def _chosen(job_id: str, items: Sequence[ItemRecord], item_ids: Collection[int]) -> list[ItemRecord]:
+    chosen = [item for item in items if item.item_id in item_ids]
+    if len(chosen) < len(item_ids):
+        unknown = set(item_ids).difference(item.item_id for item in items)
+        raise NotFound(f"job {job_id} has no item {min(unknown)}")
+    return chosen

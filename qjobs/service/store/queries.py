@@ -78,7 +78,14 @@ class Resource:
     filters: frozenset[str]
 
 
-_TIMES = frozenset(f"[timestamps][{what}][{side}]" for what in ("created", "modified") for side in ("before", "after"))
+_TIMES = frozenset(
+    {
+        "[timestamps][created][before]",
+        "[timestamps][created][after]",
+        "[timestamps][modified][before]",
+        "[timestamps][modified][after]",
+    }
+)
 _NAMED = frozenset({"[name]", "[name_exact]", "[name_fuzzy]"})
 _OWNED = _TIMES | _NAMED | {"[creator][email]", "[properties]", "[project][id]"}
 
@@ -202,9 +209,8 @@ def _order(resource: Resource, values: Sequence[str]) -> tuple[sa.UnaryExpressio
         "timestamps.modified": resource.table.c.modified_at,
         "name": resource.table.c.name,
     }
-    keys = [key for value in values for key in value.split(",")] or ["-timestamps.created"]
-    known = {sign + name for sign in ("", "-") for name in columns}
-    if len(set(keys)) != len(keys) or not set(keys) <= known:
+    keys = ",".join(values).split(",") if values else ["-timestamps.created"]
+    if len(set(keys)) != len(keys) or any(key.removeprefix("-") not in columns for key in keys):
         raise BadRequest(f"sort has each of these at most once, with - before it for descending: {', '.join(columns)}")
     keys_and_ties = [(columns[key.removeprefix("-")], key.startswith("-")) for key in keys]
     keys_and_ties.append((resource.newest, keys[0].startswith("-")))
@@ -254,7 +260,8 @@ def _by_archived(table: sa.Table, name: str, values: list[str]) -> sa.ColumnElem
 
 def _by_word(column: str, words: Sequence[str]) -> _Filter:
     def clause(table: sa.Table, name: str, values: list[str]) -> sa.ColumnElement[bool]:
-        if unknown := set(values) - set(words):
+        unknown = set(values) - set(words)
+        if unknown:
             raise BadRequest(f"{name} is one of {', '.join(sorted(words))}, not {min(unknown)[:80]!r}")
         return table.c[column].in_(values)
 
@@ -285,11 +292,10 @@ _FILTERS: Mapping[str, _Filter] = {
     "[archived]": _by_archived,
     "[status][status]": _by_word("status", schema.TIMED),
     "[job_type]": _by_word("job_type", ("compile", "execute")),
-    **{
-        f"[timestamps][{what}][{side}]": _by_time(f"{what}_at", side)
-        for what in ("created", "modified")
-        for side in ("before", "after")
-    },
+    "[timestamps][created][before]": _by_time("created_at", "before"),
+    "[timestamps][created][after]": _by_time("created_at", "after"),
+    "[timestamps][modified][before]": _by_time("modified_at", "before"),
+    "[timestamps][modified][after]": _by_time("modified_at", "after"),
 }
 
 
