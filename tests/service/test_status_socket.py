@@ -127,8 +127,9 @@ def test_socket_of_a_deleted_job(ada: Person, job: str) -> None:
     assert refusal(ada, job).status_code == 404
 
 
-def test_clients_that_leave(standing: Standing, ada: Person, job: str) -> None:
+def test_clients_that_leave(standing: Standing, ada: Person, job: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is kept of clients that leave, with or without a closing handshake."""
+    monkeypatch.setattr("qjobs.service.nexus.status_socket._READ_AGAIN_S", 3600.0)
     for _ in range(20):
         with follow(ada, job) as socket:
             received(socket)
