@@ -8,6 +8,7 @@ import time
 import uuid
 from datetime import datetime
 from pathlib import Path
+from socket import SHUT_RDWR
 from typing import Any
 
 import httpx
@@ -133,10 +134,9 @@ def test_clients_that_leave(standing: Standing, ada: Person, job: str, monkeypat
     for _ in range(20):
         with follow(ada, job) as socket:
             received(socket)
-    socket = follow(ada, job)
-    received(socket)
-    socket.socket.close()  # no closing handshake
-    standing.move(job, "QUEUED")
+    abrupt = follow(ada, job)
+    received(abrupt)
+    abrupt.socket.shutdown(SHUT_RDWR)  # no closing handshake
 
     def remaining() -> list[object]:
         """A handler ends a moment after its connection."""
