@@ -49,12 +49,7 @@ BODIES: dict[str, bytes] = {
     + b"a" * 100_000
     + b'"}}}',
 }
-POSTS = (
-    "/auth/login",
-    "/api/teams/v1beta2",
-    "/api/assignments/v1beta2/team",
-    "/api/assignments/v1beta2/user",
-)
+POSTS = ("/auth/login", "/api/teams/v1beta2", "/api/assignments/v1beta2/team", "/api/assignments/v1beta2/user")
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
