@@ -260,15 +260,16 @@ class Devices:
         if not same:
             known = ", ".join(sorted({device.config for device in self.all}))
             raise BadRequest(f"this service has no backend for {kind!r}; it has {known}")
+        names = ", ".join(device.name for device in same)
         named = [backend_config[field] for field in _NAME_FIELDS if isinstance(backend_config.get(field), str)]
         if not named:
             if len(same) == 1:
                 return same[0]
-            raise BadRequest(f"{kind} needs the name of a device: {', '.join(device.name for device in same)}")
+            raise BadRequest(f"{kind} needs the name of a device: {names}")
         for device in same:
             if named[0] in {device.name, device.device_name}:
                 return device
-        raise BadRequest(f"there is no device {named[0]!r}; there are {', '.join(device.name for device in same)}")
+        raise BadRequest(f"there is no device {named[0]!r}; there are {names}")
 
     def state(self, name: str, now: datetime) -> str | None:
         """The word for the state of a device at this moment; None if there is no such device."""

@@ -266,7 +266,7 @@ class Accounts:
 
         Raises:
             NotFound: There is no such project, role, user or team, or `by` does not see it.
-            Forbidden: `by` is no administrator of the project.
+            Forbidden: `by` is not an administrator of the project.
         """
         if role_id not in {role.role_id for role in ROLES}:
             raise NotFound("there is no such role; GET /api/roles/v1beta lists them")

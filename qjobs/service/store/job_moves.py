@@ -67,12 +67,9 @@ def read_items(
     """Items of these jobs in order, all or only those with these uuids."""
     item = schema.job_item
     found = []
-    if uuids is None:
-        clauses = [item.c.job_id.in_(part) for part in _parts(sorted(job_ids))]
-    else:
-        clauses = [item.c.item_uuid.in_(part) for part in _parts(sorted(uuids))]
-    for clause in clauses:
-        query = sa.select(item).where(clause).order_by(item.c.job_id, item.c.item_id)
+    column = item.c.job_id if uuids is None else item.c.item_uuid
+    for part in _parts(sorted(job_ids if uuids is None else uuids)):
+        query = sa.select(item).where(column.in_(part)).order_by(item.c.job_id, item.c.item_id)
         found += [item_record(row, {}) for row in connection.execute(query)]
     return found
 
@@ -91,7 +88,7 @@ def apply_moves(connection: sa.Connection, moves: Sequence[Move], now: datetime)
     for move in moves:
         values = {"status": move.status.value, "message": move.message, **move.values}
         if move.forget_times:
-            values |= {time_column(status): None for status in TIMED}
+            values.update(dict.fromkeys(map(time_column, TIMED)))
         values[time_column(move.status)] = now
         row = {f"new_{name}": value for name, value in values.items()}
         row |= {"uuid": move.item.item_uuid, "old_status": move.item.status.value, "old_tries": move.item.tries}
@@ -164,11 +161,17 @@ def _counted(connection: sa.Connection, job_ids: list[str]) -> dict[str, dict[st
 def _job_values(
     connection: sa.Connection, job: sa.Row[Any], status: JobStatus, counts: dict[str, tuple[int, float | None]]
 ) -> dict[str, Any]:
-    costs = [cost for _, cost in counts.values() if cost is not None]
     detail = None
     message = JOB_WORDS.get(status, "")
-    total = sum(number for number, _ in counts.values())
-    done = sum(number for word, (number, _) in counts.items() if JobStatus(word) in FINAL)
+    total = 0
+    done = 0
+    cost = None
+    for word, (number, cost_of_items) in counts.items():
+        total += number
+        if word in FINAL:
+            done += number
+        if cost_of_items is not None:
+            cost = (cost or 0.0) + cost_of_items
     if status is JobStatus.RUNNING:
         message = f"The job is running: {done} of {total} items are done."
     elif status in FINAL - {JobStatus.COMPLETED, JobStatus.CANCELLED}:
@@ -178,7 +181,7 @@ def _job_values(
         "status": status.value,
         "message": message,
         "error_detail": detail,
-        "cost": sum(costs) if costs else None,
+        "cost": cost,
     }
 
 

@@ -25,7 +25,7 @@ def form_fields(body: bytes) -> dict[str, str]:
     """The fields of a form, the first of each name.
 
     Raises:
-        BadRequest: The body is no form.
+        BadRequest: The body is not a form.
     """
     try:
         fields = parse_qs(body.decode("utf-8"), errors="strict", max_num_fields=_MOST_FIELDS)
