@@ -1,4 +1,4 @@
-"""`qjobs serve`: run the local job service; `qjobs serve users`: say who may sign in."""
+"""`qjobs serve`: run the local job service; `qjobs serve users`: manage who may sign in."""
 
 from __future__ import annotations
 
@@ -19,51 +19,61 @@ if TYPE_CHECKING:
 
 __all__ = ["add_commands"]
 
-_NEEDED = ("argon2", "cryptography", "fastapi", "starlette", "uvicorn", "websockets")
+_NEEDED = ("argon2", "cryptography", "fastapi", "jinja2", "starlette", "uvicorn", "websockets")
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """Put `serve` and what is below it under `qjobs`."""
-    serve = commands.add_parser("serve", help="run the local job service, which the clients of Nexus can use")
+    """Add `serve` and its own commands to `qjobs`."""
+    serve = commands.add_parser("serve", help="run the local job service, which clients of Quantinuum Nexus can use")
     _add_where(serve, default=None)
     serve.add_argument("--host", default="127.0.0.1", help="address to listen at (default 127.0.0.1: this machine)")
     serve.add_argument("--port", type=_port, default=8470, help="port to listen at, 0 for a free one (default 8470)")
-    serve.add_argument("--http", action="store_true", help="plain HTTP, for behind a proxy that speaks TLS")
-    serve.add_argument("--devices", type=Path, metavar="FILE", help="YAML file of devices (default: the usual ones)")
+    serve.add_argument("--http", action="store_true", help="speak plain HTTP, behind a proxy that speaks TLS")
+    serve.add_argument("--devices", type=Path, metavar="FILE", help="YAML file of devices (default: the built-in ones)")
     serve.add_argument(
         "--clock-speed", type=_positive, default=1.0, metavar="N", help="run the service's clock N times as fast"
     )
     serve.add_argument(
-        "--submit-delay", type=_seconds, default=0.5, metavar="S", help="a job stays SUBMITTED so long (default 0.5)"
+        "--submit-delay",
+        type=_seconds,
+        default=0.5,
+        metavar="S",
+        help="seconds for which a new job stays SUBMITTED (default 0.5)",
     )
     serve.add_argument(
-        "--access-ttl", type=_positive, default=300.0, metavar="S", help="an access token lives so long (default 300)"
+        "--access-ttl",
+        type=_positive,
+        default=300.0,
+        metavar="S",
+        help="lifetime of an access token in seconds (default 300)",
     )
-    serve.add_argument("--workers", type=_count, metavar="N", help="processes that simulate (default: one per core)")
+    serve.add_argument(
+        "--workers", type=_count, metavar="N", help="number of processes that simulate (default: one per core)"
+    )
     serve.add_argument(
         "--user",
         action="append",
         default=[],
         metavar="EMAIL:PASSWORD",
-        help="let this person in; may be repeated (others on this machine can read a command line)",
+        help="add this user or set their password; may be repeated (other users of this machine can read it)",
     )
     serve.set_defaults(call=_serve)
 
     below = serve.add_subparsers(metavar="COMMAND")
-    users = below.add_parser("users", help="say who may sign in; the service may run meanwhile")
+    users = below.add_parser("users", help="manage who may sign in; the service may be running")
     verbs = users.add_subparsers(required=True, metavar="COMMAND")
-    add = verbs.add_parser("add", help="let a person in; asks for the password, or reads it from standard input")
+    add = verbs.add_parser("add", help="add a user; asks for the password, or reads it from standard input")
     add.add_argument("email")
-    add.add_argument("--name", default="", help="what the person is called")
-    add.add_argument("--group", action="append", default=[], help="a user group of theirs; may be repeated")
+    add.add_argument("--name", default="", help="the name to show (default: the address up to the @)")
+    add.add_argument("--group", action="append", default=[], help="a group that the user is in; may be repeated")
     add.set_defaults(call=_add_user)
-    listing = verbs.add_parser("list", help="list who may sign in")
+    listing = verbs.add_parser("list", help="list the users")
     listing.add_argument("--json", action="store_true", help="print JSON")
     listing.set_defaults(call=_list_users)
-    remove = verbs.add_parser("remove", help="let a person no longer in; their jobs and results stay")
+    remove = verbs.add_parser("remove", help="remove a user; their jobs and results stay")
     remove.add_argument("email")
     remove.set_defaults(call=_remove_user)
-    join = verbs.add_parser("join", help="make a person a member of a team")
+    join = verbs.add_parser("join", help="make a user a member of a team")
     join.add_argument("email")
     join.add_argument("team_id", help="the team's id")
     join.set_defaults(call=_join_team)
@@ -73,7 +83,11 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _add_where(command: argparse.ArgumentParser, *, default: Any) -> None:
     command.add_argument(
-        "--data", type=Path, metavar="DIR", default=default, help="the service's folder (default: in your user data)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        default=default,
+        help="the service's folder (default: `service` in QJOBS_HOME, else in your user data directory)",
     )
     command.add_argument(
         "--database", metavar="URL", default=default, help="postgresql://... (default: a SQLite file in the folder)"
@@ -89,29 +103,33 @@ def _number(text: str) -> float:
 
 def _positive(text: str) -> float:
     """A number above 0."""
-    if (number := _number(text)) <= 0:
+    number = _number(text)
+    if number <= 0:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
     return number
 
 
 def _seconds(text: str) -> float:
     """Seconds, 0 or more."""
-    if (number := _number(text)) < 0:
+    number = _number(text)
+    if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
     return number
 
 
 def _count(text: str) -> int:
     """A whole number above 0."""
-    if (number := int(text)) < 1:
+    number = int(text)
+    if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is below 1")
     return number
 
 
 def _port(text: str) -> int:
     """A port, or 0."""
-    if not 0 <= (number := int(text)) <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text} is no port")
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port; ports are 0 to 65535")
     return number
 
 
@@ -119,7 +137,7 @@ def _require_service() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise InvalidInput(
-            f"the job service needs {', '.join(missing)}, not installed here; install it with: "
+            f"the job service needs {', '.join(missing)}, which is not installed; install it with: "
             "pip install 'qjobs[service]'"
         )
 
@@ -153,7 +171,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _user(text: str) -> tuple[str, str]:
     email, _, password = text.partition(":")
     if not email or not password:
-        raise InvalidInput("--user takes EMAIL:PASSWORD")
+        raise InvalidInput("--user needs EMAIL:PASSWORD")
     return email, password
 
 
@@ -161,11 +179,15 @@ def _add_user(options: argparse.Namespace) -> int:
     _require_service()
     from qjobs.service.serve import accounts_of
 
-    password = getpass.getpass("Password (empty: make one): ") if sys.stdin.isatty() else sys.stdin.readline().strip()
+    password = (
+        getpass.getpass("Password (leave it empty to have one made): ")
+        if sys.stdin.isatty()
+        else sys.stdin.readline().strip()
+    )
     made = "" if password else secrets.token_urlsafe(12)
     with accounts_of(_settings(options)) as accounts:
         user = accounts.add_user(options.email, password or made, display_name=options.name, groups=options.group)
-    print(f"{user.email} may sign in{f' with the password {made}' if made else ''}")
+    print(f"{user.email} may sign in with the password {made}" if made else f"{user.email} may sign in")
     return 0
 
 
@@ -178,13 +200,15 @@ def _list_users(options: argparse.Namespace) -> int:
     if options.json:
         print_json([{"email": user.email, "name": user.display_name, "groups": list(user.groups)} for user in users])
     else:
-        print_table(["email", "name", "groups"], [[u.email, u.display_name, ", ".join(u.groups)] for u in users])
+        print_table(
+            ["email", "name", "groups"], [[user.email, user.display_name, ", ".join(user.groups)] for user in users]
+        )
     return 0
 
 
 def _remove_user(options: argparse.Namespace) -> int:
     _require_service()
-    from qjobs.service.problems import NotFound
+    from qjobs.service.errors import NotFound
     from qjobs.service.serve import accounts_of
 
     with accounts_of(_settings(options)) as accounts:
@@ -198,7 +222,7 @@ def _remove_user(options: argparse.Namespace) -> int:
 
 def _join_team(options: argparse.Namespace) -> int:
     _require_service()
-    from qjobs.service.problems import NotFound
+    from qjobs.service.errors import NotFound
     from qjobs.service.serve import accounts_of
 
     with accounts_of(_settings(options)) as accounts:

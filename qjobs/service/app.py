@@ -1,4 +1,4 @@
-"""The application: routes, errors, and the executor's life."""
+"""The application: routes, answers to errors, and the executor's life."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import anyio.to_thread
 from fastapi import FastAPI
 
-from qjobs.service import page
 from qjobs.service.assembly import Service
-from qjobs.service.guard import Guard
 from qjobs.service.nexus import auth, devices, documents, jobs, people, projects, results
-from qjobs.service.problems import add_handlers
+from qjobs.service.web import pages
+from qjobs.service.web.error_answers import add_handlers
+from qjobs.service.web.guard import Guard
 
 __all__ = ["create_app"]
 
@@ -31,15 +31,6 @@ def create_app(service: Service) -> FastAPI:
     app = FastAPI(title="qjobs", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     add_handlers(app)
     app.add_middleware(Guard, max_body_bytes=service.settings.max_body_bytes)
-    for module in (
-        auth,
-        people,
-        projects,
-        documents,
-        jobs,
-        results,
-        devices,
-        page,
-    ):
+    for module in (auth, people, projects, documents, jobs, results, devices, pages):
         app.include_router(module.router(service))
     return app

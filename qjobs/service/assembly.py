@@ -13,8 +13,8 @@ from qjobs.service.changes import Changes
 from qjobs.service.clock import ServiceClock
 from qjobs.service.devices import Devices
 from qjobs.service.execution.executor import Executor
+from qjobs.service.service_lock import ServiceLock
 from qjobs.service.settings import Settings
-from qjobs.service.sole import Sole
 from qjobs.service.store.content import Content
 from qjobs.service.store.jobs import JobStore
 from qjobs.service.tables import SERVICE
@@ -24,7 +24,7 @@ __all__ = ["Service"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """Everything that routes need."""
+    """Everything that the routes need."""
 
     settings: Settings
     db: Database
@@ -36,12 +36,12 @@ class Service:
     content: Content
     jobs: JobStore
     changes: Changes
-    sole: Sole
+    lock: ServiceLock
     executor: Executor
 
     @classmethod
     def open(cls, settings: Settings) -> Service:
-        """Open the database and put the parts together; the executor stands still until it is started.
+        """Open the database and put the parts together; the executor does nothing until it is started.
 
         Raises:
             LedgerError: The database cannot be opened.
@@ -49,11 +49,12 @@ class Service:
         """
         devices = Devices.load(settings.device_file)
         db = Database(settings.database_url, SERVICE)
-        sole = Sole(db)
+        lock = ServiceLock(db)
         try:
-            sole.require()
+            lock.acquire()
             clock = ServiceClock(db, settings.clock_speed)
-            changes, passwords = Changes(), Passwords()
+            changes = Changes()
+            passwords = Passwords()
             accounts = Accounts(db, clock.now, passwords)
             content = Content(db, clock, accounts)
             jobs = JobStore(db, clock, devices, changes, settings, accounts)
@@ -68,11 +69,11 @@ class Service:
                 content=content,
                 jobs=jobs,
                 changes=changes,
-                sole=sole,
-                executor=Executor(db, clock, devices, changes, jobs, content, settings, sole),
+                lock=lock,
+                executor=Executor(db, clock, devices, changes, jobs, content, settings, lock),
             )
         except BaseException:
-            sole.release()
+            lock.release()
             db.close()
             raise
 
@@ -81,5 +82,5 @@ class Service:
         try:
             self.executor.stop()
         finally:
-            self.sole.release()
+            self.lock.release()
             self.db.close()

@@ -1,8 +1,9 @@
-"""The service's own certificate: made once, kept, good for this machine's own addresses."""
+"""The service's own certificate: made once, kept, and valid for this machine's own addresses."""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import secrets
 from datetime import UTC, datetime, timedelta
@@ -15,32 +16,36 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 __all__ = ["ensure_certificate", "write_private"]
 
-_LIFE = timedelta(days=3650)
-_TOO_LATE = timedelta(days=7)
+logger = logging.getLogger(__name__)
+
+_LIFETIME = timedelta(days=3650)
+_RENEW_BEFORE_END = timedelta(days=7)
 _NAMES = ("127.0.0.1", "::1", "localhost")
 
 
 def ensure_certificate(folder: Path, host: str, now: datetime | None = None) -> tuple[Path, Path]:
     """The paths of the certificate and of its key.
 
-    What is there is kept. A new pair is made when there is none, when it ends within a week, when key and
+    An existing pair is kept. A new one is made when there is none, when it ends within a week, when key and
     certificate do not belong together, or when the certificate does not name the host.
 
     Args:
         folder: Where they are kept; it exists.
         host: The address that the service listens at.
-        now: The moment that counts.
+        now: The present moment; None is real time.
     """
     now = now or datetime.now(UTC)
-    certificate, key = folder / "cert.pem", folder / "key.pem"
+    certificate = folder / "cert.pem"
+    key = folder / "key.pem"
     names = list(dict.fromkeys((*_NAMES, *([] if host in {"", "0.0.0.0", "::"} else [host]))))  # noqa: S104
     if not _usable(certificate, key, names, now):
         _make(certificate, key, names, now)
+        logger.info("made a certificate for %s: %s", ", ".join(names), certificate)
     return certificate, key
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that nobody else may read, all of it or nothing."""
+    """Write a file that nobody else may read: all of it, or nothing."""
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -70,7 +75,7 @@ def _usable(certificate: Path, key: Path, names: list[str], now: datetime) -> bo
         key.chmod(0o600)
     return (
         found.public_key() == secret.public_key()
-        and found.not_valid_before_utc <= now <= found.not_valid_after_utc - _TOO_LATE
+        and found.not_valid_before_utc <= now <= found.not_valid_after_utc - _RENEW_BEFORE_END
         and all(_name(name) in named for name in names)
     )
 
@@ -97,7 +102,7 @@ def _make(certificate: Path, key: Path, names: list[str], now: datetime) -> None
         .public_key(public)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + _LIFE)
+        .not_valid_after(now + _LIFETIME)
         .add_extension(x509.SubjectAlternativeName([_name(name) for name in names]), critical=False)
         # It is its own authority, so that SSL_CERT_FILE can name it.
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

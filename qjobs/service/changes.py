@@ -1,4 +1,4 @@
-"""Who waits for a change of a job is woken here; what changed is read from the database."""
+"""Wakes those who wait for a change of a job; they then read from the database what has changed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _KEPT_JOBS = 20_000
 class Changes:
     """Versions of jobs, counted up by whoever changes one. Thread-safe.
 
-    Versions of the jobs that changed least recently are forgotten (they read 0 again): somebody who
-    waited for one of these wakes once without a change.
+    Versions of the jobs that changed least recently are forgotten (they read 0 again): somebody who waits
+    for one of these wakes up once without a change.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Changes:
             return self._versions.get(job_id, 0)
 
     async def wait(self, job_id: str, version: int, timeout_s: float) -> None:
-        """Return when the job's version is no longer this one, or after the time."""
+        """Return when the job's version is no longer this one, or when the time is over."""
         waiter = (asyncio.get_running_loop(), asyncio.Event())
         with self._lock:
             if self._versions.get(job_id, 0) != version:

@@ -20,10 +20,10 @@ _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class ServiceClock:
-    """Virtual time: one real second lasts `speed` seconds of it.
+    """Virtual time, of which `speed` seconds pass in one real second.
 
-    It runs on while the service is down, at the speed that it had, and never goes back: a restart with
-    another speed goes on from the moment that was reached.
+    It runs on at the same speed while the service is down, and never goes back: a restart with another speed
+    continues from the moment that was reached.
 
     Args:
         db: Keeps the moment from which the present speed counts.
@@ -35,9 +35,10 @@ class ServiceClock:
 
     def __init__(self, db: Database, speed: float = 1.0) -> None:
         if not (math.isfinite(speed) and speed > 0):
-            raise InvalidInput(f"a clock's speed is a positive number, not {speed!r}")
+            raise InvalidInput(f"the speed of a clock must be a positive number, not {speed!r}")
         self.speed = float(speed)
-        real, self._started = datetime.now(UTC), time.monotonic()
+        real = datetime.now(UTC)
+        self._started = time.monotonic()
         with db.write() as connection:
             db.lock(connection, _ANCHOR)
             self._anchor = _resume(connection, real)
@@ -47,15 +48,15 @@ class ServiceClock:
                 connection.execute(meta.insert().values(name=_ANCHOR, value=value))
 
     def now(self) -> datetime:
-        """The moment it shows, aware UTC."""
+        """The present moment, aware UTC."""
         return _add(self._anchor, (time.monotonic() - self._started) * self.speed)
 
     def real_s(self, virtual_s: float) -> float:
-        """How many real seconds so many of its seconds last."""
+        """Seconds of this clock as real seconds."""
         return virtual_s / self.speed
 
     def virtual_s(self, real_s: float) -> float:
-        """How many of its seconds so many real seconds last."""
+        """Real seconds as seconds of this clock."""
         return real_s * self.speed
 
 
@@ -71,6 +72,6 @@ def _resume(connection: sa.Connection, real: datetime) -> datetime:
 
 
 def _add(moment: datetime, seconds: float) -> datetime:
-    """The last year of the calendar is where a fast clock that ran for years stops."""
+    """The sum; a fast clock that ran for years stops near the last year of the calendar."""
     room_s = (_LATEST - moment).total_seconds()
     return moment + timedelta(seconds=min(seconds, max(0.0, room_s)))

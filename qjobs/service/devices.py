@@ -1,7 +1,7 @@
 """Devices of the service, read from a YAML file: what they can do, and how they misbehave.
 
-The usual ones are in `devices.yaml` beside this file; a user's own file replaces them. Names of gates
-are those of pytket's `OpType`.
+The built-in devices are in `devices.yaml` beside this file; a file of the user's own replaces them. Gates have the
+names of pytket's `OpType`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from qjobs.errors import InvalidInput
-from qjobs.service.problems import BadRequest
+from qjobs.service.errors import BadRequest
 
 __all__ = ["Device", "DeviceKind", "DeviceNoise", "Devices", "OpeningHours", "ResultKind", "chance"]
 
@@ -48,15 +48,15 @@ class DeviceKind(StrEnum):
     """Who runs a device, which decides how it queues."""
 
     NEXUS_HOSTED = "nexus-hosted"
-    """Simulators of the service: first in, first out, items side by side."""
+    """A simulator of the service: first in, first out, with items side by side."""
     HARDWARE = "hardware"
-    """The vendor's: one job at a time, fair between users."""
+    """A machine of the vendor: one job at a time, fair between users."""
     SYNTAX_CHECKER = "syntax-checker"
-    """The vendor's: checks and prices circuits, and runs none."""
+    """A service of the vendor: checks and prices circuits, and runs none."""
 
 
 class ResultKind(StrEnum):
-    """What a device gives back."""
+    """The kind of result that a device returns."""
 
     SHOTS = "shots"
     STATE = "state"
@@ -72,14 +72,14 @@ class DeviceNoise(_Strict):
 
 
 def _clock_time(value: object) -> object:
-    """YAML reads a bare 08:00 as 480: take text only."""
+    """Only text is taken: YAML reads a bare 08:00 as 480."""
     if not isinstance(value, str):
         raise ValueError(f"write the time of day in quotes, as in '08:00', not {value!r}")  # noqa: TRY004  # pydantic's
     return value
 
 
 class OpeningHours(_Strict):
-    """From one time of day to a later one, or past midnight, in UTC of the service's clock."""
+    """From one time of day to a later one, or across midnight, in UTC of the service's clock."""
 
     days: tuple[_Day, ...] = _DAYS
     start: Annotated[time, BeforeValidator(_clock_time)]
@@ -87,7 +87,8 @@ class OpeningHours(_Strict):
 
     def holds(self, now: datetime) -> bool:
         """Whether it is open."""
-        day, moment = _DAYS[now.weekday()], now.time()
+        day = _DAYS[now.weekday()]
+        moment = now.time()
         if self.start < self.end:
             return day in self.days and self.start <= moment < self.end
         yesterday = _DAYS[now.weekday() - 1]
@@ -101,9 +102,9 @@ class Device(_Strict):
     kind: DeviceKind
     issuer: str = "local"
     backend: str
-    """pytket's name for what drives it, for example `AerBackend`."""
+    """pytket's name for its backend, for example `AerBackend`."""
     config: str
-    """Type of the backend configuration that leads here; together with the name, where it carries one."""
+    """Type of the backend configuration that means this device, together with the name where it carries one."""
     device_name: str | None = None
     version: str = "1"
     result: ResultKind = ResultKind.SHOTS
@@ -117,15 +118,15 @@ class Device(_Strict):
     costs: Literal["none", "hqc"] = "none"
     max_shots: int = Field(default=10_000, ge=1)
     queue_time_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """How long a job waits at least, in seconds of the service's clock."""
+    """The shortest time that a job waits, in seconds of the service's clock."""
     shots_per_s: float | None = Field(default=None, gt=0)
-    """Speed in the service's clock; None for as fast as it is simulated."""
+    """Speed by the service's clock; None for as fast as it is simulated."""
     failure_rate: Probability = 0.0
     """Share of the items that fail."""
     drop_rate: Probability = 0.0
     """Share of the submissions whose reply is lost, after the job was stored."""
     opening_hours: tuple[OpeningHours, ...] = ()
-    """When it runs jobs; none at all means always."""
+    """When it runs jobs; an empty list means always."""
     state: Literal[
         "online",
         "offline",
@@ -140,18 +141,19 @@ class Device(_Strict):
         from pytket.circuit import OpType
 
         known = OpType.__members__
-        if unknown := [name for name in self.gate_set if name not in known]:
+        unknown = [name for name in self.gate_set if name not in known]
+        if unknown:
             raise ValueError(f"gate_set: pytket has no {', '.join(unknown)}")
         if self.native_only and not self.gate_set:
             raise ValueError("native_only needs a gate_set")
         for pair in self.connectivity or ():
             if not all(0 <= qubit < self.n_qubits for qubit in pair) or pair[0] == pair[1]:
-                raise ValueError(f"connectivity: {list(pair)} is no pair of two of the {self.n_qubits} qubits")
+                raise ValueError(f"connectivity: {list(pair)} must be two different qubits below {self.n_qubits}")
         return self
 
     @property
     def is_vendors(self) -> bool:
-        """Whether its items are handed to a third party, and get a handle there."""
+        """Whether its items go to a third party and get a handle there."""
         return self.kind is not DeviceKind.NEXUS_HOSTED
 
     def is_open(self, now: datetime) -> bool:
@@ -165,11 +167,11 @@ class Device(_Strict):
         return "offline" if self.state.startswith("online") and not self.is_open(now) else self.state
 
     def fails(self, item_uuid: str, tries: int) -> bool:
-        """Whether this item fails this time: the same answer every time."""
+        """Whether this try of this item fails: always the same answer."""
         return chance(f"{item_uuid} {tries}", "failure") < self.failure_rate
 
     def drops(self, job_id: str) -> bool:
-        """Whether the reply to the submission of this job is lost: the same answer every time."""
+        """Whether the reply to the submission of this job is lost: always the same answer."""
         return chance(job_id, "drop") < self.drop_rate
 
     def info(self) -> dict[str, Any]:
@@ -198,7 +200,7 @@ class Device(_Strict):
 
 
 def chance(text: str, what: str) -> float:
-    """A number from 0 to 1 that depends on nothing but its arguments."""
+    """A number from 0 to 1 that depends only on its arguments."""
     return int.from_bytes(sha256(f"{what} {text}".encode()).digest()[:7]) / float(1 << 56)
 
 
@@ -207,9 +209,9 @@ class _File(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> _File:
-        double = [name for name, number in Counter(device.name for device in self.devices).items() if number > 1]
-        if double:
-            raise ValueError(f"devices: there are two with the name {double[0]}")
+        for name, number in Counter(device.name for device in self.devices).items():
+            if number > 1:
+                raise ValueError(f"devices: {number} of them have the name {name}")
         return self
 
 
@@ -222,7 +224,7 @@ class Devices:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Devices:
-        """Read a device file; without a path the one that comes with qjobs.
+        """Read a device file; without a path, the one that comes with qjobs.
 
         Raises:
             InvalidInput: It cannot be read, or something in it is wrong.
@@ -233,7 +235,7 @@ class Devices:
             else:
                 text = path.read_text()
             content = yaml.safe_load(text)
-            if isinstance(content, dict):  # x-...: what the file shares among its devices
+            if isinstance(content, dict):  # x-...: values that the devices of the file share
                 content = {key: value for key, value in content.items() if not str(key).startswith("x-")}
             return cls(_File.model_validate(content).devices)
         except OSError as error:
@@ -258,22 +260,19 @@ class Devices:
         if not same:
             known = ", ".join(sorted({device.config for device in self.all}))
             raise BadRequest(f"this service has no backend for {kind!r}; it has {known}")
+        names = ", ".join(device.name for device in same)
         named = [backend_config[field] for field in _NAME_FIELDS if isinstance(backend_config.get(field), str)]
         if not named:
             if len(same) == 1:
                 return same[0]
-            raise BadRequest(f"{kind} needs the name of a device: {', '.join(device.name for device in same)}")
+            raise BadRequest(f"{kind} needs the name of a device: {names}")
         for device in same:
             if named[0] in {device.name, device.device_name}:
                 return device
-        raise BadRequest(f"there is no device {named[0]!r}; there are {', '.join(device.name for device in same)}")
-
-    def infos(self) -> list[dict[str, Any]]:
-        """The `StoredBackendInfo` of each."""
-        return [device.info() for device in self.all]
+        raise BadRequest(f"there is no device {named[0]!r}; there are {names}")
 
     def state(self, name: str, now: datetime) -> str | None:
-        """Word for the state of the device at this moment; None if there is none of this name."""
+        """The word for the state of a device at this moment; None if there is no such device."""
         device = self.get(name)
         return None if device is None else device.state_at(now)
 
@@ -295,7 +294,7 @@ class Devices:
 
 
 def _first(error: ValidationError, content: object) -> str:
-    """The first thing that is wrong, with the name of its device instead of a number."""
+    """The first mistake, with the name of its device instead of its number."""
     found = error.errors(include_url=False)[0]
     where = [str(part) for part in found["loc"]]
     if len(where) > 1 and where[0] == "devices" and isinstance(content, dict):

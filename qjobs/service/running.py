@@ -33,10 +33,9 @@ class RunningService:
     Args:
         data: Its folder; made if it is not there, and left as it is afterwards.
         users: Addresses and passwords of people who may sign in.
-        options: Further options of the command, for example `("--clock-speed", "1000")`.
-        python: The interpreter that has qjobs with its extra `service`.
-        environ: The process's environment variables; None are those of the test.
-        start_timeout_s: How long it may take until it answers, in seconds.
+        options: More options of the command, for example `("--clock-speed", "1000")`.
+        environ: The process's environment variables; None for those of the test.
+        start_timeout_s: How long it may take to answer, in seconds.
     """
 
     def __init__(
@@ -45,7 +44,6 @@ class RunningService:
         *,
         users: Mapping[str, str] | None = None,
         options: Sequence[str] = (),
-        python: str = sys.executable,
         environ: Mapping[str, str] | None = None,
         start_timeout_s: float = 60.0,
     ) -> None:
@@ -55,7 +53,6 @@ class RunningService:
         """The NEXUS_... variables that the service prints, and a token folder of its own."""
         self._users = dict(users or {})
         self._options = list(options)
-        self._python = python
         self._environ = environ
         self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -84,13 +81,14 @@ class RunningService:
         """Start it and wait until it answers.
 
         Raises:
-            RuntimeError: It ended, or did not answer in time; the message has its last words.
+            RuntimeError: It ended, or did not answer in time; the message holds the end of its log.
         """
         if self._process is not None:
-            raise RuntimeError("the service runs already")
+            raise RuntimeError("the service is running already")
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        command = [self._python, "-m", "qjobs.cli.main", "serve", "--data", str(self.data), "--port", str(self.port)]
-        command += [word for email, secret in self._users.items() for word in ("--user", f"{email}:{secret}")]
+        command = [sys.executable, "-m", "qjobs.cli.main", "serve", "--data", str(self.data), "--port", str(self.port)]
+        for email, secret in self._users.items():
+            command += ["--user", f"{email}:{secret}"]
         with self.log.open("ab") as log:
             begin = log.tell()
             self._process = subprocess.Popen(  # noqa: S603
@@ -103,10 +101,10 @@ class RunningService:
             raise
 
     def sign_in(self, email: str = "", password: str = "") -> str:
-        """A refresh token, as a client keeps it after a login; of the first user where no other is named.
+        """Sign in, as the first user unless another is named; the refresh token, as a client keeps it after a login.
 
         Raises:
-            RuntimeError: The service does not let this person in.
+            RuntimeError: The service refuses the sign-in.
         """
         if not email:
             email, password = (self.data / "credentials").read_text(encoding="utf-8").split()
@@ -114,16 +112,17 @@ class RunningService:
             f"{self.url}/auth/login", json={"email": email, "password": password}, verify=self._trust, timeout=30.0
         )
         if answer.status_code != 200:
-            raise RuntimeError(f"{self.url} does not let {email} in: {answer.text[:200]}")
+            raise RuntimeError(f"{self.url} refuses to sign {email} in: {answer.text[:200]}")
         return answer.cookies["myqos_oat"]
 
     def stop(self, timeout_s: float = 30.0) -> int:
         """End it as Ctrl-C does, and return its exit code; 0 if it does not run.
 
         Raises:
-            subprocess.TimeoutExpired: It does not end; it is killed then.
+            subprocess.TimeoutExpired: It did not end in time, and was killed.
         """
-        process, self._process = self._process, None
+        process = self._process
+        self._process = None
         if process is None:
             return 0
         process.send_signal(signal.SIGTERM)
@@ -135,16 +134,12 @@ class RunningService:
             raise
 
     def kill(self) -> None:
-        """End it with SIGKILL, wherever it is. Idempotent."""
-        process, self._process = self._process, None
+        """End it with SIGKILL, whatever it is doing. Idempotent."""
+        process = self._process
+        self._process = None
         if process is not None:
             process.kill()
             process.wait()
-
-    def restart(self) -> None:
-        """Stop it if it runs, and start it again at the same port."""
-        self.stop()
-        self.start()
 
     def __enter__(self) -> RunningService:
         self.start()
@@ -162,7 +157,7 @@ class RunningService:
                 printed = log.read().decode(errors="replace")
             if _SERVING.search(printed):
                 self.environment = dict(_EXPORT.findall(printed))
-                # The client otherwise writes to the folder of whoever runs the test.
+                # Otherwise the client writes to the home directory of whoever runs the test.
                 self.environment["NEXUS_TOKEN_PATH"] = str(self.data.absolute() / "client")
                 self.port = int(self.environment["NEXUS_PORT"])
                 if self._answers():

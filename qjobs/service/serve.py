@@ -29,30 +29,32 @@ from qjobs.service.tables import SERVICE
 
 __all__ = ["FIRST_USER", "accounts_of", "environment", "serve"]
 
+logger = logging.getLogger(__name__)
+
 FIRST_USER = "me@localhost.test"
 _STOP_S = 5
-_FAREWELL_S = 0.3
+_CUT_EVERY_S = 0.3
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def serve(settings: Settings, users: Sequence[tuple[str, str]], say: Callable[[str], None]) -> None:
-    """Run until SIGINT or SIGTERM.
+    """Run the service until SIGINT or SIGTERM.
 
     Args:
         settings: What to run.
-        users: Addresses and passwords of people who may sign in; new ones are made.
+        users: Addresses and passwords of people who may sign in; new users are added.
         say: Prints a line.
 
     Raises:
         InvalidInput: The settings cannot be used, or the folder or the port is in use.
         LedgerError: The database cannot be opened.
     """
-    with _ending_at_once(), contextlib.ExitStack() as stack:
+    with _exiting_on_signals(), contextlib.ExitStack() as stack:
         _make_folder(settings.data)
-        stack.enter_context(_alone(settings.data / "lock", str(settings.data), "--data"))
+        stack.enter_context(_file_lock(settings.data / "lock", str(settings.data), "--data"))
         file = _sqlite_file(settings)
         if file is not None and settings.database is not None:
-            stack.enter_context(_alone(file.with_name(f"{file.name}.lock"), str(file), "--database"))
+            stack.enter_context(_file_lock(file.with_name(f"{file.name}.lock"), str(file), "--database"))
         listening = stack.enter_context(_socket(settings))
         _keep_private(settings)
         service = Service.open(settings)
@@ -62,35 +64,38 @@ def serve(settings: Settings, users: Sequence[tuple[str, str]], say: Callable[[s
 
 
 def environment(settings: Settings, port: int) -> dict[str, str]:
-    """What points the real client at the service."""
-    return {
+    """The environment variables that point the real client at the service."""
+    variables = {
         "NEXUS_PROTOCOL": "http" if settings.http else "https",
         "NEXUS_WEBSOCKETS_PROTOCOL": "ws" if settings.http else "wss",
-        # Python's cookie jar keeps no cookies for a name without a dot, so never `localhost`.
+        # Never `localhost`: Python's cookie jar keeps no cookies for a name without a dot.
         "NEXUS_DOMAIN": "127.0.0.1" if settings.host in _LOOPBACK | {"0.0.0.0", "::"} else settings.host,  # noqa: S104
         "NEXUS_PORT": str(port),
-    } | ({} if settings.http else {"NEXUS_HTTPX_VERIFY": "false"})
+    }
+    if not settings.http:
+        variables["NEXUS_HTTPX_VERIFY"] = "false"
+    return variables
 
 
 @contextlib.contextmanager
 def accounts_of(settings: Settings) -> Iterator[Accounts]:
-    """The accounts alone, for the commands about users; the service may run meanwhile."""
+    """The accounts alone, for commands about users; the service may run at the same time."""
     _make_folder(settings.data)
     _keep_private(settings)
     db = Database(settings.database_url, SERVICE)
     try:
-        # The service's clock keeps its anchor in the database: only the service itself may open it.
+        # Real time: only the service itself may open its clock, which writes to the database.
         yield Accounts(db, lambda: datetime.now(UTC), Passwords())
     finally:
         db.close()
 
 
 @contextlib.contextmanager
-def _ending_at_once() -> Iterator[None]:
-    """Before the server runs, a signal ends the process; uvicorn repeats it when it has stopped."""
+def _exiting_on_signals() -> Iterator[None]:
+    """End the process on a signal, before the server runs and when uvicorn, having stopped, raises it again."""
 
-    def end(number: int, _: FrameType | None) -> None:
-        raise SystemExit(0 if number in {signal.SIGTERM, signal.SIGINT} else 1)
+    def end(_: int, __: FrameType | None) -> None:
+        raise SystemExit(0)
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -108,13 +113,13 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sqlite_file(settings: Settings) -> Path | None:
-    """The file of the database, if it is one."""
+    """The database's file; None if it has none."""
     if settings.database is None:
         return settings.data.resolve() / "service.db"
     try:
         url = sa.make_url(settings.database)
     except (sa.exc.ArgumentError, ValueError):
-        return None  # opening it has the words
+        return None  # the error comes when it is opened
     name = url.database or ""
     if url.get_backend_name() != "sqlite" or name in {"", ":memory:"} or name.startswith("file:"):
         return None
@@ -122,10 +127,11 @@ def _sqlite_file(settings: Settings) -> Path | None:
 
 
 def _keep_private(settings: Settings) -> None:
-    """What is in the database is its users': SQLite gives its other files the rights of this one."""
-    if (file := _sqlite_file(settings)) is None:
+    """Let nobody else read the database; SQLite gives its other files the same permissions."""
+    file = _sqlite_file(settings)
+    if file is None:
         return
-    with contextlib.suppress(OSError):  # opening the database has the words
+    with contextlib.suppress(OSError):  # the error comes when the database is opened
         with contextlib.suppress(FileExistsError):
             os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         for each in (file, file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
@@ -134,8 +140,8 @@ def _keep_private(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, what: str, option: str) -> Iterator[None]:
-    """The folder, or the database, is ours alone: two services would run the same jobs twice."""
+def _file_lock(path: Path, what: str, option: str) -> Iterator[None]:
+    """Hold a folder, or a database, alone: two services would run the same jobs twice."""
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -194,6 +200,7 @@ def _run(service: Service, listening: socket.socket, say: Callable[[str], None])
     port = int(listening.getsockname()[1])
     certificate, key = (None, None) if settings.http else ensure_certificate(settings.data, settings.host)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("qjobs").setLevel(logging.INFO)
     config = uvicorn.Config(
         create_app(service),
         host=settings.host,
@@ -215,31 +222,35 @@ def _run(service: Service, listening: socket.socket, say: Callable[[str], None])
         say(f"# instead of NEXUS_HTTPX_VERIFY, to check the certificate: export SSL_CERT_FILE={certificate.absolute()}")
     say("")
     if settings.host not in _LOOPBACK:
-        say(f"WARNING: everybody who reaches {settings.host} reaches this service, not only this machine.")
+        say(f"WARNING: everybody who can reach {settings.host} can reach this service, not only this machine.")
     if settings.http:
         say("WARNING: plain HTTP; passwords travel unencrypted unless a proxy in front of it speaks TLS.")
-        say("         The real client cannot wait by web socket over it: use PollingStrategy().")
+        say("         Over it the real client cannot wait by web socket: use PollingStrategy().")
+    logger.info("serving at %s port %d from %s", settings.host, port, settings.data.absolute())
     url = f"{variables['NEXUS_PROTOCOL']}://{variables['NEXUS_DOMAIN']}:{port}"
     say(f"Serving {url} from {settings.data.absolute()} (end it with Ctrl-C)")
-    _Server(config).run(sockets=[listening])
+    try:
+        _Server(config).run(sockets=[listening])
+    finally:
+        logger.info("the service has ended")
 
 
 class _Server(uvicorn.Server):
-    """Waits for requests that are being answered, and not for clients that only keep a connection open.
+    """Waits at its end for requests that are being answered, but not for clients that only keep a connection open.
 
-    Closing TLS waits for the other side's farewell, up to 30 s, and an idle client does not send one.
+    Closing TLS waits up to 30 s for the other side to close too, and an idle client does not.
     """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        farewell = asyncio.get_running_loop().create_task(self._cut_closed())
+        cutting = asyncio.get_running_loop().create_task(self._cut_closing())
         try:
             await super().shutdown(sockets)
         finally:
-            farewell.cancel()
+            cutting.cancel()
 
-    async def _cut_closed(self) -> None:
+    async def _cut_closing(self) -> None:
         while True:
-            await asyncio.sleep(_FAREWELL_S)
+            await asyncio.sleep(_CUT_EVERY_S)
             for connection in list(self.server_state.connections):
                 transport = connection.transport
                 if transport is not None and transport.is_closing():

@@ -1,4 +1,4 @@
-"""Settings of the job service: what `qjobs serve` was told."""
+"""Settings of the job service, as `qjobs serve` gives them."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ QUOTAS: Mapping[str, float | None] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the service was told.
+    """How the service is to run.
 
     Args:
         data: Its folder.
         database: SQLAlchemy URL of its database; None is a SQLite file in `data`.
         host: The address it listens at.
-        port: The port; 0 for a free one.
-        http: Speak plain HTTP, for those behind a proxy that speaks TLS.
+        port: The port that it listens at; 0 for a free one.
+        http: Speak plain HTTP, behind a proxy that speaks TLS.
         clock_speed: Seconds of the service's clock in one real second.
         access_ttl_s: How long an access token lives, in real seconds.
         refresh_ttl_s: How long a login lives, in real seconds.
         submit_delay_s: How long a new job stays SUBMITTED, in real seconds.
-        device_file: YAML file of devices; None for the usual ones.
+        device_file: YAML file of devices; None for the built-in ones.
         workers: Processes that compile and simulate.
         max_body_bytes: A longer body of a request is refused unread.
         max_items: Circuits in a job.

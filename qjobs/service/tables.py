@@ -1,8 +1,7 @@
 """Tables of the job service. One schema serves SQLite and PostgreSQL.
 
-Every row that belongs to a user says so in `owner_id`, and every query names it. Ids are UUIDs in
-their text form; moments are UTC of the service's own clock, which may run faster than real time,
-except where a name says `real`.
+Every row that belongs to a user names the user in `owner_id`. Ids are UUIDs in their text form; moments are UTC of the
+service's own clock, which may run faster than real time, except where a name says `real`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from qjobs.ledger.tables import UtcDateTime, Words
 from qjobs.lifecycle import JobStatus
 
 SCHEMA_VERSION = 1
-"""Raised with every change of a table."""
+"""Increased with every change of a table."""
 
 TIMED = tuple(
     status for status in JobStatus if status not in {JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN}
@@ -58,8 +57,6 @@ service_meta = sa.Table(
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
 )
-
-# ---- accounts -----------------------------------------------------------------------------------
 
 user = sa.Table(
     "service_user",
@@ -149,8 +146,6 @@ usage = sa.Table(  # what counts towards a quota: seconds, or megabytes
     sa.Column("at", UtcDateTime, nullable=False),
 )
 
-# ---- content ------------------------------------------------------------------------------------
-
 project = sa.Table(
     "service_project",
     metadata,
@@ -190,14 +185,12 @@ document = sa.Table(  # circuits (JSON of pytket) and files: qir, wasm, hugr, gp
     sa.Index("document_by_owner", "owner_id", "kind", "created_at"),
 )
 
-grave = sa.Table(  # ids of what was deleted with its project or job
+deleted = sa.Table(  # ids of what was deleted with its project or job
     "service_grave",
     metadata,
     _id("resource_id", key=True),
     sa.Column("owner_id", sa.ForeignKey("service_user.user_id"), nullable=False),
 )
-
-# ---- jobs ---------------------------------------------------------------------------------------
 
 job = sa.Table(
     "service_job",
@@ -211,7 +204,7 @@ job = sa.Table(
     *_named_columns(),
     sa.Column("job_type", sa.String(16), nullable=False),  # compile, execute
     sa.Column("device", sa.Text, nullable=False),  # name of the queue: a device of the device file
-    sa.Column("definition", sa.JSON, nullable=False),  # as it was posted, without items
+    sa.Column("definition", sa.JSON, nullable=False),  # as it was posted, without its items
     sa.Column("cancel_requested_at", UtcDateTime),
     *_status_columns(),
     sa.Index("job_by_owner", "owner_id", "created_at"),
@@ -234,7 +227,7 @@ job_item = sa.Table(
     sa.Column("compilation_id", sa.String(36)),
     sa.Column("cost_confidence", sa.Float),
     sa.Column("tries", sa.Integer, nullable=False, default=0),
-    sa.Column("ready_at", UtcDateTime),  # not before this moment it may start
+    sa.Column("ready_at", UtcDateTime),  # it may not start before this moment
     *_status_columns(),
     sa.UniqueConstraint("job_id", "item_id"),
     sa.Index("item_by_status", "status", "ready_at"),

@@ -11,7 +11,10 @@ from fuzzing import Wire
 
 from qjobs.service.running import RunningService
 
-__all__ = ["LISTS", "USERS", "Person", "bell", "signed_in"]
+__all__ = ["LISTS", "SECRET", "USERS", "Person", "bell"]
+
+SECRET = "ADAS-SECRET-" + "5f2b9c"
+"""A word in everything of the victim's; no answer to anybody else may hold it."""
 
 USERS = {"ada@localhost.test": "ada's password", "mallory@localhost.test": "mallory's password"}
 FILES = ("/api/qir/v1beta", "/api/wasm/v1beta", "/api/hugr/v1beta", "/api/gpu_decoder_configs/v1beta")
@@ -26,7 +29,8 @@ LISTS = (
 
 def bell() -> dict[str, Any]:
     """A circuit as the client sends it."""
-    qubits, bits = [["q", [0]], ["q", [1]]], [["c", [0]], ["c", [1]]]
+    qubits = [["q", [0]], ["q", [1]]]
+    bits = [["c", [0]], ["c", [1]]]
     commands = [
         {"op": {"type": "H"}, "args": qubits[:1]},
         {"op": {"type": "CX"}, "args": qubits},
@@ -41,8 +45,7 @@ class Person:
 
     def __init__(self, service: RunningService, email: str, words: str) -> None:
         self.service = service
-        self.access, self.refresh = signed_in(service, email)
-        self.cookie = f"myqos_id={self.access}"
+        self.cookie = f"myqos_id={_access_token(service, email)}"
         wire = self.wire()
         attributes: dict[str, Any] = {"name": f"{words} project", "description": words, "properties": {"a": words}}
         made = wire.json("POST", "/api/projects/v1beta2", {"data": {"type": "project", "attributes": attributes}})
@@ -62,6 +65,8 @@ class Person:
         self.compilation = found[1]["definition"]["items"][0]["compilation_id"]
         self.item = found[0]["definition"]["items"][0]["item_uuid"]
         self.spare_jobs = [self.submit(wire, "execute") for _ in range(4)]
+        for job in self.spare_jobs:
+            self._final(wire, job)
         self.spare_projects = [self._spare(wire, f"{words} spare {number}") for number in (1, 2)]
         self.user = wire.json("GET", "/api/users/v1beta2/me")["data"]["id"]
         wire.close()
@@ -85,6 +90,13 @@ class Person:
         one |= {f"/api/compilations/v1beta3/{self.compilation}", f"/api/teams/v1beta2/{self.team}"}
         one |= {f"/api/resources/v1beta2/{self.project}/assignments", "/api/users/v1beta2/me"}
         found = {path: wire.json("GET", path) for path in sorted(one)}
+        wire.close()
+        return found
+
+    def roles(self) -> list[str]:
+        """Ids of all roles."""
+        wire = self.wire()
+        found = [role["id"] for role in wire.json("GET", "/api/roles/v1beta")["data"]]
         wire.close()
         return found
 
@@ -126,8 +138,7 @@ class Person:
         raise AssertionError(found)
 
 
-def signed_in(service: RunningService, email: str) -> tuple[str, str]:
-    """The two tokens."""
+def _access_token(service: RunningService, email: str) -> str:
     wire = Wire("127.0.0.1", service.port)
     body = json.dumps({"email": email, "password": USERS[email]}).encode()
     answer = wire.ask("POST", "/auth/login", body)
@@ -135,4 +146,4 @@ def signed_in(service: RunningService, email: str) -> tuple[str, str]:
     assert answer.code == 200, answer
     cookies = [line.split(": ", 1)[1].split(";")[0] for line in answer.headers.splitlines() if "ookie" in line]
     tokens = dict(cookie.split("=", 1) for cookie in cookies)
-    return tokens["myqos_id"], tokens["myqos_oat"]
+    return tokens["myqos_id"]

@@ -84,7 +84,7 @@ class Answer:
 
 
 class Wire:
-    """One connection that is kept, with the cookies of one person; it sends what it is told, unchanged."""
+    """One connection that is kept, with the cookies of one person; it sends requests unchanged."""
 
     def __init__(self, host: str, port: int, cookie: str = "") -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=60)

@@ -23,10 +23,26 @@ from qjobs.service.store.job_records import ItemRecord, JobRecord
 
 EVERYTHING = sa.select(schema.project.c.project_id)
 AER = {"type": "AerConfig"}
+FLIP = Circuit(1, 1).X(0).Measure(0, 0)
+DEVICES = """
+devices:
+  - {name: Aer, kind: nexus-hosted, backend: AerBackend, config: AerConfig, n_qubits: 20}
+  - {name: slow, kind: hardware, backend: B, config: QuantinuumConfig, n_qubits: 5, shots_per_s: 1, costs: hqc}
+  - {name: queued, kind: hardware, backend: B, config: QueuedConfig, n_qubits: 5, queue_time_s: 1814400}
+  - {name: night, kind: nexus-hosted, backend: B, config: NightConfig, n_qubits: 5, state: in maintenance}
+"""
 
 
 def quantinuum(name: str, **more: Any) -> dict[str, Any]:
     return {"type": "QuantinuumConfig", "device_name": name, **more}
+
+
+SLOW = quantinuum("slow")
+
+
+def state(items: list[ItemRecord]) -> list[str]:
+    """The statuses of items."""
+    return [item.status.value for item in items]
 
 
 class OwnService:
@@ -54,7 +70,8 @@ class OwnService:
         return self.service.accounts.user(row["email"])
 
     def add_project(self, user: User) -> str:
-        project_id, now = str(uuid.uuid4()), self.service.clock.now()
+        project_id = str(uuid.uuid4())
+        now = self.service.clock.now()
         row = {"project_id": project_id, "owner_id": user.user_id, "name": project_id, "properties": {}}
         moments = {"created_at": now, "modified_at": now, "contents_modified_at": now}
         with self.service.db.write() as connection:
@@ -64,7 +81,8 @@ class OwnService:
     def upload(self, circuit: Circuit | bytes, kind: str = "circuit", project: str | None = None) -> str:
         """Store a circuit as a document."""
         body = circuit if isinstance(circuit, bytes) else json.dumps(circuit.to_dict()).encode()
-        document_id, now = str(uuid.uuid4()), self.service.clock.now()
+        document_id = str(uuid.uuid4())
+        now = self.service.clock.now()
         row = {"document_id": document_id, "kind": kind, "project_id": project or self.project, "name": "circuit"}
         row |= {"owner_id": self.user.user_id, "properties": {}, "body": zlib.compress(body)}
         with self.service.db.write() as connection:
@@ -148,7 +166,8 @@ class OwnService:
         """Put an item into a state, and let its job add up."""
         from qjobs.service.store.job_moves import locked, roll_up_jobs
 
-        table, now = schema.job_item, self.service.clock.now()
+        table = schema.job_item
+        now = self.service.clock.now()
         with self.service.db.write() as connection:
             connection.execute(table.update().where(table.c.item_uuid == item.item_uuid).values(columns))
             roll_up_jobs(connection, locked(connection, [item.job_id]).values(), now)

@@ -1,6 +1,6 @@
-"""The service in this process, on a real port and a real database, with an executor that stands still.
+"""The service in this process, on a real port and a real database, with an executor that does nothing.
 
-Tests say themselves what a job has come to; what runs jobs has tests of its own.
+Tests give jobs their statuses themselves; the executor has tests of its own.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class Standing:
         row = {"user_id": str(uuid.uuid4()), "email": email, "display_name": name, "groups": list(groups)}
         with self.service.db.write() as connection:  # hashing passwords is slow, and has tests of its own
             connection.execute(schema.user.insert().values(**row, password_hash="none", created_real=datetime.now(UTC)))
-        user, sessions = self.service.accounts.user(email), self.service.sessions
+        user = self.service.accounts.user(email)
+        sessions = self.service.sessions
         device = sessions.request_device()
         sessions.decide_device(user, device.user_code, approve=True)
         access = sessions.take_device(device.device_code).access
@@ -117,7 +118,8 @@ class Standing:
 
     def store_result(self, job_id: str, body: Any, result_type: str = "PYTKET") -> str:
         """Give the first item of a job a result."""
-        item, result_id = self.service.jobs.items(job_id)[0], str(uuid.uuid4())
+        item = self.service.jobs.items(job_id)[0]
+        result_id = str(uuid.uuid4())
         with self.service.db.write() as connection:
             owner = connection.scalar(sa.select(schema.job.c.owner_id).where(schema.job.c.job_id == job_id))
             connection.execute(
@@ -190,6 +192,11 @@ class Person:
         }
         given = {"name": "a job", "job_type": "execute", "definition": definition, **attributes}
         return str(self.make("/api/jobs/v1beta3", project, given, 202)["data"]["id"])
+
+    def new_job(self, **attributes: Any) -> str:
+        """A job of one circuit in a project of its own."""
+        project = self.project()
+        return self.job(project, self.circuit(project), **attributes)
 
     def names(self, path: str, *params: tuple[str, Any]) -> list[str]:
         """Names of what a list has on its first page; the count must agree."""

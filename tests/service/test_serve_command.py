@@ -1,106 +1,34 @@
-"""`qjobs serve` as a person runs it: a process, its folder, signals, and the commands about users."""
+"""`qjobs serve` as a command: its options, its folder, and the commands about users."""
 
 from __future__ import annotations
 
-import contextlib
 import io
-import json
 import os
 import re
-import signal
-import socket
 import ssl
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
 import pytest
-from websockets.exceptions import ConnectionClosedError
-from websockets.sync.client import connect
+from http_answers import me
+from serving import EMAIL, PASSWORD, ClientOf, command, login
 
 from qjobs.cli.main import main
 from qjobs.service.certificate import ensure_certificate
 from qjobs.service.running import RunningService
-
-ClientOf = Callable[[RunningService], httpx.Client]
-CIRCUIT: dict[str, object] = {
-    "bits": [["c", [0]]],
-    "commands": [{"args": [["q", [0]], ["c", [0]]], "op": {"type": "Measure"}}],
-    "implicit_permutation": [[["q", [0]], ["q", [0]]]],
-    "phase": "0.0",
-    "qubits": [["q", [0]]],
-}
-EMAIL, PASSWORD = "ada@localhost.test", "ada's secret"
-
-
-@pytest.fixture
-def client_of() -> Iterator[Callable[[RunningService], httpx.Client]]:
-    """Makes clients that check the certificate, and closes them."""
-    with contextlib.ExitStack() as stack:
-
-        def make(service: RunningService) -> httpx.Client:
-            secure = service.url.startswith("https://")
-            trusted = ssl.create_default_context(cafile=service.certificate) if secure else False
-            return stack.enter_context(httpx.Client(base_url=service.url, verify=trusted, timeout=30.0))
-
-        yield make
-
-
-def login(client: httpx.Client, email: str = EMAIL, password: str = PASSWORD) -> int:
-    return client.post("/auth/login", json={"email": email, "password": password}).status_code
-
-
-def me(client: httpx.Client) -> int:
-    return client.get("/api/users/v1beta2/me").status_code
-
-
-def command(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "qjobs.cli.main", *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def waiting_job(client: httpx.Client) -> str:
-    """Id of a job of one circuit that has not begun."""
-
-    def made(path: str, kind: str, attributes: dict[str, object], project: str = "") -> str:
-        related = {"project": {"data": {"id": project, "type": "project"}}} if project else {}
-        posted = {"data": {"type": kind, "attributes": attributes, "relationships": related}}
-        answer = client.post(path, json=posted)
-        assert answer.is_success, answer.text
-        return str(answer.json()["data"]["id"])
-
-    project = made("/api/projects/v1beta2", "project", {"name": "p", "properties": {}})
-    circuit = made("/api/circuits/v1beta2", "circuit", {"name": "c", "properties": {}, **CIRCUIT}, project)
-    config = {"type": "AerConfig", "noise_model": None, "simulation_method": "automatic", "n_qubits": 40}
-    definition = {
-        "job_definition_type": "execute_job_definition",
-        "backend_config": config,
-        "items": [{"program_id": circuit, "n_shots": 10}],
-    }
-    attributes = {"name": "j", "properties": {}, "job_type": "execute", "definition": definition}
-    return made("/api/jobs/v1beta3", "job", attributes, project)
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_it_starts_soon_and_keeps_what_it_made(tmp_path: Path, client_of: ClientOf) -> None:
+def test_start_and_restart(tmp_path: Path, client_of: ClientOf) -> None:
+    """A service keeps over a restart what it made at its first start."""
     data = tmp_path / "deep" / "service"
-    begin = time.monotonic()
     with RunningService(data) as service:
-        assert time.monotonic() - begin < 15.0, "5 s on a machine that does nothing else"
         first = service.log.read_text()
         assert service.environment["NEXUS_PROTOCOL"] == "https"
         assert service.environment["NEXUS_WEBSOCKETS_PROTOCOL"] == "wss"
@@ -122,95 +50,30 @@ def test_it_starts_soon_and_keeps_what_it_made(tmp_path: Path, client_of: Client
         assert password not in service.log.read_text()[len(first) :]
 
 
-def test_it_survives_being_killed(tmp_path: Path, client_of: ClientOf) -> None:
-    with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}) as service:
-        url, client = service.url, client_of(service)
-        assert login(client) == 200
-        service.kill()
-        with pytest.raises(httpx.TransportError):
-            me(client)
-        service.start()
-        assert service.url == url
-        assert me(client) == 200
-        assert client.post("/auth/tokens/refresh").status_code == 200
+def test_data_in_qjobs_home(tmp_path: Path) -> None:
+    """Without --data the service and its commands keep everything in QJOBS_HOME."""
+    home = tmp_path / "home"
+    environ = {**os.environ, "QJOBS_HOME": str(home), "XDG_DATA_HOME": str(tmp_path / "elsewhere")}
+    added = command("serve", "users", "add", EMAIL, stdin="secret\n", environ=environ)
+    assert added.stderr == ""
+    program = [sys.executable, "-m", "qjobs.cli.main", "serve", "--port", "0"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        serving = next(line for line in lines if line.startswith("Serving "))
+        process.terminate()
+    assert process.returncode == 0
+    assert f" from {home / 'service'} " in serving
+    assert {"service.db", "cert.pem", "key.pem", "lock"} <= {path.name for path in (home / "service").iterdir()}
+    assert not (home / "service" / "credentials").exists(), "it found the user that was added"
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
-def test_a_restart_does_not_end_what_a_client_waits_for(tmp_path: Path, client_of: ClientOf) -> None:
-    with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}, options=("--submit-delay", "600")) as service:
-        client = client_of(service)
-        assert login(client) == 200
-        job = waiting_job(client)
-        trusted = ssl.create_default_context(cafile=service.certificate)
-        url = f"wss://127.0.0.1:{service.port}/api/jobs/v1beta3/{job}/attributes/status/ws"
-        cookie = {"Cookie": f"myqos_id={client.cookies['myqos_id']}"}
-        with connect(url, ssl=trusted, additional_headers=cookie) as watching:
-            assert json.loads(watching.recv(timeout=10))["status"] == "SUBMITTED"
-            assert service.stop() == 0
-            with pytest.raises(ConnectionClosedError) as closed:
-                watching.recv(timeout=10)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1012, "the client takes a normal close for the job's end"
-        service.start()
-        status = client.get(f"/api/jobs/v1beta3/{job}").json()["data"]["attributes"]["status"]["status"]
-        assert status == "SUBMITTED"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_in_order(tmp_path: Path, number: signal.Signals, client_of: ClientOf) -> None:
-    with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}) as service:
-        client = client_of(service)
-        assert login(client) == 200
-        process = service._process
-        assert process is not None
-        begin = time.monotonic()
-        os.kill(process.pid, number)
-        assert process.wait(30) == 0
-        assert time.monotonic() - begin < 4.0, "a client that keeps its connection open holds nothing up"
-        assert "Traceback" not in service.log.read_text()
-
-
-def test_access_tokens_live_as_long_as_it_was_told(tmp_path: Path, client_of: ClientOf) -> None:
-    options = ("--access-ttl", "1")
-    with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}, options=options) as service:
-        client = client_of(service)
-        assert login(client) == 200
-        assert me(client) == 200
-        time.sleep(1.1)
-        assert me(client) == 401, "the refresh token beside it does not replace it"
-        assert client.post("/auth/tokens/refresh").status_code == 200
-        assert me(client) == 200
-
-
-def test_plain_http_is_for_a_proxy(tmp_path: Path, client_of: ClientOf) -> None:
-    with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}, options=("--http",)) as service:
-        assert service.environment["NEXUS_PROTOCOL"] == "http"
-        assert "NEXUS_HTTPX_VERIFY" not in service.environment
-        assert "unencrypted" in service.log.read_text()
-        assert not service.certificate.exists()
-        client = client_of(service)
-        plain = client.post("/auth/login", json={"email": EMAIL, "password": PASSWORD})
-        assert all("Secure" not in cookie for cookie in plain.headers.get_list("set-cookie"))
-        assert me(client) == 200
-        behind = {"x-forwarded-proto": "https"}
-        proxied = client.post("/auth/login", json={"email": EMAIL, "password": PASSWORD}, headers=behind)
-        assert all("Secure" in cookie for cookie in proxied.headers.get_list("set-cookie"))
-
-
-def test_one_service_in_a_folder_and_at_a_port(tmp_path: Path, client_of: ClientOf) -> None:
-    with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}) as service:
-        second = command("serve", "--data", str(service.data), "--port", "0")
-        assert second.returncode == 2
-        assert "another service runs in" in second.stderr
-        taken = command("serve", "--data", str(tmp_path / "other"), "--port", str(service.port))
-        assert taken.returncode == 2
-        assert f"port {service.port}" in taken.stderr
-        assert "--port" in taken.stderr
-        assert me(client_of(service)) == 401
-
-
-def test_users_come_and_go_while_it_runs(
+def test_users_commands(
     tmp_path: Path, client_of: ClientOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """`qjobs serve users` changes who may sign in while the service runs."""
+
     def ran(*words: str, stdin: str = "") -> tuple[int, str, str]:
         monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
         code = main(words)
@@ -245,20 +108,11 @@ def test_users_come_and_go_while_it_runs(
         assert login(client_of(service), "bob@localhost.test", password[1]) == 200
 
 
-def test_a_password_on_the_command_line_is_the_password(tmp_path: Path, client_of: ClientOf) -> None:
-    with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}) as service:
-        service.stop()
-        assert not (service.data / "credentials").exists(), "there is a user already"
-    with RunningService(tmp_path / "service", users={EMAIL: "a:new:one"}) as service:
-        assert login(client_of(service), password=PASSWORD) == 401
-        assert login(client_of(service), password="a:new:one") == 200
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("--user", "ada"), "EMAIL:PASSWORD"),
-        (("--user", "ada:secret"), "no e-mail address"),
+        (("--user", "ada:secret"), "not an e-mail address"),
         (("--devices", "/nothing/there.yaml"), "/nothing/there.yaml"),
         (("--database", "postgres//"), "URL cannot be read"),
         (("--port", "70000"), "70000"),
@@ -268,9 +122,10 @@ def test_a_password_on_the_command_line_is_the_password(tmp_path: Path, client_o
         (("--workers", "0"), "workers"),
     ],
 )
-def test_what_cannot_be_served_is_told_in_a_line(
+def test_options_that_cannot_be_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
 ) -> None:
+    """Options that cannot be used are refused in one line."""
     try:
         code: object = main(["serve", "--data", str(tmp_path / "service"), "--port", "0", *words])
     except SystemExit as ended:  # argparse
@@ -280,7 +135,8 @@ def test_what_cannot_be_served_is_told_in_a_line(
 
 
 @pytest.mark.parametrize("missing", ["argon2", "uvicorn"])
-def test_without_the_extra_one_sentence_says_how_to_get_it(tmp_path: Path, missing: str) -> None:
+def test_missing_extra(tmp_path: Path, missing: str) -> None:
+    """Without the extra `service`, one line says how to install it."""
     script = (
         f"import sys; sys.modules[{missing!r}] = None\n"
         f"from qjobs.cli.main import main; sys.exit(main(['serve', '--data', {str(tmp_path / 'd')!r}, '--port', '0']))"
@@ -292,7 +148,8 @@ def test_without_the_extra_one_sentence_says_how_to_get_it(tmp_path: Path, missi
     assert "pip install 'qjobs[service]'" in ended.stderr
 
 
-def test_the_command_needs_nothing_of_the_service() -> None:
+def test_help_without_the_extra() -> None:
+    """The command line itself imports nothing of the extra `service`."""
     script = (
         "import sys\nfor name in ('fastapi', 'starlette', 'uvicorn', 'argon2', 'cryptography', 'websockets'):\n"
         "    sys.modules[name] = None\nfrom qjobs.cli.main import main\nmain(['serve', '--help'])"
@@ -302,7 +159,8 @@ def test_the_command_needs_nothing_of_the_service() -> None:
     assert "--clock-speed" in ended.stdout
 
 
-def test_a_certificate_is_made_anew_only_when_it_must_be(tmp_path: Path) -> None:
+def test_certificate_is_kept(tmp_path: Path) -> None:
+    """A certificate is kept until it ends soon, does not fit its key, or does not name the host."""
     now = datetime.now(UTC)
     certificate, key = ensure_certificate(tmp_path, "127.0.0.1", now)
     first = certificate.read_bytes()
@@ -328,13 +186,3 @@ def test_a_certificate_is_made_anew_only_when_it_must_be(tmp_path: Path) -> None
     ensure_certificate(tmp_path, "127.0.0.1", now)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-
-
-def test_it_listens_at_this_machine_only_and_warns_otherwise(tmp_path: Path, client_of: ClientOf) -> None:
-    with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}) as service:
-        assert "WARNING" not in service.log.read_text()
-        with pytest.raises(OSError), socket.create_connection(("127.0.0.2", service.port), timeout=2):
-            pass
-    with RunningService(tmp_path / "open", users={EMAIL: PASSWORD}, options=("--host", "0.0.0.0")) as service:
-        assert "WARNING: everybody who reaches 0.0.0.0" in service.log.read_text()
-        assert login(client_of(service)) == 200

@@ -19,8 +19,8 @@ from sympy import Symbol
 
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
+from qjobs.service.errors import BadRequest, Forbidden, NotFound
 from qjobs.service.execution.cost import cost_hqc, gate_counts
-from qjobs.service.problems import BadRequest, Forbidden, NotFound
 from qjobs.service.store.job_records import status_body
 
 MORE_DEVICES = """

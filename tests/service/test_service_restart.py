@@ -81,7 +81,8 @@ def statuses(own: OwnService, job: str) -> Counter:
 
 
 @pytest.mark.slow
-def test_every_result_is_stored_once_however_often_the_service_is_killed(own: OwnService, tmp_path: Path) -> None:
+def test_kills_lose_and_double_nothing(own: OwnService, tmp_path: Path) -> None:
+    """Every result is stored once, however often the service is killed."""
     job = own.submit([own.upload(circuit())] * 120, AER, shots=300)
     compile_job = own.submit([own.upload(circuit(6))] * 20, AER, job_type="compile")
     workers: list[int] = []
@@ -116,7 +117,8 @@ def test_every_result_is_stored_once_however_often_the_service_is_killed(own: Ow
 
 
 @pytest.mark.slow
-def test_what_ran_on_hardware_keeps_its_handle_and_says_that_it_runs_again(own: OwnService, tmp_path: Path) -> None:
+def test_handles_survive_a_kill(own: OwnService, tmp_path: Path) -> None:
+    """What ran on hardware keeps its handle and its device, and runs again."""
     flip = own.upload(Circuit(1, 1).X(0).Measure(0, 0))
     running = own.submit([flip, flip], {"type": "MachineConfig"}, shots=10_000)
     waiting = own.submit([flip], {"type": "MachineConfig"}, shots=1)
@@ -148,7 +150,8 @@ def kill_workers(process: subprocess.Popen) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_costs_no_item(own: OwnService, tmp_path: Path) -> None:
+def test_killed_worker(own: OwnService, tmp_path: Path) -> None:
+    """A worker that is killed costs no item."""
     job = own.submit([own.upload(circuit(16))] * 12, AER, shots=300)
     process = start(tmp_path)
     try:
@@ -162,8 +165,10 @@ def test_a_worker_that_is_killed_costs_no_item(own: OwnService, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_an_item_under_which_two_workers_end_is_given_up_and_its_job_goes_on(own: OwnService, tmp_path: Path) -> None:
-    long, short = own.upload(layered(18, 400).measure_all()), own.upload(circuit(4))
+def test_deadly_item(own: OwnService, tmp_path: Path) -> None:
+    """An item under which two workers end is given up, and its job goes on."""
+    long = own.upload(layered(18, 400).measure_all())
+    short = own.upload(circuit(4))
     job = own.submit([long, short], AER, shots=10)
     process = start(tmp_path)
     try:

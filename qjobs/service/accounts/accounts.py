@@ -1,11 +1,12 @@
 """Users, teams, roles and who may do what in which project.
 
-A project is its owner's, and everybody's whom an assignment gives a role: a user, the members of a
-team, or the public (an assignment to nobody). The four roles and their ids are those of Nexus.
+A project belongs to its owner. An assignment gives a role in it to a user, to the members of a team, or to the public
+(an assignment to nobody). The four roles and their ids are those of Nexus.
 """
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +20,13 @@ from qjobs.ledger.database import Database
 from qjobs.service import tables as schema
 from qjobs.service.accounts.passwords import Passwords
 from qjobs.service.accounts.tokens import hash_of
-from qjobs.service.problems import Forbidden, NotFound
+from qjobs.service.errors import Forbidden, NotFound
 
 __all__ = ["ADMINISTRATOR", "CONTRIBUTOR", "MAINTAINER", "READER", "ROLES", "Accounts", "Role", "Team", "User"]
 
-_NOBODY = ""
+logger = logging.getLogger(__name__)
+
+_NO_PASSWORD = ""
 """Password hash of a user who was removed; nothing verifies against it."""
 
 
@@ -92,13 +95,11 @@ class Accounts:
         self._passwords = passwords
         self._real_now = real_now
 
-    # ---- users ----------------------------------------------------------------------------------
-
     def add_user(self, email: str, password: str, *, display_name: str = "", groups: Sequence[str] = ()) -> User:
-        """Let a person in; one who was removed before gets their data back.
+        """Add a user; one who was removed before gets their data back.
 
         Raises:
-            InvalidInput: There is such a user, or the address or the password cannot be used.
+            InvalidInput: There is such a user already, or the address or the password cannot be used.
         """
         email = _address(email)
         if not password or "\x00" in password:
@@ -112,7 +113,7 @@ class Accounts:
         with self._db.write() as connection:
             self._db.lock(connection, "qjobs-users")
             row = connection.execute(sa.select(table).where(table.c.email == email)).one_or_none()
-            if row is not None and row.password_hash != _NOBODY:
+            if row is not None and row.password_hash != _NO_PASSWORD:
                 raise InvalidInput(f"there is a user {email} already")
             user_id = str(uuid.uuid4()) if row is None else row.user_id
             if row is None:
@@ -120,15 +121,18 @@ class Accounts:
                 connection.execute(table.insert().values(values))
             else:
                 connection.execute(table.update().where(table.c.user_id == user_id).values(values))
-            return _user(connection.execute(sa.select(table).where(table.c.user_id == user_id)).one())
+            added = _user(connection.execute(sa.select(table).where(table.c.user_id == user_id)).one())
+        logger.info("user %s added (%s)", added.email, user_id)
+        return added
 
     def set_password(self, email: str, password: str) -> None:
-        """Give a user another password, which ends their sessions; nothing happens if it is theirs already.
+        """Give a user a new password, which ends their sessions; the one that they have changes nothing.
 
         Raises:
             NotFound: There is no such user.
         """
-        table, email = schema.user, _address(email)
+        table = schema.user
+        email = _address(email)
         with self._db.read() as connection:
             stored = connection.scalar(sa.select(table.c.password_hash).where(table.c.email == email))
         if not stored:
@@ -137,16 +141,17 @@ class Accounts:
             return
         hashed = self._passwords.hash(password)
         with self._db.write() as connection:
-            theirs = sa.and_(table.c.email == email, table.c.password_hash != _NOBODY)
+            theirs = sa.and_(table.c.email == email, table.c.password_hash != _NO_PASSWORD)
             user_id = connection.scalar(
                 table.update().where(theirs).values(password_hash=hashed).returning(table.c.user_id)
             )
             if user_id is None:
                 raise NotFound(f"there is no user {email}")
             _end_sessions(connection, user_id)
+        logger.info("user %s has a new password; their sessions ended", email)
 
     def remove_user(self, email: str) -> None:
-        """Let a person no longer in; what they own stays.
+        """Remove a user, who can no longer sign in; what they own stays.
 
         Raises:
             NotFound: There is no such user.
@@ -154,19 +159,22 @@ class Accounts:
         table = schema.user
         with self._db.write() as connection:
             user_id = connection.scalar(
-                sa.select(table.c.user_id).where(table.c.email == _address(email), table.c.password_hash != _NOBODY)
+                sa.select(table.c.user_id).where(
+                    table.c.email == _address(email), table.c.password_hash != _NO_PASSWORD
+                )
             )
             if user_id is None:
                 raise NotFound(f"there is no user {email}")
             _end_sessions(connection, user_id)
             for found in (schema.team_member, schema.assignment):
                 connection.execute(found.delete().where(found.c.user_id == user_id))
-            connection.execute(table.update().where(table.c.user_id == user_id).values(password_hash=_NOBODY))
+            connection.execute(table.update().where(table.c.user_id == user_id).values(password_hash=_NO_PASSWORD))
+        logger.info("user %s removed (%s)", email.strip().lower(), user_id)
 
     def users(self) -> list[User]:
         """Everybody who may sign in, by address."""
         table = schema.user
-        query = sa.select(table).where(table.c.password_hash != _NOBODY).order_by(table.c.email)
+        query = sa.select(table).where(table.c.password_hash != _NO_PASSWORD).order_by(table.c.email)
         with self._db.read() as connection:
             return [_user(row) for row in connection.execute(query)]
 
@@ -180,41 +188,40 @@ class Accounts:
         wanted = sa.or_(table.c.user_id == name, table.c.email == name.strip().lower())
         with self._db.read() as connection:
             row = connection.execute(
-                sa.select(table).where(wanted, table.c.password_hash != _NOBODY).limit(1)
+                sa.select(table).where(wanted, table.c.password_hash != _NO_PASSWORD).limit(1)
             ).one_or_none()
         if row is None:
             raise NotFound("there is no such user")
         return _user(row)
 
     def user_of_access(self, token: str) -> User | None:
-        """Who holds this access token; None if it is forged or has ended."""
-        access, session = schema.access_token, schema.session
+        """The user of this access token; None if it is forged or has ended."""
+        access = schema.access_token
+        session = schema.session
         now = self._real_now()
         query = (
             sa.select(schema.user)
             .join(session, session.c.user_id == schema.user.c.user_id)
             .join(access, access.c.session_id == session.c.session_id)
             .where(access.c.token_hash == hash_of(token), access.c.expires_real > now, session.c.expires_real > now)
-            .where(schema.user.c.password_hash != _NOBODY)  # removed while this session began
+            .where(schema.user.c.password_hash != _NO_PASSWORD)  # removed while this session began
         )
         with self._db.read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _user(row)
 
     def user_of_refresh(self, token: str) -> User | None:
-        """Who holds this refresh token; None if it is forged or has ended."""
+        """The user of this refresh token; None if it is forged or has ended."""
         session = schema.session
         query = (
             sa.select(schema.user)
             .join(session, session.c.user_id == schema.user.c.user_id)
             .where(session.c.refresh_hash == hash_of(token), session.c.expires_real > self._real_now())
-            .where(schema.user.c.password_hash != _NOBODY)
+            .where(schema.user.c.password_hash != _NO_PASSWORD)
         )
         with self._db.read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _user(row)
-
-    # ---- projects -------------------------------------------------------------------------------
 
     def readable_projects(self, user_id: str) -> sa.Select[tuple[str]]:
         """Ids of the projects that the user may read, as a subselect."""
@@ -226,7 +233,8 @@ class Accounts:
 
     def projects_with(self, user_id: str, permission: str) -> sa.Select[tuple[str]]:
         """Ids of the projects in which the user has a permission: READ, WRITE, DELETE or ASSIGN."""
-        given, project = schema.assignment, schema.project
+        given = schema.assignment
+        project = schema.project
         teams = sa.select(schema.team_member.c.team_id).where(schema.team_member.c.user_id == user_id)
         to_them = sa.or_(
             given.c.user_id == user_id,
@@ -238,8 +246,6 @@ class Accounts:
         return sa.select(project.c.project_id).where(
             sa.or_(project.c.owner_id == user_id, project.c.project_id.in_(shared))
         )
-
-    # ---- assignments ----------------------------------------------------------------------------
 
     def assignments(self, user_id: str, resource_id: str) -> list[sa.Row[tuple[str, str | None, str | None]]]:
         """Rows of role_id, user_id, team_id, in the order in which they were made.
@@ -260,7 +266,7 @@ class Accounts:
 
         Raises:
             NotFound: There is no such project, role, user or team, or `by` does not see it.
-            Forbidden: `by` is no administrator of the project.
+            Forbidden: `by` is not an administrator of the project.
         """
         if role_id not in {role.role_id for role in ROLES}:
             raise NotFound("there is no such role; GET /api/roles/v1beta lists them")
@@ -276,8 +282,11 @@ class Accounts:
                 raise NotFound("there is no such team")
             values = {"resource_id": resource_id, "role_id": role_id, "user_id": user_id, "team_id": team_id}
             same = [given.c[name].is_not_distinct_from(value) for name, value in values.items()]
-            if not connection.scalar(sa.select(sa.func.count()).where(*same)):
-                connection.execute(given.insert().values(values))
+            if connection.scalar(sa.select(sa.func.count()).where(*same)):
+                return
+            connection.execute(given.insert().values(values))
+        whom = f"user {user_id}" if team_id is None else f"team {team_id}"
+        logger.info("%s has role %s in project %s, given by user %s", whom, role_id, resource_id, by)
 
     def _require(self, connection: sa.Connection, user_id: str, project_id: str, permission: str) -> None:
         def allowed(what: str) -> bool:
@@ -289,10 +298,8 @@ class Accounts:
         if permission != "READ" and not allowed(permission):
             raise Forbidden("only an administrator of the project may do this")
 
-    # ---- teams ----------------------------------------------------------------------------------
-
     def add_team(self, user_id: str, *, name: str, display_name: str = "", description: str = "") -> Team:
-        """Make a team; who makes it is its first member."""
+        """Make a team; its maker is its first member."""
         team = Team(team_id=str(uuid.uuid4()), name=name, display_name=display_name or name, description=description)
         with self._db.write() as connection:
             connection.execute(
@@ -306,6 +313,7 @@ class Accounts:
                 )
             )
             connection.execute(schema.team_member.insert().values(team_id=team.team_id, user_id=user_id))
+        logger.info("team %s made by user %s", team.team_id, user_id)
         return team
 
     def join_team(self, team_id: str, user_id: str) -> None:
@@ -318,12 +326,15 @@ class Accounts:
             self._db.lock(connection, f"qjobs-team {team_id}")
             if not connection.scalar(sa.select(sa.func.count()).where(schema.team.c.team_id == team_id)):
                 raise NotFound(f"there is no team {team_id}")
-            if not connection.scalar(sa.select(sa.func.count()).where(_member(team_id, user_id))):
-                connection.execute(schema.team_member.insert().values(team_id=team_id, user_id=user_id))
+            if connection.scalar(sa.select(sa.func.count()).where(_member(team_id, user_id))):
+                return
+            connection.execute(schema.team_member.insert().values(team_id=team_id, user_id=user_id))
+        logger.info("user %s joined team %s", user_id, team_id)
 
     def teams(self, user_id: str, *, name: str | None = None, team_id: str | None = None) -> list[Team]:
         """The user's teams in the order in which they were made, all or those of this name or id."""
-        team, member = schema.team, schema.team_member
+        team = schema.team
+        member = schema.team_member
         query = sa.select(team).join(member).where(member.c.user_id == user_id)
         if name is not None:
             query = query.where(team.c.name == name)
@@ -338,8 +349,9 @@ class Accounts:
 
 
 def _end_sessions(connection: sa.Connection, user_id: str) -> None:
-    """Sign a user out everywhere; devices that they let in and that did not come for it yet stay out."""
-    session, tokens = schema.session, schema.access_token
+    """Sign a user out everywhere; devices that they approved and that took no session yet get none."""
+    session = schema.session
+    tokens = schema.access_token
     theirs = sa.select(session.c.session_id).where(session.c.user_id == user_id)
     connection.execute(tokens.delete().where(tokens.c.session_id.in_(theirs)))
     for found in (session, schema.device_code):
@@ -367,5 +379,5 @@ def _address(email: str) -> str:
     name, at, domain = address.partition("@")
     printable = address.isprintable() and " " not in address and ":" not in address
     if not (name and at and domain) or not printable or len(address) > 320 or "@" in domain:
-        raise InvalidInput(f"{email!r} is no e-mail address such as me@localhost.test")
+        raise InvalidInput(f"{email!r} is not an e-mail address such as me@localhost.test")
     return address

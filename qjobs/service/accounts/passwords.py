@@ -1,7 +1,8 @@
-"""Passwords: argon2, with a bound on how much of the machine it takes, and slow guessing per account."""
+"""Passwords: hashed by argon2 within bounds of memory and time, and slow to guess."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -10,19 +11,21 @@ from collections.abc import Callable
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from qjobs.service.problems import TooManyRequests
+from qjobs.service.errors import TooManyRequests
 
 __all__ = ["Passwords", "Throttle"]
 
-_AT_ONCE = 2
-"""A hash takes 64 MiB and a core for some 50 ms."""
+logger = logging.getLogger(__name__)
 
-_WAITING = 16
+_MOST_HASHES = 2
+"""Hashes at the same time: each takes 64 MiB and a core for some 50 ms."""
+
+_MOST_WAITING = 16
 _FREE_FAILURES = 20
-"""More than `_WAITING`: so many right tries at the same moment do not slow each other down."""
+"""More than `_MOST_WAITING`: that many correct tries at the same moment do not slow each other down."""
 
 _LONGEST_WAIT_S = 60.0
-_ACCOUNTS = 10_000
+_MOST_NAMES = 10_000
 
 
 class Passwords:
@@ -35,9 +38,9 @@ class Passwords:
     def __init__(self, throttle: Throttle | None = None) -> None:
         self._throttle = throttle or Throttle()
         self._hasher = PasswordHasher()
-        self._running = threading.BoundedSemaphore(_AT_ONCE)
-        self._waiting = threading.BoundedSemaphore(_WAITING)
-        self._stand_in = self._hasher.hash("nobody has this password")
+        self._running = threading.BoundedSemaphore(_MOST_HASHES)
+        self._waiting = threading.BoundedSemaphore(_MOST_WAITING)
+        self._nobodys = self._hasher.hash("nobody has this password")
 
     def hash(self, password: str) -> str:
         """What is stored of a password."""
@@ -52,16 +55,16 @@ class Passwords:
     def sign_in(self, name: str, stored: str | None, password: str) -> bool:
         """As `fits`, for somebody who may be guessing.
 
-        It takes as long for a user who does not exist (`stored` is empty): an answer's time tells nothing.
+        It takes equally long where there is no such user (`stored` is empty): the time gives nothing away.
 
         Raises:
-            TooManyRequests: Too many sign in at this moment, or this name was guessed at too often.
+            TooManyRequests: Too many people sign in at this moment, or too many tries for this name failed.
         """
         if not self._waiting.acquire(blocking=False):
             raise TooManyRequests("too many people sign in at this moment; try again in a second", 1.0)
         try:
             self._throttle.start(name)
-            if not (self.fits(stored or self._stand_in, password) and stored):
+            if not (self.fits(stored or self._nobodys, password) and stored):
                 return False
             self._throttle.forget(name)
             return True
@@ -78,8 +81,8 @@ class Passwords:
 class Throttle:
     """Slows down the guessing of a password: after twenty failures in a row a name waits 1 s, 2 s, 4 s ... 60 s.
 
-    A try counts as a failure from its start, so that tries at the same moment gain nothing. A name
-    that does not exist is treated alike.
+    A try counts as a failure from its start, so that tries at the same moment gain nothing. Names that
+    do not exist are treated alike.
 
     Args:
         monotonic: A clock, in seconds.
@@ -91,7 +94,7 @@ class Throttle:
         self._lock = threading.Lock()
 
     def start(self, name: str) -> None:
-        """A try begins.
+        """Count the beginning of a try.
 
         Raises:
             TooManyRequests: It is too early.
@@ -100,6 +103,7 @@ class Throttle:
         with self._lock:
             failures, until = self._failures.get(name, (0, now))
             if until > now:
+                logger.warning("sign-in of %r refused: too many failed tries", name)
                 raise TooManyRequests(
                     f"too many failed tries for this account; try again in {max(1, round(until - now))} s", until - now
                 )
@@ -108,10 +112,10 @@ class Throttle:
             wait_s = min(_LONGEST_WAIT_S, 2.0 ** min(late, 10)) if late >= 0 else 0.0
             self._failures[name] = (failures, now + wait_s)
             self._failures.move_to_end(name)
-            if len(self._failures) > _ACCOUNTS:
+            if len(self._failures) > _MOST_NAMES:
                 self._failures.popitem(last=False)
 
     def forget(self, name: str) -> None:
-        """A try succeeded."""
+        """Forget the failures of a name: a try succeeded."""
         with self._lock:
             self._failures.pop(name, None)

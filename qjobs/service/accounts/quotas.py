@@ -50,11 +50,15 @@ class Quotas:
         self._limits = {**QUOTAS, **settings.quotas}
 
     def names(self) -> list[str]:
-        """Every quota there is."""
+        """The names of all quotas."""
         return list(self._limits)
 
     def of(self, user_id: str, name: str) -> Quota:
-        """One quota of a user; KeyError for a name that there is not."""
+        """One quota of a user.
+
+        Raises:
+            KeyError: There is no such quota.
+        """
         limit = self._limits[name]
         with self._db.read() as connection:
             used = (
@@ -66,7 +70,8 @@ class Quotas:
 
     @staticmethod
     def _spent(connection: sa.Connection, user_id: str, name: str, now: datetime) -> float:
-        table, month = schema.usage, now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        table = schema.usage
+        month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         total = connection.scalar(
             sa.select(sa.func.sum(table.c.amount)).where(
                 table.c.user_id == user_id, table.c.quota == name, table.c.at >= month

@@ -1,11 +1,12 @@
-"""Signing in: logins, access tokens, and devices that a person lets in.
+"""Signing in: logins, access tokens, and devices that a person approves.
 
 A session is one login; it has a refresh token for its whole life and any number of access tokens, each
-of a few minutes. Real time counts here, not the service's clock.
+of a few minutes. Tokens end by real time, not by the service's clock.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,10 +19,12 @@ from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import Accounts, User
 from qjobs.service.accounts.passwords import Passwords
 from qjobs.service.accounts.tokens import hash_of, new_token, new_user_code
-from qjobs.service.problems import NotFound, TooManyRequests, Unauthorized
+from qjobs.service.errors import NotFound, TooManyRequests, Unauthorized
 from qjobs.service.settings import Settings
 
 __all__ = ["DEVICE_CODE_S", "POLL_S", "DeviceRequest", "Pending", "Sessions", "Tokens"]
+
+logger = logging.getLogger(__name__)
 
 DEVICE_CODE_S = 600
 """How long a device's request waits for a person, in seconds."""
@@ -29,7 +32,7 @@ DEVICE_CODE_S = 600
 POLL_S = 2
 """How often a device may ask, in seconds."""
 
-_PENDING = 1000
+_MOST_DEVICES = 1000
 _WRONG = "the e-mail address or the password is wrong"
 
 
@@ -44,14 +47,14 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceRequest:
-    """A device that wants to be let in, and what a person types to do so."""
+    """A device that asks to be signed in, and the code that a person types to approve it."""
 
     device_code: str = field(repr=False)
     user_code: str
 
 
 class Pending(Exception):
-    """Nobody has decided about the device yet."""
+    """Nobody has approved or denied the device yet."""
 
 
 class Sessions:
@@ -80,8 +83,6 @@ class Sessions:
         self._settings = settings
         self._real_now = real_now
 
-    # ---- people ---------------------------------------------------------------------------------
-
     def login(self, email: str, password: str) -> Tokens:
         """Begin a session.
 
@@ -89,10 +90,12 @@ class Sessions:
             Unauthorized: The address or the password is wrong.
             TooManyRequests: There were too many tries.
         """
-        name, table = email.strip().lower(), schema.user
+        name = email.strip().lower()
+        table = schema.user
         with self._db.read() as connection:
             stored = connection.scalar(sa.select(table.c.password_hash).where(table.c.email == name))
         if not self._passwords.sign_in(name, stored, password):
+            logger.warning("sign-in of %r refused: %s", name, _WRONG)
             raise Unauthorized(_WRONG)
         return self._begin(self._accounts.user(name))
 
@@ -102,7 +105,9 @@ class Sessions:
         Raises:
             Unauthorized: The refresh token is forged, or its session has ended.
         """
-        table, now, access = schema.session, self._real_now(), new_token()
+        table = schema.session
+        now = self._real_now()
+        access = new_token()
         with self._db.write() as connection:
             session_id = connection.scalar(
                 sa.select(table.c.session_id).where(
@@ -112,15 +117,18 @@ class Sessions:
             if session_id is None:
                 raise Unauthorized
             self._add_access(connection, session_id, access, now)
+        logger.debug("session %s has a new access token", session_id)
         return access
 
     def ttl_s(self, *, refresh: str | None = None, access: str | None = None) -> float:
-        """How long the session of a token still lives, in seconds. One of the two is given.
+        """How much longer the session of a token lives, in seconds. One of the two is given.
 
         Raises:
             Unauthorized: The token is forged or has ended.
         """
-        session, token, now = schema.session, schema.access_token, self._real_now()
+        session = schema.session
+        token = schema.access_token
+        now = self._real_now()
         query = sa.select(session.c.expires_real).where(session.c.expires_real > now)
         if access is not None:
             query = query.join(token).where(token.c.token_hash == hash_of(access), token.c.expires_real > now)
@@ -134,7 +142,8 @@ class Sessions:
 
     def logout(self, *, refresh: str | None = None, access: str | None = None) -> None:
         """End the session of a token, if it has one."""
-        session, token = schema.session, schema.access_token
+        session = schema.session
+        token = schema.access_token
         theirs = sa.select(token.c.session_id).where(token.c.token_hash == hash_of(access or ""))
         with self._db.write() as connection:
             ended = connection.scalars(
@@ -144,21 +153,22 @@ class Sessions:
             ).all()
             connection.execute(token.delete().where(token.c.session_id.in_(ended)))
             connection.execute(session.delete().where(session.c.session_id.in_(ended)))
-
-    # ---- devices (RFC 8628) ---------------------------------------------------------------------
+        for session_id in ended:
+            logger.info("signed out: session %s", session_id)
 
     def request_device(self) -> DeviceRequest:
-        """A device asks to be let in.
+        """Record that a device asks to be signed in.
 
         Raises:
-            TooManyRequests: Too many devices wait for a person.
+            TooManyRequests: Too many devices wait for approval.
         """
         request = DeviceRequest(device_code=new_token(), user_code=new_user_code())
-        table, now = schema.device_code, self._real_now()
+        table = schema.device_code
+        now = self._real_now()
         with self._db.write() as connection:
             connection.execute(table.delete().where(table.c.expires_real <= now))
-            if (connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0) >= _PENDING:
-                raise TooManyRequests("too many devices wait to be let in; try again later", DEVICE_CODE_S)
+            if (connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0) >= _MOST_DEVICES:
+                raise TooManyRequests("too many devices wait for approval; try again later", DEVICE_CODE_S)
             connection.execute(
                 table.insert().values(
                     code_hash=hash_of(request.device_code),
@@ -167,10 +177,11 @@ class Sessions:
                     expires_real=now + timedelta(seconds=DEVICE_CODE_S),
                 )
             )
+        logger.info("a device asks to be signed in")
         return request
 
     def decide_device(self, user: User, user_code: str, *, approve: bool) -> None:
-        """A person lets the device in, or turns it away.
+        """A person approves the device, or denies it.
 
         Raises:
             NotFound: No device waits with this code.
@@ -185,13 +196,14 @@ class Sessions:
         with self._db.write() as connection:
             if not connection.execute(change.where(waiting)).rowcount:
                 raise NotFound("no device waits with this code; it may have ended: ask the device for another one")
+        logger.info("%s %s a device", user.email, "approved" if approve else "denied")
 
     def take_device(self, device_code: str) -> Tokens:
-        """The session of a device that was let in, once.
+        """The session of a device that was approved; it is given once.
 
         Raises:
-            Pending: Nobody has decided yet.
-            Unauthorized: It was turned away, took its session before, or waited too long.
+            Pending: Nobody has approved or denied it yet.
+            Unauthorized: It was denied, took its session before, or waited too long.
         """
         table = schema.device_code
         mine = sa.and_(
@@ -202,18 +214,18 @@ class Sessions:
         with self._db.write() as connection:
             row = connection.execute(sa.select(table.c.user_id).where(mine)).one_or_none()
             if row is None:
-                raise Unauthorized("this device was not let in")
+                raise Unauthorized("this device was not approved")
             if row.user_id is None:
                 raise Pending
             if not connection.execute(table.update().where(mine).values(taken=True)).rowcount:
-                raise Unauthorized("this device was let in already")
+                raise Unauthorized("this device took its session already")
         return self._begin(self._accounts.user(row.user_id))
-
-    # ---- tokens ---------------------------------------------------------------------------------
 
     def _begin(self, user: User) -> Tokens:
         tokens = Tokens(user=user, refresh=new_token(), access=new_token())
-        session, now, session_id = schema.session, self._real_now(), str(uuid4())
+        session = schema.session
+        now = self._real_now()
+        session_id = str(uuid4())
         with self._db.write() as connection:
             ended = sa.select(session.c.session_id).where(session.c.expires_real <= now)
             access = schema.access_token
@@ -229,6 +241,7 @@ class Sessions:
                 )
             )
             self._add_access(connection, session_id, tokens.access, now)
+        logger.info("%s signed in: session %s", user.email, session_id)
         return tokens
 
     def _add_access(self, connection: sa.Connection, session_id: str, access: str, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Random tokens. Only their hash is stored: who reads the database can sign in as nobody."""
+"""Random tokens. Only their hashes are stored: a reader of the database can sign in as nobody."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def new_token() -> str:
 
 
 def new_user_code() -> str:
-    """What a person types to let a device in, such as `WDJB-MJHT`: 34 random bits."""
+    """What a person types to approve a device, such as `WDJB-MJHT`: 34 random bits."""
     code = "".join(secrets.choice(_LETTERS) for _ in range(8))
     return f"{code[:4]}-{code[4:]}"
 
 
 def hash_of(token: str) -> str:
-    """What is stored of a token; it is random, so a fast hash without salt is enough.
+    """What is stored of a token; a token is random, so a fast hash without salt is enough.
 
     >>> len(hash_of("t"))
     64

@@ -35,8 +35,8 @@ from qjobs.service.execution.settling import put_back, settle
 from qjobs.service.execution.simulate import ExecuteOutcome, run_execute
 from qjobs.service.execution.starting import Started, read_queues, start_items
 from qjobs.service.execution.workers import WorkerEnded, Workers
+from qjobs.service.service_lock import ServiceLock
 from qjobs.service.settings import Settings
-from qjobs.service.sole import Sole
 from qjobs.service.store.content import Content
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.jobs import JobStore
@@ -82,7 +82,7 @@ class Executor:
         jobs: The store; wakes the executor.
         content: Keeps the circuits.
         settings: The service's settings.
-        sole: The right to work on the database.
+        lock: The right to work on the database.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Executor:
         jobs: JobStore,
         content: Content,
         settings: Settings,
-        sole: Sole,
+        lock: ServiceLock,
     ) -> None:
         self._db = db
         self._clock = clock
@@ -102,7 +102,7 @@ class Executor:
         self._changes = changes
         self._jobs = jobs
         self._content = content
-        self._sole = sole
+        self._lock = lock
         self._workers = Workers(settings.worker_count)
         self._abandoned = Abandoned(db, self._workers.count)
         self._pacing = Pacing(clock)
@@ -166,7 +166,7 @@ class Executor:
 
     def _step(self) -> float:
         """Everything that can be done now; how long to wait for more, in real seconds."""
-        if not self._sole.hold():
+        if not self._lock.try_acquire():
             raise LedgerUnavailable("another service works on the database; this one waits until that one ends")
         self._take_back()
         if self._abandoned.block(self._flights.values()):

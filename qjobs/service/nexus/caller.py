@@ -1,23 +1,20 @@
-"""Who asks a route of Nexus, with which query, and which projects are theirs."""
+"""The caller of a route of Nexus: who it is, what the query says, and which projects are theirs."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fastapi import Request
 
 from qjobs.service.accounts.accounts import User
-from qjobs.service.problems import Gone, NotFound
-from qjobs.service.signin import current_user
-from qjobs.service.store.graves import is_buried
+from qjobs.service.assembly import Service
+from qjobs.service.errors import Gone, NotFound
+from qjobs.service.store.deleted import was_deleted
 from qjobs.service.store.queries import Listing, Params, Resource, listing_of, scope_of, within
 from qjobs.service.store.records import Projects
-
-if TYPE_CHECKING:
-    from qjobs.service.assembly import Service
+from qjobs.service.web.cookies import current_user
 
 __all__ = ["Caller", "caller_of", "gone_if_deleted"]
 
@@ -50,7 +47,8 @@ def caller_of(service: Service) -> Callable[[Request], Caller]:
     signed_in = current_user(service)
 
     def caller(request: Request) -> Caller:
-        user, params = signed_in(request), request.query_params.multi_items()
+        user = signed_in(request)
+        params = request.query_params.multi_items()
         scope = scope_of(params)
         return Caller(
             user=user,
@@ -65,12 +63,12 @@ def caller_of(service: Service) -> Callable[[Request], Caller]:
 
 @contextlib.contextmanager
 def gone_if_deleted(service: Service, caller: Caller, resource_id: str) -> Iterator[None]:
-    """Tell the one whose it was that it was deleted; to all others there never was such a thing."""
+    """Tell its owner that it was deleted; all others are told that there is no such thing."""
     try:
         yield
     except NotFound:
         with service.db.read() as connection:
-            buried = is_buried(connection, caller.user.user_id, resource_id.lower())
-        if buried:
+            gone = was_deleted(connection, caller.user.user_id, resource_id.lower())
+        if gone:
             raise Gone("it was deleted with its project or its job") from None
         raise

@@ -8,10 +8,10 @@ from fastapi.responses import JSONResponse
 from qjobs.service.accounts.accounts import User
 from qjobs.service.assembly import Service
 from qjobs.service.devices import DeviceKind
+from qjobs.service.errors import BadRequest, NotFound, ServiceError
 from qjobs.service.nexus.caller import Caller, caller_of
-from qjobs.service.nexus.wire import BackendPropertyBody
-from qjobs.service.problems import BadRequest, NotFound, ServiceError
-from qjobs.service.signin import current_user
+from qjobs.service.nexus.request_bodies import BackendPropertyBody
+from qjobs.service.web.cookies import current_user
 
 __all__ = ["router"]
 
@@ -64,6 +64,6 @@ def _add_states(routes: APIRouter, service: Service) -> None:
         if issuer not in _ISSUERS:
             raise ServiceError(f"issuer is one of {', '.join(_ISSUERS)}")
         raise NotFound(
-            f"Queue information not available for 'Issuer.{issuer.upper()}'. Ask for the status of a job of yours: "
+            f"Queue information not available for 'Issuer.{issuer.upper()}'. Ask for the status of one of your jobs: "
             "it has its queue position."
         )

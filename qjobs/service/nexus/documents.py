@@ -9,9 +9,8 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 
 from qjobs.service.assembly import Service
-from qjobs.service.nexus.bodies import document_body, project_body
 from qjobs.service.nexus.caller import Caller, caller_of, gone_if_deleted
-from qjobs.service.nexus.wire import (
+from qjobs.service.nexus.request_bodies import (
     Annotations,
     AnnotationsChange,
     Change,
@@ -19,6 +18,7 @@ from qjobs.service.nexus.wire import (
     FileAttributes,
     Posted,
 )
+from qjobs.service.nexus.response_bodies import document_body, project_body
 from qjobs.service.store.queries import DOCUMENTS
 from qjobs.service.store.records import Document, DocumentKind
 

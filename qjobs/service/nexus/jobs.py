@@ -1,5 +1,6 @@
 """Jobs, as Nexus serves them (wire document, section 1.6)."""
 
+import logging
 from typing import Annotated, Any, TypeAlias
 
 from fastapi import APIRouter, Depends, Response, WebSocket
@@ -8,24 +9,25 @@ from starlette.types import Receive, Scope, Send
 
 from qjobs.service import tables as schema
 from qjobs.service.assembly import Service
-from qjobs.service.nexus.bodies import job_body, project_body, system_body
+from qjobs.service.errors import Forbidden, NotFound
 from qjobs.service.nexus.caller import Caller, caller_of
-from qjobs.service.nexus.socket import follow
-from qjobs.service.nexus.wire import CancelBody, JobAttributes, Posted, RerunBody, RetryBody
-from qjobs.service.problems import Forbidden, NotFound
+from qjobs.service.nexus.request_bodies import CancelBody, JobAttributes, Posted, RerunBody, RetryBody
+from qjobs.service.nexus.response_bodies import job_body, project_body, system_body
+from qjobs.service.nexus.status_socket import follow
 from qjobs.service.store.job_records import JobRecord
 from qjobs.service.store.queries import JOBS, Listing, clean_id
 
 __all__ = ["router"]
 
+logger = logging.getLogger(__name__)
+
 _URL = "/api/jobs/v1beta3"
 
 
 class LostReply(Response):
-    """A reply that never arrives: the connection ends in the middle of it.
+    """A reply that never arrives: it announces a body and sends none.
 
-    Nothing but a server's own means would end it earlier; every client takes an incomplete body for an
-    error of the connection.
+    Every client takes that for an error of the connection.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -39,7 +41,7 @@ def router(service: Service) -> APIRouter:
     _add_lists(routes, service)
     _add_posts(routes, service)
     _add_one(routes, service)
-    _add_wishes(routes, service)
+    _add_changes(routes, service)
 
     @routes.websocket(f"{_URL}/{{job_id}}/attributes/status/ws")
     async def watch(websocket: WebSocket, job_id: str) -> None:
@@ -93,13 +95,14 @@ def _add_posts(routes: APIRouter, service: Service) -> None:
         job = service.jobs.record(caller.visible, job_id)
         device = service.devices.get(job.device)
         if device is not None and device.drops(job_id):
+            logger.info("job %s: the reply is dropped, as the device file says", job_id)
             return LostReply(status_code=202)
         return JSONResponse(_whole(service, job), 202)
 
     @routes.post(_URL, status_code=202)
     def create(caller: who, body: Posted[JobAttributes]) -> Response:
         given = body.attributes
-        project = service.content.project(caller.visible, body.project_id)  # in the scope in which we answer
+        project = service.content.project(caller.visible, body.project_id)  # in the scope of the answer
         job_id = service.jobs.create(
             caller.user,
             project.project_id,
@@ -129,7 +132,7 @@ def _add_one(routes: APIRouter, service: Service) -> None:
         return JSONResponse(service.jobs.status(caller.visible, clean_id(job_id, "job")))
 
 
-def _add_wishes(routes: APIRouter, service: Service) -> None:
+def _add_changes(routes: APIRouter, service: Service) -> None:
     who: TypeAlias = Annotated[Caller, Depends(caller_of(service))]
 
     @routes.post(f"{_URL}/{{job_id}}/rpc/cancel", status_code=202)
@@ -140,7 +143,8 @@ def _add_wishes(routes: APIRouter, service: Service) -> None:
 
     @routes.post(f"{_URL}/{{job_id}}/rpc/retry", status_code=202)
     def retry(caller: who, job_id: str, body: RetryBody | None = None) -> JSONResponse:
-        found, given = _changeable(service, caller, job_id), body or RetryBody()
+        found = _changeable(service, caller, job_id)
+        given = body or RetryBody()
         service.jobs.retry(
             caller.writable,
             found,

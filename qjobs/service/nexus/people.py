@@ -1,24 +1,24 @@
 """Users, teams, roles, assignments, quotas and credentials: the wire document, section 1.3."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
 
 from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import ROLES, Team, User
 from qjobs.service.accounts.quotas import DATABASE_USAGE, Quota
 from qjobs.service.assembly import Service
-from qjobs.service.problems import Forbidden, NotFound
-from qjobs.service.signin import current_user
+from qjobs.service.errors import Forbidden, NotFound
+from qjobs.service.nexus.request_bodies import Change, TeamAssignment, TeamAttributes, UserAssignment
+from qjobs.service.web.cookies import current_user
 
 __all__ = ["router"]
 
 Scope = Literal["user", "org_admin", "global_admin", "highest"] | None
 
 _OWN_SCOPES = {None, "user", "highest"}
-"""Nobody here administers an organisation: the other scopes hold nothing, which is no error."""
+"""Nobody here administers an organisation: the other scopes are empty, which is not an error."""
 
 _DESCRIPTIONS = {
     "compilation": "Compilation time (s)",
@@ -28,65 +28,26 @@ _DESCRIPTIONS = {
 }
 
 
-class _Wire(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-
-class TeamAttributes(_Wire):
-    """What a team is called."""
-
-    name: str = Field(min_length=1, max_length=1000)
-    display_name: str | None = Field(default=None, max_length=1000)
-    description: str | None = Field(default=None, max_length=10_000)
-
-
-class TeamData(_Wire):
-    """A new team."""
-
-    attributes: TeamAttributes
-
-
-class NewTeam(_Wire):
-    """Body of a request for a new team."""
-
-    data: TeamData
-
-
-class TeamAssignment(_Wire):
-    """Body: a team gets a role."""
-
-    team_id: str
-    role_id: str
-    resource_id: str
-
-
-class UserAssignment(_Wire):
-    """Body: a user gets a role."""
-
-    for_user_id: str
-    role_id: str
-    resource_id: str
-
-
 def router(service: Service) -> APIRouter:
     """Routes about people and what they may do."""
     routes = APIRouter(prefix="/api")
-    signed_in = current_user(service)
-    _add_users(routes, service, signed_in)
-    _add_teams(routes, service, signed_in)
-    _add_roles(routes, service, signed_in)
-    _add_quotas(routes, service, signed_in)
-    _add_credentials(routes, service, signed_in)
+    _add_users(routes, service)
+    _add_teams(routes, service)
+    _add_roles(routes, service)
+    _add_quotas(routes, service)
+    _add_credentials(routes, service)
     return routes
 
 
-def _add_users(routes: APIRouter, service: Service, signed_in: Any) -> None:
+def _add_users(routes: APIRouter, service: Service) -> None:
+    who: TypeAlias = Annotated[User, Depends(current_user(service))]
+
     @routes.get("/users/v1beta2/me", tags=["users"])
-    def me(user: Annotated[User, Depends(signed_in)]) -> dict[str, Any]:
+    def me(user: who) -> dict[str, Any]:
         return {"data": _user_body(user)}
 
     @routes.get("/users/v1beta/{name}", tags=["users"])
-    def somebody(user: Annotated[User, Depends(signed_in)], name: str, scope: Scope = None) -> dict[str, Any]:
+    def somebody(user: who, name: str, scope: Scope = None) -> dict[str, Any]:
         found = service.accounts.user(name)
         known = user.user_id == found.user_id or "@" in name
         return {"data": _user_body(found, email=known)}
@@ -97,10 +58,12 @@ def _user_body(user: User, *, email: bool = True) -> dict[str, Any]:
     return {"id": user.user_id, "type": "user", "attributes": attributes}
 
 
-def _add_teams(routes: APIRouter, service: Service, signed_in: Any) -> None:
+def _add_teams(routes: APIRouter, service: Service) -> None:
+    who: TypeAlias = Annotated[User, Depends(current_user(service))]
+
     @routes.get("/teams/v1beta2", tags=["teams"])
     def teams(
-        user: Annotated[User, Depends(signed_in)],
+        user: who,
         scope: Scope = None,
         name: Annotated[str | None, Query(alias="filter[team][name]")] = None,
     ) -> dict[str, Any]:
@@ -108,15 +71,15 @@ def _add_teams(routes: APIRouter, service: Service, signed_in: Any) -> None:
         return {"data": [_team_body(team) for team in found]}
 
     @routes.get("/teams/v1beta2/{team_id}", tags=["teams"])
-    def one_team(user: Annotated[User, Depends(signed_in)], team_id: str, scope: Scope = None) -> dict[str, Any]:
+    def one_team(user: who, team_id: str, scope: Scope = None) -> dict[str, Any]:
         found = service.accounts.teams(user.user_id, team_id=team_id) if scope in _OWN_SCOPES else []
         if not found:
             raise NotFound("there is no such team")
         return {"data": _team_body(found[0])}
 
     @routes.post("/teams/v1beta2", status_code=201, tags=["teams"])
-    def new_team(user: Annotated[User, Depends(signed_in)], body: NewTeam) -> dict[str, Any]:
-        wanted = body.data.attributes
+    def new_team(user: who, body: Change[TeamAttributes]) -> dict[str, Any]:
+        wanted = body.attributes
         team = service.accounts.add_team(
             user.user_id,
             name=wanted.name,
@@ -131,11 +94,13 @@ def _team_body(team: Team) -> dict[str, Any]:
     return {"id": team.team_id, "type": "team", "attributes": attributes}
 
 
-def _add_roles(routes: APIRouter, service: Service, signed_in: Any) -> None:
+def _add_roles(routes: APIRouter, service: Service) -> None:
+    who: TypeAlias = Annotated[User, Depends(current_user(service))]
+
     accounts = service.accounts
 
     @routes.get("/roles/v1beta", tags=["roles"])
-    def roles(_: Annotated[User, Depends(signed_in)]) -> dict[str, Any]:
+    def roles(_: who) -> dict[str, Any]:
         return {
             "data": [
                 {
@@ -152,7 +117,7 @@ def _add_roles(routes: APIRouter, service: Service, signed_in: Any) -> None:
         }
 
     @routes.get("/resources/v1beta2/{resource_id}/assignments", tags=["roles"])
-    def assignments(user: Annotated[User, Depends(signed_in)], resource_id: str, scope: Scope = None) -> dict[str, Any]:
+    def assignments(user: who, resource_id: str, scope: Scope = None) -> dict[str, Any]:
         if scope not in _OWN_SCOPES:
             raise NotFound("there is no such resource")
         given = accounts.assignments(user.user_id, resource_id)
@@ -170,17 +135,19 @@ def _add_roles(routes: APIRouter, service: Service, signed_in: Any) -> None:
         return {"data": {"id": resource_id, "type": "assignments", "attributes": attributes}}
 
     @routes.post("/assignments/v1beta2/team", status_code=201, tags=["roles"])
-    def assign_team(user: Annotated[User, Depends(signed_in)], body: TeamAssignment) -> dict[str, Any]:
+    def assign_team(user: who, body: TeamAssignment) -> dict[str, Any]:
         accounts.assign(user.user_id, body.resource_id, body.role_id, team_id=body.team_id)
         return {}
 
     @routes.post("/assignments/v1beta2/user", status_code=201, tags=["roles"])
-    def assign_user(user: Annotated[User, Depends(signed_in)], body: UserAssignment) -> dict[str, Any]:
+    def assign_user(user: who, body: UserAssignment) -> dict[str, Any]:
         accounts.assign(user.user_id, body.resource_id, body.role_id, user_id=body.for_user_id)
         return {}
 
 
-def _add_quotas(routes: APIRouter, service: Service, signed_in: Any) -> None:
+def _add_quotas(routes: APIRouter, service: Service) -> None:
+    who: TypeAlias = Annotated[User, Depends(current_user(service))]
+
     quotas = service.quotas
 
     def known(name: str) -> str:
@@ -190,7 +157,7 @@ def _add_quotas(routes: APIRouter, service: Service, signed_in: Any) -> None:
 
     @routes.get("/quotas/v1beta", tags=["quotas"])
     def all_quotas(
-        user: Annotated[User, Depends(signed_in)],
+        user: who,
         entity_id: str | None = None,
         entity_type: Literal["user"] = "user",
         include_usage: bool = True,
@@ -200,7 +167,7 @@ def _add_quotas(routes: APIRouter, service: Service, signed_in: Any) -> None:
 
     @routes.get("/quotas/v1beta3", tags=["quotas"])
     def one_quota(
-        user: Annotated[User, Depends(signed_in)],
+        user: who,
         name: str | None = None,
         entity_id: str | None = None,
         entity_type: Literal["user"] = "user",
@@ -211,7 +178,7 @@ def _add_quotas(routes: APIRouter, service: Service, signed_in: Any) -> None:
         return [_quota_body(quotas.of(user.user_id, each), usage=include_usage) for each in wanted]
 
     @routes.get("/quotas/v1beta3/guard", tags=["quotas"])
-    def guard(user: Annotated[User, Depends(signed_in)], name: str, user_id: str | None = None) -> dict[str, Any]:
+    def guard(user: who, name: str, user_id: str | None = None) -> dict[str, Any]:
         _require_self(user, user_id)
         if not quotas.of(user.user_id, known(name)).left:
             raise Forbidden(f"the quota {name} is used up")
@@ -235,9 +202,11 @@ def _quota_body(quota: Quota, *, usage: bool) -> dict[str, Any]:
     return {"quota": body}
 
 
-def _add_credentials(routes: APIRouter, service: Service, signed_in: Any) -> None:
+def _add_credentials(routes: APIRouter, service: Service) -> None:
+    who: TypeAlias = Annotated[User, Depends(current_user(service))]
+
     @routes.get("/v5/credentials", tags=["credentials"])
-    def credentials(user: Annotated[User, Depends(signed_in)]) -> list[dict[str, Any]]:
+    def credentials(user: who) -> list[dict[str, Any]]:
         table = schema.credential
         query = sa.select(table).where(table.c.owner_id == user.user_id).order_by(table.c.created_at)
         with service.db.read() as connection:

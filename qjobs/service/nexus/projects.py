@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
 from qjobs.service.assembly import Service
-from qjobs.service.nexus.bodies import project_body, property_body
 from qjobs.service.nexus.caller import Caller, caller_of
-from qjobs.service.nexus.wire import Change, Posted, ProjectAttributes, ProjectChange, PropertyAttributes
+from qjobs.service.nexus.request_bodies import Change, Posted, ProjectAttributes, ProjectChange, PropertyAttributes
+from qjobs.service.nexus.response_bodies import project_body, property_body
 from qjobs.service.store.queries import PROJECTS, PROPERTY_DEFINITIONS
 
 __all__ = ["router"]
@@ -24,7 +24,8 @@ def router(service: Service) -> APIRouter:
 
 def _add_projects(routes: APIRouter, service: Service) -> None:
     who: TypeAlias = Annotated[Caller, Depends(caller_of(service))]
-    content, url = service.content, "/api/projects/v1beta2"
+    content = service.content
+    url = "/api/projects/v1beta2"
 
     @routes.get(url)
     def listed(caller: who) -> JSONResponse:
@@ -70,7 +71,8 @@ def _add_projects(routes: APIRouter, service: Service) -> None:
 
 def _add_properties(routes: APIRouter, service: Service) -> None:
     who: TypeAlias = Annotated[Caller, Depends(caller_of(service))]
-    content, url = service.content, "/api/property_definitions/v1beta2"
+    content = service.content
+    url = "/api/property_definitions/v1beta2"
 
     @routes.get(url)
     def listed(caller: who) -> JSONResponse:

@@ -10,9 +10,9 @@ from fastapi.responses import JSONResponse
 
 from qjobs.service import tables as schema
 from qjobs.service.assembly import Service
-from qjobs.service.nexus.bodies import iso, pointer, project_body, snapshot_body
+from qjobs.service.errors import BadRequest, NotFound
 from qjobs.service.nexus.caller import Caller, caller_of, gone_if_deleted
-from qjobs.service.problems import BadRequest, NotFound
+from qjobs.service.nexus.response_bodies import pointer, project_body, snapshot_body
 from qjobs.service.store.queries import clean_id
 
 __all__ = ["router"]
@@ -48,7 +48,7 @@ def _add_results(routes: APIRouter, service: Service) -> None:
     ) -> JSONResponse:
         with gone_if_deleted(service, caller, result_id):
             row = _result(service, caller, result_id, "QSYS")
-        if chunk_number > 0:  # the client asks until it is told so
+        if chunk_number > 0:  # the client asks for chunks until this answer
             raise NotFound("No more chunks")
         stored = json.loads(zlib.decompress(row.body))["results"]
         results = stored if version == "4" else _plain_tags(stored)
@@ -60,7 +60,9 @@ def _add_results(routes: APIRouter, service: Service) -> None:
 
 
 def _result(service: Service, caller: Caller, result_id: str, result_type: str) -> sa.Row[Any]:
-    result, job, wanted = schema.result, schema.job, clean_id(result_id, "result")
+    result = schema.result
+    job = schema.job
+    wanted = clean_id(result_id, "result")
     query = (
         sa.select(result, job.c.project_id, job.c.device)
         .join(job, job.c.job_id == result.c.job_id)
@@ -95,10 +97,14 @@ def _result_body(service: Service, row: sa.Row[Any], kind: str, attributes: dict
 
 
 def _plain_tags(results: Any) -> Any:
-    """Shots with tags of version 4, as version 3 has them; the text of a QIR result stays as it is."""
+    """Shots with the tags of version 3, made of those of version 4; the text of a QIR result stays as it is."""
     if isinstance(results, str):
         return results
-    return [[[tag.split(":", _USER_TAG_PARTS)[-1], value] for tag, value in shot] for shot in results]
+    return [_plain_shot(shot) for shot in results]
+
+
+def _plain_shot(shot: Any) -> list[list[Any]]:
+    return [[tag.split(":", _USER_TAG_PARTS)[-1], value] for tag, value in shot]
 
 
 def _add_compilations(routes: APIRouter, service: Service) -> None:
@@ -116,7 +122,7 @@ def _add_compilations(routes: APIRouter, service: Service) -> None:
                 "name": row.name,
                 "description": row.description or None,
                 "properties": row.properties,
-                "timestamps": {"created": iso(row.created_at), "modified": iso(row.modified_at)},
+                "timestamps": {"created": row.created_at.isoformat(), "modified": row.modified_at.isoformat()},
             },
             "relationships": _relationships(row, row.project_id),
         }
@@ -139,7 +145,8 @@ def _add_compilations(routes: APIRouter, service: Service) -> None:
 
 
 def _compilation(service: Service, caller: Caller, compilation_id: str) -> sa.Row[Any]:
-    table, wanted = schema.compilation, clean_id(compilation_id, "compilation")
+    table = schema.compilation
+    wanted = clean_id(compilation_id, "compilation")
     query = sa.select(table).where(table.c.compilation_id == wanted, table.c.project_id.in_(caller.visible))
     with service.db.read() as connection:
         row = connection.execute(query).one_or_none()

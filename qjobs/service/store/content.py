@@ -1,11 +1,12 @@
 """What users keep in the service: projects, definitions of properties, and the programs in projects.
 
-Every method takes the projects that its user may see (or change) as a subselect and uses it in its
-query: what is not in it is `NotFound`, whether it exists or not.
+Every method takes the projects that its user may see (or change) as a subselect and uses it in its query: what lies
+outside is `NotFound`, whether it exists or not.
 """
 
 from __future__ import annotations
 
+import logging
 import uuid
 import zlib
 from collections.abc import Collection, Mapping
@@ -19,15 +20,17 @@ from qjobs.ledger.database import Database
 from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import ADMINISTRATOR, Accounts, User
 from qjobs.service.clock import ServiceClock
-from qjobs.service.problems import Conflict, Forbidden, NotFound
-from qjobs.service.store.graves import bury
+from qjobs.service.errors import Conflict, Forbidden, NotFound
+from qjobs.service.store.deleted import record_deletion
 from qjobs.service.store.queries import Listing, clean_id
 from qjobs.service.store.records import Document, DocumentKind, Project, Projects, PropertyDefinition, PropertyValue
 
 __all__ = ["Content"]
 
+logger = logging.getLogger(__name__)
+
 _DOCUMENT_COLUMNS = [column for column in schema.document.c if column.name != "body"]
-"""Contents can be large; who does not ask for them does not read them."""
+"""Contents can be large, and are read only where they are asked for."""
 
 
 class Content:
@@ -43,8 +46,6 @@ class Content:
         self._db = db
         self._clock = clock
         self._accounts = accounts
-
-    # ---- projects -------------------------------------------------------------------------------
 
     def create_project(
         self, user: User, *, name: str, description: str = "", properties: Mapping[str, PropertyValue] | None = None
@@ -73,6 +74,7 @@ class Content:
                 connection.execute(schema.assignment.insert().values(role))
         except IntegrityError as error:
             raise _taken(name) from error
+        logger.info("project %s created by %s", project.project_id, user.email)
         return project
 
     def project(self, visible: Projects, project_id: str) -> Project:
@@ -142,18 +144,18 @@ class Content:
             Forbidden: The user may not delete it.
             Conflict: It is not archived.
         """
-        table, given = schema.project, schema.assignment
+        table = schema.project
+        given = schema.assignment
         with self._db.write() as connection:
             found = self._allowed(connection, user, visible, project_id, "DELETE")
             _lock_jobs(connection, found.project_id)
-            _touch(connection, found.project_id, found.contents_modified_at)  # locks its row: one deletes
-            bury(connection, project_id=found.project_id)
+            _touch(connection, found.project_id, found.contents_modified_at)  # locks its row: only one deletes it
+            record_deletion(connection, project_id=found.project_id)
             still = sa.and_(table.c.project_id == found.project_id, table.c.archived.is_(True))
             if not connection.execute(table.delete().where(still)).rowcount:
                 raise Conflict("Project must be archived before it can be deleted")
             connection.execute(given.delete().where(given.c.resource_id == found.project_id))
-
-    # ---- definitions of properties --------------------------------------------------------------
+        logger.info("project %s deleted by %s", found.project_id, user.email)
 
     def define_property(
         self,
@@ -174,10 +176,11 @@ class Content:
             Forbidden: The user may only read it.
             Conflict: The project has a property of this name.
         """
-        table, now = schema.property_definition, self._clock.now()
+        table = schema.property_definition
+        now = self._clock.now()
         with self._db.write() as connection:
             project = self._allowed(connection, user, visible, project_id, "WRITE")
-            _touch(connection, project.project_id, now)  # locks its row: two of one name follow one another
+            _touch(connection, project.project_id, now)  # locks its row: the second of one name waits, and is refused
             same = sa.and_(table.c.project_id == project.project_id, table.c.name == name)
             if connection.scalar(sa.select(sa.func.count()).where(same)):
                 raise Conflict(f"the project has a property {name!r} already")
@@ -193,6 +196,7 @@ class Content:
                 modified_at=now,
             )
             connection.execute(table.insert().values(_values(definition)))
+        logger.info("property %s created in project %s by %s", definition.property_id, project_id, user.email)
         return definition
 
     def properties(self, visible: Projects, listing: Listing) -> list[PropertyDefinition]:
@@ -205,8 +209,6 @@ class Content:
         """How many definitions there are on all pages."""
         table = schema.property_definition
         return self._count(table, table.c.project_id.in_(visible), listing.clause)
-
-    # ---- documents ------------------------------------------------------------------------------
 
     def create_document(
         self,
@@ -226,7 +228,8 @@ class Content:
             NotFound: There is no such project in `visible`.
             Forbidden: The user may only read it.
         """
-        now, packed = self._clock.now(), zlib.compress(body)
+        now = self._clock.now()
+        packed = zlib.compress(body)
         with self._db.write() as connection:
             project = self._allowed(connection, user, visible, project_id, "WRITE")
             _touch(connection, project.project_id, now)
@@ -242,6 +245,7 @@ class Content:
                 modified_at=now,
             )
             connection.execute(schema.document.insert().values(_values(document) | {"body": packed}))
+        logger.info("%s %s stored in project %s by %s", kind, document.document_id, project_id, user.email)
         return document
 
     def document(self, visible: Projects, kind: DocumentKind, document_id: str) -> Document:
@@ -288,7 +292,8 @@ class Content:
             project_id = _document(connection, visible, kind, document_id).project_id
             self._allowed(connection, user, visible, project_id, "WRITE")
             values: dict[str, Any] = {"modified_at": self._clock.now()}
-            _touch(connection, project_id, values["modified_at"])  # before its documents, as who deletes it does
+            # The project is locked before its documents, as a deletion does it.
+            _touch(connection, project_id, values["modified_at"])
             found = _document(connection, visible, kind, document_id, lock=True)
             if name is not None:
                 values["name"] = name
@@ -314,12 +319,11 @@ class Content:
 
     def kinds_of(self, document_ids: Collection[str]) -> dict[str, DocumentKind]:
         """The kind of each of these documents; those that are gone are left out."""
-        table, wanted = schema.document, sorted(set(document_ids))
+        table = schema.document
+        wanted = sorted(set(document_ids))
         query = sa.select(table.c.document_id, table.c.kind).where(table.c.document_id.in_(wanted))
         with self._db.read() as connection:
             return {row.document_id: DocumentKind(row.kind) for row in connection.execute(query)}
-
-    # ---- in common ------------------------------------------------------------------------------
 
     def _allowed(
         self, connection: sa.Connection, user: User, visible: Projects, project_id: str, permission: str
@@ -352,7 +356,8 @@ def _taken(name: str) -> Conflict:
 
 
 def _project(connection: sa.Connection, visible: Projects, project_id: str) -> Project:
-    table, wanted = schema.project, clean_id(project_id, "project")
+    table = schema.project
+    wanted = clean_id(project_id, "project")
     query = sa.select(table).where(table.c.project_id == wanted, table.c.project_id.in_(visible))
     row = connection.execute(query).mappings().one_or_none()
     if row is None:
@@ -363,7 +368,8 @@ def _project(connection: sa.Connection, visible: Projects, project_id: str) -> P
 def _document(
     connection: sa.Connection, visible: Projects, kind: DocumentKind, document_id: str, *, lock: bool = False
 ) -> Document:
-    table, wanted = schema.document, clean_id(document_id, kind)
+    table = schema.document
+    wanted = clean_id(document_id, kind)
     query = sa.select(*_DOCUMENT_COLUMNS).where(
         table.c.document_id == wanted, table.c.kind == kind, table.c.project_id.in_(visible)
     )
@@ -378,14 +384,14 @@ def _as_document(row: Mapping[str, Any]) -> Document:
 
 
 def _lock_jobs(connection: sa.Connection, project_id: str) -> None:
-    """In the executor's order: first jobs by their ids, then their project."""
+    """Lock a project's jobs, in the executor's order: jobs by their ids, then their project."""
     job = schema.job
     query = sa.select(job.c.job_id).where(job.c.project_id == project_id).order_by(job.c.job_id)
     connection.execute(query.with_for_update()).all()
 
 
 def _touch(connection: sa.Connection, project_id: str, now: datetime) -> None:
-    """Lock the project's row and note the change; somebody may have deleted it meanwhile (on PostgreSQL)."""
+    """Lock the project's row and record the change; on PostgreSQL somebody may have deleted it meanwhile."""
     table = schema.project
     update = table.update().where(table.c.project_id == project_id).values(contents_modified_at=now)
     if not connection.execute(update).rowcount:

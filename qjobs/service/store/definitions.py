@@ -1,16 +1,16 @@
-"""Checks of what somebody asks to be run, before it is stored."""
+"""Checks of a job's definition before it is stored."""
 
 from __future__ import annotations
 
 import math
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from qjobs.service.accounts.accounts import User
 from qjobs.service.devices import Device, DeviceKind, Devices, ResultKind
-from qjobs.service.problems import BadRequest, Forbidden
+from qjobs.service.errors import BadRequest, Forbidden
 
 __all__ = ["DEFAULT_LEVEL", "CheckedDefinition", "NewItem", "check_definition"]
 
@@ -22,21 +22,17 @@ _MAX_COUNT = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewItem:
-    """One item as it was asked for."""
+    """One item of a job that is to be created; its fields are columns of `schema.job_item`."""
 
     program_id: str
     n_shots: int | None = None
     max_cost: float | None = None
     n_qubits: int | None = None
 
-    def columns(self) -> dict[str, Any]:
-        """Its columns of `schema.job_item`."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedDefinition:
-    """A definition that can be stored: what was posted without its items, and these."""
+    """A definition that can be stored: its items, and what was posted without them."""
 
     device: Device
     items: tuple[NewItem, ...]
@@ -46,7 +42,7 @@ class CheckedDefinition:
 def check_definition(
     job_type: str, definition: Mapping[str, Any], user: User, devices: Devices, *, max_items: int
 ) -> CheckedDefinition:
-    """Check a definition as far as that goes without the database.
+    """Check a definition, as far as that is possible without the database.
 
     Raises:
         BadRequest: It cannot be run.
@@ -70,7 +66,7 @@ def check_definition(
     if not isinstance(items, list) or not items:
         raise BadRequest("definition.items: a list of at least one item is needed")
     if len(items) > max_items:
-        raise BadRequest(f"a job has at most {max_items} items, and this one has {len(items)}; send several jobs")
+        raise BadRequest(f"a job has at most {max_items} items, but this one has {len(items)}; send several jobs")
     checked = tuple(_item(number, item, job_type, device) for number, item in enumerate(items, start=1))
     kept = {key: value for key, value in definition.items() if key != "items"}
     kept["backend_config"] = _stored_config(config)

@@ -1,11 +1,13 @@
 """Moves of jobs and items, inside the transaction of whoever decides on them.
 
-Who moves items first locks their jobs' rows (`locked`), reads the items in the same transaction and
-writes what follows: two threads never decide on the same item at once. SQLite has one writer anyway.
+Before items are moved, the rows of their jobs are locked (`locked`) and the items read in the same transaction: two
+threads never decide on the same item at once. SQLite has one writer anyway. A move is logged when it is written; if
+its transaction then fails, that is logged after it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +23,10 @@ from qjobs.service.tables import TIMED
 
 __all__ = ["JOB_WORDS", "Move", "apply_moves", "locked", "read_items", "roll_up_jobs"]
 
+logger = logging.getLogger(__name__)
+
 _CHUNK = 500
-"""Values in one IN (...): SQLite and PostgreSQL take tens of thousands; short statements are cached better."""
+"""Values in one IN (...): SQLite and PostgreSQL take tens of thousands, but short statements are cached better."""
 
 JOB_WORDS = {
     JobStatus.SUBMITTED: "Job has been submitted to Nexus.",
@@ -43,12 +47,13 @@ class Move:
     message: str
     values: dict[str, Any] = field(default_factory=dict)
     forget_times: bool = False
-    """Whether it starts again: the moments of its former life go."""
+    """Whether it starts again: the moments of its former tries are forgotten."""
 
 
 def locked(connection: sa.Connection, job_ids: Collection[str]) -> dict[str, sa.Row[Any]]:
     """Lock these jobs until the transaction ends; their rows without definitions, those that exist."""
-    job, found = schema.job, {}
+    job = schema.job
+    found = {}
     columns = [column for column in job.columns if column.name not in {"definition", "properties", "description"}]
     for part in _parts(sorted(job_ids)):
         query = sa.select(*columns).where(job.c.job_id.in_(part)).order_by(job.c.job_id).with_for_update()
@@ -60,13 +65,11 @@ def read_items(
     connection: sa.Connection, job_ids: Collection[str], *, uuids: Collection[str] | None = None
 ) -> list[ItemRecord]:
     """Items of these jobs in order, all or only those with these uuids."""
-    item, found = schema.job_item, []
-    if uuids is None:
-        clauses = [item.c.job_id.in_(part) for part in _parts(sorted(job_ids))]
-    else:
-        clauses = [item.c.item_uuid.in_(part) for part in _parts(sorted(uuids))]
-    for clause in clauses:
-        query = sa.select(item).where(clause).order_by(item.c.job_id, item.c.item_id)
+    item = schema.job_item
+    found = []
+    column = item.c.job_id if uuids is None else item.c.item_uuid
+    for part in _parts(sorted(job_ids if uuids is None else uuids)):
+        query = sa.select(item).where(column.in_(part)).order_by(item.c.job_id, item.c.item_id)
         found += [item_record(row, {}) for row in connection.execute(query)]
     return found
 
@@ -85,7 +88,7 @@ def apply_moves(connection: sa.Connection, moves: Sequence[Move], now: datetime)
     for move in moves:
         values = {"status": move.status.value, "message": move.message, **move.values}
         if move.forget_times:
-            values |= {time_column(status): None for status in TIMED}
+            values.update(dict.fromkeys(map(time_column, TIMED)))
         values[time_column(move.status)] = now
         row = {f"new_{name}": value for name, value in values.items()}
         row |= {"uuid": move.item.item_uuid, "old_status": move.item.status.value, "old_tries": move.item.tries}
@@ -101,15 +104,18 @@ def apply_moves(connection: sa.Connection, moves: Sequence[Move], now: datetime)
             .values({name: sa.bindparam(f"new_{name}") for name in names})
         )
         connection.execute(statement, rows)
+    for move in moves:
+        _log_item(move)
 
 
 def roll_up_jobs(connection: sa.Connection, jobs: Iterable[sa.Row[Any]], now: datetime) -> list[str]:
-    """Give each job the status, words and cost that its items add up to; the ids of those that changed."""
+    """Give each job the status, message and cost that follow from its items; the ids of those that changed."""
     changed = []
     wanted = {job.job_id: job for job in jobs}
     counts = _counted(connection, list(wanted))
     for job_id, job in wanted.items():
-        if not (of_job := counts.get(job_id)):
+        of_job = counts.get(job_id)
+        if not of_job:
             continue
         status = roll_up(JobStatus(word) for word in of_job)
         values = _job_values(connection, job, status, of_job)
@@ -117,9 +123,24 @@ def roll_up_jobs(connection: sa.Connection, jobs: Iterable[sa.Row[Any]], now: da
             continue
         if status != job.status:
             values[time_column(status)] = now
+            logger.info("job %s: %s -> %s: %s", job_id, job.status, status, values["message"])
         changed.append(job_id)
         connection.execute(schema.job.update().where(schema.job.c.job_id == job_id).values(modified_at=now, **values))
     return changed
+
+
+def _log_item(move: Move) -> None:
+    item = move.item
+    level = logging.INFO if move.status.is_final else logging.DEBUG
+    logger.log(
+        level,
+        "item %s of job %s: %s -> %s: %s",
+        item.item_id,
+        item.job_id,
+        item.status,
+        move.status,
+        move.message,
+    )
 
 
 def _counted(connection: sa.Connection, job_ids: list[str]) -> dict[str, dict[str, tuple[int, float | None]]]:
@@ -140,11 +161,17 @@ def _counted(connection: sa.Connection, job_ids: list[str]) -> dict[str, dict[st
 def _job_values(
     connection: sa.Connection, job: sa.Row[Any], status: JobStatus, counts: dict[str, tuple[int, float | None]]
 ) -> dict[str, Any]:
-    costs = [cost for _, cost in counts.values() if cost is not None]
     detail = None
     message = JOB_WORDS.get(status, "")
-    total = sum(number for number, _ in counts.values())
-    done = sum(number for word, (number, _) in counts.items() if JobStatus(word) in FINAL)
+    total = 0
+    done = 0
+    cost = None
+    for word, (number, cost_of_items) in counts.items():
+        total += number
+        if word in FINAL:
+            done += number
+        if cost_of_items is not None:
+            cost = (cost or 0.0) + cost_of_items
     if status is JobStatus.RUNNING:
         message = f"The job is running: {done} of {total} items are done."
     elif status in FINAL - {JobStatus.COMPLETED, JobStatus.CANCELLED}:
@@ -154,7 +181,7 @@ def _job_values(
         "status": status.value,
         "message": message,
         "error_detail": detail,
-        "cost": sum(costs) if costs else None,
+        "cost": cost,
     }
 
 

@@ -1,4 +1,4 @@
-"""Jobs and items as they are read, and the form in which a client is told their status."""
+"""Jobs and items as they are read, and their status in the form that clients get."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from qjobs.service.tables import TIMED
 
 __all__ = ["ItemRecord", "JobRecord", "item_record", "job_record", "status_body", "time_column"]
 
-_SHOWN_TIMES = ("completed", "queued", "submitted", "running", "cancelled", "error")
+_SHOWN_TIMES = (
+    JobStatus.COMPLETED,
+    JobStatus.QUEUED,
+    JobStatus.SUBMITTED,
+    JobStatus.RUNNING,
+    JobStatus.CANCELLED,
+    JobStatus.ERROR,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +48,7 @@ class JobRecord:
     cost: float | None
     times: Mapping[JobStatus, datetime]
     queue_position: int | None = None
-    """1 is the next one; only while it is QUEUED."""
+    """1 is the next one; None unless it is QUEUED."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +78,7 @@ class ItemRecord:
 
     @property
     def has_result(self) -> bool:
-        """Whether what it was run for is stored."""
+        """Whether its result, or its compilation, is stored."""
         return self.result_id is not None or self.compilation_id is not None
 
 
@@ -108,18 +115,16 @@ def _values(row: sa.Row[Any], columns: list[str], positions: Mapping[str, int]) 
 
 def status_body(record: JobRecord | ItemRecord) -> dict[str, Any]:
     """The STATUS of the wire document, section 1.6; `cost_confidence` only where there is one."""
-    times = {
-        f"{name}_time": moment.isoformat() if (moment := record.times.get(JobStatus(name.upper()))) else None
-        for name in _SHOWN_TIMES
-    }
     body: dict[str, Any] = {
         "status": record.status.value,
         "message": record.message,
         "error_detail": record.error_detail,
-        **times,
         "queue_position": record.queue_position,
         "cost": record.cost,
     }
+    for status in _SHOWN_TIMES:
+        moment = record.times.get(status)
+        body[f"{status.lower()}_time"] = moment.isoformat() if moment else None
     if isinstance(record, ItemRecord) and record.cost_confidence is not None:
         body["cost_confidence"] = record.cost_confidence
     return body

@@ -1,43 +1,44 @@
-"""Jobs of the service's users: made, read, cancelled, run again and deleted. The executor runs them."""
+"""Jobs of the service's users: created, read, cancelled, retried, rerun and deleted. The executor runs them."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
 from qjobs.ledger.database import Database
 from qjobs.lifecycle import FINAL, JobStatus
+from qjobs.model import RemoteRetryStrategy
 from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import Accounts, User
 from qjobs.service.changes import Changes
 from qjobs.service.clock import ServiceClock
 from qjobs.service.devices import Devices
-from qjobs.service.problems import BadRequest, Forbidden, NotFound
+from qjobs.service.errors import BadRequest, Forbidden, NotFound
 from qjobs.service.settings import Settings
+from qjobs.service.store.cancel_retry import cancel_move, chosen_for_retry, restart_move
 from qjobs.service.store.definitions import NewItem, check_definition
-from qjobs.service.store.graves import bury
+from qjobs.service.store.deleted import record_deletion
 from qjobs.service.store.job_moves import JOB_WORDS, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord, JobRecord, item_record, job_record, status_body, time_column
-from qjobs.service.store.retrying import Strategy, cancel_move, chosen_for_retry, restart_move
 
-__all__ = ["JobStore", "OrdinaryUsersRetry"]
+__all__ = ["JobStore"]
 
-OrdinaryUsersRetry = Literal["all", "compile-errors"]
-"""What users may retry: anything, or what Nexus allows to those who are no administrators."""
+logger = logging.getLogger(__name__)
 
-_RETRY_REFUSED = "You can only retry Compile jobs which are in the Error state"
 _ONLY_CIRCUITS = "this service runs circuits only"
 
 
 class JobStore:
     """Jobs and their items in the database.
 
-    `visible` and `writable` are subselects of project ids: a job elsewhere does not exist for the
+    `visible` and `writable` are subselects of project ids: a job in another project does not exist for the
     caller. `work` is set whenever there may be something for the executor to do; `positions` are the
     places of QUEUED jobs in their queues, as the executor saw them last.
 
@@ -45,10 +46,9 @@ class JobStore:
         db: The service's database.
         clock: The service's clock.
         devices: The devices.
-        changes: Is told of every change.
+        changes: Wakes those who wait for a change of a job.
         settings: The service's settings.
         accounts: Says who may read which programs.
-        ordinary_users_retry: What users may retry; `all`, because a local user administrates the service.
     """
 
     def __init__(
@@ -59,8 +59,6 @@ class JobStore:
         changes: Changes,
         settings: Settings,
         accounts: Accounts,
-        *,
-        ordinary_users_retry: OrdinaryUsersRetry = "all",
     ) -> None:
         self._db = db
         self._clock = clock
@@ -68,11 +66,8 @@ class JobStore:
         self._changes = changes
         self._settings = settings
         self._accounts = accounts
-        self._ordinary_users_retry = ordinary_users_retry
         self.work = threading.Event()
         self.positions: Mapping[str, int] = {}
-
-    # ---- new jobs -------------------------------------------------------------------------------
 
     def create(
         self,
@@ -111,9 +106,17 @@ class JobStore:
                     "device": checked.device.name,
                     "definition": checked.definition,
                 },
-                [item.columns() for item in checked.items],
+                [asdict(item) for item in checked.items],
             )
-        self._tell([job_id])
+        logger.info(
+            "job %s accepted from %s: %s on %s, items: %d",
+            job_id,
+            user.email,
+            job_type,
+            checked.device.name,
+            len(checked.items),
+        )
+        self._announce(job_id)
         return job_id
 
     def _check_project(
@@ -121,11 +124,11 @@ class JobStore:
     ) -> None:
         project = schema.project
         query = sa.select(project.c.archived).where(project.c.project_id == project_id)
-        locking = query.with_for_update()  # nobody deletes it before the job is in it
+        locking = query.with_for_update()  # nobody can delete it before the job is in it
         if connection.scalar(locking.where(project.c.project_id.in_(writable))) is not None:
             return
         if connection.scalar(query.where(project.c.project_id.in_(readable))) is not None:
-            raise Forbidden("you may read this project, and not add jobs to it")
+            raise Forbidden("you may read this project, but not add jobs to it")
         raise NotFound(f"project {project_id} not found")
 
     def _check_programs(self, connection: sa.Connection, items: Sequence[NewItem], readable: sa.Select[Any]) -> None:
@@ -140,10 +143,11 @@ class JobStore:
             if kind is None:
                 raise NotFound(f"item {number}: program {item.program_id} not found")
             if kind != "circuit":
-                raise BadRequest(f"item {number}: program {item.program_id} is of kind {kind}, and {_ONLY_CIRCUITS}")
+                raise BadRequest(f"item {number}: program {item.program_id} is of kind {kind}, but {_ONLY_CIRCUITS}")
 
     def _insert(self, connection: sa.Connection, job: dict[str, Any], items: Sequence[Mapping[str, Any]]) -> str:
-        now, table = self._clock.now(), schema.job
+        now = self._clock.now()
+        table = schema.job
         job_id = str(uuid.uuid4())
         self._db.lock(connection, "qjobs-job-sequence")
         last = connection.scalar(sa.select(sa.func.max(table.c.sequence)))
@@ -178,8 +182,6 @@ class JobStore:
 
     def _ready_at(self, now: datetime) -> datetime:
         return now + timedelta(seconds=min(self._clock.virtual_s(self._settings.submit_delay_s), 1e9))
-
-    # ---- reading --------------------------------------------------------------------------------
 
     def record(self, visible: sa.Select[Any], job_id: str) -> JobRecord:
         """One job.
@@ -222,20 +224,19 @@ class JobStore:
 
     def items_of(self, job_ids: Collection[str]) -> dict[str, list[ItemRecord]]:
         """The items of several jobs, in order, by job."""
-        item, found = schema.job_item, {job_id: list[ItemRecord]() for job_id in job_ids}
+        item = schema.job_item
+        found = {job_id: list[ItemRecord]() for job_id in job_ids}
         query = sa.select(item).where(item.c.job_id.in_(sorted(found))).order_by(item.c.job_id, item.c.item_id)
         with self._db.read() as connection:
             for row in connection.execute(query):
                 found[row.job_id].append(item_record(row, self.positions))
         return found
 
-    # ---- wishes ---------------------------------------------------------------------------------
-
     def cancel(self, writable: sa.Select[Any], job_id: str, item_ids: Collection[int] | None = None) -> None:
         """Cancel a job, or these of its items, as far as that is possible.
 
-        Final items stay as they are; those that wait are CANCELLED at once; compilations that run are
-        not interrupted; executions that run are CANCELLING until the executor settles them.
+        Final items stay as they are; waiting items are CANCELLED at once; compilations that run are not
+        interrupted; executions that run are CANCELLING until the executor has ended them.
 
         Raises:
             NotFound: There is no such job, or it has no such item.
@@ -245,56 +246,53 @@ class JobStore:
             job = self._locked(connection, writable, job_id)
             items = read_items(connection, [job_id])
             if item_ids is not None:
-                if unknown := sorted(set(item_ids) - {item.item_id for item in items}):
-                    raise NotFound(f"job {job_id} has no item {unknown[0]}")
-                items = [item for item in items if item.item_id in set(item_ids)]
-            moves = [move for item in items if (move := cancel_move(item, job.job_type)) is not None]
+                items = _chosen(job_id, items, set(item_ids))
+            moves = list(filter(None, (cancel_move(item, job.job_type) for item in items)))
             apply_moves(connection, moves, now)
             if item_ids is None and JobStatus(job.status) not in {JobStatus.COMPLETED, JobStatus.CANCELLED}:
                 table = schema.job
                 connection.execute(table.update().where(table.c.job_id == job_id).values(cancel_requested_at=now))
             roll_up_jobs(connection, [job], now)
-        self._tell([job_id])
+        logger.info("job %s: cancellation requested, items that it moves: %d", job_id, len(moves))
+        self._announce(job_id)
 
     def retry(
         self,
         writable: sa.Select[Any],
         job_id: str,
-        strategy: str | None = None,
-        statuses: Collection[str] | None = None,
+        strategy: RemoteRetryStrategy = RemoteRetryStrategy.DEFAULT,
+        statuses: Collection[JobStatus] | None = None,
         user_group: str | None = None,
         *,
         user: User | None = None,
     ) -> None:
-        """Run items of a job again, under the same ids; without any to run it does nothing.
+        """Run items of a job again, under the same ids; if there are none to run, nothing changes.
 
         Args:
             writable: Projects in which the caller may change jobs.
             job_id: The job.
-            strategy: A `Strategy`; DEFAULT if empty.
+            strategy: How far to go.
             statuses: The items to consider, by status. Empty means ERROR, and with FULL_RESTART all.
-            user_group: Pay from this group's budget from now on.
+            user_group: The group that pays from now on.
             user: Who asks; must be a member of that group.
 
         Raises:
             NotFound: There is no such job.
-            Forbidden: Users may retry failed compile jobs only, or the user is not in the group.
-            BadRequest: There is no such strategy or status.
+            Forbidden: The user is not in the group.
+            BadRequest: No item ever has such a status.
         """
-        wanted = Strategy.of(strategy)
-        chosen = _statuses(statuses)
+        unknown = sorted(set(statuses or ()) - set(schema.TIMED))
+        if unknown:
+            raise BadRequest(f"no item has the status {unknown[0]}; there are {', '.join(schema.TIMED)}")
         if user_group is not None and user is not None and user_group not in user.groups:
             raise Forbidden(f"Not a member of any group with name: {user_group}")
         now = self._clock.now()
         with self._db.write() as connection:
             job = self._locked(connection, writable, job_id)
-            may_only = self._ordinary_users_retry == "compile-errors"
-            if may_only and (job.job_type, job.status) != ("compile", JobStatus.ERROR):
-                raise Forbidden(_RETRY_REFUSED)
-            items = chosen_for_retry(read_items(connection, [job_id]), wanted, chosen)
+            items = chosen_for_retry(read_items(connection, [job_id]), strategy, frozenset(statuses or ()))
             if not items:
                 return
-            apply_moves(connection, [restart_move(item, wanted, self._ready_at(now)) for item in items], now)
+            apply_moves(connection, [restart_move(item, strategy, self._ready_at(now)) for item in items], now)
             values: dict[str, Any] = {time_column(status): None for status in FINAL}
             values["cancel_requested_at"] = None
             if user_group is not None:
@@ -302,16 +300,17 @@ class JobStore:
                 values["definition"] = {**(definition or {}), "user_group": user_group}
             connection.execute(schema.job.update().where(schema.job.c.job_id == job_id).values(values))
             roll_up_jobs(connection, [job], now)
-        self._tell([job_id])
+        logger.info("job %s: retry requested with %s, items to run: %d", job_id, strategy, len(items))
+        self._announce(job_id)
 
     def rerun(self, writable: sa.Select[Any], job_id: str, name: str, user: User) -> str:
-        """A new job with the same definition, from any state of the old one.
+        """Create a new job with the same definition, whatever the status of the old one.
 
         Returns:
             Its id.
 
         Raises:
-            ServiceError: There is no such job, or it could not be posted again as it is.
+            ServiceError: There is no such job, or its definition would not be accepted any more.
         """
         with self._db.read() as connection:
             job = schema.job
@@ -321,8 +320,11 @@ class JobStore:
                 raise NotFound(f"job {job_id} not found")
             items = read_items(connection, [job_id])
         names = ("program_id", "n_shots", "max_cost", "n_qubits")
-        posted = [{key: value for key in names if (value := getattr(item, key)) is not None} for item in items]
-        return self.create(
+        posted = []
+        for item in items:
+            given = {name: getattr(item, name) for name in names}
+            posted.append({name: value for name, value in given.items() if value is not None})
+        new_id = self.create(
             user,
             row.project_id,
             name=name,
@@ -331,35 +333,38 @@ class JobStore:
             job_type=row.job_type,
             definition={**row.definition, "items": posted},
         )
+        logger.info("job %s is a rerun of job %s", new_id, job_id)
+        return new_id
 
     def delete(self, writable: sa.Select[Any], job_id: str) -> None:
-        """Delete a job with its results, whatever its state; what a worker still has of it is dropped.
+        """Delete a job with its results, whatever its status; what a worker still has of it is dropped.
 
         Raises:
             NotFound: There is no such job.
         """
         with self._db.write() as connection:
             self._locked(connection, writable, job_id)
-            bury(connection, job_id=job_id)
+            record_deletion(connection, job_id=job_id)
             connection.execute(schema.job.delete().where(schema.job.c.job_id == job_id))
-        self._tell([job_id])
+        logger.info("job %s deleted", job_id)
+        self._announce(job_id)
 
     def _locked(self, connection: sa.Connection, writable: sa.Select[Any], job_id: str) -> sa.Row[Any]:
         job = schema.job
         query = sa.select(job.c.job_id).where(job.c.job_id == job_id, job.c.project_id.in_(writable))
-        if connection.scalar(query) is None or (row := locked(connection, [job_id]).get(job_id)) is None:
+        row = locked(connection, [job_id]).get(job_id) if connection.scalar(query) is not None else None
+        if row is None:
             raise NotFound(f"job {job_id} not found")
         return row
 
-    def _tell(self, job_ids: Collection[str]) -> None:
-        self._changes.notify_all(job_ids)
+    def _announce(self, job_id: str) -> None:
+        self._changes.notify(job_id)
         self.work.set()
 
 
-def _statuses(words: Collection[str] | None) -> frozenset[JobStatus] | None:
-    if not words:
-        return None
-    known = {status.value: status for status in schema.TIMED}
-    if unknown := [word for word in words if word not in known]:
-        raise BadRequest(f"there is no status {str(unknown[0])!r}; there are {', '.join(known)}")
-    return frozenset(known[word] for word in words)
+def _chosen(job_id: str, items: Sequence[ItemRecord], item_ids: Collection[int]) -> list[ItemRecord]:
+    chosen = [item for item in items if item.item_id in item_ids]
+    if len(chosen) < len(item_ids):
+        unknown = set(item_ids).difference(item.item_id for item in items)
+        raise NotFound(f"job {job_id} has no item {min(unknown)}")
+    return chosen

@@ -1,7 +1,7 @@
-"""Filters, sorting, pages and scopes of a list's address, as clauses: one place for all resources.
+"""Filters, sorting, pages and scopes in the address of a list, as clauses: one place for all resources.
 
-The words are those of Nexus (wire document, section 1.2). What is not understood is refused, never
-passed over: a filter that was silently dropped would answer with somebody's other jobs.
+Their names are those of Nexus (wire document, section 1.2). What is not understood is refused and never ignored:
+without a filter that was meant, the answer would hold other jobs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qjobs.service import tables as schema
-from qjobs.service.problems import BadRequest, NotFound
+from qjobs.service.errors import BadRequest, NotFound
 
 __all__ = [
     "DEFAULT_PAGE_SIZE",
@@ -48,14 +48,14 @@ _LONGEST = 4096
 """Characters of a filter; SQLite refuses patterns of more than 50,000 bytes."""
 _MOST_VALUES = 1000
 _LONGEST_INT = 2**63
-_COMMAS_IN_VALUE = 8
-"""So many places at which the key of a property filter could end are tried."""
+_MOST_SPLITS = 8
+"""The number of places that are tried as the end of the key of a property filter."""
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
 
 class Scope(StrEnum):
-    """As whom somebody asks."""
+    """The role in which somebody asks."""
 
     USER = "user"
     ORG_ADMIN = "org_admin"
@@ -65,7 +65,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """What can be listed.
+    """Something that can be listed.
 
     Args:
         table: Where its rows are.
@@ -78,7 +78,14 @@ class Resource:
     filters: frozenset[str]
 
 
-_TIMES = frozenset(f"[timestamps][{what}][{side}]" for what in ("created", "modified") for side in ("before", "after"))
+_TIMES = frozenset(
+    {
+        "[timestamps][created][before]",
+        "[timestamps][created][after]",
+        "[timestamps][modified][before]",
+        "[timestamps][modified][after]",
+    }
+)
 _NAMED = frozenset({"[name]", "[name_exact]", "[name_fuzzy]"})
 _OWNED = _TIMES | _NAMED | {"[creator][email]", "[properties]", "[project][id]"}
 
@@ -99,7 +106,7 @@ class Listing:
     """One page of a list.
 
     Args:
-        clause: What the rows fulfil, beside being visible to the user.
+        clause: A condition on the rows, besides being visible to the user.
         order_by: A total order.
         page_number: From 0.
         page_size: Rows on a page.
@@ -126,7 +133,7 @@ class Listing:
 
 
 def listing_of(params: Params, resource: Resource, *, sqlite: bool) -> Listing:
-    """What a list's address asks for.
+    """The page of a list for which an address asks.
 
     Args:
         params: The query of the address.
@@ -155,7 +162,7 @@ def listing_of(params: Params, resource: Resource, *, sqlite: bool) -> Listing:
 
 
 def scope_of(params: Params) -> Scope:
-    """As whom somebody asks; `user` if the address does not say.
+    """The role in which somebody asks; `user` if the address names none.
 
     Raises:
         BadRequest: There is no such scope.
@@ -171,7 +178,7 @@ def scope_of(params: Params) -> Scope:
 
 
 def within(scope: Scope, projects: sa.Select[tuple[str]]) -> sa.Select[tuple[str]]:
-    """The projects of a scope: nobody is an administrator here, so theirs are none."""
+    """The projects of a scope; nobody here is an administrator, so their scopes hold none."""
     return projects if scope in {Scope.USER, Scope.HIGHEST} else projects.where(sa.false())
 
 
@@ -179,7 +186,7 @@ def clean_id(text: str, what: str) -> str:
     """A UUID as it is stored.
 
     Raises:
-        NotFound: It is none, so nothing can have it.
+        NotFound: It is not a UUID, so nothing can have it.
     """
     lower = text.lower()
     if _UUID.fullmatch(lower):
@@ -202,16 +209,12 @@ def _order(resource: Resource, values: Sequence[str]) -> tuple[sa.UnaryExpressio
         "timestamps.modified": resource.table.c.modified_at,
         "name": resource.table.c.name,
     }
-    keys = [key for value in values for key in value.split(",")] or ["-timestamps.created"]
-    known = {sign + name for sign in ("", "-") for name in columns}
-    if len(set(keys)) != len(keys) or not set(keys) <= known:
+    keys = ",".join(values).split(",") if values else ["-timestamps.created"]
+    if len(set(keys)) != len(keys) or any(key.removeprefix("-") not in columns for key in keys):
         raise BadRequest(f"sort has each of these at most once, with - before it for descending: {', '.join(columns)}")
     keys_and_ties = [(columns[key.removeprefix("-")], key.startswith("-")) for key in keys]
     keys_and_ties.append((resource.newest, keys[0].startswith("-")))
     return tuple(column.desc() if down else column.asc() for column, down in keys_and_ties)
-
-
-# ---- filters ------------------------------------------------------------------------------------
 
 
 def _filter(resource: Resource, name: str, values: list[str], sqlite: bool) -> sa.ColumnElement[bool]:
@@ -257,7 +260,8 @@ def _by_archived(table: sa.Table, name: str, values: list[str]) -> sa.ColumnElem
 
 def _by_word(column: str, words: Sequence[str]) -> _Filter:
     def clause(table: sa.Table, name: str, values: list[str]) -> sa.ColumnElement[bool]:
-        if unknown := set(values) - set(words):
+        unknown = set(values) - set(words)
+        if unknown:
             raise BadRequest(f"{name} is one of {', '.join(sorted(words))}, not {min(unknown)[:80]!r}")
         return table.c[column].in_(values)
 
@@ -288,11 +292,10 @@ _FILTERS: Mapping[str, _Filter] = {
     "[archived]": _by_archived,
     "[status][status]": _by_word("status", schema.TIMED),
     "[job_type]": _by_word("job_type", ("compile", "execute")),
-    **{
-        f"[timestamps][{what}][{side}]": _by_time(f"{what}_at", side)
-        for what in ("created", "modified")
-        for side in ("before", "after")
-    },
+    "[timestamps][created][before]": _by_time("created_at", "before"),
+    "[timestamps][created][after]": _by_time("created_at", "after"),
+    "[timestamps][modified][before]": _by_time("modified_at", "before"),
+    "[timestamps][modified][after]": _by_time("modified_at", "after"),
 }
 
 
@@ -302,9 +305,6 @@ def _single(name: str, values: Sequence[str]) -> str:
     return values[0]
 
 
-# ---- properties ---------------------------------------------------------------------------------
-
-
 def _property(column: sa.ColumnElement[Any], text: str, sqlite: bool) -> sa.ColumnElement[bool]:
     """A filter such as `(key,"text")`, `(key,true)` or `(key,3.15)`."""
     refused = BadRequest(f'filter[properties] is (key,"text"), (key,true) or (key,42), not {text[:80]!r}')
@@ -312,7 +312,7 @@ def _property(column: sa.ColumnElement[Any], text: str, sqlite: bool) -> sa.Colu
         raise refused
     inner = text[1:-1]
     if inner.endswith('"'):  # the client escapes nothing, so both the key and the text may hold ,"
-        ends = [found.start() for found in re.finditer(',"', inner[:-1])][-_COMMAS_IN_VALUE:]
+        ends = [found.start() for found in re.finditer(',"', inner[:-1])][-_MOST_SPLITS:]
         if not ends:
             raise refused
         return sa.or_(*(_has(column, inner[:end], inner[end + 2 : -1], sqlite) for end in ends))

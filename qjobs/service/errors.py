@@ -1,0 +1,85 @@
+"""Reasons for which the service refuses a request; each has its HTTP status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = [
+    "BadRequest",
+    "Conflict",
+    "Forbidden",
+    "Gone",
+    "NotFound",
+    "ServiceError",
+    "TooManyRequests",
+    "Unauthorized",
+]
+
+
+class ServiceError(Exception):
+    """A request that is refused.
+
+    Args:
+        message: For the person who sent it; one sentence that says what to do.
+        headers: Sent with the answer.
+    """
+
+    status_code = 422
+
+    def __init__(self, message: str, *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+class BadRequest(ServiceError):
+    """The request cannot be understood."""
+
+    status_code = 400
+
+
+class Unauthorized(ServiceError):
+    """Nobody is signed in."""
+
+    status_code = 401
+
+    def __init__(self, message: str = "Unauthorized") -> None:
+        super().__init__(message)
+
+
+class Forbidden(ServiceError):
+    """The user may see it, but may not do this to it."""
+
+    status_code = 403
+
+
+class NotFound(ServiceError):
+    """There is no such thing, or the user may not know that there is."""
+
+    status_code = 404
+
+
+class Conflict(ServiceError):
+    """The present state of the thing forbids it."""
+
+    status_code = 409
+
+
+class Gone(ServiceError):
+    """It was deleted."""
+
+    status_code = 410
+
+
+class TooManyRequests(ServiceError):
+    """Try again later.
+
+    Args:
+        message: For the person.
+        retry_after_s: How much later, in seconds.
+    """
+
+    status_code = 429
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message, headers={"Retry-After": str(max(1, round(retry_after_s)))})

@@ -1,0 +1,1 @@
+"""What every protocol shares: checks of requests, cookies, forms, answers to errors, and the pages for people."""

@@ -1,0 +1,79 @@
+"""The cookies that say who sent a request: the one way in which every route learns its user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from fastapi import Request, Response
+
+from qjobs.service.accounts.accounts import User
+from qjobs.service.accounts.sessions import Tokens
+from qjobs.service.assembly import Service
+from qjobs.service.errors import Unauthorized
+
+__all__ = [
+    "ACCESS_COOKIE",
+    "REFRESH_COOKIE",
+    "clear_cookies",
+    "current_user",
+    "set_access_cookie",
+    "set_cookies",
+    "user_of_cookies",
+]
+
+ACCESS_COOKIE = "myqos_id"
+REFRESH_COOKIE = "myqos_oat"
+
+
+def user_of_cookies(service: Service, cookies: Mapping[str, str]) -> User | None:
+    """Whose cookies these are, of a request or of a web socket's handshake; None if nobody's.
+
+    Where there is an access token, it alone decides: one that has ended makes the client refresh it.
+    """
+    access = cookies.get(ACCESS_COOKIE)
+    if access:
+        return service.accounts.user_of_access(access)
+    refresh = cookies.get(REFRESH_COOKIE)
+    return service.accounts.user_of_refresh(refresh) if refresh else None
+
+
+def current_user(service: Service) -> Callable[[Request], User]:
+    """A FastAPI dependency: the signed-in user, else 401.
+
+    A route takes it as `user: Annotated[User, Depends(signed_in)]` with `signed_in = current_user(service)`,
+    in a module without `from __future__ import annotations`: FastAPI cannot look up a local name.
+    """
+
+    def signed_in(request: Request) -> User:
+        user = user_of_cookies(service, request.cookies)
+        if user is None:
+            raise Unauthorized
+        return user
+
+    return signed_in
+
+
+def set_cookies(response: Response, request: Request, tokens: Tokens, *, access_age_s: int | None = None) -> None:
+    """Give a client both tokens; a browser keeps the access token no longer than `access_age_s`."""
+    _set(response, request, REFRESH_COOKIE, tokens.refresh, None)
+    _set(response, request, ACCESS_COOKIE, tokens.access, access_age_s)
+
+
+def set_access_cookie(response: Response, request: Request, access: str) -> None:
+    """Give a client a new access token."""
+    _set(response, request, ACCESS_COOKIE, access, None)
+
+
+def clear_cookies(response: Response, request: Request) -> None:
+    """Have a browser forget both tokens."""
+    for name in (ACCESS_COOKIE, REFRESH_COOKIE):
+        response.delete_cookie(name, httponly=True, samesite="lax", secure=_is_secure(request))
+
+
+def _set(response: Response, request: Request, name: str, value: str, age_s: int | None) -> None:
+    response.set_cookie(name, value, max_age=age_s, path="/", secure=_is_secure(request), httponly=True, samesite="lax")
+
+
+def _is_secure(request: Request) -> bool:
+    """Over plain HTTP a client would not send a `Secure` cookie back."""
+    return request.url.scheme == "https"

@@ -1,0 +1,53 @@
+"""Forms that a browser or a device sends: their fields, and the proof that a form is one of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import Body
+
+from qjobs.service.errors import BadRequest, Forbidden
+from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE
+
+__all__ = ["Form", "form_fields", "form_key", "require_own_form"]
+
+_MOST_FIELDS = 20
+
+Form = Annotated[bytes, Body(media_type="application/x-www-form-urlencoded")]
+"""The body of a form, as a parameter of a route."""
+
+
+def form_fields(body: bytes) -> dict[str, str]:
+    """The fields of a form, the first of each name.
+
+    Raises:
+        BadRequest: The body is not a form.
+    """
+    try:
+        fields = parse_qs(body.decode("utf-8"), errors="strict", max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        raise BadRequest("the body is not a form (application/x-www-form-urlencoded in UTF-8)") from None
+    found = {name: values[0] for name, values in fields.items()}
+    if any("\x00" in value for value in found.values()):
+        raise BadRequest("the form holds a NUL character")
+    return found
+
+
+def form_key(cookies: Mapping[str, str]) -> str:
+    """What a form of ours carries and another site cannot know: a hash of the visitor's own token."""
+    token = cookies.get(REFRESH_COOKIE) or cookies.get(ACCESS_COOKIE) or ""
+    return hashlib.sha256(b"form:" + token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def require_own_form(fields: Mapping[str, str], cookies: Mapping[str, str]) -> None:
+    """Refuse a form that another site sent with this person's cookies.
+
+    Raises:
+        Forbidden: Its key is not this person's.
+    """
+    if not hmac.compare_digest(fields.get("key", "").encode(), form_key(cookies).encode()):
+        raise Forbidden("this form is out of date; go back, load the page again and send it once more")

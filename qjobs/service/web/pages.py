@@ -1,0 +1,172 @@
+"""The pages for people: the service's state, signing in and out, and approving a device.
+
+Somebody who is not signed in sees counts only; a signed-in user also sees their own jobs.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import jinja2
+import sqlalchemy as sa
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from qjobs.lifecycle import JobStatus
+from qjobs.service import tables as schema
+from qjobs.service.accounts.accounts import User
+from qjobs.service.assembly import Service
+from qjobs.service.errors import ServiceError, Unauthorized
+from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE, clear_cookies, set_cookies, user_of_cookies
+from qjobs.service.web.forms import Form, form_fields, form_key, require_own_form
+
+__all__ = ["router"]
+
+_SHOWN_JOBS = 50
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_WAITING = frozenset({JobStatus.SUBMITTED, JobStatus.QUEUED, JobStatus.RETRYING})
+_RUNNING = frozenset({JobStatus.RUNNING, JobStatus.CANCELLING})
+_USER_CODE = re.compile("[A-Za-z]{4}-[A-Za-z]{4}")
+_DEVICE_PAGE = "/auth/device?user_code="
+_DEVICE_TITLE = "Approve a device"
+
+
+def router(service: Service) -> APIRouter:
+    """Routes of all pages."""
+    routes = APIRouter(tags=["pages"], include_in_schema=False)
+
+    @routes.get("/")
+    def overview(request: Request) -> HTMLResponse:
+        user = user_of_cookies(service, request.cookies)
+        values = _state(service)
+        values["jobs"] = _last_jobs(service, user) if user else []
+        return _page("overview.html", "Job service", user=user, after="/", key=form_key(request.cookies), **values)
+
+    _add_device(routes, service)
+    _add_signing(routes, service)
+    return routes
+
+
+def _add_device(routes: APIRouter, service: Service) -> None:
+    @routes.get("/auth/device")
+    def device(request: Request, user_code: str = "") -> HTMLResponse:
+        user = user_of_cookies(service, request.cookies)
+        code = _clean_code(user_code)
+        if user is None:
+            return _page("sign_in.html", _DEVICE_TITLE, after=_DEVICE_PAGE + code)
+        key = form_key(request.cookies)
+        return _page("device.html", _DEVICE_TITLE, email=user.email, user_code=code, key=key)
+
+    @routes.post("/auth/device")
+    def decide(request: Request, body: Form = b"") -> HTMLResponse:
+        user = user_of_cookies(service, request.cookies)
+        fields = form_fields(body)
+        if user is None:
+            raise Unauthorized
+        require_own_form(fields, request.cookies)
+        approve = fields.get("decision") == "approve"
+        try:
+            service.sessions.decide_device(user, fields.get("user_code", ""), approve=approve)
+        except ServiceError as error:
+            return _page("message.html", _DEVICE_TITLE, error, message=error.message)
+        done = f"The device is signed in as {user.email}." if approve else "The device was denied."
+        return _page("message.html", _DEVICE_TITLE, message=f"{done} You can close this page.")
+
+
+def _add_signing(routes: APIRouter, service: Service) -> None:
+    @routes.post("/auth/signin")
+    def sign_in(request: Request, body: Form = b"") -> Response:
+        fields = form_fields(body)
+        after = _own_page(fields.get("next", "/"))
+        try:
+            tokens = service.sessions.login(fields.get("email", ""), fields.get("password", ""))
+        except ServiceError as error:
+            return _page("sign_in.html", "Sign in", error, after=after, message=error.message)
+        response = RedirectResponse(after, 303)
+        set_cookies(response, request, tokens, access_age_s=int(service.settings.access_ttl_s))
+        return response
+
+    @routes.post("/auth/signout")
+    def sign_out(request: Request, body: Form = b"") -> Response:
+        require_own_form(form_fields(body), request.cookies)
+        access = request.cookies.get(ACCESS_COOKIE)
+        service.sessions.logout(access=access, refresh=request.cookies.get(REFRESH_COOKIE))
+        response = RedirectResponse("/", 303)
+        clear_cookies(response, request)
+        return response
+
+
+def _page(template: str, title: str, error: ServiceError | None = None, **values: Any) -> HTMLResponse:
+    """A page made of a template; with the status and the headers of an error, if there was one."""
+    text = _templates().get_template(template).render(title=title, **values)
+    if error is None:
+        return HTMLResponse(text, headers=_HEADERS)
+    return HTMLResponse(text, error.status_code, {**_HEADERS, **error.headers})
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    loader = jinja2.PackageLoader("qjobs.service.web")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["moment"] = _moment
+    return environment
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _state(service: Service) -> dict[str, Any]:
+    """The devices with their queues, how many jobs there are of each status, and the time."""
+    job = schema.job
+    query = sa.select(job.c.device, job.c.status, sa.func.count()).group_by(job.c.device, job.c.status)
+    waiting: Counter[str] = Counter()
+    running: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    with service.db.read() as connection:
+        for device, status, count in connection.execute(query):
+            counts[status] += count
+            if status in _WAITING:
+                waiting[device] += count
+            elif status in _RUNNING:
+                running[device] += count
+    now = service.clock.now()
+    devices = [
+        (device.name, device.state_at(now), waiting[device.name], running[device.name])
+        for device in service.devices.all
+    ]
+    return {"devices": devices, "counts": sorted(counts.items()), "now": now}
+
+
+def _last_jobs(service: Service, user: User) -> list[tuple[str, ...]]:
+    job = schema.job
+    query = (
+        sa.select(job.c.name, job.c.job_type, job.c.device, job.c.status, job.c.message, job.c.created_at)
+        .where(job.c.owner_id == user.user_id)
+        .order_by(job.c.sequence.desc())
+        .limit(_SHOWN_JOBS)
+    )
+    with service.db.read() as connection:
+        return [(*row[:-1], _moment(row.created_at)) for row in connection.execute(query)]
+
+
+def _clean_code(text: str) -> str:
+    return text if _USER_CODE.fullmatch(text) else ""
+
+
+def _own_page(text: str) -> str:
+    """Where to go after signing in: a page of ours, never a place that a link chose."""
+    after = text.removeprefix(_DEVICE_PAGE)
+    return _DEVICE_PAGE + _clean_code(after) if after != text else "/"
