@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from qjobs.backends.aer.worker import AerMethod, Task, run_task
+from qjobs.backends.aer import AerMethod
+from qjobs.backends.aer.tasks import Task, run_task
 from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target, nothing
 from qjobs.errors import ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus

@@ -17,10 +17,9 @@ from qiskit.circuit import Parameter
 from qiskit.circuit.library import QFTGate
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
-from qjobs.backends.aer import AerBackend
-from qjobs.backends.aer import pool as _aer_pool
-from qjobs.backends.aer.backend import AerMethod, NoiseSpec, _tasks
-from qjobs.backends.aer.worker import BASIS_1Q, BASIS_2Q, BASIS_3Q
+from qjobs.backends.aer import AerBackend, AerMethod, NoiseSpec, job_queue
+from qjobs.backends.aer.engine import BASIS_1Q, BASIS_2Q, BASIS_3Q
+from qjobs.backends.aer.tasks import cut
 from qjobs.backends.base import MissingResult
 from qjobs.circuits.programs import bind, read_circuit
 from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
@@ -64,14 +63,14 @@ def test_chunks_cover_the_items_in_order_and_do_not_depend_on_workers():
         *[(other, 50)] * 2,
         (template, 50, {"a": 0, "b": 0}),
     )
-    tasks = list(_tasks(batch, AerMethod.AUTOMATIC, None))
+    tasks = list(cut(batch, AerMethod.AUTOMATIC, None))
     assert [task.first for task in tasks] == [0, 75, 150, 185]
     assert [len(task.items) for task in tasks] == [75, 75, 35, 3]
     assert [task.shots for task in tasks] == [100, 100, 100, 50]
 
 
 def test_costly_items_get_chunks_of_their_own():
-    assert len(list(_tasks(heavy(3), AerMethod.AUTOMATIC, None))) == 3
+    assert len(list(cut(heavy(3), AerMethod.AUTOMATIC, None))) == 3
 
 
 def test_a_seed_gives_the_same_counts_on_any_number_of_workers(aer):
@@ -388,7 +387,7 @@ def test_another_backend_object_of_this_process_knows_the_job(aer):
 
 
 def test_results_are_kept_for_a_bounded_number_of_jobs_and_unread_ones_longest(monkeypatch):
-    monkeypatch.setattr(_aer_pool, "KEPT_JOBS", 3)
+    monkeypatch.setattr(job_queue, "KEPT_JOBS", 3)
     batch = batch_of((superposition(1), 5))
     with AerBackend(n_workers=1) as backend:
         ids = []

@@ -317,6 +317,14 @@ def test_gates_keep_their_unitary_in_qiskit(name, n_angles, n_qubits):
     assert np.allclose(Operator(back.reverse_bits()).data, circuit.get_unitary())
 
 
+def test_zzmax_can_stay_one_gate():
+    """A noise model sees one gate where there was one."""
+    circuit = TketCircuit(2).ZZMax(0, 1)
+    kept = convert.pytket_to_qiskit(circuit, keep_zzmax=True)
+    assert dict(kept.count_ops()) == {"rzz": 1}
+    assert np.allclose(Operator(kept).data, circuit.get_unitary())
+
+
 def test_pytket_implicit_swaps_and_conditions():
     circuit = TketCircuit(2).SWAP(0, 1).H(0)
     circuit.replace_SWAPs()

@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qjobs.backends.aer import WorkerEnded, WorkerPool
 from qjobs.errors import LedgerError, LedgerUnavailable
 from qjobs.ledger.database import Database
 from qjobs.lifecycle import JobStatus
@@ -34,7 +35,6 @@ from qjobs.service.execution.programs import ItemFailure
 from qjobs.service.execution.settling import put_back, settle
 from qjobs.service.execution.simulate import ExecuteOutcome, run_execute
 from qjobs.service.execution.starting import Started, read_queues, start_items
-from qjobs.service.execution.workers import WorkerEnded, Workers
 from qjobs.service.settings import Settings
 from qjobs.service.sole import Sole
 from qjobs.service.store.content import Content
@@ -103,7 +103,7 @@ class Executor:
         self._jobs = jobs
         self._content = content
         self._sole = sole
-        self._workers = Workers(settings.worker_count)
+        self._workers = WorkerPool(settings.worker_count, preload=("qjobs.circuits.pytket",))
         self._abandoned = Abandoned(db, self._workers.count)
         self._pacing = Pacing(clock)
         self._planner = Planner(self._workers.count, Quotas(db, clock, settings))
@@ -172,7 +172,7 @@ class Executor:
         if self._abandoned.block(self._flights.values()):
             self._unsure = True
             self._flights.clear()
-            self._workers.reset()
+            self._workers.close()
         changed = self._reclaim() if self._unsure else []
         changed += self._settle()
         changed += self._move_waiting()
@@ -196,7 +196,7 @@ class Executor:
                 self._planner.took(back.started.chunk.job_id, [outcome.duration_s for outcome in back.outcomes])
                 self._pacing.hold(back.started, back.outcomes)
         if ended:
-            self._workers.reset()
+            self._workers.close()
 
     def _lost(self, started: Started) -> None:
         again: list[str] = []

@@ -1,4 +1,4 @@
-"""Reading stored circuits in a worker process, and the checks that every device makes."""
+"""Stored circuits in a worker process, and the checks that every device makes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from qjobs.backends.aer import NoiseSpec
 from qjobs.errors import InvalidCircuit
 
 __all__ = ["ItemFailure", "Machine", "check_circuit", "load_circuit"]
@@ -44,9 +45,7 @@ class Machine:
     gate_set: frozenset[str]
     native_only: bool
     connectivity: frozenset[tuple[int, int]] | None
-    depolarizing_1q: float
-    depolarizing_2q: float
-    readout: float
+    noise: NoiseSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

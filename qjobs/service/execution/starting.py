@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qjobs.backends.aer import NoiseSpec
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.devices import Device, DeviceKind, Devices
@@ -230,7 +231,5 @@ def machine_of(device: Device) -> Machine:
         gate_set=frozenset(device.gate_set),
         native_only=device.native_only,
         connectivity=None if device.connectivity is None else frozenset(device.connectivity),
-        depolarizing_1q=device.noise.depolarizing_1q,
-        depolarizing_2q=device.noise.depolarizing_2q,
-        readout=device.noise.readout,
+        noise=NoiseSpec(**device.noise.model_dump()),
     )
