@@ -138,8 +138,6 @@ def import_aer() -> None:
 
     import qiskit_aer.noise
 
-    import qjobs.circuits  # noqa: F401
-
     logging.getLogger(qiskit_aer.__name__).setLevel(logging.CRITICAL)
 
 

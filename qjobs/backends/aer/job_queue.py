@@ -53,7 +53,7 @@ class JobQueue:
     def __init__(self, n_workers: int | None = None) -> None:
         self.pid = os.getpid()
         self.lock = threading.Condition()
-        self._workers = WorkerPool(n_workers)  # the thread's own
+        self._workers = WorkerPool(n_workers, preload=("qjobs.circuits.programs",))  # the thread's own
         self._queue: deque[tuple[AerJob, deque[Chunk]]] = deque()
         self._again: deque[Chunk] = deque()
         self._running: dict[int, Chunk] = {}

@@ -67,7 +67,8 @@ class WorkerPool:
 
     def close(self) -> None:
         """End the processes now, with whatever they compute; the next call starts new ones. Idempotent."""
-        executor, self._executor = self._executor, None
+        executor = self._executor
+        self._executor = None
         if executor is not None:
             executor.shutdown(wait=True, kill_workers=True)
             logger.info("worker processes of process %d ended", os.getpid())

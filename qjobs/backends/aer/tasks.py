@@ -142,10 +142,9 @@ def run_task(task: Task) -> Outcome:
     engine.import_aer()
     failures: dict[int, Failure] = {}
     found: list[_Row | None] = []
-    for which, group in groupby(enumerate(task.items), key=lambda entry: entry[1][0]):
-        members = list(group)
-        first = members[0][0]
-        rows = [values for _, (_, values) in members]
+    first = 0
+    for which, group in groupby(which for which, _ in task.items):
+        rows = [values for _, values in task.items[first : first + len(list(group))]]
         try:
             found += _run_program(task, task.programs[which], rows, first)
         except Exception:
@@ -156,6 +155,7 @@ def run_task(task: Task) -> Outcome:
                 except Exception as error:  # boundary: the failure of one item
                     found.append(None)
                     failures[position] = _failure(error)
+        first += len(rows)
     return Outcome(failures=failures, payload=pickle.dumps(found, protocol=5))
 
 

@@ -95,7 +95,7 @@ class _Loaded:
 
 
 class _Depleted(Exception):
-    """It would cost more than it may."""
+    """The item costs more than its max_cost."""
 
 
 def run_execute(task: ExecuteTask) -> list[ExecuteOutcome]:
