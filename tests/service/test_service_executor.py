@@ -119,8 +119,10 @@ def test_conditions_and_resets_run(own: OwnService) -> None:
     circuit = Circuit(2, 2).X(0).Measure(0, 0)
     circuit.X(1, condition_bits=[0], condition_value=1)
     circuit.Reset(0).Measure(1, 1).Measure(0, 0)
-    (item,) = own.run([circuit], AER)
-    assert own.result(item).get_counts() == {(0, 1): 100}
+    mixed = Circuit(2, 2).H(0).CX(0, 1).Reset(0).CX(1, 0).Measure(0, 0).Measure(1, 1)
+    exact, both = own.run([circuit, mixed], AER)
+    assert own.result(exact).get_counts() == {(0, 1): 100}
+    assert set(own.result(both).get_counts()) == {(0, 0), (1, 1)}
 
 
 def test_one_item_fails_alone(own: OwnService) -> None:
@@ -159,13 +161,16 @@ def test_each_status_has_its_time(own: OwnService) -> None:
 
 def test_device_noise_is_applied(own: OwnService) -> None:
     """The noise of the device file is on the gates and on the readout."""
-    nothing, pairs = Circuit(2, 2), Circuit(2, 2)
+    circuits = [Circuit(2, 2), Circuit(2, 2), Circuit(2, 2)]
     for _ in range(10):
-        pairs.CX(0, 1)
-    items = own.run([nothing.measure_all(), pairs.measure_all()], {"type": "NoisyConfig", "seed": 1}, shots=20_000)
+        circuits[1].CX(0, 1)
+        circuits[2].ZZMax(0, 1)
+    measured = [circuit.measure_all() for circuit in circuits]
+    items = own.run(measured, {"type": "NoisyConfig", "seed": 1}, shots=20_000)
     right = [own.result(item).get_counts()[0, 0] / 20_000 for item in items]
     assert abs(right[0] - 0.95**2) < 0.01
-    assert abs(right[1] - (0.9**10 * 0.95**2 + (1 - 0.9**10) / 4)) < 0.015
+    for each in right[1:]:
+        assert abs(each - (0.9**10 * 0.95**2 + (1 - 0.9**10) / 4)) < 0.015
 
 
 def test_long_job_is_cheap(own: OwnService) -> None:

@@ -94,7 +94,22 @@ def test_last_write_to_a_bit_counts():
     circuit.measure(0, 1)
     circuit.measure(1, 1)
     circuit.measure(0, 0)
-    assert simulate(batch_of((circuit, 20)))[0].counts == {"01": 20}
+    two_qubits = QuantumCircuit(2, 1)
+    two_qubits.x(0)
+    two_qubits.measure([1, 0], [0, 0])
+    results = simulate(batch_of((circuit, 20), (two_qubits, 20)))
+    assert [result.counts for result in results] == [{"01": 20}, {"1": 20}]
+
+
+def test_reset_leaves_both_outcomes():
+    """What a reset qubit was entangled with is 0 in some shots and 1 in others."""
+    circuit = QuantumCircuit(2, 2)
+    circuit.h(0)
+    circuit.cx(0, 1)
+    circuit.reset(0)
+    circuit.cx(1, 0)
+    circuit.measure([0, 1], [0, 1])
+    assert set(simulate(batch_of((circuit, 100)))[0].counts) == {"00", "11"}
 
 
 def test_wires_may_cross():

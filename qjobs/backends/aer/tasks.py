@@ -236,7 +236,7 @@ def _exact(program: Program) -> _Exact | None:
     split = engine.split_measurements(_native(program, False))
     if split is None or split.resets or len(split.measured) > _MAX_EXACT_BITS:
         return None
-    split = replace(split, measured=tuple(sorted(split.measured, key=_bit)))
+    split = replace(split, measured=tuple(sorted(split.measured, key=_bit)))  # the order that seeds rest on
     words = _words(split.measured, program.n_bits)
     return _Exact(engine.with_probabilities(split), np.array(words, dtype=object))
 
