@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from prefect.blocks.core import Block
 from pydantic import Field
 
-from qjobs.backends.aer.backend import AerBackend as Adapter
-from qjobs.backends.aer.backend import AerMethod, NoiseSpec
+from qjobs.backends.aer import AerBackend as Adapter
+from qjobs.backends.aer import AerMethod, NoiseSpec
 
 LOGO_URL: Any = (
     "https://raw.githubusercontent.com/PrefectHQ/prefect/420d0d6a78bb6df1fc18bcf188fdad43c1d22ea9/"

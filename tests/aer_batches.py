@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from qiskit import QuantumCircuit
+from qiskit.circuit import Parameter
 
-from qjobs.backends.aer import AerBackend
+from qjobs.backends.aer import AerBackend, AerMethod, NoiseSpec
+from qjobs.backends.aer.tasks import cut, run_task
 from qjobs.backends.base import Snapshot
 from qjobs.circuits.programs import read_circuit
 from qjobs.lifecycle import JobStatus
@@ -62,6 +65,34 @@ def run(backend: AerBackend, batch: Batch) -> list[ItemResult]:
     snapshot = wait(backend, remote_id)
     assert snapshot.status is JobStatus.COMPLETED, snapshot.message
     return backend.results(remote_id)
+
+
+def simulate(batch: Batch, method: AerMethod = AerMethod.AUTOMATIC, noise: NoiseSpec | None = None) -> list[ItemResult]:
+    """The results of a batch without a worker process; none of its items may fail."""
+    found = []
+    for task in cut(batch, method, noise):
+        outcome = run_task(task)
+        assert not outcome.failures
+        found += [replace(result, duration_s=None) for result in outcome.results()]
+    return found
+
+
+def turning() -> QuantumCircuit:
+    """Two parameters, `a` and `b`."""
+    circuit = QuantumCircuit(3, 3)
+    circuit.ry(Parameter("a"), 0)
+    circuit.cx(0, 1)
+    circuit.rx(Parameter("b") * 2 + 0.1, 2)
+    circuit.cx(1, 2)
+    circuit.measure(range(3), range(3))
+    return circuit
+
+
+def sweep(n: int, shots: int = 200, **options) -> Batch:
+    """Many points of `turning`."""
+    template = turning()
+    rows = [{"a": 0.1 * index, "b": 1.0 - 0.01 * index} for index in range(n)]
+    return batch_of(*[(template, shots, row) for row in rows], **options)
 
 
 def superposition(n_qubits: int) -> QuantumCircuit:

@@ -1,22 +1,17 @@
+"""The Aer adapter keeps the contract, with noise and without."""
+
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
+from aer_batches import superposition
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
-from qjobs.backends.aer import AerBackend
-from qjobs.backends.aer.backend import NoiseSpec
+from qjobs.backends.aer import AerBackend, NoiseSpec
 from qjobs.backends.base import Backend
 from qjobs.model import Batch
 from qjobs.testing.contract import BackendContract
-
-
-def superposition(n_qubits: int) -> QuantumCircuit:
-    circuit = QuantumCircuit(n_qubits)
-    circuit.h(range(n_qubits))
-    circuit.measure_all()
-    return circuit
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,8 @@ def aer() -> Iterator[AerBackend]:
 
 
 @linux
-def test_a_killed_worker_costs_a_retry_and_no_result():
+def test_killed_worker_costs_no_result():
+    """What it had runs again, and every result is there."""
     before = set(children_of(os.getpid()))
     with AerBackend(n_workers=2) as backend:
         remote_id = submit(backend, heavy(5))
@@ -44,7 +45,8 @@ def test_a_killed_worker_costs_a_retry_and_no_result():
 
 
 @linux
-def test_a_chunk_that_kills_its_worker_twice_is_terminated_and_the_others_go_on():
+def test_second_death_terminates():
+    """Items under which a worker ends twice are TERMINATED; the others go on."""
     before = set(children_of(os.getpid()))
     with AerBackend(n_workers=1) as backend:
         remote_id = submit(backend, heavy(2))
@@ -63,7 +65,8 @@ def test_a_chunk_that_kills_its_worker_twice_is_terminated_and_the_others_go_on(
 
 
 @linux
-def test_idle_workers_that_were_killed_are_replaced():
+def test_idle_deaths_are_mended():
+    """Workers that were killed while idle are replaced."""
     before = set(children_of(os.getpid()))
     with AerBackend(n_workers=1) as backend:
         run(backend, batch_of((superposition(1), 1)))
@@ -96,8 +99,10 @@ def child(mode: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @linux
-def test_another_process_is_told_where_a_job_runs_and_that_it_ended_with_kill_9(aer):
+def test_other_process_sees_the_end(aer):
+    """Another process learns where a job runs, and that it ended with kill -9."""
     with child("stay") as process:
         remote_id, workers = json.loads(process.stdout.readline())
         assert len(workers) == 2
@@ -117,8 +122,10 @@ def test_another_process_is_told_where_a_job_runs_and_that_it_ended_with_kill_9(
     assert aer.results(remote_id) == [MissingResult(reason=snapshot.message)] * 100
 
 
+@pytest.mark.slow
 @linux
-def test_a_process_that_ends_takes_its_workers_along():
+def test_workers_end_with_their_parent():
+    """A process that ends takes its workers along."""
     with child("leave") as process:
         _, workers = json.loads(process.stdout.readline())
         assert process.wait(DEADLINE_S) == 0
@@ -126,7 +133,8 @@ def test_a_process_that_ends_takes_its_workers_along():
 
 
 @linux
-def test_an_object_that_is_dropped_finishes_its_jobs_and_ends_its_workers(aer):
+def test_dropped_backend_drains(aer):
+    """A backend that nobody holds finishes its jobs and ends its workers."""
     before = set(children_of(os.getpid()))
     remote_id = submit(AerBackend(n_workers=1), batch_of((superposition(1), 5)))
     assert wait(aer, remote_id).status is JobStatus.COMPLETED
@@ -134,8 +142,10 @@ def test_an_object_that_is_dropped_finishes_its_jobs_and_ends_its_workers(aer):
     until(lambda: set(children_of(os.getpid())) <= before, "its workers live on")
 
 
+@pytest.mark.slow
 @linux
-def test_a_forked_child_does_not_take_the_parents_jobs_for_its_own(aer):
+def test_fork_owns_no_jobs(aer):
+    """A forked child does not take the jobs of its parent for its own."""
     code = (
         "import os, sys; sys.path.insert(0, 'tests'); import aer_batches as t\n"
         "b = t.AerBackend(n_workers=1); r = t.submit(b, t.batch_of((t.superposition(1), 5))); t.wait(b, r)\n"

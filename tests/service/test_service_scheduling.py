@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qjobs.service.execution.scheduling import Waiting, fair_order, fifo_order, positions
+from qjobs.service.execution.scheduling import QueuedJob, fair_order, fifo_order
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -18,26 +18,28 @@ def moment(second: int) -> datetime:
 
 
 @st.composite
-def queues(draw: st.DrawFn) -> tuple[list[Waiting], dict[str, datetime]]:
+def queues(draw: st.DrawFn) -> tuple[list[QueuedJob], dict[str, datetime]]:
     """Jobs in any order, and when some users were served last."""
     owners = draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=25))
     gaps = draw(st.lists(st.integers(0, 5), min_size=len(owners), max_size=len(owners)))
     jobs, at = [], 0
     for number, (owner, gap) in enumerate(zip(owners, gaps, strict=True)):
         at += gap
-        jobs.append(Waiting(job_id=f"job {number}", owner_id=owner, sequence=number, arrived_at=moment(at)))
+        jobs.append(QueuedJob(job_id=f"job {number}", owner_id=owner, sequence=number, arrived_at=moment(at)))
     served = draw(st.dictionaries(st.sampled_from("abcde"), st.integers(0, at + 3).map(moment)))
     return draw(st.permutations(jobs)), served
 
 
 @given(queues())
-def test_first_come_first_served_whatever_order_the_rows_come_in(case) -> None:
+def test_first_come_first_served(case) -> None:
+    """Whatever order the rows come in."""
     jobs, _ = case
     assert [job.sequence for job in fifo_order(jobs)] == sorted(job.sequence for job in jobs)
 
 
 @given(queues())
-def test_a_fair_queue_loses_nobody_and_keeps_each_users_order(case) -> None:
+def test_fair_queue_loses_nobody(case) -> None:
+    """It keeps each user's own order."""
     jobs, served = case
     order = fair_order(jobs, served)
     assert sorted(job.job_id for job in order) == sorted(job.job_id for job in jobs)
@@ -47,7 +49,8 @@ def test_a_fair_queue_loses_nobody_and_keeps_each_users_order(case) -> None:
 
 
 @given(queues())
-def test_nobody_is_served_twice_while_another_user_waits_for_a_first_turn(case) -> None:
+def test_users_take_turns(case) -> None:
+    """Nobody is served twice while another user waits for a first turn."""
     jobs, served = case
     order = [job.owner_id for job in fair_order(jobs, served)]
     for owner in set(order):
@@ -61,7 +64,8 @@ def test_nobody_is_served_twice_while_another_user_waits_for_a_first_turn(case) 
 
 
 @given(queues())
-def test_the_order_that_is_shown_is_the_order_in_which_jobs_are_served(case) -> None:
+def test_shown_order_is_the_real_one(case) -> None:
+    """Jobs are served in the order that is shown."""
     jobs, served = case
     shown = fair_order(jobs, served)
     left, last = list(jobs), dict(served)
@@ -74,18 +78,17 @@ def test_the_order_that_is_shown_is_the_order_in_which_jobs_are_served(case) -> 
         now += timedelta(seconds=1)
         last[job.owner_id] = now
     assert really == [job.job_id for job in shown]
-    assert positions(shown) == {job_id: place for place, job_id in enumerate(really, start=1)}
 
 
 @given(queues(), st.lists(st.sampled_from("abcdefghij"), max_size=40))
-def test_a_users_oldest_job_is_overtaken_by_nobody_who_comes_later(case, newcomers) -> None:
-    """So it is served after at most as many jobs as there are users who wait now, whoever else arrives."""
+def test_nobody_overtakes_the_oldest(case, newcomers) -> None:
+    """A user's oldest job is served after at most as many jobs as users wait now, whoever arrives later."""
     jobs, served = case
     order = fair_order(jobs, served)
     heads = {job.owner_id: job for job in reversed(fifo_order(jobs))}
     now = max([job.arrived_at for job in jobs] + list(served.values()))
     late = [
-        Waiting(job_id=f"late {n}", owner_id=owner, sequence=1000 + n, arrived_at=now + timedelta(seconds=1 + n))
+        QueuedJob(job_id=f"late {n}", owner_id=owner, sequence=1000 + n, arrived_at=now + timedelta(seconds=1 + n))
         for n, owner in enumerate(newcomers)
     ]
     crowded = [job.job_id for job in fair_order([*jobs, *late], served)]
@@ -98,9 +101,10 @@ def test_a_users_oldest_job_is_overtaken_by_nobody_who_comes_later(case, newcome
     ]
 
 
-def test_who_was_just_served_waits_for_those_who_were_not() -> None:
+def test_last_served_waits() -> None:
+    """Who was just served waits for those who were not."""
     jobs = [
-        Waiting(job_id=f"{owner}{n}", owner_id=owner, sequence=number, arrived_at=moment(number))
+        QueuedJob(job_id=f"{owner}{n}", owner_id=owner, sequence=number, arrived_at=moment(number))
         for number, (owner, n) in enumerate([("a", 1), ("a", 2), ("a", 3), ("b", 1), ("c", 1), ("b", 2)])
     ]
     assert [job.job_id for job in fair_order(jobs, {})] == ["a1", "b1", "c1", "a2", "b2", "a3"]

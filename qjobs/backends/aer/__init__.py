@@ -1,5 +1,18 @@
-"""The Aer simulator, in worker processes of this process."""
+"""The Aer simulator: an adapter, and what it is made of, for others who simulate on this machine.
 
+Public are the names below; everything else in this package may change.
+
+- `AerBackend`, with `AerMethod` and `NoiseSpec`: the adapter. Jobs in, results out, in worker processes.
+- `engine`: circuits in; counts, shots, expectation values, states and unitaries out. It computes in the
+  calling process, in one thread.
+- `WorkerPool` and `WorkerEnded`: worker processes with Aer imported, which end with their parent.
+
+Importing this package imports neither qiskit nor Aer nor loky.
+"""
+
+from qjobs.backends.aer import engine
 from qjobs.backends.aer.backend import AerBackend
+from qjobs.backends.aer.engine import AerMethod, NoiseSpec
+from qjobs.backends.aer.pool import WorkerEnded, WorkerPool
 
-__all__ = ["AerBackend"]
+__all__ = ["AerBackend", "AerMethod", "NoiseSpec", "WorkerEnded", "WorkerPool", "engine"]

@@ -9,25 +9,18 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
+from qjobs.backends.aer.engine import BASIS_1Q, BASIS_2Q, BASIS_3Q, BASIS_OTHER, AerMethod, NoiseSpec
+from qjobs.backends.aer.job_queue import KEPT_JOBS, JobQueue
 from qjobs.backends.aer.jobs import Origin, register
-from qjobs.backends.aer.pool import KEPT_JOBS, Pool
-from qjobs.backends.aer.worker import (
-    BASIS_1Q,
-    BASIS_2Q,
-    BASIS_3Q,
-    BASIS_OTHER,
-    AerMethod,
-    NoiseSpec,
-    Task,
-)
+from qjobs.backends.aer.tasks import cut
 from qjobs.backends.base import Limits, LostReply, MissingResult, RemoteJob, Snapshot, Target, nothing
 from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ItemResult, ItemSpec, Key, Observable, Program, RemoteId
+from qjobs.model import Batch, ItemResult, ItemSpec, Key, Observable, RemoteId
 
-__all__ = ["AerBackend", "AerMethod", "NoiseSpec"]
+__all__ = ["AerBackend"]
 
 _MAX_QUBITS = {
     AerMethod.AUTOMATIC: 28,
@@ -38,8 +31,6 @@ _MAX_QUBITS = {
 }
 """A state vector of 28 qubits has 4 GiB, a density matrix of 14 as many."""
 
-_CHUNK_ITEMS = 75
-_CHUNK_S = 0.25
 _ENDED = "the process that simulated it has ended; run the job again"
 
 
@@ -110,22 +101,23 @@ class AerBackend:
             known = ", ".join(AerMethod)
             raise InvalidInput(f"method must be one of {known}, not {method!r}", field="method") from error
         self._noise = None if noise == NoiseSpec() else noise
-        self._name, self._device = name, device if self._noise is None else f"{device}+{self._noise.tag}"
-        self._n_workers = n_workers or 0
+        self._name = name
+        self._device = device if self._noise is None else f"{device}+{self._noise.tag}"
+        self._n_workers = n_workers
         self._max_qubits = max_qubits or _MAX_QUBITS[self._method]
         self._limits = Limits(max_items=max_items, max_shots=max_shots, max_live_jobs=max_live_jobs)
-        self._open_pool()
+        self._open_queue()
 
-    def _open_pool(self) -> None:
-        self._pool = Pool(self._n_workers)
-        self._drain = weakref.finalize(self, self._pool.drain)
+    def _open_queue(self) -> None:
+        self._queue = JobQueue(self._n_workers)
+        self._drain = weakref.finalize(self, self._queue.drain)
         self._drain.atexit = False
 
-    def _own_pool(self) -> Pool:
-        if self._pool.pid != os.getpid():  # after a fork: the thread and the workers are the parent's
+    def _own_queue(self) -> JobQueue:
+        if self._queue.pid != os.getpid():  # after a fork: the thread and the workers are the parent's
             self._drain.detach()
-            self._open_pool()
-        return self._pool
+            self._open_queue()
+        return self._queue
 
     @property
     def name(self) -> str:
@@ -154,7 +146,7 @@ class AerBackend:
 
     def warm(self) -> None:
         """Start the workers and import Aer in them, in the background. Idempotent; does not wait."""
-        self._own_pool().warm()
+        self._own_queue().warm()
 
     def submit(
         self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
@@ -165,21 +157,21 @@ class AerBackend:
             SubmissionRejected: The batch breaks a limit, lacks a parameter or measures nothing, or the
                 backend is closed; there is no job.
         """
-        pool = self._own_pool()
+        queue = self._own_queue()
         job = register().by_key(self.name, self.device, key)
         if job is None:
-            if pool.is_closed:
+            if queue.is_closed:
                 raise SubmissionRejected("this AerBackend is closed; make a new one", detail="closed")
             if problem := self._problem(batch):
                 raise SubmissionRejected(f"{self.name} refused the batch: {problem}", detail=problem)
-            tasks = list(_tasks(batch, self._method, self._noise))
+            tasks = list(cut(batch, self._method, self._noise))
             sending()
-            job, is_new = register().add(self.name, self.device, key, tasks, pool)
+            job, is_new = register().add(self.name, self.device, key, tasks, queue)
             if is_new:
                 try:
                     created(job.remote_id)
                 finally:  # it has an id, so it exists, whatever the caller could do with the id
-                    pool.add(job)
+                    queue.add(job)
                 return
         created(job.remote_id)
 
@@ -236,8 +228,8 @@ class AerBackend:
     def close(self) -> None:
         """End the workers; what had not finished is TERMINATED, and results are gone. Idempotent."""
         self._drain.detach()
-        if self._pool.pid == os.getpid():
-            self._pool.close()
+        if self._queue.pid == os.getpid():
+            self._queue.close()
 
     def __enter__(self) -> AerBackend:
         return self
@@ -245,7 +237,7 @@ class AerBackend:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    # --- what is refused ----------------------------------------------------------------------------
+    # What is refused.
 
     def _problem(self, batch: Batch) -> str:
         """What is wrong with a batch, in words; empty if nothing is."""
@@ -322,55 +314,6 @@ def _terms_problem(observable: Observable, widths: set[int]) -> str:
         if not math.isfinite(value):
             return f"has a coefficient of {pauli!r} that is not finite"
     return ""
-
-
-def _tasks(batch: Batch, method: AerMethod, noise: NoiseSpec | None) -> Iterator[Task]:
-    """Cut a batch into chunks; where it is cut depends on the batch and the device alone."""
-    start, filled_s = 0, 0.0
-    for index, item in enumerate(batch.items):
-        cost_s = _cost_s(batch.programs[item.program], item.shots, method, noise)
-        full = index - start >= _CHUNK_ITEMS or filled_s + cost_s > _CHUNK_S
-        if index > start and (full or item.shots != batch.items[start].shots):
-            yield _task(batch, start, index, method, noise)
-            start, filled_s = index, 0.0
-        filled_s += cost_s
-    yield _task(batch, start, len(batch.items), method, noise)
-
-
-def _cost_s(program: Program, shots: int, method: AerMethod, noise: NoiseSpec | None) -> float:
-    """Rough time to simulate an item, in seconds: only the size of a chunk depends on it."""
-    gates = max(len(program.payload) / 30, 1)
-    if method in {AerMethod.STABILIZER, AerMethod.MATRIX_PRODUCT_STATE}:
-        amplitudes = 100.0 * program.n_qubits**2
-    elif method is AerMethod.DENSITY_MATRIX or (noise and program.n_qubits <= 10):
-        amplitudes = 4.0**program.n_qubits
-    else:
-        amplitudes = 2.0**program.n_qubits * (shots if noise else 1)
-    return 2e-4 + 1e-6 * shots * (noise is not None) + 5e-9 * gates * amplitudes
-
-
-def _task(batch: Batch, start: int, stop: int, method: AerMethod, noise: NoiseSpec | None) -> Task:
-    items = batch.items[start:stop]
-    places: dict[str, int] = {}
-    programs: list[Program] = []
-    rows: list[tuple[int, tuple[float, ...]]] = []
-    for item in items:
-        program = batch.programs[item.program]
-        if item.program not in places:
-            places[item.program] = len(programs)
-            programs.append(program)
-        values = dict(item.parameters)
-        rows.append((places[item.program], tuple(float(values[name]) for name in program.parameters)))
-    return Task(
-        programs=tuple(programs),
-        items=tuple(rows),
-        first=start,
-        shots=items[0].shots,
-        seed=batch.options.seed,
-        method=method,
-        noise=noise,
-        observables=batch.options.observables,
-    )
 
 
 def _elsewhere(remote_id: RemoteId) -> Snapshot | None:

@@ -18,7 +18,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Protocol
 
-from qjobs.backends.aer.worker import Outcome, Task
+from qjobs.backends.aer.tasks import Outcome, Task
 from qjobs.backends.base import ItemSnapshot, MissingResult, Snapshot
 from qjobs.lifecycle import JobStatus, roll_up
 from qjobs.model import ItemResult, Key, RemoteId
@@ -80,7 +80,7 @@ def _start_ticks(pid: int) -> int | None:
 
 
 class Owner(Protocol):
-    """The pool that runs a job: its lock guards the job."""
+    """The queue that runs a job: its lock guards the job."""
 
     lock: threading.Condition
 
@@ -96,7 +96,7 @@ class Owner(Protocol):
 class Chunk:
     """Consecutive items of a job that one worker runs in one go.
 
-    Guarded by the lock of the pool that owns the job. `items` are shared, frozen snapshots; `tries`
+    Guarded by the lock of the queue that owns the job. `items` are shared, frozen snapshots; `tries`
     counts the workers that ended under it.
     """
 
@@ -116,24 +116,19 @@ class Chunk:
 
     def finish(self, outcome: Outcome) -> None:
         """Take what the worker returned; its failures are single items."""
-        self.outcome, self.task = outcome, None
+        self.outcome = outcome
+        self.task = None
         self.move(JobStatus.COMPLETED)
         if not outcome.failures:
             return
-        done, now = self.items[0], datetime.now(UTC)
-        before: dict[JobStatus, datetime] = {
-            status: at for status, at in done.times.items() if status is not JobStatus.COMPLETED
-        }
-        failed = {
-            position: ItemSnapshot(
-                status=JobStatus.ERROR,
-                message=failure.message,
-                error_detail=failure.detail,
-                times=before | {JobStatus.ERROR: now},
+        items = list(self.items)
+        times = dict(items[0].times)
+        times[JobStatus.ERROR] = times.pop(JobStatus.COMPLETED)
+        for position, failure in outcome.failures.items():
+            items[position] = ItemSnapshot(
+                status=JobStatus.ERROR, message=failure.message, error_detail=failure.detail, times=times
             )
-            for position, failure in outcome.failures.items()
-        }
-        self.items = tuple(failed.get(position, done) for position in range(self.n_items))
+        self.items = tuple(items)
 
     @property
     def is_open(self) -> bool:
@@ -163,10 +158,11 @@ class AerJob:
         """The job now; the same object until something changes."""
         with self.owner.lock:
             if self._snapshot is None or self.changed:
-                self._snapshot, self.changed = self._look(), False
+                self._snapshot = self._new_snapshot()
+                self.changed = False
             return self._snapshot
 
-    def _look(self) -> Snapshot:
+    def _new_snapshot(self) -> Snapshot:
         items = tuple(chain.from_iterable(chunk.items for chunk in self.chunks))
         distinct = {id(item): item for item in items}.values()
         status = roll_up(item.status for item in distinct)
@@ -182,7 +178,8 @@ class AerJob:
         """One entry for each item, in order."""
         with self.owner.lock:
             parts = [(chunk.items, chunk.outcome) for chunk in self.chunks]
-            dropped, self.was_read = self.dropped, not self.is_open
+            dropped = self.dropped
+            self.was_read = not self.is_open
         found: list[ItemResult | MissingResult] = []
         for items, outcome in parts:
             rows = outcome.results() if outcome else [None] * len(items)

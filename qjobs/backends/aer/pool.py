@@ -1,199 +1,89 @@
-"""The worker processes of one Aer backend, and the thread that feeds them.
-
-The thread hands out one chunk for each worker, no more, so that RUNNING means running; it takes the
-jobs in turn, so that a small job does not wait for the whole of a large one. loky gives up a whole pool
-when one of its workers ends: the chunks that it held are then run again, each alone in a new pool, and
-one that ends its worker a second time is TERMINATED.
-"""
+"""Worker processes with Aer imported, one thread each."""
 
 from __future__ import annotations
 
+import logging
 import os
-import pickle
-import threading
-from collections import deque
+import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Future
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
-from qjobs.backends.aer.jobs import AerJob, Chunk
-from qjobs.backends.aer.worker import Failure, Outcome, Task, import_aer, run_task, start_worker
-from qjobs.lifecycle import JobStatus
+from qjobs.backends.aer.engine import import_aer
 
-__all__ = ["KEPT_BYTES", "KEPT_JOBS", "Pool"]
+__all__ = ["WorkerEnded", "WorkerPool"]
 
-KEPT_JOBS = 256
-"""Finished jobs whose results are kept; those that were read go first."""
-KEPT_BYTES = 1 << 30
-"""Size of the results above which those that were read are dropped."""
+logger = logging.getLogger(__name__)
 
 _TRIES = 2
-_WAKE_S = 0.5
-_DROPPED = (
-    f"the results were dropped: this process keeps those of its last {KEPT_JOBS} finished jobs; "
-    "run the job again, and collect each job when it finishes"
-)
-_CLOSED = "the backend was closed before the item ran; run the job again"
-_CLOSED_AFTER = "the backend was closed, and its results with it; run the job again"
-_LOST = (
-    "a worker process ended {tries} times while it simulated this item and its neighbours "
-    "(killed, or out of memory); send smaller circuits, or fewer at a time"
-)
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-class Pool:
-    """Worker processes, started by the first chunk or by `warm`.
+class WorkerEnded(Exception):
+    """A worker process ended under the call (killed, or out of memory), and the others with it."""
+
+
+class WorkerPool:
+    """Worker processes, started by the first call. They die with this process, however it ends.
+
+    One thread uses it: no method is thread-safe.
 
     Args:
-        n_workers: Worker processes; 0 for as many as there are CPUs to use.
+        count: How many; None for as many as there are CPUs to use.
+        preload: Modules that each process imports before its first call, beside Aer.
     """
 
-    def __init__(self, n_workers: int = 0) -> None:
-        self.pid = os.getpid()
-        self.lock = threading.Condition()
-        self._n_workers = n_workers
-        self._queue: deque[tuple[AerJob, deque[Chunk]]] = deque()
-        self._again: deque[Chunk] = deque()
-        self._running: dict[int, Chunk] = {}
-        self._finished: deque[AerJob] = deque()
-        self._jobs: list[AerJob] = []
-        self._thread: threading.Thread | None = None
+    def __init__(self, count: int | None = None, *, preload: tuple[str, ...] = ()) -> None:
+        self._wanted = count
+        self._preload = preload
         self._executor: Any = None
-        self._warm = False
-        self._state = "open"
 
-    # --- what the backend calls; none of it waits for a worker --------------------------------------
+    @cached_property
+    def count(self) -> int:
+        """How many processes there are, or will be."""
+        if self._wanted is not None:
+            return self._wanted
+        from loky import cpu_count  # knows of affinity and of a container's quota
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._state == "closed"
+        return int(cpu_count())
 
     def warm(self) -> None:
-        """Have the workers started and Aer imported, in the background."""
-        with self.lock:
-            self._warm = True
-            self._wake()
+        """Have the processes started, in the background."""
+        self._submit(import_aer)
 
-    def add(self, job: AerJob) -> None:
-        """Queue a job's chunks."""
-        with self.lock:
-            if self.is_closed:
-                self._end(job)
-                return
-            self._jobs.append(job)
-            if not job.is_open:  # another thread cancelled it already
-                self._settle(job)
-                return
-            self._queue.append((job, deque(job.chunks)))
-            self._wake()
+    def call(
+        self, function: Callable[[Any], Any], task: Any, done: Callable[[Any, BaseException | None], None]
+    ) -> None:
+        """Run a function in a worker.
 
-    def cancel(self, job: AerJob) -> None:
-        """Cancel the chunks that no worker has; what runs ends by itself and its results are kept."""
-        with self.lock:
-            for chunk in job.chunks:
-                if chunk.status is JobStatus.QUEUED:
-                    chunk.task = None
-                    chunk.move(JobStatus.CANCELLED, "cancelled before it ran")
-                elif chunk.status is JobStatus.RUNNING:
-                    chunk.move(JobStatus.CANCELLING, "runs; it cannot be interrupted and its result is kept")
-            self._settle(job)
+        Args:
+            function: A function at the top level of a module.
+            task: Its argument.
+            done: Gets its result, or its error: `WorkerEnded`, or what the function or the start of the
+                processes raised. It runs in another thread, or in this one when nothing could be started.
+        """
+        self._submit(function, task).add_done_callback(partial(_report, done))
 
-    def drain(self) -> None:
-        """Take nothing new, finish what is queued, then end the workers. Does not wait."""
-        with self.lock:
-            if self._state == "open":
-                self._state = "draining"
-            self.lock.notify_all()
+    def close(self) -> None:
+        """End the processes now, with whatever they compute; the next call starts new ones. Idempotent."""
+        executor = self._executor
+        self._executor = None
+        if executor is not None:
+            executor.shutdown(wait=True, kill_workers=True)
+            logger.info("worker processes of process %d ended", os.getpid())
 
-    def close(self, timeout_s: float = 10.0) -> None:
-        """End the workers now, and every open job with them. Idempotent."""
-        with self.lock:
-            self._state = "closed"
-            for job in (*self._jobs, *self._finished):
-                self._end(job)
-            self._queue.clear()
-            self._again.clear()
-            self._jobs.clear()
-            self._finished.clear()
-            self.lock.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout_s)
-
-    # --- the thread ---------------------------------------------------------------------------------
-
-    def _wake(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._serve, name="qjobs-aer", daemon=True)
-            self._thread.start()
-        self.lock.notify_all()
-
-    def _serve(self) -> None:
-        try:
-            if not self._n_workers:
-                from loky import cpu_count  # knows of affinity and of a container's quota
-
-                self._n_workers = cpu_count()
-            while (step := self._next()) is not None:
-                step()
-        finally:
-            if self._state == "open":  # the interpreter is ending: nobody will serve these jobs
-                self.close()
-            self._stop_executor()
-
-    def _next(self) -> Callable[[], object] | None:
-        """What to do next, its chunk marked RUNNING; None when the thread is to end."""
-        with self.lock:
-            while not self.is_closed and threading.main_thread().is_alive():
-                if self._warm:
-                    self._warm = False
-                    return partial(self._submit, import_aer)
-                if (chunk := self._pick()) is not None:
-                    self._running[id(chunk)] = chunk
-                    chunk.move(JobStatus.RUNNING)
-                    return partial(self._send, chunk)
-                if self._state == "draining" and not (self._queue or self._again or self._running):
-                    return None
-                self.lock.wait(_WAKE_S)
-            return None
-
-    def _pick(self) -> Chunk | None:
-        while self._again and self._again[0].status is not JobStatus.QUEUED:
-            self._again.popleft()
-        if self._again:
-            # Each alone: if its worker ends now, it was this chunk.
-            return None if self._running else self._again.popleft()
-        if len(self._running) >= self._n_workers or any(each.tries for each in self._running.values()):
-            return None
-        while self._queue:
-            job, chunks = self._queue.popleft()
-            while chunks and chunks[0].status is not JobStatus.QUEUED:
-                chunks.popleft()
-            if chunks:
-                chunk = chunks.popleft()
-                self._queue.append((job, chunks))
-                return chunk
-        return None
-
-    def _send(self, chunk: Chunk) -> None:
-        if (task := chunk.task) is None:  # closed meanwhile
-            return
-        self._submit(run_task, task).add_done_callback(partial(self._done, chunk))
-
-    def _submit(self, call: Any, *args: Task) -> Future[Any]:
-        """Give a call to the workers, in a new pool if the last one broke while it was idle."""
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         failed: Future[Any] = Future()
-        for _ in range(_TRIES):
-            executor = self._executor
+        for _ in range(_TRIES):  # the processes may have ended while they were idle
             try:
-                if executor is None:
-                    executor = self._executor = self._start_executor()
-                future: Future[Any] = executor.submit(call, *args)
+                if self._executor is None:
+                    self._executor = self._start()
+                future: Future[Any] = self._executor.submit(function, *arguments)
             except BrokenExecutor as error:
-                self._executor, broken = None, error
-            except Exception as error:  # no process, no memory, interpreter ending: the items' error
+                broken: BaseException = error
+                self.close()
+            except Exception as error:  # no process, no memory, interpreter ending: the error of this call
                 failed.set_exception(error)
                 return failed
             else:
@@ -201,73 +91,59 @@ class Pool:
         failed.set_exception(broken)
         return failed
 
-    def _start_executor(self) -> Any:
+    def _start(self) -> Any:
         from loky.process_executor import ProcessPoolExecutor
 
+        logger.info("process %d starts %d worker processes", os.getpid(), self.count)
         return ProcessPoolExecutor(
-            max_workers=self._n_workers,
-            initializer=start_worker,
-            initargs=(self.pid,),
-            env={"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            max_workers=self.count,
+            initializer=_begin,
+            initargs=(os.getpid(), self._preload),
+            env=_ONE_THREAD,
         )
 
-    def _stop_executor(self) -> None:
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown(wait=True, kill_workers=True)
 
-    # --- what comes back, in a thread of loky's -----------------------------------------------------
-
-    def _done(self, chunk: Chunk, future: Future[Outcome]) -> None:
-        error = CancelledError() if future.cancelled() else future.exception()
-        with self.lock:
-            self._running.pop(id(chunk), None)
-            if chunk.is_open:
-                if error is None:
-                    chunk.finish(future.result())
-                elif isinstance(error, BrokenExecutor | CancelledError):
-                    self._worker_ended(chunk)
-                else:
-                    chunk.finish(_all_failed(chunk, error))
-            self._settle(chunk.job)
-            self.lock.notify_all()
-
-    def _worker_ended(self, chunk: Chunk) -> None:
-        self._executor = None  # no chunk is sent to a new pool before all of the broken one are back
-        chunk.tries += 1
-        if chunk.status is JobStatus.CANCELLING:
-            chunk.task = None
-            chunk.move(JobStatus.CANCELLED, "cancelled; its worker process ended")
-        elif chunk.tries < _TRIES:
-            chunk.move(JobStatus.QUEUED, "its worker process ended; it runs again")
-            self._again.append(chunk)
-        else:
-            chunk.task = None
-            chunk.move(JobStatus.TERMINATED, _LOST.format(tries=chunk.tries))
-
-    def _settle(self, job: AerJob) -> None:
-        """File a job that is final, and drop the results of older ones beyond what is kept."""
-        if job.is_open or job not in self._jobs:
-            return
-        self._finished.append(job)
-        self._jobs.remove(job)
-        size = sum(each.size_bytes for each in self._finished)
-        while len(self._finished) > KEPT_JOBS or size > KEPT_BYTES:
-            read = next((each for each in self._finished if each.was_read), None)
-            if read is None and len(self._finished) <= KEPT_JOBS:
-                return
-            victim = read or self._finished[0]
-            size -= victim.size_bytes
-            self._finished.remove(victim)
-            victim.drop(_DROPPED)
-
-    def _end(self, job: AerJob) -> None:
-        for chunk in job.chunks:
-            if chunk.is_open:
-                chunk.move(JobStatus.TERMINATED, _CLOSED)
-        job.drop(_CLOSED_AFTER)
+def _report(done: Callable[[Any, BaseException | None], None], future: Future[Any]) -> None:
+    error = CancelledError() if future.cancelled() else future.exception()
+    if isinstance(error, BrokenExecutor | CancelledError):
+        logger.info("a worker process ended under its call: %s", error)
+        error = WorkerEnded(str(error))
+    done(future.result() if error is None else None, error)
 
 
-def _all_failed(chunk: Chunk, error: BaseException) -> Outcome:
-    failure = Failure(message=f"the simulation failed: {error}", detail=f"{type(error).__name__}: {error}")
-    return Outcome(failures=dict.fromkeys(range(chunk.n_items), failure), payload=pickle.dumps([None] * chunk.n_items))
+def _begin(parent_pid: int, preload: tuple[str, ...]) -> None:
+    """Begin a worker: die with the parent, ignore Ctrl-C, import Aer, leave the imports to no GC."""
+    import gc
+    import importlib
+    import signal
+    import warnings
+
+    _die_with_parent(parent_pid)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    warnings.simplefilter("ignore")  # failures travel as data; nobody reads a worker's stderr
+    import_aer()
+    for name in preload:
+        importlib.import_module(name)
+    gc.freeze()
+
+
+def _die_with_parent(parent_pid: int) -> None:
+    """End this process when the parent ends, however it ends.
+
+    Linux kills us itself (prctl PR_SET_PDEATHSIG = 1), in the middle of a simulation too. Elsewhere a
+    thread looks twice a second; it gets the GIL between two calls of Aer.
+    """
+    import ctypes
+    import signal
+    import sys
+    import threading
+
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(1, int(signal.SIGKILL), 0, 0, 0)
+
+    def watch() -> None:
+        while os.getppid() == parent_pid:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="qjobs-aer-watch", daemon=True).start()

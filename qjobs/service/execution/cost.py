@@ -10,27 +10,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["GateCounts", "cost_hqc", "gate_counts"]
+__all__ = ["GateCounts", "cost_hqc", "gate_counts", "gate_name"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateCounts:
-    """What of a circuit costs something."""
+    """What the price of a circuit depends on."""
 
     one_qubit: int
     two_qubit: int
     prepared_or_measured: int
 
 
+def gate_name(op: Any) -> str:
+    """Pytket's name of an operation, or of the one behind a condition."""
+    while op.type.name == "Conditional":
+        op = op.op
+    return str(op.type.name)
+
+
 def gate_counts(circuit: Any) -> GateCounts:
     """Count the gates of a pytket circuit; conditional ones count whether they run or not."""
     one = two = measured = 0
     for command in circuit.get_commands():
-        op, n_qubits = command.op, len(command.qubits)
-        name = op.type.name
-        while name == "Conditional":
-            op = op.op
-            name = op.type.name
+        name = gate_name(command.op)
+        n_qubits = len(command.qubits)
         if name in {"Measure", "Reset"}:
             measured += 1
         elif name in {"Barrier", "Rz", "noop", "Phase"} or not n_qubits:

@@ -1,8 +1,8 @@
-"""The executor: one thread that moves jobs through their queues, and the worker processes that run them.
+"""The executor: a thread that moves jobs through their queues, and the worker processes that run them.
 
 All that lasts is in the database. In memory are only the chunks that workers have, and results that a
 slow device has not given back yet; when the service ends, however it ends, `start` puts those items
-back into their queues. Everything that is written at one step is one transaction for all jobs.
+back into their queues. Each kind of write in a step is one transaction for all jobs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qjobs.backends.aer import WorkerEnded, WorkerPool
 from qjobs.errors import LedgerError, LedgerUnavailable
 from qjobs.ledger.database import Database
 from qjobs.lifecycle import JobStatus
@@ -28,13 +29,12 @@ from qjobs.service.clock import ServiceClock
 from qjobs.service.devices import Devices
 from qjobs.service.execution.abandoned import Abandoned
 from qjobs.service.execution.compiling import CompileOutcome, CompileTask, run_compile
+from qjobs.service.execution.outcomes import put_back, store_outcomes
 from qjobs.service.execution.pacing import Pacing
 from qjobs.service.execution.planning import Planner
 from qjobs.service.execution.programs import ItemFailure
-from qjobs.service.execution.settling import put_back, settle
 from qjobs.service.execution.simulate import ExecuteOutcome, run_execute
 from qjobs.service.execution.starting import Started, read_queues, start_items
-from qjobs.service.execution.workers import WorkerEnded, Workers
 from qjobs.service.service_lock import ServiceLock
 from qjobs.service.settings import Settings
 from qjobs.service.store.content import Content
@@ -43,7 +43,7 @@ from qjobs.service.store.jobs import JobStore
 
 __all__ = ["Executor"]
 
-_LOGGER = logging.getLogger("qjobs.service")
+logger = logging.getLogger(__name__)
 _S = JobStatus
 _IDLE_S = 0.5
 _SHORTEST_S = 0.005
@@ -63,7 +63,7 @@ _FAILED = "The device failed (failure_rate in the device file)."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Back:
+class _Returned:
     """What a worker sent back."""
 
     started: Started
@@ -103,12 +103,12 @@ class Executor:
         self._jobs = jobs
         self._content = content
         self._lock = lock
-        self._workers = Workers(settings.worker_count)
+        self._workers = WorkerPool(settings.worker_count, preload=("qjobs.circuits.pytket",))
         self._abandoned = Abandoned(db, self._workers.count)
         self._pacing = Pacing(clock)
         self._planner = Planner(self._workers.count, Quotas(db, clock, settings))
-        self._back: deque[_Back] = deque()
-        self._flights: dict[int, Started] = {}
+        self._returned: deque[_Returned] = deque()
+        self._running: dict[int, Started] = {}
         self._deaths: dict[str, int] = {}
         self._positions: dict[str, int] = {}
         self._thread: threading.Thread | None = None
@@ -128,9 +128,9 @@ class Executor:
         """Begin nothing new and end the workers; what they had runs again after the next start. Idempotent."""
         self._stopping = True
         self._jobs.work.set()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.join(timeout_s)
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            self._thread = None
 
     def _recover(self) -> None:
         item = schema.job_item
@@ -140,6 +140,8 @@ class Executor:
             found = read_items(connection, (), uuids=uuids)
             self._pacing.keep(connection, {item.job_id for item in found})
             changed = put_back(connection, uuids, _S.QUEUED, _RESTARTED, self._clock.now())
+        if uuids:
+            logger.info("%d items ran when the service ended; they are QUEUED again", len(uuids))
         self._changes.notify_all(changed)
 
     def _serve(self) -> None:
@@ -151,54 +153,57 @@ class Executor:
                     wait_s = self._step()
                 except LedgerError as error:
                     self._unsure = True
-                    _LOGGER.error("the executor cannot reach the database: %s", error)  # noqa: TRY400  # says it all
+                    logger.error("the executor cannot reach the database: %s", error)  # noqa: TRY400  # says it all
                     wait_s = _AFTER_ERROR_S
-                except Exception:
+                except Exception:  # boundary: the thread goes on, and what it left open is QUEUED again
                     self._unsure = True
-                    _LOGGER.exception("a step of the executor failed")
+                    logger.exception("a step of the executor failed")
                     wait_s = _AFTER_ERROR_S
                 self._jobs.work.wait(wait_s)
         finally:
             self._workers.close()
-            self._flights.clear()
+            self._running.clear()
 
-    # ---- one step -------------------------------------------------------------------------------
+    # One step.
 
     def _step(self) -> float:
-        """Everything that can be done now; how long to wait for more, in real seconds."""
+        """Do everything that can be done now; return how long to wait for more, in real seconds."""
         if not self._lock.try_acquire():
             raise LedgerUnavailable("another service works on the database; this one waits until that one ends")
-        self._take_back()
-        if self._abandoned.block(self._flights.values()):
+        self._take_outcomes()
+        if self._abandoned.fill_all_workers(self._running.values()):
+            logger.warning("every worker computes for items that nobody waits for; the workers are started anew")
             self._unsure = True
-            self._flights.clear()
-            self._workers.reset()
-        changed = self._reclaim() if self._unsure else []
-        changed += self._settle()
+            self._running.clear()
+            self._workers.close()
+        changed = self._requeue_unsent() if self._unsure else []
+        changed += self._store_due()
         changed += self._move_waiting()
         changed += self._start_next()
         self._changes.notify_all(dict.fromkeys(changed))
         return self._wait_s()
 
-    def _take_back(self) -> None:
+    def _take_outcomes(self) -> None:
         """Take what workers sent; a worker that ended gives its items another chance, each alone."""
         ended = False
-        while self._back:
-            back = self._back.popleft()
-            if self._flights.pop(id(back.started), None) is None:
+        while self._returned:
+            returned = self._returned.popleft()
+            if self._running.pop(id(returned.started), None) is None:
                 continue
-            if isinstance(back.error, WorkerEnded):
+            started = returned.started
+            if isinstance(returned.error, WorkerEnded):
                 ended = True
-                self._lost(back.started)
-            elif back.error is not None:
-                self._pacing.hold(back.started, _all_failed(back.started, back.error))
+                self._worker_ended(started)
+            elif returned.error is not None:
+                logger.error("job %s: a worker failed: %s", started.chunk.job_id, returned.error)
+                self._pacing.hold(started, _all_failed(started, returned.error))
             else:
-                self._planner.took(back.started.chunk.job_id, [outcome.duration_s for outcome in back.outcomes])
-                self._pacing.hold(back.started, back.outcomes)
+                self._planner.learn(started.chunk.job_id, [outcome.duration_s for outcome in returned.outcomes])
+                self._pacing.hold(started, returned.outcomes)
         if ended:
-            self._workers.reset()
+            self._workers.close()
 
-    def _lost(self, started: Started) -> None:
+    def _worker_ended(self, started: Started) -> None:
         again: list[str] = []
         dead: list[str] = []
         for uuid in started.items:
@@ -208,47 +213,57 @@ class Executor:
         with self._db.write() as connection:
             changed = put_back(connection, again, _S.QUEUED, _WORKER_ENDED, now)
             changed += put_back(connection, dead, _S.TERMINATED, _LOST, now)
+        logger.warning(
+            "job %s: a worker ended; %d items run again, %d are TERMINATED", started.chunk.job_id, len(again), len(dead)
+        )
         for uuid in dead:
             del self._deaths[uuid]
         self._changes.notify_all(changed)
 
-    def _reclaim(self) -> list[str]:
+    def _requeue_unsent(self) -> list[str]:
         """Items go back into their queues that are RUNNING and nobody has.
 
         After a step that failed: the reply to a commit may have been lost, and then the items that it
         started were never sent; or a worker ended, and that could not be written. After the workers were
         ended: what waited for one of them.
         """
-        has = {(uuid, each.tries[uuid]) for each in self._flights.values() for uuid in each.items}
-        has |= self._pacing.held()
+        has = self._pacing.held()
+        for each in self._running.values():
+            has.update(each.tries.items())
         item = schema.job_item
         query = sa.select(item.c.item_uuid, item.c.tries).where(item.c.status == _S.RUNNING.value)
         with self._db.write() as connection:
             lost = [uuid for uuid, tries in connection.execute(query) if (uuid, tries) not in has]
             changed = put_back(connection, lost, _S.QUEUED, _NOT_SENT, self._clock.now())
+        if lost:
+            logger.warning("%d items that no worker has are QUEUED again", len(lost))
         self._unsure = False
         return changed
 
-    def _settle(self) -> list[str]:
+    def _store_due(self) -> list[str]:
         """Write what is finished, and stop what was asked to stop and is not."""
         now = self._clock.now()
-        landed = self._pacing.landed(now)
+        due = self._pacing.due_outcomes(now)
         with self._db.read() as connection:
             item = schema.job_item
             stopping = list(connection.scalars(sa.select(item.c.item_uuid).where(item.c.status == _S.CANCELLING.value)))
-        if not landed and not stopping:
+        if not due and not stopping:
             return []
         with self._db.write() as connection:
-            changed = settle(connection, landed, now) if landed else []
+            changed = store_outcomes(connection, due, now) if due else []
             changed += put_back(connection, stopping, _S.CANCELLED, "The item was cancelled.", now)
-        for each in landed:
+        for each in due:
+            failure = each.outcome.failure
+            status = _S.COMPLETED if failure is None else failure.status
+            logger.info("job %s: the outcome of item %s is %s", each.started.chunk.job_id, each.uuid, status)
             self._deaths.pop(each.uuid, None)
-        self._pacing.written(landed)
+        self._pacing.forget(due)
         return changed
 
     def _move_waiting(self) -> list[str]:
         """SUBMITTED and RETRYING items whose delay has passed are QUEUED."""
-        item, now = schema.job_item, self._clock.now()
+        item = schema.job_item
+        now = self._clock.now()
         fresh = (_S.SUBMITTED, _S.RETRYING)
         query = (
             sa.select(item.c.item_uuid, item.c.job_id)
@@ -261,20 +276,11 @@ class Executor:
             return []
         with self._db.write() as connection:
             jobs = locked(connection, {row.job_id for row in rows})
-            items = [
-                each
-                for each in read_items(connection, (), uuids={row.item_uuid for row in rows})
-                if each.status in fresh and each.job_id in jobs
-            ]
-            moves = [
-                Move(
-                    item=each,
-                    status=_S.QUEUED,
-                    message="The item is queued.",
-                    values={"ready_at": now + self._queue_time(jobs[each.job_id])},
-                )
-                for each in items
-            ]
+            moves = []
+            for each in read_items(connection, (), uuids={row.item_uuid for row in rows}):
+                if each.status in fresh and each.job_id in jobs:
+                    values = {"ready_at": now + self._queue_time(jobs[each.job_id])}
+                    moves.append(Move(item=each, status=_S.QUEUED, message="The item is queued.", values=values))
             apply_moves(connection, moves, now)
             return roll_up_jobs(connection, jobs.values(), now)
 
@@ -283,7 +289,7 @@ class Executor:
         seconds = device.queue_time_s if device is not None and job.job_type == "execute" else 0.0
         return timedelta(seconds=min(seconds, 1e9))
 
-    # ---- starting -------------------------------------------------------------------------------
+    # Starting.
 
     def _start_next(self) -> list[str]:
         now = self._clock.now()
@@ -291,7 +297,7 @@ class Executor:
             queues = read_queues(connection, self._devices, now, partial(self._pacing.last_starts, connection))
             self._pacing.release(connection)
             chunks, depleted = self._planner.plan(
-                connection, queues, self._devices, self._pacing.occupied, self._flights.values(), self._deaths, now
+                connection, queues, self._devices, self._pacing.occupied, self._running.values(), self._deaths, now
             )
         changed = self._show_positions(queues)
         if not chunks and not depleted:
@@ -299,15 +305,17 @@ class Executor:
         with self._db.write() as connection:
             changed += _deplete(connection, depleted, now)
             started, moved = start_items(connection, chunks, now)
-        self._pacing.began(started, now)
+        self._pacing.begin(started, now)
         for each in started:
             self._send(each)
         return changed + moved
 
     def _send(self, started: Started) -> None:
         """Give a chunk to a worker, without the items that the device fails by itself."""
-        self._flights[id(started)] = started
-        device, task = started.chunk.device, started.task
+        self._running[id(started)] = started
+        device = started.chunk.device
+        task = started.task
+        logger.info("job %s: %d items run for %s", started.chunk.job_id, len(started.items), device.name)
         if isinstance(task, CompileTask):
             self._workers.call(run_compile, task, partial(self._done, started))
             return
@@ -320,22 +328,22 @@ class Executor:
         if task.items:
             self._workers.call(run_execute, task, partial(self._done, started))
         else:
-            del self._flights[id(started)]
+            del self._running[id(started)]
             self._jobs.work.set()
 
     def _done(
         self, started: Started, outcomes: Sequence[CompileOutcome | ExecuteOutcome] | None, error: BaseException | None
     ) -> None:
-        self._back.append(_Back(started=started, outcomes=outcomes or (), error=error))
+        self._returned.append(_Returned(started=started, outcomes=outcomes or (), error=error))
         self._jobs.work.set()
 
     def _show_positions(self, queues: Iterable[Any]) -> list[str]:
-        """Let the store know the places in the queues; the jobs whose place has changed."""
+        """Give the store the places in the queues; return the jobs whose place has changed."""
         found: dict[str, int] = {}
         for queue in queues:
             busy = self._pacing.occupied.get(queue.device.name) if queue.one_at_a_time else None
-            waiting = (job.job_id for job in queue.order if job.job_id != busy)
-            found.update({job_id: place for place, job_id in enumerate(waiting, start=1)})
+            waiting = [job.job_id for job in queue.order if job.job_id != busy]
+            found.update(zip(waiting, range(1, len(waiting) + 1), strict=True))
         changed = [job_id for job_id, place in found.items() if self._positions.get(job_id) != place]
         self._positions = found
         self._jobs.positions = found
@@ -343,7 +351,8 @@ class Executor:
 
     def _wait_s(self) -> float:
         """Real seconds until the next moment at which something is due."""
-        item, now = schema.job_item, self._clock.now()
+        item = schema.job_item
+        now = self._clock.now()
         words = [status.value for status in (_S.SUBMITTED, _S.RETRYING, _S.QUEUED)]
         query = sa.select(sa.func.min(item.c.ready_at)).where(item.c.status.in_(words), item.c.ready_at > now)
         with self._db.read() as connection:
@@ -374,6 +383,5 @@ def _all_failed(started: Started, error: BaseException) -> list[CompileOutcome |
     failure = ItemFailure(
         status="ERROR", message=f"the worker failed: {words}", detail=f"{type(error).__name__}: {words}"
     )
-    if started.chunk.is_compile:
-        return [CompileOutcome(item_uuid=uuid, duration_s=0.0, failure=failure) for uuid in started.items]
-    return [ExecuteOutcome(item_uuid=uuid, duration_s=0.0, failure=failure) for uuid in started.items]
+    kind = CompileOutcome if started.chunk.is_compile else ExecuteOutcome
+    return [kind(item_uuid=uuid, duration_s=0.0, failure=failure) for uuid in started.items]

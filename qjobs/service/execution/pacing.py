@@ -14,7 +14,7 @@ from qjobs.service import tables as schema
 from qjobs.service.clock import ServiceClock
 from qjobs.service.devices import DeviceKind
 from qjobs.service.execution.compiling import CompileOutcome
-from qjobs.service.execution.settling import Landed
+from qjobs.service.execution.outcomes import DueOutcome
 from qjobs.service.execution.simulate import ExecuteOutcome
 from qjobs.service.execution.starting import Started
 
@@ -36,13 +36,13 @@ class Pacing:
     def __init__(self, clock: ServiceClock) -> None:
         self._clock = clock
         self._numbers = count()
-        self._held: list[tuple[datetime, int, Landed]] = []
+        self._held: list[tuple[datetime, int, DueOutcome]] = []
         self._due: dict[tuple[str, int], datetime] = {}
         self._free_at: dict[str, datetime] = {}
         self.occupied: dict[str, str] = {}
 
-    def began(self, started: Iterable[Started], now: datetime) -> None:
-        """Note when each item is done, by the speed of its device, and who has the device."""
+    def begin(self, started: Iterable[Started], now: datetime) -> None:
+        """Record when each item is done, by the speed of its device, and which job has the device."""
         for each in started:
             device = each.chunk.device
             if each.chunk.is_compile:
@@ -64,26 +64,26 @@ class Pacing:
         now = self._clock.now()
         for outcome in outcomes:
             key = (outcome.item_uuid, started.tries[outcome.item_uuid])
-            landed = Landed(started=started, outcome=outcome)
-            heapq.heappush(self._held, (self._due.get(key, now), next(self._numbers), landed))
+            held = DueOutcome(started=started, outcome=outcome)
+            heapq.heappush(self._held, (self._due.get(key, now), next(self._numbers), held))
 
-    def landed(self, now: datetime) -> list[Landed]:
-        """The outcomes that are due; they stay until they are `written`."""
-        return [landed for due, _, landed in self._held if due <= now]
+    def due_outcomes(self, now: datetime) -> list[DueOutcome]:
+        """The outcomes that are due; they stay until `forget`."""
+        return [held for due, _, held in self._held if due <= now]
 
-    def written(self, landed: Sequence[Landed]) -> None:
-        """Forget outcomes that are stored."""
-        if not landed:
+    def forget(self, stored: Sequence[DueOutcome]) -> None:
+        """Drop outcomes that are stored."""
+        if not stored:
             return
-        gone = {id(each) for each in landed}
+        gone = {id(each) for each in stored}
         self._held = [entry for entry in self._held if id(entry[2]) not in gone]
         heapq.heapify(self._held)
-        for each in landed:
+        for each in stored:
             self._due.pop((each.uuid, each.started.tries[each.uuid]), None)
 
     def held(self) -> set[tuple[str, int]]:
-        """Item and try of each outcome that is not written yet."""
-        return {(landed.uuid, landed.started.tries[landed.uuid]) for _, _, landed in self._held}
+        """Item and try of each outcome that is not stored yet."""
+        return {(held.uuid, held.started.tries[held.uuid]) for _, _, held in self._held}
 
     def next_due(self) -> datetime | None:
         """When the next outcome is due."""

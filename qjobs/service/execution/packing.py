@@ -75,4 +75,4 @@ def unitary_body(qubits: Sequence[Any], unitary: Any) -> str:
 
 def _complex_body(qubits: Sequence[Any], name: str, array: NDArray[np.complex128]) -> str:
     values = {"real": array.real.tolist(), "imag": array.imag.tolist()}
-    return json.dumps({"qubits": [qubit.to_list() for qubit in qubits], "bits": [], name: values})
+    return json.dumps({"qubits": list(qubits), "bits": [], name: values})

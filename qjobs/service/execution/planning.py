@@ -24,7 +24,7 @@ _CHUNK_S = 0.4
 _FIRST_CHUNK = 4
 _LONGEST_CHUNK = 75
 _QUOTA_S = 1.0
-"""For so long an answer about a quota is good."""
+"""How long an answer about a quota holds."""
 
 _KEPT_JOBS = 256
 _AHEAD = 1
@@ -46,8 +46,8 @@ class Planner:
         self._turn = 0
         self._left: dict[tuple[str, str], tuple[float, bool]] = {}
 
-    def took(self, job_id: str, durations_s: Sequence[float]) -> None:
-        """Learn from a chunk that came back."""
+    def learn(self, job_id: str, durations_s: Sequence[float]) -> None:
+        """Learn from a chunk how long the items of its job take."""
         if not durations_s:
             return
         mean = sum(durations_s) / len(durations_s)
@@ -62,7 +62,7 @@ class Planner:
         queues: Sequence[Queue],
         devices: Devices,
         occupied: Mapping[str, str],
-        flights: Collection[Started],
+        running: Collection[Started],
         suspects: Mapping[str, int],
         now: datetime,
     ) -> tuple[list[Chunk], dict[str, str]]:
@@ -73,21 +73,21 @@ class Planner:
             queues: As `read_queues` gave them.
             devices: The devices.
             occupied: The job that a hardware device works on.
-            flights: What the workers have.
+            running: What the workers have.
             suspects: Items under which a worker has ended: each runs alone.
             now: The moment.
 
         Returns:
             The chunks, and the jobs that may not run because a quota is used up, with its name.
         """
-        if suspects and any(uuid in suspects for each in flights for uuid in each.items):
+        if any(not suspects.keys().isdisjoint(each.items) for each in running):
             return [], {}
         picker = _Picker(connection, devices, occupied, now, suspects)
         if suspects and (chunk := picker.suspect(queues)) is not None:
-            return ([], {}) if flights else ([chunk], {})
+            return ([], {}) if running else ([chunk], {})
         chunks: list[Chunk] = []
         depleted: dict[str, str] = {}
-        free = self._workers + _AHEAD - len(flights)
+        free = self._workers + _AHEAD - len(running)
         candidates = [picker.jobs(queue) for queue in self._rotated(queues)]
         while free > 0 and candidates:
             for candidate in list(candidates):
@@ -150,7 +150,7 @@ class _Picker:
         self._skipped: set[str] = set()
 
     def jobs(self, queue: Queue) -> Iterator[tuple[Queue, str, str, int]]:
-        """Again and again the first job of the queue with items that may start; with their number."""
+        """The first job with items that may start, and their number, until the queue has no more."""
         busy = self._occupied.get(queue.device.name) if queue.device is not None and queue.one_at_a_time else None
         for job in queue.order:
             if busy is not None and job.job_id != busy:
@@ -169,8 +169,8 @@ class _Picker:
     def take(self, queue: Queue, job_id: str, owner_id: str, size: int) -> Chunk:
         """The next items of a job."""
         left = self._left(job_id)
-        taken, self._uuids[job_id] = left[:size], left[size:]
-        return self._chunk(queue, job_id, owner_id, taken)
+        self._uuids[job_id] = left[size:]
+        return self._chunk(queue, job_id, owner_id, left[:size])
 
     def suspect(self, queues: Sequence[Queue]) -> Chunk | None:
         """One item under which a worker has ended, alone."""

@@ -1,4 +1,4 @@
-"""Reading stored circuits in a worker process, and the checks that every device makes."""
+"""Stored circuits in a worker process, and the checks that every device makes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from qjobs.backends.aer import NoiseSpec
 from qjobs.errors import InvalidCircuit
+from qjobs.service.execution.cost import gate_name
 
 __all__ = ["ItemFailure", "Machine", "check_circuit", "load_circuit"]
 
@@ -27,7 +29,7 @@ _CLASSICAL = frozenset(
         "SetBits",
     }
 )
-"""Operations that the gate-set check leaves alone: they are no gates on qubits."""
+"""Operations that the check of the gate set allows everywhere: they are no gates on qubits."""
 
 _SHOWN = 5
 
@@ -44,9 +46,7 @@ class Machine:
     gate_set: frozenset[str]
     native_only: bool
     connectivity: frozenset[tuple[int, int]] | None
-    depolarizing_1q: float
-    depolarizing_2q: float
-    readout: float
+    noise: NoiseSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ def load_circuit(body: bytes) -> Any:
     """The pytket circuit of a stored document.
 
     Raises:
-        InvalidCircuit: It is none, or it is gone (an empty body).
+        InvalidCircuit: It is no circuit, or it was deleted (an empty body).
     """
     from qjobs.circuits.pytket import load_pytket
 
@@ -96,7 +96,7 @@ def check_circuit(circuit: Any, machine: Machine, *, n_qubits: int | None = None
 
 
 def _check_gates(circuit: Any, machine: Machine) -> None:
-    found = {_kind(command.op) for command in circuit.get_commands()}
+    found = {gate_name(command.op) for command in circuit.get_commands()}
     if foreign := sorted(found - machine.gate_set - _CLASSICAL):
         native = ", ".join(sorted(machine.gate_set - _CLASSICAL))
         raise InvalidCircuit(
@@ -111,19 +111,13 @@ def _check_pairs(circuit: Any, connectivity: frozenset[tuple[int, int]], name: s
         place = {qubit: qubit.index[0] for qubit in place}
     for command in circuit.get_commands():
         pair = tuple(place[qubit] for qubit in command.qubits)
-        if _kind(command.op) == "Barrier" or len(pair) < 2:
+        if gate_name(command.op) == "Barrier" or len(pair) < 2:
             continue
         if len(pair) > 2 or not (pair in connectivity or pair[::-1] in connectivity):
             raise InvalidCircuit(
                 f"{name} cannot couple qubits {', '.join(map(str, pair))} (in {command}); "
                 "compile the circuit for it first"
             )
-
-
-def _kind(op: Any) -> str:
-    while op.type.name == "Conditional":
-        op = op.op
-    return str(op.type.name)
 
 
 def _some(words: Collection[str]) -> str:

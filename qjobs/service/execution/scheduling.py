@@ -1,17 +1,17 @@
-"""Who is next: order of the jobs in a queue, without a clock and without a database."""
+"""The order of the jobs in a queue, without a clock and without a database."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["Waiting", "fair_order", "fifo_order", "positions"]
+__all__ = ["QueuedJob", "fair_order", "fifo_order"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Waiting:
+class QueuedJob:
     """A job that waits in a queue.
 
     Args:
@@ -27,12 +27,12 @@ class Waiting:
     arrived_at: datetime
 
 
-def fifo_order(jobs: Iterable[Waiting]) -> list[Waiting]:
+def fifo_order(jobs: Iterable[QueuedJob]) -> list[QueuedJob]:
     """First come, first served."""
     return sorted(jobs, key=lambda job: job.sequence)
 
 
-def fair_order(jobs: Iterable[Waiting], last_start: Mapping[str, datetime]) -> list[Waiting]:
+def fair_order(jobs: Collection[QueuedJob], last_start: Mapping[str, datetime]) -> list[QueuedJob]:
     """Users take turns; each user's own jobs keep their order.
 
     The next turn is that of the user who has waited longest: since the start of their last job, or
@@ -44,17 +44,13 @@ def fair_order(jobs: Iterable[Waiting], last_start: Mapping[str, datetime]) -> l
         jobs: All that wait for the device.
         last_start: When the device last started a job of a user; those it never served are missing.
     """
-    queues: defaultdict[str, list[Waiting]] = defaultdict(list)
+    queues: defaultdict[str, list[QueuedJob]] = defaultdict(list)
     for job in fifo_order(jobs):
         queues[job.owner_id].append(job)
-    turn = {
-        owner: (max(queue[0].arrived_at, last_start.get(owner, queue[0].arrived_at)), queue[0].sequence)
-        for owner, queue in queues.items()
-    }
-    ranked = [(rank, turn[owner], job) for owner, queue in queues.items() for rank, job in enumerate(queue)]
-    return [job for _, _, job in sorted(ranked, key=lambda entry: entry[:2])]
-
-
-def positions(order: Iterable[Waiting]) -> dict[str, int]:
-    """Place of each job in its queue: 1 is the next one."""
-    return {job.job_id: place for place, job in enumerate(order, start=1)}
+    places: dict[str, tuple[int, datetime, int]] = {}
+    for owner, queue in queues.items():
+        oldest = queue[0]
+        waits_since = max(oldest.arrived_at, last_start.get(owner, oldest.arrived_at))
+        for turn, job in enumerate(queue):
+            places[job.job_id] = (turn, waits_since, oldest.sequence)
+    return sorted(jobs, key=lambda job: places[job.job_id])

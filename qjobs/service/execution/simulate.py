@@ -1,32 +1,39 @@
-"""Execution with Aer, in a worker process: several items in one call, results as pytket writes them.
-
-Circuits without noise whose measurements are all at the end are not sampled by Aer: it computes the
-exact probabilities, and the shots are drawn from these, which is the same distribution and faster.
-"""
+"""Execution in a worker process: several items in one call of Aer, results as pytket writes them."""
 
 from __future__ import annotations
 
 import json
 import time
 import zlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from qjobs.backends.aer import NoiseSpec, engine
 from qjobs.errors import InvalidCircuit, InvalidInput
-from qjobs.service.execution.aer_calls import is_exact, method_of, noise_of, run_aer, split_measurements, to_qiskit
 from qjobs.service.execution.cost import cost_hqc, gate_counts
 from qjobs.service.execution.packing import outcomes_of_indices, outcomes_of_memory, state_body, unitary_body
-from qjobs.service.execution.plain_circuits import PlainCircuit, read_plain
 from qjobs.service.execution.programs import ItemFailure, Machine, check_circuit, load_circuit
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from qiskit import QuantumCircuit
 
 __all__ = ["ExecuteItem", "ExecuteOutcome", "ExecuteTask", "run_execute"]
 
-_MAX_EXACT_QUBITS = 16
+_METHODS = (
+    "automatic",
+    "statevector",
+    "density_matrix",
+    "stabilizer",
+    "extended_stabilizer",
+    "matrix_product_state",
+)
+_NOISELESS = frozenset({"id", "rz", "p", "u1"})
+"""Gates that an ion trap does in software, or not at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,72 +74,112 @@ class ExecuteOutcome:
 
 @dataclass(slots=True, kw_only=True)
 class _Loaded:
-    """An item on its way."""
+    """An item that has been read and checked.
+
+    Args:
+        item: The item.
+        cost: What it costs.
+        circuit: It, to be sampled by Aer, or it without its measurements, where the outcome is computed;
+            None if nothing is to be run.
+        qubits: Its qubits, as pytket writes them.
+        bits: Its bits, as pytket writes them.
+        duration_s: Processor time so far.
+    """
 
     item: ExecuteItem
-    circuit: Any
-    """pytket's, or a `PlainCircuit`."""
-    cost: float
-    duration_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Exact:
-    """A circuit whose shots are drawn here: its gates, its bits, and (qubit, bit) of each measurement."""
-
-    item: ExecuteItem
-    gates: QuantumCircuit
-    bits: Sequence[Any]
-    measured: Sequence[tuple[int, int]]
+    cost: float = 0.0
+    circuit: engine.Split | QuantumCircuit | None = None
+    qubits: Sequence[Any] = ()
+    bits: Sequence[Any] = ()
+    duration_s: float = 0.0
 
 
 class _Depleted(Exception):
-    """It would cost more than it may."""
+    """The item costs more than its max_cost."""
 
 
 def run_execute(task: ExecuteTask) -> list[ExecuteOutcome]:
     """Run the circuits of a task; what fails is data, and leaves the others alone."""
-    import qiskit_aer  # noqa: F401  # gives circuits their save_... methods
-
+    engine.import_aer()
     outcomes: dict[str, ExecuteOutcome] = {}
-    loaded = []
+    loaded: list[_Loaded] = []
     for item in task.items:
         started = time.process_time()
         try:
-            circuit = _plain(task, item)
-            cost = 0.0
-            if circuit is None:
-                circuit = load_circuit(item.body)
-                check_circuit(circuit, task.machine, n_qubits=_limit(task, item))
-                cost = _priced(circuit, item, task.machine)
-        except Exception as error:
+            one = _load(task, item)
+        except Exception as error:  # boundary: pytket and qiskit raise what they like, and it is one item's failure
             outcomes[item.item_uuid] = _failed(item, error, time.process_time() - started)
             continue
+        one.duration_s = time.process_time() - started
         if task.machine.is_checker:
-            duration_s = time.process_time() - started
-            outcomes[item.item_uuid] = ExecuteOutcome(item_uuid=item.item_uuid, duration_s=duration_s, cost=cost)
+            outcomes[item.item_uuid] = ExecuteOutcome(
+                item_uuid=item.item_uuid, duration_s=one.duration_s, cost=one.cost
+            )
         else:
-            duration_s = time.process_time() - started
-            loaded.append(_Loaded(item=item, circuit=circuit, cost=cost, duration_s=duration_s))
-    for one in _simulated(task, loaded):
-        outcomes[one.item_uuid] = one
+            loaded.append(one)
+    for outcome in _simulated(task, loaded):
+        outcomes[outcome.item_uuid] = outcome
     return [outcomes[item.item_uuid] for item in task.items]
 
 
-def _plain(task: ExecuteTask, item: ExecuteItem) -> PlainCircuit | None:
-    """The circuit read quickly, where it and the machine are simple enough."""
+def _failed(item: ExecuteItem, error: Exception, duration_s: float) -> ExecuteOutcome:
+    words = " ".join(str(getattr(error, "message", "") or error).split())
+    if isinstance(error, _Depleted):
+        failure = ItemFailure(status="DEPLETED", message=words, detail=words)
+    elif isinstance(error, InvalidInput):
+        failure = ItemFailure(status="ERROR", message=words, detail=words)
+    else:
+        failure = ItemFailure(
+            status="ERROR", message=f"the simulation failed: {words}", detail=f"{type(error).__name__}: {words}"
+        )
+    return ExecuteOutcome(item_uuid=item.item_uuid, duration_s=duration_s, failure=failure)
+
+
+# Reading and checking.
+
+
+def _load(task: ExecuteTask, item: ExecuteItem) -> _Loaded:
+    machine = task.machine
+    if (plain := _plain(task, item)) is not None:
+        return plain
+    circuit = load_circuit(item.body)
+    check_circuit(circuit, machine, n_qubits=_limit(task, item))
+    one = _Loaded(
+        item=item,
+        cost=_priced(circuit, item, machine),
+        qubits=[qubit.to_list() for qubit in circuit.qubits],
+        bits=[bit.to_list() for bit in circuit.bits],
+    )
+    if machine.is_checker:
+        return one
+    if machine.result == "shots":
+        one.circuit = _for_shots(circuit, task)
+    else:
+        one.circuit = _gates_only(circuit, machine.result)
+    return one
+
+
+def _plain(task: ExecuteTask, item: ExecuteItem) -> _Loaded | None:
+    """The item read quickly, where its circuit and the machine are simple enough."""
+    from qjobs.circuits.pytket import read_plain
+
     machine = task.machine
     if machine.is_checker or machine.priced or machine.native_only or machine.connectivity is not None:
         return None
-    if machine.result != "shots" or not is_exact(task.machine, task.config) or not item.body:
+    if machine.result != "shots" or not item.body:
         return None
-    try:
-        content = json.loads(zlib.decompress(item.body))
-    except (ValueError, zlib.error, RecursionError):
+    noisy = _noise_of(task) is not None
+    method = _method_of(task)
+    if not engine.is_exact(method, 0, noisy=noisy):
         return None
-    circuit = read_plain(content)
-    limits = (machine.n_qubits, _MAX_EXACT_QUBITS, _limit(task, item) or _MAX_EXACT_QUBITS)
-    return circuit if circuit is not None and circuit.gates.num_qubits <= min(limits) else None
+    circuit = read_plain(zlib.decompress(item.body))
+    if circuit is None:
+        return None
+    n_qubits = circuit.gates.num_qubits
+    if n_qubits > min(machine.n_qubits, _limit(task, item) or n_qubits) or not engine.is_exact(method, n_qubits):
+        return None
+    split = engine.Split(gates=engine.native(circuit.gates), measured=circuit.measured)
+    return _Loaded(item=item, circuit=split, bits=circuit.bits)
 
 
 def _limit(task: ExecuteTask, item: ExecuteItem) -> int | None:
@@ -152,17 +199,69 @@ def _priced(circuit: Any, item: ExecuteItem, machine: Machine) -> float:
     return cost
 
 
-def _failed(item: ExecuteItem, error: Exception, duration_s: float) -> ExecuteOutcome:
-    words = " ".join(str(getattr(error, "message", "") or error).split())
-    if isinstance(error, _Depleted):
-        failure = ItemFailure(status="DEPLETED", message=words, detail=words)
-    elif isinstance(error, InvalidInput):
-        failure = ItemFailure(status="ERROR", message=words, detail=words)
-    else:
-        failure = ItemFailure(
-            status="ERROR", message=f"the simulation failed: {words}", detail=f"{type(error).__name__}: {words}"
-        )
-    return ExecuteOutcome(item_uuid=item.item_uuid, duration_s=duration_s, failure=failure)
+def _for_shots(circuit: Any, task: ExecuteTask) -> engine.Split | QuantumCircuit:
+    from qjobs.circuits.pytket import pytket_to_qiskit
+
+    if not circuit.n_bits:
+        raise InvalidCircuit("the circuit measures nothing; add measurements, for example with measure_all()")
+    noisy = _noise_of(task) is not None
+    # Measurements need no swaps at the end.
+    converted = engine.native(pytket_to_qiskit(circuit, keep_outputs=False, keep_zzmax=True), noisy=noisy)
+    if engine.is_exact(_method_of(task), circuit.n_qubits, noisy=noisy):
+        split = engine.split_measurements(converted)
+        if split is not None and split.measured and not split.resets:
+            return split
+    return converted
+
+
+def _gates_only(circuit: Any, what: str) -> engine.Split:
+    """The circuit without measurements at its end."""
+    from qjobs.circuits.pytket import pytket_to_qiskit
+
+    converted = engine.native(pytket_to_qiskit(circuit, keep_zzmax=True))
+    split = engine.split_measurements(converted)
+    if split is None and "measure" in converted.count_ops():
+        raise InvalidCircuit(f"the circuit measures before its end, and has no {what}; take AerConfig to sample it")
+    if split is None:
+        raise InvalidCircuit(f"the circuit has conditions, and no {what}; take AerConfig to sample it")
+    return split
+
+
+def _method_of(task: ExecuteTask) -> str:
+    """Aer's method that the backend configuration asks for.
+
+    Raises:
+        InvalidInput: There is no such method.
+    """
+    method = task.config.get("simulation_method") or "automatic"
+    if task.config.get("simulator") == "stabilizer":
+        method = "stabilizer"
+    if method not in _METHODS:
+        raise InvalidInput(f"simulation_method: there is no {method!r}; there are {', '.join(_METHODS)}")
+    return str(method)
+
+
+def _noise_of(task: ExecuteTask) -> Any:
+    """The device's noise, or what AerConfig brings along; None for none."""
+    given = task.config.get("noise_model")
+    if isinstance(given, Mapping) and given:
+        return _own_noise(json.dumps(given, sort_keys=True))
+    if task.config.get("noisy_simulation") is False or task.machine.noise == NoiseSpec():
+        return None
+    return engine.noise_model(task.machine.noise, noiseless=_NOISELESS)
+
+
+@lru_cache(maxsize=8)
+def _own_noise(text: str) -> Any:
+    from qiskit_aer.noise import NoiseModel
+
+    try:
+        return NoiseModel.from_dict(json.loads(text))
+    except Exception as error:  # boundary: whatever Aer meets in a dict that is none of its own
+        raise InvalidInput(f"noise_model: Aer cannot read it: {error}") from error
+
+
+# Simulation.
 
 
 def _simulated(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[ExecuteOutcome]:
@@ -172,10 +271,13 @@ def _simulated(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[ExecuteOutc
     started = time.process_time()
     try:
         bodies = _bodies(task, loaded)
-    except Exception as error:
+    except Exception as error:  # boundary: Aer fails in many ways, and it is one item's failure
         if len(loaded) == 1:
             return [_failed(loaded[0].item, error, loaded[0].duration_s + time.process_time() - started)]
-        return [outcome for one in loaded for outcome in _simulated(task, [one])]
+        outcomes = []
+        for one in loaded:
+            outcomes += _simulated(task, [one])
+        return outcomes
     share_s = (time.process_time() - started) / len(loaded)
     return [
         ExecuteOutcome(item_uuid=one.item.item_uuid, duration_s=one.duration_s + share_s, body=body, cost=one.cost)
@@ -184,109 +286,37 @@ def _simulated(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[ExecuteOutc
 
 
 def _bodies(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[bytes]:
+    splits = [one.circuit for one in loaded if isinstance(one.circuit, engine.Split)]
     match task.machine.result:
         case "state":
-            found = _states(task, loaded)
+            states = engine.statevectors(splits, _seed(loaded[0].item))
+            texts = [state_body(one.qubits, state) for one, state in zip(loaded, states, strict=True)]
         case "unitary":
-            found = _unitaries(task, loaded)
+            found = engine.unitaries(splits)
+            texts = [unitary_body(one.qubits, unitary) for one, unitary in zip(loaded, found, strict=True)]
         case _:
-            found = _shots(task, loaded)
-    return [zlib.compress(text.encode(), 1) for text in found]
+            weights = iter(engine.probabilities([engine.with_probabilities(split) for split in splits]))
+            texts = [_shots(task, one, weights) for one in loaded]
+    return [zlib.compress(text.encode(), 1) for text in texts]
 
 
-# ---- shots --------------------------------------------------------------------------------------
-
-
-def _shots(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[str]:
-    texts: dict[str, str] = {}
-    exact: list[_Exact] = []
-    may_be_exact = is_exact(task.machine, task.config)
-    noisy = noise_of(task.machine, task.config) is not None
-    for one in loaded:
-        if isinstance(one.circuit, PlainCircuit):
-            plain = one.circuit
-            exact.append(_Exact(one.item, plain.gates, plain.bits, plain.measured))
-            continue
-        if not one.circuit.n_bits:
-            raise InvalidCircuit("the circuit measures nothing; add measurements, for example with measure_all()")
-        circuit = to_qiskit(one.circuit, keep_outputs=False, noisy=noisy)
-        small = may_be_exact and one.circuit.n_qubits <= _MAX_EXACT_QUBITS
-        measured = split_measurements(circuit) if small else None
-        if measured is not None:
-            exact.append(_Exact(one.item, circuit, _names(one.circuit.bits), measured))
-        else:
-            texts[one.item.item_uuid] = _sampled(one, circuit, task)
-    for each, probabilities in zip(exact, _probabilities(exact), strict=True):
-        cumulated = probabilities.clip(min=0).cumsum()
-        # Drawn from [0, the sum): rounding never gives an outcome of probability zero at the end.
-        drawn = cumulated.searchsorted(_rng(each.item).random(each.item.n_shots) * cumulated[-1], side="right")
-        texts[each.item.item_uuid] = outcomes_of_indices(each.bits, [bit for _, bit in each.measured], drawn)
-    return [texts[one.item.item_uuid] for one in loaded]
-
-
-def _names(units: Sequence[Any]) -> list[Any]:
-    return [unit.to_list() for unit in units]
-
-
-def _probabilities(exact: Sequence[_Exact]) -> list[Any]:
-    if not exact:
-        return []
-    circuits = []
-    for each in exact:
-        gates = each.gates.copy()  # a second try must find it as it was
-        gates.save_probabilities([qubit for qubit, _ in each.measured])
-        circuits.append(gates)
-    return [entry.data.probabilities for entry in run_aer(circuits, method="statevector", shots=1)]
-
-
-def _sampled(one: _Loaded, circuit: QuantumCircuit, task: ExecuteTask) -> str:
-    """Shots drawn by Aer, one circuit in a call: its seed is its own."""
-    seed = int(_rng(one.item).integers(1 << 31))
-    noise, bits = noise_of(task.machine, task.config), _names(one.circuit.bits)
-    options = {} if noise is None else {"noise_model": noise}
-    (entry,) = run_aer(
-        [circuit], method=method_of(task.config), shots=one.item.n_shots, memory=True, seed_simulator=seed, **options
+def _shots(task: ExecuteTask, one: _Loaded, weights: Iterator[NDArray[np.float64]]) -> str:
+    """The shots of an item: drawn here from the next of `weights`, or by Aer, each item with its own seed."""
+    n_shots = one.item.n_shots or 0
+    if isinstance(one.circuit, engine.Split):
+        drawn = engine.draw_shots(next(weights), n_shots, _rng(one.item))
+        return outcomes_of_indices(one.bits, [bit for _, bit in one.circuit.measured], drawn)
+    shots = engine.sample_shots(
+        one.circuit, n_shots, method=_method_of(task), noise=_noise_of(task), seed=_seed(one.item)
     )
-    if "measure" in circuit.count_ops():
-        return outcomes_of_memory(bits, entry.data.memory)
-    return outcomes_of_memory(bits, ["0x0"] * (one.item.n_shots or 0))
+    return outcomes_of_memory(one.bits, shots)
 
 
-def _rng(item: ExecuteItem) -> Any:
+def _seed(item: ExecuteItem) -> int:
+    return int(_rng(item).integers(1 << 31))
+
+
+def _rng(item: ExecuteItem) -> np.random.Generator:
     import numpy as np
 
     return np.random.default_rng(int.from_bytes(sha256(item.seed_text.encode()).digest()[:8]))
-
-
-# ---- states and unitaries -----------------------------------------------------------------------
-
-
-def _states(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[str]:
-    circuits = []
-    for one in loaded:
-        circuit = _gates_only(one.circuit, "state")
-        circuit.save_statevector()
-        circuits.append(circuit)
-    seed = int(_rng(loaded[0].item).integers(1 << 31))
-    entries = run_aer(circuits, method="statevector", shots=1, seed_simulator=seed)
-    return [state_body(one.circuit.qubits, entry.data.statevector) for one, entry in zip(loaded, entries, strict=True)]
-
-
-def _unitaries(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[str]:
-    circuits = []
-    for one in loaded:
-        circuit = _gates_only(one.circuit, "unitary")
-        circuit.save_unitary()
-        circuits.append(circuit)
-    entries = run_aer(circuits, method="unitary", shots=1)
-    return [unitary_body(one.circuit.qubits, entry.data.unitary) for one, entry in zip(loaded, entries, strict=True)]
-
-
-def _gates_only(circuit: Any, what: str) -> QuantumCircuit:
-    """The circuit without measurements at its end."""
-    converted = to_qiskit(circuit, keep_outputs=True)
-    if "measure" in converted.count_ops() and split_measurements(converted) is None:
-        raise InvalidCircuit(f"the circuit measures before its end, and has no {what}; take AerConfig to sample it")
-    if "if_else" in converted.count_ops():
-        raise InvalidCircuit(f"the circuit has conditions, and no {what}; take AerConfig to sample it")
-    return converted

@@ -1,4 +1,4 @@
-"""What starts next: reads the queues, and hands items of jobs to the workers."""
+"""Reads the queues, and moves items of jobs to RUNNING with what a worker needs to run them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qjobs.backends.aer import NoiseSpec
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.devices import Device, DeviceKind, Devices
 from qjobs.service.execution.compiling import CompileItem, CompileTask
 from qjobs.service.execution.programs import Machine
-from qjobs.service.execution.scheduling import Waiting, fair_order, fifo_order
+from qjobs.service.execution.scheduling import QueuedJob, fair_order, fifo_order
 from qjobs.service.execution.simulate import ExecuteItem, ExecuteTask
 from qjobs.service.store.definitions import DEFAULT_LEVEL
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
@@ -30,19 +31,18 @@ _COMPILE = "compile"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    """A queue and who waits in it, the next one first.
+    """A queue and the jobs that wait in it, the next one first.
 
     Args:
         name: `compile`, or `execute` and the device's name.
         device: The device behind it; None for the queue of compilations.
         order: The jobs with items that wait.
-        ready: Of each job the number of items that may start now.
-        job_types: `compile` or `execute`, of each job.
+        ready: Number of items that may start now, by job.
     """
 
     name: str
     device: Device | None
-    order: tuple[Waiting, ...]
+    order: tuple[QueuedJob, ...]
     ready: Mapping[str, int]
 
     @property
@@ -79,15 +79,16 @@ def read_queues(
     now: datetime,
     last_start: Callable[[str, set[str]], Mapping[str, datetime]],
 ) -> list[Queue]:
-    """The queues with somebody in them.
+    """The queues that are not empty.
 
     Args:
         connection: To read with.
         devices: The devices; jobs of one that the device file no longer has wait.
         now: The moment; a closed device starts nothing.
-        last_start: For a device and users, when it last started a job of each.
+        last_start: Gives, for a device and users, when it last started a job of each.
     """
-    job, item = schema.job, schema.job_item
+    job = schema.job
+    item = schema.job_item
     waiting = (
         sa.select(
             item.c.job_id,
@@ -99,7 +100,7 @@ def read_queues(
     )
     columns = (job.c.job_id, job.c.owner_id, job.c.sequence, job.c.job_type, job.c.device, job.c.created_at)
     query = sa.select(*columns, job.c.queued_at, waiting.c.ready).join(waiting, waiting.c.job_id == job.c.job_id)
-    groups: defaultdict[str, list[tuple[Waiting, int]]] = defaultdict(list)
+    groups: defaultdict[str, list[tuple[QueuedJob, int]]] = defaultdict(list)
     by_queue: dict[str, Device | None] = {}
     for row in connection.execute(query):
         device = devices.get(row.device)
@@ -108,7 +109,7 @@ def read_queues(
             continue
         by_queue[name] = None if row.job_type == _COMPILE else device
         is_open = row.job_type == _COMPILE or device.is_open(now)
-        entry = Waiting(
+        entry = QueuedJob(
             job_id=row.job_id, owner_id=row.owner_id, sequence=row.sequence, arrived_at=row.queued_at or row.created_at
         )
         groups[name].append((entry, int(row.ready) if is_open else 0))
@@ -118,7 +119,7 @@ def read_queues(
 def _queue(
     name: str,
     device: Device | None,
-    entries: list[tuple[Waiting, int]],
+    entries: list[tuple[QueuedJob, int]],
     last_start: Callable[[str, set[str]], Mapping[str, datetime]],
 ) -> Queue:
     jobs = [entry for entry, _ in entries]
@@ -136,7 +137,9 @@ def start_items(connection: sa.Connection, chunks: Sequence[Chunk], now: datetim
         What to hand to the workers, and the ids of the jobs that changed.
     """
     jobs = locked(connection, {chunk.job_id for chunk in chunks})
-    wanted = {uuid for chunk in chunks for uuid in chunk.uuids}
+    wanted: set[str] = set()
+    for chunk in chunks:
+        wanted.update(chunk.uuids)
     found = {
         item.item_uuid: item
         for item in read_items(connection, (), uuids=wanted)
@@ -144,7 +147,8 @@ def start_items(connection: sa.Connection, chunks: Sequence[Chunk], now: datetim
     }
     definitions = _definitions(connection, {item.job_id for item in found.values()})
     bodies = _bodies(connection, {item.program_id for item in found.values()})
-    moves, started = [], []
+    moves: list[Move] = []
+    started: list[Started] = []
     for chunk in chunks:
         items = [found[uuid] for uuid in chunk.uuids if uuid in found]
         if not items:
@@ -230,7 +234,5 @@ def machine_of(device: Device) -> Machine:
         gate_set=frozenset(device.gate_set),
         native_only=device.native_only,
         connectivity=None if device.connectivity is None else frozenset(device.connectivity),
-        depolarizing_1q=device.noise.depolarizing_1q,
-        depolarizing_2q=device.noise.depolarizing_2q,
-        readout=device.noise.readout,
+        noise=NoiseSpec(**device.noise.model_dump()),
     )

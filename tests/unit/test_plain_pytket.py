@@ -1,4 +1,4 @@
-"""The quick way from a stored circuit to Aer gives what pytket gives, or leaves the circuit to pytket."""
+"""The quick reader of pytket's JSON gives what pytket gives, or leaves the circuit to pytket."""
 
 from __future__ import annotations
 
@@ -13,67 +13,54 @@ from pytket.circuit import Bit, Circuit, OpType, Qubit
 from qiskit.quantum_info import Statevector
 from sympy import Symbol
 
-from qjobs.service.execution.plain_circuits import read_plain
+from qjobs.circuits.pytket import read_plain
 
 ANGLES = st.floats(-4, 4, allow_nan=False).map(lambda value: round(value, 6))
-ONE = [OpType.H, OpType.X, OpType.Y, OpType.Z, OpType.S, OpType.Sdg, OpType.T, OpType.Tdg, OpType.SX]
-TURNS = [OpType.Rx, OpType.Ry, OpType.Rz, OpType.U1]
-TWO = [OpType.CX, OpType.CY, OpType.CZ, OpType.SWAP]
-PHASES = [OpType.XXPhase, OpType.YYPhase, OpType.ZZPhase]
+ONE = "noop X Y Z H S Sdg T Tdg SX SXdg Rx Ry Rz U1 U3 PhasedX"
+TWO = "CX CY CZ CH CS CSdg CSX CRx CRy CRz CU1 CU3 SWAP ISWAPMax ECR XXPhase YYPhase ZZPhase"
+GATES = dict.fromkeys(ONE.split(), 1) | dict.fromkeys(TWO.split(), 2) | {"CCX": 3, "CSWAP": 3}
+N_ANGLES = dict.fromkeys(["Rx", "Ry", "Rz", "U1", "CRx", "CRy", "CRz", "CU1", "XXPhase", "YYPhase", "ZZPhase"], 1)
+N_ANGLES |= {"PhasedX": 2, "U3": 3, "CU3": 3}
 
 
 @st.composite
 def circuits(draw: st.DrawFn) -> Circuit:
-    """Circuits of the gates that are read quickly, with two registers, measured at the end."""
+    """Circuits of every gate that is read quickly, on several registers."""
     circuit = Circuit()
     wires = [Qubit("b", 0), Qubit("b", 1), Qubit("a", 3), Qubit("c", 0)]
     for wire in wires:
         circuit.add_qubit(wire)
     for _ in range(draw(st.integers(0, 12))):
-        first, second, third = draw(st.permutations(wires))[:3]
-        match draw(st.integers(0, 6)):
-            case 0:
-                circuit.add_gate(draw(st.sampled_from(ONE)), [first])
-            case 1:
-                circuit.add_gate(draw(st.sampled_from(TURNS)), [draw(ANGLES)], [first])
-            case 2:
-                circuit.add_gate(draw(st.sampled_from(TWO)), [first, second])
-            case 3:
-                circuit.add_gate(draw(st.sampled_from(PHASES)), [draw(ANGLES)], [first, second])
-            case 4:
-                circuit.add_gate(OpType.PhasedX, [draw(ANGLES), draw(ANGLES)], [first])
-            case 5:
-                circuit.add_gate(OpType.U3, [draw(ANGLES), draw(ANGLES), draw(ANGLES)], [first])
-            case _:
-                circuit.add_gate(OpType.CCX, [first, second, third])
+        name = draw(st.sampled_from(sorted(GATES)))
+        on = draw(st.permutations(wires))[: GATES[name]]
+        angles = [draw(ANGLES) for _ in range(N_ANGLES.get(name, 0))]
+        circuit.add_gate(OpType.from_name(name), angles, on)
     return circuit
+
+
+def read(content: object):
+    return read_plain(json.dumps(content).encode())
 
 
 @settings(max_examples=60)
 @given(circuits(), st.lists(st.sampled_from([0, 1, 2, 3]), min_size=1, max_size=4, unique=True))
-def test_gates_bits_and_measurements_are_pytkets(circuit: Circuit, chosen: list[int]) -> None:
+def test_is_pytkets_circuit(circuit: Circuit, chosen: list[int]) -> None:
+    """State, bits and measurements are those that pytket reads."""
     expected = circuit.get_statevector()
-    for number, place in enumerate(chosen):
-        bit = Bit("z" if number % 2 else "m", number)
+    bits = [Bit("z" if number % 2 else "m", number) for number in range(len(chosen))]
+    for place, bit in zip(chosen, bits, strict=True):
         circuit.add_bit(bit)
         circuit.Measure(circuit.qubits[place], bit)
-    plain = read_plain(json.loads(json.dumps(circuit.to_dict())))
+    plain = read(circuit.to_dict())
     assert plain is not None, "this circuit should have been read quickly"
     n = circuit.n_qubits
     state = np.asarray(Statevector(plain.gates)).reshape([2] * n).transpose(range(n)[::-1]).reshape(-1)
     assert np.allclose(abs(np.vdot(state, expected)), 1, atol=1e-6)
     assert list(plain.bits) == [bit.to_list() for bit in circuit.bits]
-    place_of = {wire: place for place, wire in enumerate(circuit.qubits)}
-    bit_of = {wire: place for place, wire in enumerate(circuit.bits)}
-    wanted = {
-        place_of[command.qubits[0]]: bit_of[command.bits[0]]
-        for command in circuit.get_commands()
-        if command.op.type == OpType.Measure
-    }
-    assert dict(plain.measured) == wanted
+    assert dict(plain.measured) == {place: circuit.bits.index(bit) for place, bit in zip(chosen, bits, strict=True)}
 
 
-ODD = {
+NOT_PLAIN = {
     "a symbol": Circuit(1, 1).Rx(Symbol("a"), 0).Measure(0, 0),
     "a gate after a measurement": Circuit(1, 1).Measure(0, 0).X(0),
     "two measurements of a qubit": Circuit(1, 2).Measure(0, 0).Measure(0, 1),
@@ -85,9 +72,10 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize("name", ODD)
-def test_what_is_not_plain_is_left_to_pytket(name: str) -> None:
-    assert read_plain(ODD[name].to_dict()) is None
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_leaves_rare_things(name: str) -> None:
+    """A circuit with anything else is not read."""
+    assert read(NOT_PLAIN[name].to_dict()) is None
 
 
 PLAIN = Circuit(2, 2).H(0).Rx(0.5, 1).CX(0, 1).Measure(0, 0).Measure(1, 1).to_dict()
@@ -120,6 +108,7 @@ def changed(path: list, value: object) -> dict:
         changed(["commands", 1, "op", "params"], ["1e400"]),
         changed(["commands", 1, "op", "params"], ["0.5", "0.5"]),
         changed(["commands", 2, "args"], [["q", [0]], ["q", [0]]]),
+        changed(["commands", 3, "args"], [["q", [0]]]),
         changed(["qubits"], [["q", [1]], ["q", [0]]]),
         changed(["qubits"], [["q", [0]], ["q", [0]]]),
         changed(["bits"], [["c", [1]], ["c", [0]]]),
@@ -127,6 +116,13 @@ def changed(path: list, value: object) -> dict:
         changed(["created_qubits"], [["q", [0]]]),
     ],
 )
-def test_what_is_odd_is_left_to_pytket(content: object) -> None:
-    assert read_plain(PLAIN) is not None
-    assert read_plain(content) is None
+def test_leaves_odd_json(content: object) -> None:
+    """Odd JSON is not read: pytket has the words for what is wrong with it."""
+    assert read(PLAIN) is not None
+    assert read(content) is None
+
+
+@pytest.mark.parametrize("payload", [b"", b"{", b"\xff", b"[" * 100_000])
+def test_leaves_no_json(payload: bytes) -> None:
+    """Neither is what is no JSON."""
+    assert read_plain(payload) is None

@@ -1,4 +1,4 @@
-"""What came back from the workers, written: results, compilations, failures, what was used of a quota."""
+"""Stores what came back from the workers: results, compilations, failures, and what was used of a quota."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qjobs.service.execution.starting import Started
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord
 
-__all__ = ["Landed", "put_back", "settle"]
+__all__ = ["DueOutcome", "put_back", "store_outcomes"]
 
 _S = JobStatus
 _COST_CONFIDENCE = 1.0
@@ -29,7 +29,7 @@ _COST_CONFIDENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Landed:
+class DueOutcome:
     """The outcome of one item, and the try that it belongs to."""
 
     started: Started
@@ -60,8 +60,8 @@ class _Rows:
                 connection.execute(table.insert(), rows)
 
 
-def settle(connection: sa.Connection, landed: Sequence[Landed], now: datetime) -> list[str]:
-    """Write outcomes in one go.
+def store_outcomes(connection: sa.Connection, due: Sequence[DueOutcome], now: datetime) -> list[str]:
+    """Store outcomes in one transaction.
 
     The outcome of an item that has been deleted, cancelled or started anew meanwhile is dropped. One
     that was asked to stop and had finished is COMPLETED.
@@ -69,22 +69,24 @@ def settle(connection: sa.Connection, landed: Sequence[Landed], now: datetime) -
     Returns:
         The ids of the jobs that changed.
     """
-    jobs = locked(connection, {each.started.chunk.job_id for each in landed})
-    found = {item.item_uuid: item for item in read_items(connection, (), uuids={each.uuid for each in landed})}
-    names = _names(connection, {item.program_id for item in found.values()}, landed)
-    rows, moves = _Rows(), []
-    for each in landed:
-        item, job = found.get(each.uuid), jobs.get(each.started.chunk.job_id)
+    jobs = locked(connection, {each.started.chunk.job_id for each in due})
+    found = {item.item_uuid: item for item in read_items(connection, (), uuids={each.uuid for each in due})}
+    names = _names(connection, {item.program_id for item in found.values()}, due)
+    rows = _Rows()
+    moves: list[Move] = []
+    for each in due:
+        item = found.get(each.uuid)
+        job = jobs.get(each.started.chunk.job_id)
         if job is None or item is None:
             continue
         if item.status not in {_S.RUNNING, _S.CANCELLING} or item.tries != each.started.tries[each.uuid]:
             continue
         moves.append(_move(rows, each, item, job, names, now))
-    _add_usage(rows, landed, jobs, now)
+    _add_usage(rows, due, jobs, now)
     rows.insert(connection)
     apply_moves(connection, moves, now)
     projects = {job.project_id for job in jobs.values()}
-    if any(isinstance(each.outcome, CompileOutcome) for each in landed):
+    if any(isinstance(each.outcome, CompileOutcome) for each in due):
         table = schema.project
         connection.execute(
             table.update().where(table.c.project_id.in_(sorted(projects))).values(contents_modified_at=now)
@@ -113,19 +115,19 @@ def put_back(
     return roll_up_jobs(connection, jobs.values(), now)
 
 
-def _names(connection: sa.Connection, program_ids: set[str], landed: Sequence[Landed]) -> Mapping[str, str]:
+def _names(connection: sa.Connection, program_ids: set[str], due: Sequence[DueOutcome]) -> Mapping[str, str]:
     """Names of the circuits that were compiled."""
-    if not any(isinstance(each.outcome, CompileOutcome) for each in landed):
+    if not any(isinstance(each.outcome, CompileOutcome) for each in due):
         return {}
     document = schema.document
     query = sa.select(document.c.document_id, document.c.name).where(document.c.document_id.in_(sorted(program_ids)))
     return {row.document_id: row.name for row in connection.execute(query)}
 
 
-def _add_usage(rows: _Rows, landed: Sequence[Landed], jobs: Mapping[str, sa.Row[Any]], now: datetime) -> None:
+def _add_usage(rows: _Rows, due: Sequence[DueOutcome], jobs: Mapping[str, sa.Row[Any]], now: datetime) -> None:
     """Seconds of the service's own workers count, whether their outcome is kept or not."""
     seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
-    for each in landed:
+    for each in due:
         chunk = each.started.chunk
         if chunk.job_id in jobs and (chunk.is_compile or chunk.device.kind is DeviceKind.NEXUS_HOSTED):
             seconds[chunk.owner_id, "compilation" if chunk.is_compile else "simulation"] += each.outcome.duration_s
@@ -134,17 +136,17 @@ def _add_usage(rows: _Rows, landed: Sequence[Landed], jobs: Mapping[str, sa.Row[
 
 
 def _move(
-    rows: _Rows, landed: Landed, item: ItemRecord, job: sa.Row[Any], names: Mapping[str, str], now: datetime
+    rows: _Rows, due: DueOutcome, item: ItemRecord, job: sa.Row[Any], names: Mapping[str, str], now: datetime
 ) -> Move:
-    outcome = landed.outcome
+    outcome = due.outcome
     if outcome.failure is not None:
         return _failed(item, outcome.failure)
     if isinstance(outcome, CompileOutcome):
-        compilation_id = _add_compilation(rows, landed, outcome, item, job, names, now)
+        compilation_id = _add_compilation(rows, due, outcome, item, job, names, now)
         values: dict[str, Any] = {"compilation_id": compilation_id}
     else:
         values = {"cost": outcome.cost}
-        if landed.started.chunk.device.kind is DeviceKind.SYNTAX_CHECKER:
+        if due.started.chunk.device.kind is DeviceKind.SYNTAX_CHECKER:
             values["cost_confidence"] = _COST_CONFIDENCE
         if outcome.body:
             values |= {"result_id": str(uuid.uuid4()), "result_type": "PYTKET"}
@@ -169,7 +171,7 @@ def _failed(item: ItemRecord, failure: ItemFailure) -> Move:
 
 def _add_compilation(
     rows: _Rows,
-    landed: Landed,
+    due: DueOutcome,
     outcome: CompileOutcome,
     item: ItemRecord,
     job: sa.Row[Any],
@@ -177,9 +179,9 @@ def _add_compilation(
     now: datetime,
 ) -> str:
     """The compiled circuit and, where they were recorded, those between the passes, as documents."""
-    task = landed.started.task
+    task = due.started.task
     level = task.level if isinstance(task, CompileTask) else ""
-    name = f"{names.get(item.program_id) or 'circuit'} compiled for {landed.started.chunk.device.name}, level {level}"
+    name = f"{names.get(item.program_id) or 'circuit'} compiled for {due.started.chunk.device.name}, level {level}"
     common = {
         "project_id": job.project_id,
         "owner_id": job.owner_id,
