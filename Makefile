@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep sweep-service deploy serve ui test test-prefect-3.8 faults lint bench bench-faults bench-kills bench-service bench-waiting clean
+.PHONY: help home setup sweep sweep-service deploy serve ui test test-slow test-prefect-3.8 faults lint bench bench-faults bench-kills bench-service bench-waiting clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*## /  make \1\t/' | expand -t 26
@@ -48,15 +48,20 @@ ui: $(READY) home ## show all runs in Prefect's UI, at http://127.0.0.1:4200
 	@echo "== Prefect's UI: http://127.0.0.1:4200 (stop it with Ctrl-C)"
 	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
 
-test: $(READY) home ## run all tests
-	@echo "== tests (about a quarter of an hour on two cores)"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(READY) home ## run the tests that guard every promise (under ten minutes on two cores)
+	@echo "== tests (under ten minutes on two cores)"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+test-slow: $(READY) home ## run what takes long: real clients, kills, a browser, 20,000 simulated schedules, Prefect 3.8
+	@echo "== slow tests (about twenty minutes on two cores)"
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
+	@$(MAKE) --no-print-directory test-prefect-3.8
 
 test-prefect-3.8: ## run the tests of the flows with Prefect 3.8, in .venv-prefect-3.8
 	@$(MAKE) --no-print-directory setup VENV=$(VENV_3_8)
 	@$(VENV_3_8)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-prefect-3.8.txt
 	@echo "== tests of the flows with Prefect 3.8 (some minutes)"
-	@$(VENV_3_8)/bin/python -m pytest tests/prefect
+	@$(VENV_3_8)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/prefect
 
 faults: $(READY) home ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
 	@echo "== faults against the scripted provider and the job service (some minutes)"
