@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep sweep-service deploy serve ui test test-slow test-prefect-3.8 faults lint bench bench-faults bench-kills bench-service bench-waiting clean
+.PHONY: help home setup sweep sweep-service deploy serve ui test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-service bench-waiting clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*## /  make \1\t/' | expand -t 26
@@ -94,5 +94,10 @@ bench-waiting: $(READY) home ## 200 runs that wait, suspended, and the sensor ov
 	@echo "== benchmark (three quarters of an hour on two cores)"
 	@PYTHONPATH=.:tests $(BIN)/python -u tests/bench/bench_waiting.py
 
+docs: $(READY) ## write what the pages take from the code, and build them into site/
+	@echo "== docs (a few seconds)"
+	@PYTHONPATH=. $(BIN)/python docs/generate.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean: ## remove .venv and the data of this checkout
-	@rm -rf $(VENV) $(VENV_3_8) .qjobs .oracle
+	@rm -rf $(VENV) $(VENV_3_8) .qjobs .oracle site

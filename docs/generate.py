@@ -36,7 +36,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def first_sentence(path: Path) -> str:
     """What a module or package says that it is."""
     words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    paragraph = " ".join(words.partition("\n\n")[0].split())
+    paragraph = re.sub(r" \(docs/[^)]*\)", "", " ".join(words.partition("\n\n")[0].split()))
     sentence = re.split(r"(?<=[.:])\s(?=[A-Z`])", paragraph)[0]
     return sentence.rstrip(":").rstrip(".").replace("|", "\\|") + "."
 
@@ -45,7 +45,7 @@ def modules(package: Path) -> Iterator[tuple[str, Path]]:
     """The modules below a package, by their names inside it; a package inside it counts by its own docstring."""
     for path in sorted(package.rglob("*.py")):
         name = ".".join(path.relative_to(package).with_suffix("").parts).removesuffix("__init__").rstrip(".")
-        if name and "templates" not in name:
+        if name:
             yield name, path
 
 
@@ -131,8 +131,12 @@ def the_retry_table() -> str:
 def the_retry_words() -> str:
     """What the rows and the cells of the retry table mean."""
     file = "qjobs/operations/retry.py"
-    rows = [[f"**{each}**", member_words(file, "Standing")[each.name]] for each in Standing]
-    cells = [[each, member_words(file, "Action")[each.name].replace("`Decision.otherwise`", "what follows `else`")] for each in Action]
+    standings = member_words(file, "Standing")
+    actions = member_words(file, "Action")
+    rows = [[f"**{each}**", standings[each.name]] for each in Standing]
+    cells = [
+        [str(each), actions[each.name].replace("`Decision.otherwise`", "what stands behind `else`")] for each in Action
+    ]
     return table(["row", "meaning"], rows) + "\n" + table(["cell", "what is done"], cells)
 
 
