@@ -1,6 +1,6 @@
 """RemoteRetryStrategy and RetryPolicy: what a stage that runs again may do. Pure.
 
-The table is DESIGN section 6; the meaning of the four strategies is the Nexus client API's.
+docs/guarantees.md, "The retry table", shows the table. The meaning of the four strategies is the Nexus client API's.
 """
 
 from __future__ import annotations

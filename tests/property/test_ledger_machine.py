@@ -1,7 +1,7 @@
 """A Hypothesis state machine drives the ledger against a plain dict, on both databases.
 
-The model is written from DESIGN sections 3 and 4, not from the ledger: it knows the statuses, which of them are
-final, and what each verb promises.
+The model is written from docs/glossary.md, "Statuses" and "What is done", not from the ledger: it knows the statuses,
+which of them are final, and what each verb promises.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Statuses, moves and roll-up, against DESIGN section 3 written out by hand."""
+"""Statuses, moves and roll-up, against docs/glossary.md, "Statuses", written out by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decision table of DESIGN section 6, written out a second time, and the ladders."""
+"""The table of docs/guarantees.md, "The retry table", written out a second time, and the ladders."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from qjobs.operations.retry import Action, RetryPolicy, Rung, Standing, decide, 
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 
-# One line per row, one cell per strategy (DEFAULT | ALLOW_RESUBMIT | FORCE_RESUBMIT | FULL_RESTART), in DESIGN's
-# words made short. "find/x": look the key up and adopt, else x.
+# One line per row, one cell per strategy (DEFAULT | ALLOW_RESUBMIT | FORCE_RESUBMIT | FULL_RESTART).
+# "find/x": look the key up and adopt, else x.
 TABLE = """
 unsent       | submit            | submit       | submit            | submit
 rejected     | refuse            | submit       | submit            | restart

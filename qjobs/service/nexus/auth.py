@@ -1,4 +1,4 @@
-"""Signing in as the real client does it: `/auth/...` of the wire document, section 1.1."""
+"""Signing in as the real client does it: `/auth/...` of docs/nexus.md, "Signing in"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices, as Nexus serves them (wire document, section 1.8)."""
+"""Devices, as Nexus serves them (docs/nexus.md, "Devices")."""
 
 from typing import Annotated, Any, TypeAlias
 

@@ -1,4 +1,4 @@
-"""Circuits, QIR, WASM, HUGR and decoder configurations, as Nexus serves them (wire document, section 1.5)."""
+"""Circuits, QIR, WASM, HUGR and decoder configurations, as Nexus serves them (docs/nexus.md, "Programs")."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Jobs, as Nexus serves them (wire document, section 1.6)."""
+"""Jobs, as Nexus serves them (docs/nexus.md, "Jobs")."""
 
 import logging
 from typing import Annotated, Any, TypeAlias

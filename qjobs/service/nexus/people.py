@@ -1,4 +1,4 @@
-"""Users, teams, roles, assignments, quotas and credentials: the wire document, section 1.3."""
+"""Users, teams, roles, assignments, quotas and credentials: docs/nexus.md, "People and quotas"."""
 
 from typing import Annotated, Any, Literal, TypeAlias
 

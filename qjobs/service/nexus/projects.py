@@ -1,4 +1,4 @@
-"""Projects and definitions of properties, as Nexus serves them (wire document, section 1.4)."""
+"""Projects and definitions of properties, as Nexus serves them (docs/nexus.md, "Projects")."""
 
 from typing import Annotated, Any, TypeAlias
 

@@ -1,4 +1,4 @@
-"""Bodies of Nexus's answers, made of our values (wire document, section 1.2)."""
+"""Bodies of Nexus's answers, made of our values (docs/nexus.md, "Bodies and lists")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results and compilations, as Nexus serves them (wire document, section 1.7)."""
+"""Results and compilations, as Nexus serves them (docs/nexus.md, "Results")."""
 
 import json
 import zlib

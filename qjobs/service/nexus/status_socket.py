@@ -1,4 +1,4 @@
-"""The web socket on which a client follows the status of a job (wire document, conclusion 4 and section 1.6)."""
+"""The web socket on which a client follows the status of a job (docs/nexus.md, "Status socket")."""
 
 import asyncio
 import contextlib

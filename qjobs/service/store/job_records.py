@@ -114,7 +114,7 @@ def _values(row: sa.Row[Any], columns: list[str], positions: Mapping[str, int]) 
 
 
 def status_body(record: JobRecord | ItemRecord) -> dict[str, Any]:
-    """The STATUS of the wire document, section 1.6; `cost_confidence` only where there is one."""
+    """The status object of docs/nexus.md, "Jobs"; `cost_confidence` only where there is one."""
     body: dict[str, Any] = {
         "status": record.status.value,
         "message": record.message,

@@ -211,7 +211,7 @@ class JobStore:
             return int(connection.scalar(query) or 0)
 
     def status(self, visible: sa.Select[Any], job_id: str) -> dict[str, Any]:
-        """The STATUS of the wire document.
+        """The status object of docs/nexus.md, "Jobs".
 
         Raises:
             NotFound: There is no such job in a project of `visible`.

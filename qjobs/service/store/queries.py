@@ -1,6 +1,6 @@
 """Filters, sorting, pages and scopes in the address of a list, as clauses: one place for all resources.
 
-Their names are those of Nexus (wire document, section 1.2). What is not understood is refused and never ignored:
+Their names are those of Nexus (docs/nexus.md, "Bodies and lists"). What is not understood is refused and never ignored:
 without a filter that was meant, the answer would hold other jobs.
 """
 

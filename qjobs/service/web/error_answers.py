@@ -1,6 +1,6 @@
 """How a client is told what went wrong: always `{"message": "..."}`.
 
-The real client of Nexus raises a bare `KeyError` for any other error body (wire document, conclusion 3).
+The real client of Nexus raises a bare `KeyError` for any other error body (docs/nexus.md, "Errors").
 """
 
 from __future__ import annotations
