@@ -195,7 +195,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle(self, data: st.DataObject, verb: str) -> tuple[ModelJob, ModelAttempt] | None:
         _, job, attempt = self.pick_attempt(data)
         try:
-            getattr(self.ledger, verb)(attempt.handle, f"by {verb}", now=self.now)
+            getattr(self.ledger.submissions, verb)(attempt.handle, f"by {verb}", now=self.now)
         except StaleJob:
             assert attempt.status not in UNSETTLED
             return None
