@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -11,14 +12,14 @@ from qjobs.ledger.database import Database
 from qjobs.ledger.liveness import has_ended, is_alive
 from qjobs.ledger.tables import RUNNER
 
-__all__ = ["BEAT_S", "FRESH", "Heartbeats", "Runner"]
+__all__ = ["HEARTBEAT_S", "Heartbeats", "Runner"]
 
-BEAT_S = 30.0
+HEARTBEAT_S = 30.0
 """How often a process says that it lives."""
-FRESH = timedelta(seconds=3 * BEAT_S)
+_AT_WORK = timedelta(seconds=3 * HEARTBEAT_S)
 """Who was heard of within this is at work."""
-_PROVED = timedelta(seconds=2 * BEAT_S)
-_SILENT = timedelta(seconds=20 * BEAT_S)
+_GONE_IF_ENDED = timedelta(seconds=2 * HEARTBEAT_S)
+_GONE_IF_SILENT = timedelta(seconds=20 * HEARTBEAT_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +34,12 @@ class Runner:
     flow: str
     server: str
     since: datetime
-    beat_at: datetime
+    heartbeat_at: datetime
 
     def is_at_work(self, now: datetime, server: str) -> bool:
         """Whether it serves that server and was heard of a moment ago."""
         here = self.server.rstrip("/") == server.rstrip("/")
-        return here and now - self.beat_at < FRESH and not has_ended(self.owner)
+        return here and now - self.heartbeat_at < _AT_WORK and not has_ended(self.owner)
 
     def is_gone(self, now: datetime) -> bool:
         """Whether it has ended without a word.
@@ -46,10 +47,10 @@ class Runner:
         Where that can be proved (`qjobs.ledger.liveness`), a minute is left to its worker to say so itself; elsewhere
         ten minutes of silence decide, unless it is proved alive: a process that was stopped may go on.
         """
-        silent = now - self.beat_at
+        silent = now - self.heartbeat_at
         if has_ended(self.owner):
-            return silent > _PROVED
-        return silent > _SILENT and not is_alive(self.owner)
+            return silent > _GONE_IF_ENDED
+        return silent > _GONE_IF_SILENT and not is_alive(self.owner)
 
 
 class Heartbeats:
@@ -75,8 +76,19 @@ class Heartbeats:
         """All processes that run a flow run, or did when they were last heard of; the longest running first."""
         with self._db.read() as connection:
             rows = connection.execute(sa.select(RUNNER).order_by(RUNNER.c.since, RUNNER.c.owner))
-            return [Runner(**row._mapping) for row in rows]
+            return [_runner_of(row) for row in rows]
 
 
 def _one(flow_run_id: str, owner: str) -> sa.ColumnElement[bool]:
     return (RUNNER.c.flow_run_id == flow_run_id) & (RUNNER.c.owner == owner)
+
+
+def _runner_of(row: sa.Row[Any]) -> Runner:
+    return Runner(
+        flow_run_id=row.flow_run_id,
+        owner=row.owner,
+        flow=row.flow,
+        server=row.server,
+        since=row.since,
+        heartbeat_at=row.beat_at,
+    )

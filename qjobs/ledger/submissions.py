@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from qjobs.errors import StaleJob
 from qjobs.ledger import transitions as moves
 from qjobs.ledger.database import Database
-from qjobs.ledger.liveness import has_ended, shown
+from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import attempt_of
 from qjobs.ledger.tables import ATTEMPT
 from qjobs.lifecycle import JobStatus, roll_up
@@ -229,7 +229,7 @@ class Submissions:
             if not late and not has_ended(attempt.lease_owner):
                 continue
             how = "did not settle it within its lease" if late else "ended without settling it"
-            message = f"attempt {attempt.number}: {shown(attempt.lease_owner)} {how}"
+            message = f"attempt {attempt.number}: {display_owner(attempt.lease_owner)} {how}"
             try:
                 self.mark_unknown(attempt, message, now=now, cause="lease expired" if late else "owner ended")
             except StaleJob:

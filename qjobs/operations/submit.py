@@ -24,7 +24,7 @@ from qjobs.errors import (
     SubmissionUnknown,
 )
 from qjobs.ledger import Ledger
-from qjobs.ledger.liveness import lease_owner, shown
+from qjobs.ledger.liveness import display_owner, lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Batch, Job, JobId, Key, LostReply, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import GENTLE, LOOKED_UP, batch_of, items_to_send, last_attempt, submission_key
@@ -91,7 +91,7 @@ def submit(
     job = ledger.job(job_id)
     attempt = last_attempt(ledger, job)
     if attempt is not None and attempt.status is JobStatus.SUBMITTING:
-        raise Busy(f"{shown(attempt.lease_owner)} is submitting {job_id} now", job_id=job_id, retry_after_s=2.0)
+        raise Busy(f"{display_owner(attempt.lease_owner)} is submitting {job_id} now", job_id=job_id, retry_after_s=2.0)
     if attempt is not None and attempt.remote_id is not None and attempt.status.is_final:
         fetch(ledger, backend, job, now=now)
     standing = standing_of(attempt, len(ledger.missing_items(job_id)))

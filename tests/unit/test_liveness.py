@@ -12,7 +12,7 @@ import pytest
 from support import NOW, claim, create, job_moves
 
 from qjobs.ledger import Ledger, liveness
-from qjobs.ledger.liveness import has_ended, is_alive, lease_owner, shown
+from qjobs.ledger.liveness import display_owner, has_ended, is_alive, lease_owner
 from qjobs.lifecycle import JobStatus
 
 ROOT = Path(__file__).parents[2]
@@ -74,7 +74,7 @@ def test_without_proc_nothing_is_proved(monkeypatch: pytest.MonkeyPatch, tmp_pat
     owner = _changed(lease_owner(), -1, "1")
     monkeypatch.setattr(liveness, "_PROC", tmp_path)
     assert not has_ended(owner)
-    assert lease_owner() == shown(owner)
+    assert lease_owner() == display_owner(owner)
 
 
 def test_the_ledger_expires_the_lease_of_a_dead_owner(ledger: Ledger, other: subprocess.Popen[str]) -> None:
@@ -89,4 +89,4 @@ def test_the_ledger_expires_the_lease_of_a_dead_owner(ledger: Ledger, other: sub
     assert ledger.submissions.expire_leases(now=NOW) == [dead]
     assert ledger.job(alive).status is JobStatus.SUBMITTING
     assert job_moves(ledger, dead)[-1][1:] == (JobStatus.UNKNOWN, "owner ended")
-    assert ledger.job(dead).message == f"attempt 1: {shown(owner)} ended without settling it"
+    assert ledger.job(dead).message == f"attempt 1: {display_owner(owner)} ended without settling it"
