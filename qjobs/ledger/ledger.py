@@ -237,7 +237,7 @@ class Ledger:
             new = (connection.scalar(count) or 0) - before
             if new:
                 moves.log_job(
-                    connection, job_id, attempt.remote_id, f"{new} results stored", f"attempt {attempt.number}"
+                    connection, job_id, attempt.remote_id, f"results stored: {new}", f"attempt {attempt.number}"
                 )
         return new
 

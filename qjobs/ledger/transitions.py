@@ -63,19 +63,20 @@ def unsettled(connection: sa.Connection, attempt: Attempt) -> Attempt:
 
 
 def settle_attempt(connection: sa.Connection, attempt: Attempt, status: JobStatus, **values: Any) -> None:
-    """Guarded move of an attempt: it must still have the status that `attempt` has."""
+    """Guarded move of an attempt: it must still have the status and the lease that `attempt` has."""
     moved = connection.execute(
         ATTEMPT.update()
         .where(
             ATTEMPT.c.job_id == attempt.job_id,
             ATTEMPT.c.number == attempt.number,
             ATTEMPT.c.status == attempt.status,
+            ATTEMPT.c.lease_until.is_not_distinct_from(attempt.lease_until),
         )
         .values(status=status, **values)
     )
     if moved.rowcount != 1:
         raise StaleJob(
-            f"attempt {attempt.number} of {attempt.job_id} is no longer {attempt.status}",
+            f"attempt {attempt.number} of {attempt.job_id} is no longer {attempt.status} with the same lease",
             job_id=attempt.job_id,
         )
 
@@ -238,7 +239,7 @@ def request_item_cancellation(connection: sa.Connection, row: sa.Row[Any], items
             events.append(event_row(job_id, status, status, "cancel", _REQUESTED, now, index))
         connection.execute(EVENT.insert(), events)
         remote_id = newest_remote_id(connection, job_id)
-        log_job(connection, job_id, remote_id, f"{len(found)} of {row.n_items} items", f"cancel: {_REQUESTED}")
+        log_job(connection, job_id, remote_id, f"items: {len(found)} of {row.n_items}", f"cancel: {_REQUESTED}")
     if JobStatus(row.status) is JobStatus.CREATED:
         cancel_requested_items(connection, job_id, now)
 
@@ -252,7 +253,7 @@ def cancel_requested_items(connection: sa.Connection, job_id: JobId, now: dateti
     connection.execute(ITEM.update().where(chosen).values(status=JobStatus.CANCELLED, cancelled_at=now))
     events = [event_row(job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", _NEVER_SENT, now, i) for i in found]
     connection.execute(EVENT.insert(), events)
-    log_job(connection, job_id, None, f"{len(found)} items CREATED -> CANCELLED", f"cancel: {_NEVER_SENT}")
+    log_job(connection, job_id, None, f"items: {len(found)} CREATED -> CANCELLED", f"cancel: {_NEVER_SENT}")
     if set(item_statuses(connection, job_id)) == {JobStatus.CANCELLED}:
         cancel_unsent(connection, job_id, now)
 
