@@ -33,7 +33,7 @@ from flows._support.resume import TRANSIENT, PassSummary, cancel_for_cancelled_r
 from flows.deploy import NO_SERVER
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
-from qjobs.ledger.heartbeats import BEAT_S
+from qjobs.ledger.heartbeats import HEARTBEAT_S
 from qjobs.ledger.liveness import lease_owner
 from qjobs.model import JobId
 from qjobs.operations.poll import utc_now
@@ -264,7 +264,7 @@ def _heard_of(store: Ledger) -> Iterator[Callable[[], None]]:
 
     def say_so() -> None:
         nonlocal last
-        if time.monotonic() - last >= BEAT_S:
+        if time.monotonic() - last >= HEARTBEAT_S:
             with contextlib.suppress(QJobsError):  # a ledger that is away is said by the pass
                 store.heartbeats.record("", owner, flow=sensor.name, server=server, now=utc_now())
                 last = time.monotonic()

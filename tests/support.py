@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -119,6 +122,23 @@ def sent(ledger: Ledger, key: str = "key", remote_id: str = "remote-1", **values
     return job_id, ledger.attempts(job_id)[-1]
 
 
+def unsettled(ledger: Ledger, status: JobStatus = JobStatus.SUBMITTING, **values: object) -> tuple[JobId, Attempt]:
+    """A job whose attempt nobody has settled: SUBMITTING or UNKNOWN."""
+    job_id = create(ledger, **values)
+    attempt = claim(ledger, job_id)
+    if status is JobStatus.UNKNOWN:
+        ledger.submissions.mark_unknown(attempt, "no reply", now=NOW)
+    return job_id, attempt
+
+
+@functools.cache
+def ended_owner() -> str:
+    """The owner of a lease (`qjobs.ledger.liveness`) whose process is proved to have ended."""
+    code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def whole(status: JobStatus, message: str = "", **values: object) -> Snapshot:
     """A report of a provider that does not tell items apart."""
     return Snapshot(status=status, remote_status=f"their {status}", message=message, **values)
@@ -164,6 +184,16 @@ def check_history(ledger: Ledger, job_id: JobId) -> None:
         assert (attempt.finished_at is not None) == attempt.status.is_final
     assert [attempt.number for attempt in attempts] == list(range(1, len(attempts) + 1))
     assert len(items) == job.n_items
+
+
+def item_statuses(ledger: Ledger, job_id: JobId) -> list[JobStatus]:
+    """Statuses of a job's items, in their order."""
+    return [item.status for item in ledger.items(job_id)]
+
+
+def all_of(ledger: Ledger, job_id: JobId) -> tuple[object, ...]:
+    """Everything that the ledger knows of a job."""
+    return ledger.job(job_id), ledger.attempts(job_id), ledger.items(job_id), ledger.events(job_id)
 
 
 def job_moves(ledger: Ledger, job_id: JobId) -> list[tuple[JobStatus | None, JobStatus, str]]:

@@ -17,7 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from blocks import ledger_named
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
-from qjobs.ledger.heartbeats import BEAT_S
+from qjobs.ledger.heartbeats import HEARTBEAT_S
 from qjobs.ledger.liveness import lease_owner
 from qjobs.operations.poll import utc_now
 
@@ -52,6 +52,6 @@ def heartbeat(ledger: str) -> Iterator[None]:
 
 
 def _beat(store: Ledger, run: str, owner: str, flow: str, server: str, over: threading.Event) -> None:
-    while not over.wait(BEAT_S):
+    while not over.wait(HEARTBEAT_S):
         with contextlib.suppress(QJobsError):  # a ledger that is away for a while is no reason to end
             store.heartbeats.record(run, owner, flow=flow, server=server, now=utc_now())

@@ -60,7 +60,7 @@ def _reap(
     """A run that has moved since its processes were last heard of is somebody else's by now."""
     if run is None or run.state is None:
         return
-    last = max(runner.beat_at for runner in runners)
+    last = max(runner.heartbeat_at for runner in runners)
     if run.state.is_cancelling():
         client.set_flow_run_state(run.id, Cancelled(message=_WORDS), force=True)
         done.lost.append(str(run.id))

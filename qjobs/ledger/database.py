@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import event as sa_event
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 _READ = "qjobs_read"
 _LOG = "qjobs_log"
 _T = TypeVar("_T")
+_LONGEST_LOGGED = 200
+"""Characters of a value in the log; the event of a move has all of them."""
 _LONGEST_LIST = 500
 """Values in one IN list; SQLite's own limit is higher, PostgreSQL plans long lists badly."""
 _PREFECT_TABLES = {"flow_run", "block_document"}
@@ -40,10 +42,10 @@ class Schema:
     Args:
         what: What messages call it, for example `ledger`.
         metadata: Its tables.
-        meta: The one of them, with columns `name` and `value`, that keeps the version.
+        meta: The table, with columns `name` and `value`, that keeps the version.
         version: The version that this code works with.
-        setting: What the user sets to name another place.
-        older: What to do with a database of an older version.
+        setting: The setting that names another place.
+        older: What a user does about a database of an older version.
     """
 
     what: str
@@ -60,9 +62,10 @@ def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
         yield values[start : start + _LONGEST_LIST]
 
 
-def log_after_commit(connection: sa.Connection, line: str) -> None:
-    """Log a line when the transaction of `Database.write` has landed; a move that is rolled back is never logged."""
-    connection.info[_LOG].append(line)
+def log_after_commit(connection: sa.Connection, message: str, *values: object) -> None:
+    """Log a line at INFO once the transaction of `Database.write` has landed; one that is rolled back logs nothing."""
+    short = [value[:_LONGEST_LOGGED] if isinstance(value, str) else value for value in values]
+    connection.info[_LOG].append((message, short))
 
 
 class Database:
@@ -82,7 +85,7 @@ class Database:
         self._schema = schema
         try:
             self.url = sa.make_url(url)
-        except (sa_exc.ArgumentError, ValueError):  # its words may hold the password
+        except (sa_exc.ArgumentError, ValueError):  # its message may hold the password
             raise LedgerUnavailable(
                 f"the {schema.what}'s URL cannot be read; use sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME"
             ) from None
@@ -111,17 +114,32 @@ class Database:
     def write(self) -> Iterator[sa.Connection]:
         """A writing transaction: all of it lands or nothing does. What it did is logged once it has landed."""
         with self._translated(), self._engine.begin() as connection:
-            lines: list[str] = []
+            lines: list[tuple[str, list[object]]] = []
             connection.info[_LOG] = lines
             yield connection
-        for line in lines:
-            logger.info("%s", line)
+        for message, values in lines:
+            logger.info(message, *values)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sa.Connection]:
         """A reading transaction."""
         with self._translated(), self._reader.begin() as connection:
             yield connection
+
+    def rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
+        """What a query finds, in a transaction of its own."""
+        with self.read() as connection:
+            return connection.execute(query).all()
+
+    def rows_among(
+        self, query: sa.Select[Any], column: sa.ColumnElement[Any], values: Sequence[object]
+    ) -> list[sa.Row[Any]]:
+        """What a query finds where `column` is one of many values, a few hundred values at a time."""
+        found: list[sa.Row[Any]] = []
+        with self.read() as connection:
+            for part in parts(values):
+                found += connection.execute(query.where(column.in_(part)))
+        return found
 
     def lock(self, connection: sa.Connection, name: str) -> None:
         """Hold a named lock until the transaction ends; SQLite's writer lock already is one."""
@@ -131,7 +149,7 @@ class Database:
     def hold(self, name: str) -> sa.Connection | None:
         """A connection that has a named lock until it is closed or lost; None while another one has it.
 
-        PostgreSQL only. The other end is looked after, so that a machine that broke down frees the lock.
+        PostgreSQL only. Keepalives tell the server when this machine breaks down, and the lock is free again.
         """
         with self._translated():
             connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -188,9 +206,10 @@ class Database:
             with self.write() as connection:
                 self.lock(connection, "qjobs-setup")
                 schema.metadata.create_all(connection)
-                row = {"name": "schema_version", "value": str(schema.version)}
                 if self._version(connection) is None:
+                    row = {"name": "schema_version", "value": str(schema.version)}
                     connection.execute(schema.meta.insert(), row)
+                    log_after_commit(connection, "made a new %s at %s", schema.what, self.shown_url)
         with self.read() as connection:
             found = self._version(connection) or 0
         if found != schema.version:

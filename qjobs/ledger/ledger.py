@@ -1,8 +1,8 @@
 """The ledger: what was wanted, what was sent, what came back, and every move in between.
 
-Every method is one short transaction. A move is one guarded UPDATE plus one event; a lost race
-raises `StaleJob` and changes nothing. The row of the job is locked first in each of them, so that
-moves of one job follow one another on every database.
+Every method is one short transaction. A move is one guarded UPDATE plus one event; a lost race raises `StaleJob` and
+changes nothing. A transaction that moves a job locks its row first, so that its moves follow one another on every
+database.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from qjobs.errors import InvalidInput, JobNotFound, ProtocolError
 from qjobs.ledger import transitions as moves
-from qjobs.ledger.database import Database, Schema, log_after_commit, parts
+from qjobs.ledger.database import Database, Schema, parts
 from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
 from qjobs.ledger.poll_schedule import PollSchedule
@@ -25,7 +26,6 @@ from qjobs.ledger.provider_reports import Report, record_report
 from qjobs.ledger.rows import (
     attempt_of,
     decode_result,
-    encode_result,
     event_of,
     item_of,
     item_rows,
@@ -33,6 +33,7 @@ from qjobs.ledger.rows import (
     job_row,
     program_of,
     program_values,
+    result_row,
 )
 from qjobs.ledger.submissions import Submissions
 from qjobs.ledger.suspended_runs import SuspendedRuns
@@ -77,7 +78,11 @@ LEDGER = Schema(
 )
 
 _REPORTS_TOGETHER = 100
-"""Reports of one transaction: a commit costs as much as a report, and others wait for the lock meanwhile."""
+"""Reports in one transaction: a commit costs as much as a report, and others wait for the lock meanwhile."""
+_RESULT_OF_ITEM = (
+    (RESULT.c.job_id == ITEM.c.job_id) & (RESULT.c.item_index == ITEM.c.item_index) & (RESULT.c.epoch == JOB.c.epoch)
+)
+_IN_PRESENT_EPOCH = (RESULT.c.job_id == JOB.c.job_id) & (RESULT.c.epoch == JOB.c.epoch)
 
 
 class Ledger:
@@ -124,10 +129,10 @@ class Ledger:
 
     def add_programs(self, programs: Iterable[Program]) -> None:
         """Store circuits; those that are there already are left alone."""
-        rows = [program_values(program) for program in programs]
-        if rows:
+        given = list(programs)
+        if given:
             with self._db.write() as connection:
-                connection.execute(self._insert_or_ignore(PROGRAM), rows)
+                self._insert_programs(connection, given)
 
     def create(self, specs: Sequence[JobSpec], *, now: datetime) -> list[JobId]:
         """Store jobs with their items and programs, all in one transaction.
@@ -145,11 +150,15 @@ class Ledger:
             raise InvalidInput("two of the jobs are the same; give them different batch numbers")
         with self._db.write() as connection:
             self._db.lock(connection, "qjobs-create")
-            known = _ids_by_key(connection, keys)
-            fresh = {spec.key: spec for spec in specs if spec.key not in known}
-            made = {key: JobId(f"job-{uuid.uuid4().hex}") for key in fresh}
-            self._insert(connection, {made[key]: spec for key, spec in fresh.items()}, now)
-        return [known.get(key) or made[key] for key in keys]
+            job_ids = _ids_by_key(connection, keys)
+            fresh: dict[JobId, JobSpec] = {}
+            for spec in specs:
+                if spec.key not in job_ids:
+                    job_id = JobId(f"job-{uuid.uuid4().hex}")
+                    job_ids[spec.key] = job_id
+                    fresh[job_id] = spec
+            self._insert(connection, fresh, now)
+        return [job_ids[key] for key in keys]
 
     def _insert(self, connection: sa.Connection, specs: Mapping[JobId, JobSpec], now: datetime) -> None:
         programs: dict[ProgramHash, Program] = {}
@@ -161,28 +170,30 @@ class Ledger:
             jobs.append(job_row(job_id, spec, now))
             items += item_rows(job_id, spec, now)
             events.append(moves.event_row(job_id, None, JobStatus.CREATED, "plan", spec.name, now))
-            log_after_commit(connection, f"{job_id}: CREATED, {len(spec.batch.items)} items for {spec.device}")
+            moves.log_job(connection, job_id, None, "CREATED", f"{len(spec.batch.items)} items for {spec.device}")
         if programs:
-            rows = [program_values(program) for program in programs.values()]
-            connection.execute(self._insert_or_ignore(PROGRAM), rows)
+            self._insert_programs(connection, programs.values())
         if jobs:
             connection.execute(JOB.insert(), jobs)
             connection.execute(ITEM.insert(), items)
             connection.execute(EVENT.insert(), events)
 
+    def _insert_programs(self, connection: sa.Connection, programs: Iterable[Program]) -> None:
+        connection.execute(self._insert_or_ignore(PROGRAM), [program_values(program) for program in programs])
+
     def record_reports(
         self, reports: Sequence[Report], *, now: datetime, cause: str = "poll"
     ) -> tuple[dict[JobId, JobStatus], ProtocolError | None]:
-        """Write what providers report, many reports to a transaction (`qjobs.ledger.provider_reports`).
+        """Record what providers report, many reports to a transaction (`qjobs.ledger.provider_reports`).
 
-        A report that cannot be about its job keeps no other from being written.
+        A report that cannot be about its job keeps no other from being recorded.
 
         Returns:
             The status of each job afterwards, and the last error; its job is not among them.
 
         Raises:
-            StaleJob: An attempt has no remote id, so that no report can be about it; what is lost of the others
-                is asked for again.
+            StaleJob: An attempt has no remote id, so that no report can be about it. The other reports of its
+                transaction are not recorded; the next poll brings them again.
         """
         statuses: dict[JobId, JobStatus] = {}
         failure: ProtocolError | None = None
@@ -193,13 +204,13 @@ class Ledger:
                 for report in ordered[start : start + _REPORTS_TOGETHER]:
                     try:
                         part[report.job_id] = record_report(connection, report, now, cause)
-                    except ProtocolError as error:  # it is raised before anything is written of its job
+                    except ProtocolError as error:  # nothing of its job is written yet
                         failure = error
             statuses.update(part)
         return statuses, failure
 
     def record_queue_positions(self, places: Mapping[JobId, int]) -> None:
-        """Write where jobs stand in their provider's queue, from 1, on those of their items that are QUEUED."""
+        """Record where jobs stand in their provider's queue, from 1, at those of their items that are QUEUED."""
         rows = [{"at_job": job_id, "place": place} for job_id, place in sorted(places.items())]
         queued = (ITEM.c.job_id == sa.bindparam("at_job")) & (ITEM.c.status == JobStatus.QUEUED)
         statement = ITEM.update().where(queued).values(queue_position=sa.bindparam("place"))
@@ -210,35 +221,31 @@ class Ledger:
     def store_results(
         self, job_id: JobId, attempt: Attempt, results: Mapping[int, ItemResult], *, now: datetime
     ) -> int:
-        """Keep results by item index; one that is there already is kept and the new one is not saved.
+        """Store results by item index; a result that is there already stays as it is.
 
         Returns:
             How many were new.
         """
-        rows = [
-            {
-                "job_id": job_id,
-                "epoch": attempt.epoch,
-                "item_index": index,
-                "attempt": attempt.number,
-                "payload": encode_result(value),
-                "received_at": now,
-            }
-            for index, value in results.items()
-        ]
-        if not rows:
+        if not results:
             return 0
+        rows = [result_row(job_id, attempt, index, value, now) for index, value in results.items()]
         with self._db.write() as connection:
             moves.locked_job(connection, job_id)
             count = sa.select(sa.func.count()).where(RESULT.c.job_id == job_id, RESULT.c.epoch == attempt.epoch)
             before = connection.scalar(count) or 0
             connection.execute(self._insert_or_ignore(RESULT), rows)
-            return (connection.scalar(count) or 0) - before
+            new = (connection.scalar(count) or 0) - before
+            if new:
+                moves.log_job(
+                    connection, job_id, attempt.remote_id, f"results stored: {new}", f"attempt {attempt.number}"
+                )
+        return new
 
     def request_cancel(self, job_id: JobId, *, items: Sequence[int] | None = None, now: datetime) -> Job:
-        """Write the wish to cancel a job, or some of its items; what was never sent is CANCELLED at once.
+        """Record that a job, or some of its items, are to be cancelled.
 
-        What is final is left alone.
+        What was never sent is CANCELLED at once, and what is final is left alone. A poll passes the request on to
+        the provider.
 
         Raises:
             InvalidInput: The job has no such item.
@@ -255,7 +262,8 @@ class Ledger:
         """Write an event that moves nothing."""
         with self._db.write() as connection:
             row = moves.locked_job(connection, job_id)
-            moves.record_event(connection, row, cause, detail, now)
+            remote_id = moves.newest_remote_id(connection, job_id)
+            moves.record_event(connection, row, remote_id, cause, detail, now)
 
     def job(self, job_id: JobId) -> Job:
         """One job.
@@ -263,11 +271,10 @@ class Ledger:
         Raises:
             JobNotFound: There is no such job.
         """
-        with self._db.read() as connection:
-            row = connection.execute(sa.select(JOB).where(JOB.c.job_id == job_id)).one_or_none()
-        if row is None:
+        found = self._db.rows(sa.select(JOB).where(JOB.c.job_id == job_id))
+        if not found:
             raise JobNotFound(f"the ledger {self.url} has no job {job_id}; see: qjobs jobs list", job_id=job_id)
-        return job_of(row)
+        return job_of(found[0])
 
     def jobs(
         self,
@@ -291,14 +298,9 @@ class Ledger:
             query = query.where(JOB.c.status.in_(sorted(statuses)))
         if limit is not None:
             query = query.limit(limit)
-        with self._db.read() as connection:
-            if job_ids is None:
-                return [job_of(row) for row in connection.execute(query)]
-            found = {
-                row.job_id: job_of(row)
-                for part in parts(job_ids)
-                for row in connection.execute(query.where(JOB.c.job_id.in_(part)))
-            }
+        if job_ids is None:
+            return [job_of(row) for row in self._db.rows(query)]
+        found = {row.job_id: job_of(row) for row in self._db.rows_among(query, JOB.c.job_id, job_ids)}
         return [found[job_id] for job_id in job_ids if job_id in found]
 
     def open_jobs(self, *, job_ids: Sequence[JobId] | None = None) -> list[Job]:
@@ -308,170 +310,119 @@ class Ledger:
     def items(self, job_id: JobId) -> list[Item]:
         """Items of a job, in submission order."""
         query = sa.select(ITEM).where(ITEM.c.job_id == job_id).order_by(ITEM.c.item_index)
-        with self._db.read() as connection:
-            return [item_of(row) for row in connection.execute(query)]
+        return [item_of(row) for row in self._db.rows(query)]
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Attempts of a job, first to last."""
         query = sa.select(ATTEMPT).where(ATTEMPT.c.job_id == job_id).order_by(ATTEMPT.c.number)
-        with self._db.read() as connection:
-            return [attempt_of(row) for row in connection.execute(query)]
+        return [attempt_of(row) for row in self._db.rows(query)]
 
     def last_attempts(self, job_ids: Sequence[JobId]) -> dict[JobId, Attempt]:
         """The newest attempt of each job that has one."""
-        found: dict[JobId, Attempt] = {}
-        with self._db.read() as connection:
-            for part in parts(job_ids):
-                query = sa.select(ATTEMPT).where(ATTEMPT.c.job_id.in_(part)).order_by(ATTEMPT.c.number)
-                found.update({JobId(row.job_id): attempt_of(row) for row in connection.execute(query)})
-        return found
+        rows = self._db.rows_among(sa.select(ATTEMPT).order_by(ATTEMPT.c.number), ATTEMPT.c.job_id, job_ids)
+        return {JobId(row.job_id): attempt_of(row) for row in rows}
 
     def events(self, job_id: JobId, *, of_items: bool = True) -> list[Event]:
-        """History of a job, oldest first."""
+        """History of a job, oldest first; without that of its items if `of_items` is False."""
         query = sa.select(EVENT).where(EVENT.c.job_id == job_id).order_by(EVENT.c.id)
         if not of_items:
             query = query.where(EVENT.c.item_index.is_(None))
-        with self._db.read() as connection:
-            return [event_of(row) for row in connection.execute(query)]
+        return [event_of(row) for row in self._db.rows(query)]
 
     def jobs_with_event(self, job_ids: Sequence[JobId], cause: str, detail: str | None = None) -> set[JobId]:
         """The jobs whose history has an event of that cause, and of that detail if one is given."""
-        found: set[JobId] = set()
-        with self._db.read() as connection:
-            for part in parts(job_ids):
-                query = sa.select(EVENT.c.job_id).where(EVENT.c.job_id.in_(part), EVENT.c.cause == cause)
-                if detail is not None:
-                    query = query.where(EVENT.c.detail == detail)
-                found.update(JobId(row.job_id) for row in connection.execute(query.distinct()))
-        return found
+        query = sa.select(EVENT.c.job_id).where(EVENT.c.cause == cause).distinct()
+        if detail is not None:
+            query = query.where(EVENT.c.detail == detail)
+        return {JobId(row.job_id) for row in self._db.rows_among(query, EVENT.c.job_id, job_ids)}
 
     def runs_with_open_jobs(self) -> list[str]:
-        """Runs that made jobs which are not final and which nobody has asked to cancel."""
-        words = [*LIVE_WORDS, JobStatus.CREATED]
-        query = sa.select(JOB.c.run).where(JOB.c.status.in_(words), JOB.c.cancel_requested_at.is_(None))
-        with self._db.read() as connection:
-            return [row.run for row in connection.execute(query.distinct().order_by(JOB.c.run))]
+        """Runs that made jobs which are not final and whose cancellation nobody has requested."""
+        is_open = JOB.c.status.in_([*LIVE_WORDS, JobStatus.CREATED]) & JOB.c.cancel_requested_at.is_(None)
+        query = sa.select(JOB.c.run).where(is_open).distinct().order_by(JOB.c.run)
+        return [row.run for row in self._db.rows(query)]
 
     def results(self, job_id: JobId, *, epoch: int | None = None) -> dict[int, ItemResult]:
         """Results by item index, of the present epoch unless another is named."""
-        with self._db.read() as connection:
-            if epoch is None:
-                epoch = connection.scalar(sa.select(JOB.c.epoch).where(JOB.c.job_id == job_id))
-            query = (
-                sa.select(RESULT.c.item_index, RESULT.c.payload)
-                .where(RESULT.c.job_id == job_id, RESULT.c.epoch == epoch)
-                .order_by(RESULT.c.item_index)
-            )
-            return {row.item_index: decode_result(row.payload) for row in connection.execute(query)}
+        query = sa.select(RESULT.c.item_index, RESULT.c.payload).where(RESULT.c.job_id == job_id)
+        query = query.join(JOB, _IN_PRESENT_EPOCH) if epoch is None else query.where(RESULT.c.epoch == epoch)
+        rows = self._db.rows(query.order_by(RESULT.c.item_index))
+        return {row.item_index: decode_result(row.payload) for row in rows}
 
     def result_counts(self, job_ids: Sequence[JobId]) -> dict[JobId, int]:
         """How many items of each job have a result in the present epoch."""
-        found = dict.fromkeys(job_ids, 0)
-        with self._db.read() as connection:
-            for part in parts(job_ids):
-                query = (
-                    sa.select(RESULT.c.job_id, sa.func.count())
-                    .join(
-                        JOB,
-                        (JOB.c.job_id == RESULT.c.job_id) & (JOB.c.epoch == RESULT.c.epoch),
-                    )
-                    .where(RESULT.c.job_id.in_(part))
-                    .group_by(RESULT.c.job_id)
-                )
-                found.update({JobId(job_id): count for job_id, count in connection.execute(query)})
-        return found
+        query = sa.select(RESULT.c.job_id, sa.func.count().label("found")).join(JOB, _IN_PRESENT_EPOCH)
+        counts = dict.fromkeys(job_ids, 0)
+        for row in self._db.rows_among(query.group_by(RESULT.c.job_id), RESULT.c.job_id, job_ids):
+            counts[JobId(row.job_id)] = row.found
+        return counts
 
     def missing_items(self, job_id: JobId) -> tuple[int, ...]:
         """Indices of the items without a result in the present epoch."""
-        with self._db.read() as connection:
-            query = (
-                sa.select(ITEM.c.item_index)
-                .join(JOB, JOB.c.job_id == ITEM.c.job_id)
-                .outerjoin(RESULT, _result_of_item())
-                .where(ITEM.c.job_id == job_id, RESULT.c.job_id.is_(None))
-                .order_by(ITEM.c.item_index)
-            )
-            return tuple(connection.scalars(query))
+        query = (
+            _items_and_results(job_id, ITEM.c.item_index).where(RESULT.c.job_id.is_(None)).order_by(ITEM.c.item_index)
+        )
+        return tuple(row.item_index for row in self._db.rows(query))
 
     def labels(self, job_id: JobId) -> dict[str, bool]:
         """Labels of a job's items, each with whether it has a result in the present epoch."""
-        with self._db.read() as connection:
-            query = (
-                sa.select(ITEM.c.label, RESULT.c.job_id.is_not(None))
-                .join(JOB, JOB.c.job_id == ITEM.c.job_id)
-                .outerjoin(RESULT, _result_of_item())
-                .where(ITEM.c.job_id == job_id)
-            )
-            return {label: bool(has_result) for label, has_result in connection.execute(query)}
+        query = _items_and_results(job_id, ITEM.c.label, RESULT.c.job_id.is_not(None).label("has_result"))
+        return {row.label: bool(row.has_result) for row in self._db.rows(query)}
 
     def item_counts(self, job_ids: Sequence[JobId]) -> dict[JobStatus, int]:
         """How many items of these jobs are in each status."""
+        query = sa.select(ITEM.c.status, sa.func.count().label("found")).group_by(ITEM.c.status)
         counts: Counter[JobStatus] = Counter()
-        with self._db.read() as connection:
-            for part in parts(job_ids):
-                query = sa.select(ITEM.c.status, sa.func.count()).where(ITEM.c.job_id.in_(part)).group_by(ITEM.c.status)
-                counts.update({JobStatus(status): count for status, count in connection.execute(query)})
+        for row in self._db.rows_among(query, ITEM.c.job_id, job_ids):
+            counts[JobStatus(row.status)] += row.found
         return dict(counts)
 
     def queue_positions(self, job_ids: Sequence[JobId]) -> dict[JobId, int]:
-        """The foremost queue position of each job's items, where the provider tells it."""
-        found: dict[JobId, int] = {}
-        with self._db.read() as connection:
-            for part in parts(job_ids):
-                query = (
-                    sa.select(ITEM.c.job_id, sa.func.min(ITEM.c.queue_position))
-                    .where(ITEM.c.job_id.in_(part), ITEM.c.status.in_(LIVE_WORDS))
-                    .group_by(ITEM.c.job_id)
-                )
-                found.update({JobId(job_id): place for job_id, place in connection.execute(query) if place is not None})
-        return found
+        """The foremost queue position of each job's items, where the provider reports it."""
+        query = sa.select(ITEM.c.job_id, sa.func.min(ITEM.c.queue_position).label("place"))
+        waiting = query.where(ITEM.c.status.in_(LIVE_WORDS), ITEM.c.queue_position.is_not(None))
+        rows = self._db.rows_among(waiting.group_by(ITEM.c.job_id), ITEM.c.job_id, job_ids)
+        return {JobId(row.job_id): row.place for row in rows}
 
     def items_to_cancel(self, job_ids: Sequence[JobId]) -> dict[JobId, tuple[int, ...]]:
-        """Open items whose cancellation was asked for and is not known to the provider yet, by their job."""
-        told = [*FINAL, JobStatus.CANCELLING]
+        """Open items whose cancellation was requested and is not known to the provider yet, by their job."""
+        query = (
+            sa.select(ITEM.c.job_id, ITEM.c.item_index)
+            .where(ITEM.c.cancel_requested_at.is_not(None))
+            .where(ITEM.c.status.not_in(sorted({*FINAL, JobStatus.CANCELLING})))
+            .order_by(ITEM.c.item_index)
+        )
         found: dict[JobId, list[int]] = defaultdict(list)
-        with self._db.read() as connection:
-            for part in parts(job_ids):
-                query = sa.select(ITEM.c.job_id, ITEM.c.item_index).where(
-                    ITEM.c.cancel_requested_at.is_not(None),
-                    ITEM.c.job_id.in_(part),
-                    ITEM.c.status.not_in(sorted(told)),
-                )
-                for job_id, index in connection.execute(query.order_by(ITEM.c.item_index)):
-                    found[JobId(job_id)].append(index)
+        for row in self._db.rows_among(query, ITEM.c.job_id, job_ids):
+            found[JobId(row.job_id)].append(row.item_index)
         return {job_id: tuple(indices) for job_id, indices in found.items()}
 
     def programs(self, hashes: Iterable[ProgramHash]) -> dict[ProgramHash, Program]:
         """Stored circuits by their hash."""
-        with self._db.read() as connection:
-            rows = [
-                row
-                for part in parts(list(hashes))
-                for row in connection.execute(sa.select(PROGRAM).where(PROGRAM.c.hash.in_(part)))
-            ]
+        rows = self._db.rows_among(sa.select(PROGRAM), PROGRAM.c.hash, list(hashes))
         return {ProgramHash(row.hash): program_of(row) for row in rows}
 
     def program_pairs(self, job_id: JobId) -> list[tuple[ProgramHash | None, ProgramHash, int]]:
         """Circuits of a job: hash as given, hash as sent, and how many items have them."""
         columns = (ITEM.c.source_hash, ITEM.c.program_hash)
-        query = sa.select(*columns, sa.func.count()).where(ITEM.c.job_id == job_id).group_by(*columns)
-        with self._db.read() as connection:
-            rows = connection.execute(query.order_by(*columns))
-            return [(source and ProgramHash(source), ProgramHash(sent), count) for source, sent, count in rows]
+        query = sa.select(*columns, sa.func.count().label("n_items")).where(ITEM.c.job_id == job_id).group_by(*columns)
+        found = []
+        for row in self._db.rows(query.order_by(*columns)):
+            source = None if row.source_hash is None else ProgramHash(row.source_hash)
+            found.append((source, ProgramHash(row.program_hash), int(row.n_items)))
+        return found
 
     def remote_ids(self, backend: str) -> set[RemoteId]:
         """Every remote id that an attempt on this backend ever had."""
         query = sa.select(ATTEMPT.c.remote_id).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
-        with self._db.read() as connection:
-            found = connection.scalars(query.where(JOB.c.backend == backend, ATTEMPT.c.remote_id.is_not(None)))
-            return {RemoteId(remote_id) for remote_id in found}
+        rows = self._db.rows(query.where(JOB.c.backend == backend, ATTEMPT.c.remote_id.is_not(None)))
+        return {RemoteId(row.remote_id) for row in rows}
 
     def job_of_remote(self, backend: str, remote_id: RemoteId) -> JobId | None:
         """The job that has this remote id, if any."""
         query = sa.select(ATTEMPT.c.job_id).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
-        with self._db.read() as connection:
-            found = connection.scalar(query.where(JOB.c.backend == backend, ATTEMPT.c.remote_id == remote_id))
-        return None if found is None else JobId(found)
+        rows = self._db.rows(query.where(JOB.c.backend == backend, ATTEMPT.c.remote_id == remote_id))
+        return JobId(rows[0].job_id) if rows else None
 
     def _insert_or_ignore(self, table: sa.Table) -> sa.Insert:
         insert = sqlite.insert(table) if self._db.is_sqlite else postgresql.insert(table)
@@ -487,9 +438,7 @@ def _ids_by_key(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, Job
     return found
 
 
-def _result_of_item() -> sa.ColumnElement[bool]:
-    return (
-        (RESULT.c.job_id == ITEM.c.job_id)
-        & (RESULT.c.item_index == ITEM.c.item_index)
-        & (RESULT.c.epoch == JOB.c.epoch)
-    )
+def _items_and_results(job_id: JobId, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Items of a job, each with its result in the present epoch or with nothing."""
+    joined = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
+    return sa.select(*columns).select_from(joined).where(ITEM.c.job_id == job_id)

@@ -1,10 +1,9 @@
 """Who holds a lease, and whether that process is proved to have ended.
 
-A process that was killed can no longer settle its submission, so nobody needs to wait for its lease to
-run out. That must be proved: pids are used again, and the same pid means other processes on other
-machines and in other containers. An owner therefore names its machine's boot, its pid and time
-namespaces and the moment it started (proc(5)); where any of it cannot be read, nothing is proved and the
-lease decides.
+A process that was killed can no longer settle its submission, so nobody needs to wait for its lease to run out. That
+must be proved: pids are used again, and the same pid means other processes on other machines and in other containers.
+An owner therefore names its machine's boot, its pid and time namespaces and the moment it started (proc(5)). Where any
+of these cannot be read, nothing is proved and the lease decides.
 """
 
 from __future__ import annotations
@@ -14,41 +13,43 @@ import socket
 import threading
 from pathlib import Path
 
-__all__ = ["has_ended", "is_alive", "lease_owner", "shown"]
+__all__ = ["display_owner", "has_ended", "is_alive", "lease_owner"]
 
 _PROC = Path("/proc")
-_STATE, _STARTED = 0, 19
+_STATE = 0
+_STARTED = 19
 """Fields of /proc/PID/stat behind the command name: state (field 3) and start time (field 22)."""
 
 
 def lease_owner() -> str:
     """The calling thread, as it is written into a lease: host:pid:thread, then what proves its end."""
     name = f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
-    world, fields = _world(), _stat(os.getpid())
-    return f"{name} {world}/{fields[_STARTED]}" if world and fields else name
+    machine = _this_machine()
+    fields = _stat(os.getpid())
+    return f"{name} {machine}/{fields[_STARTED]}" if machine and fields else name
 
 
-def shown(owner: str | None) -> str:
-    """The part of an owner that is for people: host:pid:thread."""
+def display_owner(owner: str | None) -> str:
+    """The part of an owner that people read: host:pid:thread."""
     return (owner or "nobody").partition(" ")[0]
 
 
 def has_ended(owner: str | None) -> bool:
-    """Whether the owner's process is proved to have ended; False wherever that cannot be told."""
-    return _lives(owner) is False
+    """Whether the owner's process is proved to have ended; False where nothing is proved."""
+    return _is_running(owner) is False
 
 
 def is_alive(owner: str | None) -> bool:
-    """Whether the owner's process is proved to live; False wherever that cannot be told."""
-    return _lives(owner) is True
+    """Whether the owner's process is proved to live; False where nothing is proved."""
+    return _is_running(owner) is True
 
 
-def _lives(owner: str | None) -> bool | None:
+def _is_running(owner: str | None) -> bool | None:
     """None where nothing is proved."""
     name, _, proof = (owner or "").partition(" ")
-    world, _, started = proof.rpartition("/")
+    machine, _, started = proof.rpartition("/")
     pid = name.split(":")[1] if name.count(":") == 2 else ""
-    if not world or world != _world() or not pid.isdigit():
+    if not machine or machine != _this_machine() or not pid.isdigit():
         return None
     try:
         os.kill(int(pid), 0)  # asked first: /proc may hide the processes of other users
@@ -59,19 +60,19 @@ def _lives(owner: str | None) -> bool | None:
     fields = _stat(int(pid))
     if not fields:
         return None
-    return fields[_STARTED] == started and not _is_corpse(int(pid), fields[_STATE])
+    return fields[_STARTED] == started and not _is_zombie(int(pid), fields[_STATE])
 
 
-def _is_corpse(pid: int, state: str) -> bool:
-    """Dead and not yet reaped by its parent; a main thread may also end before the others do."""
+def _is_zombie(pid: int, state: str) -> bool:
+    """Whether it has ended and its parent has not reaped it; a main thread may also end before the others do."""
     try:
         return state in {"Z", "X"} and len(list((_PROC / str(pid) / "task").iterdir())) <= 1
     except OSError:
         return False
 
 
-def _world() -> str:
-    """This boot of this machine and these namespaces; empty where they cannot be read."""
+def _this_machine() -> str:
+    """This boot of this machine, and the namespaces of this process; empty where they cannot be read."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         spaces = [(_PROC / "self/ns" / kind).stat().st_ino for kind in ("pid", "time")]

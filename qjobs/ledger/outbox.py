@@ -1,4 +1,4 @@
-"""The events of jobs that are still to be sent on, to whoever listens."""
+"""The events of jobs that are still to be sent on to those who listen."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ class Outbox:
             return [event_of(row) for row in connection.execute(query)]
 
     def mark_sent(self, events: Sequence[Event]) -> None:
-        """These events, and all before them, were sent."""
+        """Record that these events, and all before them, were sent."""
         if not events:
             return
         newest = max(event.event_id for event in events)
         with self._db.write() as connection:
             self._db.lock(connection, _SENT)
             row = {"name": _SENT, "value": str(newest)}
-            if (sent := _newest_sent(connection)) == 0:
+            sent = _newest_sent(connection)
+            if sent == 0:
                 connection.execute(sa.delete(LEDGER_META).where(LEDGER_META.c.name == _SENT))
                 connection.execute(LEDGER_META.insert(), row)
             elif sent < newest:
@@ -55,4 +56,5 @@ class Outbox:
 
 def _newest_sent(connection: sa.Connection) -> int:
     """Id of the newest event that was sent; 0 before the first."""
-    return int(connection.scalar(sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == _SENT)) or 0)
+    found = connection.scalar(sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == _SENT))
+    return int(found or 0)

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from qjobs.ledger.database import Database, parts
-from qjobs.ledger.liveness import has_ended
+from qjobs.ledger.database import Database, log_after_commit, parts
+from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import job_of
 from qjobs.ledger.tables import ITEM, JOB, LIVE_WORDS, UtcDateTime
 from qjobs.lifecycle import JobStatus
@@ -17,24 +17,24 @@ from qjobs.model import Job, JobId
 __all__ = ["PollSchedule"]
 
 _LONGEST_PAUSE_S = 2 * 3600.0
-"""More than anything is ever put off: providers may ask for an hour."""
+"""Longer than any pause between two polls: providers may ask for an hour."""
 
 
 class PollSchedule:
-    """`Ledger.schedule`: claiming the jobs that are due, and saying when each is due again."""
+    """`Ledger.schedule`: claims the jobs that are due, and sets when each is due again."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
 
     def claim_due(self, *, now: datetime, lease_s: float, limit: int, owner: str) -> list[Job]:
-        """Take jobs that are due to be asked for; nobody else gets them within the lease.
+        """Claim jobs that are due to be polled; no other pass gets them within the lease.
 
-        `owner` (`qjobs.ledger.liveness.lease_owner`) holds them until they are scheduled. What it held before is free
-        again: it was kept from scheduling it. So is what a process held that is proved to have ended.
+        Due are open jobs whose `next_poll_at` has come (or is not set), and final ones whose results are still to be
+        fetched. The longest due come first. A job whose next poll is hours away is due too: its time was set before
+        the clock was set back.
 
-        Due are open jobs whose `next_poll_at` has come (or is not set), and final ones whose results are
-        still to be fetched. The longest due come first. What is to be asked for in hours from now was put off
-        before the clock was set back: it is due too.
+        `owner` (`qjobs.ledger.liveness.lease_owner`) holds them until `set_next`. What it held before is free again,
+        as its earlier pass failed; so is what a process held that is proved to have ended.
         """
         due = JOB.c.next_poll_at.is_not(None) & (
             (JOB.c.next_poll_at <= now) | (JOB.c.next_poll_at > now + timedelta(seconds=_LONGEST_PAUSE_S))
@@ -57,7 +57,7 @@ class PollSchedule:
         return jobs
 
     def set_next(self, due: Mapping[JobId, datetime | None], trouble: str | None = None) -> None:
-        """Set when jobs are polled next (None where nothing is left to ask), and what was in the way; releases them."""
+        """Set when jobs are polled next (None: never), and what was in the way of this poll; releases them."""
         rows = [{"at_job": job_id, "next_poll_at": at} for job_id, at in sorted(due.items())]
         if not rows:
             return
@@ -72,28 +72,29 @@ class PollSchedule:
     def bring_forward(self, backend: str, device: str, *, foremost: int, at: datetime) -> None:
         """Poll the foremost jobs of a device's queue at `at`, where they are not due before that.
 
-        Foremost by the places that were reported last: when the queue moves, they all move. Jobs that a pass
-        holds, or that something was in the way of, are left alone.
+        Foremost are those whose reported place was the lowest: when the queue moves, they all move. Jobs that a pass
+        holds, or that had trouble, are left alone.
         """
-        place = sa.func.min(ITEM.c.queue_position)
         queued = (
             sa.select(JOB.c.job_id)
             .join(ITEM, ITEM.c.job_id == JOB.c.job_id)
             .where(JOB.c.backend == backend, JOB.c.device == device, JOB.c.status == JobStatus.QUEUED)
             .where(ITEM.c.queue_position.is_not(None), ITEM.c.status.in_(LIVE_WORDS))
             .group_by(JOB.c.job_id)
-            .order_by(place)
+            .order_by(sa.func.min(ITEM.c.queue_position))
             .limit(foremost)
         )
         free = (JOB.c.next_poll_at > at) & JOB.c.polled_by.is_(None) & JOB.c.trouble.is_(None)
         with self._db.write() as connection:
-            for part in parts(connection.scalars(queued).all()):
-                connection.execute(JOB.update().where(free, JOB.c.job_id.in_(part)).values(next_poll_at=at))
+            connection.execute(JOB.update().where(free, JOB.c.job_id.in_(queued)).values(next_poll_at=at))
 
 
 def _release_held(connection: sa.Connection, owner: str, now: datetime) -> None:
     """Release the jobs of passes that are over."""
     held = JOB.c.polled_by.is_not(None) & (JOB.c.next_poll_at > now)
     owners = connection.scalars(sa.select(JOB.c.polled_by).where(held).distinct()).all()
-    if over := [each for each in owners if each == owner or has_ended(each)]:
-        connection.execute(JOB.update().where(held, JOB.c.polled_by.in_(over)).values(next_poll_at=now))
+    for each in owners:
+        if each == owner or has_ended(each):
+            freed = connection.execute(JOB.update().where(held, JOB.c.polled_by == each).values(next_poll_at=now))
+            words = "jobs due again: %d, which %s claimed and did not schedule"
+            log_after_commit(connection, words, freed.rowcount, display_owner(each))

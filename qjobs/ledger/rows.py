@@ -35,24 +35,24 @@ from qjobs.model import (
 
 _OPENED_AS = "backend_name"
 _DEFINITION = "definition"
-"""Keys in the column `properties` under which these fields of a job are kept; nobody else reads them there."""
+"""Keys in the column `properties` under which these fields of a job are kept; only this module reads them there."""
 
 
 def encode_options(options: ExecuteOptions) -> dict[str, Any]:
     """JSON form of a job's options."""
     return {
         "seed": options.seed,
-        "observables": [[o.name, [[p, c] for p, c in o.terms]] for o in options.observables],
+        "observables": [[observable.name, observable.terms] for observable in options.observables],
         "level": options.level,
     }
 
 
 def decode_options(spec: Mapping[str, Any]) -> ExecuteOptions:
     """The inverse of `encode_options`."""
-    observables = tuple(
-        Observable(name=name, terms=tuple((p, c) for p, c in terms)) for name, terms in spec["observables"]
-    )
-    return ExecuteOptions(seed=spec["seed"], observables=observables, level=spec["level"])
+    observables = []
+    for name, terms in spec["observables"]:
+        observables.append(Observable(name=name, terms=tuple((pauli, factor) for pauli, factor in terms)))
+    return ExecuteOptions(seed=spec["seed"], observables=tuple(observables), level=spec["level"])
 
 
 def encode_result(value: ItemResult) -> bytes:
@@ -169,8 +169,11 @@ def attempt_of(row: sa.Row[Any]) -> Attempt:
 
 def item_of(row: sa.Row[Any]) -> Item:
     """An item from its row."""
-    mapping = row._mapping
-    times: dict[JobStatus, datetime] = {s: at for s in TIMED_STATUSES if (at := mapping[f"{s.lower()}_at"]) is not None}
+    times: dict[JobStatus, datetime] = {}
+    for status in TIMED_STATUSES:
+        at = row._mapping[f"{status.lower()}_at"]
+        if at is not None:
+            times[status] = at
     return Item(
         job_id=JobId(row.job_id),
         index=row.item_index,
@@ -247,3 +250,15 @@ def item_rows(job_id: JobId, spec: JobSpec, now: datetime) -> list[dict[str, Any
         }
         for index, item in enumerate(spec.batch.items)
     ]
+
+
+def result_row(job_id: JobId, attempt: Attempt, index: int, value: ItemResult, now: datetime) -> dict[str, Any]:
+    """Row of a result."""
+    return {
+        "job_id": job_id,
+        "epoch": attempt.epoch,
+        "item_index": index,
+        "attempt": attempt.number,
+        "payload": encode_result(value),
+        "received_at": now,
+    }

@@ -1,15 +1,16 @@
 """The attempts to submit a job, from the intent to the remote id (write-ahead).
 
-`claim` writes the intent before anything is sent, and the database itself forbids a second live attempt. Whoever
-claimed holds a lease: while it sends it may `renew` it, then it settles the attempt in one of four ways. `accept`:
-there is a remote job. `reject`: the provider refused. `release`: nothing was sent. `mark_unknown`: the reply was
-lost. A process that ends without settling its attempt loses the lease, and the attempt becomes UNKNOWN.
+`claim` writes the intent before anything is sent, and the database itself forbids a second live attempt. The process
+that claimed the job holds a lease. It may `renew` the lease before it sends, and it settles the attempt in one of four
+ways. `accept`: there is a remote job. `reject`: the provider refused. `release`: nothing was sent. `mark_unknown`: the
+reply was lost. A process that does not settle its attempt loses the lease, and the attempt becomes UNKNOWN.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -17,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from qjobs.errors import StaleJob
 from qjobs.ledger import transitions as moves
 from qjobs.ledger.database import Database
-from qjobs.ledger.liveness import has_ended, shown
+from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import attempt_of
 from qjobs.ledger.tables import ATTEMPT
 from qjobs.lifecycle import JobStatus, roll_up
@@ -62,7 +63,7 @@ class Submissions:
 
         Raises:
             StaleJob: The job has moved, or another attempt of it is live: nothing was written.
-            Busy: The device's live-job limit is reached.
+            Busy: The device has as many live jobs as it takes.
             JobNotFound: There is no such job.
         """
         with self._db.write() as connection:
@@ -71,9 +72,8 @@ class Submissions:
                 self._db.lock(connection, f"qjobs-device-{row.backend}-{row.device}")
                 moves.check_room(connection, row, max_live_jobs)
             epoch = row.epoch + 1 if new_epoch else row.epoch
-            number = 1 + (
-                connection.scalar(sa.select(sa.func.max(ATTEMPT.c.number)).where(ATTEMPT.c.job_id == job_id)) or 0
-            )
+            last = connection.scalar(sa.select(sa.func.max(ATTEMPT.c.number)).where(ATTEMPT.c.job_id == job_id)) or 0
+            number = AttemptNumber(last + 1)
             values = {
                 "job_id": job_id,
                 "number": number,
@@ -90,7 +90,6 @@ class Submissions:
                     connection.execute(ATTEMPT.insert(), values)
             except IntegrityError as error:
                 raise StaleJob(f"{job_id} has a live attempt already", job_id=job_id) from error
-            detail = f"attempt {number}, {strategy}"
             if new_epoch:
                 moves.reset_items(connection, job_id)
             else:
@@ -101,17 +100,17 @@ class Submissions:
                 expected,
                 JobStatus.SUBMITTING,
                 cause,
-                detail,
+                f"attempt {number}, {strategy}",
                 now,
                 epoch=epoch,
                 finished_at=None,
                 cancel_requested_at=None,
                 message="",
             )
-            return moves.read_attempt(connection, job_id, AttemptNumber(number))
+            return moves.read_attempt(connection, job_id, number)
 
     def renew(self, attempt: Attempt, *, lease_s: float, now: datetime) -> None:
-        """Hold the lease of a submission for so long from now, in seconds.
+        """Extend the lease of a submission: it ends `lease_s` seconds from now.
 
         Raises:
             StaleJob: The attempt is no longer in SUBMITTING: another process has settled it.
@@ -122,7 +121,7 @@ class Submissions:
             update = ATTEMPT.update().where(held, ATTEMPT.c.status == JobStatus.SUBMITTING)
             if connection.execute(update.values(lease_until=until)).rowcount == 0:
                 raise StaleJob(
-                    f"attempt {attempt.number} of {attempt.job_id} lost its lease before it was sent",
+                    f"attempt {attempt.number} of {attempt.job_id} lost its lease; it is not sent",
                     job_id=attempt.job_id,
                 )
 
@@ -143,17 +142,20 @@ class Submissions:
             detail = f"attempt {attempt.number} is {remote_id}"
             settled = known.status not in moves.UNSETTLED
             if settled:  # the id must not be lost with the error
-                moves.record_event(
-                    connection, row, "contradiction", f"{detail}, and was settled as {known.status}", now
-                )
+                words = f"{detail}, and was settled as {known.status}"
+                moves.record_event(connection, row, remote_id, "contradiction", words, now)
             else:
                 values = {"remote_id": remote_id, "accepted_at": now, "lease_until": None}
-                moves.settle_attempt(connection, known, JobStatus.SUBMITTED, **values)
-                moves.move_job(connection, attempt.job_id, known.status, JobStatus.SUBMITTED, cause, detail, now)
-                moves.set_sent_items(connection, known, status=JobStatus.SUBMITTED, submitted_at=now, message="")
+                submitted = JobStatus.SUBMITTED
+                moves.settle_attempt(connection, known, submitted, **values)
+                moves.set_sent_items(connection, known, status=submitted, submitted_at=now, message="")
+                moves.move_job(
+                    connection, attempt.job_id, known.status, submitted, cause, detail, now, remote_id=remote_id
+                )
         if settled:
             raise StaleJob(
-                f"{detail}, and the ledger had settled it as {known.status}: look at the job's history",
+                f"{detail}, and the ledger had settled it as {known.status}; "
+                f"see the job's history: qjobs jobs show {attempt.job_id}",
                 job_id=attempt.job_id,
             )
 
@@ -167,18 +169,18 @@ class Submissions:
         with self._db.write() as connection:
             moves.locked_job(connection, attempt.job_id)
             known = moves.unsettled(connection, attempt)
-            values = {"message": message, "finished_at": now}
+            values: dict[str, Any] = {"message": message, "finished_at": now}
             moves.settle_attempt(connection, known, error, lease_until=None, **values)
             moves.set_sent_items(
-                connection, known, but=JobStatus.COMPLETED, status=error, message=message, error_at=now
+                connection, known, except_in=JobStatus.COMPLETED, status=error, message=message, error_at=now
             )
             moves.move_job(connection, attempt.job_id, known.status, error, "rejected", message, now, **values)
 
     def release(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "not sent") -> None:
-        """No remote job came of this attempt: it is closed and the job is as it was before.
+        """No remote job came of this attempt: it is closed, and the job is as it was before.
 
-        For an attempt that is proved never sent, or one whose lost reply was decided (`cause` says how).
-        What nobody ever sent and somebody wished to cancel meanwhile is CANCELLED.
+        For an attempt that is proved never sent, or one whose lost reply was decided (`cause` says how). A job, or
+        an item, that was never sent and whose cancellation was requested meanwhile is CANCELLED.
 
         Raises:
             StaleJob: The attempt is settled otherwise.
@@ -189,7 +191,7 @@ class Submissions:
             values = {"message": message, "sent_at": None, "finished_at": now, "lease_until": None}
             moves.settle_attempt(connection, known, JobStatus.CANCELLED, **values)
             before = roll_up(moves.item_statuses(connection, attempt.job_id))
-            again = {"message": message, "finished_at": now if before.is_final else None}
+            again: dict[str, Any] = {"message": message, "finished_at": now if before.is_final else None}
             moves.move_job(connection, attempt.job_id, known.status, before, cause, message, now, **again)
             if before is JobStatus.CREATED and row.cancel_requested_at is not None:
                 moves.cancel_unsent(connection, attempt.job_id, now)
@@ -209,30 +211,43 @@ class Submissions:
             known = moves.unsettled(connection, attempt)
             if known.status is JobStatus.UNKNOWN:
                 return
-            unknown = JobStatus.UNKNOWN
-            moves.settle_attempt(connection, known, unknown, message=message, lease_until=None)
-            moves.move_job(connection, attempt.job_id, known.status, unknown, cause, message, now, message=message)
+            _make_unknown(connection, known, message, cause, now)
 
     def expire_leases(self, *, now: datetime, job_ids: Sequence[JobId] | None = None) -> list[JobId]:
-        """Submissions that their process did not settle in time, or can no longer settle, become UNKNOWN.
+        """Make submissions UNKNOWN that their process did not settle within its lease, or can no longer settle.
 
         A process that is proved to have ended (`qjobs.ledger.liveness`) loses its lease at once.
+
+        Returns:
+            Their jobs.
         """
         is_late = (ATTEMPT.c.lease_until < now).label("is_late")
         query = sa.select(ATTEMPT, is_late).where(ATTEMPT.c.status == JobStatus.SUBMITTING)
-        if job_ids is not None:
-            query = query.where(ATTEMPT.c.job_id.in_(job_ids))
-        with self._db.read() as connection:
-            held = [(attempt_of(row), bool(row.is_late)) for row in connection.execute(query)]
+        rows = self._db.rows(query) if job_ids is None else self._db.rows_among(query, ATTEMPT.c.job_id, job_ids)
         expired = []
-        for attempt, late in held:
-            if not late and not has_ended(attempt.lease_owner):
+        for row in rows:
+            attempt = attempt_of(row)
+            if row.is_late:
+                how = "did not settle it within its lease"
+                cause = "lease expired"
+            elif has_ended(attempt.lease_owner):
+                how = "ended without settling it"
+                cause = "owner ended"
+            else:
                 continue
-            how = "did not settle it within its lease" if late else "ended without settling it"
-            message = f"attempt {attempt.number}: {shown(attempt.lease_owner)} {how}"
+            message = f"attempt {attempt.number}: {display_owner(attempt.lease_owner)} {how}"
             try:
-                self.mark_unknown(attempt, message, now=now, cause="lease expired" if late else "owner ended")
+                with self._db.write() as connection:
+                    moves.locked_job(connection, attempt.job_id)
+                    _make_unknown(connection, attempt, message, cause, now)
             except StaleJob:
-                continue
+                continue  # it was settled meanwhile, or its lease was renewed
             expired.append(attempt.job_id)
         return expired
+
+
+def _make_unknown(connection: sa.Connection, attempt: Attempt, message: str, cause: str, now: datetime) -> None:
+    """Move an attempt and its job to UNKNOWN, if the attempt is still as it was read."""
+    unknown = JobStatus.UNKNOWN
+    moves.settle_attempt(connection, attempt, unknown, message=message, lease_until=None)
+    moves.move_job(connection, attempt.job_id, attempt.status, unknown, cause, message, now, message=message)

@@ -1,4 +1,4 @@
-"""The flow runs that wait for jobs: nothing of them runs meanwhile, and the sensor resumes them."""
+"""The flow runs that wait for jobs: no process of them runs meanwhile, and the sensor resumes them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
 
-from qjobs.ledger.database import Database
-from qjobs.ledger.tables import JOB, LIVE_WORDS, WAIT
-from qjobs.lifecycle import NOT_MOVED_BY_WAITING, JobStatus
+from qjobs.ledger.database import Database, log_after_commit
+from qjobs.ledger.tables import JOB, WAIT
+from qjobs.lifecycle import FINAL, LIVE, NOT_MOVED_BY_WAITING
 from qjobs.model import JobId
 
 __all__ = ["AtDeadline", "SuspendedRun", "SuspendedRuns"]
 
 
 class AtDeadline(StrEnum):
-    """What is done about a wait that takes too long."""
+    """What is done when a wait reaches its deadline."""
 
     NOTIFY = "notify"
-    """An event says so; the wait goes on."""
+    """An event is recorded, and the wait goes on."""
     CANCEL = "cancel"
     """The jobs that are still open are cancelled."""
     GO_ON = "go on"
@@ -44,12 +45,12 @@ class SuspendedRun:
 
     @property
     def is_over(self) -> bool:
-        """Whether what it waits for has come."""
+        """Whether the jobs that it waits for are done: all of them, or any."""
         return not self.open_ids or (self.until == "any" and len(self.open_ids) < len(self.job_ids))
 
 
 class SuspendedRuns:
-    """`Ledger.waits`: which run waits for which jobs."""
+    """`Ledger.waits`: records which run waits for which jobs."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -81,46 +82,47 @@ class SuspendedRuns:
             }
             for job_id in dict.fromkeys(job_ids)
         ]
+        names = ", ".join(str(row["job_id"]) for row in rows)
         with self._db.write() as connection:
             connection.execute(sa.delete(WAIT).where(WAIT.c.flow_run_id == flow_run_id))
             connection.execute(WAIT.insert(), rows)
+            log_after_commit(
+                connection, "flow run %s waits for %s of %d jobs: %s", flow_run_id, until, len(rows), names
+            )
 
     def end(self, flow_run_id: str) -> None:
         """Record that a run waits no longer. Idempotent."""
         with self._db.write() as connection:
-            connection.execute(sa.delete(WAIT).where(WAIT.c.flow_run_id == flow_run_id))
+            ended = connection.execute(sa.delete(WAIT).where(WAIT.c.flow_run_id == flow_run_id))
+            if ended.rowcount:
+                log_after_commit(connection, "flow run %s waits no longer", flow_run_id)
 
     def runs(self, *, flow_run_id: str | None = None) -> list[SuspendedRun]:
-        """Every run that waits, the longest waiting first; a job with results to be fetched still counts as open."""
-        moves = JOB.c.status.in_(LIVE_WORDS) & JOB.c.status.not_in(sorted(NOT_MOVED_BY_WAITING))
-        is_open = sa.case((moves, True), else_=JOB.c.next_poll_at.is_not(None) & _final()).label("is_open")
+        """Every run that waits, the longest waiting first; a job whose results are still to be fetched is open too."""
+        moves = JOB.c.status.in_(sorted(LIVE - NOT_MOVED_BY_WAITING))
+        awaits_results = JOB.c.status.in_(sorted(FINAL)) & JOB.c.next_poll_at.is_not(None)
         query = (
-            sa.select(WAIT, is_open)
+            sa.select(WAIT, (moves | awaits_results).label("is_open"))
             .join(JOB, JOB.c.job_id == WAIT.c.job_id)
             .order_by(WAIT.c.registered_at, WAIT.c.flow_run_id, WAIT.c.job_id)
         )
         if flow_run_id is not None:
             query = query.where(WAIT.c.flow_run_id == flow_run_id)
-        found: dict[str, list[sa.Row[tuple[object, ...]]]] = defaultdict(list)
-        with self._db.read() as connection:
-            for row in connection.execute(query):
-                found[row.flow_run_id].append(row)
+        found: dict[str, list[sa.Row[Any]]] = defaultdict(list)
+        for row in self._db.rows(query):
+            found[row.flow_run_id].append(row)
         return [_suspended_run(rows) for rows in found.values()]
 
 
-def _final() -> sa.ColumnElement[bool]:
-    return JOB.c.status.not_in([*LIVE_WORDS, JobStatus.CREATED])
-
-
-def _suspended_run(rows: Sequence[sa.Row[tuple[object, ...]]]) -> SuspendedRun:
-    first = rows[0]._mapping
+def _suspended_run(rows: Sequence[sa.Row[Any]]) -> SuspendedRun:
+    first = rows[0]
     return SuspendedRun(
-        flow_run_id=first["flow_run_id"],
-        job_ids=tuple(JobId(row._mapping["job_id"]) for row in rows),
-        open_ids=tuple(JobId(row._mapping["job_id"]) for row in rows if row._mapping["is_open"]),
-        until=first["until"],
-        server=first["server"],
-        registered_at=first["registered_at"],
-        deadline_at=first["deadline_at"],
-        at_deadline=None if first["at_deadline"] is None else AtDeadline(first["at_deadline"]),
+        flow_run_id=first.flow_run_id,
+        job_ids=tuple(JobId(row.job_id) for row in rows),
+        open_ids=tuple(JobId(row.job_id) for row in rows if row.is_open),
+        until=first.until,
+        server=first.server,
+        registered_at=first.registered_at,
+        deadline_at=first.deadline_at,
+        at_deadline=None if first.at_deadline is None else AtDeadline(first.at_deadline),
     )

@@ -1,7 +1,7 @@
-"""How the ledger's moves are made: functions that work inside one transaction.
+"""How the ledger moves its rows: functions that work inside one transaction.
 
-A move is one guarded UPDATE plus one event. Each of these functions locks nothing but what `locked_job` locked,
-and raises `StaleJob` where the row is no longer as the caller saw it; the transaction then changes nothing.
+A move is one guarded UPDATE plus one event, and one line in the log. These functions lock nothing but what
+`locked_job` locks, and raise `StaleJob` where the row is no longer as the caller saw it: then nothing is changed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from qjobs.ledger.database import log_after_commit
 from qjobs.ledger.rows import attempt_of
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, LIVE_WORDS, TIMED_STATUSES
 from qjobs.lifecycle import FINAL, JobStatus
-from qjobs.model import Attempt, AttemptNumber, JobId
+from qjobs.model import Attempt, AttemptNumber, JobId, RemoteId
 
 UNSETTLED = frozenset({JobStatus.SUBMITTING, JobStatus.UNKNOWN})
-"""Statuses of an attempt of which nobody has said yet what came of it."""
-_MOST_LOGGED = 200
-"""Characters of a reason in the log; the event has all of it."""
+"""Statuses of an attempt whose outcome is not known yet."""
+_REQUESTED = "cancellation was requested"
+_NEVER_SENT = "never sent"
 
 
 def locked_job(connection: sa.Connection, job_id: JobId) -> sa.Row[Any]:
@@ -40,7 +40,10 @@ def check_room(connection: sa.Connection, row: sa.Row[Any], max_live_jobs: int) 
         sa.select(sa.func.count()).where(same_device, JOB.c.status.in_(LIVE_WORDS), JOB.c.job_id != row.job_id)
     )
     if (live or 0) >= max_live_jobs:
-        raise Busy(f"{row.device} has {live} live jobs and takes {max_live_jobs} at a time", job_id=row.job_id)
+        raise Busy(
+            f"{row.device} has {live} live jobs and takes {max_live_jobs} at a time; submit it when one is done",
+            job_id=row.job_id,
+        )
 
 
 def read_attempt(connection: sa.Connection, job_id: JobId, number: AttemptNumber) -> Attempt:
@@ -53,39 +56,45 @@ def unsettled(connection: sa.Connection, attempt: Attempt) -> Attempt:
     """The attempt as it is now; raises `StaleJob` unless it is SUBMITTING or UNKNOWN (its lease may have run out)."""
     known = read_attempt(connection, attempt.job_id, attempt.number)
     if known.status not in UNSETTLED:
-        raise StaleJob(f"attempt {known.number} of {known.job_id} is {known.status} already", job_id=known.job_id)
+        raise StaleJob(
+            f"attempt {known.number} of {known.job_id} was settled before: it is {known.status}", job_id=known.job_id
+        )
     return known
 
 
 def settle_attempt(connection: sa.Connection, attempt: Attempt, status: JobStatus, **values: Any) -> None:
-    """Guarded move of an attempt; `attempt.status` is the status it must still have."""
+    """Guarded move of an attempt: it must still have the status and the lease that `attempt` has."""
     moved = connection.execute(
         ATTEMPT.update()
         .where(
             ATTEMPT.c.job_id == attempt.job_id,
             ATTEMPT.c.number == attempt.number,
             ATTEMPT.c.status == attempt.status,
+            ATTEMPT.c.lease_until.is_not_distinct_from(attempt.lease_until),
         )
         .values(status=status, **values)
     )
     if moved.rowcount != 1:
         raise StaleJob(
-            f"attempt {attempt.number} of {attempt.job_id} is no longer {attempt.status}", job_id=attempt.job_id
+            f"attempt {attempt.number} of {attempt.job_id} is no longer {attempt.status} with the same lease",
+            job_id=attempt.job_id,
         )
 
 
-def set_sent_items(connection: sa.Connection, attempt: Attempt, *, but: JobStatus | None = None, **values: Any) -> None:
-    """Write the same to every item that `attempt` sent, except those in status `but`."""
+def set_sent_items(
+    connection: sa.Connection, attempt: Attempt, *, except_in: JobStatus | None = None, **values: Any
+) -> None:
+    """Write the same to every item that `attempt` sent, except to those in status `except_in`."""
     chosen = ITEM.c.job_id == attempt.job_id
-    if but is not None:
-        chosen &= ITEM.c.status != but
+    if except_in is not None:
+        chosen &= ITEM.c.status != except_in
     if attempt.items is not None:
         chosen &= ITEM.c.item_index.in_(attempt.items)
     connection.execute(ITEM.update().where(chosen).values(**values))
 
 
 def is_replaced(connection: sa.Connection, attempt: Attempt, epoch: int) -> bool:
-    """Whether the items are a later attempt's: a newer epoch has begun, or something was sent since."""
+    """Whether the items belong to a later attempt: a newer epoch has begun, or something was sent since."""
     later = sa.select(sa.func.count()).where(
         ATTEMPT.c.job_id == attempt.job_id,
         ATTEMPT.c.number > attempt.number,
@@ -102,21 +111,37 @@ def move_job(
     cause: str,
     detail: str,
     now: datetime,
+    *,
+    remote_id: RemoteId | None = None,
     **values: Any,
 ) -> None:
-    """Guarded move of a job, and its event."""
+    """Guarded move of a job, and its event; `remote_id` is for the log."""
     moved = connection.execute(
         JOB.update().where(JOB.c.job_id == job_id, JOB.c.status == old).values(status=new, **values)
     )
     if moved.rowcount != 1:
         raise StaleJob(f"{job_id} is no longer {old}", job_id=job_id)
     connection.execute(EVENT.insert(), event_row(job_id, old, new, cause, detail, now))
-    log_after_commit(connection, f"{job_id}: {old} -> {new} ({cause}): {detail[:_MOST_LOGGED]}")
+    log_job(connection, job_id, remote_id, f"{old} -> {new}", f"{cause}: {detail}")
+
+
+def log_job(connection: sa.Connection, job_id: JobId, remote_id: RemoteId | None, what: str, reason: str) -> None:
+    """Log what was done to a job, once it has landed."""
+    name = job_id if remote_id is None else f"{job_id} (remote {remote_id})"
+    log_after_commit(connection, "%s: %s, %s", name, what, reason)
+
+
+def newest_remote_id(connection: sa.Connection, job_id: JobId) -> RemoteId | None:
+    """The remote id of a job's newest attempt, if it has one."""
+    query = sa.select(ATTEMPT.c.remote_id).where(ATTEMPT.c.job_id == job_id)
+    found = connection.scalar(query.order_by(ATTEMPT.c.number.desc()).limit(1))
+    return None if found is None else RemoteId(found)
 
 
 def item_statuses(connection: sa.Connection, job_id: JobId) -> list[JobStatus]:
     """Statuses of a job's items, in no particular order."""
-    return [JobStatus(s) for s in connection.scalars(sa.select(ITEM.c.status).where(ITEM.c.job_id == job_id))]
+    query = sa.select(ITEM.c.status).where(ITEM.c.job_id == job_id)
+    return [JobStatus(status) for status in connection.scalars(query)]
 
 
 def reset_items(connection: sa.Connection, job_id: JobId) -> None:
@@ -138,18 +163,21 @@ def reset_items(connection: sa.Connection, job_id: JobId) -> None:
 
 
 def withdraw_cancellations(connection: sa.Connection, job_id: JobId, items: tuple[int, ...] | None) -> None:
-    """Items that are sent again are wanted again."""
+    """Forget that items were to be cancelled, as they are sent again."""
     chosen = (ITEM.c.job_id == job_id) & ITEM.c.cancel_requested_at.is_not(None)
     if items is not None:
         chosen &= ITEM.c.item_index.in_(items)
     connection.execute(ITEM.update().where(chosen).values(cancel_requested_at=None))
 
 
-def record_event(connection: sa.Connection, row: sa.Row[Any], cause: str, detail: str, now: datetime) -> None:
-    """Write an event that moves nothing."""
+def record_event(
+    connection: sa.Connection, row: sa.Row[Any], remote_id: RemoteId | None, cause: str, detail: str, now: datetime
+) -> None:
+    """Write an event that moves nothing; `remote_id` is for the log."""
     status = JobStatus(row.status)
-    connection.execute(EVENT.insert(), event_row(JobId(row.job_id), status, status, cause, detail, now))
-    log_after_commit(connection, f"{row.job_id}: {status}, {cause}: {detail[:_MOST_LOGGED]}")
+    job_id = JobId(row.job_id)
+    connection.execute(EVENT.insert(), event_row(job_id, status, status, cause, detail, now))
+    log_job(connection, job_id, remote_id, status, f"{cause}: {detail}")
 
 
 def event_row(
@@ -174,58 +202,66 @@ def event_row(
 
 
 def request_job_cancellation(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
-    """Write the wish to cancel a job; one that was never sent is CANCELLED at once, a final one is left alone."""
+    """Record that a job is to be cancelled: it is CANCELLED at once if it was never sent, and left alone if final."""
     status = JobStatus(row.status)
+    job_id = JobId(row.job_id)
     if status is JobStatus.CREATED:
-        cancel_unsent(connection, JobId(row.job_id), now)
+        cancel_unsent(connection, job_id, now)
     elif status not in FINAL and row.cancel_requested_at is None:
-        connection.execute(JOB.update().where(JOB.c.job_id == row.job_id).values(cancel_requested_at=now))
-        record_event(connection, row, "cancel", "cancellation was asked for", now)
+        connection.execute(JOB.update().where(JOB.c.job_id == job_id).values(cancel_requested_at=now))
+        record_event(connection, row, newest_remote_id(connection, job_id), "cancel", _REQUESTED, now)
 
 
 def request_item_cancellation(connection: sa.Connection, row: sa.Row[Any], items: Sequence[int], now: datetime) -> None:
-    """Write the wish to cancel items of a job, by the state of each: final ones are left alone, unsent ones end.
+    """Record that items of a job are to be cancelled: unsent ones are CANCELLED at once, final ones are left alone.
 
     Raises:
         InvalidInput: The job has no such item.
     """
-    if unknown := sorted(set(items) - set(range(row.n_items))):
+    unknown = sorted(set(items) - set(range(row.n_items)))
+    if unknown:
         raise InvalidInput(f"{row.job_id} has items 0 to {row.n_items - 1}, and no item {unknown[0]}", field="items")
     if JobStatus(row.status) in FINAL:
         return
+    job_id = JobId(row.job_id)
     chosen = (
-        (ITEM.c.job_id == row.job_id)
+        (ITEM.c.job_id == job_id)
         & ITEM.c.item_index.in_(items)
         & ITEM.c.status.not_in(sorted(FINAL))
         & ITEM.c.cancel_requested_at.is_(None)
     )
     found = connection.execute(sa.select(ITEM.c.item_index, ITEM.c.status).where(chosen)).all()
-    connection.execute(ITEM.update().where(chosen).values(cancel_requested_at=now))
-    for index, word in found:
-        status, detail = JobStatus(word), "cancellation was asked for"
-        connection.execute(EVENT.insert(), event_row(row.job_id, status, status, "cancel", detail, now, index))
+    if found:
+        connection.execute(ITEM.update().where(chosen).values(cancel_requested_at=now))
+        events = []
+        for index, word in found:
+            status = JobStatus(word)
+            events.append(event_row(job_id, status, status, "cancel", _REQUESTED, now, index))
+        connection.execute(EVENT.insert(), events)
+        remote_id = newest_remote_id(connection, job_id)
+        log_job(connection, job_id, remote_id, f"items: {len(found)} of {row.n_items}", f"cancel: {_REQUESTED}")
     if JobStatus(row.status) is JobStatus.CREATED:
-        cancel_requested_items(connection, JobId(row.job_id), now)
+        cancel_requested_items(connection, job_id, now)
 
 
 def cancel_requested_items(connection: sa.Connection, job_id: JobId, now: datetime) -> None:
-    """Items of a CREATED job whose cancellation was asked for are CANCELLED; with the last of them the job is."""
+    """Make the items of a CREATED job that are to be cancelled CANCELLED, and with the last of them the job."""
     chosen = (ITEM.c.job_id == job_id) & (ITEM.c.status == JobStatus.CREATED) & ITEM.c.cancel_requested_at.is_not(None)
     found = connection.scalars(sa.select(ITEM.c.item_index).where(chosen)).all()
     if not found:
         return
     connection.execute(ITEM.update().where(chosen).values(status=JobStatus.CANCELLED, cancelled_at=now))
-    for index in found:
-        row = event_row(job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", "never sent", now, index)
-        connection.execute(EVENT.insert(), row)
+    events = [event_row(job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", _NEVER_SENT, now, i) for i in found]
+    connection.execute(EVENT.insert(), events)
+    log_job(connection, job_id, None, f"items: {len(found)} CREATED -> CANCELLED", f"cancel: {_NEVER_SENT}")
     if set(item_statuses(connection, job_id)) == {JobStatus.CANCELLED}:
         cancel_unsent(connection, job_id, now)
 
 
 def cancel_unsent(connection: sa.Connection, job_id: JobId, now: datetime) -> None:
     """Make a job that is CREATED, and its items, CANCELLED."""
-    values = {"finished_at": now, "cancel_requested_at": now}
-    move_job(connection, job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", "never sent", now, **values)
+    values: dict[str, Any] = {"finished_at": now, "cancel_requested_at": now}
+    move_job(connection, job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", _NEVER_SENT, now, **values)
     connection.execute(
         ITEM.update()
         .where(ITEM.c.job_id == job_id, ITEM.c.status == JobStatus.CREATED)

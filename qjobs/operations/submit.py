@@ -25,7 +25,7 @@ from qjobs.errors import (
     SubmissionUnknown,
 )
 from qjobs.ledger import Ledger
-from qjobs.ledger.liveness import lease_owner, shown
+from qjobs.ledger.liveness import display_owner, lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Batch, Job, JobId, Key, LostReply, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import (
@@ -138,7 +138,9 @@ class _Entry:
         job_id = self.job.job_id
         last = self.last
         if last is not None and last.status is JobStatus.SUBMITTING:
-            raise Busy(f"{shown(last.lease_owner)} is submitting {job_id} now", job_id=job_id, retry_after_s=2.0)
+            raise Busy(
+                f"{display_owner(last.lease_owner)} is submitting {job_id} now", job_id=job_id, retry_after_s=2.0
+            )
         decision = decide(standing_of(last, self._n_missing(last)), self.strategy, self.backend.lost_reply)
         action = decision.action
         reason = decision.reason

@@ -22,8 +22,7 @@ from blocks import RestBackend
 from flows.reconcile import reconcile
 from flows.run_circuits import run_circuits
 from flows.sensor import PassSummary, run_once, sensor
-from qjobs.ledger import Ledger
-from qjobs.ledger import heartbeats as ledger_runners
+from qjobs.ledger import Ledger, heartbeats
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.operations.plan import utc_now
@@ -94,7 +93,7 @@ def test_a_run_whose_machine_broke_down_goes_on_with_the_job_that_it_has(
     assert looked(store, client).lost == [], "its worker has a minute to say so itself"
     assert client.read_flow_run(made.id).state.is_running(), "Prefect does not know"
 
-    monkeypatch.setattr(ledger_runners, "_PROVED", timedelta(0))
+    monkeypatch.setattr(heartbeats, "_GONE_IF_ENDED", timedelta(0))
     passed = looked(store, client)
     assert (passed.lost, passed.resumed, store.heartbeats.runners()) == ([str(made.id)], [str(made.id)], [])
     for job in provider.store.jobs.values():

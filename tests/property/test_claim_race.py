@@ -1,4 +1,4 @@
-"""Many threads and processes want the same job at the same moment: one gets it, the others are told so."""
+"""Many threads and processes claim the same job at the same moment: one gets it, the others a `StaleJob`."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def keep(_ledger: Ledger, _attempt: Attempt) -> None:
     """The winner goes on submitting: the others meet a live attempt."""
 
 
-def refuse(ledger: Ledger, attempt: Attempt) -> None:
-    """The winner is through with it at once: the others meet a job that has moved on, and no live attempt."""
+def reject(ledger: Ledger, attempt: Attempt) -> None:
+    """The winner is refused at once: the others meet a job that has moved on, and no live attempt."""
     ledger.submissions.reject(attempt, "no", now=NOW)
 
 
-def lose_and_find(ledger: Ledger, attempt: Attempt) -> None:
+def mark_unknown_and_accept(ledger: Ledger, attempt: Attempt) -> None:
     """The winner goes through every status of a submission."""
     ledger.submissions.mark_unknown(attempt, "no reply", now=NOW)
     ledger.submissions.accept(attempt, RemoteId(f"remote-{attempt.job_id}"), now=NOW)
 
 
-ENDINGS = {"keep": keep, "refuse": refuse, "lose and find": lose_and_find}
+ENDINGS = {"keep": keep, "reject": reject, "mark unknown and accept": mark_unknown_and_accept}
 
 
 def try_claim(ledger: Ledger, job_id: JobId, after: Callable[[Ledger, Attempt], None]) -> str:
@@ -49,7 +49,7 @@ def try_claim(ledger: Ledger, job_id: JobId, after: Callable[[Ledger, Attempt], 
     try:
         attempt = claim(ledger, job_id)
     except (StaleJob, Busy) as error:
-        return type(error).__name__ if error.job_id == job_id else f"told of {error.job_id}"
+        return type(error).__name__ if error.job_id == job_id else f"about {error.job_id}"
     after(ledger, attempt)
     return "won"
 
@@ -63,7 +63,8 @@ def check_round(ledger: Ledger, job_id: JobId, outcomes: Counter[str], tries: in
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_threads_claim_one_job(ledger: Ledger, ending: str) -> None:
+def test_threads(ledger: Ledger, ending: str) -> None:
+    """Of many threads one claims a job."""
     ids = ledger.create([a_spec(f"k{n}") for n in range(ROUNDS)], now=NOW)
     barrier = threading.Barrier(N_THREADS, timeout=30)
 
@@ -90,33 +91,34 @@ def race_all(url: str, rounds: list[tuple[JobId, str]], barrier: object, replies
         raise
 
 
-def test_processes_claim_one_job(ledger_url: str) -> None:
+def test_processes(ledger_url: str) -> None:
+    """Of many processes one claims a job."""
     context = multiprocessing.get_context("spawn")
     with Ledger(ledger_url) as ledger:
-        rounds = {
-            ending: ledger.create([a_spec(f"{ending} {n}") for n in range(ROUNDS)], now=NOW) for ending in ENDINGS
-        }
-        barrier, replies = context.Barrier(N_PROCESSES), context.Queue()
-        for_each = [(job_id, ending) for ending, ids in rounds.items() for job_id in ids]
-        workers = [
-            context.Process(target=race_all, args=(ledger_url, for_each, barrier, replies)) for _ in range(N_PROCESSES)
-        ]
+        rounds: list[tuple[JobId, str]] = []
+        for ending in ENDINGS:
+            ids = ledger.create([a_spec(f"{ending} {n}") for n in range(ROUNDS)], now=NOW)
+            rounds += [(job_id, ending) for job_id in ids]
+        barrier = context.Barrier(N_PROCESSES)
+        replies = context.Queue()
+        given = (ledger_url, rounds, barrier, replies)
+        workers = [context.Process(target=race_all, args=given) for _ in range(N_PROCESSES)]
         for worker in workers:
             worker.start()
-        outcomes: dict[str, Counter[str]] = {job_id: Counter() for job_id, _ in for_each}
-        for _ in range(N_PROCESSES * len(for_each)):
+        outcomes: dict[str, Counter[str]] = {job_id: Counter() for job_id, _ in rounds}
+        for _ in range(N_PROCESSES * len(rounds)):
             job_id, outcome = replies.get(timeout=JOIN_TIMEOUT_S)
             assert job_id in outcomes, outcome
             outcomes[job_id][outcome] += 1
         for worker in workers:
             worker.join(JOIN_TIMEOUT_S)
             assert worker.exitcode == 0
-        for job_id, _ in for_each:
+        for job_id, _ in rounds:
             check_round(ledger, job_id, outcomes[job_id], N_PROCESSES)
 
 
-def test_threads_share_a_devices_limit(ledger: Ledger) -> None:
-    """Sixteen jobs for a device that takes three: three are live, the others are told to come again."""
+def test_device_limit(ledger: Ledger) -> None:
+    """Of sixteen jobs for a device that takes three, three are live and the others are `Busy`."""
     ids = ledger.create([a_spec(f"k{n}") for n in range(N_THREADS)], now=NOW)
     barrier = threading.Barrier(N_THREADS, timeout=30)
 
@@ -136,7 +138,8 @@ def test_threads_share_a_devices_limit(ledger: Ledger) -> None:
         check_history(ledger, job_id)
 
 
-def test_threads_create_one_job(ledger: Ledger) -> None:
+def test_create(ledger: Ledger) -> None:
+    """Of many threads that create one job, one does."""
     barrier = threading.Barrier(N_THREADS, timeout=30)
 
     def race(_: int) -> JobId:
@@ -150,8 +153,8 @@ def test_threads_create_one_job(ledger: Ledger) -> None:
     check_history(ledger, ids.pop())
 
 
-def test_threads_write_what_many_pollers_read(ledger: Ledger) -> None:
-    """Moves of one job follow one another: no poller is told that it is late, and no item's chain has a gap."""
+def test_pollers(ledger: Ledger) -> None:
+    """Reports of many pollers follow one another: none is refused, and no item's chain of events has a gap."""
     open_words = [JobStatus.SUBMITTED, JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.RETRYING]
     job_id, attempt = sent(ledger, n_items=3)
     barrier = threading.Barrier(N_THREADS, timeout=30)

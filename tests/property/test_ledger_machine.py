@@ -44,7 +44,7 @@ class ModelJob:
     items: list[JobStatus]
     status: JobStatus = S.CREATED
     epoch: int = 1
-    cancel_wish: bool = False
+    cancel_requested: bool = False
     attempts: list[ModelAttempt] = field(default_factory=list)
     results: dict[tuple[int, int], ItemResult] = field(default_factory=dict)
 
@@ -54,7 +54,7 @@ class ModelJob:
 
 
 def may_report(old: JobStatus, new: JobStatus) -> bool:
-    """Whether the provider's word `new` changes a row in `old`."""
+    """Whether a report of `new` changes a row in `old`."""
     if old in FINISHED:
         return (old, new) == (S.CANCELLED, S.COMPLETED)
     return new in AT_PROVIDER + FINISHED
@@ -70,8 +70,6 @@ class LedgerMachine(RuleBasedStateMachine):
         self.keys: dict[str, JobId] = {}
         self.now = NOW
         self.remote_ids = 0
-
-    # What to act on
 
     def pick(self, data: st.DataObject) -> tuple[JobId, ModelJob]:
         job_id = data.draw(st.sampled_from(list(self.jobs)), label="job")
@@ -90,8 +88,6 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def some_attempt(self) -> bool:
         return any(job.attempts for job in self.jobs.values())
-
-    # Verbs
 
     @rule(keys=st.lists(st.sampled_from("abc"), min_size=1, max_size=2, unique=True), n_items=st.integers(1, 3))
     def create(self, keys: list[str], n_items: int) -> None:
@@ -132,7 +128,8 @@ class LedgerMachine(RuleBasedStateMachine):
         if new_epoch:
             job.epoch += 1
             job.items = [S.CREATED] * len(job.items)
-        job.status, job.cancel_wish = S.SUBMITTING, False
+        job.status = S.SUBMITTING
+        job.cancel_requested = False
         sent = chosen if chosen is not None else tuple(range(len(job.items)))
         until = self.now + timedelta(seconds=lease_s)
         job.attempts.append(ModelAttempt(handle=attempt, epoch=job.epoch, items=sent, lease_until=until))
@@ -157,7 +154,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.remote_ids += 1
         remote_id = f"remote-{self.remote_ids}"
         self.ledger.submissions.accept(attempt, RemoteId(remote_id), now=self.now)
-        job.status, job.cancel_wish = S.SUBMITTED, False
+        job.status = S.SUBMITTED
+        job.cancel_requested = False
         job.items = [S.SUBMITTED] * len(job.items)
         every = tuple(range(len(job.items)))
         job.attempts.append(
@@ -187,15 +185,15 @@ class LedgerMachine(RuleBasedStateMachine):
         if attempt.remote_id == remote_id:
             return
         assert attempt.status in UNSETTLED
-        attempt.status, attempt.remote_id = S.SUBMITTED, remote_id
-        job.status = S.SUBMITTED
+        attempt.status = job.status = S.SUBMITTED
+        attempt.remote_id = remote_id
         for index in attempt.items:
             job.items[index] = S.SUBMITTED
 
     def settle(self, data: st.DataObject, verb: str) -> tuple[ModelJob, ModelAttempt] | None:
         _, job, attempt = self.pick_attempt(data)
         try:
-            getattr(self.ledger, verb)(attempt.handle, f"by {verb}", now=self.now)
+            getattr(self.ledger.submissions, verb)(attempt.handle, f"by {verb}", now=self.now)
         except StaleJob:
             assert attempt.status not in UNSETTLED
             return None
@@ -215,18 +213,19 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(some_attempt)
     @rule(data=st.data())
-    def unsend(self, data: st.DataObject) -> None:
+    def release(self, data: st.DataObject) -> None:
         settled = self.settle(data, "release")
         if settled:
             job, attempt = settled
-            attempt.status, attempt.proved_unsent = S.CANCELLED, True
+            attempt.status = S.CANCELLED
+            attempt.proved_unsent = True
             job.status = roll_up(job.items)
-            if job.status is S.CREATED and job.cancel_wish:
+            if job.status is S.CREATED and job.cancel_requested:
                 self.cancelled_unsent(job)
 
     @precondition(some_attempt)
     @rule(data=st.data())
-    def lose(self, data: st.DataObject) -> None:
+    def mark_unknown(self, data: st.DataObject) -> None:
         settled = self.settle(data, "mark_unknown")
         if settled:
             job, attempt = settled
@@ -311,10 +310,22 @@ class LedgerMachine(RuleBasedStateMachine):
     def request_cancel(self, data: st.DataObject) -> None:
         job_id, job = self.pick(data)
         if job.status not in FINISHED:
-            job.cancel_wish = True
+            job.cancel_requested = True
         if job.status is S.CREATED:
             self.cancelled_unsent(job)
         assert self.ledger.request_cancel(job_id, now=self.now).status is job.status
+
+    @precondition(some_attempt)
+    @rule(data=st.data(), lease_s=st.sampled_from([10.0, 60.0]))
+    def renew(self, data: st.DataObject, lease_s: float) -> None:
+        _, _, attempt = self.pick_attempt(data)
+        try:
+            self.ledger.submissions.renew(attempt.handle, lease_s=lease_s, now=self.now)
+        except StaleJob:
+            assert attempt.status is not S.SUBMITTING
+            return
+        assert attempt.status is S.SUBMITTING
+        attempt.lease_until = self.now + timedelta(seconds=lease_s)
 
     @rule()
     def expire_leases(self) -> None:
@@ -326,15 +337,13 @@ class LedgerMachine(RuleBasedStateMachine):
                     late.append(job_id)
         assert sorted(self.ledger.submissions.expire_leases(now=self.now)) == sorted(late)
 
-    # What always holds
-
     @invariant()
     def the_ledger_is_the_model(self) -> None:
         assert {job.job_id for job in self.ledger.jobs()} == set(self.jobs)
         for job_id, model in self.jobs.items():
             job = self.ledger.job(job_id)
             assert (job.status, job.epoch) == (model.status, model.epoch)
-            assert (job.cancel_requested_at is not None) == model.cancel_wish
+            assert (job.cancel_requested_at is not None) == model.cancel_requested
             assert [item.status for item in self.ledger.items(job_id)] == model.items
             attempts = [(a.status, a.remote_id, a.epoch, a.sent_at is None) for a in self.ledger.attempts(job_id)]
             assert attempts == [(a.status, a.remote_id, a.epoch, a.proved_unsent) for a in model.attempts]
@@ -358,12 +367,23 @@ class LedgerMachine(RuleBasedStateMachine):
                     assert event.new is S.SUBMITTING or (event.old, event.new) == (S.CANCELLED, S.COMPLETED)
 
 
-@pytest.mark.timeout(120)
-def test_the_ledger_is_a_dict_with_a_history(ledger: Ledger) -> None:
+def check(ledger: Ledger, n_examples: int) -> None:
     class Machine(LedgerMachine):
         pass
 
     Machine.ledger = ledger
-    n = 50 if ledger.url.startswith("sqlite") else 15  # a statement takes three times as long on PostgreSQL
-    examples = settings(max_examples=n, stateful_step_count=25, deadline=None, derandomize=True, database=None)
+    examples = settings(max_examples=n_examples, stateful_step_count=25, deadline=None, derandomize=True, database=None)
     run_state_machine_as_test(Machine, settings=examples)
+
+
+@pytest.mark.timeout(120)
+def test_ledger(ledger: Ledger) -> None:
+    """The ledger is a dict with a history."""
+    check(ledger, 25 if ledger.url.startswith("sqlite") else 8)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ledger_for_long(ledger: Ledger) -> None:
+    """The same, with many more examples."""
+    check(ledger, 250 if ledger.url.startswith("sqlite") else 80)

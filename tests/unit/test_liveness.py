@@ -1,4 +1,4 @@
-"""A lease is taken away at once from a process that is proved to be dead, and from no other."""
+"""Which process holds a lease, and whether it is proved to have ended or to live."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import NOW, claim, create, job_moves
+from support import NOW, claim, create, ended_owner, job_moves
 
 from qjobs.ledger import Ledger, liveness
-from qjobs.ledger.liveness import has_ended, is_alive, lease_owner, shown
+from qjobs.ledger.liveness import display_owner, has_ended, is_alive, lease_owner
 from qjobs.lifecycle import JobStatus
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def other() -> subprocess.Popen[str]:
-    """A process that says what it would write into a lease and then waits."""
+def other() -> Iterator[subprocess.Popen[str]]:
+    """A process that prints its owner of leases and then waits."""
     code = (
         "import sys; from qjobs.ledger.liveness import lease_owner; print(lease_owner(), flush=True); sys.stdin.read()"
     )
@@ -32,61 +33,59 @@ def other() -> subprocess.Popen[str]:
         process.kill()
 
 
-def test_a_living_owner_keeps_its_lease(other: subprocess.Popen[str]) -> None:
-    assert not has_ended(lease_owner())
+def test_end_is_proved(other: subprocess.Popen[str]) -> None:
+    """A process lives while it is stopped, and has ended when it is killed, reaped or not."""
+    assert is_alive(lease_owner())
     owner = other.stdout.readline().strip()
-    assert not has_ended(owner)
     os.kill(other.pid, signal.SIGSTOP)
-    assert not has_ended(owner), "a stopped process may go on"
-    assert is_alive(owner)
+    assert (is_alive(owner), has_ended(owner)) == (True, False)
     os.kill(other.pid, signal.SIGKILL)
     os.waitid(os.P_PID, other.pid, os.WEXITED | os.WNOWAIT)
-    assert has_ended(owner), "dead, and not reaped"
-    assert not is_alive(owner)
+    assert (is_alive(owner), has_ended(owner)) == (False, True)
     other.wait()
-    assert has_ended(owner), "dead and reaped"
+    assert (is_alive(owner), has_ended(owner)) == (False, True)
 
 
 @pytest.mark.parametrize("owner", [None, "", "test", "host:1:2", "host:x:2 a/b/c/3", " / / / "])
-def test_nothing_is_proved_of_other_words(owner: str | None) -> None:
-    assert not has_ended(owner)
-    assert not is_alive(owner)
+def test_other_words(owner: str | None) -> None:
+    """Nothing is proved of an owner that names no process."""
+    assert (is_alive(owner), has_ended(owner)) == (False, False)
 
 
-def _changed(owner: str, field: int, value: str) -> str:
+def changed(owner: str, field: int, value: str) -> str:
     name, _, proof = owner.partition(" ")
-    parts = proof.split("/")
-    parts[field] = value
-    return f"{name} {'/'.join(parts)}"
+    fields = proof.split("/")
+    fields[field] = value
+    return f"{name} {'/'.join(fields)}"
 
 
-def test_a_pid_that_was_used_again_is_another_process() -> None:
-    assert has_ended(_changed(lease_owner(), -1, "1"))
+def test_pid_used_again() -> None:
+    """A process with the same pid that started at another moment is another process."""
+    assert has_ended(changed(lease_owner(), -1, "1"))
 
 
 @pytest.mark.parametrize("field", [0, 1, 2], ids=["boot", "pid namespace", "time namespace"])
-def test_nothing_is_proved_of_another_world(field: int) -> None:
-    """The same pid on another machine, or in another container, is not ours to judge."""
-    assert not has_ended(_changed(_changed(lease_owner(), -1, "1"), field, "elsewhere"))
+def test_another_machine(field: int) -> None:
+    """Nothing is proved of the same pid on another machine or in another container."""
+    assert not has_ended(changed(changed(lease_owner(), -1, "1"), field, "elsewhere"))
 
 
-def test_without_proc_nothing_is_proved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    owner = _changed(lease_owner(), -1, "1")
+def test_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is proved where /proc cannot be read."""
+    owner = changed(lease_owner(), -1, "1")
     monkeypatch.setattr(liveness, "_PROC", tmp_path)
     assert not has_ended(owner)
-    assert lease_owner() == shown(owner)
+    assert lease_owner() == display_owner(owner)
 
 
-def test_the_ledger_expires_the_lease_of_a_dead_owner(ledger: Ledger, other: subprocess.Popen[str]) -> None:
-    dead, alive = create(ledger, "dead"), create(ledger, "alive")
-    owner = other.stdout.readline().strip()
-    claim(ledger, dead, owner=owner)
+def test_lease_of_an_ended_process(ledger: Ledger) -> None:
+    """A process that has ended loses its lease at once, and no other does."""
+    ended = create(ledger, "ended")
+    alive = create(ledger, "alive")
+    claim(ledger, ended, owner=ended_owner())
     claim(ledger, alive, owner=lease_owner())
-    assert ledger.submissions.expire_leases(now=NOW) == []
-    other.kill()
-    other.wait()
     assert ledger.submissions.expire_leases(now=NOW, job_ids=[alive]) == []
-    assert ledger.submissions.expire_leases(now=NOW) == [dead]
+    assert ledger.submissions.expire_leases(now=NOW) == [ended]
     assert ledger.job(alive).status is JobStatus.SUBMITTING
-    assert job_moves(ledger, dead)[-1][1:] == (JobStatus.UNKNOWN, "owner ended")
-    assert ledger.job(dead).message == f"attempt 1: {shown(owner)} ended without settling it"
+    assert job_moves(ledger, ended)[-1][1:] == (JobStatus.UNKNOWN, "owner ended")
+    assert ledger.job(ended).message == f"attempt 1: {display_owner(ended_owner())} ended without settling it"

@@ -1,0 +1,84 @@
+"""Which flow runs wait for which jobs, and when their wait is over."""
+
+from __future__ import annotations
+
+import pytest
+from support import NOW, at, create, observe, sent, unsettled, whole
+
+from qjobs.ledger import Ledger
+from qjobs.ledger.suspended_runs import AtDeadline
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Attempt, JobId
+
+S = JobStatus
+
+
+@pytest.fixture
+def jobs(ledger: Ledger) -> list[tuple[JobId, Attempt]]:
+    """Two jobs that the provider has."""
+    return [sent(ledger, f"key-{n}", f"remote-{n}") for n in range(2)]
+
+
+def is_over(ledger: Ledger) -> dict[str, bool]:
+    return {run.flow_run_id: run.is_over for run in ledger.waits.runs()}
+
+
+def end(ledger: Ledger, job: tuple[JobId, Attempt]) -> None:
+    """The job ends, and its results are fetched."""
+    job_id, attempt = job
+    observe(ledger, job_id, attempt.number, whole(S.COMPLETED), now=NOW)
+    ledger.schedule.set_next({job_id: None})
+
+
+def test_all_or_any(ledger: Ledger, jobs: list[tuple[JobId, Attempt]]) -> None:
+    """A run waits until all of its jobs are done, or any of them."""
+    ids = [job_id for job_id, _ in jobs]
+    ledger.waits.register("all", ids, until="all", now=NOW)
+    ledger.waits.register("any", ids, until="any", now=at(1))
+    assert is_over(ledger) == {"all": False, "any": False}
+    end(ledger, jobs[0])
+    assert is_over(ledger) == {"all": False, "any": True}
+    assert [run.open_ids for run in ledger.waits.runs()] == [(ids[1],), (ids[1],)]
+    end(ledger, jobs[1])
+    assert is_over(ledger) == {"all": True, "any": True}
+
+
+def test_results_to_fetch(ledger: Ledger, jobs: list[tuple[JobId, Attempt]]) -> None:
+    """A final job whose results are still to be fetched is waited for."""
+    job_id, attempt = jobs[0]
+    ledger.waits.register("run", [job_id], until="all", now=NOW)
+    observe(ledger, job_id, attempt.number, whole(S.COMPLETED), now=NOW)
+    assert is_over(ledger) == {"run": False}
+    ledger.schedule.set_next({job_id: None})
+    assert is_over(ledger) == {"run": True}
+
+
+def test_not_moved_by_waiting(ledger: Ledger) -> None:
+    """A job that waiting cannot move is not waited for: nothing was sent, or its reply was lost."""
+    unsent = create(ledger, "unsent")
+    unknown, _ = unsettled(ledger, S.UNKNOWN, key="unknown")
+    ledger.waits.register("run", [unsent, unknown], until="all", now=NOW)
+    assert is_over(ledger) == {"run": True}
+
+
+def test_register_again(ledger: Ledger, jobs: list[tuple[JobId, Attempt]]) -> None:
+    """A run has one wait: a second one replaces the first."""
+    ids = [job_id for job_id, _ in jobs]
+    ledger.waits.register("run", ids, until="all", now=NOW, server="http://one.test/api")
+    ledger.waits.register("other", ids, until="all", now=NOW)
+    ledger.waits.register(
+        "run", [*ids[:1], *ids[:1]], until="any", now=at(1), deadline_at=at(9), at_deadline=AtDeadline.CANCEL
+    )
+    (run,) = ledger.waits.runs(flow_run_id="run")
+    assert (run.job_ids, run.until, run.server, run.registered_at) == ((ids[0],), "any", "", at(1))
+    assert (run.deadline_at, run.at_deadline) == (at(9), AtDeadline.CANCEL)
+    assert [each.flow_run_id for each in ledger.waits.runs()] == ["other", "run"], "the longest waiting comes first"
+
+
+def test_end(ledger: Ledger, jobs: list[tuple[JobId, Attempt]]) -> None:
+    """A wait that has ended is gone, and to end it again does no harm."""
+    for name in ("run", "other"):
+        ledger.waits.register(name, [jobs[0][0]], until="all", now=NOW)
+    for _ in range(2):
+        ledger.waits.end("run")
+    assert list(is_over(ledger)) == ["other"]
