@@ -247,8 +247,9 @@ class Database:
 
     def _error_of(self, error: sa_exc.DBAPIError) -> LedgerError:
         words = str(error.orig).strip()
-        where, what = self.shown_url, self._schema.what
         lower = words.lower()
+        where = self.shown_url
+        what = self._schema.what
         if "disk is full" in lower or "no space left" in lower or "disk i/o error" in lower:
             return StorageFull(f"no room to write to the {what} {where} ({words}); free some space and run it again")
         if "locked" in lower or "lock timeout" in lower:
@@ -261,7 +262,9 @@ class Database:
             )
         if "readonly" in lower or "unable to open" in lower or "permission denied" in lower:
             return LedgerUnavailable(f"the {what} {where} cannot be written ({words}); check its permissions")
-        return LedgerUnavailable(f"the {what} {where} does not answer: {words}")
+        return LedgerUnavailable(
+            f"the {what} {where} cannot be used: {words}; see that its server runs and can be reached"
+        )
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, busy_timeout_s: float) -> None:

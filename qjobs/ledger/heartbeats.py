@@ -19,7 +19,9 @@ HEARTBEAT_S = 30.0
 _AT_WORK = timedelta(seconds=3 * HEARTBEAT_S)
 """A process whose last heartbeat is younger than this is at work."""
 _GONE_IF_ENDED = timedelta(seconds=2 * HEARTBEAT_S)
-_GONE_IF_SILENT = timedelta(seconds=20 * HEARTBEAT_S)
+"""A process that is proved to have ended counts as gone after this."""
+_GONE_UNPROVED = timedelta(seconds=20 * HEARTBEAT_S)
+"""A process of which nothing is proved counts as gone after this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +49,10 @@ class Runner:
         Where that is proved (`qjobs.ledger.liveness`), its worker has a minute to report it first. Elsewhere ten
         minutes without a heartbeat decide, unless the process is proved alive: one that was stopped may go on.
         """
-        silent = now - self.heartbeat_at
+        age = now - self.heartbeat_at
         if has_ended(self.owner):
-            return silent > _GONE_IF_ENDED
-        return silent > _GONE_IF_SILENT and not is_alive(self.owner)
+            return age > _GONE_IF_ENDED
+        return age > _GONE_UNPROVED and not is_alive(self.owner)
 
 
 class Heartbeats:

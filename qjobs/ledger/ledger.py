@@ -405,12 +405,12 @@ class Ledger:
     def program_pairs(self, job_id: JobId) -> list[tuple[ProgramHash | None, ProgramHash, int]]:
         """Circuits of a job: hash as given, hash as sent, and how many items have them."""
         columns = (ITEM.c.source_hash, ITEM.c.program_hash)
-        query = sa.select(*columns, sa.func.count().label("n_items")).where(ITEM.c.job_id == job_id).group_by(*columns)
-        found = []
-        for row in self._db.rows(query.order_by(*columns)):
-            source = None if row.source_hash is None else ProgramHash(row.source_hash)
-            found.append((source, ProgramHash(row.program_hash), int(row.n_items)))
-        return found
+        query = sa.select(*columns, sa.func.count().label("found")).where(ITEM.c.job_id == job_id)
+        pairs: list[tuple[ProgramHash | None, ProgramHash, int]] = []
+        for row in self._db.rows(query.group_by(*columns).order_by(*columns)):
+            source = ProgramHash(row.source_hash) if row.source_hash else None
+            pairs.append((source, ProgramHash(row.program_hash), row.found))
+        return pairs
 
     def remote_ids(self, backend: str) -> set[RemoteId]:
         """Every remote id that an attempt on this backend ever had."""

@@ -96,5 +96,5 @@ def _release_held(connection: sa.Connection, owner: str, now: datetime) -> None:
     for each in owners:
         if each == owner or has_ended(each):
             freed = connection.execute(JOB.update().where(held, JOB.c.polled_by == each).values(next_poll_at=now))
-            words = "jobs due again: %d, which %s claimed and did not schedule"
-            log_after_commit(connection, words, freed.rowcount, display_owner(each))
+            line = "jobs due again: %d, which %s claimed and did not schedule"
+            log_after_commit(connection, line, freed.rowcount, display_owner(each))

@@ -60,7 +60,8 @@ def record_report(connection: sa.Connection, report: Report, now: datetime, caus
         ProtocolError: The report has another number of items than were sent; nothing was written.
         StaleJob: The attempt has no remote id, so that no report can be about it.
     """
-    number, snapshot = report.number, report.snapshot
+    number = report.number
+    snapshot = report.snapshot
     row = locked_job(connection, report.job_id)
     known = read_attempt(connection, report.job_id, number)
     _check(known, row.n_items, snapshot)
@@ -162,8 +163,8 @@ def _record_items(
         return status
     if events:
         counts = Counter(event["new"] for event in events)
-        words = ", ".join(f"{count} {new}" for new, count in counts.items())
-        log_job(connection, attempt.job_id, attempt.remote_id, f"items: {words}", cause)
+        moved = ", ".join(f"{count} {new}" for new, count in counts.items())
+        log_job(connection, attempt.job_id, attempt.remote_id, f"items: {moved}", cause)
     if refused and not attempt.status.is_final:
         _record_contradictions(connection, attempt, rows, refused, now)
     return roll_up(after)

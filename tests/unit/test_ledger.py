@@ -141,6 +141,16 @@ def test_all_or_nothing(ledger: Ledger, bad: object) -> None:
     assert len(ledger.create([a_spec("a", program=new), a_spec("b"), a_spec("c")], now=NOW)) == 3
 
 
+def test_program_pairs(ledger: Ledger) -> None:
+    """Each pair of a circuit as given and as sent is counted once for its job."""
+    spec = a_spec(n_items=3)
+    first, *others = spec.batch.items
+    given = replace(first, source=a_program("given").hash)
+    (job_id,) = ledger.create([replace(spec, batch=replace(spec.batch, items=(given, *others)))], now=NOW)
+    sent_hash = a_program().hash
+    assert set(ledger.program_pairs(job_id)) == {(a_program("given").hash, sent_hash, 1), (None, sent_hash, 2)}
+
+
 def test_programs(ledger: Ledger) -> None:
     """A circuit is stored once."""
     ledger.add_programs([a_program("a"), a_program("b")])

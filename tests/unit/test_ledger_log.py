@@ -172,9 +172,9 @@ def test_new_ledger(ledger_url: str, log: Log) -> None:
         url = url.set(password="hunter2")
     for _ in range(2):
         with Ledger(url.render_as_string(hide_password=False)) as ledger:
-            shown = ledger.url
-    assert log() == [f"made a new ledger at {shown}"]
-    assert "hunter2" not in shown
+            without_password = ledger.url
+    assert log() == [f"made a new ledger at {without_password}"]
+    assert "hunter2" not in without_password
 
 
 def test_long_words(store: Ledger, log: Log) -> None:
