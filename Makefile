@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VENV_3_8 := .venv-prefect-3.8
 
 # Data of this checkout (ledger, compiled circuits, results, Prefect's own database) stay in it,
 # unless you name other places.
@@ -12,10 +13,10 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep sweep-service deploy serve ui test faults lint bench bench-faults bench-kills bench-service bench-waiting clean
+.PHONY: help home setup sweep sweep-service deploy serve ui test test-prefect-3.8 faults lint bench bench-faults bench-kills bench-service bench-waiting clean
 
 help: ## say what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*## /  make \1\t/' | expand -t 26
 
 setup: $(READY) ## create .venv and install everything
 
@@ -51,6 +52,12 @@ test: $(READY) home ## run all tests
 	@echo "== tests (about a quarter of an hour on two cores)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
+test-prefect-3.8: home ## run the tests of the flows with Prefect 3.8, in .venv-prefect-3.8
+	@$(MAKE) --no-print-directory setup VENV=$(VENV_3_8)
+	@$(VENV_3_8)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-prefect-3.8.txt
+	@echo "== tests of the flows with Prefect 3.8 (some minutes)"
+	@$(VENV_3_8)/bin/python -m pytest tests/prefect
+
 faults: $(READY) home ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
 	@echo "== faults against the scripted provider and the job service (some minutes)"
 	@PYTHONPATH=. $(BIN)/python tests/fault/table.py
@@ -83,4 +90,4 @@ bench-waiting: $(READY) home ## 200 runs that wait, suspended, and the sensor ov
 	@PYTHONPATH=.:tests $(BIN)/python -u tests/bench/bench_waiting.py
 
 clean: ## remove .venv and the data of this checkout
-	@rm -rf $(VENV) .qjobs .oracle
+	@rm -rf $(VENV) $(VENV_3_8) .qjobs .oracle
