@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from flows.doctor import prefect_checks
 from qjobs.ledger import Ledger
 
 ROOT = Path(__file__).parents[2]
-READY = ROOT / ".venv" / ".ready"
+READY = Path(sys.prefix) / ".ready"
 DEPLOYMENTS = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
 WANTED = {"sweep", "run-circuits", "nightly-benchmark", "sensor", "reconcile"}
 
@@ -67,7 +68,7 @@ def test_make_deploy_twice_and_the_doctor(api: str, client: SyncPrefectClient, h
     if not READY.exists():
         if os.environ.get("CI"):
             pytest.fail("run make setup first")
-        pytest.skip("no .venv: run make setup")
+        pytest.skip("not in an environment of make setup")
     RestBackend(url="http://127.0.0.1:9/", lost_reply="opaque").save("nobody-there", overwrite=True)
     before = said(store)
     assert before["deployments"][0] is False
@@ -81,7 +82,13 @@ def test_make_deploy_twice_and_the_doctor(api: str, client: SyncPrefectClient, h
     environment["QJOBS_DEVICES"] = "rest-backend/nobody-there"
     for _ in range(2):
         done = subprocess.run(
-            ["make", "deploy"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280
+            ["make", "deploy", f"VENV={sys.prefix}"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=280,
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         wanted = {"work_pools": {"name": {"any_": ["qjobs"]}}}
