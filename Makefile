@@ -57,7 +57,7 @@ test-slow: $(READY) home ## run what takes long: real clients, kills, a browser,
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 	@$(MAKE) --no-print-directory test-prefect-3.8
 
-test-prefect-3.8: ## run the tests of the flows with Prefect 3.8, in .venv-prefect-3.8
+test-prefect-3.8: home ## run the tests of the flows with Prefect 3.8, in .venv-prefect-3.8
 	@$(MAKE) --no-print-directory setup VENV=$(VENV_3_8)
 	@$(VENV_3_8)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-prefect-3.8.txt
 	@echo "== tests of the flows with Prefect 3.8 (some minutes)"

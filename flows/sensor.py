@@ -210,7 +210,8 @@ def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
 def _other_sensor(store: Ledger) -> str | None:
     """The flow run of another sensor that is at work.
 
-    Prefect has limits of concurrency for this, but a run whose machine broke down holds its place for ever.
+    Prefect has limits of concurrency for this, but a run whose machine broke down holds its place in a limit for
+    five minutes, and in a queue for ever.
     """
     present = utc_now()
     for runner in store.heartbeats.runners():
