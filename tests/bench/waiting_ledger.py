@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from waiting_processes import ROOT, peak_mb, until
+from processes import ROOT, until
+from waiting_processes import peak_mb
 from waiting_service import cancel, signed_in, status
 
 import qjobs

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from waiting_processes import ROOT, memory_mb, processes_of_runs, running, until
+from processes import ROOT, running, until
+from waiting_processes import memory_mb, processes_of_runs
 from waiting_service import JOBS, made, signed_in, status
 
 from qjobs.ledger import Ledger

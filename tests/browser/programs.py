@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-ROOT = Path(__file__).parents[2]
+from processes import ROOT
+
 DEADLINE_S = 180.0
 _TAIL_BYTES = 4000
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Program:
                 stderr=log,
             )
 
-    def heartbeat(self) -> bool:
+    def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
@@ -74,12 +74,6 @@ class Program:
         """The last of what it printed."""
         text = self.log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace") if self.log.exists() else ""
         return f"---- {self.name} (last words)\n{text}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def until(what: str, ask: Callable[[], T], *, deadline_s: float = DEADLINE_S, pause_s: float = 0.1) -> T:

@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 import yaml
-from programs import DEADLINE_S, ROOT, Program, free_port, processes_with, until
+from processes import ROOT, free_port
+from programs import DEADLINE_S, Program, processes_with, until
 
 from qjobs.ledger import Ledger
 from qjobs.service.running import RunningService
