@@ -20,8 +20,12 @@ from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 
-_EVERY_S, _MOST_S = 5.0, 8 * 3600.0
-_HOUR_S, _FOR_EVER = 3600.0, 1_000_000
+_EVERY_S = 5.0
+_SELDOM_S = 30.0
+"""How often the sensor passes while a fault lasts for an hour."""
+_MOST_S = 8 * 3600.0
+_HOUR_S = 3600.0
+_FOR_EVER = 1_000_000
 _fault, _code = table._fault, table._code
 
 
@@ -89,7 +93,7 @@ class _Suspended(table._Run):
             job = self.ledger.job(job_id)
             if (job.status.is_final and job.next_poll_at is None) or self._is_left_to_a_person(job.status):
                 return
-            self.clock.sleep(_EVERY_S)
+            self.clock.sleep(_SELDOM_S if long.for_s else _EVERY_S)
 
     def _is_left_to_a_person(self, status: JobStatus) -> bool:
         return status in {JobStatus.UNKNOWN, JobStatus.CREATED} and self.clock.elapsed_s > 1800.0

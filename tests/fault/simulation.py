@@ -344,7 +344,6 @@ def simulate(seed: int, ledger: SimulatedLedger) -> World:
 
 def run_seeds(seeds: Sequence[int]) -> tuple[int, dict[str, int]]:
     """Run many schedules; how many, and how often what happened in them."""
-    gc.set_threshold(100_000)  # SQLAlchemy makes much short-lived garbage
     happened: dict[str, int] = {}
     done = 0
     with SimulatedLedger() as ledger:
@@ -362,12 +361,17 @@ def run_seeds(seeds: Sequence[int]) -> tuple[int, dict[str, int]]:
     return done, happened
 
 
+def _begin() -> None:
+    os.nice(10)  # tests beside it have deadlines
+    gc.set_threshold(100_000)  # SQLAlchemy makes much short-lived garbage
+
+
 def run_many(first: int, count: int, *, processes: int = 2) -> tuple[int, dict[str, int]]:
     """As `run_seeds`, for `count` seeds from `first`, in some processes."""
     parts = [range(first + n, first + count, processes) for n in range(processes)]
     total: dict[str, int] = {}
     done = 0
-    with multiprocessing.get_context("spawn").Pool(processes, os.nice, (10,)) as pool:  # tests beside it have deadlines
+    with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
         for part_done, happened in pool.imap_unordered(run_seeds, parts):
             done += part_done
             for name, n in happened.items():

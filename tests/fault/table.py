@@ -9,15 +9,18 @@ adopted if the provider has it, sent again if not. Pauses are virtual, the provi
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 import qjobs
 from qjobs.backends.base import LostReply
@@ -104,6 +107,17 @@ ROWS = (
     Row(name="results: dropped", faults=(_fault(RESULTS, Action.DROP_AFTER),)),
     Row(name="item 1 fails", broken={1: "the laser went off"}),
 )
+
+
+def one_of_each(rows: Sequence[Row]) -> list[object]:
+    """The rows for a test; all but the first of each kind of fault are slow."""
+    kinds: set[object] = set()
+    found = []
+    for row in rows:
+        kind = frozenset((fault.route, fault.action) for fault in row.faults) or row.name
+        found.append(pytest.param(row, id=row.name, marks=[pytest.mark.slow] if kind in kinds else []))
+        kinds.add(kind)
+    return found
 
 
 class Clock:
@@ -325,31 +339,26 @@ def play(
         run.close()
 
 
-def nexus(folder: Path, ledger: Ledger) -> list[str]:
-    """Print the rows of the Nexus adapter against the local service; what breaks the rule."""
-    import nexus_rows  # it is built on this module
+def show(rows: Sequence[Row], play_one: Callable[[Row], Seen]) -> list[Seen]:
+    """Print rows as they come."""
+    found = []
+    for row in rows[::EVERY]:
+        found.append(play_one(row))
+        print(found[-1].line(), flush=True)
+    return found
 
-    bad = []
+
+def all_tables(folder: Path, ledger: Ledger) -> Iterator[list[Seen]]:
+    """The rows of runs that wait, of suspended runs, for which the sensor asks, and of the Nexus adapter."""
+    import nexus_rows  # these are built on this module
+    import sensor_rows
+
+    for rows, play_one in ((ROWS, play), (sensor_rows.ROWS, sensor_rows.play)):
+        for variant in LostReply:
+            with ScriptedProvider(variant, queue_s=5.0, run_s=10.0) as provider:
+                yield show(rows, functools.partial(play_one, provider=provider, ledger=ledger))
     with nexus_rows.running(folder / "service") as provider:
-        for row in nexus_rows.ROWS[::EVERY]:
-            seen = nexus_rows.play(row, provider, ledger)
-            print(seen.line(), flush=True)
-            bad += [f"{row.name}, nexus: {problem}" for problem in seen.problems()]
-    return bad
-
-
-def sensor(ledger: Ledger) -> list[str]:
-    """Print the rows of a suspended run, for which the sensor asks; what breaks the rule."""
-    import sensor_rows  # it is built on this module
-
-    bad = []
-    for variant in LostReply:
-        with ScriptedProvider(variant, queue_s=5.0, run_s=10.0) as provider:
-            for row in sensor_rows.ROWS[::EVERY]:
-                seen = sensor_rows.play(row, provider, ledger)
-                print(seen.line(), flush=True)
-                bad += [f"{row.name}, {seen.adapter}: {problem}" for problem in seen.problems()]
-    return bad
+        yield show(nexus_rows.ROWS, functools.partial(nexus_rows.play, provider=provider, ledger=ledger))
 
 
 def main() -> int:
@@ -358,18 +367,15 @@ def main() -> int:
         f"{'fault':37} {'adapter':13} {'created':>7} {'lost':>4}  {'status':9} {'then':23} {'requests':>8} {'runs':>4}"
     )
     print(f"{head}  peers created")
-    bad, started, message = [], time.monotonic(), ""
+    bad: list[str] = []
+    message = ""
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Ledger(f"sqlite:///{folder}/ledger.db") as ledger:
-        for variant in LostReply:
-            with ScriptedProvider(variant, queue_s=5.0, run_s=10.0) as provider:
-                for row in ROWS[::EVERY]:
-                    seen = play(row, provider, ledger)
-                    print(seen.line(), flush=True)
-                    bad += [f"{row.name}, {variant}: {problem}" for problem in seen.problems()]
-                    if seen.decision and variant is LostReply.OPAQUE:
-                        message = seen.message
-        bad += sensor(ledger)
-        bad += nexus(Path(folder), ledger)
+        for table in all_tables(Path(folder), ledger):
+            for seen in table:
+                bad += [f"{seen.row.name}, {seen.adapter or seen.variant}: {problem}" for problem in seen.problems()]
+                if seen.decision and seen.variant is LostReply.OPAQUE:
+                    message = seen.message
     print(f"\nWhat UNKNOWN says: {message}")
     print(
         f"All rows in {time.monotonic() - started:.1f} s, {len(bad)} break the rule",

@@ -96,9 +96,10 @@ ENTRIES = [
         if not (variant is OPAQUE and standing.startswith("lost") and strategy is not DEFAULT)
     ],
 )
-def test_death_between_any_two_writes(
+def test_death_between_writes(
     store: Ledger, variant: LostReply, standing: str, strategy: RemoteRetryStrategy, fault: str
 ) -> None:
+    """Whichever write was its last, one remote job lives, and the ledger knows of it."""
     for moment in range(40):
         backend, clock = ScriptedBackend(variant), Clock()
         job_id = a_job(store, standing, backend, f"key-{moment}")

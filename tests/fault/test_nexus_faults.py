@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from nexus_rows import ROWS, NexusProvider, play, running
-from table import Row
+from table import Row, one_of_each
 
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
@@ -31,7 +31,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
         yield ledger
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", one_of_each(ROWS))
 def test_row(row: Row, provider: NexusProvider, shared: Ledger) -> None:
     """One remote job, and the outcome that the row states."""
     seen = play(row, provider, shared)
