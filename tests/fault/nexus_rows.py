@@ -34,7 +34,7 @@ _code = table._code
 
 def _as_often(row: Row) -> Row:
     """The row with enough faults for four downloads at a time, each of which is tried again by itself."""
-    if not row.noted or row.faults[0].route is not Route.RESULTS:
+    if not row.recorded or row.faults[0].route is not Route.RESULTS:
         return row
     fault = replace(row.faults[0], times=12)
     return replace(row, name=f"{row.name.rpartition(' x')[0]} x12", faults=(fault,))

@@ -43,15 +43,15 @@ def _everywhere(code: int, retry_after: str = "") -> tuple[Fault, ...]:
 
 
 LONG_ROWS = (
-    LongRow(name="401 for an hour", faults=_everywhere(401), for_s=_HOUR_S, noted="CredentialsRejected"),
-    LongRow(name="429 for an hour", faults=_everywhere(429), for_s=_HOUR_S, noted="BackendUnavailable"),
+    LongRow(name="401 for an hour", faults=_everywhere(401), for_s=_HOUR_S, recorded="CredentialsRejected"),
+    LongRow(name="429 for an hour", faults=_everywhere(429), for_s=_HOUR_S, recorded="BackendUnavailable"),
     LongRow(
         name="429 for an hour, Retry-After 600",
         faults=_everywhere(429, "600"),
         for_s=_HOUR_S,
-        noted="BackendUnavailable",
+        recorded="BackendUnavailable",
     ),
-    LongRow(name="503 for an hour", faults=_everywhere(503), for_s=_HOUR_S, noted="BackendUnavailable"),
+    LongRow(name="503 for an hour", faults=_everywhere(503), for_s=_HOUR_S, recorded="BackendUnavailable"),
     LongRow(
         name="tells of nothing for an hour",
         faults=(_fault(Route.STATUS, Action.NOTHING, _FOR_EVER),),
@@ -101,9 +101,9 @@ class _Suspended(table._Run):
     def _open(self, _name: str) -> Backend:
         return self.reading
 
-    def _notes(self, job_id: JobId) -> frozenset[str]:
+    def _causes(self, job_id: JobId) -> frozenset[str]:
         parked = {event.detail.split(":")[0] for event in self.ledger.events(job_id) if event.cause == "parked"}
-        return super()._notes(job_id) | parked
+        return super()._causes(job_id) | parked
 
 
 def play(row: Row, provider: ScriptedProvider, ledger: Ledger) -> Seen:

@@ -10,6 +10,7 @@ adopted if the provider has it, sent again if not. Pauses are virtual, the provi
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import sys
 import tempfile
@@ -52,7 +53,7 @@ class Row:
     name: str
     faults: tuple[Fault, ...] = ()
     lost: str = ""
-    noted: str = ""
+    recorded: str = ""
     broken: dict[int, str] = field(default_factory=dict)
     peers: str = ""
 
@@ -85,25 +86,25 @@ ROWS = (
     Row(name="reply dropped, find 401", faults=(_GONE, _code(FIND, 401)), lost="made"),
     Row(name="reply dropped, find not JSON x4", faults=(_GONE, _fault(FIND, Action.NOT_JSON, 4)), lost="made"),
     Row(name="status: 502", faults=(_code(STATUS, 502),), peers="2"),
-    Row(name="status: 502 x9", faults=(_code(STATUS, 502, 9),), noted="BackendUnavailable", peers="2"),
-    Row(name="status: 401 for a while", faults=(_code(STATUS, 401, 5),), noted="CredentialsRejected", peers="6"),
-    Row(name="status: 403 for a while", faults=(_code(STATUS, 403, 5),), noted="CredentialsRejected"),
-    Row(name="status: 429 x20", faults=(_code(STATUS, 429, 20),), noted="BackendUnavailable"),
-    Row(name="status: 429 x9, Retry-After 7", faults=(_code(STATUS, 429, 9, "7"),), noted="BackendUnavailable"),
+    Row(name="status: 502 x9", faults=(_code(STATUS, 502, 9),), recorded="BackendUnavailable", peers="2"),
+    Row(name="status: 401 for a while", faults=(_code(STATUS, 401, 5),), recorded="CredentialsRejected", peers="6"),
+    Row(name="status: 403 for a while", faults=(_code(STATUS, 403, 5),), recorded="CredentialsRejected"),
+    Row(name="status: 429 x20", faults=(_code(STATUS, 429, 20),), recorded="BackendUnavailable"),
+    Row(name="status: 429 x9, Retry-After 7", faults=(_code(STATUS, 429, 9, "7"),), recorded="BackendUnavailable"),
     Row(
         name="status: time-out x3",
         faults=(_fault(STATUS, Action.LATE, 3, seconds=LATE_S),),
-        noted="BackendUnavailable",
+        recorded="BackendUnavailable",
         peers="4",
     ),
-    Row(name="status: dropped x9", faults=(_fault(STATUS, Action.DROP_BEFORE, 9),), noted="BackendUnavailable"),
-    Row(name="status: JSON cut x4", faults=(_fault(STATUS, Action.CUT, 4),), noted="ProtocolError"),
-    Row(name="status: not JSON x4", faults=(_fault(STATUS, Action.NOT_JSON, 4),), noted="ProtocolError"),
-    Row(name="status: unknown word x3", faults=(_fault(STATUS, Action.UNKNOWN_WORD, 3),), noted="ProtocolError"),
+    Row(name="status: dropped x9", faults=(_fault(STATUS, Action.DROP_BEFORE, 9),), recorded="BackendUnavailable"),
+    Row(name="status: JSON cut x4", faults=(_fault(STATUS, Action.CUT, 4),), recorded="ProtocolError"),
+    Row(name="status: not JSON x4", faults=(_fault(STATUS, Action.NOT_JSON, 4),), recorded="ProtocolError"),
+    Row(name="status: unknown word x3", faults=(_fault(STATUS, Action.UNKNOWN_WORD, 3),), recorded="ProtocolError"),
     Row(name="status: tells of nothing x9", faults=(_fault(STATUS, Action.NOTHING, 9),)),
-    Row(name="results: 500 x7", faults=(_code(RESULTS, 500, 7),), noted="BackendUnavailable", peers="6"),
-    Row(name="results: 401 x3", faults=(_code(RESULTS, 401, 3),), noted="CredentialsRejected", peers="6"),
-    Row(name="results: JSON cut x4", faults=(_fault(RESULTS, Action.CUT, 4),), noted="ProtocolError"),
+    Row(name="results: 500 x7", faults=(_code(RESULTS, 500, 7),), recorded="BackendUnavailable", peers="6"),
+    Row(name="results: 401 x3", faults=(_code(RESULTS, 401, 3),), recorded="CredentialsRejected", peers="6"),
+    Row(name="results: JSON cut x4", faults=(_fault(RESULTS, Action.CUT, 4),), recorded="ProtocolError"),
     Row(name="results: dropped", faults=(_fault(RESULTS, Action.DROP_AFTER),)),
     Row(name="item 1 fails", broken={1: "the laser went off"}),
 )
@@ -150,7 +151,7 @@ class Seen:
     requests: int
     runs: int
     message: str
-    notes: frozenset[str]
+    causes: frozenset[str]
     adapter: str = ""
 
     def line(self) -> str:
@@ -180,8 +181,8 @@ class Seen:
         words = ("may or may not exist", "adopt", "ALLOW_RESUBMIT")
         if self.status is JobStatus.UNKNOWN and not all(word in self.message for word in words):
             found.append(f"the message does not say how to decide: {self.message!r}")
-        if self.row.noted and self.row.noted not in self.notes:
-            found.append(f"its history has no {self.row.noted}")
+        if self.row.recorded and self.row.recorded not in self.causes:
+            found.append(f"its history has no {self.row.recorded}")
         return found
 
 
@@ -306,10 +307,10 @@ class _Run:
             requests=requests,
             runs=runs,
             message=message,
-            notes=self._notes(job_id),
+            causes=self._causes(job_id),
         )
 
-    def _notes(self, job_id: JobId) -> frozenset[str]:
+    def _causes(self, job_id: JobId) -> frozenset[str]:
         """What the job's history says went wrong."""
         return frozenset(event.cause for event in self.ledger.events(job_id))
 
@@ -363,6 +364,7 @@ def all_tables(folder: Path, ledger: Ledger) -> Iterator[list[Seen]]:
 
 def main() -> int:
     """Print the table; 1 if a row breaks the rule."""
+    logging.disable(logging.WARNING)  # of every fault that is played
     head = (
         f"{'fault':37} {'adapter':13} {'created':>7} {'lost':>4}  {'status':9} {'then':23} {'requests':>8} {'runs':>4}"
     )

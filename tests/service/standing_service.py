@@ -240,9 +240,9 @@ def standing_service(folder: Path, url: str | None = None, **settings: Any) -> I
 SAMPLES = Path(__file__).with_name("nexus_samples.json")
 
 
-def sample(name: str) -> dict[str, Any]:
+def sample(name: str, part: str = "response") -> dict[str, Any]:
     """A recorded exchange of the real client with a server that it accepted."""
-    return json.loads(SAMPLES.read_text())[name]["response"]
+    return json.loads(SAMPLES.read_text())[name][part]
 
 
 def shape(value: Any, *, open_at: tuple[str, ...] = ("properties",)) -> Any:

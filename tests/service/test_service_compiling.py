@@ -6,17 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from executor_circuits import entangled, expected_of, passes_chi_square, working_service
+from executor_circuits import entangled, expected_of, passes_chi_square
 from own_service import AER, OwnService, quantinuum
 from pytket.circuit import Bit, Circuit
 from sympy import Symbol
 
 from qjobs.service import tables as schema
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    yield from working_service(tmp_path_factory.mktemp("executor"))
 
 
 def compiled(own: OwnService, circuit: Circuit, config, level: int, **more) -> tuple[Circuit, str]:

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from executor_circuits import entangled, expected_of, passes_chi_square, working_service
+from executor_circuits import entangled, expected_of, passes_chi_square
 from own_service import AER, OwnService, quantinuum
 from pytket.circuit import Bit, Circuit, OpType, Qubit
 from qiskit import QuantumCircuit
@@ -18,11 +18,6 @@ from sympy import Symbol
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.store.job_records import status_body
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    yield from working_service(tmp_path_factory.mktemp("executor"))
 
 
 def test_shots_follow_the_state(own: OwnService) -> None:
@@ -76,8 +71,8 @@ def test_bits_are_in_pytkets_order(own: OwnService, config) -> None:
     assert result.get_shots().shape == (400, 13)
 
 
-def test_state_is_pytkets(own: OwnService) -> None:
-    """A state is the one that pytket computes, in its own form."""
+def test_exact_results(own: OwnService) -> None:
+    """A state and a unitary are those that pytket computes, in its own form."""
     circuits = [entangled(), Circuit(3).X(0), entangled(3).measure_all()]
     items = own.run(circuits, {"type": "AerStateConfig"}, shots=None)
     for circuit, item in zip([entangled(), Circuit(3).X(0), entangled(3)], items, strict=True):
@@ -86,10 +81,6 @@ def test_state_is_pytkets(own: OwnService) -> None:
         assert own.raw(item.result_id) == result.to_dict()
         assert result.get_qbitlist() == circuit.qubits
         assert (item.result_type, item.cost) == ("PYTKET", 0.0)
-
-
-def test_unitary_is_pytkets(own: OwnService) -> None:
-    """A unitary is the one that pytket computes."""
     (item,) = own.run([entangled(3)], {"type": "AerUnitaryConfig"}, shots=None)
     assert np.allclose(own.result(item).get_unitary(), entangled(3).get_unitary())
 
@@ -104,25 +95,19 @@ def test_seed_repeats_a_job(own: OwnService) -> None:
     assert shots[0][0] != shots[0][1], "two items of one job must not share their random numbers"
 
 
-def test_other_gates_are_opened(own: OwnService) -> None:
-    """A gate that Aer does not know is decomposed."""
-    circuit = Circuit(2, 2).X(0)
-    circuit.add_gate(OpType.CH, [0, 1]).add_gate(OpType.CH, [0, 1]).add_gate(OpType.Sycamore, [0, 1])
-    circuit.add_gate(OpType.CnRy, 1.0, [0, 1])
-    circuit.Measure(0, 0).Measure(1, 1)
-    (item,) = own.run([circuit], AER)
-    assert own.result(item).get_counts() == {(0, 1): 100}
-
-
-def test_conditions_and_resets_run(own: OwnService) -> None:
-    """Conditions and resets do what they say."""
-    circuit = Circuit(2, 2).X(0).Measure(0, 0)
-    circuit.X(1, condition_bits=[0], condition_value=1)
-    circuit.Reset(0).Measure(1, 1).Measure(0, 0)
+def test_every_operation(own: OwnService) -> None:
+    """Gates that Aer does not know, conditions and resets do what they say."""
+    gates = Circuit(2, 2).X(0)
+    gates.add_gate(OpType.CH, [0, 1]).add_gate(OpType.CH, [0, 1]).add_gate(OpType.Sycamore, [0, 1])
+    gates.add_gate(OpType.CnRy, 1.0, [0, 1])
+    gates.Measure(0, 0).Measure(1, 1)
+    conditional = Circuit(2, 2).X(0).Measure(0, 0)
+    conditional.X(1, condition_bits=[0], condition_value=1)
+    conditional.Reset(0).Measure(1, 1).Measure(0, 0)
     mixed = Circuit(2, 2).H(0).CX(0, 1).Reset(0).CX(1, 0).Measure(0, 0).Measure(1, 1)
-    exact, both = own.run([circuit, mixed], AER)
-    assert own.result(exact).get_counts() == {(0, 1): 100}
-    assert set(own.result(both).get_counts()) == {(0, 0), (1, 1)}
+    counts = [own.result(item).get_counts() for item in own.run([gates, conditional, mixed], AER)]
+    assert counts[:2] == [{(0, 1): 100}, {(0, 1): 100}]
+    assert set(counts[2]) == {(0, 0), (1, 1)}
 
 
 def test_one_item_fails_alone(own: OwnService) -> None:

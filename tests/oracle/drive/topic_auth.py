@@ -13,7 +13,7 @@ import qnexus as qnx
 from qnexus.client import get_nexus_client
 from qnexus.config import CONFIG
 from qnexus.exceptions import AuthenticationError
-from session import ADA, PASSWORDS, fresh, raw, refresh_token, refused, same, sign_in
+from session import ADA, PASSWORDS, fresh, refresh_token, refused, same, sign_in
 
 
 def check_signed_in() -> None:
@@ -61,12 +61,6 @@ def check_token_in_memory() -> None:
         same(qnx.users.get_self(), me)
     finally:
         sign_in(ADA)
-
-
-def check_nothing_sets_cookies_but_signing_in() -> None:
-    with raw() as client:
-        answer = client.get("/api/users/v1beta2/me")
-    same((answer.status_code, answer.headers.get("set-cookie")), (200, None))
 
 
 class _Form(HTMLParser):

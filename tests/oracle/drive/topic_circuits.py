@@ -99,12 +99,6 @@ def check_by_properties() -> None:
     same(_counts({'a,b"[c]:(d)': "x,y"}, {"quote": 'say "hi", all'}, {"quote": "say"}), [1, 1, 0])
 
 
-def check_sql_in_filters() -> None:
-    text = "x' OR '1'='1' --"
-    found = [_count(name_like=text), _count(name_exact=[text]), _count(properties=OrderedDict([(text, text)]))]
-    same((found, _count(creator_email=[text])), ([0, 0, 0], 0))
-
-
 def check_sort_and_pages() -> None:
     found = [_letters(sort_filters=[SortFilterEnum.NAME_ASC], page_size=size) for size in (1, 4, 100)]
     same((found, _letters()), (["abcdee"] * 3, "eebdac"))

@@ -7,9 +7,9 @@ import itertools
 from typing import Any
 
 import qnexus as qnx
-from pytket.circuit import Circuit, OpType, fresh_symbol
+from pytket.circuit import Circuit, OpType
 from pytket.utils.results import compare_unitaries
-from qnexus.client.jobs import PollingStrategy, WebsocketStrategy
+from qnexus.client.jobs import WebsocketStrategy
 from qnexus.exceptions import ResourceCreateFailed, ResourceFetchFailed
 from qnexus.models.job_status import JobStatusEnum
 from session import final, project, refused, same, upload, uploaded
@@ -69,12 +69,6 @@ def check_native_gates() -> None:
     same(found - NATIVE, set())
 
 
-def check_levels_differ() -> None:
-    """The highest finds the pair of gates that cancels; the lowest leaves it."""
-    low, high = (_compiled(H_SERIES.type, level).n_2qb_gates() for level in (0, 3))
-    assert high < low, f"{high} two-qubit gates at level 3, {low} at level 0"
-
-
 def check_references() -> None:
     """Jobs are completed; a result names its circuit, and has no passes that nobody asked for."""
     found = {key: qnx.jobs.status(job).status for key, job in _jobs().items()}
@@ -103,19 +97,6 @@ def check_several_circuits_keep_their_order() -> None:
     qnx.jobs.wait_for(job, strategy=WebsocketStrategy(), timeout=60)
     found = [entry.get_output().download_circuit().n_qubits for entry in qnx.jobs.results(job)]
     same(found, [3, 2, 3])
-
-
-def check_symbols_stay() -> None:
-    symbol = fresh_symbol("theta")
-    circuit = upload(Circuit(2, name="symbolic").Rx(symbol, 0).CX(0, 1).Rz(symbol, 1))
-    job = _start(H_SERIES, 2, programs=[circuit])
-    qnx.jobs.wait_for(job, strategy=PollingStrategy(initial_interval=0.3), timeout=60)
-    (found,) = qnx.jobs.results(job)
-    output = found.get_output().download_circuit()
-    bound = [c.copy() for c in (output, circuit.download_circuit())]
-    for each in bound:
-        each.symbol_substitution({next(iter(each.free_symbols())): 0.37})
-    same(compare_unitaries(bound[0].get_unitary(), bound[1].get_unitary()), True)
 
 
 def check_compiled_runs() -> None:

@@ -15,7 +15,7 @@ from qnexus.client.jobs import PollingStrategy, WebsocketStrategy
 from qnexus.exceptions import JobError, ResourceCreateFailed
 from qnexus.models.job_status import JobStatusEnum
 from qnexus.models.references import ExecutionResultRef, IncompleteJobItemRef
-from session import MEASURED, bell, execute, final, ghz, project, raw, refused, same, skewed, upload, uploaded
+from session import MEASURED, bell, execute, final, ghz, project, refused, same, skewed, upload, uploaded
 
 AER = qnx.AerConfig(seed=11)
 H1LE = qnx.QuantinuumConfig(device_name="H1-1LE")
@@ -66,34 +66,6 @@ def check_measured_on_h_series() -> None:
         programs=compiled, n_shots=[3000], backend_config=H1LE, name="native", project=project(), timeout=60
     )
     _measure("H1-1LE skewed", skewed(), result)
-
-
-def check_measured_with_registers() -> None:
-    """Two registers, measured crosswise."""
-    circuit = Circuit(name="registers")
-    qubits, first, second = (
-        circuit.add_q_register("q", 2),
-        circuit.add_c_register("a", 1),
-        circuit.add_c_register("b", 1),
-    )
-    circuit.Ry(0.3, qubits[0]).Ry(0.7, qubits[1]).Measure(qubits[0], second[0]).Measure(qubits[1], first[0])
-    (result,) = qnx.execute(
-        programs=upload(circuit), n_shots=[2000], backend_config=AER, name="registers", project=project(), timeout=60
-    )
-    counts = {(first[0], second[0]): result.get_counts(cbits=[first[0], second[0]])}
-    found = counts[first[0], second[0]]
-    ones = [sum(number for bits, number in found.items() if bits[place]) / 2000 for place in (0, 1)]
-    expected = [np.sin(np.pi * angle / 2) ** 2 for angle in (0.7, 0.3)]
-    assert np.allclose(ones, expected, atol=0.06), f"{ones}, not {expected}"
-
-
-def check_seed() -> None:
-    """The same seed gives the same shots, another one others."""
-    jobs = [execute(uploaded("skewed"), 200, qnx.AerConfig(seed=seed)) for seed in (5, 5, 6)]
-    for job in jobs:
-        final(job)
-    found = [qnx.jobs.results(job)[0].download_result().get_counts() for job in jobs]
-    same((found[0] == found[1], found[0] == found[2]), (True, False))
 
 
 def _exact(circuit: Circuit, config: Any) -> BackendResult:
@@ -212,30 +184,6 @@ def check_the_most_items() -> None:
     job = execute([uploaded("bell")] * 300, 1, AER, "the most")
     qnx.jobs.cancel(job)
     same(len(qnx.jobs.results(job, allow_incomplete=True)), 300)
-
-
-def check_minimal_body() -> None:
-    """What other clients send: nothing but the device and the programs."""
-    body = {
-        "data": {
-            "type": "job",
-            "relationships": {"project": {"data": {"id": str(project().id), "type": "project"}}},
-            "attributes": {
-                "name": "minimal",
-                "job_type": "execute",
-                "definition": {
-                    "job_definition_type": "execute_job_definition",
-                    "backend_config": {"type": "AerConfig"},
-                    "items": [{"program_id": str(uploaded("bell").id), "n_shots": 10}],
-                },
-            },
-        }
-    }
-    with raw() as client:
-        answers = [client.post(path, json=body) for path in ("/api/jobs/v1beta3", "/api/jobs/v1beta3/")]
-    same([answer.status_code for answer in answers], [202, 202])
-    job = qnx.jobs.get(id=answers[1].json()["data"]["id"])
-    same(final(job).status, JobStatusEnum.COMPLETED)
 
 
 def check_configs() -> None:

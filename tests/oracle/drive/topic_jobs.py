@@ -214,12 +214,12 @@ def check_retry_submits_nothing() -> None:
         same((_retry(job, strategy), _runs_again(job), _items(job)), (202, False, before))
 
 
-def check_retry_allow_resubmit_without_handle() -> None:
-    """Cancelled before they reached the third party: they have none, so they run."""
+def check_retry_cancelled() -> None:
+    """Items that were cancelled before they reached the third party have no handle there, so they run."""
     job = execute(uploaded("bell"), 10, AER)
     _cancelled(job)
-    code = _retry(job, "ALLOW_RESUBMIT", retry_status=["CANCELLED"])
-    same((code, final(job).status), (202, S.COMPLETED))
+    qnx.jobs.retry_submission(job, retry_status=[S.CANCELLED], remote_retry_strategy=RemoteRetryStrategy.ALLOW_RESUBMIT)
+    same(qnx.jobs.wait_for(job, timeout=60).status, S.COMPLETED)
 
 
 def check_retry_force_resubmit() -> None:
@@ -255,13 +255,6 @@ def check_retry_by_status() -> None:
     final(job)
     qnx.jobs.retry_submission(job, retry_status=[S.ERROR, S.CANCELLED])
     same((_runs_again(job), qnx.jobs.status(job).status), (False, S.COMPLETED))
-
-
-def check_retry_cancelled() -> None:
-    job = execute(uploaded("bell"), 10, AER)
-    _cancelled(job)
-    qnx.jobs.retry_submission(job, retry_status=[S.CANCELLED])
-    same(qnx.jobs.wait_for(job, timeout=60).status, S.COMPLETED)
 
 
 def check_retry_refused() -> None:

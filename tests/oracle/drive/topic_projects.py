@@ -82,7 +82,7 @@ def check_delete() -> None:
     same(qnx.projects.get_all(name_exact=[made.annotations.name]).count(), 0)
 
 
-def check_content_changes_contents_modified_only() -> None:
+def check_contents_modified() -> None:
     made = new_project("touched")
     time.sleep(0.01)
     upload(bell(), project=made)
