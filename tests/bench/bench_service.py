@@ -46,7 +46,8 @@ def circuits_of(number: int) -> list[Any]:
         circuit = QuantumCircuit(N_QUBITS, N_QUBITS)
         circuit.h(range(N_QUBITS))
         for _ in range(2):
-            gamma, beta = rng.uniform(0, 2 * math.pi), rng.uniform(0, math.pi)
+            gamma = rng.uniform(0, 2 * math.pi)
+            beta = rng.uniform(0, math.pi)
             for first, second in edges:
                 circuit.rzz(gamma, first, second)
             circuit.rx(2 * beta, range(N_QUBITS))

@@ -158,7 +158,8 @@ def measure(sizes: list[int], repeat: int, home: Path) -> None:
     flow(spec_of(40))
     print(f"first sweep of this process (imports, workers, 40 points): {time.perf_counter() - start:.2f} s")
     for size in sizes:
-        spec, times = spec_of(size), repeat if size <= 1000 else min(3, repeat)
+        spec = spec_of(size)
+        times = repeat if size <= 1000 else min(3, repeat)
         ways = bare_aer(spec, times)
         fastest = min(ways.values())
         rows = {f"bare Aer, {name}": seconds for name, seconds in ways.items()}

@@ -29,8 +29,10 @@ class Program:
     """
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
-        self.name, self.log = name, folder / f"{name}.log"
-        self._command, self._environment = list(command), dict(environment)
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._command = list(command)
+        self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -87,7 +89,8 @@ def until(what: str, ask: Callable[[], T], *, deadline_s: float = DEADLINE_S, pa
 
 def processes_with(text: str) -> list[int]:
     """Every process on this machine, that we may look into, whose environment has this in it."""
-    wanted, found = text.encode(), []
+    wanted = text.encode()
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has just ended, or is another user's
             if wanted in (entry / "environ").read_bytes():

@@ -26,7 +26,8 @@ _SELDOM_S = 30.0
 _MOST_S = 8 * 3600.0
 _HOUR_S = 3600.0
 _FOR_EVER = 1_000_000
-_fault, _code = table._fault, table._code
+_fault = table._fault
+_code = table._code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +86,8 @@ class _Suspended(table._Run):
 
     def follow(self, job_id: JobId) -> None:
         long = self.row if isinstance(self.row, LongRow) else LongRow(name="")
-        rng, ends_at = random.Random(1), self.clock.elapsed_s + _MOST_S
+        rng = random.Random(1)
+        ends_at = self.clock.elapsed_s + _MOST_S
         while self.clock.elapsed_s < ends_at:
             if long.for_s and self.clock.elapsed_s >= long.for_s:
                 self.provider.inject()

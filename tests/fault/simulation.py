@@ -57,8 +57,10 @@ class World:
     """One schedule."""
 
     def __init__(self, rng: random.Random, ledger: SimulatedLedger) -> None:
-        self.rng, self.ledger = rng, ledger
-        self.elapsed_s, self.calm = 0.0, False
+        self.rng = rng
+        self.ledger = ledger
+        self.elapsed_s = 0.0
+        self.calm = False
         self.trace: list[str] = []
         self.current: Process | None = None
         self.paused: list[Process] = []
@@ -183,7 +185,8 @@ class World:
         self.do_submit(job_id, self.rng.choice(STRATEGIES))
 
     def do_retry(self, job_id: JobId) -> None:
-        strategy, statuses = self.rng.choice(STRATEGIES), self.rng.choice(STATUS_SETS)
+        strategy = self.rng.choice(STRATEGIES)
+        statuses = self.rng.choice(STATUS_SETS)
         policy = RetryPolicy(rungs=(), max_submissions=12)
         self.start(
             "retry",
@@ -380,7 +383,8 @@ def run_many(first: int, count: int, *, processes: int = 2) -> tuple[int, dict[s
 
 
 def main(words: Sequence[str]) -> None:
-    first, count = int(words[0]), int(words[1]) if len(words) > 1 else 1
+    first = int(words[0])
+    count = int(words[1]) if len(words) > 1 else 1
     if count == 1:
         with SimulatedLedger() as ledger:
             print("\n".join(simulate(first, ledger).story()))

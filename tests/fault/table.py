@@ -34,16 +34,22 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations.recover import adopt, reconcile
 from qjobs.operations.retry import RetryPolicy
+from qjobs.testing.contract import bits_of, flips
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 from tasks.retrying import READ_DELAYS_S, climbing, is_transient
 
 N_ITEMS = 4
-LATE_S, SHORT_S, LONG_S = 1.5, 0.3, 30.0
+LATE_S = 1.5
+SHORT_S = 0.3
+LONG_S = 30.0
 MAX_RUNS = 3
 EVERY = int(os.environ.get("QJOBS_FAULTS_EVERY", "1"))
 """Every n-th row is printed; `test_fault_rows.py` has them all."""
-SUBMIT, FIND, STATUS, RESULTS = Route.SUBMIT, Route.FIND, Route.STATUS, Route.RESULTS
+SUBMIT = Route.SUBMIT
+FIND = Route.FIND
+STATUS = Route.STATUS
+RESULTS = Route.RESULTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,11 +206,15 @@ class _Run:
     """One wanted job, driven as the flow drives it."""
 
     def __init__(self, row: Row, provider: ScriptedProvider, ledger: Ledger, clock: Clock) -> None:
-        self.row, self.provider, self.ledger, self.clock = row, provider, ledger, clock
+        self.row = row
+        self.provider = provider
+        self.ledger = ledger
+        self.clock = clock
         self.variant = LostReply(provider.store.variant)
         self.limiter = Limiter(clock.monotonic, clock.sleep)
         self.policy = RetryPolicy.for_backend(self.variant)
-        self.message, self.run = "", uuid.uuid4().hex
+        self.message = ""
+        self.run = uuid.uuid4().hex
         late = {fault.route for fault in row.faults if fault.action is Action.LATE}
         self.sending = self._backend(SHORT_S if SUBMIT in late else LONG_S)
         self.reading = self._backend(SHORT_S if STATUS in late else LONG_S)
@@ -247,7 +257,8 @@ class _Run:
     def send(self) -> JobId:
         """Plan and submit."""
         now = self.clock.now
-        programs = {program.hash: program for program in map(read_circuit, map(circuit, range(N_ITEMS)))}
+        circuits = [read_circuit(flips(3, on=bits_of(number))) for number in range(N_ITEMS)]
+        programs = {program.hash: program for program in circuits}
         items = [ItemSpec(label=f"{n}", program=h, shots=16 + n) for n, h in enumerate(programs)]
         (job_id,) = qjobs.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=now)
 
@@ -261,7 +272,9 @@ class _Run:
 
     def follow(self, job_id: JobId) -> None:
         """Wait and collect."""
-        now, clock, backends = self.clock.now, self.clock, {self.reading.name: self.reading}
+        now = self.clock.now
+        clock = self.clock
+        backends = {self.reading.name: self.reading}
         reconcile(self.ledger, backends, job_ids=[job_id], now=now)
         self._stage(
             lambda _: qjobs.wait(
@@ -286,12 +299,15 @@ class _Run:
         return word
 
     def see(self) -> Seen:
-        job_id, runs = self.flow(), 1
+        job_id = self.flow()
+        runs = 1
         while not self.ledger.job(job_id).status.is_final and runs < MAX_RUNS:
             self.clock.sleep(60.0)
             runs += 1
             self.flow()
-        status, requests, message = self.ledger.job(job_id).status, self.provider.asked.total(), self.message
+        status = self.ledger.job(job_id).status
+        requests = self.provider.asked.total()
+        message = self.message
         decision = self.decide(job_id) if status is JobStatus.UNKNOWN else ""
         results = self.ledger.results(job_id)
         wanted = [n for n in range(N_ITEMS) if n not in self.row.broken]
@@ -313,12 +329,6 @@ class _Run:
     def _causes(self, job_id: JobId) -> frozenset[str]:
         """What the job's history says went wrong."""
         return frozenset(event.cause for event in self.ledger.events(job_id))
-
-
-def circuit(number: int) -> str:
-    """Prepares `number` on 3 qubits."""
-    flips = "".join(f"x q[{bit}];\n" for bit in range(3) if number >> bit & 1)
-    return f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[3];\ncreg c[3];\n{flips}measure q -> c;\n'
 
 
 def play(
@@ -379,11 +389,7 @@ def main() -> int:
                 if seen.decision and seen.variant is LostReply.OPAQUE:
                     message = seen.message
     print(f"\nWhat UNKNOWN says: {message}")
-    print(
-        f"All rows in {time.monotonic() - started:.1f} s, {len(bad)} break the rule",
-        *bad,
-        sep="\n  ",
-    )
+    print(f"All rows in {time.monotonic() - started:.1f} s, {len(bad)} break the rule", *bad, sep="\n  ")
     return 1 if bad else 0
 
 

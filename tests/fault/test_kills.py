@@ -71,7 +71,8 @@ def _kill_and_restart(forks: ForkServer, ledger: Ledger, url: str, backend: str,
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_kills(forks: ForkServer, provider: Callable[..., str], ledger_path: Path, variant: str) -> None:
     """A flow that is killed and started again makes one remote job, and has every result."""
-    kind, late_s = variant.partition("-")[0], VARIANTS[variant]
+    kind = variant.partition("-")[0]
+    late_s = VARIANTS[variant]
     url = provider(kind, "--run-s", "0.3")
     if late_s:
         late = Fault(route=Route.SUBMIT, action=Action.LATE, seconds=late_s, times=10**6)
@@ -112,7 +113,8 @@ def test_two_processes(forks: ForkServer, provider: Callable[..., str], ledger_p
     url = provider("findable", "--run-s", "0.5")
     assert forks.run(what="block", name="twice", url=url, lost_reply="findable")["status"] == 0
     for number in range(3):
-        name, made = f"twice-{number}", tmp_path / f"run-{number}"
+        name = f"twice-{number}"
+        made = tmp_path / f"run-{number}"
         assert forks.run(what="create", name=name, backend="rest-backend/twice", out=str(made))["status"] == 0
         request = {"what": "run again", "flow_run_id": made.read_text()}
         both = [forks.ask(**request, out=str(tmp_path / f"state-{number}-{which}")) for which in range(2)]

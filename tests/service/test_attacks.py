@@ -161,23 +161,18 @@ def test_foreign_ids(wire: Wire, openapi: dict[str, Any], victim: Person) -> Non
     assert victim.everything() == before
 
 
-def test_every_filter(wire: Wire) -> None:
-    """Every list answers every filter or refuses it in words."""
+BROKEN = ["filter%5Bname_exact%5D=%FF%FE", "filter%5B%5D=1", "sort=", "page%5Bsize%5D=", "&&==&%", "%zz=1"]
+
+
+def test_every_query(wire: Wire) -> None:
+    """Every list answers every filter or refuses it in words; broken queries are no failures."""
+    queries = list(BROKEN)
+    for name, values in FILTERS.items():
+        queries += [urlencode([(name, value)]) for value in values]
     codes = set()
-    for path, name in itertools.product([*LISTS, "/api/jobs/v1beta3/meta/count"], FILTERS):
-        for value in FILTERS[name]:
-            answer = wire.ask("GET", f"{path}?{urlencode([(name, value)])}")
-            codes.add(answer.code)
-            assert answer.code in {200, 400, 422}, (path, name, value, answer)
-            assert SECRET.encode() not in answer.body
-    assert codes >= {200, 400}
-
-
-@pytest.mark.parametrize(
-    "query", ["filter%5Bname_exact%5D=%FF%FE", "filter%5B%5D=1", "sort=", "page%5Bsize%5D=", "&&==&%", "%zz=1"]
-)
-def test_broken_queries(wire: Wire, query: str) -> None:
-    """Broken queries are no failures."""
-    for path in LISTS:
+    for path, query in itertools.product([*LISTS, "/api/jobs/v1beta3/meta/count"], queries):
         answer = wire.ask("GET", f"{path}?{query}")
-        assert answer.code in {200, 400, 422}, (path, answer)
+        codes.add(answer.code)
+        assert answer.code in {200, 400, 422}, (path, query, answer)
+        assert SECRET.encode() not in answer.body
+    assert codes >= {200, 400}

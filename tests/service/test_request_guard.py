@@ -92,8 +92,6 @@ def test_50_megabytes_of_brackets(ada_client: httpx.Client) -> None:
     [
         "/api/users/v1beta/%00",
         "/api/users/v1beta/x%00@y",
-        "/api/users/v1beta/..%2f..%2fetc%2fpasswd",
-        "/api/users/v1beta/' OR '1'='1",
         "/api/users/v1beta/%ff%fe",
         "/api/users/v1beta/" + "a" * 5000,
         "/api/teams/v1beta2/%F0%28%8C%28",

@@ -43,7 +43,8 @@ def test_machine_runs_native_gates(own: OwnService) -> None:
 
 def test_max_cost_depletes(own: OwnService) -> None:
     """An item above its max_cost is DEPLETED and not run."""
-    cheap, dear = own.upload(native()), own.upload(native())
+    cheap = own.upload(native())
+    dear = own.upload(native())
     items = [
         {"program_id": cheap, "n_shots": 1000, "max_cost": 13.4},
         {"program_id": dear, "n_shots": 1000, "max_cost": 13},

@@ -54,14 +54,16 @@ def test_shots_follow_aer(own) -> None:
 def test_bits_are_in_pytkets_order(own: OwnService, config) -> None:
     """Several registers, names against the alphabet, more than eight bits, bits that nothing is written to."""
     circuit = Circuit()
-    late, early = circuit.add_c_register("z", 3), circuit.add_c_register("a", 10)
+    late = circuit.add_c_register("z", 3)
+    early = circuit.add_c_register("a", 10)
     for name in ("q1", "p"):
         circuit.add_q_register(name, 2)
     circuit.X(Qubit("q1", 0)).X(Qubit("p", 1))
     circuit.Measure(Qubit("q1", 0), late[2]).Measure(Qubit("p", 1), early[9])
     circuit.Measure(Qubit("p", 0), early[0]).Measure(Qubit("q1", 1), late[0])
     (item,) = own.run([circuit], config, shots=400)
-    body, result = own.raw(item.result_id), own.result(item)
+    body = own.raw(item.result_id)
+    result = own.result(item)
     assert body == result.to_dict(), "it is not exactly what pytket writes"
     assert result.get_bitlist() == [Bit("a", n) for n in range(10)] + [Bit("z", n) for n in range(3)]
     ones = {Bit("a", 9), Bit("z", 2)}
@@ -113,7 +115,8 @@ def test_every_operation(own: OwnService) -> None:
 def test_one_item_fails_alone(own: OwnService) -> None:
     """A bad item has its own words and leaves the other items alone."""
     good = entangled().measure_all()
-    deleted, broken = own.upload(good), own.upload(b'{"commands": 3}')
+    deleted = own.upload(good)
+    broken = own.upload(b'{"commands": 3}')
     job = own.submit([good, Circuit(2, 2).Rx(Symbol("a"), 0).measure_all(), Circuit(2), broken, good, deleted], AER)
     with own.service.db.write() as connection:
         connection.execute(schema.document.delete().where(schema.document.c.document_id == deleted))
@@ -183,7 +186,8 @@ def test_works_on_postgresql(tmp_path, request) -> None:
             (compilation,) = own.rows(schema.compilation, compilation_id=item.compilation_id)
             measured = own.circuit(compilation.compiled_id).measure_all()
             job = own.submit([measured, Circuit(1)] * 20, quantinuum("H1-1E"), shots=50)
-            record, items = own.finish(job), own.items(job)
+            record = own.finish(job)
+            items = own.items(job)
             assert Counter(item.status for item in items) == {"COMPLETED": 20, "ERROR": 20}
             assert record.cost == pytest.approx(sum(item.cost or 0.0 for item in items))
             assert len(own.rows(schema.result, job_id=job)) == 20

@@ -55,7 +55,8 @@ def check_access_token_is_refreshed() -> None:
 
 
 def check_token_in_memory() -> None:
-    token, me = refresh_token(), qnx.users.get_self()
+    token = refresh_token()
+    me = qnx.users.get_self()
     try:
         qnx.login_with_token(token)
         same(qnx.users.get_self(), me)
@@ -68,7 +69,8 @@ class _Form(HTMLParser):
 
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.action, self.fields = "", {}
+        self.action = ""
+        self.fields = {}
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

@@ -30,7 +30,9 @@ def check_gate_set() -> None:
 
 def check_properties() -> None:
     """Each kind of device says which results it gives."""
-    aer, state, unitary = qnx.AerConfig(), qnx.AerStateConfig(), qnx.AerUnitaryConfig()
+    aer = qnx.AerConfig()
+    state = qnx.AerStateConfig()
+    unitary = qnx.AerUnitaryConfig()
     configs = (aer, state, unitary, qnx.QuantinuumConfig(device_name="H1-1E"))
     same([qnx.devices.supports_shots(config) for config in configs], [True, False, False, True])
     same([qnx.devices.supports_state(config) for config in (state, unitary)], [True, False])

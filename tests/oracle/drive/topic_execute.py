@@ -106,17 +106,6 @@ def check_waits() -> None:
     same(qnx.jobs.wait_for(_batch(), timeout=10).status, JobStatusEnum.COMPLETED)
 
 
-def check_times() -> None:
-    status = qnx.jobs.status(_batch())
-    times = [status.submitted_time, status.queued_time, status.running_time, status.completed_time]
-    same((None in times, times == sorted(t for t in times if t), times[0].tzinfo is not None), (False, True, True))
-
-
-def check_first_message() -> None:
-    job = execute(uploaded("bell"), 10, AER)
-    same((job.last_status.name, job.last_status_detail.message), ("SUBMITTED", "Job has been submitted to Nexus."))
-
-
 def check_one_bad_item() -> None:
     """An item with a gate that is not native says so, and its siblings keep their results."""
     good = upload(Circuit(2, name="native").Rz(0.1, 0).ZZMax(0, 1).measure_all())
@@ -177,13 +166,6 @@ def check_refused() -> None:
     _refused("shots", shots=10_000_000)
     _refused("shots", shots=0)
     _refused("300", circuits=[uploaded("bell")] * 301, shots=10)
-
-
-def check_the_most_items() -> None:
-    """300 go; the job is cancelled, its results are not what this is about."""
-    job = execute([uploaded("bell")] * 300, 1, AER, "the most")
-    qnx.jobs.cancel(job)
-    same(len(qnx.jobs.results(job, allow_incomplete=True)), 300)
 
 
 def check_configs() -> None:

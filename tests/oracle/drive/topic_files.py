@@ -52,7 +52,8 @@ def check_contents() -> None:
     same(_stored("qir").download_qir(), QIR)
     same(_stored("wasm_modules").download_wasm_contents().bytecode(), WASM)
     same(_stored("gpu_decoder_configs").download_gpu_decoder_config_contents(), DECODER)
-    found, expected = _stored("hugr").download_hugr(), _package()
+    found = _stored("hugr").download_hugr()
+    expected = _package()
     same([len(list(each.nodes())) for each in found.modules], [len(list(each.nodes())) for each in expected.modules])
 
 
@@ -78,7 +79,9 @@ def check_lists() -> None:
 def check_update() -> None:
     """A change of the name keeps the rest."""
     for kind in KINDS:
-        made, client, name = _stored(kind), getattr(qnx, kind), fresh("renamed")
+        made = _stored(kind)
+        client = getattr(qnx, kind)
+        name = fresh("renamed")
         client.update(made, name=name)
         try:
             found = client.get(id=made.id).annotations

@@ -225,7 +225,8 @@ def check_retry_cancelled() -> None:
 def check_retry_force_resubmit() -> None:
     job = _failed()
     before = [item["external_handle"] for item in _items(job)]
-    code, again = _retry(job, "FORCE_RESUBMIT"), _runs_again(job)
+    code = _retry(job, "FORCE_RESUBMIT")
+    again = _runs_again(job)
     after = [item["external_handle"] for item in _items(job)]
     same((code, again, None in before, set(before) & set(after)), (202, True, False, set()))
 

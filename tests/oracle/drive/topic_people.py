@@ -153,7 +153,3 @@ def check_quotas() -> None:
     with signed_in(BOB), raw() as client:
         answer = client.get("/api/quotas/v1beta", params={"entity_type": "user", "entity_id": me})
     same(400 <= answer.status_code < 500, True)
-
-
-def check_credentials() -> None:
-    same(list(qnx.credentials.get_all()), [])

@@ -25,7 +25,8 @@ from session import ADA, BOB, bell, fresh, new_project, refused, same, upload
 
 
 def check_create() -> None:
-    name, values = fresh("created"), {"a": 1, "b": True, "c": "text", "d": 2.5}
+    name = fresh("created")
+    values = {"a": 1, "b": True, "c": "text", "d": 2.5}
     found = qnx.projects.create(name, description="words", properties=OrderedDict(values)).annotations
     same((found.name, found.description, dict(found.properties)), (name, "words", values))
 
@@ -49,7 +50,8 @@ def check_same_name_twice() -> None:
 
 def check_update() -> None:
     """A change keeps what it does not name."""
-    made, name = new_project("old"), fresh("new")
+    made = new_project("old")
+    name = fresh("new")
     qnx.projects.update(made, name=name, description="changed")
     found = qnx.projects.get(id=made.id)
     same((found.annotations.name, found.annotations.description), (name, "changed"))
