@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import postgresql
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, settings
 from support import empty
 
@@ -51,33 +48,20 @@ def postgresql_url() -> Iterator[str]:
         yield url
 
 
-@contextlib.contextmanager
-def _database(server_url: str) -> Iterator[str]:
-    name = f"qjobs_{uuid.uuid4().hex}"
-    engine = sa.create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    try:
-        yield sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with engine.connect() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
-
-
 @pytest.fixture(params=["sqlite", "postgresql"])
 def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """URL of a database without a table, one per test, on each kind of database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'ledger.db'}"
         return
-    with _database(request.getfixturevalue("postgresql_url")) as url:
+    with postgresql.database(request.getfixturevalue("postgresql_url")) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
 def postgresql_ledger(postgresql_url: str) -> Iterator[Ledger]:
     """One ledger for many tests: a database of its own costs each a quarter of a second."""
-    with _database(postgresql_url) as url, Ledger(url) as ledger:
+    with postgresql.database(postgresql_url) as url, Ledger(url) as ledger:
         yield ledger
 
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +112,17 @@ def server() -> Iterator[str]:
             process.send_signal(signal.SIGINT)  # "fast shutdown": sessions are ended, nothing is awaited
             process.wait(30)
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def database(server_url: str) -> Iterator[str]:
+    """URL of an empty database on a server, for as long as it is needed."""
+    name = f"qjobs_{uuid.uuid4().hex}"
+    engine = sa.create_engine(server_url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    try:
+        yield sa.make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")

@@ -17,7 +17,6 @@ import json
 import math
 import os
 import random
-import ssl
 import statistics
 import tempfile
 import time
@@ -28,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from waiting_service import made, signed_in
 
 from qjobs.service.running import RunningService
 
 N_QUBITS = 8
-USER, PASSWORD = "bench@localhost.test", "bench's password"
 FINAL = {"COMPLETED", "ERROR", "CANCELLED", "DEPLETED", "TERMINATED"}
 
 
@@ -47,7 +46,8 @@ def circuits_of(number: int) -> list[Any]:
         circuit = QuantumCircuit(N_QUBITS, N_QUBITS)
         circuit.h(range(N_QUBITS))
         for _ in range(2):
-            gamma, beta = rng.uniform(0, 2 * math.pi), rng.uniform(0, math.pi)
+            gamma = rng.uniform(0, 2 * math.pi)
+            beta = rng.uniform(0, math.pi)
             for first, second in edges:
                 circuit.rzz(gamma, first, second)
             circuit.rx(2 * beta, range(N_QUBITS))
@@ -86,15 +86,11 @@ def bare_aer(circuits: list[Any], shots: int, repeat: int) -> dict[str, float]:
 class Client:
     """A user of the service, with as many connections as threads."""
 
-    def __init__(self, service: RunningService, threads: int) -> None:
-        trusted = ssl.create_default_context(cafile=service.certificate)
-        limits = httpx.Limits(max_connections=threads, max_keepalive_connections=threads)
-        self._http = httpx.Client(base_url=service.url, verify=trusted, timeout=120, limits=limits)
+    def __init__(self, http: httpx.Client, threads: int) -> None:
+        self._http = http
         self._threads = threads
-        self._http.post("/auth/login", json={"email": USER, "password": PASSWORD}).raise_for_status()
-        body = {"data": {"type": "project", "attributes": {"name": f"bench {time.time_ns()}"}}}
-        self._project = self.post("/api/projects/v1beta2", json.dumps(body))["data"]["id"]
-        self.relationships = {"project": {"data": {"id": self._project, "type": "project"}}}
+        project = made(http, "/api/projects/v1beta2", "project", {"name": f"bench {time.time_ns()}"})
+        self.relationships = {"project": {"data": {"id": project, "type": "project"}}}
 
     def post(self, path: str, body: str) -> Any:
         answer = self._http.post(path, content=body, headers={"Content-Type": "application/json"})
@@ -154,20 +150,14 @@ class Client:
 
         return sum(self.each(ask, list(range(self._threads)))) / (time.perf_counter() - start)
 
-    def close(self) -> None:
-        self._http.close()
-
 
 @contextmanager
-def signed_in(folder: Path, threads: int) -> Iterator[Client]:
+def client_of_a_service(folder: Path, threads: int) -> Iterator[Client]:
     """A service of our own and a user of it."""
     options = ["--submit-delay", "0", "--access-ttl", "86400"]
-    with RunningService(folder / "service", users={USER: PASSWORD}, options=options) as service:
-        client = Client(service, threads)
-        try:
-            yield client
-        finally:
-            client.close()
+    limits = httpx.Limits(max_connections=threads, max_keepalive_connections=threads)
+    with RunningService(folder / "service", options=options) as service, signed_in(service, limits=limits) as http:
+        yield Client(http, threads)
 
 
 def bodies_of(circuits: list[Any], relationships: dict[str, Any]) -> list[str]:
@@ -222,7 +212,10 @@ def main() -> None:
     circuits = circuits_of(options.circuits)
     ways = bare_aer(circuits, options.shots, options.repeat)
     fastest = min(ways.values())
-    with tempfile.TemporaryDirectory(prefix="qjobs-bench-") as name, signed_in(Path(name), options.threads) as client:
+    with (
+        tempfile.TemporaryDirectory(prefix="qjobs-bench-") as name,
+        client_of_a_service(Path(name), options.threads) as client,
+    ):
         bodies = bodies_of(circuits, client.relationships)
         through_service(client, bodies, options.shots, 1)  # the workers import and compile
         stages = through_service(client, bodies, options.shots, options.repeat)

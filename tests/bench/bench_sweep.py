@@ -12,58 +12,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from processes import prefect_server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "qaoa_maxcut" / "sweep.yaml"
 
 
-@contextmanager
-def prefect_server(home: Path) -> Iterator[str]:
-    """A real server on a free port, ended by its own pid."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = {**os.environ, "PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_SERVER_LEVEL": "ERROR"}
-    env.pop("PREFECT_API_URL", None)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with (home / "server.log").open("wb") as log, subprocess.Popen(command, env=env, stdout=log, stderr=log) as server:
-        try:
-            url = f"http://127.0.0.1:{port}/api"
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline:
-                try:
-                    urllib.request.urlopen(f"{url}/health", timeout=1).close()
-                    break
-                except OSError:
-                    time.sleep(0.2)
-            else:
-                raise SystemExit(f"Prefect's server did not start: {(home / 'server.log').read_text()[-2000:]}")
-            yield url
-        finally:
-            server.terminate()
-
-
 def spec_of(points: int) -> Any:
     """The example with `points` points: its 20 gammas, and as many betas as it takes."""
-    from qjobs.experiments.sweep import load_sweep
+    from qjobs.experiments.sweep import SweepSpec, load_sweep
 
     data = load_sweep(EXAMPLE).model_dump()
     data["axes"][1]["count"] = points // data["axes"][0]["count"]
     data["name"] = f"bench-{points}"
     data["fresh"] = True
-    from qjobs.experiments.sweep import SweepSpec
-
     return SweepSpec.model_validate(data)
 
 
@@ -170,9 +139,8 @@ def main() -> None:
         os.environ["QJOBS_HOME"] = str(home / "qjobs")
         os.environ.pop("QJOBS_LEDGER", None)
         os.environ["PREFECT_LOGGING_LEVEL"] = "WARNING"
-        with prefect_server(home) as url:
-            os.environ["PREFECT_API_URL"] = url
-            os.environ["PREFECT_HOME"] = str(home / "prefect")
+        with prefect_server(home, {}) as (_, environment):
+            os.environ.update(environment)
             measure(options.points, options.repeat, home)
 
 
@@ -190,7 +158,8 @@ def measure(sizes: list[int], repeat: int, home: Path) -> None:
     flow(spec_of(40))
     print(f"first sweep of this process (imports, workers, 40 points): {time.perf_counter() - start:.2f} s")
     for size in sizes:
-        spec, times = spec_of(size), repeat if size <= 1000 else min(3, repeat)
+        spec = spec_of(size)
+        times = repeat if size <= 1000 else min(3, repeat)
         ways = bare_aer(spec, times)
         fastest = min(ways.values())
         rows = {f"bare Aer, {name}": seconds for name, seconds in ways.items()}

@@ -24,8 +24,8 @@ import postgresql
 import sqlalchemy as sa
 import waiting_ledger
 import waiting_runs
+from processes import prefect_server
 from waiting_ledger import Filled
-from waiting_processes import prefect_server
 from waiting_runs import Legs, Waited
 
 JOBS_A_REQUEST = 50

@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from waiting_processes import ROOT, peak_mb, until
+from processes import ROOT, until
+from waiting_processes import peak_mb
 from waiting_service import cancel, signed_in, status
 
 import qjobs
@@ -113,7 +114,8 @@ def measure(n_jobs: int, folder: Path, environment: Mapping[str, str]) -> Filled
             there = {"NEXUS_PROTOCOL": "http", "NEXUS_DOMAIN": "127.0.0.1", "NEXUS_PORT": proxy.url.rpartition(":")[2]}
             mine = {"QJOBS_HOME": str(folder), "QJOBS_NEXUS_TOKEN": token}
             found = _passes({**environment, **there, **mine}, proxy, move_up)
-    found.n_jobs, found.seconds = n_jobs, seconds
+    found.n_jobs = n_jobs
+    found.seconds = seconds
     return found
 
 
@@ -167,7 +169,8 @@ def _copied(service: RunningService, first: RemoteId, keys: Mapping[JobId, str])
     from qjobs.service.tables import SERVICE
 
     remote_ids = {job_id: RemoteId(str(uuid.uuid4())) for job_id in keys}
-    job, item = schema.job, schema.job_item
+    job = schema.job
+    item = schema.job_item
     db = Database(Settings(data=service.data).database_url, SERVICE)
     with contextlib.closing(db), db.write() as connection:
         model = dict(connection.execute(sa.select(job).where(job.c.job_id == first)).one()._mapping)

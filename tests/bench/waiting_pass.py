@@ -22,7 +22,8 @@ from flows.sensor import Sensor
 
 def one_pass(sensor: Sensor) -> dict[str, Any]:
     """What a pass did and what it took."""
-    start, cpu = time.perf_counter(), time.process_time()
+    start = time.perf_counter()
+    cpu = time.process_time()
     passed = sensor.run_pass()
     return {
         "seconds": time.perf_counter() - start,

@@ -16,7 +16,8 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-from waiting_processes import ROOT, memory_mb, processes_of_runs, running, until
+from processes import ROOT, running, until
+from waiting_processes import memory_mb, processes_of_runs
 from waiting_service import JOBS, made, signed_in, status
 
 from qjobs.ledger import Ledger
@@ -165,7 +166,8 @@ def _workers(api: httpx.Client) -> list[Any]:
 
 def _suspended(api: httpx.Client, deployment: str, found: Waited) -> list[str]:
     """Ids of as many runs, all of them suspended."""
-    runs, begin = [], time.perf_counter()
+    runs = []
+    begin = time.perf_counter()
     for number in range(found.n_runs):
         spec = {"name": f"waits-{number:04}", "circuits": [{"openqasm": BELL}], "shots": SHOTS, "compiler": "none"}
         body = {"parameters": {"spec": {**spec, "backend": "nexus/Aer"}}, "idempotency_key": spec["name"]}

@@ -15,10 +15,10 @@ JOBS = "/api/jobs/v1beta3"
 
 
 @contextlib.contextmanager
-def signed_in(service: RunningService) -> Iterator[httpx.Client]:
+def signed_in(service: RunningService, **options: Any) -> Iterator[httpx.Client]:
     """A client of the service's first user."""
     trusted = ssl.create_default_context(cafile=service.certificate)
-    with httpx.Client(base_url=service.url, verify=trusted, timeout=60.0) as client:
+    with httpx.Client(base_url=service.url, verify=trusted, timeout=120.0, **options) as client:
         email, password = (service.data / "credentials").read_text(encoding="utf-8").split()
         client.post("/auth/login", json={"email": email, "password": password}).raise_for_status()
         yield client

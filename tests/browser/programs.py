@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-ROOT = Path(__file__).parents[2]
+from processes import ROOT
+
 DEADLINE_S = 180.0
 _TAIL_BYTES = 4000
 T = TypeVar("T")
@@ -29,8 +29,10 @@ class Program:
     """
 
     def __init__(self, name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> None:
-        self.name, self.log = name, folder / f"{name}.log"
-        self._command, self._environment = list(command), dict(environment)
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self._command = list(command)
+        self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,7 +51,7 @@ class Program:
                 stderr=log,
             )
 
-    def heartbeat(self) -> bool:
+    def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
@@ -76,12 +78,6 @@ class Program:
         return f"---- {self.name} (last words)\n{text}"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def until(what: str, ask: Callable[[], T], *, deadline_s: float = DEADLINE_S, pause_s: float = 0.1) -> T:
     """The first answer that is true; the test fails at the deadline."""
     deadline = time.monotonic() + deadline_s
@@ -93,7 +89,8 @@ def until(what: str, ask: Callable[[], T], *, deadline_s: float = DEADLINE_S, pa
 
 def processes_with(text: str) -> list[int]:
     """Every process on this machine, that we may look into, whose environment has this in it."""
-    wanted, found = text.encode(), []
+    wanted = text.encode()
+    found = []
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has just ended, or is another user's
             if wanted in (entry / "environ").read_bytes():

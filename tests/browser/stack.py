@@ -13,7 +13,8 @@ from typing import Any
 
 import httpx
 import yaml
-from programs import DEADLINE_S, ROOT, Program, free_port, processes_with, until
+from processes import ROOT, free_port
+from programs import DEADLINE_S, Program, processes_with, until
 
 from qjobs.ledger import Ledger
 from qjobs.service.running import RunningService
@@ -37,20 +38,23 @@ class Stack:
 
     def __init__(self, folder: Path) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
-        self._folder, self._home = folder, folder / "home"
+        self._folder = folder
+        self._home = folder / "home"
         self.service = self._service(1.0)
         self._programs: dict[str, Program] = {}
 
     def _service(self, speed: float) -> RunningService:
         options = ("--devices", str(self._folder / "devices.yaml"), "--clock-speed", str(speed), "--workers", "1")
-        data, environment = self._folder / "service", self._environment()
+        data = self._folder / "service"
+        environment = self._environment()
         return RunningService(data, options=options, environ=environment, start_timeout_s=DEADLINE_S)
 
     def start(self) -> None:
         """Start all, and put the project's deployments there."""
         (self._home / "prefect").mkdir(parents=True)
         self._write_devices()
-        port, prefect = self.url.rpartition(":")[2], [sys.executable, "-m", "prefect"]
+        port = self.url.rpartition(":")[2]
+        prefect = [sys.executable, "-m", "prefect"]
         self._start("server", [*prefect, "server", "start", "--host", "127.0.0.1", "--port", port])
         self.service.start()
         token = self.service.sign_in()
@@ -130,13 +134,11 @@ class Stack:
 
     def jobs_at_service(self) -> list[str]:
         """Ids of all jobs that were ever made at the job service."""
-        email, password = (self.service.data / "credentials").read_text(encoding="utf-8").split()
         trust = ssl.create_default_context(cafile=self.service.certificate)
-        with httpx.Client(base_url=self.service.url, verify=trust, timeout=60.0) as client:
-            client.post("/auth/login", json={"email": email, "password": password}).raise_for_status()
-            answer = client.get("/api/jobs/v1beta3")
-            answer.raise_for_status()
-            return [job["id"] for job in answer.json()["data"]]
+        cookies = {"myqos_oat": self.service.sign_in()}
+        answer = httpx.get(f"{self.service.url}/api/jobs/v1beta3", verify=trust, cookies=cookies, timeout=60.0)
+        answer.raise_for_status()
+        return [job["id"] for job in answer.json()["data"]]
 
     def kill(self) -> None:
         """`kill -9` of one after the other, until nothing is left; the sensor and the worker outlive the server."""

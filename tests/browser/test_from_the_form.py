@@ -69,8 +69,10 @@ def sees(page: Page, words: str | re.Pattern[str]) -> None:
             return
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_run_survives_the_death_of_every_program(tmp_path: Path) -> None:
+def test_every_program_dies(tmp_path: Path) -> None:
+    """A run from the form survives the death of every program, with one remote job."""
     program = installed()
     with Stack(tmp_path) as stack, opened(program, tmp_path) as page:
         run = run_from_the_form(page, stack.url)

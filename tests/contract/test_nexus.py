@@ -49,17 +49,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
         yield service
 
 
-def log_in(service: RunningService, email: str = EMAIL) -> str:
-    """The refresh token of a login."""
-    with httpx.Client(base_url=service.url, verify=False) as client:
-        answer = client.post("/auth/login", json={"email": email, "password": PASSWORD})
-        assert answer.status_code == 200, answer.text
-        return answer.cookies["myqos_oat"]
-
-
 @pytest.fixture(scope="module")
 def token(service: RunningService) -> str:
-    return log_in(service)
+    return service.sign_in(EMAIL, PASSWORD)
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +212,7 @@ def test_accounts(opened: Opened, service: RunningService) -> None:
     """An account does not see the jobs of another."""
     key = new_key()
     remote_id = suite.submit(opened(), batch_of(flips(1, on=[0])), key)
-    other = opened(token=log_in(service, OTHER))
+    other = opened(token=service.sign_in(OTHER, PASSWORD))
     assert other.find(key) is None
     assert other.status([remote_id]) == {}
     assert other.remote_jobs() == []

@@ -25,7 +25,8 @@ class CrashingDatabase:
     """The ledger's database, whose process may end before and after every writing transaction."""
 
     def __init__(self, db: Database) -> None:
-        self._inner, self.world = db, None
+        self._inner = db
+        self.world = None
         self.raw = db._engine.raw_connection().driver_connection  # in memory: one connection serves the thread
 
     def __getattr__(self, name: str) -> object:

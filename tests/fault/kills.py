@@ -218,7 +218,8 @@ def main() -> None:
         importlib.import_module(name)
 
     assert threading.active_count() == 1, threading.enumerate()
-    children, rest = _Children(), b""
+    children = _Children()
+    rest = b""
     while True:
         children.run_pass()
         if not select.select([0], [], [], children.next_due_s())[0]:

@@ -182,18 +182,26 @@ class Provider:
 class ModelBackend:
     """The adapter to it; every call has a fate, and its process may die before and after the effect."""
 
-    name, device, limits, exact_expvals, cancels_items = BACKEND, "device", Limits(), False, True
-    compiles, outlives_us = False, True
+    name = BACKEND
+    device = "device"
+    limits = Limits()
+    exact_expvals = False
+    cancels_items = True
+    compiles = False
+    outlives_us = True
     poll_interval_s = (1.0, 10.0)
 
     def __init__(self, provider: Provider) -> None:
-        self.provider, self.world, self.lost_reply = provider, provider.world, provider.variant
+        self.provider = provider
+        self.world = provider.world
+        self.lost_reply = provider.variant
         self.settle_s = LATEST_S[self.lost_reply] + 0.1
 
     def submit(
         self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
     ) -> None:
-        provider, process = self.provider, self.world.current
+        provider = self.provider
+        process = self.world.current
         job_id, epoch = provider.owner(key)
         strategy = process.strategy if process else RemoteRetryStrategy.DEFAULT
         items = tuple(int(item.label.rpartition("-")[2]) for item in batch.items)

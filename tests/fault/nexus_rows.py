@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import httpx
 import table
 from table import Clock, Row, Seen
 
@@ -24,8 +23,6 @@ from qjobs.service.running import RunningService
 from qjobs.testing.faults import Action, Route
 from qjobs.testing.proxy import FaultyProxy
 
-EMAIL = "faults@localhost.test"
-PASSWORD = "correct horse battery"
 _MOMENT_S = 0.01
 _SHORTEST_TIMEOUT_S = 1.0
 _fault = table._fault
@@ -34,7 +31,7 @@ _code = table._code
 
 def _as_often(row: Row) -> Row:
     """The row with enough faults for four downloads at a time, each of which is tried again by itself."""
-    if not row.noted or row.faults[0].route is not Route.RESULTS:
+    if not row.recorded or row.faults[0].route is not Route.RESULTS:
         return row
     fault = replace(row.faults[0], times=12)
     return replace(row, name=f"{row.name.rpartition(' x')[0]} x12", faults=(fault,))
@@ -70,9 +67,7 @@ class NexusProvider:
     """What a row needs to know of a provider: the proxy, and the service behind it."""
 
     def __init__(self, service: RunningService) -> None:
-        with httpx.Client(base_url=service.url, verify=False) as client:
-            answer = client.post("/auth/login", json={"email": EMAIL, "password": PASSWORD})
-            self.token = answer.cookies["myqos_oat"]
+        self.token = service.sign_in()
         self.proxy = FaultyProxy(service.url)
 
     @property
@@ -125,7 +120,7 @@ def play(row: Row, provider: NexusProvider, ledger: Ledger) -> Seen:
 def running(folder: Path) -> Iterator[NexusProvider]:
     """The service and its proxy."""
     options = ("--submit-delay", "0.02", "--workers", "1")
-    with RunningService(folder, users={EMAIL: PASSWORD}, options=options) as service:
+    with RunningService(folder, options=options) as service:
         provider = NexusProvider(service)
         with provider.proxy:
             yield provider

@@ -20,9 +20,14 @@ from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 
-_EVERY_S, _MOST_S = 5.0, 8 * 3600.0
-_HOUR_S, _FOR_EVER = 3600.0, 1_000_000
-_fault, _code = table._fault, table._code
+_EVERY_S = 5.0
+_SELDOM_S = 30.0
+"""How often the sensor passes while a fault lasts for an hour."""
+_MOST_S = 8 * 3600.0
+_HOUR_S = 3600.0
+_FOR_EVER = 1_000_000
+_fault = table._fault
+_code = table._code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,15 +44,15 @@ def _everywhere(code: int, retry_after: str = "") -> tuple[Fault, ...]:
 
 
 LONG_ROWS = (
-    LongRow(name="401 for an hour", faults=_everywhere(401), for_s=_HOUR_S, noted="CredentialsRejected"),
-    LongRow(name="429 for an hour", faults=_everywhere(429), for_s=_HOUR_S, noted="BackendUnavailable"),
+    LongRow(name="401 for an hour", faults=_everywhere(401), for_s=_HOUR_S, recorded="CredentialsRejected"),
+    LongRow(name="429 for an hour", faults=_everywhere(429), for_s=_HOUR_S, recorded="BackendUnavailable"),
     LongRow(
         name="429 for an hour, Retry-After 600",
         faults=_everywhere(429, "600"),
         for_s=_HOUR_S,
-        noted="BackendUnavailable",
+        recorded="BackendUnavailable",
     ),
-    LongRow(name="503 for an hour", faults=_everywhere(503), for_s=_HOUR_S, noted="BackendUnavailable"),
+    LongRow(name="503 for an hour", faults=_everywhere(503), for_s=_HOUR_S, recorded="BackendUnavailable"),
     LongRow(
         name="tells of nothing for an hour",
         faults=(_fault(Route.STATUS, Action.NOTHING, _FOR_EVER),),
@@ -81,7 +86,8 @@ class _Suspended(table._Run):
 
     def follow(self, job_id: JobId) -> None:
         long = self.row if isinstance(self.row, LongRow) else LongRow(name="")
-        rng, ends_at = random.Random(1), self.clock.elapsed_s + _MOST_S
+        rng = random.Random(1)
+        ends_at = self.clock.elapsed_s + _MOST_S
         while self.clock.elapsed_s < ends_at:
             if long.for_s and self.clock.elapsed_s >= long.for_s:
                 self.provider.inject()
@@ -89,7 +95,7 @@ class _Suspended(table._Run):
             job = self.ledger.job(job_id)
             if (job.status.is_final and job.next_poll_at is None) or self._is_left_to_a_person(job.status):
                 return
-            self.clock.sleep(_EVERY_S)
+            self.clock.sleep(_SELDOM_S if long.for_s else _EVERY_S)
 
     def _is_left_to_a_person(self, status: JobStatus) -> bool:
         return status in {JobStatus.UNKNOWN, JobStatus.CREATED} and self.clock.elapsed_s > 1800.0
@@ -97,9 +103,9 @@ class _Suspended(table._Run):
     def _open(self, _name: str) -> Backend:
         return self.reading
 
-    def _notes(self, job_id: JobId) -> frozenset[str]:
+    def _causes(self, job_id: JobId) -> frozenset[str]:
         parked = {event.detail.split(":")[0] for event in self.ledger.events(job_id) if event.cause == "parked"}
-        return super()._notes(job_id) | parked
+        return super()._causes(job_id) | parked
 
 
 def play(row: Row, provider: ScriptedProvider, ledger: Ledger) -> Seen:

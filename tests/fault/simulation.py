@@ -57,8 +57,10 @@ class World:
     """One schedule."""
 
     def __init__(self, rng: random.Random, ledger: SimulatedLedger) -> None:
-        self.rng, self.ledger = rng, ledger
-        self.elapsed_s, self.calm = 0.0, False
+        self.rng = rng
+        self.ledger = ledger
+        self.elapsed_s = 0.0
+        self.calm = False
         self.trace: list[str] = []
         self.current: Process | None = None
         self.paused: list[Process] = []
@@ -183,7 +185,8 @@ class World:
         self.do_submit(job_id, self.rng.choice(STRATEGIES))
 
     def do_retry(self, job_id: JobId) -> None:
-        strategy, statuses = self.rng.choice(STRATEGIES), self.rng.choice(STATUS_SETS)
+        strategy = self.rng.choice(STRATEGIES)
+        statuses = self.rng.choice(STATUS_SETS)
         policy = RetryPolicy(rungs=(), max_submissions=12)
         self.start(
             "retry",
@@ -344,7 +347,6 @@ def simulate(seed: int, ledger: SimulatedLedger) -> World:
 
 def run_seeds(seeds: Sequence[int]) -> tuple[int, dict[str, int]]:
     """Run many schedules; how many, and how often what happened in them."""
-    gc.set_threshold(100_000)  # SQLAlchemy makes much short-lived garbage
     happened: dict[str, int] = {}
     done = 0
     with SimulatedLedger() as ledger:
@@ -362,12 +364,17 @@ def run_seeds(seeds: Sequence[int]) -> tuple[int, dict[str, int]]:
     return done, happened
 
 
+def _begin() -> None:
+    os.nice(10)  # tests beside it have deadlines
+    gc.set_threshold(100_000)  # SQLAlchemy makes much short-lived garbage
+
+
 def run_many(first: int, count: int, *, processes: int = 2) -> tuple[int, dict[str, int]]:
     """As `run_seeds`, for `count` seeds from `first`, in some processes."""
     parts = [range(first + n, first + count, processes) for n in range(processes)]
     total: dict[str, int] = {}
     done = 0
-    with multiprocessing.get_context("spawn").Pool(processes, os.nice, (10,)) as pool:  # tests beside it have deadlines
+    with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
         for part_done, happened in pool.imap_unordered(run_seeds, parts):
             done += part_done
             for name, n in happened.items():
@@ -376,7 +383,8 @@ def run_many(first: int, count: int, *, processes: int = 2) -> tuple[int, dict[s
 
 
 def main(words: Sequence[str]) -> None:
-    first, count = int(words[0]), int(words[1]) if len(words) > 1 else 1
+    first = int(words[0])
+    count = int(words[1]) if len(words) > 1 else 1
     if count == 1:
         with SimulatedLedger() as ledger:
             print("\n".join(simulate(first, ledger).story()))

@@ -9,15 +9,19 @@ adopted if the provider has it, sent again if not. Pauses are virtual, the provi
 
 from __future__ import annotations
 
+import functools
+import logging
 import os
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 import qjobs
 from qjobs.backends.base import LostReply
@@ -30,16 +34,22 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations.recover import adopt, reconcile
 from qjobs.operations.retry import RetryPolicy
+from qjobs.testing.contract import bits_of, flips
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 from tasks.retrying import READ_DELAYS_S, climbing, is_transient
 
 N_ITEMS = 4
-LATE_S, SHORT_S, LONG_S = 1.5, 0.3, 30.0
+LATE_S = 1.5
+SHORT_S = 0.3
+LONG_S = 30.0
 MAX_RUNS = 3
 EVERY = int(os.environ.get("QJOBS_FAULTS_EVERY", "1"))
 """Every n-th row is printed; `test_fault_rows.py` has them all."""
-SUBMIT, FIND, STATUS, RESULTS = Route.SUBMIT, Route.FIND, Route.STATUS, Route.RESULTS
+SUBMIT = Route.SUBMIT
+FIND = Route.FIND
+STATUS = Route.STATUS
+RESULTS = Route.RESULTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +59,7 @@ class Row:
     name: str
     faults: tuple[Fault, ...] = ()
     lost: str = ""
-    noted: str = ""
+    recorded: str = ""
     broken: dict[int, str] = field(default_factory=dict)
     peers: str = ""
 
@@ -82,28 +92,39 @@ ROWS = (
     Row(name="reply dropped, find 401", faults=(_GONE, _code(FIND, 401)), lost="made"),
     Row(name="reply dropped, find not JSON x4", faults=(_GONE, _fault(FIND, Action.NOT_JSON, 4)), lost="made"),
     Row(name="status: 502", faults=(_code(STATUS, 502),), peers="2"),
-    Row(name="status: 502 x9", faults=(_code(STATUS, 502, 9),), noted="BackendUnavailable", peers="2"),
-    Row(name="status: 401 for a while", faults=(_code(STATUS, 401, 5),), noted="CredentialsRejected", peers="6"),
-    Row(name="status: 403 for a while", faults=(_code(STATUS, 403, 5),), noted="CredentialsRejected"),
-    Row(name="status: 429 x20", faults=(_code(STATUS, 429, 20),), noted="BackendUnavailable"),
-    Row(name="status: 429 x9, Retry-After 7", faults=(_code(STATUS, 429, 9, "7"),), noted="BackendUnavailable"),
+    Row(name="status: 502 x9", faults=(_code(STATUS, 502, 9),), recorded="BackendUnavailable", peers="2"),
+    Row(name="status: 401 for a while", faults=(_code(STATUS, 401, 5),), recorded="CredentialsRejected", peers="6"),
+    Row(name="status: 403 for a while", faults=(_code(STATUS, 403, 5),), recorded="CredentialsRejected"),
+    Row(name="status: 429 x20", faults=(_code(STATUS, 429, 20),), recorded="BackendUnavailable"),
+    Row(name="status: 429 x9, Retry-After 7", faults=(_code(STATUS, 429, 9, "7"),), recorded="BackendUnavailable"),
     Row(
         name="status: time-out x3",
         faults=(_fault(STATUS, Action.LATE, 3, seconds=LATE_S),),
-        noted="BackendUnavailable",
+        recorded="BackendUnavailable",
         peers="4",
     ),
-    Row(name="status: dropped x9", faults=(_fault(STATUS, Action.DROP_BEFORE, 9),), noted="BackendUnavailable"),
-    Row(name="status: JSON cut x4", faults=(_fault(STATUS, Action.CUT, 4),), noted="ProtocolError"),
-    Row(name="status: not JSON x4", faults=(_fault(STATUS, Action.NOT_JSON, 4),), noted="ProtocolError"),
-    Row(name="status: unknown word x3", faults=(_fault(STATUS, Action.UNKNOWN_WORD, 3),), noted="ProtocolError"),
+    Row(name="status: dropped x9", faults=(_fault(STATUS, Action.DROP_BEFORE, 9),), recorded="BackendUnavailable"),
+    Row(name="status: JSON cut x4", faults=(_fault(STATUS, Action.CUT, 4),), recorded="ProtocolError"),
+    Row(name="status: not JSON x4", faults=(_fault(STATUS, Action.NOT_JSON, 4),), recorded="ProtocolError"),
+    Row(name="status: unknown word x3", faults=(_fault(STATUS, Action.UNKNOWN_WORD, 3),), recorded="ProtocolError"),
     Row(name="status: tells of nothing x9", faults=(_fault(STATUS, Action.NOTHING, 9),)),
-    Row(name="results: 500 x7", faults=(_code(RESULTS, 500, 7),), noted="BackendUnavailable", peers="6"),
-    Row(name="results: 401 x3", faults=(_code(RESULTS, 401, 3),), noted="CredentialsRejected", peers="6"),
-    Row(name="results: JSON cut x4", faults=(_fault(RESULTS, Action.CUT, 4),), noted="ProtocolError"),
+    Row(name="results: 500 x7", faults=(_code(RESULTS, 500, 7),), recorded="BackendUnavailable", peers="6"),
+    Row(name="results: 401 x3", faults=(_code(RESULTS, 401, 3),), recorded="CredentialsRejected", peers="6"),
+    Row(name="results: JSON cut x4", faults=(_fault(RESULTS, Action.CUT, 4),), recorded="ProtocolError"),
     Row(name="results: dropped", faults=(_fault(RESULTS, Action.DROP_AFTER),)),
     Row(name="item 1 fails", broken={1: "the laser went off"}),
 )
+
+
+def one_of_each(rows: Sequence[Row]) -> list[object]:
+    """The rows for a test; all but the first of each kind of fault are slow."""
+    kinds: set[object] = set()
+    found = []
+    for row in rows:
+        kind = frozenset((fault.route, fault.action) for fault in row.faults) or row.name
+        found.append(pytest.param(row, id=row.name, marks=[pytest.mark.slow] if kind in kinds else []))
+        kinds.add(kind)
+    return found
 
 
 class Clock:
@@ -136,7 +157,7 @@ class Seen:
     requests: int
     runs: int
     message: str
-    notes: frozenset[str]
+    causes: frozenset[str]
     adapter: str = ""
 
     def line(self) -> str:
@@ -166,8 +187,8 @@ class Seen:
         words = ("may or may not exist", "adopt", "ALLOW_RESUBMIT")
         if self.status is JobStatus.UNKNOWN and not all(word in self.message for word in words):
             found.append(f"the message does not say how to decide: {self.message!r}")
-        if self.row.noted and self.row.noted not in self.notes:
-            found.append(f"its history has no {self.row.noted}")
+        if self.row.recorded and self.row.recorded not in self.causes:
+            found.append(f"its history has no {self.row.recorded}")
         return found
 
 
@@ -185,11 +206,15 @@ class _Run:
     """One wanted job, driven as the flow drives it."""
 
     def __init__(self, row: Row, provider: ScriptedProvider, ledger: Ledger, clock: Clock) -> None:
-        self.row, self.provider, self.ledger, self.clock = row, provider, ledger, clock
+        self.row = row
+        self.provider = provider
+        self.ledger = ledger
+        self.clock = clock
         self.variant = LostReply(provider.store.variant)
         self.limiter = Limiter(clock.monotonic, clock.sleep)
         self.policy = RetryPolicy.for_backend(self.variant)
-        self.message, self.run = "", uuid.uuid4().hex
+        self.message = ""
+        self.run = uuid.uuid4().hex
         late = {fault.route for fault in row.faults if fault.action is Action.LATE}
         self.sending = self._backend(SHORT_S if SUBMIT in late else LONG_S)
         self.reading = self._backend(SHORT_S if STATUS in late else LONG_S)
@@ -232,7 +257,8 @@ class _Run:
     def send(self) -> JobId:
         """Plan and submit."""
         now = self.clock.now
-        programs = {program.hash: program for program in map(read_circuit, map(circuit, range(N_ITEMS)))}
+        circuits = [read_circuit(flips(3, on=bits_of(number))) for number in range(N_ITEMS)]
+        programs = {program.hash: program for program in circuits}
         items = [ItemSpec(label=f"{n}", program=h, shots=16 + n) for n, h in enumerate(programs)]
         (job_id,) = qjobs.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=now)
 
@@ -246,7 +272,9 @@ class _Run:
 
     def follow(self, job_id: JobId) -> None:
         """Wait and collect."""
-        now, clock, backends = self.clock.now, self.clock, {self.reading.name: self.reading}
+        now = self.clock.now
+        clock = self.clock
+        backends = {self.reading.name: self.reading}
         reconcile(self.ledger, backends, job_ids=[job_id], now=now)
         self._stage(
             lambda _: qjobs.wait(
@@ -271,12 +299,15 @@ class _Run:
         return word
 
     def see(self) -> Seen:
-        job_id, runs = self.flow(), 1
+        job_id = self.flow()
+        runs = 1
         while not self.ledger.job(job_id).status.is_final and runs < MAX_RUNS:
             self.clock.sleep(60.0)
             runs += 1
             self.flow()
-        status, requests, message = self.ledger.job(job_id).status, self.provider.asked.total(), self.message
+        status = self.ledger.job(job_id).status
+        requests = self.provider.asked.total()
+        message = self.message
         decision = self.decide(job_id) if status is JobStatus.UNKNOWN else ""
         results = self.ledger.results(job_id)
         wanted = [n for n in range(N_ITEMS) if n not in self.row.broken]
@@ -292,18 +323,12 @@ class _Run:
             requests=requests,
             runs=runs,
             message=message,
-            notes=self._notes(job_id),
+            causes=self._causes(job_id),
         )
 
-    def _notes(self, job_id: JobId) -> frozenset[str]:
+    def _causes(self, job_id: JobId) -> frozenset[str]:
         """What the job's history says went wrong."""
         return frozenset(event.cause for event in self.ledger.events(job_id))
-
-
-def circuit(number: int) -> str:
-    """Prepares `number` on 3 qubits."""
-    flips = "".join(f"x q[{bit}];\n" for bit in range(3) if number >> bit & 1)
-    return f'OPENQASM 2.0;\ninclude "qelib1.inc";\nqreg q[3];\ncreg c[3];\n{flips}measure q -> c;\n'
 
 
 def play(
@@ -325,57 +350,46 @@ def play(
         run.close()
 
 
-def nexus(folder: Path, ledger: Ledger) -> list[str]:
-    """Print the rows of the Nexus adapter against the local service; what breaks the rule."""
-    import nexus_rows  # it is built on this module
+def show(rows: Sequence[Row], play_one: Callable[[Row], Seen]) -> list[Seen]:
+    """Print rows as they come."""
+    found = []
+    for row in rows[::EVERY]:
+        found.append(play_one(row))
+        print(found[-1].line(), flush=True)
+    return found
 
-    bad = []
+
+def all_tables(folder: Path, ledger: Ledger) -> Iterator[list[Seen]]:
+    """The rows of runs that wait, of suspended runs, for which the sensor asks, and of the Nexus adapter."""
+    import nexus_rows  # these are built on this module
+    import sensor_rows
+
+    for rows, play_one in ((ROWS, play), (sensor_rows.ROWS, sensor_rows.play)):
+        for variant in LostReply:
+            with ScriptedProvider(variant, queue_s=5.0, run_s=10.0) as provider:
+                yield show(rows, functools.partial(play_one, provider=provider, ledger=ledger))
     with nexus_rows.running(folder / "service") as provider:
-        for row in nexus_rows.ROWS[::EVERY]:
-            seen = nexus_rows.play(row, provider, ledger)
-            print(seen.line(), flush=True)
-            bad += [f"{row.name}, nexus: {problem}" for problem in seen.problems()]
-    return bad
-
-
-def sensor(ledger: Ledger) -> list[str]:
-    """Print the rows of a suspended run, for which the sensor asks; what breaks the rule."""
-    import sensor_rows  # it is built on this module
-
-    bad = []
-    for variant in LostReply:
-        with ScriptedProvider(variant, queue_s=5.0, run_s=10.0) as provider:
-            for row in sensor_rows.ROWS[::EVERY]:
-                seen = sensor_rows.play(row, provider, ledger)
-                print(seen.line(), flush=True)
-                bad += [f"{row.name}, {seen.adapter}: {problem}" for problem in seen.problems()]
-    return bad
+        yield show(nexus_rows.ROWS, functools.partial(nexus_rows.play, provider=provider, ledger=ledger))
 
 
 def main() -> int:
     """Print the table; 1 if a row breaks the rule."""
+    logging.disable(logging.WARNING)  # of every fault that is played
     head = (
         f"{'fault':37} {'adapter':13} {'created':>7} {'lost':>4}  {'status':9} {'then':23} {'requests':>8} {'runs':>4}"
     )
     print(f"{head}  peers created")
-    bad, started, message = [], time.monotonic(), ""
+    bad: list[str] = []
+    message = ""
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Ledger(f"sqlite:///{folder}/ledger.db") as ledger:
-        for variant in LostReply:
-            with ScriptedProvider(variant, queue_s=5.0, run_s=10.0) as provider:
-                for row in ROWS[::EVERY]:
-                    seen = play(row, provider, ledger)
-                    print(seen.line(), flush=True)
-                    bad += [f"{row.name}, {variant}: {problem}" for problem in seen.problems()]
-                    if seen.decision and variant is LostReply.OPAQUE:
-                        message = seen.message
-        bad += sensor(ledger)
-        bad += nexus(Path(folder), ledger)
+        for table in all_tables(Path(folder), ledger):
+            for seen in table:
+                bad += [f"{seen.row.name}, {seen.adapter or seen.variant}: {problem}" for problem in seen.problems()]
+                if seen.decision and seen.variant is LostReply.OPAQUE:
+                    message = seen.message
     print(f"\nWhat UNKNOWN says: {message}")
-    print(
-        f"All rows in {time.monotonic() - started:.1f} s, {len(bad)} break the rule",
-        *bad,
-        sep="\n  ",
-    )
+    print(f"All rows in {time.monotonic() - started:.1f} s, {len(bad)} break the rule", *bad, sep="\n  ")
     return 1 if bad else 0
 
 

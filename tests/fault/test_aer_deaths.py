@@ -64,6 +64,7 @@ def test_second_death_terminates():
         assert "a worker process ended 2 times" in backend.results(remote_id)[0].reason
 
 
+@pytest.mark.slow
 @linux
 def test_idle_deaths_are_mended():
     """Workers that were killed while idle are replaced."""
@@ -132,6 +133,7 @@ def test_workers_end_with_their_parent():
     until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "workers live on")
 
 
+@pytest.mark.slow
 @linux
 def test_dropped_backend_drains(aer):
     """A backend that nobody holds finishes its jobs and ends its workers."""

@@ -35,7 +35,10 @@ class Killed(BaseException):
 
 class _MortalDatabase:
     def __init__(self, real: object, last_write: int, before: bool) -> None:
-        self._real, self._left, self._before, self.dead = real, last_write, before, False
+        self._real = real
+        self._left = last_write
+        self._before = before
+        self.dead = False
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._real, name)
@@ -96,11 +99,13 @@ ENTRIES = [
         if not (variant is OPAQUE and standing.startswith("lost") and strategy is not DEFAULT)
     ],
 )
-def test_death_between_any_two_writes(
+def test_death_between_writes(
     store: Ledger, variant: LostReply, standing: str, strategy: RemoteRetryStrategy, fault: str
 ) -> None:
+    """Whichever write was its last, one remote job lives, and the ledger knows of it."""
     for moment in range(40):
-        backend, clock = ScriptedBackend(variant), Clock()
+        backend = ScriptedBackend(variant)
+        clock = Clock()
         job_id = a_job(store, standing, backend, f"key-{moment}")
         backend.faults.append(FAULTS.get(fault))
         mortal = MortalLedger(store, 1 + moment // 2, before=moment % 2 == 0)

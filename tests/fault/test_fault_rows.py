@@ -1,3 +1,5 @@
+"""The fault table against the scripted provider: runs that wait, and runs that are suspended."""
+
 from __future__ import annotations
 
 import os
@@ -9,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import sensor_rows
-from table import ROWS, Row, play
+from table import ROWS, Row, one_of_each, play
 
 from qjobs.backends.base import LostReply
 from qjobs.ledger import Ledger
@@ -39,23 +41,27 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_row(row: Row, provider: ScriptedProvider, shared: Ledger) -> None:
+    """One remote job, and the outcome that the row states."""
     seen = play(row, provider, shared)
     assert seen.problems() == [], seen
 
 
-@pytest.mark.parametrize("row", sensor_rows.ROWS, ids=lambda row: row.name)
-def test_row_of_a_suspended_run(row: Row, shared: Ledger, asked_by_a_sensor: ScriptedProvider) -> None:
+@pytest.mark.parametrize("row", one_of_each(sensor_rows.ROWS))
+def test_suspended_row(row: Row, shared: Ledger, asked_by_a_sensor: ScriptedProvider) -> None:
+    """The same of a run that ends after its submission; the sensor does the rest."""
     seen = sensor_rows.play(row, asked_by_a_sensor, shared)
     assert seen.problems() == [], seen
     if row in sensor_rows.LONG_ROWS:
         assert seen.runs == 1, "the sensor alone brought it to its end"
 
 
-def test_every_fault_of_the_kit_has_a_row() -> None:
+def test_every_fault_has_a_row() -> None:
+    """The table leaves out no fault of the kit."""
     assert {fault.action for row in ROWS for fault in row.faults} == set(Action)
 
 
-def test_the_provider_alone_is_steered_over_http() -> None:
+def test_provider_as_a_process() -> None:
+    """The provider alone is steered over HTTP."""
     command = [sys.executable, "-m", "qjobs.testing.servers", "--variant", "opaque", "--token", "t"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
@@ -78,7 +84,8 @@ def test_the_provider_alone_is_steered_over_http() -> None:
             process.kill()
 
 
-def test_the_library_is_imported_without_a_server() -> None:
+def test_import_without_a_server() -> None:
+    """The kit and the adapter are imported where no server is installed."""
     absent = "import sys; sys.modules.update(starlette=None, uvicorn=None)"
     code = f"{absent}; import qjobs.testing.servers, qjobs.backends.rest"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -23,6 +23,7 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.testing.faults import Action, Fault, Route
 
+pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("QJOBS_KILLS", "40"))
 SEED = int(os.environ.get("QJOBS_KILLS_SEED", "20261121"))
 AT_ONCE = 4
@@ -66,11 +67,12 @@ def _kill_and_restart(forks: ForkServer, ledger: Ledger, url: str, backend: str,
     return done
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_kills(forks: ForkServer, provider: Callable[..., str], ledger_path: Path, variant: str) -> None:
-    kind, late_s = variant.partition("-")[0], VARIANTS[variant]
+    """A flow that is killed and started again makes one remote job, and has every result."""
+    kind = variant.partition("-")[0]
+    late_s = VARIANTS[variant]
     url = provider(kind, "--run-s", "0.3")
     if late_s:
         late = Fault(route=Route.SUBMIT, action=Action.LATE, seconds=late_s, times=10**6)
@@ -106,14 +108,13 @@ def test_kills(forks: ForkServer, provider: Callable[..., str], ledger_path: Pat
 
 
 @pytest.mark.timeout(600)
-def test_two_processes_in_one_flow_run(
-    forks: ForkServer, provider: Callable[..., str], ledger_path: Path, tmp_path: Path
-) -> None:
-    """As two workers may do (PrefectHQ/prefect #12509): both go through, and there is one job."""
+def test_two_processes(forks: ForkServer, provider: Callable[..., str], ledger_path: Path, tmp_path: Path) -> None:
+    """Two processes in one flow run, as of two workers (PrefectHQ/prefect #12509), go through with one job."""
     url = provider("findable", "--run-s", "0.5")
     assert forks.run(what="block", name="twice", url=url, lost_reply="findable")["status"] == 0
     for number in range(3):
-        name, made = f"twice-{number}", tmp_path / f"run-{number}"
+        name = f"twice-{number}"
+        made = tmp_path / f"run-{number}"
         assert forks.run(what="create", name=name, backend="rest-backend/twice", out=str(made))["status"] == 0
         request = {"what": "run again", "flow_run_id": made.read_text()}
         both = [forks.ask(**request, out=str(tmp_path / f"state-{number}-{which}")) for which in range(2)]

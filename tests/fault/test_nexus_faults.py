@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from nexus_rows import ROWS, NexusProvider, play, running
-from table import Row
+from table import Row, one_of_each
 
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
@@ -15,7 +15,7 @@ from qjobs.errors import BackendUnavailable
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemSpec, Key, RemoteId
-from qjobs.testing.contract import flips, new_key
+from qjobs.testing.contract import bits_of, flips, new_key
 from qjobs.testing.faults import Action, Fault, Route
 
 
@@ -31,7 +31,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
         yield ledger
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", one_of_each(ROWS))
 def test_row(row: Row, provider: NexusProvider, shared: Ledger) -> None:
     """One remote job, and the outcome that the row states."""
     seen = play(row, provider, shared)
@@ -134,7 +134,7 @@ def test_unknown_word(provider: NexusProvider, backend: NexusBackend) -> None:
 
 def test_broken_download(provider: NexusProvider, backend: NexusBackend) -> None:
     """A download that breaks off goes on where it was."""
-    programs = [read_circuit(flips(3, on=[bit for bit in range(3) if word >> bit & 1])) for word in range(8)]
+    programs = [read_circuit(flips(3, on=bits_of(word))) for word in range(8)]
     items = tuple(ItemSpec(label="", program=each.hash, shots=4) for each in programs)
     ids: list[RemoteId] = []
     batch = Batch(number=0, items=items, programs={each.hash: each for each in programs})

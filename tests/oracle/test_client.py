@@ -18,21 +18,23 @@ AER_SHOTS = 20_000
 SEED = 12345
 LEAST_P = 1e-4
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def test_check(runs: Runs, version: str, check: str) -> None:
+    """What the real client takes for granted is so."""
     outcome = runs.of(version)
     assert check in outcome.errors, f"it did not run; the client's last words:\n{outcome.log}"
     assert not outcome.errors[check], outcome.errors[check]
 
 
-def test_nothing_ran_that_is_not_shown(runs: Runs, version: str) -> None:
+def test_every_check_is_shown(runs: Runs, version: str) -> None:
+    """Nothing ran that has no test of its own here."""
     assert set(runs.of(version).errors) == set(checks())
 
 
 @pytest.mark.parametrize("label", ["Aer skewed", "Aer bell", "Aer ghz", "H1-1LE skewed"])
-def test_results_are_those_of_aer(runs: Runs, version: str, label: str) -> None:
+def test_counts_are_those_of_aer(runs: Runs, version: str, label: str) -> None:
     """Two samples of one distribution: the service's, and Aer's own with a fixed seed."""
     measured: dict[str, Any] = runs.of(version).measured[label]
     circuit = QuantumCircuit.from_qasm_str(measured["qasm"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
 from typing import Any
 
+import httpx
 from fuzzing import Wire
 
 from qjobs.service.running import RunningService
@@ -45,7 +45,8 @@ class Person:
 
     def __init__(self, service: RunningService, email: str, words: str) -> None:
         self.service = service
-        self.cookie = f"myqos_id={_access_token(service, email)}"
+        answer = httpx.post(f"{service.url}/auth/login", json={"email": email, "password": USERS[email]})
+        self.cookie = f"myqos_id={answer.cookies['myqos_id']}"
         wire = self.wire()
         attributes: dict[str, Any] = {"name": f"{words} project", "description": words, "properties": {"a": words}}
         made = wire.json("POST", "/api/projects/v1beta2", {"data": {"type": "project", "attributes": attributes}})
@@ -136,14 +137,3 @@ class Person:
                 return found
             time.sleep(0.05)
         raise AssertionError(found)
-
-
-def _access_token(service: RunningService, email: str) -> str:
-    wire = Wire("127.0.0.1", service.port)
-    body = json.dumps({"email": email, "password": USERS[email]}).encode()
-    answer = wire.ask("POST", "/auth/login", body)
-    wire.close()
-    assert answer.code == 200, answer
-    cookies = [line.split(": ", 1)[1].split(";")[0] for line in answer.headers.splitlines() if "ookie" in line]
-    tokens = dict(cookie.split("=", 1) for cookie in cookies)
-    return tokens["myqos_id"]

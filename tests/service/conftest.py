@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +10,9 @@ import httpx
 import pytest
 from attack_people import SECRET, USERS
 from attack_people import Person as Attacker
+from executor_circuits import working_service
 from fuzzing import Wire
+from own_service import OwnService
 from serving import ClientOf, clients
 from standing_service import Person, Standing, fresh_database, standing_service
 
@@ -37,16 +38,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService
 @pytest.fixture(scope="session")
 def visitor(service: RunningService) -> Iterator[Callable[[], httpx.Client]]:
     """Makes clients that check the certificate and are not signed in."""
-    trusted = ssl.create_default_context(cafile=service.certificate)
-    clients: list[httpx.Client] = []
-
-    def make() -> httpx.Client:
-        clients.append(httpx.Client(base_url=service.url, verify=trusted, timeout=60.0))
-        return clients[-1]
-
-    yield make
-    for client in clients:
-        client.close()
+    with clients() as client_of:
+        yield lambda: client_of(service)
 
 
 def _signed_in(visitor: Callable[[], httpx.Client], email: str) -> httpx.Client:
@@ -109,6 +102,13 @@ def client_of() -> Iterator[ClientOf]:
     """Makes clients of services that a test starts itself."""
     with clients() as client_of:
         yield client_of
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnService]:
+    """A service in this process that works; modules that need another one have an `own` of their own."""
+    with working_service(tmp_path_factory.mktemp("working")) as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

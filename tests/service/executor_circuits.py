@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from importlib import resources
@@ -19,13 +20,14 @@ MORE_DEVICES = """
 """
 
 
+@contextlib.contextmanager
 def working_service(folder: Path) -> Iterator[OwnService]:
     """A service with the usual devices and some more; a test waits for its own jobs only."""
     usual = resources.files("qjobs.service").joinpath("devices.yaml").read_text()
     own = OwnService(folder, devices=usual + MORE_DEVICES)
-    own.service.executor.start()
-    yield own
-    own.close()
+    with contextlib.closing(own):
+        own.service.executor.start()
+        yield own
 
 
 def entangled(n: int = 4) -> Circuit:

@@ -71,6 +71,39 @@ FILTERS: dict[str, list[str]] = {
     "backend": ["AerConfig", *SQL],
     "is_local": ["true", "x"],
 }
+DEEP = "[" * 5000 + "]" * 5000
+BAD_BODIES: dict[str, bytes] = {
+    "empty": b"",
+    "no JSON": b"{",
+    "text": b"hello",
+    "a list": b"[]",
+    "a number": b"17",
+    "null": b"null",
+    "not UTF-8": b'{"email": "\xff\xfe", "password": "x"}',
+    "UTF-16": '{"email": "a", "password": "b"}'.encode("utf-16"),
+    "wrong types": b'{"email": 1, "password": {"a": []}}',
+    "JSON:API without data": b'{"attributes": {"name": "x"}}',
+    "data is a list": b'{"data": []}',
+    "deep list": DEEP.encode(),
+    "deep object": b'{"a":' * 5000 + b"1" + b"}" * 5000,
+    "deep in a field": b'{"email": "a", "password": "b", "data": {"attributes": {"name": ' + DEEP.encode() + b"}}}",
+    "two values": b"{}{}",
+    "unclosed": b"[" * 1_000_000,
+    "NaN": b'{"email": NaN, "password": "x", "data": {"attributes": {"name": NaN}}}',
+    "infinite": b'{"email": 1e999, "password": "x"}',
+    "a very long number": b'{"email": ' + b"9" * 5000 + b', "password": "x"}',
+    "NUL": b'{"email": "a\\u0000b", "password": "x", "data": {"attributes": {"name": "a\\u0000b"}}}',
+    "NUL in a key": b'{"a\\u0000": 1, "email": "a", "password": "b"}',
+    "half a pair": b'{"email": "\\ud800", "password": "x", "data": {"attributes": {"name": "\\ud800"}}}',
+    "half a pair in a key": b'{"\\udfff": 1}',
+    "a long string": b'{"email": "'
+    + b"a" * 100_000
+    + b'", "password": "x", "data": {"attributes": {"name": "'
+    + b"a" * 100_000
+    + b'"}}}',
+}
+WISHES = {"empty", "null", "wrong types", "JSON:API without data", "data is a list", "a long string"}
+"""Bad bodies that `rpc/...` takes: no JSON:API, and none at all means the usual."""
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 

@@ -53,7 +53,7 @@ class OwnService:
         if devices is not None:
             (folder / "devices.yaml").write_text(devices)
             more["device_file"] = folder / "devices.yaml"
-        settings = {"submit_delay_s": 0.0, "workers": 2, **more}
+        settings = {"submit_delay_s": 0.0, "workers": 1, **more}
         self.service = Service.open(Settings(data=folder, database=url, **settings))
         self.store = self.service.jobs
         self.user = self.add_user("ada")

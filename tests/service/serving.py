@@ -1,4 +1,4 @@
-"""What tests of `qjobs serve` share: a user, clients, and the command."""
+"""What tests of `qjobs serve` share: a user, clients, what they answer, and the command."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from qjobs.service.running import RunningService
-
-__all__ = ["EMAIL", "PASSWORD", "ClientOf", "clients", "command", "login"]
 
 ClientOf = Callable[[RunningService], httpx.Client]
 EMAIL = "ada@localhost.test"
@@ -27,7 +25,7 @@ def clients() -> Iterator[ClientOf]:
         def make(service: RunningService) -> httpx.Client:
             secure = service.url.startswith("https://")
             trusted = ssl.create_default_context(cafile=service.certificate) if secure else False
-            return stack.enter_context(httpx.Client(base_url=service.url, verify=trusted, timeout=30.0))
+            return stack.enter_context(httpx.Client(base_url=service.url, verify=trusted, timeout=60.0))
 
         yield make
 
@@ -36,13 +34,31 @@ def login(client: httpx.Client, email: str = EMAIL, password: str = PASSWORD) ->
     return client.post("/auth/login", json={"email": email, "password": password}).status_code
 
 
-def command(*words: str, stdin: str = "", environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def command(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "qjobs.cli.main", *words],
-        input=stdin,
-        env=environ,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+def only(name: str, value: str) -> dict[str, str]:
+    """Headers with this cookie alone."""
+    return {"cookie": f"{name}={value}"}
+
+
+def me(client: httpx.Client, headers: dict[str, str] | None = None) -> int:
+    """The status code of asking who is signed in."""
+    return client.get("/api/users/v1beta2/me", headers=headers).status_code
+
+
+def refused(answer: httpx.Response, *codes: int) -> str:
+    """The message of an answer, which has one of these status codes and says nothing else."""
+    assert answer.status_code in codes, (answer.status_code, answer.text)
+    body = answer.json()
+    assert list(body) == ["message"]
+    assert isinstance(body["message"], str)
+    assert body["message"]
+    return body["message"]

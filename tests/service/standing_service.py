@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import postgresql
 import pytest
 import sqlalchemy as sa
 import uvicorn
@@ -49,16 +50,8 @@ def fresh_database(kind: str, folder: Path, request: pytest.FixtureRequest) -> I
     if kind == "sqlite":
         yield f"sqlite:///{folder / 'service.db'}"
         return
-    server = request.getfixturevalue("postgresql_url")
-    name = f"qjobs_{uuid.uuid4().hex}"
-    engine = sa.create_engine(server, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    try:
-        yield sa.make_url(server).set(database=name).render_as_string(hide_password=False)
-    finally:
-        with engine.connect() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    with postgresql.database(request.getfixturevalue("postgresql_url")) as url:
+        yield url
 
 
 class Standing:
@@ -240,9 +233,9 @@ def standing_service(folder: Path, url: str | None = None, **settings: Any) -> I
 SAMPLES = Path(__file__).with_name("nexus_samples.json")
 
 
-def sample(name: str) -> dict[str, Any]:
+def sample(name: str, part: str = "response") -> dict[str, Any]:
     """A recorded exchange of the real client with a server that it accepted."""
-    return json.loads(SAMPLES.read_text())[name]["response"]
+    return json.loads(SAMPLES.read_text())[name][part]
 
 
 def shape(value: Any, *, open_at: tuple[str, ...] = ("properties",)) -> Any:

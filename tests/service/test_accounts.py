@@ -11,25 +11,21 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from cheap_passwords import cheap_passwords
+from account_parts import Parts
 
 from qjobs.errors import InvalidInput
-from qjobs.ledger.database import Database
 from qjobs.service import tables as schema
-from qjobs.service.accounts.accounts import ADMINISTRATOR, MAINTAINER, READER, ROLES, Accounts, User
+from qjobs.service.accounts.accounts import ADMINISTRATOR, MAINTAINER, READER, ROLES, User
 from qjobs.service.accounts.quotas import Quotas
 from qjobs.service.errors import Forbidden, NotFound
 from qjobs.service.settings import QUOTAS, Settings
 
-NOW = datetime(2026, 3, 31, 23, tzinfo=UTC)
 
-
-class Parts:
-    """Accounts on a database of their own, with two people and a project of the first."""
+class People(Parts):
+    """Two people, and a project of the first."""
 
     def __init__(self, url: str) -> None:
-        self.db = Database(url, schema.SERVICE)
-        self.accounts = Accounts(self.db, lambda: NOW, cheap_passwords())
+        super().__init__(url)
         self.ada = self.accounts.add_user("ada@localhost.test", "secret")
         self.bob = self.accounts.add_user("bob@localhost.test", "secret")
         self.project = self.new_project(self.ada, "hers")
@@ -37,7 +33,7 @@ class Parts:
     def new_project(self, owner: User, name: str) -> str:
         project_id = str(uuid.uuid4())
         row = {"project_id": project_id, "owner_id": owner.user_id, "name": name, "properties": {}}
-        moments = {"created_at": NOW, "modified_at": NOW, "contents_modified_at": NOW}
+        moments = {"created_at": self.now, "modified_at": self.now, "contents_modified_at": self.now}
         with self.db.write() as connection:
             connection.execute(schema.project.insert().values(archived=False, **row, **moments))
         return project_id
@@ -53,13 +49,13 @@ class Parts:
 
 
 @pytest.fixture
-def parts(ledger_url: str) -> Iterator[Parts]:
-    parts = Parts(ledger_url)
+def parts(ledger_url: str) -> Iterator[People]:
+    parts = People(ledger_url)
     yield parts
     parts.db.close()
 
 
-def test_role_permissions(parts: Parts) -> None:
+def test_role_permissions(parts: People) -> None:
     """Each role allows what it says."""
     parts.new_project(parts.bob, "his")
     assert parts.allowed(parts.ada) == {"ASSIGN", "DELETE", "WRITE", "READ"}
@@ -75,7 +71,7 @@ def test_role_permissions(parts: Parts) -> None:
             assert set(connection.scalars(subset(parts.ada.user_id))) == {parts.project}
 
 
-def test_role_of_a_team(parts: Parts) -> None:
+def test_role_of_a_team(parts: People) -> None:
     """A team's role is the role of its members."""
     team = parts.accounts.add_team(parts.ada.user_id, name="lab")
     parts.accounts.assign(parts.ada.user_id, parts.project, MAINTAINER.role_id, team_id=team.team_id)
@@ -90,7 +86,7 @@ def test_role_of_a_team(parts: Parts) -> None:
         parts.accounts.join_team("x", parts.bob.user_id)
 
 
-def test_public_role(parts: Parts) -> None:
+def test_public_role(parts: People) -> None:
     """A role of the public is everybody's."""
     with parts.db.write() as connection:
         row = {"resource_id": parts.project, "role_id": READER.role_id}
@@ -100,7 +96,7 @@ def test_public_role(parts: Parts) -> None:
     assert [tuple(row) for row in given] == [(READER.role_id, None, None)]
 
 
-def test_concurrent_assignments(parts: Parts) -> None:
+def test_concurrent_assignments(parts: People) -> None:
     """The same assignment made at the same moment is stored once."""
     start = threading.Barrier(6)
 
@@ -113,7 +109,7 @@ def test_concurrent_assignments(parts: Parts) -> None:
     assert len(parts.accounts.assignments(parts.ada.user_id, parts.project)) == 1
 
 
-def test_removed_user_loses_roles(parts: Parts) -> None:
+def test_removed_user_loses_roles(parts: People) -> None:
     """A removed user loses every role and team."""
     team = parts.accounts.add_team(parts.bob.user_id, name="lab")
     parts.accounts.assign(parts.ada.user_id, parts.project, READER.role_id, user_id=parts.bob.user_id)
@@ -126,7 +122,7 @@ def test_removed_user_loses_roles(parts: Parts) -> None:
     assert team.name == "lab"
 
 
-def test_addresses_and_passwords(parts: Parts) -> None:
+def test_addresses_and_passwords(parts: People) -> None:
     """A user has a password, and an e-mail address that is nobody else's."""
     for email in ("", "ada", "@x", "a@", "a b@x", "a@b@c", "a:b@c", "a\x00@b", "a\ud800@b", "a" * 400 + "@b"):
         with pytest.raises(InvalidInput, match="not an e-mail address"):
@@ -138,22 +134,21 @@ def test_addresses_and_passwords(parts: Parts) -> None:
             parts.accounts.add_user("new@localhost.test", password)
 
 
-def test_quota_of_a_month(parts: Parts) -> None:
+def test_quota_of_a_month(parts: People) -> None:
     """A quota counts what this user used this month."""
-    now = [NOW]
 
     class Clock:
         def now(self) -> datetime:
-            return now[0]
+            return parts.now
 
     settings = Settings(data=Path("unused"), quotas={"simulation": 100.0})
     quotas = Quotas(parts.db, Clock(), settings)  # type: ignore[arg-type]
     rows = [
         (parts.ada, "simulation", 60.0, datetime(2026, 3, 1, tzinfo=UTC)),
-        (parts.ada, "simulation", 39.5, NOW),
+        (parts.ada, "simulation", 39.5, parts.now),
         (parts.ada, "simulation", 1000.0, datetime(2026, 2, 28, 23, 59, tzinfo=UTC)),
-        (parts.ada, "compilation", 7.0, NOW),
-        (parts.bob, "simulation", 1000.0, NOW),
+        (parts.ada, "compilation", 7.0, parts.now),
+        (parts.bob, "simulation", 1000.0, parts.now),
     ]
     with parts.db.write() as connection:
         for user, quota, amount, at in rows:
@@ -162,17 +157,17 @@ def test_quota_of_a_month(parts: Parts) -> None:
     assert (ours.used, ours.limit, ours.left) == (99.5, 100.0, True)
     assert not quotas.of(parts.bob.user_id, "simulation").left
     assert quotas.of(parts.ada.user_id, "compilation").limit == QUOTAS["compilation"]
-    now[0] = datetime(2026, 4, 1, tzinfo=UTC)
+    parts.later(3600)
     assert quotas.of(parts.bob.user_id, "simulation").left, "a new month"
     with pytest.raises(KeyError):
         quotas.of(parts.ada.user_id, "galaxy")
 
 
-def test_quota_of_storage(parts: Parts) -> None:
+def test_quota_of_storage(parts: People) -> None:
     """What a user stores counts in megabytes."""
     with parts.db.write() as connection:
         values = {"document_id": str(uuid.uuid4()), "kind": "circuit", "project_id": parts.project, "properties": {}}
-        moments = {"created_at": NOW, "modified_at": NOW}
+        moments = {"created_at": parts.now, "modified_at": parts.now}
         row = {**values, **moments, "owner_id": parts.ada.user_id, "name": "n", "body": b"\x00" * 1_500_000}
         connection.execute(sa.insert(schema.document).values(row))
     quotas = Quotas(parts.db, None, Settings(data=Path("unused")))  # type: ignore[arg-type]

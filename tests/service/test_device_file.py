@@ -113,6 +113,7 @@ def test_opening_hours_leave_no_gap(minutes: int) -> None:
         (MINE, "devices: [", "is not YAML"),
         (MINE, "nothing", "device file"),
         (MINE, "devices: []", "at least 1"),
+        (MINE, MINE + OTHER.replace("other", "mine"), "2 of them have the name mine"),
     ],
 )
 def test_bad_device_file(tmp_path, old: str, new: str, words: str) -> None:
@@ -121,12 +122,6 @@ def test_bad_device_file(tmp_path, old: str, new: str, words: str) -> None:
     with pytest.raises(InvalidInput, match=words) as caught:
         load(tmp_path, MINE.replace(old, new))
     assert str(tmp_path) in str(caught.value)
-
-
-def test_duplicate_device(tmp_path) -> None:
-    """Two devices of one name are refused."""
-    with pytest.raises(InvalidInput, match="2 of them have the name mine"):
-        load(tmp_path, MINE + OTHER.replace("other", "mine"))
 
 
 def test_missing_device_file(tmp_path) -> None:

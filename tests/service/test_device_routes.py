@@ -97,7 +97,7 @@ def test_states(ada: Person) -> None:
 
 
 def test_remote_queue(ada: Person) -> None:
-    """The queue of a device is not told, as on Nexus."""
+    """Nobody learns the queue of a device, as on Nexus."""
     message = ada.get("/api/v6/remote_queue/Quantinuum", ("device_names", "H1-1"), code=404)["message"]
     assert message.startswith("Queue information not available for 'Issuer.QUANTINUUM'.")
     ada.get("/api/v6/remote_queue/Braket", code=404)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,6 @@ from standing_service import Person, Standing, sample, shape, standing_service
 URL = "/api/jobs/v1beta3"
 FINAL = ("COMPLETED", "CANCELLED", "ERROR", "DEPLETED", "TERMINATED")
 STATUSES = ("SUBMITTED", "QUEUED", "RUNNING", "RETRYING", "CANCELLING", *FINAL)
-
-
-def posted(name: str) -> dict[str, Any]:
-    """Attributes of a job as the real client posted it."""
-    samples = json.loads((Path(__file__).with_name("nexus_samples.json")).read_text())
-    attributes: dict[str, Any] = samples[f"POST {URL} {name} -> 202"]["request"]["data"]["attributes"]
-    return attributes
 
 
 def with_items(attributes: dict[str, Any], *programs: str) -> dict[str, Any]:
@@ -46,7 +38,8 @@ def comparable(body: dict[str, Any]) -> Any:
 def test_job_shape(ada: Person, kind: str) -> None:
     """Jobs have the keys and types that the real client accepted."""
     project = ada.project()
-    made = ada.make(URL, project, with_items(posted(kind), ada.circuit(project)), 202)
+    posted = sample(f"POST {URL} {kind} -> 202", "request")["data"]["attributes"]
+    made = ada.make(URL, project, with_items(posted, ada.circuit(project)), 202)
     assert comparable(made) == comparable(sample(f"POST {URL} {kind} -> 202"))
     job = made["data"]["id"]
     assert comparable(ada.get(f"{URL}/{job}")) == comparable(sample(f"GET {URL}/{{id}} {kind} SUBMITTED -> 200"))
@@ -152,17 +145,11 @@ def test_bad_jobs(standing: Standing, ada: Person) -> None:
         return str(answer.json()["message"])
 
     def definition(**change: Any) -> dict[str, Any]:
-        return {**good, "definition": {**good["definition"], **change}}
+        return {**good, "definition": {**usual, **change}}
 
     assert "300" in refused(definition(items=items * 301), 400)
-    refused(definition(items=[]), 400)
-    refused(definition(items="x"), 400)
-    refused(definition(items=[5]), 400)
-    refused(definition(backend_config=None), 400)
     refused(definition(backend_config={"type": ["x"]}), 400)
     assert refused(definition(user_group="made_up"), 403) == "Not a member of any group with name: made_up"
-    region = "Nexus hosted simulators can only be run in the current region"
-    assert refused(definition(target_region="us"), 400) == region
     for program in (foreign, str(uuid.uuid4())):
         message = refused(definition(items=[{"program_id": program, "n_shots": 1}]), 404)
         assert message.replace(program, "") == "item 1: program  not found"
@@ -342,14 +329,8 @@ def test_concurrent_deletions(standing: Standing, ada: Person) -> None:
     """One of many deletions at the same moment succeeds."""
     job = ada.new_job()
     standing.store_result(job, {})
-    codes: list[int] = []
-    threads = [
-        threading.Thread(target=lambda: codes.append(ada.http.delete(f"{URL}/{job}").status_code)) for _ in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(6) as threads:
+        codes = list(threads.map(lambda _: ada.http.delete(f"{URL}/{job}").status_code, range(6)))
     assert sorted(codes) == [204] + [404] * 5
 
 

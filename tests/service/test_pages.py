@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from http_answers import me, only, refused
+from serving import me, only, refused
 from standing_service import Standing
 
 from qjobs.service.running import RunningService

@@ -6,12 +6,14 @@ import json
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from http_answers import me, refused
+from fuzzing import BAD_BODIES
+from serving import me, refused
 from standing_service import GHZ, Standing, in_project
 
 from qjobs.service.running import RunningService
@@ -19,40 +21,10 @@ from qjobs.service.web.guard import MAX_DEPTH, Refused, check_json
 
 FORM = "application/x-www-form-urlencoded"
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-DEEP = "[" * 5000 + "]" * 5000
-BODIES: dict[str, bytes] = {
-    "empty": b"",
-    "no JSON": b"{",
-    "text": b"hello",
-    "a list": b"[]",
-    "a number": b"17",
-    "null": b"null",
-    "not UTF-8": b'{"email": "\xff\xfe", "password": "x"}',
-    "UTF-16": '{"email": "a", "password": "b"}'.encode("utf-16"),
-    "wrong types": b'{"email": 1, "password": {"a": []}}',
-    "JSON:API without data": b'{"attributes": {"name": "x"}}',
-    "data is a list": b'{"data": []}',
-    "deep list": DEEP.encode(),
-    "deep object": b'{"a":' * 5000 + b"1" + b"}" * 5000,
-    "deep in a field": b'{"email": "a", "password": "b", "data": {"attributes": {"name": ' + DEEP.encode() + b"}}}",
-    "unclosed": b"[" * 1_000_000,
-    "NaN": b'{"email": NaN, "password": "x", "data": {"attributes": {"name": NaN}}}',
-    "infinite": b'{"email": 1e999, "password": "x"}',
-    "a very long number": b'{"email": ' + b"9" * 5000 + b', "password": "x"}',
-    "NUL": b'{"email": "a\\u0000b", "password": "x", "data": {"attributes": {"name": "a\\u0000b"}}}',
-    "NUL in a key": b'{"a\\u0000": 1, "email": "a", "password": "b"}',
-    "half a pair": b'{"email": "\\ud800", "password": "x", "data": {"attributes": {"name": "\\ud800"}}}',
-    "half a pair in a key": b'{"\\udfff": 1}',
-    "a long string": b'{"email": "'
-    + b"a" * 100_000
-    + b'", "password": "x", "data": {"attributes": {"name": "'
-    + b"a" * 100_000
-    + b'"}}}',
-}
 POSTS = ("/auth/login", "/api/teams/v1beta2", "/api/assignments/v1beta2/team", "/api/assignments/v1beta2/user")
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
+@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES.keys())
 def test_bad_bodies(ada_client: httpx.Client, body: bytes) -> None:
     """A bad body is refused in words, whatever its content type."""
     for path in POSTS:
@@ -110,7 +82,9 @@ def test_50_megabytes_of_brackets(ada_client: httpx.Client) -> None:
     item = b'{"a": [1, 2, "text with [ and { in it"]}, '
     body = b"[" + item * (50_000_000 // len(item)) + b"0]"
     refused(ada_client.post("/api/teams/v1beta2", content=body, headers={"content-type": "application/json"}), 422)
+    start = time.monotonic()
     assert me(ada_client) == 200
+    assert time.monotonic() - start < 2, "it holds others up"
 
 
 @pytest.mark.parametrize(
@@ -118,8 +92,6 @@ def test_50_megabytes_of_brackets(ada_client: httpx.Client) -> None:
     [
         "/api/users/v1beta/%00",
         "/api/users/v1beta/x%00@y",
-        "/api/users/v1beta/..%2f..%2fetc%2fpasswd",
-        "/api/users/v1beta/' OR '1'='1",
         "/api/users/v1beta/%ff%fe",
         "/api/users/v1beta/" + "a" * 5000,
         "/api/teams/v1beta2/%F0%28%8C%28",
@@ -206,7 +178,7 @@ def test_only_utf_8(standing_on_sqlite: Standing, body: bytes) -> None:
 def test_page_of_another_site(standing_on_sqlite: Standing, site: str) -> None:
     """The page of another site can neither sign anybody in nor change anything."""
     ada = standing_on_sqlite.user("ada")
-    job = ada.job(ada.project(), ada.circuit(ada.project()))
+    job = ada.new_job()
     for path in (f"/api/jobs/v1beta3/{job}/rpc/cancel", "/auth/signin", "/auth/device/device_authorization"):
         answer = ada.http.post(path, headers={"sec-fetch-site": site})
         assert answer.status_code == 403, answer.text

@@ -19,16 +19,11 @@ COMPILATIONS = "/api/compilations/v1beta3"
 PASSES = "/api/compilation_passes/v1beta2"
 
 
-def executed(who: Person, config: Any = None) -> str:
-    project = who.project()
-    return who.job(project, who.circuit(project), config=config)
-
-
 def test_result_round_trip(standing: Standing, ada: Person) -> None:
     """pytket reads a result back as the client does."""
     shots = OutcomeArray.from_readouts([[0, 0], [1, 1], [1, 1], [0, 1]])
     stored = BackendResult(shots=shots, c_bits=[Bit("c", 0), Bit("c", 1)])
-    job = executed(ada)
+    job = ada.new_job()
     result = standing.store_result(job, stored.to_dict())
     body = ada.get(f"{RESULTS}/{result}")
     attributes = {key: value for key, value in body["data"]["attributes"].items() if value != [] and value is not None}
@@ -41,7 +36,7 @@ def test_result_round_trip(standing: Standing, ada: Person) -> None:
 def test_result_shape(standing: Standing, ada: Person) -> None:
     """Results have the keys and types that the real client accepted."""
     expected = sample(f"GET {RESULTS}/{{id}} -> 200")
-    h1 = executed(ada, {"type": "QuantinuumConfig", "device_name": "H1-1E"})
+    h1 = ada.new_job(config={"type": "QuantinuumConfig", "device_name": "H1-1E"})
     body = ada.get(f"{RESULTS}/{standing.store_result(h1, expected['data']['attributes'])}")
     for found in (body, expected):
         found["included"][1]["attributes"]["n_cl_reg"] = None
@@ -53,7 +48,7 @@ def test_result_shape(standing: Standing, ada: Person) -> None:
 
 def test_result_of_a_retired_device(standing: Standing, ada: Person) -> None:
     """A result outlives its device in the device file."""
-    job = executed(ada)
+    job = ada.new_job()
     with standing.service.db.write() as connection:
         connection.execute(schema.job.update().where(schema.job.c.job_id == job).values(device="H0-retired"))
     body = ada.get(f"{RESULTS}/{standing.store_result(job, {})}")
@@ -65,21 +60,10 @@ def test_result_of_a_retired_device(standing: Standing, ada: Person) -> None:
     assert ada.get("/api/jobs/v1beta3")["data"][0]["id"] == job
 
 
-def test_kinds_of_results(standing: Standing, ada: Person) -> None:
-    """Each route knows its own kind of result only."""
-    job = executed(ada)
-    pytket = standing.store_result(job, {})
-    qsys = standing.store_result(job, {"results": []}, "QSYS")
-    ada.get(f"{RESULTS}/{pytket}")
-    ada.get(f"{PARTIAL}/{qsys}")
-    ada.get(f"{RESULTS}/{qsys}", code=404)
-    ada.get(f"{PARTIAL}/{pytket}", code=404)
-
-
 def test_qsys_results(standing: Standing, ada: Person) -> None:
-    """QSYS results come by version and chunk."""
+    """QSYS results come by version and chunk; they and pytket's have a route each."""
     raw = [[["USER:BOOL:c0", 1], ["USER:INT:a:b", 7]], [["USER:BOOL:c0", 0]]]
-    result = standing.store_result(executed(ada), {"results": raw}, "QSYS")
+    result = standing.store_result(ada.new_job(), {"results": raw}, "QSYS")
 
     def chunk(number: int, version: int, code: int = 200) -> Any:
         asked = ("version", version), ("chunk_number", number), ("scope", "user")
@@ -96,7 +80,9 @@ def test_qsys_results(standing: Standing, ada: Person) -> None:
     assert shape(body) == shape(expected)
     for wrong in (("version", "5"), ("version", "x"), ("chunk_number", "-1"), ("chunk_number", "9" * 30)):
         ada.get(f"{PARTIAL}/{result}", wrong, code=422)
-    text = standing.store_result(executed(ada), {"results": "START\nEND\t0"}, "QSYS")
+    ada.get(f"{RESULTS}/{result}", code=404)
+    ada.get(f"{PARTIAL}/{standing.store_result(ada.new_job(), {})}", code=404)
+    text = standing.store_result(ada.new_job(), {"results": "START\nEND\t0"}, "QSYS")
     assert ada.get(f"{PARTIAL}/{text}")["data"]["attributes"]["results"] == "START\nEND\t0"
 
 
@@ -162,9 +148,10 @@ def test_passes(standing: Standing, ada: Person) -> None:
 
 
 def test_foreign_results(standing: Standing, ada: Person, bob: Person) -> None:
-    """Another user's results look like results that do not exist."""
+    """Another user's results look like results that do not exist, but to a reader of their project."""
     unknown = str(uuid.uuid4())
-    job = executed(ada)
+    project = ada.project()
+    job = ada.job(project, ada.circuit(project))
     pytket = standing.store_result(job, {})
     qsys = standing.store_result(job, {"results": []}, "QSYS")
     _, compilation, _ = compiled(standing, ada, 1)
@@ -177,20 +164,13 @@ def test_foreign_results(standing: Standing, ada: Person, bob: Person) -> None:
         assert bob.get(PASSES, ("filter[compilation][id]", found)) == {"data": []}
     for params in ((), (("filter[compilation][id]", compilation),) * 2):
         assert "needed" in ada.get(PASSES, *params, code=400)["message"]
-
-
-def test_reader_of_results(standing: Standing, ada: Person, bob: Person) -> None:
-    """A reader of the project reads its results."""
-    project = ada.project()
-    result = standing.store_result(ada.job(project, ada.circuit(project)), {})
-    bob.get(f"{RESULTS}/{result}", code=404)
     ada.share(project, bob, "Reader")
-    assert bob.get(f"{RESULTS}/{result}")["data"]["id"] == result
+    assert bob.get(f"{RESULTS}/{pytket}")["data"]["id"] == pytket
 
 
 def test_runtime_traces(ada: Person) -> None:
     """No item has runtime traces."""
-    job = ada.get(f"/api/jobs/v1beta3/{executed(ada)}")["data"]["attributes"]["definition"]["items"][0]
+    job = ada.get(f"/api/jobs/v1beta3/{ada.new_job()}")["data"]["attributes"]["definition"]["items"][0]
     assert job["has_runtime_traces"] is False
     for found in (job["item_uuid"], str(uuid.uuid4()), "nonsense"):
         ada.get(f"/api/job_items/v1beta/{found}/runtime_traces", code=404)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import ssl
 import stat
@@ -13,8 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from http_answers import me
-from serving import EMAIL, PASSWORD, ClientOf, command, login
+from serving import EMAIL, PASSWORD, ClientOf, login, me
 
 from qjobs.cli.main import main
 from qjobs.service.certificate import ensure_certificate
@@ -25,39 +23,19 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_start_and_restart(tmp_path: Path, client_of: ClientOf) -> None:
-    """A service keeps over a restart what it made at its first start."""
-    data = tmp_path / "deep" / "service"
-    with RunningService(data) as service:
-        first = service.log.read_text()
-        assert service.environment["NEXUS_PROTOCOL"] == "https"
-        assert service.environment["NEXUS_WEBSOCKETS_PROTOCOL"] == "wss"
-        assert service.environment["NEXUS_DOMAIN"] == "127.0.0.1"
-        assert service.environment["NEXUS_HTTPX_VERIFY"] == "false"
-        email, password = (data / "credentials").read_text().split()
-        assert password in first
-        client = client_of(service)
-        assert login(client, email, password) == 200
-        made = {path.name: path.read_bytes() for path in (data / "cert.pem", data / "key.pem", data / "credentials")}
-        assert [mode(data / name) for name in ("key.pem", "credentials")] == [0o600, 0o600]
-        assert mode(data) == 0o700
-        assert service.stop() == 0
-
-        service.start()
-        assert me(client) == 200, "the session goes on"
-        assert login(client_of(service), email, password) == 200
-        assert {name: (data / name).read_bytes() for name in made} == made
-        assert password not in service.log.read_text()[len(first) :]
+def ran(monkeypatch: pytest.MonkeyPatch, *words: str, stdin: str = "") -> int:
+    monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+    return main(words)
 
 
-def test_data_in_qjobs_home(tmp_path: Path) -> None:
+def test_data_in_qjobs_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --data the service and its commands keep everything in QJOBS_HOME."""
     home = tmp_path / "home"
-    environ = {**os.environ, "QJOBS_HOME": str(home), "XDG_DATA_HOME": str(tmp_path / "elsewhere")}
-    added = command("serve", "users", "add", EMAIL, stdin="secret\n", environ=environ)
-    assert added.stderr == ""
+    monkeypatch.setenv("QJOBS_HOME", str(home))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "elsewhere"))
+    assert ran(monkeypatch, "serve", "users", "add", EMAIL, stdin="secret\n") == 0
     program = [sys.executable, "-m", "qjobs.cli.main", "serve", "--port", "0"]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=environ) as process:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         lines = iter(process.stdout.readline, "")
         serving = next(line for line in lines if line.startswith("Serving "))
@@ -74,35 +52,33 @@ def test_users_commands(
 ) -> None:
     """`qjobs serve users` changes who may sign in while the service runs."""
 
-    def ran(*words: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        code = main(words)
-        return code, *capsys.readouterr()
+    def answers(*words: str, stdin: str = "") -> tuple[int, str, str]:
+        return ran(monkeypatch, *words, stdin=stdin), *capsys.readouterr()
 
     with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}, options=("--clock-speed", "1000")) as service:
         where = ("--data", str(service.data))
-        added = ran("serve", "users", "add", "Bob@localhost.test", "--group", "lab", *where, stdin="bob's secret\n")
+        added = answers("serve", "users", "add", "Bob@localhost.test", "--group", "lab", *where, stdin="bob's secret\n")
         assert (added[0], added[2]) == (0, "")
         bob = client_of(service)
         assert login(bob, "bob@localhost.test", "bob's secret") == 200
-        assert "already" in ran("serve", "users", "add", "bob@localhost.test", *where, stdin="x\n")[2]
+        assert "already" in answers("serve", "users", "add", "bob@localhost.test", *where, stdin="x\n")[2]
 
         team = bob.post("/api/teams/v1beta2", json={"data": {"attributes": {"name": "lab"}}}).json()["data"]["id"]
-        assert ran("serve", "users", "join", EMAIL, team, *where)[0] == 0
+        assert answers("serve", "users", "join", EMAIL, team, *where)[0] == 0
         ada = client_of(service)
         login(ada)
         assert [each["id"] for each in ada.get("/api/teams/v1beta2").json()["data"]] == [team]
 
-        listed = ran("serve", *where, "users", "list")
+        listed = answers("serve", *where, "users", "list")
         assert re.findall(r"\S+@\S+", listed[1]) == [EMAIL, "bob@localhost.test"]
-        assert '"lab"' in ran("serve", "users", "list", "--json", *where)[1]
-        assert ran("serve", "users", "remove", "bob@localhost.test", *where)[0] == 0
+        assert '"lab"' in answers("serve", "users", "list", "--json", *where)[1]
+        assert answers("serve", "users", "remove", "bob@localhost.test", *where)[0] == 0
         assert me(bob) == 401
         assert login(client_of(service), "bob@localhost.test", "bob's secret") == 401
-        gone = ran("serve", "users", "remove", "bob@localhost.test", *where)
+        gone = answers("serve", "users", "remove", "bob@localhost.test", *where)
         assert (gone[0], gone[2]) == (2, "error: there is no user bob@localhost.test\n")
 
-        made = ran("serve", "users", "add", "bob@localhost.test", *where, stdin="\n")
+        made = answers("serve", "users", "add", "bob@localhost.test", *where, stdin="\n")
         password = re.search(r"with the password (\S+)", made[1])
         assert password is not None
         assert login(client_of(service), "bob@localhost.test", password[1]) == 200
@@ -134,14 +110,17 @@ def test_options_that_cannot_be_used(
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+
+
 @pytest.mark.parametrize("missing", ["argon2", "uvicorn"])
 def test_missing_extra(tmp_path: Path, missing: str) -> None:
     """Without the extra `service`, one line says how to install it."""
-    script = (
+    ended = run(
         f"import sys; sys.modules[{missing!r}] = None\n"
         f"from qjobs.cli.main import main; sys.exit(main(['serve', '--data', {str(tmp_path / 'd')!r}, '--port', '0']))"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert missing in ended.stderr
@@ -150,11 +129,10 @@ def test_missing_extra(tmp_path: Path, missing: str) -> None:
 
 def test_help_without_the_extra() -> None:
     """The command line itself imports nothing of the extra `service`."""
-    script = (
+    ended = run(
         "import sys\nfor name in ('fastapi', 'starlette', 'uvicorn', 'argon2', 'cryptography', 'websockets'):\n"
         "    sys.modules[name] = None\nfrom qjobs.cli.main import main\nmain(['serve', '--help'])"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0
     assert "--clock-speed" in ended.stdout
 

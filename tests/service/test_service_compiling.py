@@ -6,17 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from executor_circuits import entangled, expected_of, passes_chi_square, working_service
+from executor_circuits import entangled, expected_of, passes_chi_square
 from own_service import AER, OwnService, quantinuum
 from pytket.circuit import Bit, Circuit
 from sympy import Symbol
 
 from qjobs.service import tables as schema
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    yield from working_service(tmp_path_factory.mktemp("executor"))
 
 
 def compiled(own: OwnService, circuit: Circuit, config, level: int, **more) -> tuple[Circuit, str]:
@@ -75,7 +70,8 @@ def test_passes_are_a_chain(own: OwnService) -> None:
 @pytest.mark.parametrize("level", [0, 1, 2, 3])
 def test_symbols_are_kept(own: OwnService, level: int) -> None:
     """A circuit with symbols is compiled and keeps them."""
-    a, b = Symbol("a"), Symbol("b")
+    a = Symbol("a")
+    b = Symbol("b")
     circuit = Circuit(2).Rx(a, 0).CX(0, 1).Rz(2 * b + a, 1).H(1).CX(1, 0)
     result, _ = compiled(own, circuit, quantinuum("H1-1E"), level)
     assert result.free_symbols() == {a, b}

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from executor_circuits import entangled, native, working_service
+from executor_circuits import entangled, native
 from own_service import AER, OwnService, quantinuum
 from pytket.circuit import Circuit, OpType
 
 from qjobs.service import tables as schema
 from qjobs.service.execution.cost import cost_hqc, gate_counts
 from qjobs.service.store.job_records import status_body
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    yield from working_service(tmp_path_factory.mktemp("executor"))
 
 
 def test_price_is_the_published_one() -> None:
@@ -48,7 +43,8 @@ def test_machine_runs_native_gates(own: OwnService) -> None:
 
 def test_max_cost_depletes(own: OwnService) -> None:
     """An item above its max_cost is DEPLETED and not run."""
-    cheap, dear = own.upload(native()), own.upload(native())
+    cheap = own.upload(native())
+    dear = own.upload(native())
     items = [
         {"program_id": cheap, "n_shots": 1000, "max_cost": 13.4},
         {"program_id": dear, "n_shots": 1000, "max_cost": 13},

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from executor_circuits import entangled, expected_of, passes_chi_square, working_service
+from executor_circuits import entangled, expected_of, passes_chi_square
 from own_service import AER, OwnService, quantinuum
 from pytket.circuit import Bit, Circuit, OpType, Qubit
 from qiskit import QuantumCircuit
@@ -18,11 +18,6 @@ from sympy import Symbol
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.store.job_records import status_body
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    yield from working_service(tmp_path_factory.mktemp("executor"))
 
 
 def test_shots_follow_the_state(own: OwnService) -> None:
@@ -59,14 +54,16 @@ def test_shots_follow_aer(own) -> None:
 def test_bits_are_in_pytkets_order(own: OwnService, config) -> None:
     """Several registers, names against the alphabet, more than eight bits, bits that nothing is written to."""
     circuit = Circuit()
-    late, early = circuit.add_c_register("z", 3), circuit.add_c_register("a", 10)
+    late = circuit.add_c_register("z", 3)
+    early = circuit.add_c_register("a", 10)
     for name in ("q1", "p"):
         circuit.add_q_register(name, 2)
     circuit.X(Qubit("q1", 0)).X(Qubit("p", 1))
     circuit.Measure(Qubit("q1", 0), late[2]).Measure(Qubit("p", 1), early[9])
     circuit.Measure(Qubit("p", 0), early[0]).Measure(Qubit("q1", 1), late[0])
     (item,) = own.run([circuit], config, shots=400)
-    body, result = own.raw(item.result_id), own.result(item)
+    body = own.raw(item.result_id)
+    result = own.result(item)
     assert body == result.to_dict(), "it is not exactly what pytket writes"
     assert result.get_bitlist() == [Bit("a", n) for n in range(10)] + [Bit("z", n) for n in range(3)]
     ones = {Bit("a", 9), Bit("z", 2)}
@@ -76,8 +73,8 @@ def test_bits_are_in_pytkets_order(own: OwnService, config) -> None:
     assert result.get_shots().shape == (400, 13)
 
 
-def test_state_is_pytkets(own: OwnService) -> None:
-    """A state is the one that pytket computes, in its own form."""
+def test_exact_results(own: OwnService) -> None:
+    """A state and a unitary are those that pytket computes, in its own form."""
     circuits = [entangled(), Circuit(3).X(0), entangled(3).measure_all()]
     items = own.run(circuits, {"type": "AerStateConfig"}, shots=None)
     for circuit, item in zip([entangled(), Circuit(3).X(0), entangled(3)], items, strict=True):
@@ -86,10 +83,6 @@ def test_state_is_pytkets(own: OwnService) -> None:
         assert own.raw(item.result_id) == result.to_dict()
         assert result.get_qbitlist() == circuit.qubits
         assert (item.result_type, item.cost) == ("PYTKET", 0.0)
-
-
-def test_unitary_is_pytkets(own: OwnService) -> None:
-    """A unitary is the one that pytket computes."""
     (item,) = own.run([entangled(3)], {"type": "AerUnitaryConfig"}, shots=None)
     assert np.allclose(own.result(item).get_unitary(), entangled(3).get_unitary())
 
@@ -104,31 +97,26 @@ def test_seed_repeats_a_job(own: OwnService) -> None:
     assert shots[0][0] != shots[0][1], "two items of one job must not share their random numbers"
 
 
-def test_other_gates_are_opened(own: OwnService) -> None:
-    """A gate that Aer does not know is decomposed."""
-    circuit = Circuit(2, 2).X(0)
-    circuit.add_gate(OpType.CH, [0, 1]).add_gate(OpType.CH, [0, 1]).add_gate(OpType.Sycamore, [0, 1])
-    circuit.add_gate(OpType.CnRy, 1.0, [0, 1])
-    circuit.Measure(0, 0).Measure(1, 1)
-    (item,) = own.run([circuit], AER)
-    assert own.result(item).get_counts() == {(0, 1): 100}
-
-
-def test_conditions_and_resets_run(own: OwnService) -> None:
-    """Conditions and resets do what they say."""
-    circuit = Circuit(2, 2).X(0).Measure(0, 0)
-    circuit.X(1, condition_bits=[0], condition_value=1)
-    circuit.Reset(0).Measure(1, 1).Measure(0, 0)
+def test_every_operation(own: OwnService) -> None:
+    """Gates that Aer does not know, conditions and resets do what they say."""
+    gates = Circuit(2, 2).X(0)
+    gates.add_gate(OpType.CH, [0, 1]).add_gate(OpType.CH, [0, 1]).add_gate(OpType.Sycamore, [0, 1])
+    gates.add_gate(OpType.CnRy, 1.0, [0, 1])
+    gates.Measure(0, 0).Measure(1, 1)
+    conditional = Circuit(2, 2).X(0).Measure(0, 0)
+    conditional.X(1, condition_bits=[0], condition_value=1)
+    conditional.Reset(0).Measure(1, 1).Measure(0, 0)
     mixed = Circuit(2, 2).H(0).CX(0, 1).Reset(0).CX(1, 0).Measure(0, 0).Measure(1, 1)
-    exact, both = own.run([circuit, mixed], AER)
-    assert own.result(exact).get_counts() == {(0, 1): 100}
-    assert set(own.result(both).get_counts()) == {(0, 0), (1, 1)}
+    counts = [own.result(item).get_counts() for item in own.run([gates, conditional, mixed], AER)]
+    assert counts[:2] == [{(0, 1): 100}, {(0, 1): 100}]
+    assert set(counts[2]) == {(0, 0), (1, 1)}
 
 
 def test_one_item_fails_alone(own: OwnService) -> None:
     """A bad item has its own words and leaves the other items alone."""
     good = entangled().measure_all()
-    deleted, broken = own.upload(good), own.upload(b'{"commands": 3}')
+    deleted = own.upload(good)
+    broken = own.upload(b'{"commands": 3}')
     job = own.submit([good, Circuit(2, 2).Rx(Symbol("a"), 0).measure_all(), Circuit(2), broken, good, deleted], AER)
     with own.service.db.write() as connection:
         connection.execute(schema.document.delete().where(schema.document.c.document_id == deleted))
@@ -198,7 +186,8 @@ def test_works_on_postgresql(tmp_path, request) -> None:
             (compilation,) = own.rows(schema.compilation, compilation_id=item.compilation_id)
             measured = own.circuit(compilation.compiled_id).measure_all()
             job = own.submit([measured, Circuit(1)] * 20, quantinuum("H1-1E"), shots=50)
-            record, items = own.finish(job), own.items(job)
+            record = own.finish(job)
+            items = own.items(job)
             assert Counter(item.status for item in items) == {"COMPLETED": 20, "ERROR": 20}
             assert record.cost == pytest.approx(sum(item.cost or 0.0 for item in items))
             assert len(own.rows(schema.result, job_id=job)) == 20

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from aer_batches import children_of
 from own_service import AER, EVERYTHING, OwnService
 from pytket.circuit import Circuit
 
@@ -23,6 +24,7 @@ devices:
   - {name: Aer, kind: nexus-hosted, backend: AerBackend, config: AerConfig, n_qubits: 20}
   - {name: machine, kind: hardware, backend: B, config: MachineConfig, n_qubits: 5, shots_per_s: 100}
 """
+pytestmark = pytest.mark.slow
 PROGRAM = Path(__file__).with_name("killed_service.py")
 
 
@@ -44,18 +46,6 @@ def start(folder: Path, speed: float = 1.0) -> subprocess.Popen:
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
     return process
-
-
-def children(pid: int) -> list[int]:
-    found = []
-    for each in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = each.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] != "Z":
-            found.append(int(each.parent.name))
-    return found
 
 
 def kill(process: subprocess.Popen) -> None:
@@ -80,7 +70,6 @@ def statuses(own: OwnService, job: str) -> Counter:
     return Counter(item.status.value for item in own.items(job))
 
 
-@pytest.mark.slow
 def test_kills_lose_and_double_nothing(own: OwnService, tmp_path: Path) -> None:
     """Every result is stored once, however often the service is killed."""
     job = own.submit([own.upload(circuit())] * 120, AER, shots=300)
@@ -89,7 +78,7 @@ def test_kills_lose_and_double_nothing(own: OwnService, tmp_path: Path) -> None:
     for least in (1, 30):
         process = start(tmp_path)
         own.until(lambda least=least: statuses(own, job)["COMPLETED"] >= least and statuses(own, job)["RUNNING"])
-        workers += children(process.pid)
+        workers += children_of(process.pid)
         kill(process)
         done = {item.item_uuid: item.result_id for item in own.items(job) if item.result_id}
         stored = {row.item_uuid: row.result_id for row in own.rows(schema.result, job_id=job)}
@@ -116,7 +105,6 @@ def test_kills_lose_and_double_nothing(own: OwnService, tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.slow
 def test_handles_survive_a_kill(own: OwnService, tmp_path: Path) -> None:
     """What ran on hardware keeps its handle and its device, and runs again."""
     flip = own.upload(Circuit(1, 1).X(0).Measure(0, 0))
@@ -139,32 +127,12 @@ def test_handles_survive_a_kill(own: OwnService, tmp_path: Path) -> None:
     assert own.finish(waiting).status == "COMPLETED"
 
 
-def workers_of(process: subprocess.Popen) -> list[int]:
-    return [pid for pid in children(process.pid) if b"loky" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-
 def kill_workers(process: subprocess.Popen) -> None:
-    for pid in workers_of(process):
+    for pid in children_of(process.pid):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
-def test_killed_worker(own: OwnService, tmp_path: Path) -> None:
-    """A worker that is killed costs no item."""
-    job = own.submit([own.upload(circuit(16))] * 12, AER, shots=300)
-    process = start(tmp_path)
-    try:
-        own.until(lambda: statuses(own, job)["COMPLETED"] >= 1 and statuses(own, job)["RUNNING"] >= 1)
-        os.kill(workers_of(process)[0], signal.SIGKILL)
-        own.finish(job, 120)
-        assert statuses(own, job) == {"COMPLETED": 12}
-        assert len(own.rows(schema.result, job_id=job)) == 12
-    finally:
-        kill(process)
-
-
-@pytest.mark.slow
 def test_deadly_item(own: OwnService, tmp_path: Path) -> None:
     """An item under which two workers end is given up, and its job goes on."""
     long = own.upload(layered(18, 400).measure_all())

@@ -22,7 +22,8 @@ def queues(draw: st.DrawFn) -> tuple[list[QueuedJob], dict[str, datetime]]:
     """Jobs in any order, and when some users were served last."""
     owners = draw(st.lists(st.sampled_from("abcde"), min_size=1, max_size=25))
     gaps = draw(st.lists(st.integers(0, 5), min_size=len(owners), max_size=len(owners)))
-    jobs, at = [], 0
+    jobs = []
+    at = 0
     for number, (owner, gap) in enumerate(zip(owners, gaps, strict=True)):
         at += gap
         jobs.append(QueuedJob(job_id=f"job {number}", owner_id=owner, sequence=number, arrived_at=moment(at)))
@@ -68,7 +69,8 @@ def test_shown_order_is_the_real_one(case) -> None:
     """Jobs are served in the order that is shown."""
     jobs, served = case
     shown = fair_order(jobs, served)
-    left, last = list(jobs), dict(served)
+    left = list(jobs)
+    last = dict(served)
     now = max(job.arrived_at for job in jobs) + timedelta(seconds=10)
     really = []
     while left:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 from fuzzing import operations
-from http_answers import me, only, refused
+from serving import me, only, refused
 from standing_service import Standing
 
 from qjobs.service.running import RunningService
@@ -111,6 +111,7 @@ def test_no_secret_is_stored(visitor: Visitor, service: RunningService) -> None:
     assert all(text.startswith("$argon2id$") for text in hashes)
 
 
+@pytest.mark.slow
 def test_guessing_is_slowed_down(visitor: Visitor) -> None:
     """Guessing a password is slowed down, for that account alone."""
     client = visitor()

@@ -26,8 +26,7 @@ FINAL = ("COMPLETED", "CANCELLED", "ERROR", "DEPLETED", "TERMINATED")
 @pytest.fixture
 def job(ada: Person) -> str:
     """A job of Ada's that is SUBMITTED."""
-    project = ada.project()
-    return ada.job(project, ada.circuit(project))
+    return ada.new_job()
 
 
 def follow(who: Person, job: str, cookie: str | None = None, **options: Any) -> ClientConnection:
@@ -154,8 +153,7 @@ def test_end_of_the_service(tmp_path: Path) -> None:
     """The end of the service closes sockets with 1012, not as the end of a job."""
     with standing_service(tmp_path) as standing:
         ada = standing.user("ada")
-        project = ada.project()
-        job = ada.job(project, ada.circuit(project))
+        job = ada.new_job()
         with follow(ada, job) as socket:
             received(socket)
             stopping = threading.Thread(target=standing.stop)

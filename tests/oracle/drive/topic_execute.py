@@ -9,26 +9,13 @@ from uuid import uuid4
 import numpy as np
 import qnexus as qnx
 from pytket.backends.backendresult import BackendResult
-from pytket.circuit import Circuit
+from pytket.circuit import Circuit, OpType
 from pytket.qasm import circuit_to_qasm_str
 from qnexus.client.jobs import PollingStrategy, WebsocketStrategy
 from qnexus.exceptions import JobError, ResourceCreateFailed
 from qnexus.models.job_status import JobStatusEnum
 from qnexus.models.references import ExecutionResultRef, IncompleteJobItemRef
-from session import (
-    MEASURED,
-    bell,
-    execute,
-    final,
-    ghz,
-    project,
-    raw,
-    refused,
-    same,
-    skewed,
-    upload,
-    uploaded,
-)
+from session import MEASURED, bell, execute, final, ghz, project, refused, same, skewed, upload, uploaded
 
 AER = qnx.AerConfig(seed=11)
 H1LE = qnx.QuantinuumConfig(device_name="H1-1LE")
@@ -49,23 +36,13 @@ def _results() -> list[BackendResult]:
     return [reference.download_result() for reference in qnx.jobs.results(_batch())]
 
 
-def check_shots() -> None:
+def check_results_in_order() -> None:
+    """Each result is that of its circuit, with its shots and its width, in the order of the items."""
+    references = qnx.jobs.results(_batch())
+    same([reference.get_input().annotations.name for reference in references], list(NAMES))
+    same([reference.job_item_integer_id for reference in references], [1, 2, 3, 4])
     same([int(sum(result.get_counts().values())) for result in _results()], SHOTS)
-
-
-def check_order() -> None:
-    same([reference.get_input().annotations.name for reference in qnx.jobs.results(_batch())], list(NAMES))
-
-
-def check_widths() -> None:
     same([result.get_shots().shape for result in _results()], [(4000, 3), (100, 2), (700, 3), (1, 3)])
-
-
-def check_item_numbers() -> None:
-    same([reference.job_item_integer_id for reference in qnx.jobs.results(_batch())], [1, 2, 3, 4])
-
-
-def check_only_possible_outcomes() -> None:
     same([set(_results()[1].get_counts()), set(_results()[2].get_counts())], [{(0, 0), (1, 1)}, {(0, 0, 0), (1, 1, 1)}])
 
 
@@ -91,60 +68,23 @@ def check_measured_on_h_series() -> None:
     _measure("H1-1LE skewed", skewed(), result)
 
 
-def check_measured_with_registers() -> None:
-    """Two registers, measured crosswise."""
-    circuit = Circuit(name="registers")
-    qubits, first, second = (
-        circuit.add_q_register("q", 2),
-        circuit.add_c_register("a", 1),
-        circuit.add_c_register("b", 1),
-    )
-    circuit.Ry(0.3, qubits[0]).Ry(0.7, qubits[1]).Measure(qubits[0], second[0]).Measure(qubits[1], first[0])
+def _exact(circuit: Circuit, config: Any) -> BackendResult:
     (result,) = qnx.execute(
-        programs=upload(circuit), n_shots=[2000], backend_config=AER, name="registers", project=project(), timeout=60
+        programs=upload(circuit), n_shots=[None], backend_config=config, name="exact", project=project(), timeout=60
     )
-    counts = {(first[0], second[0]): result.get_counts(cbits=[first[0], second[0]])}
-    found = counts[first[0], second[0]]
-    ones = [sum(number for bits, number in found.items() if bits[place]) / 2000 for place in (0, 1)]
-    expected = [np.sin(np.pi * angle / 2) ** 2 for angle in (0.7, 0.3)]
-    assert np.allclose(ones, expected, atol=0.06), f"{ones}, not {expected}"
+    return result
 
 
-def check_seed() -> None:
-    """The same seed gives the same shots, another one others."""
-    jobs = [execute(uploaded("skewed"), 200, qnx.AerConfig(seed=seed)) for seed in (5, 5, 6)]
-    for job in jobs:
-        final(job)
-    found = [qnx.jobs.results(job)[0].download_result().get_counts() for job in jobs]
-    same((found[0] == found[1], found[0] == found[2]), (True, False))
-
-
-def check_state() -> None:
+def check_state_and_unitary() -> None:
+    """They are those that pytket computes."""
     circuit = Circuit(3, name="state").H(0).CX(0, 1).Ry(0.3, 2).CCX(0, 2, 1).Rz(0.7, 0)
-    (result,) = qnx.execute(
-        programs=upload(circuit),
-        n_shots=[None],
-        backend_config=qnx.AerStateConfig(),
-        name="state",
-        project=project(),
-        timeout=60,
-    )
-    overlap = abs(np.vdot(result.get_state(), circuit.get_statevector()))
-    assert overlap > 1 - 1e-9, f"the overlap with the exact state is {overlap}: {result.get_state()}"
-
-
-def check_unitary() -> None:
+    state = _exact(circuit, qnx.AerStateConfig()).get_state()
+    overlap = abs(np.vdot(state, circuit.get_statevector()))
+    assert overlap > 1 - 1e-9, f"the overlap with the exact state is {overlap}: {state}"
     circuit = Circuit(2, name="unitary").H(0).CX(0, 1).Ry(0.3, 1).Rz(0.7, 0)
-    (result,) = qnx.execute(
-        programs=upload(circuit),
-        n_shots=[None],
-        backend_config=qnx.AerUnitaryConfig(),
-        name="unitary",
-        project=project(),
-        timeout=60,
-    )
-    overlap = abs(np.trace(np.conj(result.get_unitary().T) @ circuit.get_unitary())) / 4
-    assert overlap > 1 - 1e-9, f"the overlap with the exact unitary is {overlap}: {result.get_unitary()}"
+    unitary = _exact(circuit, qnx.AerUnitaryConfig()).get_unitary()
+    overlap = abs(np.trace(np.conj(unitary.T) @ circuit.get_unitary())) / 4
+    assert overlap > 1 - 1e-9, f"the overlap with the exact unitary is {overlap}: {unitary}"
 
 
 def check_result_by_id() -> None:
@@ -152,141 +92,63 @@ def check_result_by_id() -> None:
     result, info, program = qnx.results.get(reference.id)
     same((result.get_counts(), program.id), (_results()[1].get_counts(), uploaded("bell").id))
     same("CX" in {gate.name for gate in info.gate_set}, True)
-
-
-def check_backend_info() -> None:
-    info = qnx.jobs.results(_batch())[0].download_backend_info()
-    same((info.name, info.n_nodes), ("AerBackend", 40))
-
-
-def check_unknown_result() -> None:
+    found = qnx.jobs.results(_batch())[0].download_backend_info()
+    same((found.name, found.n_nodes), ("AerBackend", 40))
     error = refused(lambda: qnx.results.get(uuid4()), Exception)
     same(type(error).__name__, "ZeroMatches")
 
 
-def check_execute_in_one_call() -> None:
-    results = qnx.execute(
-        programs=[uploaded("bell"), uploaded("ghz")],
-        n_shots=[10, 20],
-        backend_config=AER,
-        name="in one call",
-        project=project(),
-        timeout=60,
-    )
-    same([int(sum(result.get_counts().values())) for result in results], [10, 20])
-
-
-def check_wait_by_web_socket() -> None:
-    job = execute(uploaded("bell"), 10, AER)
-    same(qnx.jobs.wait_for(job, strategy=WebsocketStrategy(), timeout=60).status, JobStatusEnum.COMPLETED)
-
-
-def check_wait_by_polling() -> None:
-    job = execute(uploaded("bell"), 10, AER)
-    strategy = PollingStrategy(initial_interval=0.2, backoff_factor=1.1)
-    same(qnx.jobs.wait_for(job, strategy=strategy, timeout=60).status, JobStatusEnum.COMPLETED)
-
-
-def check_wait_for_a_final_job() -> None:
+def check_waits() -> None:
+    """The client waits by web socket and by polling, and not at all for a final job."""
+    for strategy in (WebsocketStrategy(), PollingStrategy(initial_interval=0.2, backoff_factor=1.1)):
+        job = execute(uploaded("bell"), 10, AER)
+        same(qnx.jobs.wait_for(job, strategy=strategy, timeout=60).status, JobStatusEnum.COMPLETED)
     same(qnx.jobs.wait_for(_batch(), timeout=10).status, JobStatusEnum.COMPLETED)
 
 
-def check_times() -> None:
-    status = qnx.jobs.status(_batch())
-    times = [status.submitted_time, status.queued_time, status.running_time, status.completed_time]
-    same((None in times, times == sorted(t for t in times if t), times[0].tzinfo is not None), (False, True, True))
-
-
-def check_first_message() -> None:
-    job = execute(uploaded("bell"), 10, AER)
-    same((job.last_status.name, job.last_status_detail.message), ("SUBMITTED", "Job has been submitted to Nexus."))
-
-
-# ---- one bad item ----------------------------------------------------------------------------------
-
-
-@functools.cache
-def _mixed() -> Any:
-    """On a device with native gates only, between two good circuits, one that has another gate."""
+def check_one_bad_item() -> None:
+    """An item with a gate that is not native says so, and its siblings keep their results."""
     good = upload(Circuit(2, name="native").Rz(0.1, 0).ZZMax(0, 1).measure_all())
     job = execute([good, uploaded("bell"), good], [20, 20, 30], H1LE, "mixed")
-    final(job)
-    return job
-
-
-def check_bad_item_is_an_error_of_the_job() -> None:
-    error = refused(lambda: qnx.jobs.wait_for(_mixed(), timeout=10), JobError)
+    error = refused(lambda: qnx.jobs.wait_for(job, timeout=60), JobError)
     same("errored with detail" in str(error), True)
-
-
-def check_siblings_of_a_bad_item() -> None:
-    found = qnx.jobs.results(_mixed(), allow_incomplete=True)
+    found = qnx.jobs.results(job, allow_incomplete=True)
     same([type(entry) for entry in found], [ExecutionResultRef, IncompleteJobItemRef, ExecutionResultRef])
     same([int(sum(found[place].download_result().get_counts().values())) for place in (0, 2)], [20, 30])
-
-
-def check_bad_item_says_why() -> None:
-    bad = qnx.jobs.results(_mixed(), allow_incomplete=True)[1]
-    detail = bad.last_status_detail
-    same((detail.status, bad.get_input().id), (JobStatusEnum.ERROR, uploaded("bell").id))
-    assert "CX" in f"{detail.message} {detail.error_detail}" or "H" in f"{detail.message}", detail
-
-
-# ---- costs -----------------------------------------------------------------------------------------
+    detail = found[1].last_status_detail
+    same((detail.status, found[1].get_input().id), (JobStatusEnum.ERROR, uploaded("bell").id))
+    assert "CX" in f"{detail.message} {detail.error_detail}", detail
 
 
 def _priced() -> tuple[Circuit, float]:
     """5 + C (N1 + 10 N2 + 5 Nm) / 5000 for two, one, two preparations and two measurements, and 1000 shots."""
-    circuit = Circuit(2, name="priced").add_gate(*_px(0)).add_gate(*_px(1)).ZZMax(0, 1).measure_all()
-    return circuit, 5 + 1000 * (2 + 10 * 1 + 5 * 4) / 5000
+    circuit = Circuit(2, name="priced").ZZMax(0, 1)
+    for qubit in (0, 1):
+        circuit.add_gate(OpType.PhasedX, [0.5, 0.25], [qubit])
+    return circuit.measure_all(), 5 + 1000 * (2 + 10 * 1 + 5 * 4) / 5000
 
 
-def _px(qubit: int) -> tuple[Any, list[float], list[int]]:
-    from pytket.circuit import OpType
-
-    return OpType.PhasedX, [0.5, 0.25], [qubit]
-
-
-def check_cost() -> None:
-    circuit, cost = _priced()
-    job = execute(upload(circuit), 1000, H1LE)
-    final(job)
-    same((qnx.jobs.cost(job), qnx.jobs.results(job)[0].cost), (cost, cost))
-
-
-def check_cost_of_a_job_is_the_sum() -> None:
+def check_costs() -> None:
+    """A job costs what its items cost, and nothing on a simulator."""
     circuit, cost = _priced()
     reference = upload(circuit)
     job = execute([reference, reference], [1000, 1000], H1LE)
     final(job)
-    same(qnx.jobs.cost(job), 2 * cost)
-
-
-def check_cost_on_simulators() -> None:
+    same((qnx.jobs.cost(job), qnx.jobs.results(job)[0].cost), (2 * cost, cost))
     same(qnx.jobs.cost(_batch()), 0.0)
-
-
-def check_cost_confidence() -> None:
     found = qnx.jobs.cost_confidence(_batch())
     same((len(found), {type(value) for pair in found for value in pair}), (4, {float}))
 
 
 def check_syntax_checker() -> None:
-    """It prices the circuit and gives no result."""
+    """It prices the circuit and gives no result; the client asks it what a circuit costs."""
     circuit, cost = _priced()
     job = execute(upload(circuit), 1000, qnx.QuantinuumConfig(device_name="H1-1SC"))
     status = qnx.jobs.wait_for(job, timeout=60)
     found = qnx.jobs.results(job, allow_incomplete=True)
     same((status.cost, [type(entry) for entry in found]), (cost, [IncompleteJobItemRef]))
-
-
-def check_cost_of_a_circuit() -> None:
-    circuit, cost = _priced()
     config = qnx.QuantinuumConfig(device_name="H2-1")
     same(qnx.circuits.cost(upload(circuit), 1000, config, project=project(), timeout=60), cost)
-
-
-# ---- what is refused -------------------------------------------------------------------------------
 
 
 def _refused(words: str, **values: Any) -> None:
@@ -296,66 +158,19 @@ def _refused(words: str, **values: Any) -> None:
     same((400 <= error.status_code < 500, words in str(error)), (True, True))
 
 
-def check_foreign_region() -> None:
+def check_refused() -> None:
+    """A job that cannot run is refused in words."""
     _refused("Nexus hosted simulators can only be run in the current region", target_region="sg")
-
-
-def check_unknown_group() -> None:
     _refused("Not a member of any group with name: strangers", user_group="strangers")
-
-
-def check_unknown_device() -> None:
     _refused("H9-9", config=qnx.QuantinuumConfig(device_name="H9-9"))
-
-
-def check_too_many_shots() -> None:
     _refused("shots", shots=10_000_000)
-
-
-def check_no_shots() -> None:
     _refused("shots", shots=0)
-
-
-def check_too_many_items() -> None:
     _refused("300", circuits=[uploaded("bell")] * 301, shots=10)
 
 
-def check_the_most_items() -> None:
-    """300 go; the job is cancelled, its results are not what this is about."""
-    job = execute([uploaded("bell")] * 300, 1, AER, "the most")
-    qnx.jobs.cancel(job)
-    same(len(qnx.jobs.results(job, allow_incomplete=True)), 300)
-
-
-def check_minimal_body() -> None:
-    """What other clients send: nothing but the device and the programs."""
-    body = {
-        "data": {
-            "type": "job",
-            "relationships": {"project": {"data": {"id": str(project().id), "type": "project"}}},
-            "attributes": {
-                "name": "minimal",
-                "job_type": "execute",
-                "definition": {
-                    "job_definition_type": "execute_job_definition",
-                    "backend_config": {"type": "AerConfig"},
-                    "items": [{"program_id": str(uploaded("bell").id), "n_shots": 10}],
-                },
-            },
-        }
-    }
-    with raw() as client:
-        answers = [client.post(path, json=body) for path in ("/api/jobs/v1beta3", "/api/jobs/v1beta3/")]
-    same([answer.status_code for answer in answers], [202, 202])
-    job = qnx.jobs.get(id=answers[1].json()["data"]["id"])
-    same(final(job).status, JobStatusEnum.COMPLETED)
-
-
-def check_config_round_trips() -> None:
+def check_configs() -> None:
+    """A configuration comes back; the greatest cost of a batch that is not given is a number."""
     config = qnx.AerConfig(seed=3, n_qubits=12, simulation_method="statevector")
     same(qnx.jobs.get(id=execute(uploaded("bell"), 10, config).id).backend_config, config)
-
-
-def check_max_batch_cost_is_a_number() -> None:
     found = qnx.jobs.get(id=execute(uploaded("bell"), 10, H1LE).id).backend_config
     same(isinstance(found.max_batch_cost, float), True)

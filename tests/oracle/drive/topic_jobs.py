@@ -25,17 +25,15 @@ RUNNING = qnx.QuantinuumConfig(device_name="H1-1E")
 FAILING = qnx.QuantinuumConfig(device_name="H2-1")
 
 
-# ---- lists -------------------------------------------------------------------------------------------
-
-
 @functools.cache
 def _listed() -> Any:
-    """A project with five execute jobs, one of them cancelled, and a compile job."""
+    """A project with five execute jobs, one of them cancelled in a queue, and a compile job."""
     made = new_project("jobs")
     jobs = []
     for number, letter in enumerate("cadbb"):
         properties = OrderedDict(number=number, even=number % 2 == 0)
-        jobs.append(execute(uploaded("bell"), 10, AER, f"{letter} job", project=made, properties=properties))
+        config = AER if number else QUEUED
+        jobs.append(execute(uploaded("bell"), 10, config, f"{letter} job", project=made, properties=properties))
     compiled = qnx.start_compile_job(
         programs=uploaded("bell"), backend_config=AER, name="x compile job", project=made, description="words"
     )
@@ -49,47 +47,29 @@ def _all(**filters: Any) -> Any:
     return qnx.jobs.get_all(project=_listed(), **filters)
 
 
-def check_count() -> None:
-    same((_all().count(), len(_all().list())), (6, 6))
+def _counts(name: str, *values: Any) -> list[int]:
+    return [_all(**{name: value}).count() for value in values]
 
 
-def check_by_name() -> None:
+def check_names() -> None:
+    """Jobs are found by name or a part of it; several may have one name."""
     found = qnx.jobs.get(project=_listed(), name="a job")
     same((type(found).__name__, found.annotations.name, found.last_status), ("ExecuteJobRef", "a job", S.COMPLETED))
-
-
-def check_by_part_of_name() -> None:
-    same((_all(name_like="JOB").count(), _all(name_like="compile").count()), (6, 1))
-
-
-def check_same_name_is_legal() -> None:
+    same((_all().count(), len(_all().list()), _counts("name_like", "JOB", "compile")), (6, 6, [6, 1]))
     refused(lambda: qnx.jobs.get(project=_listed(), name="b job"), NoUniqueMatch)
-
-
-def check_unknown() -> None:
-    refused(lambda: qnx.jobs.get(id=uuid4()), ZeroMatches)
     refused(lambda: qnx.jobs.get(project=_listed(), name="nothing"), ZeroMatches)
+    refused(lambda: qnx.jobs.get(id=uuid4()), ZeroMatches)
 
 
-def check_by_status() -> None:
-    found = [_all(job_status=status).count() for status in ([S.COMPLETED], [S.CANCELLED], [S.COMPLETED, S.CANCELLED])]
-    same((found, _all(job_status=[S.ERROR, S.DEPLETED, S.TERMINATED]).count()), ([5, 1, 6], 0))
-
-
-def check_by_type() -> None:
-    found = [_all(job_type=kinds).count() for kinds in ([JobType.EXECUTE], [JobType.COMPILE], list(JobType))]
-    same(found, [5, 1, 6])
-
-
-def check_by_properties() -> None:
-    found = [OrderedDict(number=3), OrderedDict(even=True), OrderedDict(even=True, number=3), OrderedDict(number="3")]
-    same([_all(properties=values).count() for values in found], [1, 3, 0, 0])
-
-
-def check_by_creator_and_scope() -> None:
-    found = [_all(creator_email=[email]).count() for email in (ADA, BOB)]
-    scopes = [_all(scope=scope).count() for scope in ScopeFilterEnum]
-    same((found, scopes), ([6, 0], [6, 0, 0, 6]))
+def check_filters() -> None:
+    """Jobs are found by status, type, properties, creator and scope."""
+    ended = [[S.COMPLETED], [S.CANCELLED], [S.COMPLETED, S.CANCELLED], [S.ERROR, S.DEPLETED, S.TERMINATED]]
+    same(_counts("job_status", *ended), [5, 1, 6, 0])
+    same(_counts("job_type", [JobType.EXECUTE], [JobType.COMPILE], list(JobType)), [5, 1, 6])
+    values = [OrderedDict(number=3), OrderedDict(even=True), OrderedDict(even=True, number=3), OrderedDict(number="3")]
+    same(_counts("properties", *values), [1, 3, 0, 0])
+    same(_counts("creator_email", [ADA], [BOB]), [6, 0])
+    same(_counts("scope", *ScopeFilterEnum), [6, 0, 0, 6])
 
 
 def check_by_time() -> None:
@@ -105,18 +85,11 @@ def check_sort_and_pages() -> None:
     same((up, letters(), letters(sort_filters=[SortFilterEnum.CREATED_ASC])), (["abbcdx"] * 3, "xbbdac", "cadbbx"))
 
 
-def check_data_frame() -> None:
+def check_tables() -> None:
+    """A table has all jobs, and the project sums them up."""
     frame = _all(page_size=3).df()
-    same(
-        (
-            sorted(frame["last_status"].map(lambda s: s.value).value_counts().to_dict().items()),
-            {*frame["backend_config"]},
-        ),
-        ([("CANCELLED", 1), ("COMPLETED", 5)], {"AerConfig"}),
-    )
-
-
-def check_summary_of_the_project() -> None:
+    counts = frame["last_status"].map(lambda status: status.value).value_counts().to_dict()
+    same((counts, {*frame["backend_config"]}), ({"CANCELLED": 1, "COMPLETED": 5}, {"AerConfig", "QuantinuumConfig"}))
     found = qnx.projects.summarize(_listed()).iloc[0].to_dict()
     kinds = ("total_jobs", "pending_jobs", "cancelled_jobs", "errored_jobs", "completed_jobs")
     same([int(found[kind]) for kind in kinds], [6, 0, 1, 0, 5])
@@ -127,9 +100,6 @@ def check_system() -> None:
     qnx.jobs.cancel(job)
     found = qnx.jobs.get(id=job.id).system
     same((found.name, found.provider_name), ("H1-1", "Quantinuum"))
-
-
-# ---- cancelling --------------------------------------------------------------------------------------
 
 
 def _cancelled(job: Any) -> Any:
@@ -143,10 +113,15 @@ def check_cancel_submitted() -> None:
 
 
 def check_cancel_queued() -> None:
-    job = execute(uploaded("slow"), 10, QUEUED)
+    """A job that is cancelled in a queue never ran; its items say that they have no results."""
+    job = execute([uploaded("slow"), uploaded("slow")], 10, QUEUED)
     before = until(job, S.QUEUED)
     after = _cancelled(job)
     same((before.status, after.status, after.running_time), (S.QUEUED, S.CANCELLED, None))
+    found = qnx.jobs.results(job, allow_incomplete=True)
+    same([(type(entry), entry.last_status) for entry in found], [(IncompleteJobItemRef, S.CANCELLED)] * 2)
+    strategy = PollingStrategy(S.CANCELLED, initial_interval=0.2)
+    same(qnx.jobs.wait_for(job, S.CANCELLED, timeout=20, strategy=strategy).status, S.CANCELLED)
 
 
 def check_queue_position() -> None:
@@ -196,23 +171,6 @@ def check_cancel_final() -> None:
     same(qnx.jobs.status(job), before)
 
 
-def check_results_of_a_cancelled_job() -> None:
-    job = execute([uploaded("slow"), uploaded("slow")], 10, QUEUED)
-    _cancelled(job)
-    found = qnx.jobs.results(job, allow_incomplete=True)
-    same([(type(entry), entry.last_status) for entry in found], [(IncompleteJobItemRef, S.CANCELLED)] * 2)
-
-
-def check_wait_for_cancelled() -> None:
-    job = execute(uploaded("slow"), 10, QUEUED)
-    qnx.jobs.cancel(job)
-    strategy = PollingStrategy(S.CANCELLED, initial_interval=0.2)
-    same(qnx.jobs.wait_for(job, S.CANCELLED, timeout=20, strategy=strategy).status, S.CANCELLED)
-
-
-# ---- retrying ----------------------------------------------------------------------------------------
-
-
 def _failed() -> Any:
     """A job that the device let fail: its items have a handle there, and no result."""
     job = execute([uploaded("slow"), uploaded("slow")], 10, FAILING, "failing")
@@ -248,42 +206,38 @@ def check_error_says_why() -> None:
     same((bool(detail.message), bool(detail.error_detail)), (True, True))
 
 
-def check_retry_default() -> None:
-    """It only looks again: nothing is submitted twice."""
+def check_retry_submits_nothing() -> None:
+    """These items have a handle at the third party: the two careful strategies only look again."""
     job = _failed()
     before = _items(job)
-    same((_retry(job, "DEFAULT"), _runs_again(job), _items(job)), (202, False, before))
+    for strategy in ("DEFAULT", "ALLOW_RESUBMIT"):
+        same((_retry(job, strategy), _runs_again(job), _items(job)), (202, False, before))
 
 
-def check_retry_allow_resubmit() -> None:
-    """These items have a handle at the third party, so nothing is submitted twice."""
-    job = _failed()
-    before = _items(job)
-    same((_retry(job, "ALLOW_RESUBMIT"), _runs_again(job), _items(job)), (202, False, before))
-
-
-def check_retry_allow_resubmit_without_handle() -> None:
-    """Cancelled before they reached the third party: they have none, so they run."""
+def check_retry_cancelled() -> None:
+    """Items that were cancelled before they reached the third party have no handle there, so they run."""
     job = execute(uploaded("bell"), 10, AER)
     _cancelled(job)
-    code = _retry(job, "ALLOW_RESUBMIT", retry_status=["CANCELLED"])
-    same((code, final(job).status), (202, S.COMPLETED))
+    qnx.jobs.retry_submission(job, retry_status=[S.CANCELLED], remote_retry_strategy=RemoteRetryStrategy.ALLOW_RESUBMIT)
+    same(qnx.jobs.wait_for(job, timeout=60).status, S.COMPLETED)
 
 
 def check_retry_force_resubmit() -> None:
     job = _failed()
     before = [item["external_handle"] for item in _items(job)]
-    code, again = _retry(job, "FORCE_RESUBMIT"), _runs_again(job)
+    code = _retry(job, "FORCE_RESUBMIT")
+    again = _runs_again(job)
     after = [item["external_handle"] for item in _items(job)]
     same((code, again, None in before, set(before) & set(after)), (202, True, False, set()))
 
 
 def check_retry_full_restart() -> None:
+    """All items run again, under the ids that they had."""
     job = _failed()
+    before = [item["item_id"] for item in _items(job)]
     qnx.jobs.retry_submission(job)
-    same(
-        (qnx.jobs.status(job).status in {S.RETRYING, S.QUEUED, S.RUNNING, S.SUBMITTED}, _runs_again(job)), (True, True)
-    )
+    same(qnx.jobs.status(job).status in {S.RETRYING, S.QUEUED, S.RUNNING, S.SUBMITTED}, True)
+    same((_runs_again(job), [item["item_id"] for item in _items(job)]), (True, before))
 
 
 def check_retry_of_a_completed_job() -> None:
@@ -304,32 +258,12 @@ def check_retry_by_status() -> None:
     same((_runs_again(job), qnx.jobs.status(job).status), (False, S.COMPLETED))
 
 
-def check_retry_cancelled() -> None:
-    job = execute(uploaded("bell"), 10, AER)
-    _cancelled(job)
-    qnx.jobs.retry_submission(job, retry_status=[S.CANCELLED])
-    same(qnx.jobs.wait_for(job, timeout=60).status, S.COMPLETED)
-
-
-def check_retry_keeps_ids() -> None:
-    job = _failed()
-    before = [item["item_id"] for item in _items(job)]
-    qnx.jobs.retry_submission(job)
-    final(job)
-    same(([item["item_id"] for item in _items(job)], qnx.jobs.get(id=job.id).id), (before, job.id))
-
-
-def check_retry_unknown_strategy() -> None:
-    code = _retry(qnx.jobs.get(project=_listed(), name="a job"), "TWICE")
-    same(400 <= code < 500, True)
-
-
-def check_retry_unknown_job() -> None:
-    job = qnx.jobs.get(project=_listed(), name="a job").model_copy(update={"id": uuid4()})
-    refused(lambda: qnx.jobs.retry_submission(job), httpx.HTTPStatusError)
-
-
-# ---- deleting ----------------------------------------------------------------------------------------
+def check_retry_refused() -> None:
+    """A strategy that there is not, and a job that there is not, are refused."""
+    job = qnx.jobs.get(project=_listed(), name="a job")
+    same(400 <= _retry(job, "TWICE") < 500, True)
+    missing = job.model_copy(update={"id": uuid4()})
+    refused(lambda: qnx.jobs.retry_submission(missing), httpx.HTTPStatusError)
 
 
 def check_delete() -> None:
@@ -343,13 +277,9 @@ def check_delete() -> None:
 
 
 def check_delete_queued() -> None:
+    """A job is deleted in any status, and once."""
     job = execute(uploaded("slow"), 10, QUEUED)
     until(job, S.QUEUED)
     qnx.jobs.delete(job)
     refused(lambda: qnx.jobs.get(id=job.id), ZeroMatches)
-
-
-def check_delete_twice() -> None:
-    job = execute(uploaded("bell"), 10, AER)
-    qnx.jobs.delete(job)
     refused(lambda: qnx.jobs.delete(job), httpx.HTTPStatusError)

@@ -41,17 +41,13 @@ def _private() -> dict[str, Any]:
     }
 
 
-def check_other_users_projects() -> None:
+def check_other_users_lists() -> None:
+    """Nobody finds another user's project, or lists what is in it."""
     made = _private()["project"]
     with signed_in(BOB):
         refused(lambda: qnx.projects.get(id=made.id), ZeroMatches)
         refused(lambda: qnx.projects.get(name=made.annotations.name), ZeroMatches)
         same(qnx.projects.get_all(creator_email=[ADA]).count(), 0)
-
-
-def check_other_users_lists_are_empty() -> None:
-    made = _private()["project"]
-    with signed_in(BOB):
         same([client.get_all(project=made).count() for client in (qnx.circuits, qnx.jobs, qnx.qir, qnx.hugr)], [0] * 4)
 
 
@@ -81,49 +77,33 @@ def check_other_users_things_stay_as_they_are() -> None:
         refused(lambda: upload(bell(), project=found["project"]), ResourceCreateFailed)
         refused(lambda: qnx.projects.add_property("x", "int", project=found["project"]), ResourceCreateFailed)
         refused(lambda: execute(found["circuit"], 1, qnx.AerConfig(), project=found["project"]), ResourceCreateFailed)
+        refused(lambda: qnx.roles.assignments(found["project"]), ResourceFetchFailed)
+        refused(lambda: qnx.roles.assign_user(found["project"], BOB, "Administrator"), ResourceUpdateFailed)
     project = qnx.projects.get(id=found["project"].id)
     same((qnx.jobs.status(found["job"]), project.annotations), (before, found["project"].annotations))
     same(qnx.circuits.get(id=found["circuit"].id).annotations.name, "bell")
 
 
-def check_other_users_circuit_in_an_own_job() -> None:
-    circuit = _private()["circuit"]
+def check_own_project_of_another_user() -> None:
+    """A project's name is free for others; another user's circuit does not run in it."""
+    found = _private()
+    name = found["project"].annotations.name
     with signed_in(BOB):
-        mine = new_project("of Bob")
-        error = refused(lambda: execute(circuit, 10, qnx.AerConfig(), project=mine), ResourceCreateFailed)
-    same(400 <= error.status_code < 500, True)
-
-
-def check_same_project_name_of_two_users() -> None:
-    name = _private()["project"].annotations.name
-    with signed_in(BOB):
-        same(qnx.projects.create(name).annotations.name, name)
-
-
-def check_other_users_assignments() -> None:
-    made = _private()["project"]
-    with signed_in(BOB):
-        refused(lambda: qnx.roles.assignments(made), ResourceFetchFailed)
-        refused(lambda: qnx.roles.assign_user(made, BOB, "Administrator"), ResourceUpdateFailed)
-    refused_still = qnx.projects.get(id=made.id)
-    same(refused_still.id, made.id)
-
-
-# ---- roles -------------------------------------------------------------------------------------------
+        mine = qnx.projects.create(name)
+        error = refused(lambda: execute(found["circuit"], 10, qnx.AerConfig(), project=mine), ResourceCreateFailed)
+    same((mine.annotations.name, 400 <= error.status_code < 500), (name, True))
 
 
 def check_roles() -> None:
+    """There are four roles; the maker of a project is its administrator, and may have a second role."""
     same(sorted(role.name for role in qnx.roles.get_all()), ROLES)
-
-
-def check_role_by_name() -> None:
-    found = qnx.roles.get("Reader")
-    same((found.name, "READ" in found.permissions.upper()), ("Reader", True))
-
-
-def check_owner_is_administrator() -> None:
-    (found,) = qnx.roles.assignments(new_project("owned"))
+    reader = qnx.roles.get("Reader")
+    same((reader.name, "READ" in reader.permissions.upper()), ("Reader", True))
+    made = new_project("owned")
+    (found,) = qnx.roles.assignments(made)
     same((found.assignment_type, found.assignee, found.role.name), ("user", qnx.users.get_self(), "Administrator"))
+    qnx.roles.assign_user(made, ADA, "Reader")
+    same(sorted(found.role.name for found in qnx.roles.assignments(made)), ["Administrator", "Reader"])
 
 
 def check_reader_reads() -> None:
@@ -147,78 +127,29 @@ def check_contributor_writes() -> None:
     same(len(qnx.jobs.results(qnx.jobs.get(id=job.id))), 1)
 
 
-def check_second_role_of_a_user() -> None:
-    made = new_project("two roles")
-    qnx.roles.assign_user(made, ADA, "Reader")
-    same(sorted(found.role.name for found in qnx.roles.assignments(made)), ["Administrator", "Reader"])
-
-
-# ---- teams -------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _team() -> Any:
-    return qnx.teams.create(fresh("team"), description="words")
-
-
-def check_team() -> None:
-    made = _team()
-    same((qnx.teams.get(made.name), made.description), (made, "words"))
-
-
 def check_teams() -> None:
-    same(_team() in qnx.teams.get_all(), True)
-
-
-def check_unknown_team() -> None:
+    """A team is seen by its members, and has a role in a project."""
+    team = qnx.teams.create(fresh("team"), description="words")
+    same((qnx.teams.get(team.name), team.description, team in qnx.teams.get_all()), (team, "words", True))
     refused(lambda: qnx.teams.get("nobody's"), ZeroMatches)
-
-
-def check_assign_team() -> None:
+    with signed_in(BOB):
+        refused(lambda: qnx.teams.get(team.name), ZeroMatches)
     made = new_project("of a team")
-    qnx.roles.assign_team(made, _team(), "Contributor")
-    found = [(a.assignment_type, a.role.name) for a in qnx.roles.assignments(made)]
+    qnx.roles.assign_team(made, team, "Contributor")
+    found = [(each.assignment_type, each.role.name) for each in qnx.roles.assignments(made)]
     same(sorted(found), [("team", "Contributor"), ("user", "Administrator")])
 
 
-def check_other_users_team() -> None:
-    _team()
-    with signed_in(BOB):
-        refused(lambda: qnx.teams.get(_team().name), ZeroMatches)
-
-
-# ---- quotas, credentials -----------------------------------------------------------------------------
-
-
 def check_quotas() -> None:
+    """There are four quotas, which jobs use and another user does not see."""
+    _private()
     found = {quota.name for quota in qnx.quotas.get_all()}
     same(found, {"compilation", "simulation", "jupyterhub", "database_usage"})
-
-
-def check_one_quota() -> None:
-    found = qnx.quotas.get("simulation")
-    same((found.name, isinstance(found.usage, (int, float)), found.usage >= 0), ("simulation", True, True))
-
-
-def check_quota_is_used() -> None:
-    _private()
+    same(qnx.quotas.get("simulation").name, "simulation")
     same([qnx.quotas.get(name).usage > 0 for name in ("simulation", "compilation", "database_usage")], [True] * 3)
-
-
-def check_quota_guard() -> None:
-    same([qnx.quotas.check_quota(name) for name in ("simulation", "compilation", "jupyterhub")], [True] * 3)
-
-
-def check_quota_guard_of_nothing() -> None:
-    same(qnx.quotas.check_quota("nothing"), False)
-
-
-def check_other_users_quota() -> None:
+    names = ("simulation", "compilation", "jupyterhub", "nothing")
+    same([qnx.quotas.check_quota(name) for name in names], [True, True, True, False])
     me = str(qnx.users.get_self().id)
     with signed_in(BOB), raw() as client:
         answer = client.get("/api/quotas/v1beta", params={"entity_type": "user", "entity_id": me})
     same(400 <= answer.status_code < 500, True)
-
-
-def check_credentials() -> None:
-    same(list(qnx.credentials.get_all()), [])

@@ -25,83 +25,58 @@ from session import ADA, BOB, bell, fresh, new_project, refused, same, upload
 
 
 def check_create() -> None:
-    name, values = fresh("created"), {"a": 1, "b": True, "c": "text", "d": 2.5}
+    name = fresh("created")
+    values = {"a": 1, "b": True, "c": "text", "d": 2.5}
     found = qnx.projects.create(name, description="words", properties=OrderedDict(values)).annotations
     same((found.name, found.description, dict(found.properties)), (name, "words", values))
 
 
-def check_get_by_id() -> None:
-    made = new_project("by id")
+def check_get() -> None:
+    """A project is found by its id and its whole name, and no other is."""
+    made = new_project("found")
     same(qnx.projects.get(id=made.id), made)
-
-
-def check_get_by_name() -> None:
-    made = new_project("by name")
     same(qnx.projects.get(name=made.annotations.name).id, made.id)
-
-
-def check_name_is_exact() -> None:
-    made = new_project("exact")
     refused(lambda: qnx.projects.get(name=made.annotations.name[:-1]), ZeroMatches)
-
-
-def check_get_unknown() -> None:
     refused(lambda: qnx.projects.get(id=uuid4()), ZeroMatches)
 
 
-def check_get_or_create_twice() -> None:
+def check_same_name_twice() -> None:
+    """A name is taken once; what has it is given back to those who ask for it."""
     name = fresh("once")
     same(qnx.projects.get_or_create(name).id, qnx.projects.get_or_create(name).id)
-
-
-def check_same_name_twice() -> None:
-    made = new_project("taken")
-    error = refused(lambda: qnx.projects.create(made.annotations.name), ResourceCreateFailed)
+    error = refused(lambda: qnx.projects.create(name), ResourceCreateFailed)
     same(error.status_code, 409)
 
 
 def check_update() -> None:
-    made, name = new_project("old"), fresh("new")
+    """A change keeps what it does not name."""
+    made = new_project("old")
+    name = fresh("new")
     qnx.projects.update(made, name=name, description="changed")
     found = qnx.projects.get(id=made.id)
     same((found.annotations.name, found.annotations.description), (name, "changed"))
-
-
-def check_update_keeps_the_rest() -> None:
-    made = qnx.projects.create(fresh("kept"), description="words")
     found = qnx.projects.update(made, description="other words")
-    same((found.annotations.name, found.annotations.description), (made.annotations.name, "other words"))
-
-
-def check_update_unknown() -> None:
-    made = new_project("gone")
+    same((found.annotations.name, found.annotations.description), (name, "other words"))
     missing = ProjectRef(**{**made.model_dump(), "id": uuid4()})
     refused(lambda: qnx.projects.update(missing, name="x"), ResourceUpdateFailed)
 
 
 def check_archive() -> None:
+    """An archived project is listed apart, and comes back."""
     made = new_project("archived")
     archived = qnx.projects.update(made, archive=True)
     name = made.annotations.name
     found = [qnx.projects.get_all(name_exact=[name], is_archived=is_archived).count() for is_archived in (True, False)]
     same((archived.archived, found), (True, [1, 0]))
-
-
-def check_unarchive() -> None:
-    made = new_project("back")
-    qnx.projects.update(made, archive=True)
     same(qnx.projects.update(made, archive=False).archived, False)
 
 
-def check_delete_needs_archive() -> None:
-    made = new_project("alive")
-    refused(lambda: qnx.projects.delete(made), ResourceDeleteFailed)
-    same(qnx.projects.get(id=made.id).id, made.id)
-
-
 def check_delete() -> None:
+    """Only an archived project is deleted, with all that is in it."""
     made = new_project("deleted")
     circuit = upload(bell(), project=made)
+    refused(lambda: qnx.projects.delete(made), ResourceDeleteFailed)
+    same(qnx.projects.get(id=made.id).id, made.id)
     qnx.projects.update(made, archive=True)
     qnx.projects.delete(made)
     refused(lambda: qnx.projects.get(id=made.id), ZeroMatches)
@@ -109,7 +84,7 @@ def check_delete() -> None:
     same(qnx.projects.get_all(name_exact=[made.annotations.name]).count(), 0)
 
 
-def check_content_changes_contents_modified_only() -> None:
+def check_contents_modified() -> None:
     made = new_project("touched")
     time.sleep(0.01)
     upload(bell(), project=made)
@@ -142,41 +117,22 @@ def _first_letters(**filters: Any) -> str:
     return "".join(found.annotations.name[0] for found in qnx.projects.get_all(name_like=_five()[0], **filters).list())
 
 
-def check_name_like() -> None:
-    same(qnx.projects.get_all(name_like=_five()[0][:-1].upper()).count(), 5)
-
-
-def check_name_like_has_no_wildcards() -> None:
-    _five()
+def check_names() -> None:
+    """Names are matched in part, without wildcards, or exactly, several at once."""
+    part, made = _five()
+    same(qnx.projects.get_all(name_like=part[:-1].upper()).count(), 5)
     same(qnx.projects.get_all(name_like="listed%_").count(), 0)
+    same(qnx.projects.get_all(name_exact=[found.annotations.name for found in made[:2]]).count(), 2)
+    refused(lambda: qnx.projects.get(name_like=part), NoUniqueMatch)
 
 
-def check_several_names() -> None:
-    names = [found.annotations.name for found in _five()[1][:2]]
-    same(qnx.projects.get_all(name_exact=names).count(), 2)
-
-
-def check_no_unique_match() -> None:
-    refused(lambda: qnx.projects.get(name_like=_five()[0]), NoUniqueMatch)
-
-
-def check_sort_by_name() -> None:
-    same(_first_letters(sort_filters=[SortFilterEnum.NAME_ASC]), "abcde")
-
-
-def check_sort_by_name_down() -> None:
-    same(_first_letters(sort_filters=[SortFilterEnum.NAME_DESC]), "edcba")
-
-
-def check_sort_by_creation() -> None:
-    same(_first_letters(sort_filters=[SortFilterEnum.CREATED_ASC]), "cadbe")
-
-
-def check_newest_first() -> None:
+def check_orders() -> None:
+    """Lists are sorted by name, creation and change; the newest is first."""
+    kinds = (SortFilterEnum.NAME_ASC, SortFilterEnum.NAME_DESC, SortFilterEnum.CREATED_ASC)
+    same([_first_letters(sort_filters=[kind]) for kind in kinds], ["abcde", "edcba", "cadbe"])
     same(_first_letters(), "ebdac")
-
-
-def check_sort_by_change() -> None:
+    found = [_first_letters(page_size=size, sort_filters=[SortFilterEnum.NAME_ASC]) for size in (1, 2, 5, 50)]
+    same(found, ["abcde"] * 4)
     part = fresh("changed")
     made = [qnx.projects.create(f"{letter} {part}") for letter in "abc"]
     qnx.projects.update(made[0], description="now")
@@ -184,45 +140,29 @@ def check_sort_by_change() -> None:
     same("".join(project.annotations.name[0] for project in found), "acb")
 
 
-def check_pages() -> None:
-    found = [_first_letters(page_size=size, sort_filters=[SortFilterEnum.NAME_ASC]) for size in (1, 2, 5, 50)]
-    same(found, ["abcde"] * 4)
-
-
-def check_created_before_and_after() -> None:
+def check_times() -> None:
+    """Lists are limited by the time of creation; a time without a zone is UTC."""
     part, made = _five()
     third = made[2].annotations.created
     before = qnx.projects.get_all(name_like=part, created_before=third).count()
     after = qnx.projects.get_all(name_like=part, created_after=third).count()
     same((before, after), (2, 2))
-
-
-def check_naive_times_are_utc() -> None:
-    part, _ = _five()
     hour = timedelta(hours=1)
     now = datetime.now(timezone.utc).replace(tzinfo=None)  # noqa: UP017 - the client takes Python 3.10
     found = [qnx.projects.get_all(name_like=part, created_after=moment).count() for moment in (now - hour, now + hour)]
     same(found, [5, 0])
 
 
-def check_creator() -> None:
+def check_creator_and_scope() -> None:
     part, _ = _five()
     found = [qnx.projects.get_all(name_like=part, creator_email=[email]).count() for email in (ADA, BOB)]
-    same(found, [5, 0])
-
-
-def check_scopes() -> None:
-    part, _ = _five()
-    found = {scope.value: qnx.projects.get_all(name_like=part, scope=scope).count() for scope in ScopeFilterEnum}
-    same(found, {"user": 5, "org_admin": 0, "global_admin": 0, "highest": 5})
+    scopes = {scope.value: qnx.projects.get_all(name_like=part, scope=scope).count() for scope in ScopeFilterEnum}
+    same((found, scopes), ([5, 0], {"user": 5, "org_admin": 0, "global_admin": 0, "highest": 5}))
 
 
 def check_data_frame() -> None:
-    same(sorted(qnx.projects.get_all(name_like=_five()[0]).df()["name"].str[0]), list("abcde"))
-
-
-def check_summary() -> None:
-    same(int(qnx.projects.get_all(name_like=_five()[0]).summarize()["total_count"][0]), 5)
+    found = qnx.projects.get_all(name_like=_five()[0])
+    same((sorted(found.df()["name"].str[0]), int(found.summarize()["total_count"][0])), (list("abcde"), 5))
 
 
 def check_active_project() -> None:

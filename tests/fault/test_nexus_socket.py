@@ -87,7 +87,7 @@ def job() -> Iterator[Job]:
     thread.join(10)
 
 
-def watch_of(job: Job, **more: Any) -> StatusSocket:
+def socket_of(job: Job, **more: Any) -> StatusSocket:
     url = more.pop("url", f"http://127.0.0.1:{job.port}")
     return StatusSocket(url=url, tokens=Tokens(), context=None, read=job.ask, **more)
 
@@ -108,7 +108,7 @@ def test_change(job: Job) -> None:
     job.script = [script, lambda connection: job.tell(connection, "COMPLETED")]
     seen: list[str] = []
     started = time.monotonic()
-    final = watch_of(job).wait(JOB, timeout_s=20, changed=lambda each: seen.append(each.remote_status))
+    final = socket_of(job).wait(JOB, timeout_s=20, changed=lambda each: seen.append(each.remote_status))
     assert time.monotonic() - started < 4
     assert status_of(final) is JobStatus.COMPLETED
     assert seen == ["QUEUED", "RUNNING", "COMPLETED"]
@@ -125,7 +125,7 @@ def test_close_is_a_drop(job: Job, code: int) -> None:
         connection.close(code)
 
     job.script = [script, script, lambda connection: job.tell(connection, "COMPLETED")]
-    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
+    assert status_of(socket_of(job).wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
     assert job.opened == 3
 
 
@@ -138,14 +138,14 @@ def test_change_during_drop(job: Job) -> None:
         connection.socket.close()
 
     job.script = [script]
-    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.ERROR
+    assert status_of(socket_of(job).wait(JOB, timeout_s=20)) is JobStatus.ERROR
     assert job.opened == 1
 
 
 def test_no_storm(job: Job) -> None:
     """A refused socket is not asked for again and again; the vendor's client asked 1,794 times in 20 s."""
     job.refuse = [503] * 1000
-    assert status_of(watch_of(job).wait(JOB, timeout_s=2.0)) is JobStatus.QUEUED
+    assert status_of(socket_of(job).wait(JOB, timeout_s=2.0)) is JobStatus.QUEUED
     assert 2 <= job.asked <= 6
     assert len(job.refuse) >= 994
 
@@ -164,7 +164,7 @@ def test_no_storm_of_reads(job: Job) -> None:
     for script in (closes, runs_ahead):
         job.asked = 0
         job.script = [script] * 1000
-        assert status_of(watch_of(job).wait(JOB, timeout_s=1.0)) is JobStatus.QUEUED
+        assert status_of(socket_of(job).wait(JOB, timeout_s=1.0)) is JobStatus.QUEUED
         assert 2 <= job.asked <= 10
 
 
@@ -174,15 +174,15 @@ def test_refused_token(job: Job, code: int) -> None:
     job.refuse = [code]
     job.good = "t2"
     job.script = [lambda connection: job.tell(connection, "CANCELLED")]
-    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.CANCELLED
+    assert status_of(socket_of(job).wait(JOB, timeout_s=20)) is JobStatus.CANCELLED
     assert job.opened == 1
 
 
 def test_no_socket(job: Job) -> None:
     """Without a socket the job is polled."""
-    watch = watch_of(job, url="http://127.0.0.1:1")
+    socket = socket_of(job, url="http://127.0.0.1:1")
     threading.Timer(0.5, lambda: setattr(job, "word", "COMPLETED")).start()
-    assert status_of(watch.wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
+    assert status_of(socket.wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
 
 
 @pytest.mark.parametrize("frame", ["not JSON", "[]", '{"status":"PONDERING"}', b"\xff", "{}"])
@@ -195,17 +195,17 @@ def test_nonsense(job: Job, frame: str | bytes) -> None:
         time.sleep(1)
 
     job.script = [script, script]
-    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
+    assert status_of(socket_of(job).wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
 
 
 def test_failed_reads(job: Job) -> None:
     """A failed read is made up for; only if none succeeds is the error raised, when the time is over."""
     job.fail = 1
     job.script = [lambda connection: job.tell(connection, "COMPLETED")]
-    assert status_of(watch_of(job).wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
+    assert status_of(socket_of(job).wait(JOB, timeout_s=20)) is JobStatus.COMPLETED
     job.fail = 10**6
     job.word = "QUEUED"
     started = time.monotonic()
     with pytest.raises(BackendUnavailable, match="not now"):
-        watch_of(job).wait(JOB, timeout_s=1.0)
+        socket_of(job).wait(JOB, timeout_s=1.0)
     assert time.monotonic() - started < 4
