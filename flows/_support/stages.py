@@ -90,12 +90,8 @@ def execute_in_flow(
         identity: The logical run, where it is not this run.
         title: Keys of the artifacts come from it; the experiment's name if empty.
     """
-    store = ledger_named(ledger)
-    run = str(flow_run.id or "")
-    if run:
-        store.waits.end(run)
     stages = TaskStages(ledger, title or plan.spec.name, waiting)
-    return execute(store, plan, stages, run=run, identity=identity)
+    return execute(ledger_named(ledger), plan, stages, run=str(flow_run.id or ""), identity=identity)
 
 
 def raise_first(problems: Mapping[JobId, Exception]) -> None:
