@@ -59,7 +59,7 @@ class Stages(Protocol):
             jobs: What is waited for.
             until: "all" or "any".
             shown: Jobs whose circuits the progress counts.
-            kind: Of which wait the progress is.
+            kind: What the progress is of.
         """
 
     def collect(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
@@ -68,7 +68,7 @@ class Stages(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
-    """What `execute` did: job ids by backend, reused ones included; what went wrong, by job; a sentence a backend."""
+    """What `execute` did: job ids by backend, reused ones included; what went wrong, by job; a sentence per backend."""
 
     jobs: Mapping[str, tuple[JobId, ...]]
     problems: Mapping[JobId, Exception]
@@ -173,7 +173,7 @@ def finish(
         ledger: Where the jobs are.
         jobs: Job id to the name of its backend, in the order of submission.
         stages: How each stage is entered.
-        kind: Of which wait the progress is.
+        kind: What the progress is of.
 
     Returns:
         What went wrong, by job; empty when every job has all its results.

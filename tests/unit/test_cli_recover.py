@@ -87,9 +87,9 @@ def opaque() -> Iterator[ScriptedProvider]:
 def test_adopt(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
     """A job of an opaque provider is adopted by a person, by the right id only."""
     job_id = lost(store, opaque)
-    code, out, _ = qjobs("reconcile", *where(opaque))
+    code, out, _ = qjobs("reconcile", *where(opaque), "--json")
     assert code == 1
-    assert "adopt its id or discard it" in out
+    assert f"qjobs jobs adopt {job_id} ITS_ID; if it is not: qjobs jobs discard {job_id}" in json.loads(out)[0]["words"]
     code, _, err = qjobs("jobs", "adopt", job_id, "nothing-like-it", *where(opaque))
     assert code == 2
     assert "does not know it" in err
@@ -98,6 +98,20 @@ def test_adopt(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvid
     assert (code, err) == (0, "")
     assert json.loads(out)["status"] != "UNKNOWN"
     assert opaque.created == 1
+
+
+def test_not_found(qjobs: Callable[..., Said], store: Ledger) -> None:
+    """The command that reconcile prints for a job that was not found works as printed."""
+    with ScriptedProvider("deduplicated") as provider:
+        provider.inject(Fault(route=Route.SUBMIT, action=Action.DROP_BEFORE))
+        backend, job_id = plan(store, provider)
+        with pytest.raises(BackendUnavailable):
+            library.submit(store, backend, job_id)
+        backend.close()
+        words = json.loads(qjobs("reconcile", *where(provider), "--json")[1])[0]["words"]
+        command = words.partition("with: qjobs ")[2].partition(";")[0].split()
+        code, out, err = qjobs(*command, *where(provider), "--json")
+        assert (code, err, json.loads(out)["action"], provider.created) == (0, "", "submit", 1)
 
 
 def test_discard(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
