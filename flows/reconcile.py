@@ -1,4 +1,4 @@
-"""Upkeep on a schedule: jobs whose fate is unknown, remote jobs that nobody claims, runs whose process is gone."""
+"""Upkeep on a schedule: UNKNOWN jobs, remote jobs that nobody claims, runs whose process is gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["reconcile"]
 
 @flow(
     name="reconcile",
-    description="Look up jobs whose fate is unknown, and list remote jobs that nobody claims.",
+    description="Look up UNKNOWN jobs, and list remote jobs that nobody claims.",
     flow_run_name="reconcile",
     task_runner=ThreadPoolTaskRunner(max_workers=1),  # type: ignore[arg-type]
     retries=0,
@@ -33,7 +33,7 @@ __all__ = ["reconcile"]
     on_cancellation=[],
 )
 def reconcile(ledger: str = "", backends: list[str] = [], orphans: bool = True) -> int:  # noqa: B006
-    """Settle UNKNOWN jobs as far as their providers tell, and runs whose process is gone; sends nothing.
+    """Settle UNKNOWN jobs where their providers can look them up, and runs whose process is gone; sends nothing.
 
     Args:
         ledger: Name of a ledger block; the default ledger if empty.
@@ -44,7 +44,8 @@ def reconcile(ledger: str = "", backends: list[str] = [], orphans: bool = True) 
         How many rows a person should look at; they are in the artifact `qjobs-in-doubt`.
     """
     with heartbeat(ledger):
-        store, lost = ledger_named(ledger), PassSummary()
+        store = ledger_named(ledger)
+        lost = PassSummary()
         with get_client(sync_client=True) as client:
             recover_lost_runs(store, client, lost)
         for line in lost.lines({}):
@@ -65,7 +66,8 @@ def _in_doubt(store: Ledger, name: str, orphans: bool) -> list[dict[str, str]]:
     """What could not be settled at one backend."""
     backend = backend_named(name)
     mine = store.jobs(backend=backend.name, device=backend.device, statuses=[JobStatus.UNKNOWN])
-    ids, rows = [job.job_id for job in mine], []
+    ids = [job.job_id for job in mine]
+    rows = []
     for one in recovery.reconcile(store, {backend.name: backend}, job_ids=ids) if ids else []:
         get_run_logger().info("%s: %s, %s", one.job_id, one.finding, one.words)
         if one.finding is not recovery.Finding.ADOPTED:

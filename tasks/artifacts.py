@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ __all__ = ["Published", "publish_artifacts"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
-    """What a run left behind: files, artifact keys, and what is to be said of it, line by line."""
+    """What a run published: files, artifact keys, and a summary, line by line."""
 
     parquet: str
     picture: str | None
@@ -64,7 +65,7 @@ def publish_artifacts(
     folder = data_home() / "results" / artifact_key(plan.spec.name, "results")
     parquet = write_parquet(outcome.frame, folder / "results.parquet")
     picture = write_file(folder / "landscape.png", outcome.picture) if outcome.picture else None
-    job_ids = list(dict.fromkeys(job_id for ids in jobs.values() for job_id in ids))
+    job_ids = list(dict.fromkeys(itertools.chain.from_iterable(jobs.values())))
     record = provenance(store, {name: backend_named(name) for name in jobs}, job_ids)
     files = [f"data frame: `{parquet}`", *([f"picture: `{picture}`"] if picture else []), *([note] if note else [])]
     keys = _show(plan.spec.name, outcome, files, jobs_table(store, job_ids), provenance_markdown(record))

@@ -15,7 +15,7 @@ __all__ = ["collect_results"]
 
 @task(
     name="collect-results",
-    description="Fetch what a final job returned and keep it; raise once for what is missing.",
+    description="Store the results of a final job; raise once for what is missing.",
     task_run_name="collect {job_id}",
     timeout_seconds=None,  # runs in a worker thread, where Prefect cannot interrupt; adapters bound every call
     **READS,

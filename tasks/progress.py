@@ -20,7 +20,7 @@ _EVERY_S = 1.0
 
 
 def show_progress(ledger: Ledger, job_ids: Sequence[JobId], key: str) -> None:
-    """Show how far a flow run is that is about to be suspended; the sensor keeps this artifact current."""
+    """Show the progress of a flow run that is about to be suspended; the sensor keeps this artifact current."""
     percent, description = progress_of(ledger, job_ids)
     create_progress_artifact(percent, key=key, description=description)
 
@@ -44,7 +44,9 @@ class ProgressArtifact:
         logger: Logger,
         monotonic: Callable[[], float],
     ) -> None:
-        self._ledger, self._job_ids, self._logger = ledger, list(job_ids), logger
+        self._ledger = ledger
+        self._job_ids = list(job_ids)
+        self._logger = logger
         self._key = key if FlowRunContext.get() is not None else ""
         self._monotonic = monotonic
         self._last = monotonic()
@@ -56,7 +58,7 @@ class ProgressArtifact:
         """Take a report of the wait; most of them change nothing that is shown."""
         for backend, words in progress.trouble.items():
             if self._trouble.get(backend) != words:
-                self._logger.warning("%s cannot be asked: %s; the jobs go on and so does the wait", backend, words)
+                self._logger.warning("%s cannot be polled: %s; the jobs go on and so does the wait", backend, words)
         self._trouble = dict(progress.trouble)
         if self._monotonic() - self._last >= _EVERY_S:
             self._shown = len(self._job_ids) - len(progress.open)

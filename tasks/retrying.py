@@ -28,7 +28,7 @@ def is_transient(_task: Any, _run: Any, state: Any) -> bool:
         state.result()
     except (BackendUnavailable, Busy):
         return True
-    except Exception:  # whatever else a task raised is not to be retried
+    except Exception:  # any other error of a task is not to be retried
         return False
     return False
 

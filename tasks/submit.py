@@ -23,7 +23,7 @@ __all__ = ["submit_job"]
     **SUBMITS,
 )
 def submit_job(job_id: JobId, *, backend: str, ledger: str = "", policy: RetryPolicy = DEFAULT_POLICY) -> str:
-    """Submit a job, or come to terms with what an earlier run of this task did.
+    """Submit a job, or settle what an earlier run of this task left.
 
     Args:
         job_id: The job.

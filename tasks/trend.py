@@ -44,13 +44,13 @@ class Trend:
 
 @task(
     name="publish-trend",
-    description="Score the run, show it with the runs before it, and tell when it is below the threshold.",
+    description="Score the run, show it with the runs before it, and emit an event with the verdict.",
     task_run_name="trend of {spec.name}",
     timeout_seconds=3600,
     **READS,
 )
 def publish_trend(spec: HealthCheck, job_ids: Sequence[JobId], *, ledger: str = "") -> Trend:
-    """Judge a run and show the trend; a second call makes a new version of the report and tells again.
+    """Score a run and show the trend; a second call makes a new version of the report and emits the event again.
 
     Args:
         spec: The health check.
@@ -64,7 +64,8 @@ def publish_trend(spec: HealthCheck, job_ids: Sequence[JobId], *, ledger: str = 
     runs = health_check_runs(store, experiment=spec.name, backend=backend.name, device=backend.device)
     made_by = store.job(job_ids[0]).run
     current = next(run for run in runs if run.run == made_by)
-    title, found = f"{spec.name} {backend.device}", verdict(current, spec.min_success)
+    title = f"{spec.name} {backend.device}"
+    found = verdict(current, spec.min_success)
     picture = draw_trend(runs, spec.min_success)
     path = data_home() / "results" / artifact_key(title, "results") / "trend.png"
     keys = _show(title, spec, runs, current, picture)
@@ -74,7 +75,7 @@ def publish_trend(spec: HealthCheck, job_ids: Sequence[JobId], *, ledger: str = 
         picture=str(write_file(path, picture)) if picture else None,
         artifact_keys=keys,
     )
-    _tell(title, spec, backend, current, trend)
+    _emit(title, spec, backend, current, trend)
     return trend
 
 
@@ -91,7 +92,7 @@ def _show(
     return (key,)
 
 
-def _tell(title: str, spec: HealthCheck, backend: Backend, current: HealthCheckRun, trend: Trend) -> None:
+def _emit(title: str, spec: HealthCheck, backend: Backend, current: HealthCheckRun, trend: Trend) -> None:
     """Log the verdict, and emit the event `qjobs.benchmark.VERDICT` (passed, below or incomplete)."""
     log = task_logger().info if trend.verdict is Verdict.PASSED else task_logger().warning
     for line in trend.lines:

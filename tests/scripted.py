@@ -1,4 +1,4 @@
-"""A backend that does what a test tells it to, with a store of remote jobs that it counts; and a clock."""
+"""A backend that does as a test says, with a store of remote jobs that it counts; and a clock."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Clock:
 
 @dataclass(slots=True)
 class Fault:
-    """An error of one submission: before the job exists, after (its id never told), or after its id was told."""
+    """An error of one submission: before the job exists, after (the id is lost), or once the id was accepted."""
 
     error: BaseException
     when: str = "before"
@@ -74,7 +74,7 @@ class Remote:
 class ScriptedBackend:
     """Remote jobs stay QUEUED until `report` says otherwise.
 
-    `faults` are taken one per submission, `troubles` one per question (status, results, find, cancel).
+    `faults` are taken one per submission, `troubles` one per request (status, results, find, cancel).
     `most_live` is the greatest number of unfinished remote jobs of equal labels that ever existed at once.
     """
 

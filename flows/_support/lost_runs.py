@@ -1,7 +1,7 @@
-"""Flow runs whose process has ended without a word: their worker, or its whole machine, has ended with it.
+"""Flow runs whose process has ended without reporting it: their worker, or its whole machine, has ended with it.
 
-Prefect shows them as Running for ever, and they hold their places in queues and limits. The sensor has them
-shown as Crashed and starts those again that can go on where they were: their jobs are in the ledger.
+Prefect shows them as Running for ever, and they keep their places in queues and limits. The sensor sets them to
+Crashed and starts those again that can go on where they were: their jobs are in the ledger.
 """
 
 from __future__ import annotations
@@ -22,42 +22,46 @@ __all__ = ["UPKEEP", "recover_lost_runs"]
 
 UPKEEP = ("sensor", "reconcile")
 """Flows that nobody needs to start again: their schedules do."""
-_WORDS = "its process has ended without a word, and its worker too; its jobs are safe in the ledger"
+_WORDS = "its process has ended, and its worker too; its jobs are safe in the ledger"
 _AGAIN = "its process was lost; it goes on with the jobs that it has"
 
 
 def recover_lost_runs(store: Ledger, client: SyncPrefectClient, done: PassSummary) -> None:
-    """Do for every run whose processes are all gone what its state asks for.
+    """Set every run whose processes are all gone to Crashed, and start it again where it can go on.
 
     Args:
         store: The ledger.
         client: Where the flow runs are; those that it does not know and another server may are left alone.
-        done: Is told what was done.
+        done: Records what was done.
     """
     by_run: dict[str, list[Runner]] = defaultdict(list)
     for runner in store.heartbeats.runners():
         by_run[runner.flow_run_id].append(runner)
-    present, server = utc_now(), str(client.api_url).rstrip("/")
+    present = utc_now()
+    server = str(client.api_url).rstrip("/")
     for sensor in by_run.pop("", []):
         if sensor.is_gone(present):
             store.heartbeats.end("", sensor.owner)
-    gone = {run: those for run, those in by_run.items() if all(each.is_gone(present) for each in those)}
+    gone = {}
+    for run, runners in by_run.items():
+        if all(runner.is_gone(present) for runner in runners):
+            gone[run] = runners
     found = runs_by_id(client, list(gone))
     for run_id, runners in gone.items():
         if run_id not in found and any(runner.server.rstrip("/") != server for runner in runners):
             continue
         try:
-            _reap(store, client, found.get(run_id), runners, done)
+            _recover(store, client, found.get(run_id), runners, done)
             for runner in runners:
                 store.heartbeats.end(run_id, runner.owner)
         except TRANSIENT as error:
             done.trouble[f"flow run {run_id}"] = f"{type(error).__name__}: {error}"
 
 
-def _reap(
+def _recover(
     store: Ledger, client: SyncPrefectClient, run: FlowRun | None, runners: Sequence[Runner], done: PassSummary
 ) -> None:
-    """A run that has moved since its processes were last heard of is somebody else's by now."""
+    """Recover one run; one that has moved since the last heartbeat of its processes is left alone."""
     if run is None or run.state is None:
         return
     last = max(runner.heartbeat_at for runner in runners)

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 TRANSIENT = (QJobsError, httpx.HTTPError, OSError, RuntimeError, ValueError)
-"""What never ends a sensor: it is said, and the next pass does it again. Prefect's client raises httpx's errors."""
+"""What never ends a sensor: it is logged, and the next pass tries again. Prefect's client raises httpx's errors."""
 _RUNS_A_REQUEST = 200
 _AT_ONCE = 4
 _MOST_CRASHES = 3
@@ -59,7 +59,7 @@ class PassSummary:
     ended: list[str] = field(default_factory=list)
     """Runs that wait no longer, because they ended or were deleted."""
     lost: list[str] = field(default_factory=list)
-    """Runs whose process was gone without a word."""
+    """Runs whose process ended without reporting it."""
     published: int = 0
     trouble: dict[str, str] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class PassSummary:
         return bool(self.moved or self.resumed or self.ended or self.lost or self.trouble)
 
     def lines(self, known: Mapping[str, str]) -> list[str]:
-        """What a person may want to know; `known` is the trouble of the pass before, which is not said again."""
+        """What a person may want to know; `known` is the trouble of the pass before, which is not repeated."""
         return [
             *(f"{job_id} is {status}" for job_id, status in self.moved.items()),
             *(f"the process of the flow run {run} is gone" for run in self.lost),
@@ -82,7 +82,7 @@ class PassSummary:
 def resume_waiting_runs(
     store: Ledger, client: SyncPrefectClient, publisher: Publisher, done: PassSummary, changed: set[JobId]
 ) -> None:
-    """Do for every waiting run what its state and its jobs ask for, and keep what is shown of it current.
+    """Resume, end or restart every waiting run, by its state and its jobs, and keep its artifacts current.
 
     Args:
         store: The ledger.
@@ -96,14 +96,14 @@ def resume_waiting_runs(
         part = waits[start : start + _RUNS_A_REQUEST]
         runs = runs_by_id(client, [wait.flow_run_id for wait in part])
 
-        def serve(wait: SuspendedRun, runs: Mapping[str, FlowRun] = runs) -> None:
+        def handle(wait: SuspendedRun, runs: Mapping[str, FlowRun] = runs) -> None:
             try:
-                _serve(store, client, wait, runs.get(wait.flow_run_id), done)
+                _handle(store, client, wait, runs.get(wait.flow_run_id), done)
             except TRANSIENT as error:  # one bad row stops no other
                 done.trouble[f"flow run {wait.flow_run_id}"] = f"{type(error).__name__}: {error}"
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:  # resuming takes a server half a second; settings are in the context
-            list(pool.map(lambda one: one[0].run(serve, one[1]), [(copy_context(), wait) for wait in part]))
+            list(pool.map(lambda one: one[0].run(handle, one[1]), [(copy_context(), wait) for wait in part]))
         over = {*done.resumed, *done.ended}
         publisher.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)
 
@@ -121,10 +121,10 @@ def runs_by_id(client: SyncPrefectClient, ids: Sequence[str], states: Sequence[S
     return found
 
 
-def _serve(
+def _handle(
     store: Ledger, client: SyncPrefectClient, wait: SuspendedRun, run: FlowRun | None, done: PassSummary
 ) -> None:
-    """Do for one waiting run what its state and its jobs ask for."""
+    """Resume, end or restart one waiting run, by its state and its jobs."""
     state = run.state if run is not None else None
     late = wait.deadline_at is not None and utc_now() >= wait.deadline_at
     go_on = wait.is_over or (late and wait.at_deadline is AtDeadline.GO_ON)
@@ -177,12 +177,12 @@ def start_again(client: SyncPrefectClient, run: FlowRun, words: str) -> bool:
 
 
 def _at_deadline(store: Ledger, wait: SuspendedRun) -> None:
-    """Say once for each job that this run has waited too long for it, and cancel the job where that is the policy."""
+    """Record once for each job that this run has waited too long for it; cancel the job where that is the policy."""
     present = utc_now()
     words = f"the flow run {wait.flow_run_id} has waited until {wait.deadline_at}: {wait.at_deadline}"
-    noted = store.jobs_with_event(wait.open_ids, "deadline", words)
+    recorded = store.jobs_with_event(wait.open_ids, "deadline", words)
     for job in store.jobs(job_ids=wait.open_ids):
-        if job.job_id not in noted:
+        if job.job_id not in recorded:
             store.record_event(job.job_id, "deadline", words, now=present)
         if wait.at_deadline is AtDeadline.CANCEL and job.cancel_requested_at is None:
             _cancel(store, job)

@@ -90,12 +90,8 @@ def execute_in_flow(
         identity: The logical run, where it is not this run.
         title: Keys of the artifacts come from it; the experiment's name if empty.
     """
-    store = ledger_named(ledger)
-    run = str(flow_run.id or "")
-    if run:
-        store.waits.end(run)
     stages = TaskStages(ledger, title or plan.spec.name, waiting)
-    return execute(store, plan, stages, run=run, identity=identity)
+    return execute(ledger_named(ledger), plan, stages, run=str(flow_run.id or ""), identity=identity)
 
 
 def raise_first(problems: Mapping[JobId, Exception]) -> None:
@@ -115,7 +111,7 @@ def _errors(futures: Mapping[JobId, PrefectFuture[Any]]) -> dict[JobId, Exceptio
 
 
 def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Cancellation hook: the jobs that this flow run made are cancelled too, unless it was told otherwise."""
+    """Cancellation hook: the jobs that this flow run made are cancelled too, unless `cancel_remote_jobs` is off."""
     parameters = flow_run.parameters or {}
     if not parameters.get("cancel_remote_jobs", True):
         return
@@ -127,8 +123,8 @@ def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> N
         try:
             qjobs.cancel(ledger, backend_named(job.opened_as), job.job_id)
         except QJobsError as error:
-            words = "%s: its cancellation is requested in the ledger and will be passed on: %s"
-            get_logger("qjobs").warning(words, job.job_id, error)
+            message = "%s: its cancellation is recorded and the sensor will pass it on: %s"
+            get_logger("qjobs").warning(message, job.job_id, error)
 
 
 EXPERIMENT: dict[str, Any] = {

@@ -1,7 +1,7 @@
 """How a flow waits for its jobs: in its process, or suspended, when no process of it exists.
 
-A suspended run is written down in the ledger with the jobs it waits for, and the sensor resumes it when they
-are done. It then starts again from the top and finds its jobs by their keys.
+A suspended run is recorded in the ledger with the jobs it waits for, and the sensor resumes it when they are done.
+It then starts again from the top and finds its jobs by their keys.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def wait_until(
         ledger: Name of the ledger block.
         waiting: How.
         progress_key: Key of the progress artifact.
-        shown: Whose circuits the progress counts.
+        shown: Jobs whose circuits the progress counts.
     """
-    here, reason = _stay(jobs, waiting)
+    here, reason = _waited_for_here(jobs, waiting)
     if here:
         if reason:
             get_run_logger().info("waiting in this process, because %s", reason)
@@ -83,14 +83,14 @@ def wait_until(
     _suspend(ledger_named(ledger), list(jobs), until, waiting, progress_key, shown)
 
 
-def _stay(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[JobId], str]:
-    """The jobs that are waited for in this process (none: all are left to the sensor), and why where it is no wish."""
+def _waited_for_here(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[JobId], str]:
+    """The jobs that this process waits for (none: the sensor waits for all), and why, unless it was asked for."""
     everything = list(jobs)
     if waiting.mode == "inline" or not jobs:
         return everything, ""
-    mortal = [job_id for job_id, name in jobs.items() if not backend_named(name).outlives_us]
-    if mortal:
-        return mortal, "" if waiting.mode == "auto" else "these jobs run in it"
+    own = [job_id for job_id, name in jobs.items() if not backend_named(name).outlives_us]
+    if own:
+        return own, "" if waiting.mode == "auto" else "these jobs run in it"
     context = FlowRunContext.get()
     run = context.flow_run if context is not None else None
     if run is None or run.deployment_id is None:
@@ -109,9 +109,10 @@ def _suspend(
     shown: Sequence[JobId],
 ) -> None:
     context = FlowRunContext.get()
-    assert context is not None  # noqa: S101  # for the type checker: `_stay` has looked
+    assert context is not None  # noqa: S101  # for the type checker: `_waited_for_here` has checked
     assert context.flow_run is not None  # noqa: S101
-    run, present = str(context.flow_run.id), utc_now()
+    run = str(context.flow_run.id)
+    present = utc_now()
     store.waits.register(
         run,
         job_ids,

@@ -13,7 +13,7 @@ from qjobs.model import Attempt, Batch, Item, ItemSpec, Job, Key, RemoteRetryStr
 __all__ = ["LEAVES_CANCELLED_ALONE", "LOOKED_UP", "batch_of", "items_to_send", "last_attempt", "submission_key"]
 
 LEAVES_CANCELLED_ALONE = frozenset({RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT})
-"""Strategies that leave a job alone whose cancellation was asked for."""
+"""Strategies that do not send a job whose cancellation was requested."""
 LOOKED_UP = "looked up by its key and not found"
 """Message of an attempt whose lost reply was decided so: its request may still arrive."""
 
@@ -38,7 +38,7 @@ def submission_key(job: Job, attempts: Sequence[Attempt], attempt: Attempt) -> K
     Attempts that left no remote job and send the same items share one key, so that a request that arrives
     late is found or deduplicated; once a remote job exists the next attempt gets a key of its own.
     """
-    accepted = sum(1 for a in attempts if a.number < attempt.number and a.remote_id is not None)
+    accepted = sum(one.number < attempt.number and one.remote_id is not None for one in attempts)
     key = job.key if accepted == 0 else f"{job.key}-{accepted + 1}"
     if attempt.items is not None:
         key = f"{key}.{hashlib.sha256(repr(attempt.items).encode()).hexdigest()[:8]}"
@@ -63,7 +63,7 @@ def items_to_send(
         attempts: Its attempts, first to last.
         items: Its items, in order.
         missing: Indices of the items without a result.
-        strategy: What may be done; the gentle ones leave out items whose cancellation was asked for.
+        strategy: What may be done; DEFAULT and ALLOW_RESUBMIT leave out items whose cancellation was requested.
         only: Of what is sent again, only these; None for all.
 
     Raises:
@@ -76,13 +76,14 @@ def items_to_send(
     if late and only is None:  # it ran, and it was paid for
         raise BackendUnavailable(
             f"{len(late)} items of {job.job_id} are COMPLETED and their results are not there yet (the first is "
-            f"{late[0]}); enter again, or retry with the status COMPLETED to run them once more"
+            f"{late[0]}); collect again later, or run them once more with: qjobs jobs retry {job.job_id} "
+            "--status COMPLETED --strategy FORCE_RESUBMIT"
         )
     chosen = []
     for item in items:
-        unwanted = item.cancel_requested_at is not None and strategy in LEAVES_CANCELLED_ALONE
+        cancelled = item.cancel_requested_at is not None and strategy in LEAVES_CANCELLED_ALONE
         named = only is None or item.index in only or item.status is JobStatus.CREATED
-        if item.index in missing and named and not unwanted:
+        if item.index in missing and named and not cancelled:
             chosen.append(item.index)
     return tuple(chosen)
 

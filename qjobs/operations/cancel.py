@@ -1,7 +1,8 @@
-"""Cancelling: a wish that is written down, passed on, and confirmed by polling."""
+"""Cancel: a request that is recorded, passed on, and confirmed by polling."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -15,6 +16,8 @@ from qjobs.operations.poll import poll, utc_now
 
 __all__ = ["cancel"]
 
+logger = logging.getLogger(__name__)
+
 
 def cancel(
     ledger: Ledger,
@@ -24,16 +27,16 @@ def cancel(
     items: Sequence[int] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Job:
-    """Ask for cancellation, by the state of the job and of each item. Idempotent.
+    """Request the cancellation of a job or of items, by the status of each. Idempotent.
 
-    What was never sent is CANCELLED at once; what is final is left alone; any other gets the wish
-    written down and passed on, and becomes CANCELLED when a poll confirms it (or COMPLETED, which wins).
+    What was never sent is CANCELLED at once; what is final is left alone; for anything else the request is recorded
+    and passed on, and a poll confirms it as CANCELLED (or COMPLETED, which wins).
 
     Args:
         ledger: Where the job is.
         backend: Where it may be under way.
         job_id: Which.
-        items: Indices of the items that are meant; None for the whole job.
+        items: Indices of the items; None for the whole job.
         now: The clock.
 
     Returns:
@@ -41,11 +44,12 @@ def cancel(
 
     Raises:
         InvalidInput: There is no such item; or the provider cancels whole jobs only, and this one was sent.
-        BackendUnavailable: The wish is written down and the next poll passes it on.
+        BackendUnavailable: The request is recorded, and the next poll passes it on.
     """
     if items is not None:
-        _check_items_can_end(ledger.job(job_id), backend)
+        _check_cancels_items(ledger.job(job_id), backend)
     job = ledger.request_cancel(job_id, items=items, now=now())
+    logger.info("%s: cancellation of %s requested, %s", job_id, "the job" if items is None else list(items), job.status)
     attempt = last_attempt(ledger.attempts(job_id), job.epoch)
     if job.status.is_final or attempt is None or attempt.remote_id is None or attempt.status.is_final:
         return job
@@ -53,7 +57,7 @@ def cancel(
     return ledger.job(job_id)
 
 
-def _check_items_can_end(job: Job, backend: Backend) -> None:
+def _check_cancels_items(job: Job, backend: Backend) -> None:
     if not (backend.cancels_items or job.status.is_final or job.status is JobStatus.CREATED):
         raise InvalidInput(
             f"{job.job_id} is {job.status}, and {backend.name} cancels whole jobs only; cancel the job, "

@@ -57,7 +57,7 @@ def collect(
 
     Raises:
         JobFailed: Items ended without a result; all others are stored and kept.
-        BackendUnavailable: The results cannot be read now, or are not there yet; enter again.
+        BackendUnavailable: The results cannot be read now, or are not there yet; collect again later.
         Busy: The job is not final.
     """
     job = ledger.job(job_id)
@@ -105,7 +105,10 @@ def store_results(
         BackendUnavailable, CredentialsRejected, ProtocolError: As `Backend.results`.
     """
     reasons = dict.fromkeys(ledger.missing_items(job.job_id), job.message or f"the job is {job.status}")
-    attempts = [a for a in ledger.attempts(job.job_id) if a.epoch == job.epoch and a.remote_id is not None]
+    attempts = []
+    for attempt in ledger.attempts(job.job_id):
+        if attempt.epoch == job.epoch and attempt.remote_id is not None:
+            attempts.append(attempt)
     for attempt in reversed(attempts):
         if not reasons:
             break
@@ -137,11 +140,15 @@ def _store_results_of(
     if len(answers) != len(sent):
         raise ProtocolError(
             f"{backend.name} gave {len(answers)} results for the {len(sent)} items of {attempt.remote_id}; "
-            "nothing was stored of it, ask again later"
+            "none of them was stored; collect again later"
         )
     by_index = dict(zip(sent, answers, strict=True))
     found = {index: answer for index, answer in by_index.items() if not isinstance(answer, MissingResult)}
     new = ledger.store_results(job.job_id, attempt, found, now=present)
     logger.info("%s: %d new results from %s", job.job_id, new, attempt.remote_id)
-    told = {index: answer.reason for index, answer in by_index.items() if isinstance(answer, MissingResult)}
-    return {index: told.get(index, reason) for index, reason in reasons.items() if index not in found}
+    still_missing = {}
+    for index, reason in reasons.items():
+        answer = by_index.get(index)
+        if index not in found:
+            still_missing[index] = answer.reason if isinstance(answer, MissingResult) else reason
+    return still_missing

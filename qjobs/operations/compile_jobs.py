@@ -123,7 +123,11 @@ def compiled_by(ledger: Ledger, job_ids: Iterable[JobId]) -> dict[ProgramHash, P
 def _asked_for(ledger: Ledger, backend: Backend, level: int, run: str) -> dict[ProgramHash, JobId]:
     """The circuits that this run has asked for already, and by which job: entered again, it asks for none twice."""
     jobs = ledger.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device, run=run)
-    return {item.program: job.job_id for job in jobs if job.options.level == level for item in ledger.items(job.job_id)}
+    found = {}
+    for job in jobs:
+        if job.options.level == level:
+            found.update(dict.fromkeys([item.program for item in ledger.items(job.job_id)], job.job_id))
+    return found
 
 
 def _known(ledger: Ledger, backend: Backend, level: int) -> dict[ProgramHash, ProgramHash]:

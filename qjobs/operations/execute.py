@@ -20,7 +20,7 @@ from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler
 from qjobs.errors import Busy, QJobsError
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import FINAL, LIVE, NOT_MOVED_BY_WAITING
+from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import Job, JobId, ProgramHash
 from qjobs.operations.collect import collect
 from qjobs.operations.compile_jobs import compile_programs, compiled_by, plan_compilation
@@ -33,7 +33,7 @@ __all__ = ["DirectStages", "Executed", "ExperimentPlan", "Shown", "Stages", "Unt
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 1.0
-_AT_PROVIDER = LIVE - NOT_MOVED_BY_WAITING
+_AT_PROVIDER = LIVE - {JobStatus.SUBMITTING, JobStatus.UNKNOWN}
 Until = Literal["any", "all"]
 Shown = Literal["progress", "compile-progress", "room"]
 
@@ -59,7 +59,7 @@ class Stages(Protocol):
             jobs: What is waited for.
             until: "all" or "any".
             shown: Jobs whose circuits the progress counts.
-            kind: Of which wait the progress is.
+            kind: What the progress is of.
         """
 
     def collect(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
@@ -68,7 +68,7 @@ class Stages(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
-    """What `execute` did: job ids by backend, reused ones included; what went wrong, by job; a sentence a backend."""
+    """What `execute` did: job ids by backend, reused ones included; what went wrong, by job; a sentence per backend."""
 
     jobs: Mapping[str, tuple[JobId, ...]]
     problems: Mapping[JobId, Exception]
@@ -101,11 +101,12 @@ def execute(ledger: Ledger, plan: ExperimentPlan, stages: Stages, *, run: str, i
         planned = execution.jobs_on(name)
         jobs[name] = planned.job_ids
         for job in ledger.jobs(job_ids=jobs[name]):
-            # A job that was reused with its results is left alone; one of an earlier entry is looked at once more.
+            # A job that was reused with its results is left alone; one of an earlier entry is collected once more.
             if not job.status.is_final or job.job_id in planned.new or job.job_id in planned.failed:
                 to_finish[job.job_id] = name
         summaries.append(f"{name}: {planned.summary}")
         logger.info("%s: %s", plan.spec.name, summaries[-1])
+    ledger.waits.end(run)  # not before: a job that the run waited for counts as its own while it is planned
     problems = finish(ledger, to_finish, stages)
     return Executed(jobs=jobs, problems=problems, summaries=tuple(summaries))
 
@@ -172,7 +173,7 @@ def finish(
         ledger: Where the jobs are.
         jobs: Job id to the name of its backend, in the order of submission.
         stages: How each stage is entered.
-        kind: Of which wait the progress is.
+        kind: What the progress is of.
 
     Returns:
         What went wrong, by job; empty when every job has all its results.
@@ -196,10 +197,16 @@ def finish(
         waited_for = {job_id: jobs[job_id] for job_id in under_way}
         stages.wait(waited_for, until="any" if unsent else "all", shown=list(jobs), kind=kind)
         statuses = {job.job_id: job.status for job in ledger.jobs(job_ids=under_way)}
-        done = {job_id: jobs[job_id] for job_id in under_way if statuses[job_id].is_final}
+        under_way = []
+        done: dict[JobId, str] = {}
+        for job_id, status in statuses.items():
+            if status.is_final:
+                done[job_id] = jobs[job_id]
+            elif status in _AT_PROVIDER:
+                under_way.append(job_id)
+            else:
+                unsent.append(job_id)
         problems.update(stages.collect(done) if done else {})
-        unsent += [job_id for job_id in under_way if statuses[job_id] in NOT_MOVED_BY_WAITING]
-        under_way = [job_id for job_id in under_way if statuses[job_id] in _AT_PROVIDER]
     return problems
 
 

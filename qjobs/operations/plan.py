@@ -73,11 +73,11 @@ def plan(
         experiment: What the jobs belong to (a sweep's name).
         options: Hold for every item. A seed is derived per batch from it, so that no two batches
             draw the same random numbers.
-        kind: What the provider is to do with them.
-        project: The provider's project, where it has such.
+        kind: Whether the provider runs or compiles them.
+        project: The provider's project, where it has projects.
         owner: Who wants it.
         opened_as: The name that opens the backend again.
-        definition: Hash of what gives the results their meaning.
+        definition: Hash of everything that gives the results their meaning.
         properties: Kept with the jobs.
         now: The clock.
 

@@ -1,4 +1,4 @@
-"""Poll: ask a backend for the status of many jobs at once and write down what it says. Nothing here can submit."""
+"""Poll: ask a backend for the status of many jobs at once and record its answers. Nothing here can submit."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def poll(
     now: Callable[[], datetime] = utc_now,
     seen: dict[RemoteId, Snapshot] | None = None,
 ) -> dict[JobId, JobStatus]:
-    """Ask once for the status of all these jobs of one backend, and write it down.
+    """Ask once for the status of all these jobs of one backend, and record it.
 
-    A cancellation that was asked for and that the provider does not know of yet is passed on first. Jobs that
+    A cancellation that was requested and that the provider does not know of yet is passed on first. Jobs that
     were never sent, are UNKNOWN or final are not asked for.
 
     Args:
@@ -64,48 +64,54 @@ def poll_each(
     now: Callable[[], datetime],
     seen: dict[RemoteId, Snapshot],
 ) -> tuple[dict[JobId, JobStatus], ProtocolError | None]:
-    """As `poll`, but a report that cannot be about its job keeps no other from being written: it is returned."""
+    """As `poll`, but a report that cannot be about its job stops no other: its error is returned."""
     jobs = {job.job_id: job for job in ledger.jobs(job_ids=job_ids)}
     statuses = {job_id: job.status for job_id, job in jobs.items()}
-    live = {
-        attempt.remote_id: attempt
-        for job_id, attempt in ledger.last_attempts(job_ids).items()
-        if attempt.remote_id is not None and not attempt.status.is_final and attempt.epoch == jobs[job_id].epoch
-    }
+    live: dict[RemoteId, Attempt] = {}
+    for job_id, attempt in ledger.last_attempts(job_ids).items():
+        is_present = not attempt.status.is_final and attempt.epoch == jobs[job_id].epoch
+        if attempt.remote_id is not None and is_present:
+            live[attempt.remote_id] = attempt
     if not live:
         return statuses, None
     _request_cancellations(ledger, backend, jobs, live)
     answers = backend.status(list(live))
-    logger.debug("%s: asked for %d jobs, %d answers", backend.name, len(live), len(answers))
+    logger.debug("%s: polled %d jobs, %d answers", backend.name, len(live), len(answers))
     news: dict[RemoteId, Snapshot] = {}
     places: dict[RemoteId, Snapshot] = {}
     for remote_id, attempt in live.items():
         snapshot = answers.get(remote_id)
         if snapshot is None or (seen.get(remote_id) == snapshot and not snapshot.status.is_final):
             continue
-        if _is_known(attempt, snapshot):
+        if _says_nothing_new(attempt, snapshot):
             if snapshot.queue_position is not None:
                 places[remote_id] = snapshot
             continue
         news[remote_id] = snapshot
-    reports = [
-        Report(job_id=live[remote_id].job_id, number=live[remote_id].number, snapshot=snapshot)
-        for remote_id, snapshot in news.items()
-    ]
+    reports = []
+    for remote_id, snapshot in news.items():
+        reports.append(Report(job_id=live[remote_id].job_id, number=live[remote_id].number, snapshot=snapshot))
     written, failure = ledger.record_reports(reports, now=now())
+    for remote_id, snapshot in news.items():
+        job_id = live[remote_id].job_id
+        if job_id in written:
+            seen[remote_id] = snapshot
+            if written[job_id] is not statuses[job_id]:
+                logger.info("%s: %s is %s", job_id, remote_id, written[job_id])
     statuses.update(written)
-    seen.update({remote_id: snapshot for remote_id, snapshot in news.items() if live[remote_id].job_id in written})
     _record_places(ledger, {live[remote_id].job_id: each.queue_position for remote_id, each in places.items()})
     seen.update(places)
     return statuses, failure
 
 
-def _is_known(attempt: Attempt, snapshot: Snapshot) -> bool:
-    """Whether a report that tells no items apart is what was written down last, but for the place in the queue."""
-    told = (attempt.status, attempt.remote_status, attempt.message)
-    plain = not snapshot.items and snapshot.cost is None
-    plain &= snapshot.queue_position is None or snapshot.status is JobStatus.QUEUED
-    return plain and told == (snapshot.status, snapshot.remote_status, snapshot.message)
+def _says_nothing_new(attempt: Attempt, snapshot: Snapshot) -> bool:
+    """Whether a report of a whole job is what was recorded last, but for the place in the queue."""
+    if snapshot.items or snapshot.cost is not None:
+        return False
+    if snapshot.queue_position is not None and snapshot.status is not JobStatus.QUEUED:
+        return False
+    recorded = (attempt.status, attempt.remote_status, attempt.message)
+    return recorded == (snapshot.status, snapshot.remote_status, snapshot.message)
 
 
 def _record_places(ledger: Ledger, places: Mapping[JobId, int | None]) -> None:
@@ -118,7 +124,7 @@ def _record_places(ledger: Ledger, places: Mapping[JobId, int | None]) -> None:
 def _request_cancellations(
     ledger: Ledger, backend: Backend, jobs: Mapping[JobId, Job], live: Mapping[RemoteId, Attempt]
 ) -> None:
-    """Ask the provider for every cancellation that it does not know of yet."""
+    """Pass on every cancellation that the provider does not know of yet."""
     items = ledger.items_to_cancel([attempt.job_id for attempt in live.values()])
     for remote_id, attempt in live.items():
         job = jobs[attempt.job_id]

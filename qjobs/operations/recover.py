@@ -1,11 +1,12 @@
-"""After something went wrong: retry, rerun, reconcile, adopt, discard, and what nobody claims.
+"""Recover: retry, rerun, reconcile, adopt, discard, and list what nobody claims.
 
-Nothing here decides by itself that a remote job does not exist: what cannot be found stays UNKNOWN,
-with the sentence that tells a person what to do.
+Nothing here decides by itself that a remote job does not exist: what cannot be found stays UNKNOWN, with a sentence
+on what a person can do.
 """
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from qjobs.operations.submit import Submission, submit
 
 __all__ = ["Finding", "Reconciled", "adopt", "discard", "orphans", "reconcile", "rerun", "retry"]
 
+logger = logging.getLogger(__name__)
+
 
 class Finding(StrEnum):
     """What `reconcile` found of one job."""
@@ -41,7 +44,7 @@ class Finding(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reconciled:
-    """One job that `reconcile` looked at; `words` says what a person can do."""
+    """What `reconcile` found of one job; `words` says what a person can do."""
 
     job_id: JobId
     finding: Finding
@@ -67,8 +70,8 @@ def retry(
         ledger: Where the job is.
         backend: Its backend.
         job_id: Which.
-        statuses: Items in one of these, and without a result, are meant.
-        strategy: What may be done; DEFAULT only syncs and collects.
+        statuses: Items in one of these and without a result are retried.
+        strategy: What may be done; DEFAULT only polls and collects.
         policy: Caps; the backend's default where None.
         now: The clock.
 
@@ -78,17 +81,16 @@ def retry(
     if strategy is RemoteRetryStrategy.FULL_RESTART:
         return submit(ledger, backend, job_id, strategy=strategy, policy=policy, now=now)
     missing = set(ledger.missing_items(job_id))
-    chosen = tuple(i.index for i in ledger.items(job_id) if i.index in missing and i.status in set(statuses))
+    chosen = tuple(item.index for item in ledger.items(job_id) if item.index in missing and item.status in statuses)
     if not chosen:
-        job = ledger.job(job_id)
-        named = ", ".join(statuses)
         return Submission(
             job_id=job_id,
             action=Action.RETURN,
-            reason=f"no item without a result is {named}",
-            status=job.status,
+            reason=f"no item without a result is {', '.join(statuses)}",
+            status=ledger.job(job_id).status,
             remote_id=None,
         )
+    logger.info("%s: retry %d items, %s", job_id, len(chosen), strategy)
     ledger.record_event(job_id, "retry", f"{len(chosen)} items, {strategy}", now=now())
     return submit(ledger, backend, job_id, strategy=strategy, policy=policy, only=chosen, now=now)
 
@@ -133,6 +135,7 @@ def rerun(ledger: Ledger, job_id: JobId, name: str, *, run: str = "", now: Calla
         properties={**job.properties, "rerun_of": job_id},
     )
     (new,) = ledger.create([spec], now=now())
+    logger.info("%s: rerun as %s, %s", job_id, new, name)
     return new
 
 
@@ -143,7 +146,7 @@ def reconcile(
     job_ids: Sequence[JobId] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> list[Reconciled]:
-    """Settle UNKNOWN jobs and submissions whose lease ran out, as far as their providers tell.
+    """Settle UNKNOWN jobs and submissions whose lease ran out, where their providers can look them up.
 
     What is found by its key is adopted; all else stays UNKNOWN. Nothing is sent.
 
@@ -157,13 +160,20 @@ def reconcile(
         One entry per UNKNOWN job of these backends.
     """
     ledger.submissions.expire_leases(now=now(), job_ids=job_ids)
-    unknown = ledger.jobs(job_ids=job_ids, statuses=[JobStatus.UNKNOWN])
-    return [_reconcile(ledger, backends[job.backend], job, now) for job in unknown if job.backend in backends]
+    found = []
+    for job in ledger.jobs(job_ids=job_ids, statuses=[JobStatus.UNKNOWN]):
+        if job.backend in backends:
+            found.append(_reconcile(ledger, backends[job.backend], job, now))
+            logger.info("%s: %s, %s", job.job_id, found[-1].finding, found[-1].words)
+    return found
 
 
 def _reconcile(ledger: Ledger, backend: Backend, job: Job, now: Callable[[], datetime]) -> Reconciled:
     if backend.lost_reply is LostReply.OPAQUE:
-        words = f"{backend.name} cannot look it up: look at {backend.device} yourself, then adopt its id or discard it"
+        words = (
+            f"{backend.name} cannot look it up, so check {backend.device} yourself; if it is there: "
+            f"qjobs jobs adopt {job.job_id} ITS_ID; if it is not: qjobs jobs discard {job.job_id}"
+        )
         return Reconciled(job_id=job.job_id, finding=Finding.OPAQUE, words=words)
     attempt = ledger.last_attempts([job.job_id])[job.job_id]
     try:
@@ -174,7 +184,10 @@ def _reconcile(ledger: Ledger, backend: Backend, job: Job, now: Callable[[], dat
             return Reconciled(job_id=job.job_id, finding=Finding.ADOPTED, words=f"it is {remote_id}")
     except (BackendUnavailable, CredentialsRejected, ProtocolError, StaleJob) as error:
         return Reconciled(job_id=job.job_id, finding=Finding.LATER, words=str(error))
-    words = f"{backend.name} does not have it: submit it again with ALLOW_RESUBMIT, or discard it"
+    words = (
+        f"{backend.name} does not have it; send it again with: qjobs jobs retry {job.job_id} --status CREATED "
+        f"--strategy ALLOW_RESUBMIT; or: qjobs jobs discard {job.job_id}"
+    )
     return Reconciled(job_id=job.job_id, finding=Finding.NOT_FOUND, words=words)
 
 
@@ -186,7 +199,7 @@ def adopt(
     *,
     now: Callable[[], datetime] = utc_now,
 ) -> Job:
-    """A person says which remote job an UNKNOWN job is.
+    """Make a remote job that a person names the remote job of an UNKNOWN job.
 
     Args:
         ledger: Where the job is.
@@ -200,7 +213,7 @@ def adopt(
 
     Raises:
         InvalidInput: The job is not UNKNOWN; the provider does not know the id; it is another job's; or
-            what the provider shows of it is not our content.
+            its key or its number of items is not ours.
         Busy: Another process decided about it meanwhile.
     """
     job = ledger.job(job_id)
@@ -210,34 +223,35 @@ def adopt(
     owner = ledger.job_of_remote(backend.name, remote_id)
     if owner is not None:
         raise InvalidInput(f"{remote_id} already belongs to {owner}", field="remote_id")
-    problem = _problem(ledger, backend, job, attempt, remote_id)
+    problem = _why_not_ours(ledger, backend, job, attempt, remote_id)
     if problem:
         raise InvalidInput(f"{remote_id} is not {job_id}: {problem}", field="remote_id")
     try:
         ledger.submissions.accept(attempt, remote_id, now=now(), cause="adopted by a person")
     except StaleJob as error:
         raise _decided_already(job_id, error) from error
+    logger.info("%s: adopted %s", job_id, remote_id)
     poll(ledger, backend, [job_id], now=now)
     return ledger.job(job_id)
 
 
-def _problem(ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, remote_id: RemoteId) -> str:
-    """Why a remote job cannot be that of `attempt`, by all that the provider shows; empty if it can."""
+def _why_not_ours(ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, remote_id: RemoteId) -> str:
+    """Why a remote job cannot be that of `attempt`; empty if it can."""
     sent = job.n_items if attempt.items is None else len(attempt.items)
     snapshot = backend.status([remote_id]).get(remote_id)
     if snapshot is None:
         return f"{backend.name} does not know it"
     if snapshot.items is not None and len(snapshot.items) != sent:
         return f"it has {len(snapshot.items)} items, and {sent} were sent"
-    shown = {one.remote_id: one for one in backend.remote_jobs() or []}.get(remote_id)
     key = submission_key(job, ledger.attempts(job.job_id), attempt)
-    if shown is not None and shown.key != key:
-        return "it carries another key"
+    for listed in backend.remote_jobs() or []:
+        if listed.remote_id == remote_id and listed.key != key:
+            return "it carries another key"
     return ""
 
 
 def discard(ledger: Ledger, job_id: JobId, *, now: Callable[[], datetime] = utc_now) -> Job:
-    """A person says that the remote job of an UNKNOWN job does not exist: it is as it was before it was sent.
+    """Put an UNKNOWN job back to where it was before it was sent: a person says that its remote job does not exist.
 
     Raises:
         InvalidInput: The job is not UNKNOWN.
@@ -253,11 +267,12 @@ def discard(ledger: Ledger, job_id: JobId, *, now: Callable[[], datetime] = utc_
         )
     except StaleJob as error:
         raise _decided_already(job_id, error) from error
+    logger.info("%s: discarded", job_id)
     return ledger.job(job_id)
 
 
 def _decided_already(job_id: JobId, error: StaleJob) -> Busy:
-    return Busy(f"another process decided about {job_id} first ({error}); look at it again", job_id=job_id)
+    return Busy(f"another process decided about {job_id} first ({error}); see: qjobs jobs show {job_id}", job_id=job_id)
 
 
 def orphans(ledger: Ledger, backend: Backend) -> list[RemoteJob]:
@@ -269,6 +284,6 @@ def orphans(ledger: Ledger, backend: Backend) -> list[RemoteJob]:
     """
     found = backend.remote_jobs()
     if found is None:
-        raise InvalidInput(f"{backend.name} cannot list jobs by our keys; look at {backend.device} yourself")
+        raise InvalidInput(f"{backend.name} cannot list jobs by our keys; check {backend.device} yourself")
     claimed = ledger.remote_ids(backend.name)
     return [job for job in found if job.remote_id not in claimed]

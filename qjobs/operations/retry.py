@@ -1,4 +1,4 @@
-"""RemoteRetryStrategy and RetryPolicy: what a stage that runs again may do. Pure.
+"""Retry: what a stage that runs again may do, by the decision table; and the ladder of a policy. Pure.
 
 docs/guarantees.md, "The retry table", shows the table. The meaning of the four strategies is the Nexus client API's.
 """
@@ -56,7 +56,7 @@ class Action(StrEnum):
     FIND = "find"
     """Look the key up and adopt what is found; if nothing is found, `Decision.otherwise`."""
     SYNC = "sync"
-    """Ask for the status and fetch results; send nothing."""
+    """Poll and collect; send nothing."""
     STAY_UNKNOWN = "stay unknown"
     """Leave it to reconcile or to a person."""
     REFUSE = "refuse"
@@ -82,7 +82,7 @@ def standing_of(last: Attempt | None, missing: int) -> Standing:
 
     Args:
         last: The job's last attempt of the present epoch, or None. An attempt in SUBMITTING counts as
-            UNKNOWN here: whoever holds its lease must have been asked before.
+            UNKNOWN here: the caller has made sure that nobody holds its lease.
         missing: How many items have no result.
     """
     if missing == 0:
@@ -98,7 +98,7 @@ def standing_of(last: Attempt | None, missing: int) -> Standing:
 
 _DEFAULT, _ALLOW, _FORCE, _FULL = RemoteRetryStrategy
 _Cell = tuple[Action, str] | tuple[Action, str, Action]
-_FOUND_BY_KEY = "the reply was lost; the provider can be asked for our key"
+_FOUND_BY_KEY = "the reply was lost; the provider can look our key up"
 _AT_RISK = "the reply was lost; the caller takes the risk of a second remote job"
 _ANEW = "a restart was asked for"
 
@@ -141,7 +141,7 @@ _TABLE: dict[Standing, dict[RemoteRetryStrategy, _Cell]] = {
 _OPAQUE: dict[RemoteRetryStrategy, _Cell] = {
     _DEFAULT: (
         Action.STAY_UNKNOWN,
-        "the reply was lost and this provider cannot be asked whether the job exists",
+        "the reply was lost and this provider cannot look the job up",
     ),
     _ALLOW: (Action.SUBMIT, _AT_RISK),
     _FORCE: (Action.SUBMIT, _AT_RISK),

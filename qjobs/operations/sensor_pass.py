@@ -1,11 +1,12 @@
-"""One pass over every open job of the ledger: ask, store results, settle what is unknown. Sends nothing.
+"""Sensor pass: poll every open job that is due, store results, settle UNKNOWN jobs. Sends nothing.
 
-The same pass serves a scheduled flow and a long-lived process. Two of them at once share the work: each
-takes the jobs that are due and holds them for a lease.
+The same pass serves a scheduled flow and a long-lived process. Two of them at once share the work: each claims the
+jobs that are due for the length of a lease.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections import defaultdict
@@ -33,18 +34,21 @@ from qjobs.operations.recover import Finding, reconcile
 
 __all__ = ["PassReport", "pause_s", "sensor_pass", "together"]
 
+logger = logging.getLogger(__name__)
+
 LEASE_S = 600.0
 """How long a pass may hold a job; a sensor that dies delays its jobs by so much where its death cannot be proved."""
 DEEPEST_PAUSE_S = 1200.0
 _PARKED_S = {BackendUnavailable: 60.0, CredentialsRejected: 300.0, ProtocolError: 300.0}
 _UNDECIDED_S = 600.0
-"""How often a job is looked up again of which its provider knows nothing."""
+"""After how long a job that its provider does not know is looked up again."""
 _PROVIDERS_AT_ONCE = 8
 _NEAR = 3
 _S_PER_PLACE = 10.0
-_AFTER_EACH, _HASTE_S = 3, 3.0
-"""For each job that has left a device's queue, so many of the foremost in it are asked for again, so soon: a queue that
-moves fast is caught up with in some passes."""
+_FOREMOST = 3
+"""For each job that has left a device's queue, so many of the foremost in it are brought forward; a fast queue is
+caught up with in a few passes."""
+_BROUGHT_FORWARD_S = 3.0
 _IN_QUEUE = (JobStatus.SUBMITTED, JobStatus.QUEUED)
 _TOGETHER_S = 60.0
 """Jobs with longer pauses than this come due together, because a list costs the same for one of its jobs as for all."""
@@ -52,7 +56,7 @@ _TOGETHER_S = 60.0
 
 @dataclass(slots=True)
 class PassReport:
-    """What one pass did: jobs asked for, jobs that moved, and what was in the way of which backend.
+    """What one pass did: jobs that were polled, jobs that moved, and the trouble by backend.
 
     `soon` holds, by backend, the jobs that are about to change: those that run or are next in their queue.
     """
@@ -64,7 +68,7 @@ class PassReport:
 
 
 def pause_s(status: JobStatus, age_s: float, place: int | None, bounds_s: tuple[float, float]) -> float:
-    """How long a job may be left alone.
+    """The pause before a job is polled again.
 
     Seconds while it runs, minutes deep in a queue, sooner when its turn is near; a tenth of its age where
     nothing better is known.
@@ -81,14 +85,14 @@ def pause_s(status: JobStatus, age_s: float, place: int | None, bounds_s: tuple[
     5.0
     """
     shortest, longest = bounds_s
-    wish = age_s / 10
+    pause = age_s / 10
     if status is JobStatus.QUEUED and place is not None:
-        wish = _NEAR * _S_PER_PLACE if place <= _NEAR else max(wish, place * _S_PER_PLACE)
+        pause = _NEAR * _S_PER_PLACE if place <= _NEAR else max(pause, place * _S_PER_PLACE)
         if place <= _NEAR:
-            longest = min(longest, wish)
+            longest = min(longest, pause)
     elif status is not JobStatus.QUEUED:
-        wish = min(wish, 60.0)
-    return min(max(wish, shortest), longest, DEEPEST_PAUSE_S)
+        pause = min(pause, 60.0)
+    return min(max(pause, shortest), longest, DEEPEST_PAUSE_S)
 
 
 def together(present: datetime, pause: float) -> datetime | None:
@@ -113,9 +117,9 @@ def sensor_pass(
     rng: random.Random | None = None,
     limit: int = 20_000,
 ) -> PassReport:
-    """Ask for every job that is due, many per request; store results; settle UNKNOWN jobs where possible.
+    """Poll every job that is due, many per request; store results; settle UNKNOWN jobs where possible.
 
-    A provider that cannot be asked, a credential that ran out or an answer outside the contract parks the
+    A provider that cannot be reached, a credential that ran out or an answer outside the contract parks the
     jobs it concerns, with the reason, and stops no other.
 
     Args:
@@ -127,21 +131,29 @@ def sensor_pass(
     """
     ledger.submissions.expire_leases(now=now())
     groups: dict[str, list[Job]] = defaultdict(list)
+    report = PassReport()
     for job in ledger.schedule.claim_due(now=now(), lease_s=LEASE_S, limit=limit, owner=lease_owner()):
         groups[job.opened_as].append(job)
-    report = PassReport(asked={job.job_id for jobs in groups.values() for job in jobs})
-    passes = [
-        _GroupPass(ledger, open_backend, name, jobs, report, now, rng or random.Random())  # noqa: S311
-        for name, jobs in groups.items()
-    ]
+        report.asked.add(job.job_id)
+    rng = rng or random.Random()  # noqa: S311
     with ThreadPoolExecutor(_PROVIDERS_AT_ONCE) as pool:
-        for done in [pool.submit(each.run) for each in passes]:
-            done.result()
+        passes = []
+        for name, jobs in groups.items():
+            passes.append(pool.submit(_BackendPass(ledger, open_backend, name, jobs, report, now, rng).run))
+        for each in passes:
+            each.result()
+    logger.log(
+        logging.INFO if report.moved or report.trouble else logging.DEBUG,
+        "polled %d jobs, %d moved, trouble: %s",
+        len(report.asked),
+        len(report.moved),
+        report.trouble or "none",
+    )
     return report
 
 
 @dataclass(slots=True)
-class _GroupPass:
+class _BackendPass:
     """The pass over the jobs of one backend."""
 
     ledger: Ledger
@@ -166,9 +178,12 @@ class _GroupPass:
         for job in self.jobs:
             by_status[job.status].append(job.job_id)
         self._settle_unknown(backend, by_status.pop(JobStatus.UNKNOWN, []))
-        under_way = [job_id for status, ids in by_status.items() if not status.is_final for job_id in ids]
-        self._ask(backend, under_way)
-        self._finish(backend, [job.job_id for job in self.jobs])
+        under_way: list[JobId] = []
+        for status, job_ids in by_status.items():
+            if not status.is_final:
+                under_way += job_ids
+        self._poll(backend, under_way)
+        self._store_and_schedule(backend, [job.job_id for job in self.jobs])
 
     def _settle_unknown(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
         for job_id in job_ids:
@@ -180,8 +195,8 @@ class _GroupPass:
             if settled and settled[0].finding is not Finding.ADOPTED:
                 self._put_off([job_id], _UNDECIDED_S, settled[0].words)
 
-    def _ask(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
-        """Ask for all at once; where the answer breaks the contract, find the job that it is about by halves."""
+    def _poll(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
+        """Poll all at once; where the answer breaks the contract, find the job that it is about by halves."""
         if not job_ids:
             return
         try:
@@ -193,8 +208,8 @@ class _GroupPass:
                 self._park(job_ids, error)
                 return
             middle = len(job_ids) // 2
-            self._ask(backend, job_ids[:middle])
-            self._ask(backend, job_ids[middle:])
+            self._poll(backend, job_ids[:middle])
+            self._poll(backend, job_ids[middle:])
             return
         except StaleJob:  # another process moved it: the next pass sees how
             return
@@ -202,10 +217,12 @@ class _GroupPass:
             self._park(job_ids, error)
             return
         before = {job.job_id: job.status for job in self.jobs}
-        self.report.moved.update({job_id: s for job_id, s in statuses.items() if s is not before[job_id]})
+        for job_id, status in statuses.items():
+            if status is not before[job_id]:
+                self.report.moved[job_id] = status
 
-    def _finish(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
-        """Fetch what has come to its end, and say when each job is asked for next."""
+    def _store_and_schedule(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
+        """Store the results of final jobs, and schedule the next poll of each job."""
         jobs = self.ledger.jobs(job_ids=job_ids)
         for job in [job for job in jobs if job.status.is_final]:
             try:
@@ -221,8 +238,8 @@ class _GroupPass:
         )
         gone = sum(job.job_id in self.report.moved and job.status not in _IN_QUEUE for job in jobs)
         if gone:  # the queue goes on, perhaps faster than was thought
-            soon = present + timedelta(seconds=max(_HASTE_S, backend.poll_interval_s[0]))
-            self.ledger.schedule.bring_forward(backend.name, backend.device, foremost=_AFTER_EACH * gone, at=soon)
+            soon = present + timedelta(seconds=max(_BROUGHT_FORWARD_S, backend.poll_interval_s[0]))
+            self.ledger.schedule.bring_forward(backend.name, backend.device, foremost=_FOREMOST * gone, at=soon)
         self.report.soon[self.name] = [
             job.job_id for job in held if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR
         ]
@@ -238,6 +255,7 @@ class _GroupPass:
         known = {job.job_id: job.trouble for job in self.jobs}
         for job_id in job_ids:
             if known[job_id] != words:
+                logger.warning("%s: parked: %s", job_id, words)
                 self.ledger.record_event(job_id, "parked", words, now=self.now())
         self._put_off(job_ids, max(asked_for_s, _PARKED_S.get(type(error), 300.0)), words)
         self.report.trouble[self.name] = words

@@ -1,7 +1,7 @@
 """Submit: the only code that can create a remote job.
 
-The intent is written before the call and the remote id the moment it exists (write-ahead); what
-may be done about an earlier attempt is the decision table's answer (`qjobs.operations.retry`), never this module's.
+The intent is recorded before the call, and the remote id the moment it exists (write-ahead). What may be done about an
+earlier attempt is decided by the table in `qjobs.operations.retry`, never here.
 """
 
 from __future__ import annotations
@@ -74,10 +74,10 @@ def submit(
     only: Sequence[int] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Submission:
-    """Bring a job to the backend, or to terms with what is there already.
+    """Submit a job, or settle what an earlier attempt left.
 
-    Entering this again is always safe: what it does is the cell of the decision table for the job's
-    last attempt and `strategy`. At most one remote job is alive at any time.
+    Calling it again is always safe: what it does is the cell of the decision table for the job's last attempt and
+    `strategy`. At most one remote job is alive at any time.
 
     Args:
         ledger: Where the job is.
@@ -92,7 +92,7 @@ def submit(
         What was done.
 
     Raises:
-        BackendUnavailable: Transient; enter again.
+        BackendUnavailable: Transient; submit again.
         Busy: Another process is submitting it, the device is full, or a cancellation is not confirmed.
         SubmissionRejected: The provider refused; no remote job exists.
         SubmissionUnknown: The reply was lost and the provider cannot be asked.
@@ -110,12 +110,12 @@ def submit(
     try:
         return entry.run()
     except StaleJob as error:
-        raise Busy(f"another process moved {job_id} first ({error}); enter again", job_id=job_id) from error
+        raise Busy(f"another process moved {job_id} first ({error}); submit again", job_id=job_id) from error
 
 
 @dataclass(slots=True)
 class _Entry:
-    """One entry into `submit`: the job and its attempts, read once, and read again after something was written."""
+    """One call of `submit`: the job and its attempts, read once, and read again after something was written."""
 
     ledger: Ledger
     backend: Backend
@@ -156,7 +156,8 @@ class _Entry:
             case Action.REFUSE:
                 words = last.message if last else self.job.message
                 raise SubmissionRejected(
-                    f"{self.backend.name} refused {job_id}: {words}; correct it and use ALLOW_RESUBMIT",
+                    f"{self.backend.name} refused {job_id}: {words}; correct what it names, then: "
+                    f"qjobs jobs retry {job_id} --strategy ALLOW_RESUBMIT",
                     detail=words,
                     job_id=job_id,
                 )
@@ -193,7 +194,7 @@ class _Entry:
             self._end(last, looked_up=action is Action.SUBMIT, restart=restart)
             self.read_again()
         if self.job.cancel_requested_at is not None and self.strategy in LEAVES_CANCELLED_ALONE:
-            return Action.RETURN, "its cancellation was asked for, so nothing is sent"
+            return Action.RETURN, "its cancellation was requested, so nothing is sent"
         items = self.ledger.items(self.job.job_id)
         indices = None
         if not restart:
@@ -206,12 +207,12 @@ class _Entry:
         return Action.RESTART if restart else Action.SUBMIT, reason
 
     def _end(self, attempt: Attempt, *, looked_up: bool, restart: bool) -> None:
-        """Make sure that no remote job of `attempt` is alive, as far as the provider lets us.
+        """Make sure that no remote job of `attempt` is alive, as far as the provider can confirm it.
 
         Args:
             attempt: The job's live attempt.
             looked_up: An UNKNOWN attempt was looked up a moment ago and not found.
-            restart: What is sent next are all items; otherwise it is the same as was lost.
+            restart: All items are sent next; otherwise the same ones as were lost.
 
         Raises:
             Busy: The cancellation is not confirmed yet.
@@ -232,7 +233,7 @@ class _Entry:
         after = cancel(self.ledger, self.backend, job_id, now=self.now)
         if not after.status.is_final:
             raise Busy(
-                f"{job_id} is being cancelled and {self.backend.name} has not confirmed it; enter again",
+                f"{job_id} is being cancelled and {self.backend.name} has not confirmed it; submit again later",
                 job_id=job_id,
                 retry_after_s=5.0,
             )
@@ -241,7 +242,7 @@ class _Entry:
     def _wait_for_stragglers(self, attempt: Attempt) -> None:
         """Raise `Busy` while a submission whose reply was lost may still arrive at the provider.
 
-        Counted from the moment it was given up: the intent is written before the call, which may take long.
+        Counted from the moment it was given up: the intent is recorded before the call, which may take long.
         """
         if attempt.sent_at is None:
             return
@@ -253,14 +254,14 @@ class _Entry:
         left = self.backend.settle_s - (present - lost_at).total_seconds()
         if left > 0:
             raise Busy(
-                f"{attempt.job_id} is not at {self.backend.name} and may still arrive there; enter again "
+                f"{attempt.job_id} is not at {self.backend.name} and may still arrive there; submit again "
                 f"in {left:.0f} s",
                 job_id=attempt.job_id,
                 retry_after_s=left,
             )
 
     def _check_caps(self) -> None:
-        """Raise `PolicyLimit` where a further submission is above a cap; lost ones that were decided count too."""
+        """Raise `PolicyLimit` where a further submission is above a cap; lost ones count too."""
         if not self.attempts:
             return
         job_id = self.job.job_id
@@ -273,7 +274,7 @@ class _Entry:
         if sent >= policy.max_submissions:
             raise PolicyLimit(
                 f"{job_id} was submitted {sent} times and the policy allows {policy.max_submissions}; "
-                f"look at its history with: qjobs jobs show {job_id}",
+                f"see its history with: qjobs jobs show {job_id}",
                 job_id=job_id,
             )
         if self.now() - self.job.created_at > timedelta(seconds=policy.max_total_s):
@@ -286,7 +287,7 @@ class _Entry:
             raise PolicyLimit(f"{job_id} would cost more than the policy's {policy.max_cost:g}", job_id=job_id)
 
     def _send(self, batch: Batch, indices: tuple[int, ...] | None, *, restart: bool) -> None:
-        """Write the intent, call, write what came of it."""
+        """Record the intent, call, record the outcome."""
         job = self.job
         ledger = self.ledger
         attempt = ledger.submissions.claim(
@@ -332,8 +333,8 @@ class _Entry:
 
 def _unknown(job_id: JobId, backend: Backend, reason: str) -> SubmissionUnknown:
     return SubmissionUnknown(
-        f"{job_id} may or may not exist at {backend.device}: {reason}. Look there; if you find it, adopt it by its "
-        "id; if you are sure that it does not exist, submit again with ALLOW_RESUBMIT",
+        f"{job_id} may or may not exist at {backend.device}: {reason}. Check there; if it exists: "
+        f"qjobs jobs adopt {job_id} ITS_ID; if you are sure that it does not: qjobs jobs discard {job_id}",
         job_id=job_id,
     )
 
@@ -359,7 +360,7 @@ def _settle_failure(
     error: BaseException,
     present: datetime,
 ) -> None:
-    """Write what a failed submission means; raises where something clearer than `error` can be said."""
+    """Record what a failed submission means; raises a clearer error than `error` where there is one."""
     match error:
         case StaleJob():  # from `renew`, before anything was sent; or from `accept`, which keeps the id in an event
             return
@@ -381,5 +382,5 @@ def _settle_failure(
             if backend.lost_reply is LostReply.OPAQUE:
                 raise _unknown(attempt.job_id, backend, words) from error
             raise BackendUnavailable(
-                f"the reply to the submission of {attempt.job_id} was lost ({words}); enter again to look it up"
+                f"the reply to the submission of {attempt.job_id} was lost ({words}); submit again to look it up"
             ) from error

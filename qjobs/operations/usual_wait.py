@@ -1,4 +1,4 @@
-"""What a device usually takes, from the ledger: an estimate of when, and jobs that take far longer."""
+"""Usual wait: how long jobs of a device take, from the ledger; when they are expected, and which take far longer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UsualWait:
 
 
 def usual_wait(ledger: Ledger, backend: str, device: str) -> UsualWait | None:
-    """Of the latest finished jobs of a device; None while there are too few."""
+    """How long the latest finished jobs of a device took; None while there are too few."""
     done = ledger.jobs(backend=backend, device=device, statuses=[JobStatus.COMPLETED], limit=_LATEST)
     taken_s = [(job.finished_at - job.created_at).total_seconds() for job in done if job.finished_at is not None]
     if len(taken_s) < _ENOUGH:
@@ -49,12 +49,14 @@ class UsualWaits:
     """
 
     def __init__(self, ledger: Ledger, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._ledger, self._monotonic = ledger, monotonic
+        self._ledger = ledger
+        self._monotonic = monotonic
         self._known: dict[tuple[str, str], tuple[float, UsualWait | None]] = {}
 
     def of(self, job: Job) -> UsualWait | None:
         """What is usual on the device of a job."""
-        where, present = (job.backend, job.device), self._monotonic()
+        where = (job.backend, job.device)
+        present = self._monotonic()
         if where not in self._known or present - self._known[where][0] >= _KNOWN_S:
             self._known[where] = present, usual_wait(self._ledger, *where)
         return self._known[where][1]

@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass(slots=True)
 class _Pace:
-    """When a backend is asked next: quick after a change, slower while nothing happens, slow after errors."""
+    """When a backend is polled next: soon after a change, later while nothing happens, latest after errors."""
 
     backend: Backend
     rng: random.Random
@@ -88,17 +88,17 @@ def wait(
     """Wait in this process until jobs are final; results are stored as soon as they exist.
 
     An unreachable provider, refused credentials or an answer outside the contract never end the
-    wait: they are reported, and asked again with back-off. Jobs in CREATED or UNKNOWN do not move by
-    waiting and count as settled.
+    wait: they are reported, and the provider is polled again with back-off. Waiting does not move jobs in CREATED or
+    UNKNOWN; they count as settled.
 
     Args:
         ledger: Where the jobs are.
-        backends: Every backend that is needed, by any name; a job is asked for at the backend of its device.
+        backends: Every backend that is needed, by any name; a job is polled at the backend of its device.
         job_ids: What to wait for.
         until: "all", or "any": return as soon as one job has become final.
         timeout_s: Give up after so many seconds; None waits for ever.
         report: Called after every pass that changed something.
-        now: The clock of what is written down.
+        now: The clock of what is recorded.
         monotonic: The clock of the pauses.
         sleep: How to pause.
         rng: Source of jitter.
@@ -134,14 +134,14 @@ def _until_settled(
             late = tuple(job_id for job_id in state.statuses if job_id not in settled)
             raise WaitTimeout(
                 f"{len(late)} of {len(state.statuses)} jobs are not final after {timeout_s:g} s; "
-                "they go on, wait again",
+                "they go on; wait again",
                 job_ids=late,
             )
         sleep(max(0.001, min(_SLICE_S, state.next_due() - monotonic())))
 
 
 class _Wait:
-    """What one wait knows: the status of every job, and when each backend is asked next."""
+    """The state of one wait: the status of every job, and when each backend is polled next."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class _Wait:
         self._ledger = ledger
         self._now = now
         self._monotonic = monotonic
-        # One account may serve several devices: their backends share a name, and each asks for its own jobs.
+        # One account may serve several devices: their backends share a name, and each polls its own jobs.
         of_device = {(backend.name, backend.device): name for name, backend in backends.items()}
         of_name = {backend.name: name for name, backend in backends.items()}
         self._groups: dict[str, list[JobId]] = defaultdict(list)
@@ -185,17 +185,18 @@ class _Wait:
         return [job_id for job_id in self._groups[name] if not _settled(self.statuses[job_id])]
 
     def poll_due(self) -> bool:
-        """Ask every backend that is due; returns whether a status or a trouble is another than before."""
-        before, trouble = dict(self.statuses), dict(self._trouble)
-        told = bool(self._watchers.noticed())
+        """Poll every backend that is due; returns whether a status or a trouble is another than before."""
+        before = dict(self.statuses)
+        trouble = dict(self._trouble)
+        has_changed = bool(self._watchers.changed())
         for name, pace in self._paces.items():
             waiting = self._waiting(name)
-            if waiting and (told or self._monotonic() >= pace.due):
+            if waiting and (has_changed or self._monotonic() >= pace.due):
                 self._pass(name, pace, waiting)
         return self.statuses != before or self._trouble != trouble
 
     def _pass(self, name: str, pace: _Pace, waiting: Sequence[JobId]) -> None:
-        """Ask one backend once and store the results of what is final; a failure is noted and paces the next pass."""
+        """Poll one backend and store the results of what is final; a failure delays the next pass."""
         submitting = [job_id for job_id in waiting if self.statuses[job_id] is JobStatus.SUBMITTING]
         if submitting:  # their process may have ended: nobody else would ever settle them
             self._ledger.submissions.expire_leases(now=self._now(), job_ids=submitting)
@@ -231,5 +232,5 @@ class _Wait:
 
 
 def _settled(status: JobStatus) -> bool:
-    """Whether waiting cannot move it."""
+    """Whether waiting cannot move a job in this status."""
     return status.is_final or status in NOT_MOVED_BY_WAITING

@@ -1,4 +1,4 @@
-"""Watch: be told by a provider when a job changes, instead of asking; for a few jobs at a time."""
+"""Watch: let a provider say when a job changes, instead of polling; for a few jobs at a time."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from qjobs.operations.poll import utc_now
 __all__ = ["MAX_WATCHED", "CanWatch", "JobWatch", "Watchers"]
 
 MAX_WATCHED = 4
-"""Jobs of one wait that are watched; many are asked for at once instead."""
+"""Jobs of one wait that are watched; more than these are polled in one request instead."""
 _LEG_S = 30.0
 """How long a watcher outlives the wait that it serves, at the most."""
 
 
 @runtime_checkable
 class CanWatch(Protocol):
-    """A backend that can be told by its provider when a job changes."""
+    """A backend whose provider says when a job changes."""
 
     def watch(
         self, remote_id: RemoteId, *, timeout_s: float, changed: Callable[[Snapshot], None] = lambda _: None
     ) -> Snapshot | None:
-        """Wait until a job is final, calling `changed` with each new snapshot; what was seen last."""
+        """Wait until a job is final, calling `changed` with each new snapshot; the last one is returned."""
 
 
 class Watchers:
-    """Threads that say when it is worth to ask. They write nothing down: what counts is the poll that follows.
+    """Threads that say when it is worth polling. They record nothing: what counts is the poll that follows.
 
     Args:
-        wake: Set whenever something is noticed.
+        wake: Set whenever a job has changed.
     """
 
     def __init__(self, wake: threading.Event | None = None) -> None:
@@ -63,8 +63,8 @@ class Watchers:
         with self._lock:
             return self._active
 
-    def noticed(self) -> set[RemoteId]:
-        """The jobs that have changed since this was asked last."""
+    def changed(self) -> set[RemoteId]:
+        """The jobs that have changed since the last call."""
         with self._lock:
             changed = self._changed
             self._changed = set()
@@ -93,7 +93,7 @@ class Watchers:
 class JobWatch:
     """Watches jobs that run or are next in their queue, where their provider can tell; `MAX_WATCHED` at a time.
 
-    What is told only makes the sensor ask sooner.
+    A change only makes the sensor poll sooner.
 
     Args:
         ledger: Where the jobs are.
@@ -116,13 +116,13 @@ class JobWatch:
         self._job_of: dict[RemoteId, JobId] = {}
 
     def make_due(self) -> None:
-        """Before a pass: what was told to have changed is asked for in it."""
-        changed = [self._job_of[remote_id] for remote_id in self._watchers.noticed()]
+        """Before a pass: have it poll the jobs that have changed."""
+        changed = [self._job_of[remote_id] for remote_id in self._watchers.changed()]
         for job in self._ledger.open_jobs(job_ids=changed) if changed else []:
             self._ledger.schedule.set_next({job.job_id: self._now()}, trouble=job.trouble)
 
     def watch(self, soon: Mapping[str, Sequence[JobId]]) -> None:
-        """After a pass: watch what will change soon, as far as there is room."""
+        """After a pass: watch jobs that will change soon, up to `MAX_WATCHED`."""
         for name, job_ids in soon.items():
             room = MAX_WATCHED - self._watchers.active
             known = set(self._job_of.values())

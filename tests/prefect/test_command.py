@@ -1,4 +1,4 @@
-"""`python -m flows.sweep FILE`: what it prints and the code it ends with."""
+"""A flow as a command: what it prints, what it returns, what it refuses."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 
 ROOT = Path(__file__).parents[2]
+PUBLISHED = SimpleNamespace(n_rows=1, n_missing=0, lines=(), parquet="p", picture=None, artifact_keys=("k",))
 SWEEP = """
 name: command
 circuit:
@@ -45,7 +46,9 @@ def command(file: Path, api: str, home: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_a_good_file(api: str, home: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_good_file(api: str, home: Path, tmp_path: Path) -> None:
+    """A file that is run ends with the places of its files and artifacts."""
     file = tmp_path / "sweep.yaml"
     file.write_text(SWEEP)
     done = command(file, api, home)
@@ -75,9 +78,8 @@ def test_a_good_file(api: str, home: Path, tmp_path: Path) -> None:
     ],
     ids=["field", "shape", "missing"],
 )
-def test_a_bad_file(
-    home: Path, tmp_path: Path, text: str | None, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_file(home: Path, tmp_path: Path, text: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bad file is one line of error and code 2, before anything is written."""
     file = tmp_path / "sweep.yaml"
     if text is not None:
         file.write_text(text)
@@ -92,8 +94,9 @@ def test_a_bad_file(
     assert not home.exists()
 
 
-def test_a_bad_file_as_a_command(tmp_path: Path, home: Path) -> None:
-    """No server is asked, let alone started: the address leads nowhere."""
+@pytest.mark.slow
+def test_bad_file_as_command(tmp_path: Path, home: Path) -> None:
+    """A bad file is refused before a server is asked: the address leads nowhere."""
     done = command(tmp_path / "nowhere.yaml", "http://127.0.0.1:9/api", home)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -106,7 +109,9 @@ def test_a_bad_file_as_a_command(tmp_path: Path, home: Path) -> None:
     [(InvalidInput("no"), 2), (JobFailed("no", job_id="j", status="ERROR", failed={}), 1)],
     ids=["input", "job"],
 )
-def test_a_run_that_fails(api: str, error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_run(api: str, error: Exception, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run that fails prints its error; bad input ends with code 2, all else with 1."""
+
     @flow(name="failing")
     def failing(spec: str, ledger: str = "") -> None:
         raise error
@@ -117,11 +122,9 @@ def test_a_run_that_fails(api: str, error: Exception, code: int, capsys: pytest.
     assert captured.err.splitlines()[-1] == "error: no"
 
 
-PUBLISHED = SimpleNamespace(n_rows=1, n_missing=0, lines=(), parquet="p", picture=None, artifact_keys=("k",))
-
-
 @pytest.mark.parametrize(("chosen", "expected"), [(None, None), (60, 60)], ids=["by default", "as set"])
-def test_no_heartbeat_unless_it_was_asked_for(chosen: int | None, expected: int | None) -> None:
+def test_heartbeat(chosen: int | None, expected: int | None) -> None:
+    """Prefect's heartbeat is off unless it was set."""
     seen = []
 
     def probe(spec: SweepSpec, ledger: str) -> SimpleNamespace:

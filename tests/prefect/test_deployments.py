@@ -25,9 +25,8 @@ WANTED = {"sweep", "run-circuits", "nightly-benchmark", "sensor", "reconcile"}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["entrypoint"])
-def test_the_entrypoint_is_a_flow_that_takes_the_parameters(
-    deployment: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_entrypoints(deployment: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each entrypoint is a flow that takes the parameters given."""
     monkeypatch.chdir(ROOT)
     flow = load_flow_from_entrypoint(str(deployment["entrypoint"]))
     assert isinstance(flow, Flow)
@@ -45,8 +44,17 @@ def test_the_entrypoint_is_a_flow_that_takes_the_parameters(
     assert deployment["work_pool"]["name"] == "qjobs"
 
 
-def test_every_flow_that_people_and_the_project_need_is_deployed() -> None:
+def test_all_deployed() -> None:
+    """Every flow that people or the project need is deployed."""
     assert {str(each["entrypoint"]).split(":")[1].replace("_", "-") for each in DEPLOYMENTS} == WANTED
+
+
+def test_unknown_device(api: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unknown device is refused before anything is deployed."""
+    monkeypatch.setenv("QJOBS_DEVICES", "rest-backend/no-such-block")
+    with temporary_settings({PREFECT_API_URL: api}):
+        assert deploy() == 2
+    assert "no backend 'rest-backend/no-such-block'" in capsys.readouterr().err
 
 
 def said(store: Ledger) -> dict[str, tuple[bool, str]]:
@@ -54,17 +62,10 @@ def said(store: Ledger) -> dict[str, tuple[bool, str]]:
     return {check.name: (check.ok, check.words) for check in prefect_checks()}
 
 
-def test_a_device_that_is_none_is_refused_before_anything_is_deployed(
-    api: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("QJOBS_DEVICES", "rest-backend/no-such-block")
-    with temporary_settings({PREFECT_API_URL: api}):
-        assert deploy() == 2
-    assert "no backend 'rest-backend/no-such-block'" in capsys.readouterr().err
-
-
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_make_deploy_twice_and_the_doctor(api: str, client: SyncPrefectClient, home: Path, store: Ledger) -> None:
+def test_make_deploy(api: str, client: SyncPrefectClient, home: Path, store: Ledger) -> None:
+    """`make deploy` can be repeated, and the doctor sees what it made."""
     if not READY.exists():
         if os.environ.get("CI"):
             pytest.fail("run make setup first")
@@ -114,7 +115,8 @@ def test_make_deploy_twice_and_the_doctor(api: str, client: SyncPrefectClient, h
     assert ok or "does not answer" in words
 
 
-def test_the_doctor_without_a_server() -> None:
+def test_no_server() -> None:
+    """Without a server the doctor says how to start one."""
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         (check,) = prefect_checks()
     assert not check.ok

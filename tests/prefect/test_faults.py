@@ -1,4 +1,4 @@
-"""Real Prefect against a real HTTP provider that misbehaves: the rungs, and what cancelling and crashing do."""
+"""Real Prefect against a real HTTP provider that misbehaves: the rungs, retried runs and crashes."""
 
 from __future__ import annotations
 
@@ -30,10 +30,23 @@ from tasks.progress import ProgressArtifact
 
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
 DEFAULT, ALLOW = RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT
-
-
-class Died(BaseException):
-    """The process ends here, as far as Prefect and our own code can tell."""
+LADDERS = {
+    "429, then a reply dropped after delivery": (
+        "findable",
+        [
+            Fault(route=Route.SUBMIT, action=Action.CODE_BEFORE, code=429, retry_after="0"),
+            Fault(route=Route.SUBMIT, action=Action.DROP_AFTER, skip=1),
+        ],
+        (DEFAULT, DEFAULT, ALLOW),
+        [DEFAULT, DEFAULT],
+    ),
+    "lost before delivery: looked up, then sent by the rung that may": (
+        "deduplicated",
+        [Fault(route=Route.SUBMIT, action=Action.DROP_BEFORE)],
+        (DEFAULT, DEFAULT, ALLOW),
+        [DEFAULT, DEFAULT, ALLOW],
+    ),
+}
 
 
 def saved(provider: ScriptedProvider, name: str) -> str:
@@ -60,34 +73,14 @@ def one_stage(job_id: JobId, backend: str, policy: RetryPolicy) -> tuple[str, st
     return str(flow_run.id), answer if isinstance(answer, str) else f"{type(answer).__name__}: {answer}"
 
 
-LADDERS = {
-    "429, then a reply dropped after delivery": (
-        "findable",
-        [
-            Fault(route=Route.SUBMIT, action=Action.CODE_BEFORE, code=429, retry_after="0"),
-            Fault(route=Route.SUBMIT, action=Action.DROP_AFTER, skip=1),
-        ],
-        (DEFAULT, DEFAULT, ALLOW),
-        [DEFAULT, DEFAULT],
-    ),
-    "lost before delivery: looked up, then sent by the rung that may": (
-        "deduplicated",
-        [Fault(route=Route.SUBMIT, action=Action.DROP_BEFORE)],
-        (DEFAULT, DEFAULT, ALLOW),
-        [DEFAULT, DEFAULT, ALLOW],
-    ),
-}
-
-
 @pytest.mark.parametrize(
     ("provider", "case"),
     [(given[0], name) for name, given in LADDERS.items()],
     indirect=["provider"],
     ids=list(LADDERS),
 )
-def test_the_rungs_are_in_the_log_and_the_events(
-    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, case: str
-) -> None:
+def test_rungs(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, case: str) -> None:
+    """Each retry names its rung in the log and in the events, and there is one remote job."""
     _, faults, ladder, climbed = LADDERS[case]
     name = saved(provider, f"rungs-{provider.store.variant}")
     provider.inject(*faults)
@@ -103,10 +96,8 @@ def test_the_rungs_are_in_the_log_and_the_events(
         assert any(f"retry {number} of {job_id} uses the rung {one}" in line for line in lines)
 
 
-def test_a_flow_run_that_prefect_retries_finds_its_own_jobs(
-    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, home: Path
-) -> None:
-    """Its first try fails after the job was run, because the results cannot be published."""
+def test_retried_run(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, home: Path) -> None:
+    """A flow run that Prefect retries finds its own jobs, although its first try could not publish them."""
     name, in_the_way = saved(provider, "retried"), home / "results"
     home.mkdir(exist_ok=True)
     in_the_way.write_text("not a folder")
@@ -131,6 +122,10 @@ def test_a_flow_run_that_prefect_retries_finds_its_own_jobs(
     assert len(store.jobs(experiment="retried")) == 1
 
 
+class Died(BaseException):
+    """The process ends here, as far as Prefect and our own code can tell."""
+
+
 def _endless(client: SyncPrefectClient, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch, name: str) -> str:
     """A flow run whose process died while its job was queued."""
     provider.store.queue_s = 600.0
@@ -151,9 +146,10 @@ def _endless(client: SyncPrefectClient, provider: ScriptedProvider, monkeypatch:
     return str(last_run(client, name).id)
 
 
-def test_a_crashed_run_leaves_its_job_and_a_cancelled_one_cancels_it(
+def test_crash_and_cancel(
     client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A crashed run leaves its job alone; a cancelled one cancels it."""
     run = _endless(client, provider, monkeypatch, "crash-then-cancel")
     known = client.read_flow_run(run)
     assert known.state.is_crashed()

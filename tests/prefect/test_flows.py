@@ -8,26 +8,19 @@ import math
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import UUID
 
 import pandas as pd
 import pytest
 from observing import artifacts, last_run, task_names
-from prefect import Flow
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
-from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
-from prefect.states import Cancelling
-from prefect.utilities.callables import ParameterSchema
+from prefect.client.orchestration import SyncPrefectClient
 from scripted_block import Died, script
 from support import check_history
 
 from blocks import AerBackend, backend_named
-from flows._support.stages import cancel_jobs
 from flows.run_circuits import run_circuits
 from flows.sweep import sweep
 from qjobs.backends.base import Limits
-from qjobs.errors import InvalidInput, JobFailed, SubmissionRejected
+from qjobs.errors import JobFailed, SubmissionRejected
 from qjobs.experiments.circuit_list import CircuitList
 from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
@@ -54,16 +47,28 @@ def a_sweep(name: str, **values: object) -> SweepSpec:
     return SweepSpec.model_validate(given)
 
 
-def a_batch(name: str, n: int = 2, **values: object) -> CircuitList:
-    """Some Bell pairs."""
-    circuits = [{"openqasm": BELL, "label": f"bell-{index}"} for index in range(n)]
-    return CircuitList.model_validate({"name": name, "circuits": circuits, "shots": 100, "seed": 3, **values})
+def _check_artifacts(client: SyncPrefectClient, spec: SweepSpec, store: Ledger, picture: Path) -> None:
+    (job,) = store.jobs(experiment=spec.name)
+    for version in artifacts(client, "end-to-end-report"):
+        (image,) = re.findall(r"!\[[^]]*\]\(data:image/png;base64,([^)]+)\)", version.data)
+        assert base64.b64decode(image) == picture.read_bytes()
+        assert "theta = 3.1416" in version.data
+        assert "results.parquet" in version.data
+    (table, _) = artifacts(client, "end-to-end-jobs")
+    (row,) = json.loads(table.data, parse_constant=pytest.fail)
+    assert (row["job id"], row["status"], row["items"], row["results"]) == (job.job_id, "COMPLETED", 6, 6)
+    (origin, _) = artifacts(client, "end-to-end-provenance")
+    record = json.loads(origin.data.removeprefix("```json\n").removesuffix("```\n"), parse_constant=pytest.fail)
+    assert record["jobs"][0]["job_id"] == job.job_id
+    assert record["devices"]["aer"]["device"] == "aer_simulator"
+    assert record["versions"]["prefect"]
+    (progress,) = artifacts(client, "end-to-end-progress")
+    assert (progress.type, progress.data) == ("progress", 100.0)
+    assert "6 of 6 circuits" in progress.description
 
 
-# --- a sweep ------------------------------------------------------------------------------------------
-
-
-def test_a_sweep_end_to_end(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
+def test_sweep(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
+    """A sweep publishes frame, picture and artifacts, and the same one again runs nothing."""
     spec = a_sweep("End to end")
     first = sweep(spec)
     frame = pd.read_parquet(first.parquet)
@@ -97,27 +102,8 @@ def test_a_sweep_end_to_end(client: SyncPrefectClient, store: Ledger, home: Path
     _check_artifacts(client, spec, store, Path(first.picture))
 
 
-def _check_artifacts(client: SyncPrefectClient, spec: SweepSpec, store: Ledger, picture: Path) -> None:
-    (job,) = store.jobs(experiment=spec.name)
-    for version in artifacts(client, "end-to-end-report"):
-        (image,) = re.findall(r"!\[[^]]*\]\(data:image/png;base64,([^)]+)\)", version.data)
-        assert base64.b64decode(image) == picture.read_bytes()
-        assert "theta = 3.1416" in version.data
-        assert "results.parquet" in version.data
-    (table, _) = artifacts(client, "end-to-end-jobs")
-    (row,) = json.loads(table.data, parse_constant=pytest.fail)
-    assert (row["job id"], row["status"], row["items"], row["results"]) == (job.job_id, "COMPLETED", 6, 6)
-    (origin, _) = artifacts(client, "end-to-end-provenance")
-    record = json.loads(origin.data.removeprefix("```json\n").removesuffix("```\n"), parse_constant=pytest.fail)
-    assert record["jobs"][0]["job_id"] == job.job_id
-    assert record["devices"]["aer"]["device"] == "aer_simulator"
-    assert record["versions"]["prefect"]
-    (progress,) = artifacts(client, "end-to-end-progress")
-    assert (progress.type, progress.data) == ("progress", 100.0)
-    assert "6 of 6 circuits" in progress.description
-
-
-def test_fresh_runs_everything_anew(api: str, store: Ledger) -> None:
+def test_fresh(api: str, store: Ledger) -> None:
+    """`fresh` runs everything anew."""
     sweep(a_sweep("anew"))
     sweep(a_sweep("anew", fresh=True))
     jobs = store.jobs(experiment="anew")
@@ -125,7 +111,8 @@ def test_fresh_runs_everything_anew(api: str, store: Ledger) -> None:
     assert all(job.status is JobStatus.COMPLETED for job in jobs)
 
 
-def test_a_longer_sweep_runs_only_what_is_missing(api: str, store: Ledger) -> None:
+def test_longer_sweep(api: str, store: Ledger) -> None:
+    """A longer sweep runs only what is missing."""
     sweep(a_sweep("longer"))
     more = [*THETAS, 0.25, 0.75]
     published = sweep(a_sweep("longer", axes=[{"name": "theta", "values": more}]))
@@ -133,19 +120,23 @@ def test_a_longer_sweep_runs_only_what_is_missing(api: str, store: Ledger) -> No
     assert sorted(job.n_items for job in store.jobs(experiment="longer")) == [2, 6]
 
 
-def test_another_name_is_another_experiment(api: str, store: Ledger) -> None:
+def test_other_name(api: str, store: Ledger) -> None:
+    """Another name is another experiment."""
     sweep(a_sweep("monday"))
     sweep(a_sweep("tuesday"))
     assert [len(store.jobs(experiment=name)) for name in ("monday", "tuesday")] == [1, 1]
 
 
 def test_exact_observables(api: str) -> None:
+    """Exact observables have their exact values."""
     frame = pd.read_parquet(sweep(a_sweep("exact", exact=True)).parquet)
     assert frame["z0"].to_numpy() == pytest.approx([math.cos(theta) for theta in THETAS])
     assert set(frame["z0_stderr"]) == {0.0}
 
 
+@pytest.mark.slow
 def test_two_backends(client: SyncPrefectClient, store: Ledger) -> None:
+    """A sweep on two backends has the rows of both."""
     AerBackend(n_workers=1, readout_error=0.25).save("noisy")
     names = ["aer", "aer-backend/noisy"]
     published = sweep(a_sweep("pair", backends=names))
@@ -160,7 +151,14 @@ def test_two_backends(client: SyncPrefectClient, store: Ledger) -> None:
     assert stages.count("submit_job") == stages.count("compile_circuits") == 2
 
 
-def test_one_task_run_per_job_and_none_per_circuit(client: SyncPrefectClient, store: Ledger) -> None:
+def a_batch(name: str, n: int = 2, **values: object) -> CircuitList:
+    """Some Bell pairs."""
+    circuits = [{"openqasm": BELL, "label": f"bell-{index}"} for index in range(n)]
+    return CircuitList.model_validate({"name": name, "circuits": circuits, "shots": 100, "seed": 3, **values})
+
+
+def test_task_runs(client: SyncPrefectClient, store: Ledger) -> None:
+    """There is one task run per job and stage, and none per circuit."""
     name, _ = script("cut", limits=Limits(max_items=20))
     published = run_circuits(a_batch("many", 60, backend=name, compiler="none"))
     assert (published.n_rows, published.n_missing) == (60, 0)
@@ -170,10 +168,8 @@ def test_one_task_run_per_job_and_none_per_circuit(client: SyncPrefectClient, st
     assert stages == sorted(["collect_results"] * 3 + ["submit_job"] * 3 + once)
 
 
-# --- a batch of circuits ------------------------------------------------------------------------------
-
-
-def test_a_batch_end_to_end(client: SyncPrefectClient, store: Ledger) -> None:
+def test_circuit_list(client: SyncPrefectClient, store: Ledger) -> None:
+    """A circuit list is run anew by each run, and found again by its logical run."""
     published = run_circuits(a_batch("bells"))
     frame = pd.read_parquet(published.parquet)
     assert list(frame["label"]) == ["bell-0", "bell-1"]
@@ -192,75 +188,8 @@ def test_a_batch_end_to_end(client: SyncPrefectClient, store: Ledger) -> None:
     assert stages == ["collect_results", "compile_circuits", "publish_artifacts"]
 
 
-# --- bad parameters -----------------------------------------------------------------------------------
-
-BAD = {
-    "unknown axis": ({"axes": [{"name": "phi", "values": [1.0]}]}, InvalidInput, "theta have no value"),
-    "not a number": ({"axes": [{"name": "theta", "values": ["x"]}]}, ParameterTypeError, "values.0"),
-    "no shots": ({"shots": 0}, ParameterTypeError, "shots"),
-    "unknown field": ({"shot": 10}, ParameterTypeError, "shot"),
-    "no backend": ({"backends": ["aer-backend/nope"]}, InvalidInput, "there is no backend 'aer-backend/nope'"),
-    "second backend": ({"backends": ["aer", "nope"]}, InvalidInput, "there is no backend 'nope'"),
-    "wide observable": ({"observables": [{"name": "z0", "terms": "Z7"}]}, InvalidInput, "acts on qubit 7"),
-    "no circuit": ({"circuit": {"openqasm": "OPENQASM 9;"}}, InvalidInput, "OpenQASM 9"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_a_bad_sweep_is_refused_before_anything_is_written(api: str, store: Ledger, case: str) -> None:
-    change, error, words = BAD[case]
-    given = {**a_sweep("bad").model_dump(mode="json"), **change}
-    with pytest.raises(error, match=re.escape(words)):
-        sweep(given)
-    assert store.jobs() == []
-
-
-def _deploy(client: SyncPrefectClient, one: Flow) -> UUID:
-    async def create() -> UUID:
-        async with get_client() as asynchronous:
-            flow_id = await asynchronous.create_flow(one)
-            schema = one.parameter_openapi_schema if hasattr(one, "parameter_openapi_schema") else one.parameters
-            return await asynchronous.create_deployment(
-                flow_id,
-                name=f"{one.name}-form",
-                parameter_openapi_schema=_as_json(schema),
-                enforce_parameter_schema=True,
-            )
-
-    import asyncio
-
-    return asyncio.run(create())
-
-
-def _as_json(schema: ParameterSchema) -> dict[str, object]:
-    return schema.model_dump_for_openapi()
-
-
-def test_a_deployment_refuses_bad_parameters(client: SyncPrefectClient, store: Ledger) -> None:
-    good = a_sweep("deployed").model_dump(mode="json")
-    for change in ({"shots": 0}, {"axes": [{"name": "theta", "values": ["x"]}]}, {"mode": "spiral"}):
-        with pytest.raises(ParameterTypeError, match=next(iter(change))):
-            sweep.validate_parameters({"spec": {**good, **change}})
-    deployment = _deploy(client, sweep)
-
-    def create(spec: dict[str, object]) -> FlowRun:
-        path = f"/deployments/{deployment}/create_flow_run"
-        return FlowRun.model_validate(client.request("POST", path, json={"parameters": {"spec": spec}}).json())
-
-    for change in ({"shots": 0}, {"axes": [{"name": "theta", "values": ["x"]}]}, {"mode": "spiral"}):
-        with pytest.raises(PrefectHTTPStatusError) as caught:
-            create({**good, **change})
-        assert caught.value.response.status_code == 409
-        assert next(iter(change)) in caught.value.response.text
-    assert store.jobs() == []
-    run = create(good)
-    assert sweep.validate_parameters(run.parameters)["spec"] == a_sweep("deployed")
-
-
-# --- what goes wrong ----------------------------------------------------------------------------------
-
-
-def test_failing_items_are_published_and_fail_the_flow(client: SyncPrefectClient, store: Ledger) -> None:
+def test_failing_items(client: SyncPrefectClient, store: Ledger) -> None:
+    """Failing items fail the flow once, after everything is published."""
     name, _ = script("broken", fail_items=[1])
     with pytest.raises(JobFailed, match="1 of 3 items") as caught:
         run_circuits(a_batch("partly", 3, backend=name, compiler="none"))
@@ -280,7 +209,8 @@ def test_failing_items_are_published_and_fail_the_flow(client: SyncPrefectClient
     assert sorted(store.results(job.job_id)) == [0, 2]
 
 
-def test_a_refused_job_fails_the_flow_and_spares_the_others(api: str, store: Ledger) -> None:
+def test_refused_job(api: str, store: Ledger) -> None:
+    """A refused job fails the flow and spares the others."""
     name, backend = script("refusing", limits=Limits(max_items=1), refuse_labels=["bell-0"])
     with pytest.raises(SubmissionRejected):
         run_circuits(a_batch("refused", 3, backend=name, compiler="none"))
@@ -290,7 +220,8 @@ def test_a_refused_job_fails_the_flow_and_spares_the_others(api: str, store: Led
 
 
 @pytest.mark.parametrize("where", [{"dies_at_poll": 1}, {"on_submit": ["dies"]}], ids=["waiting", "submitting"])
-def test_a_crashed_run_finds_its_jobs_again(client: SyncPrefectClient, store: Ledger, where: dict[str, object]) -> None:
+def test_crashed_run(client: SyncPrefectClient, store: Ledger, where: dict[str, object]) -> None:
+    """A crashed run finds its jobs again by its logical run."""
     kind = next(iter(where)).replace("_", "-")
     name, backend = script(f"mortal-{kind}", **where)
     spec = a_batch(f"crash-{kind}", backend=name, compiler="none")
@@ -308,7 +239,8 @@ def test_a_crashed_run_finds_its_jobs_again(client: SyncPrefectClient, store: Le
     assert (len(backend.jobs), backend.n_submissions) == (1, 1)
 
 
-def test_a_crashed_sweep_finds_its_jobs_again(api: str, store: Ledger) -> None:
+def test_crashed_sweep(api: str, store: Ledger) -> None:
+    """A crashed sweep finds its jobs again by itself."""
     name, backend = script("mortal-sweep", dies_at_poll=1)
     spec = a_sweep("crash-sweep", backends=[name], compile={"compiler": "none"})
     with pytest.raises(Died):
@@ -319,10 +251,8 @@ def test_a_crashed_sweep_finds_its_jobs_again(api: str, store: Ledger) -> None:
     assert len(store.jobs(experiment=spec.name)) == 1
 
 
-# --- the device's limit -------------------------------------------------------------------------------
-
-
-def test_never_more_live_jobs_than_the_device_takes(client: SyncPrefectClient, store: Ledger) -> None:
+def test_live_jobs(client: SyncPrefectClient, store: Ledger) -> None:
+    """There are never more live jobs than the device takes."""
     name, backend = script("narrow", limits=Limits(max_items=1, max_live_jobs=2), polls=2)
     published = run_circuits(a_batch("five", 5, backend=name, compiler="none"))
     assert published.n_missing == 0
@@ -334,7 +264,7 @@ def test_never_more_live_jobs_than_the_device_takes(client: SyncPrefectClient, s
     assert all(one.data < 100.0 for one in progress[:-1])
 
 
-def test_two_runs_share_the_room(api: str, store: Ledger) -> None:
+def test_shared_device(api: str, store: Ledger) -> None:
     """A run that finds the device full waits for the jobs of the other one, and fails none of its own."""
     name, backend = script("crowded", limits=Limits(max_items=1, max_live_jobs=1), polls=10)
     specs = [a_batch(f"crowd-{n}", 2, backend=name, compiler="none") for n in range(2)]
@@ -342,102 +272,3 @@ def test_two_runs_share_the_room(api: str, store: Ledger) -> None:
         published = list(pool.map(run_circuits, specs))
     assert [one.n_missing for one in published] == [0, 0]
     assert (len(backend.jobs), backend.n_submissions, backend.most_live) == (4, 4, 1)
-
-
-# --- cancellation -------------------------------------------------------------------------------------
-
-
-def _cancel_as_prefect_does(client: SyncPrefectClient, run: FlowRun) -> None:
-    """In a thread, by keyword, with the run as the API gives it (`prefect.runner`)."""
-    known = client.read_flow_run(run.id)
-    for hook in run_circuits.on_cancellation_hooks:
-        with ThreadPoolExecutor(1) as pool:
-            pool.submit(hook, flow=run_circuits, flow_run=known, state=Cancelling()).result()
-
-
-def _left_behind(client: SyncPrefectClient, name: str, backend: str, **options: object) -> FlowRun:
-    """A run that went away while its first job was under way and its second one was not sent."""
-    with pytest.raises(Died):
-        run_circuits(a_batch(name, 2, backend=backend, compiler="none"), **options)
-    return last_run(client, name)
-
-
-def test_cancelling_a_run_cancels_its_jobs_and_no_others(client: SyncPrefectClient, store: Ledger) -> None:
-    limits = Limits(max_items=1, max_live_jobs=1)
-    runs, backends = {}, {}
-    for which in ("one", "other"):
-        name, backends[which] = script(f"endless-{which}", polls=None, dies_at_poll=1, limits=limits)
-        runs[which] = _left_behind(client, f"left-{which}", name)
-    _cancel_as_prefect_does(client, runs["one"])
-    assert [job.status for job in store.jobs(experiment="left-one")] == [JobStatus.CANCELLED] * 2
-    assert len(backends["one"].cancelled) == 1
-    others = {job.status for job in store.jobs(experiment="left-other")}
-    assert others == {JobStatus.CREATED, JobStatus.SUBMITTED}
-    assert not backends["other"].cancelled
-    _cancel_as_prefect_does(client, runs["one"])
-    assert len(backends["one"].cancelled) == 1
-
-
-def test_cancelling_the_jobs_can_be_switched_off(client: SyncPrefectClient, store: Ledger) -> None:
-    name, backend = script("kept", polls=None, dies_at_poll=1, limits=Limits(max_items=1, max_live_jobs=1))
-    run = _left_behind(client, "left-alone", name, cancel_remote_jobs=False)
-    before = store.jobs(experiment="left-alone")
-    _cancel_as_prefect_does(client, run)
-    assert store.jobs(experiment="left-alone") == before
-    assert not backend.cancelled
-
-
-def test_the_wish_is_kept_when_the_backend_is_gone(client: SyncPrefectClient, store: Ledger) -> None:
-    """Blocks can be deleted; the wish is in the ledger before anything is opened."""
-    name, backend = script("gone", polls=None, dies_at_poll=1)
-    run = _left_behind(client, "left-gone", name)
-    (job,) = store.jobs(experiment="left-gone")
-    moved = store.jobs(experiment="left-gone")[0].opened_as
-    assert moved == name
-    _forget_backend(client, name)
-    _cancel_as_prefect_does(client, run)
-    assert store.job(job.job_id).cancel_requested_at is not None
-    assert not backend.cancelled
-
-
-def _forget_backend(client: SyncPrefectClient, name: str) -> None:
-    """Delete the block, and what this process has opened of it."""
-    from blocks import opening
-
-    slug, block = name.split("/")
-    document = client.request("GET", f"/block_types/slug/{slug}/block_documents/name/{block}").json()
-    client.request("DELETE", f"/block_documents/{document['id']}")
-    opening._backends.pop(name)
-
-
-def test_both_flows_have_the_hook() -> None:
-    assert sweep.on_cancellation_hooks == run_circuits.on_cancellation_hooks == [cancel_jobs]
-
-
-# --- the form -----------------------------------------------------------------------------------------
-
-
-def _fields(schema: dict[str, object]) -> list[tuple[str, dict[str, object]]]:
-    found = [(f"parameters.{name}", field) for name, field in schema["properties"].items()]
-    for title, model in schema.get("definitions", {}).items():
-        found += [(f"{title}.{name}", field) for name, field in model.get("properties", {}).items()]
-    return found
-
-
-@pytest.mark.parametrize("one", [sweep, run_circuits], ids=lambda one: one.name)
-def test_the_parameters_make_a_form(one: Flow) -> None:
-    """Every field has a title and a description, and none is a union of models, which the UI draws as JSON."""
-    schema = _as_json(one.parameters)
-    fields = _fields(schema)
-    assert len(fields) > 10
-    definitions = schema["definitions"]
-    for name, field in fields:
-        assert field.get("title") or "$ref" in str(field), name
-        assert field.get("description"), name
-        assert "oneOf" not in field, name
-        assert "discriminator" not in field, name
-        union = [part for part in field.get("anyOf", []) if part.get("type") != "null"]
-        models = [part for part in union if "$ref" in part]
-        assert len(union) <= 1 or not models, f"{name} is a union with a model in it"
-        for reference in re.findall(r"#/definitions/(\w+)", json.dumps(field)):
-            assert reference in definitions

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,14 +14,12 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.events import Event
 from prefect.events.clients import AssertingEventsClient
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import ParameterTypeError
 from prefect.flow_engine import run_flow
 from prefect.states import AwaitingRetry, Scheduled
 from scripted_block import Died, script
 from support import check_history
 
-from blocks import AerBackend, backend_named
-from flows._support.stages import cancel_jobs
+from blocks import AerBackend
 from flows.nightly_benchmark import nightly_benchmark
 from qjobs.backends.base import Limits
 from qjobs.errors import InvalidInput, JobFailed
@@ -50,24 +47,8 @@ def values_in(row: str) -> list[float]:
     return [float(value) for value in re.findall(r"([0-9.]+) ±", row)]
 
 
-@pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[EventsWorker]:
-    """Keeps every event that is emitted, for `told`, as Prefect's own fixture `asserting_events_worker` does."""
-    AssertingEventsClient.reset()
-    worker = EventsWorker.instance(AssertingEventsClient)
-    monkeypatch.setattr(EventsWorker, "instance", lambda *_: worker)
-    yield worker
-    worker.drain()
-
-
-def told(worker: EventsWorker) -> list[Event]:
-    """Verdicts that were emitted up to now; nothing can be emitted any more."""
-    worker.drain()
-    events = [event for one in AssertingEventsClient.all for event in one.events]
-    return [event for event in events if event.event.startswith("qjobs.benchmark.")]
-
-
-def test_a_check_end_to_end(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
+def test_check(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
+    """A check is one job, scored, and published with its trend."""
     first = nightly_benchmark(a_check("ideal"))
     assert first.lines == ("PASSED: every success probability is at least 0.9",)
     assert (first.n_rows, first.n_missing) == (8, 0)
@@ -90,7 +71,9 @@ def test_a_check_end_to_end(client: SyncPrefectClient, store: Ledger, home: Path
         assert artifacts(client, KEY.format("ideal", what)), what
 
 
-def test_noise_lowers_the_score_and_devices_have_trends_of_their_own(api: str, store: Ledger) -> None:
+@pytest.mark.slow
+def test_noise(api: str, store: Ledger) -> None:
+    """Noise lowers the score, and each device has a trend of its own."""
     AerBackend(n_workers=1, depolarizing_2q=0.1, readout_error=0.05).save("noisy-night")
     ideal = nightly_benchmark(a_check("pair"))
     noisy = nightly_benchmark(a_check("pair", backend="aer-backend/noisy-night"))
@@ -106,7 +89,8 @@ def test_noise_lowers_the_score_and_devices_have_trends_of_their_own(api: str, s
     assert len({job.device for job in store.jobs(experiment="pair")}) == 2
 
 
-def test_the_second_run_shows_both(client: SyncPrefectClient, store: Ledger) -> None:
+def test_second_run(client: SyncPrefectClient, store: Ledger) -> None:
+    """The second run shows both."""
     name, backend = script("night")
     first = nightly_benchmark(a_check("trend", backend=name, compiler="none", min_success=0))
     second = nightly_benchmark(a_check("trend", backend=name, compiler="none", min_success=0, seed=6))
@@ -120,7 +104,26 @@ def test_the_second_run_shows_both(client: SyncPrefectClient, store: Ledger) -> 
     assert "The last 2 of 2 runs" in after.data
 
 
-def test_a_run_below_the_threshold_is_told(client: SyncPrefectClient, store: Ledger, worker: EventsWorker) -> None:
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[EventsWorker]:
+    """Keeps every event that is emitted, for `told`, as Prefect's own fixture `asserting_events_worker` does."""
+    AssertingEventsClient.reset()
+    worker = EventsWorker.instance(AssertingEventsClient)
+    monkeypatch.setattr(EventsWorker, "instance", lambda *_: worker)
+    yield worker
+    worker.drain()
+
+
+def told(worker: EventsWorker) -> list[Event]:
+    """Verdicts that were emitted up to now; nothing can be emitted any more."""
+    worker.drain()
+    events = [event for one in AssertingEventsClient.all for event in one.events]
+    return [event for event in events if event.event.startswith("qjobs.benchmark.")]
+
+
+@pytest.mark.slow
+def test_below(client: SyncPrefectClient, store: Ledger, worker: EventsWorker) -> None:
+    """A run below the threshold completes, with a warning and an event."""
     AerBackend(n_workers=1, readout_error=0.25).save("bad-night")
     published = nightly_benchmark(a_check("bad", backend="aer-backend/bad-night", sizes=[2]))
     assert published.lines[0] == "BELOW: a success probability is below 0.9"
@@ -136,10 +139,8 @@ def test_a_run_below_the_threshold_is_told(client: SyncPrefectClient, store: Led
     assert f"prefect.flow-run.{run.id}" in {one.id for one in event.related}
 
 
-# --- the night ----------------------------------------------------------------------------------------
-
-
-def test_without_a_seed_it_is_the_night_s(client: SyncPrefectClient, store: Ledger) -> None:
+def test_seed_of_the_night(client: SyncPrefectClient, store: Ledger) -> None:
+    """Without a seed the night gives it; the same logical run finds its job."""
     name, backend = script("dated")
     spec = a_check("dated", backend=name, compiler="none", seed=None)
     nightly_benchmark(spec)
@@ -153,7 +154,7 @@ def test_without_a_seed_it_is_the_night_s(client: SyncPrefectClient, store: Ledg
     assert len(backend.jobs) == 2, "the same logical run finds its job"
 
 
-def test_a_run_keeps_its_night(client: SyncPrefectClient, store: Ledger) -> None:
+def test_keeps_its_night(client: SyncPrefectClient, store: Ledger) -> None:
     """A run of another night that crashed is started again, or taken up by a new one: same circuits, same job."""
     name, backend = script("that-night", dies_at_poll=1)
     spec = a_check("that-night", backend=name, compiler="none", seed=None)
@@ -173,7 +174,8 @@ def test_a_run_keeps_its_night(client: SyncPrefectClient, store: Ledger) -> None
 
 
 @pytest.mark.parametrize("name", ["tuesday", "0f8fad5b-d9cb-469f-a165-70867728950e"])
-def test_a_logical_run_without_a_date_needs_a_seed(api: str, store: Ledger, name: str) -> None:
+def test_no_date(api: str, store: Ledger, name: str) -> None:
+    """A logical run without a date needs a seed."""
     with pytest.raises(InvalidInput, match="give its seed"):
         nightly_benchmark(a_check("dateless", seed=None), logical_run=name)
     assert store.jobs() == []
@@ -181,10 +183,8 @@ def test_a_logical_run_without_a_date_needs_a_seed(api: str, store: Ledger, name
     assert nightly_benchmark(a_check("dateless", backend=backend, compiler="none"), logical_run=name).n_missing == 0
 
 
-# --- what goes wrong ----------------------------------------------------------------------------------
-
-
-def test_failing_items_are_missing_and_the_others_count(client: SyncPrefectClient, store: Ledger) -> None:
+def test_failing_items(client: SyncPrefectClient, store: Ledger) -> None:
+    """Failing items are missing, and the others count."""
     name, backend = script("half-night", fail_items=[0, 2, 3])
     with pytest.raises(JobFailed, match="3 of 8 items"):
         nightly_benchmark(a_check("half", backend=name, compiler="none", min_success=0))
@@ -196,51 +196,10 @@ def test_failing_items_are_missing_and_the_others_count(client: SyncPrefectClien
     assert "| GHZ 3 | no result | 0 of 2 |" in report.data
 
 
-def test_jobs_are_cut_at_the_limits_and_are_one_run(client: SyncPrefectClient, store: Ledger) -> None:
+def test_limits(client: SyncPrefectClient, store: Ledger) -> None:
+    """Jobs are cut at the limits and are one run of the trend."""
     name, backend = script("narrow-night", limits=Limits(max_items=3))
     published = nightly_benchmark(a_check("cut", backend=name, compiler="none", min_success=0))
     assert (published.n_rows, len(backend.jobs)) == (8, 3)
     (report,) = artifacts(client, published.artifact_keys[0])
     assert len(rows_of(report.data)) == 1
-
-
-def test_a_crashed_run_finds_its_job_again(client: SyncPrefectClient, store: Ledger) -> None:
-    name, backend = script("mortal-night", dies_at_poll=1)
-    spec = a_check("crash-night", backend=name, compiler="none", min_success=0)
-    with pytest.raises(Died):
-        nightly_benchmark(spec)
-    published = nightly_benchmark(spec, logical_run=str(last_run(client, spec.name).id))
-    assert published.n_missing == 0
-    assert (len(backend.jobs), backend.n_submissions) == (1, 1)
-    (report,) = artifacts(client, published.artifact_keys[0])
-    assert len(rows_of(report.data)) == 1
-
-
-# --- the form -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("change", [{"depth": 3}, {"sizes": []}, {"min_success": 2}], ids=lambda one: next(iter(one)))
-def test_bad_parameters_are_refused(api: str, store: Ledger, change: dict[str, object]) -> None:
-    given = {**a_check("refused").model_dump(mode="json"), **change}
-    with pytest.raises(ParameterTypeError, match=next(iter(change))):
-        nightly_benchmark(given)
-    assert store.jobs() == []
-
-
-def test_the_parameters_make_a_form() -> None:
-    """Every field has a title and a description; none is a mapping or a union of models, which are drawn as JSON."""
-    schema = nightly_benchmark.parameters.model_dump_for_openapi()
-    fields = dict(schema["properties"]) | schema["definitions"]["HealthCheck"]["properties"]
-    assert {"backend", "sizes", "depth", "shots", "repetitions", "seed", "min_success", "compiler", "level"} < set(
-        fields
-    )
-    for name, field in fields.items():
-        assert field.get("title") or "$ref" in json.dumps(field), name
-        assert field.get("description"), name
-        assert "additionalProperties" not in field, name
-        assert "$ref" not in json.dumps(field.get("anyOf", [])), name
-
-
-def test_cancelling_cancels_its_jobs() -> None:
-    assert nightly_benchmark.on_cancellation_hooks == [cancel_jobs]
-    assert backend_named("aer").device == "aer_simulator"

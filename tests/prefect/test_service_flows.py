@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -18,26 +17,12 @@ from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobKind
-from qjobs.service.running import RunningService
 
 ROTATION = """OPENQASM 3.0; include "stdgates.inc"; input float[64] theta;
 qubit[2] q; bit[2] c; rx(theta) q[0]; cx q[0], q[1]; c = measure q;"""
 GHZ = """OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg c[3]; h q[0];
 cx q[0],q[1]; cx q[1],q[2]; measure q -> c;"""
 SHOTS = 2000
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    folder = tmp_path_factory.mktemp("service-flows") / "service"
-    with RunningService(folder, options=("--submit-delay", "0.05", "--workers", "2")) as service:
-        yield service
-
-
-@pytest.fixture(autouse=True)
-def environment(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**service.environment, "QJOBS_NEXUS_TOKEN": service.sign_in()}.items():
-        monkeypatch.setenv(name, value)
 
 
 def a_sweep(backend: str) -> SweepSpec:
@@ -55,7 +40,9 @@ def a_sweep(backend: str) -> SweepSpec:
     )
 
 
-def test_a_sweep_gives_the_same_frame(client: SyncPrefectClient, store: Ledger) -> None:
+@pytest.mark.slow
+def test_same_frame(client: SyncPrefectClient, store: Ledger) -> None:
+    """A sweep gives the same frame, up to sampling."""
     here, there = (pd.read_parquet(sweep(a_sweep(backend)).parquet) for backend in ("aer", "nexus/Aer"))
     assert list(here.columns) == list(there.columns)
     assert (len(here), len(there)) == (14, 14)
@@ -68,7 +55,9 @@ def test_a_sweep_gives_the_same_frame(client: SyncPrefectClient, store: Ledger) 
     assert (job.status, job.device, job.n_items) == (JobStatus.COMPLETED, "Aer", 14)
 
 
-def test_a_batch_on_a_machine_whose_provider_compiles(client: SyncPrefectClient, store: Ledger) -> None:
+@pytest.mark.slow
+def test_provider_compiles(client: SyncPrefectClient, store: Ledger) -> None:
+    """Circuits that the provider compiles are compiled once."""
     given = {"name": "ghz", "circuits": [{"openqasm": GHZ}], "shots": SHOTS, "compiler": "remote", "level": 2}
     published = run_circuits(CircuitList.model_validate({**given, "backend": "nexus/H1-1LE"}))
     assert published.n_missing == 0

@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[2]
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
 TASKS = [getattr(tasks, name) for name in tasks.__all__]
 FLOWS = [flows.sweep.sweep, flows.run_circuits.run_circuits, flows.nightly_benchmark.nightly_benchmark]
-# --- what is spelled out ------------------------------------------------------------------------------
+DEFAULT, ALLOW = RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT
 
 
 def _decorated(folder: str, decorator: str) -> dict[str, tuple[ast.FunctionDef, set[str]]]:
@@ -54,14 +54,16 @@ def _decorated(folder: str, decorator: str) -> dict[str, tuple[ast.FunctionDef, 
     return found
 
 
-def test_a_task_has_at_most_twenty_lines() -> None:
+def test_length() -> None:
+    """A task has at most twenty lines."""
     for name, (node, _) in _decorated("tasks", "task").items():
         body = node.body[1:]  # without the docstring
         assert body[-1].end_lineno - body[0].lineno < 20, name
 
 
 @pytest.mark.parametrize("one", TASKS, ids=lambda one: one.name)
-def test_options_of_a_task(one: Task) -> None:
+def test_task_options(one: Task) -> None:
+    """Every task has the options of its kind."""
     delays = DEFAULT_POLICY.delays_s if one is tasks.submit_job else READ_DELAYS_S
     assert (one.retries, one.retry_delay_seconds) == (len(delays), delays)
     assert one.retry_jitter_factor > 0
@@ -75,23 +77,21 @@ def test_options_of_a_task(one: Task) -> None:
 
 
 @pytest.mark.parametrize("one", FLOWS, ids=lambda one: one.name)
-def test_options_of_a_flow(one: Flow) -> None:
+def test_flow_options(one: Flow) -> None:
+    """Every flow of an experiment has the same options, and the hook that cancels its jobs."""
     assert (one.retries, one.persist_result, one.should_validate_parameters) == (0, False, True)
     assert one.on_cancellation_hooks == [flows._support.stages.cancel_jobs]
     assert one.name == one.fn.__name__.replace("_", "-")
     assert one.flow_run_name == "{spec.name}"
 
 
-def test_only_submit_and_artifacts_know_how_to_begin() -> None:
+def test_only_submit_submits() -> None:
     """Nothing but the submit stage can create a remote job."""
     for one in TASKS:
         called = {
             node.attr for node in ast.walk(ast.parse(inspect.getsource(one.fn))) if isinstance(node, ast.Attribute)
         }
         assert ("submit" in called) == (one is tasks.submit_job), one.name
-
-
-# --- what is retried ----------------------------------------------------------------------------------
 
 
 def _error(name: str) -> Exception:
@@ -101,25 +101,36 @@ def _error(name: str) -> Exception:
 
 
 @pytest.mark.parametrize("name", errors.__all__)
-def test_transient_errors_are_retried_and_no_others(name: str) -> None:
+def test_transient(name: str) -> None:
+    """Transient errors are retried, and no others."""
     expected = name in {"BackendUnavailable", "NotSent", "Busy"}
     assert is_transient(None, None, Failed(data=_error(name))) is expected
 
 
 @pytest.mark.parametrize("error", [RuntimeError("x"), TimeoutError(), ValueError(), KeyError("x")])
-def test_errors_that_are_not_ours_are_not_retried(error: Exception) -> None:
+def test_foreign_errors(error: Exception) -> None:
+    """Errors that are not ours are not retried."""
     assert is_transient(None, None, Failed(data=error)) is False
 
 
-def test_success_is_not_retried() -> None:
+def test_success() -> None:
+    """Success is not retried."""
     assert is_transient(None, None, Completed(data=3)) is False
     assert run_count() == 1
 
 
-# --- without Prefect ----------------------------------------------------------------------------------
+def _job(
+    store: Ledger, backend: str, program: str | None = None, labels: tuple[str, ...] = ("bell",), **values: object
+) -> JobId:
+    bell = read_circuit(BELL)
+    known = store.programs([program]) if program else {bell.hash: bell}
+    items = [ItemSpec(label=label, program=next(iter(known)), shots=100) for label in labels]
+    values = {"run": "run", "name": labels[0], **values}
+    return qjobs.plan(store, backend_named(backend), items, known, **values)[0]
 
 
-def test_every_task_works_without_prefect(store: Ledger, home: Path) -> None:
+def test_without_prefect(store: Ledger, home: Path) -> None:
+    """Every task works without Prefect."""
     spec = CircuitList.model_validate({"name": "plain", "circuits": [{"openqasm": BELL, "label": "bell"}], "seed": 1})
     program = read_circuit(BELL)
     store.add_programs([program])
@@ -136,17 +147,6 @@ def test_every_task_works_without_prefect(store: Ledger, home: Path) -> None:
     assert Path(published.parquet).is_relative_to(home)
 
 
-def test_compiling_again_is_a_cache_hit_unless_fresh(store: Ledger, caplog: pytest.LogCaptureFixture) -> None:
-    program = read_circuit(BELL)
-    store.add_programs([program])
-    with caplog.at_level(logging.INFO), _propagated("qjobs"):
-        for fresh in (False, False, True):
-            tasks.compile_circuits.fn("aer", [program.hash], CompileOptions(), fresh=fresh)
-    hits = [record.getMessage().rsplit("cache: ")[1] for record in caplog.records if "cache:" in record.getMessage()]
-    assert hits[:2] == ["0 hits of 1", "1 hits of 1"]
-    assert not hits[2].startswith("1 hits")
-
-
 class _propagated:
     """Prefect's loggers keep their records from the root logger, where `caplog` listens."""
 
@@ -161,24 +161,20 @@ class _propagated:
         self.logger.propagate = self.before
 
 
-# --- within Prefect -----------------------------------------------------------------------------------
-
-
-def _job(
-    store: Ledger, backend: str, program: str | None = None, labels: tuple[str, ...] = ("bell",), **values: object
-) -> JobId:
-    bell = read_circuit(BELL)
-    known = store.programs([program]) if program else {bell.hash: bell}
-    items = [ItemSpec(label=label, program=next(iter(known)), shots=100) for label in labels]
-    values = {"run": "run", "name": labels[0], **values}
-    return qjobs.plan(store, backend_named(backend), items, known, **values)[0]
+def test_compile_cache(store: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+    """Compiling again takes it from the cache, unless `fresh`."""
+    program = read_circuit(BELL)
+    store.add_programs([program])
+    with caplog.at_level(logging.INFO), _propagated("qjobs"):
+        for fresh in (False, False, True):
+            tasks.compile_circuits.fn("aer", [program.hash], CompileOptions(), fresh=fresh)
+    hits = [record.getMessage().rsplit("cache: ")[1] for record in caplog.records if "cache:" in record.getMessage()]
+    assert hits[:2] == ["0 hits of 1", "1 hits of 1"]
+    assert not hits[2].startswith("1 hits")
 
 
 def _quick(*strategies: RemoteRetryStrategy) -> RetryPolicy:
     return RetryPolicy(rungs=tuple(Rung(strategy=strategy, delay_s=0.01) for strategy in strategies))
-
-
-DEFAULT, ALLOW = RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT
 
 
 @flow(name="one-submission", log_prints=False)
@@ -189,8 +185,8 @@ def one_submission(job_id: JobId, backend: str, policy: RetryPolicy) -> tuple[st
     return str(flow_run.id), answer if isinstance(answer, str) else f"{type(answer).__name__}: {answer}"
 
 
-def test_the_ladder(client: SyncPrefectClient, store: Ledger) -> None:
-    """Never sent, then a lost reply without a job, then ALLOW_RESUBMIT: every rung is told, and there is one job."""
+def test_ladder(client: SyncPrefectClient, store: Ledger) -> None:
+    """Never sent, then a lost reply without a job, then ALLOW_RESUBMIT: every rung is logged, and there is one job."""
     name, backend = script("ladder", on_submit=["not sent", "lost", "ok"])
     job_id = _job(store, name)
     run, status = one_submission(job_id, name, _quick(DEFAULT, ALLOW, ALLOW))
@@ -207,7 +203,8 @@ def test_the_ladder(client: SyncPrefectClient, store: Ledger) -> None:
     assert any(f"retry 2 of {job_id} uses the rung ALLOW_RESUBMIT" in line for line in lines)
 
 
-def test_a_lost_reply_is_looked_up_and_not_sent_again(api: str, store: Ledger) -> None:
+def test_lost_reply(api: str, store: Ledger) -> None:
+    """A lost reply is looked up and not sent again."""
     name, backend = script("lookup", on_submit=["lost reply"])
     job_id = _job(store, name)
     _, status = one_submission(job_id, name, _quick(DEFAULT, DEFAULT, ALLOW))
@@ -216,7 +213,8 @@ def test_a_lost_reply_is_looked_up_and_not_sent_again(api: str, store: Ledger) -
     assert "found by key" in [cause for _, _, cause in job_moves(store, job_id)]
 
 
-def test_the_ladder_ends(api: str, store: Ledger) -> None:
+def test_ladder_ends(api: str, store: Ledger) -> None:
+    """The ladder ends with the error, and the job stays CREATED."""
     name, backend = script("outage", on_submit=["not sent"] * 9)
     job_id = _job(store, name)
     _, answer = one_submission(job_id, name, _quick(DEFAULT, DEFAULT))
@@ -225,7 +223,8 @@ def test_the_ladder_ends(api: str, store: Ledger) -> None:
     assert store.job(job_id).status is JobStatus.CREATED
 
 
-def test_a_rejection_is_not_retried(client: SyncPrefectClient, store: Ledger) -> None:
+def test_rejection(client: SyncPrefectClient, store: Ledger) -> None:
+    """A rejection is not retried."""
     name, backend = script("strict", on_submit=["refused"])
     job_id = _job(store, name)
     _, answer = one_submission(job_id, name, _quick(DEFAULT, ALLOW, ALLOW))
@@ -235,7 +234,8 @@ def test_a_rejection_is_not_retried(client: SyncPrefectClient, store: Ledger) ->
     assert not [event for event in store.events(job_id) if event.cause == "retry"]
 
 
-def test_an_opaque_lost_reply_is_not_retried(api: str, store: Ledger) -> None:
+def test_opaque_lost_reply(api: str, store: Ledger) -> None:
+    """A lost reply of an opaque provider is not retried."""
     name, backend = script("opaque", on_submit=["lost reply"], lost_reply=LostReply.OPAQUE)
     job_id = _job(store, name)
     _, answer = one_submission(job_id, name, _quick(DEFAULT, ALLOW, ALLOW))
@@ -244,37 +244,8 @@ def test_an_opaque_lost_reply_is_not_retried(api: str, store: Ledger) -> None:
     assert store.job(job_id).status is JobStatus.UNKNOWN
 
 
-# --- several jobs -------------------------------------------------------------------------------------
-
-
-@flow(name="some-jobs", log_prints=False)
-def some_jobs(jobs: dict[JobId, str]) -> dict[JobId, str]:
-    problems = finish(ledger_named(), jobs, TaskStages("", "some jobs", AUTO))
-    return {job_id: type(error).__name__ for job_id, error in problems.items()}
-
-
-def test_jobs_go_on_when_one_is_rejected(api: str, store: Ledger) -> None:
-    name, backend = script("picky", refuse_labels=["bad"])
-    good = [_job(store, name, labels=(f"good-{n}",), run=f"run-{n}") for n in range(2)]
-    bad = _job(store, name, labels=("bad",))
-    assert some_jobs({good[0]: name, bad: name, good[1]: name}) == {bad: "SubmissionRejected"}
-    assert [store.job(job_id).status for job_id in good] == [JobStatus.COMPLETED] * 2
-    assert (backend.n_submissions, len(backend.jobs)) == (3, 2)
-
-
-def test_a_job_whose_fate_is_unknown_ends_the_flow(api: str, store: Ledger) -> None:
-    """It stays UNKNOWN for a person to decide; the flow neither waits for it nor sends it again."""
-    name, backend = script("fate", on_submit=["lost reply"], lost_reply=LostReply.OPAQUE)
-    jobs = [_job(store, name, labels=(label,)) for label in ("one", "other")]
-    ((lost, error),) = some_jobs(dict.fromkeys(jobs, name)).items()
-    assert error == "SubmissionUnknown"
-    assert {store.job(job_id).status for job_id in jobs} == {JobStatus.UNKNOWN, JobStatus.COMPLETED}
-    assert store.job(lost).status is JobStatus.UNKNOWN
-    assert backend.n_submissions == 2
-
-
-def test_what_becomes_of_a_job_that_was_not_submitted(api: str, store: Ledger) -> None:
-    """By its error and by what the ledger says: later, lost, or at its provider and to be waited for."""
+def test_sort(api: str, store: Ledger) -> None:
+    """A failed submission is repeated later, lost, or at its provider: by its error and the ledger."""
     name, _ = script("sorting", on_submit=["ok", "ok", "lost"])
     jobs = [_job(store, name, labels=(label,)) for label in ("full", "outage", "read fails", "bug", "fate")]
     full, outage, read_fails, bug, fate = jobs
@@ -294,8 +265,14 @@ def test_what_becomes_of_a_job_that_was_not_submitted(api: str, store: Ledger) -
     assert set(lost) == {outage, bug, fate}
 
 
-def test_one_failure_in_a_flow_takes_the_first_rung(api: str, store: Ledger) -> None:
-    """The backend's own ladder is used, with its real delay of two seconds."""
+@flow(name="some-jobs", log_prints=False)
+def some_jobs(jobs: dict[JobId, str]) -> dict[JobId, str]:
+    problems = finish(ledger_named(), jobs, TaskStages("", "some jobs", AUTO))
+    return {job_id: type(error).__name__ for job_id, error in problems.items()}
+
+
+def test_first_rung(api: str, store: Ledger) -> None:
+    """One failure in a flow takes the first rung of the backend's own ladder, with its delay of two seconds."""
     name, backend = script("hiccup", on_submit=["not sent"])
     job_id = _job(store, name)
     assert some_jobs({job_id: name}) == {}

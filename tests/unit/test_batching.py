@@ -19,36 +19,21 @@ def items(n: int) -> list[ItemSpec]:
     return [an_item(f"i{number}", program=PROGRAM) for number in range(n)]
 
 
-def sizes(batches: list[tuple[ItemSpec, ...]]) -> list[int]:
-    return [len(batch) for batch in batches]
-
-
-def test_without_limits_all_is_one_batch() -> None:
-    assert pack(items(7), PROGRAMS, Limits()) == [tuple(items(7))]
-
-
-@pytest.mark.parametrize(("n", "expected"), [(1, [1]), (3, [3]), (4, [3, 1]), (6, [3, 3]), (7, [3, 3, 1])])
-def test_max_items(n: int, expected: list[int]) -> None:
-    assert sizes(pack(items(n), PROGRAMS, Limits(max_items=3))) == expected
-
-
-@pytest.mark.parametrize(("max_bytes", "expected"), [(10, [1, 1, 1]), (19, [1, 1, 1]), (20, [2, 1]), (30, [3])])
-def test_max_bytes(max_bytes: int, expected: list[int]) -> None:
-    assert sizes(pack(items(3), PROGRAMS, Limits(max_bytes=max_bytes))) == expected
-
-
-def test_one_item_above_max_bytes_is_refused() -> None:
+def test_too_large() -> None:
+    """One item above `max_bytes` is refused."""
     with pytest.raises(InvalidInput, match=r"i0.*10 bytes.*takes 9 a job") as caught:
         pack(items(1), PROGRAMS, Limits(max_bytes=9))
     assert caught.value.field == "circuits"
 
 
-def test_parameters_have_a_size() -> None:
+def test_size() -> None:
+    """The size of an item counts its parameters."""
     item = replace(an_item(program=PROGRAM), parameters=(("theta", 0.1), ("p", 0.2)))
     assert size_bytes_of(item, PROGRAM) == 10 + 5 + 1 + 2 * PARAMETER_BYTES
 
 
-def test_the_size_of_a_parameter_holds_for_every_float() -> None:
+def test_size_of_a_float() -> None:
+    """`PARAMETER_BYTES` holds for the longest float."""
     longest = -2.2250738585072014e-308
     assert len(f"{longest!r}, ") <= PARAMETER_BYTES + 2
     assert len(f"{longest!r}") <= PARAMETER_BYTES
@@ -64,14 +49,16 @@ def test_the_size_of_a_parameter_holds_for_every_float() -> None:
         ([an_item("a", shots=11)], Limits(max_shots=10), "shots", "11 shots.*runs 10 an item"),
     ],
 )
-def test_what_no_batch_can_hold_is_refused(given: list[ItemSpec], limits: Limits, field: str, words: str) -> None:
+def test_refused(given: list[ItemSpec], limits: Limits, field: str, words: str) -> None:
+    """What no batch can hold is refused, with its field."""
     for call in (lambda: check_items(given, limits), lambda: pack(given, {a_program().hash: a_program()}, limits)):
         with pytest.raises(InvalidInput, match=words) as caught:
             call()
         assert caught.value.field == field
 
 
-def test_the_limits_themselves_are_allowed() -> None:
+def test_at_the_limits() -> None:
+    """The limits themselves are allowed."""
     check_items([an_item("a", shots=10), an_item("b", shots=1)], Limits(max_shots=10))
 
 
@@ -81,12 +68,14 @@ def key(run: str = "run", number: int = 0, given: list[ItemSpec] | None = None, 
     return batch_key(run, number, given if given is not None else items(2), options, **where)
 
 
-def test_the_same_content_has_the_same_key() -> None:
+def test_same_key() -> None:
+    """The same content has the same key."""
     assert key() == key()
     assert len(key()) == 40
 
 
-def test_everything_that_makes_another_job_makes_another_key() -> None:
+def test_other_key() -> None:
+    """Everything that makes another job makes another key."""
     item = an_item("i0", program=PROGRAM)
     zz = Observable(name="zz", terms=(("ZZ", 1.0),))
     keys = [
@@ -113,11 +102,13 @@ def test_everything_that_makes_another_job_makes_another_key() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_a_whole_number_is_a_parameter_too() -> None:
+def test_whole_number() -> None:
+    """A whole number and its float are one parameter."""
     item = an_item("i0", program=PROGRAM)
     assert key(given=[replace(item, parameters=(("a", 1),))]) == key(given=[replace(item, parameters=(("a", 1.0),))])
 
 
-def test_neighbouring_words_do_not_run_together() -> None:
+def test_neighbours() -> None:
+    """Neighbouring words do not run together in a key."""
     assert key("ab", backend="c") != key("a", backend="bc")
     assert key(given=[an_item("a,b", program=PROGRAM)]) != key(given=[an_item("a", program=PROGRAM)])

@@ -1,4 +1,4 @@
-"""The `qjobs` command, in this process: what it prints, what it returns, what it refuses."""
+"""The `qjobs` command: jobs, doctor, and ledgers that cannot be used."""
 
 from __future__ import annotations
 
@@ -9,32 +9,17 @@ import math
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from launching import planned
 from support import NOW, claim, create
 
-from qjobs.backends.aer import AerBackend
 from qjobs.cli import main as cli
-from qjobs.compiling.compiler import CompileCache
-from qjobs.experiments.sweep import SweepSpec, expand_sweep
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import JobStatus
-from qjobs.operations.plan import utc_now
 
-BELL = """OPENQASM 2.0;
-include "qelib1.inc";
-qreg q[2];
-creg c[2];
-h q[0];
-cx q[0], q[1];
-measure q -> c;
-"""
 ROTATED = """OPENQASM 3.0;
 include "stdgates.inc";
 input float theta;
@@ -45,40 +30,7 @@ c[0] = measure q[0];
 """
 AXIS = [{"name": "theta", "values": [0.0, math.pi]}]
 SWEEP = {"name": "s", "circuit": {"openqasm": ROTATED}, "axes": AXIS, "shots": 50, "seed": 1}
-BATCH = {"name": "b", "circuits": [{"openqasm": BELL, "label": "bell"}, {"openqasm": BELL}], "shots": 40, "seed": 2}
-
 Said = tuple[int, str, str]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory that the tests of this module share; one sweep was run in it."""
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture
-def qjobs(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    """The command, with a data directory of our own."""
-    monkeypatch.setenv("QJOBS_HOME", str(home))
-    monkeypatch.delenv("QJOBS_LEDGER", raising=False)
-
-    def call(*arguments: object) -> Said:
-        capsys.readouterr()
-        code = cli.main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    def writing(content: object, name: str = "spec.yaml") -> Path:
-        path = tmp_path / name
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return path
-
-    return writing
 
 
 @pytest.fixture(scope="module")
@@ -100,74 +52,8 @@ def jobs_in(home: Path) -> list[str]:
         return [job.job_id for job in ledger.jobs()]
 
 
-# plan and run
-
-
-def test_plan_says_what_would_run(qjobs: Callable[..., Said], write: Callable[..., Path], home: Path) -> None:
-    code, out, _ = qjobs("plan", write(SWEEP), "--json")
-    shown = json.loads(out)
-    assert code == 0
-    assert (shown["circuits"], shown["jobs"], shown["shots"], shown["points"], shown["qubits"]) == (2, 1, 100, 2, 1)
-    code, out, _ = qjobs("plan", write(BATCH))
-    assert code == 0
-    assert "circuits:    2" in out
-    code, out, _ = qjobs("plan", write(BELL, "bell.qasm"), "--json")
-    assert code == 0
-    assert (json.loads(out)["name"], json.loads(out)["qubits"]) == ("bell", 2)
-
-
-def test_run_of_a_sweep_and_again(
-    ran: dict[str, object], qjobs: Callable[..., Said], write: Callable[..., Path], home: Path, tmp_path: Path
-) -> None:
-    assert (ran["run"], ran["jobs"], ran["rows"], ran["missing"]) == ("first", {"COMPLETED": 1}, 2, 0)
-    assert len(pd.read_parquet(str(ran["data frame"]))) == 2
-    before = jobs_in(home)
-    code, out, _ = qjobs("run", write(SWEEP), "--out", tmp_path / "out")
-    assert code == 0
-    assert "2 of 2 circuits are there" in out
-    assert jobs_in(home) == before
-    assert (tmp_path / "out" / "results.parquet").exists()
-
-
-def test_run_of_a_batch_and_of_a_bare_circuit(
-    qjobs: Callable[..., Said], write: Callable[..., Path], tmp_path: Path
-) -> None:
-    path = tmp_path / "ledger.db"
-    code, out, _ = qjobs("run", write(BATCH), "--json", "--run-id", "r", "--ledger", path)
-    assert code == 0
-    assert (json.loads(out)["jobs"], json.loads(out)["rows"]) == ({"COMPLETED": 1}, 2)
-    code, out, _ = qjobs("run", write(BATCH), "--json", "--run-id", "r", "--ledger", path)  # nothing is run again
-    assert code == 0
-    assert len(jobs_in(tmp_path)) == 1
-    code, out, _ = qjobs("run", write(BELL, "bell.qasm"), "--ledger", f"sqlite:///{path}")
-    assert code == 0
-    assert "COMPLETED" in out
-    assert len(jobs_in(tmp_path)) == 2
-
-
-def test_a_job_that_another_process_is_submitting_is_waited_for(
-    qjobs: Callable[..., Said], write: Callable[..., Path], tmp_path: Path
-) -> None:
-    wanted = sweep(seed=99)  # within one process Aer knows the jobs of other tests by their key
-    spec = SweepSpec.model_validate(wanted)
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        with AerBackend() as backend:
-            launched = planned(ledger, backend, expand_sweep(spec), CompileCache(tmp_path / "compiled"), run="r")
-        (job_id,) = launched.new
-        attempt = claim(ledger, job_id, owner="elsewhere:1", now=utc_now())
-        later = threading.Timer(0.5, lambda: ledger.submissions.release(attempt, "no route", now=utc_now()))
-        later.start()
-        code, out, err = qjobs("run", write(wanted), "--ledger", tmp_path / "ledger.db")
-        later.join()
-        assert (code, err) == (0, "")
-        assert "2 of 2 circuits are there" in out
-        assert [job.status for job in ledger.jobs()] == [JobStatus.COMPLETED]
-
-
-# jobs
-
-
 def test_list(ran: dict[str, object], qjobs: Callable[..., Said], home: Path) -> None:
+    """The list shows every job with its progress, as text and as JSON."""
     (job_id,) = jobs_in(home)
     code, out, _ = qjobs("jobs", "list")
     assert code == 0
@@ -191,12 +77,14 @@ def test_list(ran: dict[str, object], qjobs: Callable[..., Said], home: Path) ->
     ],
 )
 def test_list_filters(ran: dict[str, object], qjobs: Callable[..., Said], filters: list[str], count: int) -> None:
+    """Each filter of the list holds."""
     code, out, _ = qjobs("jobs", "list", "--json", *filters)
     assert code == 0
     assert len(json.loads(out)) == count
 
 
 def test_show(ran: dict[str, object], qjobs: Callable[..., Said], home: Path) -> None:
+    """A job is shown with its attempts, items and history; the beginning of its id is enough."""
     (job_id,) = jobs_in(home)
     code, out, _ = qjobs("jobs", "show", job_id[:12], "--items", "1")
     assert code == 0
@@ -212,6 +100,7 @@ def test_show(ran: dict[str, object], qjobs: Callable[..., Said], home: Path) ->
 
 
 def test_results(ran: dict[str, object], qjobs: Callable[..., Said], home: Path, tmp_path: Path) -> None:
+    """Results are printed as counts, as JSON and to Parquet."""
     (job_id,) = jobs_in(home)
     code, out, _ = qjobs("jobs", "results", job_id, "--json")
     assert code == 0
@@ -224,7 +113,8 @@ def test_results(ran: dict[str, object], qjobs: Callable[..., Said], home: Path,
     assert len(pd.read_parquet(tmp_path / "r.parquet")) == 2
 
 
-def test_what_a_job_says_is_shown_as_it_is(qjobs: Callable[..., Said], tmp_path: Path) -> None:
+def test_markup(qjobs: Callable[..., Said], tmp_path: Path) -> None:
+    """What a provider says is printed as it is."""
     words = "[red] and [/nothing] :smile: t[0]"
     with Ledger(f"sqlite:///{tmp_path / 'l.db'}") as ledger:
         job_id = create(ledger)
@@ -238,6 +128,7 @@ def test_what_a_job_says_is_shown_as_it_is(qjobs: Callable[..., Said], tmp_path:
 
 
 def test_ids(qjobs: Callable[..., Said], tmp_path: Path) -> None:
+    """A beginning that is ambiguous, too short or unknown is refused."""
     path = tmp_path / "ledger.db"
     with Ledger(f"sqlite:///{path}") as ledger:
         create(ledger, "a"), create(ledger, "b")
@@ -253,16 +144,15 @@ def test_ids(qjobs: Callable[..., Said], tmp_path: Path) -> None:
 
 
 def test_unknown_status(qjobs: Callable[..., Said]) -> None:
+    """An unknown status is refused with the known ones."""
     code, _, err = qjobs("jobs", "list", "--status", "FINISHED")
     assert code == 2
     assert "FINISHED" in err
     assert "COMPLETED" in err
 
 
-# doctor
-
-
 def test_doctor(qjobs: Callable[..., Said], tmp_path: Path) -> None:
+    """A healthy installation passes every check."""
     code, out, _ = qjobs("doctor")
     assert code == 0
     assert "FAIL" not in out
@@ -272,7 +162,8 @@ def test_doctor(qjobs: Callable[..., Said], tmp_path: Path) -> None:
     assert (tmp_path / "another.db").exists()
 
 
-def test_doctor_says_what_to_fix(qjobs: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_fails(qjobs: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor names each check that fails."""
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("QJOBS_HOME", str(tmp_path / "file"))
     code, out, _ = qjobs("doctor")
@@ -282,93 +173,22 @@ def test_doctor_says_what_to_fix(qjobs: Callable[..., Said], tmp_path: Path, mon
     assert "ok   python" in out
 
 
-# What is refused
-
-
-def sweep(**changes: object) -> dict[str, object]:
-    return {**SWEEP, **changes}
-
-
-def circuit(openqasm: str, **changes: object) -> dict[str, object]:
-    return {"name": "b", "circuits": [{"openqasm": openqasm}], **changes}
-
-
-UNMEASURED = ROTATED.replace("c[0] = measure q[0];", "")
-TWO_AXES = [*AXIS, {"name": "phi", "values": [1.0]}]
-NO_THETA = {"openqasm": ROTATED}
-WIDE = BELL.replace("[2]", "[29]").replace("measure q -> c;", "measure q[0] -> c[0];")
-BAD = {
-    "not OpenQASM": (circuit("this is no program"), "OpenQASM"),
-    "damaged OpenQASM": (circuit(BELL.replace("cx q[0]", "cx q[")), "circuits.0"),
-    "no measurement, batch": (circuit(BELL.replace("measure q -> c;", "")), "no measurement"),
-    "no measurement, sweep": (sweep(circuit={"openqasm": UNMEASURED}), "no measurement"),
-    "unbound, batch": ({"circuits": [NO_THETA]}, "theta"),
-    "unbound, sweep": (sweep(axes=[]), "theta"),
-    "unknown, batch": ({"circuits": [{**NO_THETA, "parameters": {"theta": 1, "phi": 1}}]}, "phi"),
-    "unknown, sweep": (sweep(axes=TWO_AXES), "phi"),
-    "NaN axis": (
-        json.dumps(sweep(axes=[{"name": "theta", "values": ["NUMBER"]}])).replace('"NUMBER"', ".nan"),
-        "finite",
-    ),
-    "NaN parameter": ({"circuits": [{**NO_THETA, "parameters": {"theta": "nan"}}]}, "finite"),
-    "zip": (sweep(mode="zip", axes=[*AXIS, {"name": "phi", "values": [1.0]}]), "theta has 2, phi has 1"),
-    "shots 0": (sweep(shots=0), "shots"),
-    "shots negative": (circuit(BELL, shots=-1), "shots"),
-    "shots of one circuit": ({"circuits": [{"openqasm": BELL, "shots": 0}]}, "shots"),
-    "shots above the limit": (sweep(shots=1_000_001), "1000001 shots"),
-    "shots above the limit, batch": (circuit(BELL, shots=1_000_001), "1000001 shots"),
-    "labels": ({"circuits": [{"openqasm": BELL, "label": "x"}, {"openqasm": BELL, "label": "x"}]}, "'x' is used twice"),
-    "qubits": (circuit(WIDE), "29 qubits"),
-    "gate": (circuit(BELL.replace("h q[0]", "u0(1) q[0]"), compiler="none"), "no gate u0"),
-    "observable": (sweep(observables=[{"name": "o", "terms": "ZZ"}]), "2 qubits wide"),
-    "observable, qubit": (sweep(observables=[{"name": "o", "terms": "Z3"}]), "acts on qubit 3"),
-    "not YAML": ("name: [1, 2\ncircuit: }", "neither YAML nor JSON"),
-    "not a mapping": ("- 1\n- 2", "mapping"),
-    "misspelt": (sweep(shot=5), "shot"),
-    "another backend": (sweep(backends=["aer-backend/noisy"]), "aer-backend/noisy"),
-    "no circuit file": (sweep(circuit={"file": "gone.qasm"}), "gone.qasm"),
-    "no builder": (sweep(circuit={"builder": "nobody"}), "nobody"),
-}
-
-
-@pytest.mark.parametrize("command", ["plan", "run"])
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused(
-    qjobs: Callable[..., Said], write: Callable[..., Path], tmp_path: Path, command: str, case: str
-) -> None:
-    content, words = BAD[case]
-    code, out, err = qjobs(command, write(content), "--ledger", tmp_path / "ledger.db")
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
-    assert words in err
-    assert jobs_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("name", ["gone.yaml", "gone.qasm", "gone.qpy"])
-def test_a_missing_file_is_refused(qjobs: Callable[..., Said], tmp_path: Path, name: str) -> None:
-    code, _, err = qjobs("run", tmp_path / name, "--ledger", tmp_path / "ledger.db")
-    assert code == 2
-    assert err.count("\n") == 1
-    assert name in err
-    assert jobs_in(tmp_path) == []
-
-
-@pytest.mark.parametrize("name", ["_bell.qasm", "été.qasm", "-.qasm", "x" * 230 + ".qasm"])
-def test_a_circuit_file_of_any_name(qjobs: Callable[..., Said], write: Callable[..., Path], name: str) -> None:
-    code, _, err = qjobs("plan", write(BELL, name))
-    assert (code, err) == (0, "") or (code == 2 and err.startswith("error: ") and err.count("\n") == 1)
-
-
 @pytest.mark.parametrize("arguments", [[], ["jobs"], ["plan"], ["bogus"], ["jobs", "list", "--limit", "many"]])
-def test_a_command_line_that_cannot_be_read(qjobs: Callable[..., Said], arguments: list[str]) -> None:
+def test_usage(qjobs: Callable[..., Said], arguments: list[str]) -> None:
+    """A command line that cannot be read ends with code 2."""
     with pytest.raises(SystemExit) as caught:
         qjobs(*arguments)
     assert caught.value.code == 2
 
 
-# A ledger that cannot be used
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    def writing(content: object, name: str = "spec.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return writing
 
 
 def a_text_file(path: Path) -> None:
@@ -401,7 +221,7 @@ def a_newer_ledger(path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["list", "run"])
-def test_a_ledger_that_cannot_be_used(
+def test_unusable_ledger(
     qjobs: Callable[..., Said],
     write: Callable[..., Path],
     tmp_path: Path,
@@ -409,6 +229,7 @@ def test_a_ledger_that_cannot_be_used(
     words: str,
     command: str,
 ) -> None:
+    """A ledger that cannot be used is one line of error and code 1."""
     path = tmp_path / "ledger.db"
     damage(path)
     arguments = ["run", write(SWEEP)] if command == "run" else ["jobs", "list"]
@@ -420,7 +241,7 @@ def test_a_ledger_that_cannot_be_used(
     assert qjobs("doctor", "--ledger", path)[0] == 1
 
 
-def test_a_locked_ledger(qjobs: Callable[..., Said], postgresql_ledger: Ledger) -> None:
+def test_locked_ledger(qjobs: Callable[..., Said], postgresql_ledger: Ledger) -> None:
     """On PostgreSQL, where the time-out can be short; SQLite's is 30 s."""
     url = sa.make_url(postgresql_ledger.url)
     impatient = url.update_query_dict({"options": "-c lock_timeout=100"}).render_as_string()
@@ -434,13 +255,15 @@ def test_a_locked_ledger(qjobs: Callable[..., Said], postgresql_ledger: Ledger) 
     assert qjobs("jobs", "list", "--ledger", impatient)[0] == 0
 
 
-def test_a_url_that_cannot_be_read(qjobs: Callable[..., Said]) -> None:
+def test_unreadable_url(qjobs: Callable[..., Said]) -> None:
+    """No password of a URL is printed."""
     code, _, err = qjobs("jobs", "list", "--ledger", "nosuch://me:secret@place/x")
     assert code == 1
     assert "secret" not in err
 
 
-def test_the_installed_command() -> None:
+def test_installed() -> None:
+    """The installed command starts."""
     command = Path(sys.executable).with_name("qjobs")
     done = subprocess.run([command, "--help"], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -27,14 +27,6 @@ DATA = {
 }
 
 
-def an_error(cls: type[QJobsError]) -> QJobsError:
-    """One of each class, with every attribute that its constructor takes."""
-    init = cls.__init__
-    parameters = inspect.signature(init).parameters.values() if inspect.isfunction(init) else ()
-    names = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
-    return cls("what happened, what to do", **{name: DATA[name] for name in names})
-
-
 def drawn() -> dict[str, str | None]:
     """Class name to its parent's, as the docstring draws it."""
     parents: dict[str, str | None] = {}
@@ -52,17 +44,28 @@ def real() -> dict[str, str | None]:
     return {cls.__name__: None if cls is QJobsError else cls.__mro__[1].__name__ for cls in CLASSES}
 
 
-def test_the_tree_is_the_one_that_is_drawn() -> None:
+def test_drawn_tree() -> None:
+    """The tree is the one that the docstring draws."""
     assert drawn() == real()
 
 
-def test_everything_is_exported() -> None:
+def test_exported() -> None:
+    """Every error is exported."""
     assert sorted(errors.__all__) == sorted(cls.__name__ for cls in CLASSES)
+
+
+def an_error(cls: type[QJobsError]) -> QJobsError:
+    """One of each class, with every attribute that its constructor takes."""
+    init = cls.__init__
+    parameters = inspect.signature(init).parameters.values() if inspect.isfunction(init) else ()
+    names = [parameter.name for parameter in parameters if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    return cls("what happened, what to do", **{name: DATA[name] for name in names})
 
 
 @pytest.mark.parametrize("cls", CLASSES)
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_pickle_keeps_class_words_and_data(cls: type[QJobsError], protocol: int) -> None:
+def test_pickle(cls: type[QJobsError], protocol: int) -> None:
+    """Pickle keeps class, words and data."""
     error = an_error(cls)
     copy = pickle.loads(pickle.dumps(error, protocol))
     assert type(copy) is cls
@@ -77,7 +80,8 @@ def _raise(number: int) -> None:
     raise an_error(CLASSES[number]) from KeyError("cause")
 
 
-def test_every_error_crosses_a_process_pool() -> None:
+def test_process_pool() -> None:
+    """Every error crosses a process pool."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         replies = [pool.apply_async(_raise, (number,)) for number in range(len(CLASSES))]
         for cls, reply in zip(CLASSES, replies, strict=True):
@@ -89,30 +93,34 @@ def test_every_error_crosses_a_process_pool() -> None:
         pool.join()
 
 
-def test_a_note_survives_pickle() -> None:
+def test_pickled_note() -> None:
+    """A note survives pickle."""
     error = an_error(errors.StaleJob)
     error.add_note("read it again")
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["read it again"]
 
 
 @pytest.mark.parametrize("cls", CLASSES)
-def test_the_message_is_the_sentence_and_nothing_else(cls: type[QJobsError]) -> None:
+def test_message(cls: type[QJobsError]) -> None:
+    """The message is the sentence, and nothing else."""
     assert str(an_error(cls)) == "what happened, what to do"
     assert cls.__doc__
 
 
-def test_invalid_input_is_a_value_error() -> None:
+def test_value_error() -> None:
+    """InvalidInput is a ValueError."""
     assert issubclass(errors.InvalidInput, ValueError)
     assert issubclass(errors.InvalidCircuit, errors.InvalidInput)
 
 
-def test_only_backend_unavailable_is_transient() -> None:
+def test_transient() -> None:
     """What Prefect retries is found by class; nothing else may be caught by it."""
     transient = {cls.__name__ for cls in CLASSES if issubclass(cls, errors.BackendUnavailable)}
     assert transient == {"BackendUnavailable", "NotSent"}
 
 
-def test_job_failed_keeps_its_own_copy() -> None:
+def test_own_copy() -> None:
+    """JobFailed keeps a copy of its reasons."""
     failed = {0: "why"}
     error = errors.JobFailed("m", job_id="j", status="ERROR", failed=failed)
     failed.clear()

@@ -17,12 +17,14 @@ def words(statuses: object) -> set[str]:
     return {status.value for status in statuses}
 
 
-def test_the_statuses_are_the_thirteen_of_the_design() -> None:
+def test_statuses() -> None:
+    """There are thirteen statuses: three of ours, ten of the providers'."""
     assert words(JobStatus) == OURS | OPEN_AT_PROVIDER | FINISHED
     assert all(status.name == status.value for status in JobStatus)
 
 
-def test_final_and_live_split_all_but_created() -> None:
+def test_final_and_live() -> None:
+    """FINAL and LIVE split all statuses but CREATED."""
     assert words(FINAL) == FINISHED
     assert words(LIVE) == (OURS - {"CREATED"}) | OPEN_AT_PROVIDER
     assert {status for status in JobStatus if status.is_final} == FINAL
@@ -43,27 +45,32 @@ def expected_moves(old: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("old", "new"), list(itertools.product(JobStatus, JobStatus)))
-def test_every_pair_of_statuses(old: JobStatus, new: JobStatus) -> None:
+def test_moves(old: JobStatus, new: JobStatus) -> None:
+    """A report may make exactly these moves."""
     assert can_move(old, new) == (new.value in expected_moves(old.value))
 
 
-def test_every_status_has_a_row_of_moves() -> None:
+def test_rows_of_moves() -> None:
+    """Every status has a row of moves."""
     assert set(TRANSITIONS) == set(JobStatus)
 
 
-def test_final_is_final_but_for_a_cancellation_that_lost_the_race() -> None:
+def test_final() -> None:
+    """Final is final, but for a cancellation that lost the race."""
     moves = {(old, new) for old in FINAL for new in JobStatus if can_move(old, new)}
     assert moves == {(JobStatus.CANCELLED, JobStatus.COMPLETED)}
 
 
-def test_no_report_puts_a_row_back_before_its_submission() -> None:
+def test_no_way_back() -> None:
+    """No report puts a row back before its submission."""
     for old in JobStatus:
         if old.value in OPEN_AT_PROVIDER | FINISHED:
             assert not words(TRANSITIONS[old]) & OURS
 
 
 @pytest.mark.parametrize("status", list(JobStatus))
-def test_items_of_one_status_give_it_to_the_job(status: JobStatus) -> None:
+def test_equal_items(status: JobStatus) -> None:
+    """Items of one status give it to the job."""
     assert roll_up([status]) is status
     assert roll_up([status] * 3) is status
 
@@ -95,21 +102,25 @@ def test_items_of_one_status_give_it_to_the_job(status: JobStatus) -> None:
     ],
 )
 def test_mixed_items(items: str, job: str) -> None:
+    """Mixed items give the job the status listed here, in any order."""
     statuses = [JobStatus(word) for word in items.split()]
     for order in itertools.permutations(statuses):
         assert roll_up(order) is JobStatus(job)
 
 
-def test_a_job_is_final_exactly_when_all_its_items_are() -> None:
+def test_final_job() -> None:
+    """A job is final exactly when all its items are."""
     for pair in itertools.product(JobStatus, repeat=3):
         assert roll_up(pair).is_final == all(status.is_final for status in pair)
 
 
-def test_completed_means_every_item_completed() -> None:
+def test_completed_job() -> None:
+    """A job is COMPLETED exactly when every item is."""
     for pair in itertools.product(JobStatus, repeat=3):
         assert (roll_up(pair) is JobStatus.COMPLETED) == (set(pair) == {JobStatus.COMPLETED})
 
 
-def test_a_job_without_items_has_no_status() -> None:
+def test_no_items() -> None:
+    """A job without items has no status."""
     with pytest.raises(ValueError, match="without items"):
         roll_up([])

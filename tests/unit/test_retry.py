@@ -8,11 +8,9 @@ import pytest
 from support import NOW
 
 from qjobs.errors import InvalidInput
-from qjobs.lifecycle import FINAL, JobStatus
+from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import Attempt, AttemptNumber, JobId, LostReply, RemoteId, RemoteRetryStrategy
 from qjobs.operations.retry import Action, RetryPolicy, Rung, Standing, decide, standing_of
-
-DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 
 # One line per row, one cell per strategy (DEFAULT | ALLOW_RESUBMIT | FORCE_RESUBMIT | FULL_RESTART).
 # "find/x": look the key up and adopt, else x.
@@ -25,6 +23,8 @@ open         | sync              | sync         | cancel and submit | cancel and
 incomplete   | sync              | sync         | submit            | restart
 complete     | return            | return       | return            | restart
 """  # "unknown!" is the row of an opaque provider
+DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
+UNDECIDED = {JobStatus.SUBMITTING, JobStatus.UNKNOWN}
 
 
 def cells() -> list[tuple[str, Standing, RemoteRetryStrategy, LostReply]]:
@@ -43,6 +43,7 @@ def cells() -> list[tuple[str, Standing, RemoteRetryStrategy, LostReply]]:
 
 @pytest.mark.parametrize(("cell", "standing", "strategy", "lost_reply"), cells())
 def test_every_cell(cell: str, standing: Standing, strategy: RemoteRetryStrategy, lost_reply: LostReply) -> None:
+    """Each cell is as written here, with a reason."""
     decision = decide(standing, strategy, lost_reply)
     action, _, otherwise = cell.partition("/")
     assert decision.action.value == action
@@ -50,11 +51,13 @@ def test_every_cell(cell: str, standing: Standing, strategy: RemoteRetryStrategy
     assert decision.reason
 
 
-def test_the_table_has_all_cells() -> None:
+def test_all_cells() -> None:
+    """Six rows, three kinds of provider, four strategies."""
     assert len(cells()) == 6 * 3 * 4
 
 
-def test_default_never_sends_a_second_time() -> None:
+def test_default_never_resends() -> None:
+    """DEFAULT never sends a second time."""
     for standing in Standing:
         for lost_reply in LostReply:
             decision = decide(standing, DEFAULT, lost_reply)
@@ -63,7 +66,8 @@ def test_default_never_sends_a_second_time() -> None:
             assert decision.action not in sends or standing is Standing.UNSENT
 
 
-def test_nothing_but_a_restart_touches_what_is_complete() -> None:
+def test_complete() -> None:
+    """Only FULL_RESTART touches what is complete."""
     for lost_reply in LostReply:
         for strategy in (DEFAULT, ALLOW, FORCE):
             assert decide(Standing.COMPLETE, strategy, lost_reply).action is Action.RETURN
@@ -89,40 +93,25 @@ def an_attempt(status: JobStatus, *, remote_id: str | None = None, sent: bool = 
     )
 
 
-def test_no_attempt_is_unsent() -> None:
-    assert standing_of(None, 2) is Standing.UNSENT
+STANDINGS = [
+    *((an_attempt(status, sent=False), Standing.UNSENT) for status in sorted(FINAL)),
+    (an_attempt(JobStatus.ERROR), Standing.REJECTED),
+    (an_attempt(JobStatus.UNKNOWN), Standing.UNKNOWN),
+    (an_attempt(JobStatus.SUBMITTING), Standing.UNKNOWN),
+    *((an_attempt(status, remote_id="r"), Standing.OPEN) for status in sorted(LIVE - UNDECIDED)),
+    *((an_attempt(status, remote_id="r"), Standing.INCOMPLETE) for status in sorted(FINAL)),
+]
 
 
-@pytest.mark.parametrize("status", sorted(FINAL))
-def test_proved_never_sent_is_unsent(status: JobStatus) -> None:
-    assert standing_of(an_attempt(status, sent=False), 2) is Standing.UNSENT
+@pytest.mark.parametrize(("attempt", "standing"), [(None, Standing.UNSENT), *STANDINGS])
+def test_standing(attempt: Attempt | None, standing: Standing) -> None:
+    """The last attempt says where a job stands; with every result it is COMPLETE, whatever the attempt says."""
+    assert standing_of(attempt, 2) is standing
+    assert standing_of(attempt, 0) is Standing.COMPLETE
 
 
-def test_refused_is_rejected() -> None:
-    assert standing_of(an_attempt(JobStatus.ERROR), 2) is Standing.REJECTED
-
-
-@pytest.mark.parametrize("status", [JobStatus.UNKNOWN, JobStatus.SUBMITTING])
-def test_without_a_reply_is_unknown(status: JobStatus) -> None:
-    assert standing_of(an_attempt(status), 2) is Standing.UNKNOWN
-
-
-@pytest.mark.parametrize("word", ["SUBMITTED", "QUEUED", "RUNNING", "RETRYING", "CANCELLING"])
-def test_with_a_handle_and_not_final_is_open(word: str) -> None:
-    assert standing_of(an_attempt(JobStatus(word), remote_id="r"), 2) is Standing.OPEN
-
-
-@pytest.mark.parametrize("status", sorted(FINAL))
-def test_final_with_items_missing_is_incomplete(status: JobStatus) -> None:
-    assert standing_of(an_attempt(status, remote_id="r"), 1) is Standing.INCOMPLETE
-
-
-@pytest.mark.parametrize("status", [s for s in JobStatus if s is not JobStatus.CREATED])
-def test_nothing_missing_is_complete_whatever_the_attempt_says(status: JobStatus) -> None:
-    assert standing_of(an_attempt(status, remote_id="r"), 0) is Standing.COMPLETE
-
-
-def test_the_default_ladders() -> None:
+def test_default_ladders() -> None:
+    """The ladder of a backend ends in ALLOW_RESUBMIT only where a lost reply can be looked up."""
     for lost_reply in (LostReply.DEDUPLICATED, LostReply.FINDABLE):
         assert [rung.strategy for rung in RetryPolicy.for_backend(lost_reply).rungs] == [DEFAULT, DEFAULT, ALLOW]
     opaque = RetryPolicy.for_backend(LostReply.OPAQUE)
@@ -130,13 +119,15 @@ def test_the_default_ladders() -> None:
     assert opaque.delays_s == [2.0, 10.0]
 
 
-def test_a_retry_uses_its_own_rung() -> None:
+def test_rung_by_retry() -> None:
+    """The n-th retry uses the n-th rung; later ones use the last."""
     policy = RetryPolicy.ladder([DEFAULT, ALLOW, FORCE], [1.0, 5.0])
     assert [policy.strategy_for(run) for run in range(6)] == [DEFAULT, DEFAULT, DEFAULT, ALLOW, FORCE, FORCE]
     assert policy.delays_s == [1.0, 5.0, 5.0]
 
 
-def test_no_rungs_means_no_retry_and_default() -> None:
+def test_no_rungs() -> None:
+    """Without rungs there is no retry, and DEFAULT holds."""
     policy = RetryPolicy(rungs=())
     assert policy.delays_s == []
     assert policy.strategy_for(1) is DEFAULT
@@ -144,7 +135,8 @@ def test_no_rungs_means_no_retry_and_default() -> None:
     assert RetryPolicy.ladder([], []).rungs == ()
 
 
-def test_the_first_run_is_default_whatever_the_ladder() -> None:
+def test_first_run() -> None:
+    """The first run is DEFAULT, whatever the ladder."""
     assert RetryPolicy.ladder([FULL]).strategy_for(1) is DEFAULT
     assert RetryPolicy.ladder([FULL]).strategy_for(2) is FULL
 
@@ -164,18 +156,21 @@ def test_the_first_run_is_default_whatever_the_ladder() -> None:
         ({"rungs": (Rung(strategy=DEFAULT, delay_s=math.inf),)}, "rungs"),
     ],
 )
-def test_caps_are_checked(values: dict[str, object], field: str) -> None:
+def test_caps_checked(values: dict[str, object], field: str) -> None:
+    """Caps that make no sense are refused, with their field."""
     with pytest.raises(InvalidInput) as caught:
         RetryPolicy(**{"rungs": (), **values})
     assert caught.value.field == field
 
 
-def test_a_ladder_needs_a_delay() -> None:
+def test_needs_a_delay() -> None:
+    """A ladder needs a delay."""
     with pytest.raises(InvalidInput, match="delay"):
         RetryPolicy.ladder([DEFAULT], [])
 
 
-def test_every_retry_is_capped_by_default() -> None:
+def test_default_caps() -> None:
+    """Every retry is capped by default."""
     policy = RetryPolicy.for_backend(LostReply.FINDABLE)
     assert policy.max_submissions == 3
     assert policy.max_total_s == 86_400.0

@@ -40,36 +40,15 @@ def provider() -> Iterator[ScriptedProvider]:
         yield provider
 
 
-@pytest.fixture(scope="module")
-def dead() -> str:
-    """The owner of a lease whose process has ended."""
-    code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
-
-
-@pytest.fixture
-def run(client: SyncPrefectClient) -> FlowRun:
-    """A deployed run that Prefect takes for running."""
-    made = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters={}, state=Running())
-    return client.read_flow_run(made.id)
-
-
-def heard_of(
-    store: Ledger, client: SyncPrefectClient, run: FlowRun, owner: str, *, ago: timedelta, flow: str = "run-circuits"
-) -> None:
-    """The process ran this run, and was last heard of so long ago."""
-    store.heartbeats.record(str(run.id), owner, flow=flow, server=str(client.api_url), now=utc_now() - ago)
-
-
 def looked(store: Ledger, client: SyncPrefectClient) -> PassSummary:
     passed = run_once(store, client)
     assert not passed.trouble
     return passed
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_a_run_whose_machine_broke_down_goes_on_with_the_job_that_it_has(
+def test_broken_machine(
     api: str,
     client: SyncPrefectClient,
     store: Ledger,
@@ -78,6 +57,7 @@ def test_a_run_whose_machine_broke_down_goes_on_with_the_job_that_it_has(
     provider: ScriptedProvider,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A run whose machine broke down goes on with the job that it has."""
     spec = {"name": "reaped", "circuits": [{"openqasm": BELL}], "shots": 10, "compiler": "none"}
     given = {"spec": {**spec, "backend": "rest-backend/reaped"}, "waiting": {"mode": "inline"}}
     with process_worker(api, client, home, tmp_path) as worker:
@@ -107,9 +87,37 @@ def test_a_run_whose_machine_broke_down_goes_on_with_the_job_that_it_has(
     assert store.heartbeats.runners() == []
 
 
-def test_crashed_with_its_worker_and_never_more_than_three_times(
-    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
+@pytest.fixture(scope="module")
+def dead() -> str:
+    """The owner of a lease whose process has ended."""
+    code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def run(client: SyncPrefectClient) -> FlowRun:
+    """A deployed run that Prefect takes for running."""
+    made = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters={}, state=Running())
+    return client.read_flow_run(made.id)
+
+
+def heard_of(
+    store: Ledger, client: SyncPrefectClient, run: FlowRun, owner: str, *, ago: timedelta, flow: str = "run-circuits"
 ) -> None:
+    """The process ran this run, and was last heard of so long ago."""
+    store.heartbeats.record(str(run.id), owner, flow=flow, server=str(client.api_url), now=utc_now() - ago)
+
+
+def later(store: Ledger, client: SyncPrefectClient) -> PassSummary:
+    """A pass when nothing has been heard of anybody for an hour."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows._support.lost_runs.utc_now", lambda: utc_now() + LONG_AGO)
+        return looked(store, client)
+
+
+def test_three_crashes(client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str) -> None:
+    """A run that crashed with its worker is started again, three times at the most."""
     for number in range(4):
         client.set_flow_run_state(run.id, Running(), force=True)
         heard_of(store, client, run, dead, ago=timedelta(0))
@@ -124,16 +132,8 @@ def test_crashed_with_its_worker_and_never_more_than_three_times(
     assert "jobs are safe in the ledger" in state.message
 
 
-def later(store: Ledger, client: SyncPrefectClient) -> PassSummary:
-    """A pass when nothing has been heard of anybody for an hour."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows._support.lost_runs.utc_now", lambda: utc_now() + LONG_AGO)
-        return looked(store, client)
-
-
-def test_a_process_that_is_alive_or_may_be_is_left_alone(
-    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
-) -> None:
+def test_alive(client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str) -> None:
+    """A run whose process is alive, or may be, is left alone."""
     heard_of(store, client, run, lease_owner(), ago=timedelta(0))
     assert later(store, client).lost == [], "it is proved to live: it was stopped, and may go on"
     store.heartbeats.end(str(run.id), lease_owner())
@@ -148,16 +148,14 @@ def test_a_process_that_is_alive_or_may_be_is_left_alone(
     assert client.read_flow_run(run.id).state.is_running()
 
 
-def test_a_machine_that_is_silent_for_ten_minutes_is_given_up(
-    client: SyncPrefectClient, store: Ledger, run: FlowRun
-) -> None:
+def test_silent_machine(client: SyncPrefectClient, store: Ledger, run: FlowRun) -> None:
+    """A machine that is silent for ten minutes is given up."""
     heard_of(store, client, run, "elsewhere:1:1", ago=timedelta(seconds=-1))
     assert later(store, client).lost == [str(run.id)]
 
 
-def test_a_run_that_has_moved_since_is_somebody_elses(
-    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
-) -> None:
+def test_moved_since(client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str) -> None:
+    """A run that has moved since is left alone."""
     for state in (Running(), Scheduled(), Completed()):  # started again elsewhere, by hand, and ended
         client.set_flow_run_state(run.id, state, force=True)
         heard_of(store, client, run, dead, ago=LONG_AGO)
@@ -169,9 +167,8 @@ def test_a_run_that_has_moved_since_is_somebody_elses(
     assert (looked(store, client).lost, store.heartbeats.runners()) == ([], [])
 
 
-def test_a_cancellation_that_died_with_its_process_is_ended_and_not_started_again(
-    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
-) -> None:
+def test_lost_cancellation(client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str) -> None:
+    """A cancellation that died with its process is ended, and the run not started again."""
     client.set_flow_run_state(run.id, Cancelling(), force=True)
     heard_of(store, client, run, dead, ago=LONG_AGO)
     passed = looked(store, client)
@@ -179,9 +176,8 @@ def test_a_cancellation_that_died_with_its_process_is_ended_and_not_started_agai
     assert client.read_flow_run(run.id).state.is_cancelled()
 
 
-def test_a_crash_that_the_worker_reported_is_started_again_but_a_sensor_is_not(
-    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
-) -> None:
+def test_reported_crash(client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str) -> None:
+    """A crash that the worker reported is started again; a sensor is not."""
     client.set_flow_run_state(run.id, Crashed(), force=True)
     heard_of(store, client, run, dead, ago=LONG_AGO, flow="sensor")
     assert looked(store, client).resumed == []
@@ -189,9 +185,8 @@ def test_a_crash_that_the_worker_reported_is_started_again_but_a_sensor_is_not(
     assert looked(store, client).resumed == [str(run.id)]
 
 
-def test_a_run_of_another_server_is_left_alone_and_another_name_of_this_one_is_none(
-    client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
-) -> None:
+def test_other_server(client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str) -> None:
+    """A run of another server is left alone; another name of this one is no other server."""
     elsewhere, long_ago = str(uuid.uuid4()), utc_now() - LONG_AGO
     store.heartbeats.record(elsewhere, dead, flow="sweep", server="http://elsewhere.test/api", now=long_ago)
     assert looked(store, client).lost == []
@@ -201,7 +196,9 @@ def test_a_run_of_another_server_is_left_alone_and_another_name_of_this_one_is_n
     assert later(store, client).lost == [str(run.id)]
 
 
-def test_the_sensors_of_a_schedule_give_way_to_each_other(client: SyncPrefectClient, store: Ledger, dead: str) -> None:
+def test_two_sensors(client: SyncPrefectClient, store: Ledger, dead: str) -> None:
+    """The sensors of a schedule give way to each other, unless the other is silent or dead."""
+
     def did(owner: str, ago: timedelta) -> bool:
         other = str(uuid.uuid4())
         store.heartbeats.record(other, owner, flow="sensor", server=str(client.api_url), now=utc_now() - ago)
@@ -217,9 +214,10 @@ def test_the_sensors_of_a_schedule_give_way_to_each_other(client: SyncPrefectCli
     assert store.heartbeats.runners() == []
 
 
-def test_the_hourly_upkeep_looks_too_because_a_sensor_may_not_run(
+def test_upkeep(
     client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The hourly upkeep recovers lost runs too, because a sensor may not run."""
     heard_of(store, client, run, dead, ago=timedelta(seconds=-1))
     monkeypatch.setattr("flows._support.lost_runs.utc_now", lambda: utc_now() + LONG_AGO)
     reconcile()

@@ -11,7 +11,6 @@ import pytest
 import qjobs as library
 from qjobs.backends.rest import RestBackend
 from qjobs.circuits.programs import read_circuit
-from qjobs.cli import main as cli
 from qjobs.errors import BackendUnavailable, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -21,26 +20,17 @@ from qjobs.testing.servers import ScriptedProvider
 
 BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
 DROPPED = Fault(route=Route.SUBMIT, action=Action.DROP_AFTER)
-
 Said = tuple[int, str, str]
 
 
 @pytest.fixture
-def qjobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
-    monkeypatch.setenv("QJOBS_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("QJOBS_LEDGER", raising=False)
-
-    def call(*arguments: object) -> Said:
-        capsys.readouterr()
-        code = cli.main([str(argument) for argument in arguments])
-        return code, *capsys.readouterr()
-
-    return call
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path / 'home' / 'ledger.db'}") as ledger:
+def store(home: Path) -> Iterator[Ledger]:
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
         yield ledger
 
 
@@ -52,11 +42,6 @@ def provider_of(variant: str) -> Iterator[ScriptedProvider]:
 @pytest.fixture
 def findable() -> Iterator[ScriptedProvider]:
     yield from provider_of("findable")
-
-
-@pytest.fixture
-def opaque() -> Iterator[ScriptedProvider]:
-    yield from provider_of("opaque")
 
 
 def plan(store: Ledger, provider: ScriptedProvider, run: str = "run") -> tuple[RestBackend, JobId]:
@@ -78,18 +63,12 @@ def lost(store: Ledger, provider: ScriptedProvider, run: str = "run") -> JobId:
     return job_id
 
 
-def sent(store: Ledger, provider: ScriptedProvider) -> JobId:
-    backend, job_id = plan(store, provider)
-    library.submit(store, backend, job_id)
-    backend.close()
-    return job_id
-
-
 def where(provider: ScriptedProvider) -> list[str]:
     return ["--url", provider.url, "--lost-reply", provider.store.variant]
 
 
-def test_reconcile_adopts_what_it_finds(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+def test_reconcile(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    """Reconcile adopts what it finds, once."""
     job_id = lost(store, findable)
     code, out, err = qjobs("reconcile", *where(findable), "--json")
     assert (code, err) == (0, "")
@@ -100,11 +79,17 @@ def test_reconcile_adopts_what_it_finds(qjobs: Callable[..., Said], store: Ledge
     assert qjobs("reconcile", *where(findable), "--json") == (0, "[]\n", "")
 
 
-def test_an_opaque_one_is_for_a_person(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
+@pytest.fixture
+def opaque() -> Iterator[ScriptedProvider]:
+    yield from provider_of("opaque")
+
+
+def test_adopt(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
+    """A job of an opaque provider is adopted by a person, by the right id only."""
     job_id = lost(store, opaque)
-    code, out, _ = qjobs("reconcile", *where(opaque))
+    code, out, _ = qjobs("reconcile", *where(opaque), "--json")
     assert code == 1
-    assert "adopt its id or discard it" in out
+    assert f"qjobs jobs adopt {job_id} ITS_ID; if it is not: qjobs jobs discard {job_id}" in json.loads(out)[0]["words"]
     code, _, err = qjobs("jobs", "adopt", job_id, "nothing-like-it", *where(opaque))
     assert code == 2
     assert "does not know it" in err
@@ -115,7 +100,22 @@ def test_an_opaque_one_is_for_a_person(qjobs: Callable[..., Said], store: Ledger
     assert opaque.created == 1
 
 
-def test_discard_and_send_again(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
+def test_not_found(qjobs: Callable[..., Said], store: Ledger) -> None:
+    """The command that reconcile prints for a job that was not found works as printed."""
+    with ScriptedProvider("deduplicated") as provider:
+        provider.inject(Fault(route=Route.SUBMIT, action=Action.DROP_BEFORE))
+        backend, job_id = plan(store, provider)
+        with pytest.raises(BackendUnavailable):
+            library.submit(store, backend, job_id)
+        backend.close()
+        words = json.loads(qjobs("reconcile", *where(provider), "--json")[1])[0]["words"]
+        command = words.partition("with: qjobs ")[2].partition(";")[0].split()
+        code, out, err = qjobs(*command, *where(provider), "--json")
+        assert (code, err, json.loads(out)["action"], provider.created) == (0, "", "submit", 1)
+
+
+def test_discard(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
+    """A discarded job can be sent again."""
     job_id = lost(store, opaque)
     code, out, _ = qjobs("jobs", "discard", job_id, "--json")
     assert (code, json.loads(out)["status"]) == (0, "CREATED")
@@ -128,6 +128,7 @@ def test_discard_and_send_again(qjobs: Callable[..., Said], store: Ledger, opaqu
 
 
 def test_orphans(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    """Orphans are listed until they are adopted."""
     job_id = lost(store, findable)
     (remote_id,) = findable.store.jobs
     code, out, _ = qjobs("orphans", *where(findable), "--json")
@@ -137,13 +138,22 @@ def test_orphans(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedPr
     assert qjobs("orphans", *where(findable), "--json") == (0, "[]\n", "")
 
 
-def test_orphans_of_an_opaque_provider(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
+def test_opaque_orphans(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProvider) -> None:
+    """A provider that cannot list jobs is refused."""
     code, _, err = qjobs("orphans", *where(opaque))
     assert code == 2
     assert "cannot list jobs by our keys" in err
 
 
-def test_retry_of_failed_items(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+def sent(store: Ledger, provider: ScriptedProvider) -> JobId:
+    backend, job_id = plan(store, provider)
+    library.submit(store, backend, job_id)
+    backend.close()
+    return job_id
+
+
+def test_retry(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    """Items in ERROR are sent again by FORCE_RESUBMIT, and only these."""
     findable.store.broken = {1: "laser off"}
     job_id = sent(store, findable)
     code, out, _ = qjobs("jobs", "retry", job_id, *where(findable), "--json")
@@ -160,6 +170,7 @@ def test_retry_of_failed_items(qjobs: Callable[..., Said], store: Ledger, findab
 
 
 def test_cancel(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    """A job is cancelled by the beginning of its id; a second time changes nothing."""
     findable.store.queue_s = 60.0
     job_id = sent(store, findable)
     for _ in range(2):
@@ -169,7 +180,8 @@ def test_cancel(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedPro
     assert findable.created == 1
 
 
-def test_cancel_one_item(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+def test_cancel_item(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    """One item is cancelled; an index that no item has is refused."""
     findable.store.queue_s = 60.0
     job_id = sent(store, findable)
     code, _, said = qjobs("jobs", "cancel", job_id, "--item", "7", *where(findable))
@@ -181,6 +193,7 @@ def test_cancel_one_item(qjobs: Callable[..., Said], store: Ledger, findable: Sc
 
 
 def test_rerun(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    """A rerun is a new job under a new name; nothing is sent."""
     job_id = sent(store, findable)
     code, out, _ = qjobs("jobs", "rerun", job_id, "once more", "--json")
     made = json.loads(out)
@@ -193,9 +206,8 @@ def test_rerun(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProv
 
 
 @pytest.mark.parametrize("command", ["retry", "cancel"])
-def test_a_backend_that_is_not_the_jobs_own(
-    qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider, command: str
-) -> None:
+def test_wrong_backend(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider, command: str) -> None:
+    """A backend that is not the job's own is refused, and told how to name the right one."""
     job_id = sent(store, findable)
     before = store.events(job_id)
     code, _, err = qjobs("jobs", command, job_id, "--backend", "aer")
@@ -215,12 +227,14 @@ def test_a_backend_that_is_not_the_jobs_own(
     ],
 )
 def test_bad_options(qjobs: Callable[..., Said], store: Ledger, options: list[str], words: str) -> None:
+    """Bad options are refused before the ledger is read."""
     code, out, err = qjobs("jobs", "retry", "job-nope", *options)
     assert (code, out) == (2, "")
     assert words in err
 
 
-def test_an_unreachable_provider(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+def test_unreachable(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
+    """A provider that cannot be reached settles nothing."""
     job_id = lost(store, findable)
     findable.close()
     code, out, _ = qjobs("reconcile", *where(findable), "--json")

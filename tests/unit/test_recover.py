@@ -1,4 +1,4 @@
-"""Retry, rerun, reconcile, adopt, discard and orphans, against a backend that does as it is told."""
+"""Recover: retry, rerun, reconcile, adopt, discard and orphans, against a backend that does as it is told."""
 
 from __future__ import annotations
 
@@ -19,16 +19,7 @@ from qjobs.operations.retry import Action
 
 S, R = JobStatus, RemoteRetryStrategy
 LOST = SubmissionUnknown("the connection broke")
-
-
-class Listing(ScriptedBackend):
-    """Shows its jobs with their keys, as a findable provider may."""
-
-    def status(self, remote_ids):
-        return super().status([one for one in remote_ids if one in self.jobs])
-
-    def remote_jobs(self) -> list[RemoteJob]:
-        return [RemoteJob(remote_id=job.remote_id, key=job.key, n_items=len(job.items)) for job in self.jobs.values()]
+STATES = [S.CREATED, S.SUBMITTED, S.UNKNOWN, S.COMPLETED, S.ERROR, S.CANCELLED]
 
 
 @pytest.fixture
@@ -40,19 +31,6 @@ def submitted(ledger: Ledger, backend: ScriptedBackend, clock: Clock, key: str =
     job_id = create(ledger, key, n_items=n_items)
     qjobs.submit(ledger, backend, job_id, now=clock.now)
     return job_id
-
-
-def lost(ledger: Ledger, backend: ScriptedBackend, clock: Clock, *, when: str = "after", key: str = "key") -> JobId:
-    """An UNKNOWN job; with "after" the provider has it, with "before" it does not."""
-    backend.faults.append(Fault(LOST, when))
-    job_id = create(ledger, key)
-    with pytest.raises((BackendUnavailable, SubmissionUnknown)):
-        qjobs.submit(ledger, backend, job_id, now=clock.now)
-    assert ledger.job(job_id).status is S.UNKNOWN
-    return job_id
-
-
-# --- retry --------------------------------------------------------------------------------------------
 
 
 def failed(ledger: Ledger, backend: ScriptedBackend, clock: Clock) -> JobId:
@@ -68,9 +46,10 @@ def failed(ledger: Ledger, backend: ScriptedBackend, clock: Clock) -> JobId:
     ("statuses", "sent"),
     [((S.ERROR,), (1,)), ((S.CANCELLED,), (2,)), ((S.ERROR, S.CANCELLED), (1, 2)), ((S.COMPLETED,), None)],
 )
-def test_items_are_retried_by_status(
+def test_retry_by_status(
     ledger: Ledger, clock: Clock, statuses: tuple[JobStatus, ...], sent: tuple[int, ...] | None
 ) -> None:
+    """Items are retried by their status; results that are there are kept."""
     backend = ScriptedBackend()
     job_id = failed(ledger, backend, clock)
     kept = ledger.results(job_id)
@@ -85,9 +64,8 @@ def test_items_are_retried_by_status(
 
 
 @pytest.mark.parametrize(("strategy", "jobs"), [(R.DEFAULT, 1), (R.ALLOW_RESUBMIT, 1), (R.FORCE_RESUBMIT, 2)])
-def test_only_force_sends_failed_items_again(
-    ledger: Ledger, clock: Clock, strategy: RemoteRetryStrategy, jobs: int
-) -> None:
+def test_retry_by_force(ledger: Ledger, clock: Clock, strategy: RemoteRetryStrategy, jobs: int) -> None:
+    """Only FORCE_RESUBMIT sends failed items again."""
     backend = ScriptedBackend()
     job_id = failed(ledger, backend, clock)
     recovery.retry(ledger, backend, job_id, strategy=strategy, now=clock.now)
@@ -95,7 +73,8 @@ def test_only_force_sends_failed_items_again(
     assert set(ledger.results(job_id)) == {0}
 
 
-def test_a_full_restart_is_a_new_epoch(ledger: Ledger, clock: Clock) -> None:
+def test_full_restart(ledger: Ledger, clock: Clock) -> None:
+    """FULL_RESTART is a new epoch."""
     backend = ScriptedBackend()
     job_id = failed(ledger, backend, clock)
     done = recovery.retry(ledger, backend, job_id, strategy=R.FULL_RESTART, now=clock.now)
@@ -105,7 +84,8 @@ def test_a_full_restart_is_a_new_epoch(ledger: Ledger, clock: Clock) -> None:
     assert set(ledger.results(job_id, epoch=ledger.job(job_id).epoch - 1)) == {0}
 
 
-def test_a_duplicate_result_is_not_saved(ledger: Ledger, clock: Clock) -> None:
+def test_duplicate_result(ledger: Ledger, clock: Clock) -> None:
+    """A duplicate result is not saved."""
     backend = ScriptedBackend()
     job_id = failed(ledger, backend, clock)
     before = ledger.results(job_id)
@@ -114,13 +94,19 @@ def test_a_duplicate_result_is_not_saved(ledger: Ledger, clock: Clock) -> None:
     assert ledger.results(job_id) == before
 
 
-# --- rerun --------------------------------------------------------------------------------------------
-
-STATES = [S.CREATED, S.SUBMITTED, S.UNKNOWN, S.COMPLETED, S.ERROR, S.CANCELLED]
+def lost(ledger: Ledger, backend: ScriptedBackend, clock: Clock, *, when: str = "after", key: str = "key") -> JobId:
+    """An UNKNOWN job; with "after" the provider has it, with "before" it does not."""
+    backend.faults.append(Fault(LOST, when))
+    job_id = create(ledger, key)
+    with pytest.raises((BackendUnavailable, SubmissionUnknown)):
+        qjobs.submit(ledger, backend, job_id, now=clock.now)
+    assert ledger.job(job_id).status is S.UNKNOWN
+    return job_id
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_rerun_from_any_state(ledger: Ledger, clock: Clock, state: JobStatus) -> None:
+def test_rerun(ledger: Ledger, clock: Clock, state: JobStatus) -> None:
+    """A rerun is a new job of the same definition, from any status, and leaves the old one alone."""
     backend = ScriptedBackend()
     if state is S.CREATED:
         job_id = create(ledger)
@@ -147,12 +133,10 @@ def test_rerun_from_any_state(ledger: Ledger, clock: Clock, state: JobStatus) ->
     assert len(backend.jobs) == created + 1
 
 
-def test_a_rerun_needs_a_name(ledger: Ledger) -> None:
+def test_rerun_needs_a_name(ledger: Ledger) -> None:
+    """A rerun needs a name."""
     with pytest.raises(InvalidInput, match="name of its own"):
         recovery.rerun(ledger, create(ledger), " ")
-
-
-# --- reconcile ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -167,6 +151,7 @@ def test_a_rerun_needs_a_name(ledger: Ledger) -> None:
 def test_reconcile(
     ledger: Ledger, clock: Clock, kind: LostReply, when: str, finding: Finding, status: JobStatus
 ) -> None:
+    """What is found by its key is adopted; all else stays UNKNOWN; nothing is sent."""
     backend = ScriptedBackend(kind)
     job_id = lost(ledger, backend, clock, when=when)
     created = len(backend.jobs)
@@ -177,7 +162,8 @@ def test_reconcile(
     check_history(ledger, job_id)
 
 
-def test_reconcile_when_the_provider_is_away(ledger: Ledger, clock: Clock) -> None:
+def test_reconcile_later(ledger: Ledger, clock: Clock) -> None:
+    """A provider that cannot be asked is asked later."""
     backend = ScriptedBackend()
     job_id = lost(ledger, backend, clock)
     backend.troubles.append(BackendUnavailable("502"))
@@ -190,10 +176,8 @@ def test_reconcile_when_the_provider_is_away(ledger: Ledger, clock: Clock) -> No
     assert ledger.attempts(job_id)[-1].remote_id == "remote-1"
 
 
-# --- adopt, discard, orphans --------------------------------------------------------------------------
-
-
-def test_adopt_the_right_one(ledger: Ledger, clock: Clock) -> None:
+def test_adopt(ledger: Ledger, clock: Clock) -> None:
+    """The remote job that a person names is adopted, once."""
     backend = ScriptedBackend(LostReply.OPAQUE)
     job_id = lost(ledger, backend, clock)
     assert recovery.adopt(ledger, backend, job_id, RemoteId("remote-1"), now=clock.now).status is S.QUEUED
@@ -202,7 +186,25 @@ def test_adopt_the_right_one(ledger: Ledger, clock: Clock) -> None:
         recovery.adopt(ledger, backend, job_id, RemoteId("remote-1"), now=clock.now)
 
 
-def test_adopt_refuses_what_is_not_ours(ledger: Ledger, clock: Clock) -> None:
+class Listing(ScriptedBackend):
+    """Shows its jobs with their keys, as a findable provider may."""
+
+    def status(self, remote_ids):
+        return super().status([one for one in remote_ids if one in self.jobs])
+
+    def remote_jobs(self) -> list[RemoteJob]:
+        return [RemoteJob(remote_id=job.remote_id, key=job.key, n_items=len(job.items)) for job in self.jobs.values()]
+
+
+def _batch(backend: ScriptedBackend, n_items: int) -> object:
+    from dataclasses import replace
+
+    batch = next(iter(backend.jobs.values())).batch
+    return replace(batch, items=batch.items[:n_items])
+
+
+def test_adopt_refuses(ledger: Ledger, clock: Clock) -> None:
+    """What is unknown, another job's, or of other content is not adopted."""
     backend = Listing()
     other = submitted(ledger, backend, clock, key="other")
     backend.submit(_batch(backend, 2), "foreign", lambda _: None)
@@ -221,14 +223,8 @@ def test_adopt_refuses_what_is_not_ours(ledger: Ledger, clock: Clock) -> None:
     assert ledger.events(job_id) == events
 
 
-def _batch(backend: ScriptedBackend, n_items: int) -> object:
-    from dataclasses import replace
-
-    batch = next(iter(backend.jobs.values())).batch
-    return replace(batch, items=batch.items[:n_items])
-
-
 def test_discard(ledger: Ledger, clock: Clock) -> None:
+    """A discarded job is as it was before it was sent."""
     backend = ScriptedBackend(LostReply.OPAQUE)
     job_id = lost(ledger, backend, clock, when="before")
     assert recovery.discard(ledger, job_id, now=clock.now).status is S.CREATED
@@ -240,6 +236,7 @@ def test_discard(ledger: Ledger, clock: Clock) -> None:
 
 
 def test_orphans(ledger: Ledger, clock: Clock) -> None:
+    """Orphans are remote jobs with a key of ours that no row claims."""
     backend = Listing()
     submitted(ledger, backend, clock, key="claimed")
     job_id = lost(ledger, backend, clock)
@@ -251,8 +248,8 @@ def test_orphans(ledger: Ledger, clock: Clock) -> None:
         recovery.orphans(ledger, ScriptedBackend())
 
 
-def test_two_people_decide_at_once(ledger: Ledger, clock: Clock) -> None:
-    """The second is told so; the first one's decision holds."""
+def test_two_decisions(ledger: Ledger, clock: Clock) -> None:
+    """Of two people who decide at once, the first one's decision holds and the second is told so."""
     backend = ScriptedBackend(LostReply.OPAQUE)
     job_id = lost(ledger, backend, clock)
 

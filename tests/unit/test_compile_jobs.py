@@ -42,7 +42,8 @@ def finished(store: Ledger, backend: ScriptedBackend, job_id: JobId, *statuses: 
     qjobs.collect(store, backend, job_id, now=now)
 
 
-def test_the_provider_compiles_templates(store: Ledger, given: list[Program]) -> None:
+def test_templates(store: Ledger, given: list[Program]) -> None:
+    """The provider compiles templates, with their free symbols."""
     backend = ScriptedBackend()
     (job_id,) = planned(store, backend, given).job_ids
     job = store.job(job_id)
@@ -57,7 +58,8 @@ def test_the_provider_compiles_templates(store: Ledger, given: list[Program]) ->
     assert {programs[each].parameters for each in compiled.values()} == {("theta",)}
 
 
-def test_a_lost_reply_is_looked_up_and_makes_no_second_job(store: Ledger, given: list[Program]) -> None:
+def test_lost_reply(store: Ledger, given: list[Program]) -> None:
+    """A lost reply is looked up and makes no second job."""
     backend = ScriptedBackend()
     (job_id,) = planned(store, backend, given).job_ids
     backend.faults.append(Fault(SubmissionUnknown("gone"), "after"))
@@ -68,7 +70,8 @@ def test_a_lost_reply_is_looked_up_and_makes_no_second_job(store: Ledger, given:
     assert len(backend.jobs) == 1
 
 
-def test_retry_compiles_only_what_failed_and_keeps_the_rest(store: Ledger, given: list[Program]) -> None:
+def test_retry(store: Ledger, given: list[Program]) -> None:
+    """A retry compiles only what failed, and keeps the rest."""
     backend = ScriptedBackend()
     (job_id,) = planned(store, backend, given).job_ids
     with pytest.raises(JobFailed, match="1 of 2 items"):
@@ -85,7 +88,8 @@ def test_retry_compiles_only_what_failed_and_keeps_the_rest(store: Ledger, given
     assert after[given[1].hash] == ProgramHash("remote-2/0")
 
 
-def test_what_was_compiled_before_is_reused(store: Ledger, given: list[Program]) -> None:
+def test_reuse(store: Ledger, given: list[Program]) -> None:
+    """What was compiled before for a device at a level is reused, unless `fresh`."""
     backend = ScriptedBackend()
     first = planned(store, backend, given[:1])
     finished(store, backend, first.job_ids[0], S.COMPLETED)
@@ -101,7 +105,8 @@ def test_what_was_compiled_before_is_reused(store: Ledger, given: list[Program])
     assert planned(store, device, given[:1], run="a fourth").have == {}
 
 
-def test_a_compile_job_can_be_run_anew_under_a_new_name(store: Ledger, given: list[Program]) -> None:
+def test_rerun(store: Ledger, given: list[Program]) -> None:
+    """A compile job can be rerun under a new name."""
     backend = ScriptedBackend()
     (job_id,) = planned(store, backend, given).job_ids
     new = recovery.rerun(store, job_id, "again", now=now)
@@ -110,7 +115,8 @@ def test_a_compile_job_can_be_run_anew_under_a_new_name(store: Ledger, given: li
     assert backend.jobs[RemoteId("remote-1")].batch.kind is JobKind.COMPILE
 
 
-def test_a_backend_that_does_not_compile(store: Ledger, given: list[Program]) -> None:
+def test_no_compiler(store: Ledger, given: list[Program]) -> None:
+    """A backend that does not compile is refused before a job is made."""
     backend = ScriptedBackend()
     backend.compiles = False
     with pytest.raises(InvalidInput, match="set the compiler to"):
@@ -119,9 +125,8 @@ def test_a_backend_that_does_not_compile(store: Ledger, given: list[Program]) ->
 
 
 @pytest.mark.parametrize("wrong", [{"shots": 5}, {"parameters": (("theta", 0.5),)}])
-def test_a_compile_item_has_neither_shots_nor_parameters(
-    store: Ledger, given: list[Program], wrong: dict[str, object]
-) -> None:
+def test_no_shots(store: Ledger, given: list[Program], wrong: dict[str, object]) -> None:
+    """A compile item has neither shots nor parameters."""
     item = ItemSpec(**{"label": "one", "program": given[0].hash, "shots": 0, **wrong})
     programs = {given[0].hash: given[0]}
     with pytest.raises(InvalidInput, match="neither shots nor parameters"):

@@ -1,4 +1,4 @@
-"""A sensor watches the few jobs that are about to change, and asks for them as soon as it is told."""
+"""A sensor watches the few jobs that are about to change, and polls them as soon as their provider says so."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Followed:
             qjobs.submit(self.ledger, self.backend, job_id, now=self.clock.now)
         return ids
 
-    def look(self) -> PassReport:
+    def run_pass(self) -> PassReport:
         self.wake.clear()
         self.following.make_due()
         report = sensor_pass(self.ledger, self.open, now=self.clock.now, rng=random.Random(1))
@@ -54,33 +54,35 @@ def followed(ledger: Ledger) -> Callable[[ScriptedBackend], Followed]:
     return lambda backend: Followed(ledger, backend)
 
 
-def test_a_running_job_is_asked_for_when_its_provider_tells(followed: Callable[[ScriptedBackend], Followed]) -> None:
+def test_watched_job(followed: Callable[[ScriptedBackend], Followed]) -> None:
+    """A running job is due as soon as its provider says that it has changed."""
     backend = TellingBackend()
     sensor = followed(backend)
     (job_id,) = sensor.sent(1)
     backend.report(S.RUNNING, S.RUNNING)
-    sensor.look()
-    assert sensor.look().asked == set(), "it is not due for an hour"
+    sensor.run_pass()
+    assert sensor.run_pass().asked == set(), "it is not due for an hour"
     backend.report(S.COMPLETED, S.COMPLETED)
     backend.tell.set()
     assert sensor.wake.wait(20.0)
-    assert sensor.look().moved == {job_id: S.COMPLETED}
+    assert sensor.run_pass().moved == {job_id: S.COMPLETED}
     assert sensor.ledger.result_counts([job_id]) == {job_id: 2}
     assert backend.watched == ["remote-1"]
     sensor.following.end()
 
 
-def test_a_few_are_watched_and_none_that_waits_deep_in_a_queue(
+def test_how_many(
     followed: Callable[[ScriptedBackend], Followed],
 ) -> None:
+    """A few jobs are watched, and none that waits deep in a queue."""
     backend = TellingBackend()
     sensor = followed(backend)
     sensor.sent(MAX_WATCHED + 3)
-    sensor.look()
+    sensor.run_pass()
     assert backend.watched == []
     backend.report(S.RUNNING, S.RUNNING)
     sensor.clock.elapsed_s += 7200.0
-    sensor.look()
+    sensor.run_pass()
     sensor.following.watch({"fake": [job.job_id for job in sensor.ledger.open_jobs()], "nobody": [JobId("x")]})
     deadline = time.monotonic() + 20.0
     while len(backend.watched) < MAX_WATCHED and time.monotonic() < deadline:  # each by a thread of its own
@@ -90,10 +92,11 @@ def test_a_few_are_watched_and_none_that_waits_deep_in_a_queue(
     sensor.following.end()
 
 
-def test_a_provider_that_cannot_tell_is_asked_at_its_pace(followed: Callable[[ScriptedBackend], Followed]) -> None:
+def test_cannot_watch(followed: Callable[[ScriptedBackend], Followed]) -> None:
+    """A provider that cannot be watched is polled at its own pace."""
     backend = ScriptedBackend()
     sensor = followed(backend)
     sensor.sent(1)
     backend.report(S.RUNNING, S.RUNNING)
-    assert [len(sensor.look().asked) for _ in range(2)] == [1, 0]
+    assert [len(sensor.run_pass().asked) for _ in range(2)] == [1, 0]
     assert not sensor.wake.is_set()

@@ -1,4 +1,4 @@
-"""The sensor's pass: what is due is asked for, many at once; results are kept; trouble parks and stops nobody."""
+"""Sensor pass: what is due is asked for, many at once; results are kept; trouble parks jobs and stops no other."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Watched:
             qjobs.submit(self.ledger, self.backends[backend], job_id, now=self.clock.now)
         return ids
 
-    def look(self, after_s: float = 0.0) -> PassReport:
+    def run_pass(self, after_s: float = 0.0) -> PassReport:
         self.clock.elapsed_s += after_s
         return sensor_pass(self.ledger, self.open, now=self.clock.now, rng=random.Random(1))
 
@@ -60,27 +60,30 @@ def watched(ledger: Ledger, backend: ScriptedBackend) -> Watched:
     return Watched(ledger, backend)
 
 
-def test_many_jobs_are_asked_for_at_once_and_results_are_stored(watched: Watched, backend: ScriptedBackend) -> None:
+def test_one_request(watched: Watched, backend: ScriptedBackend) -> None:
+    """Many jobs are asked for at once, and results are stored."""
     ids = watched.sent(12)
     for n in range(12):
         backend.report(S.COMPLETED, S.COMPLETED, of=n)
-    report = watched.look()
+    report = watched.run_pass()
     assert (len(report.asked), len(backend.asked), len(backend.asked[0])) == (12, 1, 12)
     assert report.moved == dict.fromkeys(ids, S.COMPLETED)
     assert watched.ledger.result_counts(ids) == dict.fromkeys(ids, 2)
-    assert len(watched.look(86400.0).asked) == 0  # nothing is left to be asked
+    assert len(watched.run_pass(86400.0).asked) == 0  # nothing is left to be asked
 
 
-def test_a_job_is_asked_for_again_when_it_is_due(watched: Watched, backend: ScriptedBackend) -> None:
+def test_due(watched: Watched, backend: ScriptedBackend) -> None:
+    """A job is asked for again when it is due."""
     (job_id,) = watched.sent(1)
-    assert len(watched.look().asked) == 1
-    assert len(watched.look().asked) == 0
-    assert len(watched.look(12.0).asked) == 1
+    assert len(watched.run_pass().asked) == 1
+    assert len(watched.run_pass().asked) == 0
+    assert len(watched.run_pass(12.0).asked) == 1
     backend.report(S.COMPLETED, S.COMPLETED)
-    assert watched.look(3600.0).moved == {job_id: S.COMPLETED}
+    assert watched.run_pass(3600.0).moved == {job_id: S.COMPLETED}
 
 
-def test_two_sensors_share_the_work(watched: Watched, ledger: Ledger) -> None:
+def test_two_sensors(watched: Watched, ledger: Ledger) -> None:
+    """Two sensors share the work, and what a dead one held comes back after its lease."""
     ids = watched.sent(6)
     now = watched.clock.now()
     first = ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="one")
@@ -91,7 +94,8 @@ def test_two_sensors_share_the_work(watched: Watched, ledger: Ledger) -> None:
     assert len(ledger.schedule.claim_due(now=later, lease_s=LEASE_S, limit=99, owner="three")) == 6
 
 
-def test_what_a_sensor_held_is_free_once_it_is_proved_dead_or_begins_anew(watched: Watched, ledger: Ledger) -> None:
+def test_dead_sensor(watched: Watched, ledger: Ledger) -> None:
+    """What a sensor held is free once it is proved dead, or begins anew."""
     ids, now = watched.sent(6), watched.clock.now()
     code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
     dead = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
@@ -115,64 +119,66 @@ def test_what_a_sensor_held_is_free_once_it_is_proved_dead_or_begins_anew(watche
         (KeyError("a mistake in an adapter"), 400.0),
     ],
 )
-def test_trouble_parks_the_jobs_with_the_reason_and_asks_again(
-    watched: Watched, backend: ScriptedBackend, error: Exception, within_s: float
-) -> None:
+def test_parked(watched: Watched, backend: ScriptedBackend, error: Exception, within_s: float) -> None:
+    """Trouble parks jobs with the reason, said once, and they are asked for again."""
     (job_id,) = watched.sent(1)
     for _ in range(2):
         backend.troubles.append(error)
-        report = watched.look(within_s)
+        report = watched.run_pass(within_s)
         assert list(report.trouble) == ["fake"]
     job = watched.ledger.job(job_id)
     assert str(error) in str(job.trouble)
     assert not job.status.is_final
     assert [cause for _, _, cause in job_moves(watched.ledger, job_id)].count("parked") == 1  # said once
-    assert len(watched.look().asked) == 0
+    assert len(watched.run_pass().asked) == 0
     backend.report(S.COMPLETED, S.COMPLETED)
-    assert watched.look(within_s).moved == {job_id: S.COMPLETED}
+    assert watched.run_pass(within_s).moved == {job_id: S.COMPLETED}
     assert watched.ledger.job(job_id).trouble is None
 
 
-def test_when_a_queue_moves_its_foremost_jobs_are_asked_for_soon(ledger: Ledger) -> None:
+def test_moving_queue(ledger: Ledger) -> None:
+    """When a queue moves, its foremost jobs are asked for soon."""
     backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
     watched = Watched(ledger, backend)
     ids = watched.sent(5)
     for remote, place in zip(backend.jobs.values(), (1, 2, 3, 4, 60), strict=True):
         remote.place = place
-    watched.look(60.0)
-    assert watched.look(5.0).asked == set(), "place 2 is left alone for half a minute"
+    watched.run_pass(60.0)
+    assert watched.run_pass(5.0).asked == set(), "place 2 is left alone for half a minute"
     backend.jobs[RemoteId("remote-1")].place = None
     backend.report(S.RUNNING, S.RUNNING, of=0)
     ledger.schedule.set_next({ids[0]: None})
-    assert watched.look().moved == {ids[0]: S.RUNNING}
-    assert watched.look(3.5).asked >= {ids[1], ids[2]}
-    assert ids[4] not in watched.look(3.5).asked, "it is too deep in the queue to be in a hurry"
+    assert watched.run_pass().moved == {ids[0]: S.RUNNING}
+    assert watched.run_pass(3.5).asked >= {ids[1], ids[2]}
+    assert ids[4] not in watched.run_pass(3.5).asked, "it is too deep in the queue to be in a hurry"
 
 
-def test_a_queue_that_moves_fast_is_caught_up_with(ledger: Ledger) -> None:
+def test_fast_queue(ledger: Ledger) -> None:
+    """A queue that moves fast is caught up with in some passes."""
     backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
     watched = Watched(ledger, backend)
     ids = watched.sent(60)
     for place, remote in enumerate(backend.jobs.values(), start=1):
         remote.place = place
-    watched.look(60.0)
+    watched.run_pass(60.0)
     for n in range(60):
         backend.report(S.COMPLETED, S.COMPLETED, of=n)
     passes = 1
     while not all(ledger.job(job_id).status.is_final for job_id in ids):
-        watched.look(30.0 if passes == 1 else 3.5)  # the first of them is due when its place says so
+        watched.run_pass(30.0 if passes == 1 else 3.5)  # the first of them is due when its place says so
         passes += 1
     assert passes <= 6, "the last of them were to be asked for in ten minutes"
     assert ledger.result_counts(ids) == dict.fromkeys(ids, 2)
 
 
-def test_a_queue_that_moves_is_no_reason_to_disturb_what_is_held_or_in_trouble(ledger: Ledger) -> None:
+def test_held_and_parked(ledger: Ledger) -> None:
+    """A queue that moves brings nothing forward that is held or in trouble."""
     backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
     watched = Watched(ledger, backend)
     held, _, parked, due = ids = watched.sent(4)
     for remote in backend.jobs.values():
         remote.place = 9
-    watched.look(60.0)
+    watched.run_pass(60.0)
     now = watched.clock.now()
     ledger.schedule.set_next({held: now})
     assert [job.job_id for job in ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")] == [held]
@@ -183,7 +189,8 @@ def test_a_queue_that_moves_is_no_reason_to_disturb_what_is_held_or_in_trouble(l
     assert left_s == [LEASE_S, 3.0, 50.0, 0.0]
 
 
-def test_jobs_deep_in_a_queue_come_due_together(ledger: Ledger) -> None:
+def test_due_together(ledger: Ledger) -> None:
+    """Jobs deep in a queue come due together."""
     backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
     watched = Watched(ledger, backend)
     watched.clock.elapsed_s = 7.0
@@ -191,38 +198,42 @@ def test_jobs_deep_in_a_queue_come_due_together(ledger: Ledger) -> None:
     for n, job_id in enumerate(ids):
         watched.clock.elapsed_s += 5.0 * n
         qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
-    watched.look(86400.0)
+    watched.run_pass(86400.0)
     for job_id in ids[:3]:  # asked for at another moment
         ledger.schedule.set_next({job_id: None})
-    watched.look(20.0)
+    watched.run_pass(20.0)
     due = {job.next_poll_at for job in ledger.jobs()}
     assert len(due) <= 2
     pauses_s = [(at - watched.clock.now()).total_seconds() for at in due]
     assert all(900 - 20 <= pause <= 1200 for pause in pauses_s)
 
 
-def test_retry_after_is_kept(watched: Watched, backend: ScriptedBackend) -> None:
+def test_retry_after(watched: Watched, backend: ScriptedBackend) -> None:
+    """Retry-After is kept."""
     watched.sent(1)
     backend.troubles.append(BackendUnavailable("slow down", retry_after_s=900.0))
-    watched.look()
-    assert len(watched.look(850.0).asked) == 0
-    assert len(watched.look(250.0).asked) == 1
+    watched.run_pass()
+    assert len(watched.run_pass(850.0).asked) == 0
+    assert len(watched.run_pass(250.0).asked) == 1
 
 
-def test_one_bad_provider_and_one_bad_name_stop_nobody(ledger: Ledger) -> None:
+def test_bad_provider(ledger: Ledger) -> None:
+    """A provider in trouble, or a name that stands for none, stops no other."""
     good, bad = ScriptedBackend(name="good"), ScriptedBackend(name="bad")
     watched = Watched(ledger, good, bad)
     (fine,), (poor,) = watched.sent(1, "good"), watched.sent(1, "bad")
     good.report(S.COMPLETED, S.COMPLETED)
     bad.troubles.append(BackendUnavailable("down"))
-    report = watched.look()
+    report = watched.run_pass()
     assert (watched.status(fine), watched.status(poor)) == (S.COMPLETED, S.SUBMITTED)
     assert set(report.trouble) == {"bad"}
     del watched.backends["bad"]
-    assert "there is no backend" in watched.look(100.0).trouble["bad"]
+    assert "there is no backend" in watched.run_pass(100.0).trouble["bad"]
 
 
-def test_one_bad_row_stops_no_other(ledger: Ledger) -> None:
+def test_bad_row(ledger: Ledger) -> None:
+    """One bad row stops no other; it is found by halves."""
+
     class Picky(ScriptedBackend):
         def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
             if RemoteId("remote-5") in remote_ids:
@@ -235,7 +246,7 @@ def test_one_bad_row_stops_no_other(ledger: Ledger) -> None:
     ids = watched.sent(16)
     for n in range(16):
         picky.report(S.COMPLETED, S.COMPLETED, of=n)
-    watched.look()
+    watched.run_pass()
     assert [job_id for job_id in ids if watched.status(job_id) is not S.COMPLETED] == [ids[4]]
     assert "remote-5" in str(ledger.job(ids[4]).trouble)
     assert len(picky.asked) <= 10  # by halves, not one by one
@@ -243,51 +254,41 @@ def test_one_bad_row_stops_no_other(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("variant", [LostReply.FINDABLE, LostReply.OPAQUE])
 @pytest.mark.parametrize("exists", [True, False])
-def test_unknown_jobs_are_looked_up(ledger: Ledger, variant: LostReply, exists: bool) -> None:
+def test_unknown(ledger: Ledger, variant: LostReply, exists: bool) -> None:
+    """UNKNOWN jobs are looked up where their provider can be asked."""
     backend = ScriptedBackend(variant)
     watched = Watched(ledger, backend)
     job_id = create(ledger)
     backend.faults.append(Fault(SubmissionUnknown("gone"), "after" if exists else "before"))
     with pytest.raises((BackendUnavailable, SubmissionUnknown)):
         qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
-    watched.look()
+    watched.run_pass()
     found = exists and variant is LostReply.FINDABLE
     assert watched.status(job_id) is (S.QUEUED if found else S.UNKNOWN)
     assert bool(ledger.job(job_id).trouble) == (not found)
-    assert bool(watched.look(60.0).asked) == found
+    assert bool(watched.run_pass(60.0).asked) == found
     assert len(backend.jobs) == exists
 
 
-def test_a_wish_to_cancel_is_passed_on_and_confirmed(watched: Watched, backend: ScriptedBackend) -> None:
+def test_cancellation(watched: Watched, backend: ScriptedBackend) -> None:
+    """A cancellation is passed on and confirmed."""
     (job_id,) = watched.sent(1)
     watched.ledger.request_cancel(job_id, now=watched.clock.now())
-    assert watched.look().moved == {job_id: S.CANCELLED}
+    assert watched.run_pass().moved == {job_id: S.CANCELLED}
     assert backend.jobs[RemoteId("remote-1")].cancels == 1
 
 
-def test_results_that_come_late_are_fetched_later(watched: Watched, backend: ScriptedBackend) -> None:
+def test_late_results(watched: Watched, backend: ScriptedBackend) -> None:
+    """Results that come late are stored by a later pass."""
     (job_id,) = watched.sent(1)
     backend.report(S.COMPLETED, S.COMPLETED)
     backend.jobs[RemoteId("remote-1")].late = True
-    watched.look()
+    watched.run_pass()
     assert (watched.status(job_id), "no results yet" in str(watched.ledger.job(job_id).trouble)) == (S.COMPLETED, True)
     backend.jobs[RemoteId("remote-1")].late = False
-    watched.look(100.0)
+    watched.run_pass(100.0)
     assert watched.ledger.result_counts([job_id]) == {job_id: 2}
     assert watched.ledger.job(job_id).trouble is None
-
-
-def test_a_lease_that_ran_out_is_settled(watched: Watched, ledger: Ledger, backend: ScriptedBackend) -> None:
-    job_id = create(ledger)
-
-    class Died(BaseException):
-        pass
-
-    backend.before_submit = _raising(Died())
-    with pytest.raises(Died):
-        qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
-    watched.look()
-    assert watched.status(job_id) is S.UNKNOWN
 
 
 def _raising(error: BaseException) -> Callable[[], None]:
@@ -297,41 +298,55 @@ def _raising(error: BaseException) -> Callable[[], None]:
     return act
 
 
+def test_dead_submitter(watched: Watched, ledger: Ledger, backend: ScriptedBackend) -> None:
+    """A submission whose process died becomes UNKNOWN."""
+    job_id = create(ledger)
+
+    class Died(BaseException):
+        pass
+
+    backend.before_submit = _raising(Died())
+    with pytest.raises(Died):
+        qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
+    watched.run_pass()
+    assert watched.status(job_id) is S.UNKNOWN
+
+
 @pytest.mark.parametrize("status", [S.SUBMITTED, S.QUEUED, S.RUNNING, S.CANCELLING])
 @pytest.mark.parametrize("age_s", [0.0, 1.0, 60.0, 3600.0, 1e7])
 @pytest.mark.parametrize("place", [None, 1, 3, 4, 100, 10**6])
-def test_every_pause_is_within_its_bounds(status: JobStatus, age_s: float, place: int | None) -> None:
+def test_pause_bounds(status: JobStatus, age_s: float, place: int | None) -> None:
+    """Every pause is within its bounds."""
     assert 2.0 <= pause_s(status, age_s, place, (2.0, 1e9)) <= 1200.0
     assert pause_s(status, age_s, place, (0.05, 1.0)) <= 1.0
     near = pause_s(S.QUEUED, age_s, 1, (2.0, 1200.0))
     assert near <= pause_s(S.QUEUED, age_s, 50, (2.0, 1200.0))
 
 
-# Who waits for what
-
-
-def test_a_run_waits_until_all_or_any_of_its_jobs_are_done(watched: Watched, backend: ScriptedBackend) -> None:
+def test_all_or_any(watched: Watched, backend: ScriptedBackend) -> None:
+    """A run waits until all or any of its jobs have their results."""
     ids, ledger = watched.sent(3), watched.ledger
     ledger.waits.register("run-all", ids, until="all", now=watched.clock.now())
     ledger.waits.register("run-any", ids, until="any", now=watched.clock.now())
     assert [wait.is_over for wait in ledger.waits.runs()] == [False, False]
     backend.report(S.COMPLETED, S.COMPLETED, of=0)
     backend.jobs[RemoteId("remote-1")].late = True
-    watched.look()
+    watched.run_pass()
     assert [wait.is_over for wait in ledger.waits.runs()] == [False, False]  # its results are not there yet
     backend.jobs[RemoteId("remote-1")].late = False
-    watched.look(100.0)
+    watched.run_pass(100.0)
     assert {wait.flow_run_id: wait.is_over for wait in ledger.waits.runs()} == {"run-all": False, "run-any": True}
     for n in (1, 2):
         backend.report(S.ERROR, S.ERROR, of=n)
-    watched.look(3600.0)
+    watched.run_pass(3600.0)
     assert all(wait.is_over for wait in ledger.waits.runs())
     ledger.waits.end("run-all")
     ledger.waits.end("run-all")
     assert [wait.flow_run_id for wait in ledger.waits.runs()] == ["run-any"]
 
 
-def test_a_wait_replaces_the_one_before(watched: Watched) -> None:
+def test_wait_replaced(watched: Watched) -> None:
+    """A wait replaces the one before."""
     ids, ledger, now = watched.sent(2), watched.ledger, watched.clock.now()
     ledger.waits.register("run", ids, until="all", now=now)
     deadline = now + timedelta(days=3)
@@ -341,7 +356,8 @@ def test_a_wait_replaces_the_one_before(watched: Watched) -> None:
     assert (wait.deadline_at, wait.at_deadline) == (deadline, AtDeadline.CANCEL)
 
 
-def test_jobs_that_waiting_cannot_move_hold_nobody_up(watched: Watched, backend: ScriptedBackend) -> None:
+def test_not_moved_by_waiting(watched: Watched, backend: ScriptedBackend) -> None:
+    """Jobs that waiting cannot move hold up no run."""
     ledger, now = watched.ledger, watched.clock.now()
     unsent = create(ledger, "unsent")
     unknown = create(ledger, "unknown")
@@ -352,7 +368,8 @@ def test_jobs_that_waiting_cannot_move_hold_nobody_up(watched: Watched, backend:
     assert ledger.waits.runs()[0].is_over
 
 
-def test_every_event_is_told_once(watched: Watched) -> None:
+def test_outbox(watched: Watched) -> None:
+    """Every event is published once."""
     (job_id,) = watched.sent(1)
     ledger, later = watched.ledger, watched.clock.now() + timedelta(seconds=1)
     assert ledger.outbox.pending(before=watched.clock.now()) == []  # too new

@@ -1,23 +1,106 @@
-"""Cancelling chosen items of a job, by the state of each; and the items that an attempt after a lost one sends."""
+"""Cancel: by the status of the job and of each item; a cancellation that was asked for is never forgotten."""
 
 from __future__ import annotations
 
 import pytest
 from scripted import Fault, ScriptedBackend
+from standing import LOST, a_job, enter
 from support import NOW, at, check_history, claim, create
 
 import qjobs
-from qjobs.backends.base import ItemSnapshot, LostReply, Snapshot
-from qjobs.errors import BackendUnavailable, InvalidInput, JobFailed, PolicyLimit, SubmissionUnknown
+from qjobs.backends.base import LostReply
+from qjobs.errors import (
+    BackendUnavailable,
+    InvalidInput,
+    JobFailed,
+    NotSent,
+    SubmissionUnknown,
+)
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
-from qjobs.operations.retry import RetryPolicy
+from qjobs.operations.retry import Action
 
 S = JobStatus
-FORCE, ALLOW = RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.ALLOW_RESUBMIT
+DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 FIRST = RemoteId("remote-1")
+FORCE, ALLOW = RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.ALLOW_RESUBMIT
+
+
+def test_by_status(store: Ledger) -> None:
+    """What is open is asked once and confirmed by a poll; what is final is left alone."""
+    backend = ScriptedBackend(confirms_cancel=False)
+    open_one = create(store, "open")
+    enter(store, backend, open_one)
+    assert qjobs.cancel(store, backend, open_one).status is S.CANCELLING
+    assert qjobs.cancel(store, backend, open_one).status is S.CANCELLING
+    assert backend.jobs[RemoteId("remote-1")].cancels == 1  # the provider knows of it
+    backend.report(S.COMPLETED, S.CANCELLED)
+    qjobs.poll(store, backend, [open_one])
+    assert store.job(open_one).status is S.CANCELLED
+    assert len(store.results(open_one)) == 0
+    assert qjobs.collect(store, backend, open_one, partial=True).results.keys() == {0}
+    for standing in ("complete", "incomplete"):
+        done = ScriptedBackend(name=f"of {standing}")
+        store_key = create(store, standing)
+        enter(store, done, store_key)
+        done.report(S.COMPLETED, S.COMPLETED if standing == "complete" else S.ERROR)
+        qjobs.poll(store, done, [store_key])
+        before = store.job(store_key)
+        assert qjobs.cancel(store, done, store_key) == before
+        assert done.jobs[RemoteId("remote-1")].cancels == 0
+
+
+@pytest.mark.parametrize("strategy", [DEFAULT, ALLOW])
+@pytest.mark.parametrize("standing", ["new", "not sent"])
+def test_before_sending(store: Ledger, standing: str, strategy: RemoteRetryStrategy) -> None:
+    """A job that was cancelled before it was sent is sent by FORCE_RESUBMIT only."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, standing, backend)
+    assert qjobs.cancel(store, backend, job_id).status is S.CANCELLED
+    got = enter(store, backend, job_id, strategy)
+    assert (got.action, got.status, got.remote_id) == (Action.RETURN, S.CANCELLED, None)
+    assert not backend.jobs
+    assert enter(store, backend, job_id, FORCE).action is Action.SUBMIT  # asked for in words
+
+
+def test_during_not_sent(store: Ledger) -> None:
+    """A cancellation during a call that never left holds."""
+    backend = ScriptedBackend()
+    job_id = create(store)
+    backend.faults.append(Fault(NotSent("no route")))
+    backend.before_submit = lambda: store.request_cancel(job_id, now=NOW)
+    with pytest.raises(NotSent):
+        enter(store, backend, job_id)
+    assert store.job(job_id).status is S.CANCELLED
+    assert enter(store, backend, job_id).action is Action.RETURN
+    assert not backend.jobs
+
+
+def test_during_lost_call(store: Ledger) -> None:
+    """A cancellation during a lost call holds."""
+    for number, exists in enumerate((True, False)):
+        backend = ScriptedBackend()
+        job_id = create(store, f"key-{number}")
+        backend.faults.append(Fault(LOST, "after" if exists else "before"))
+        with pytest.raises(BackendUnavailable):
+            enter(store, backend, job_id)
+        assert qjobs.cancel(store, backend, job_id).status is S.UNKNOWN
+        got = enter(store, backend, job_id, ALLOW)
+        assert got.status is S.CANCELLED
+        assert [job.cancels for job in backend.jobs.values()] == ([1] if exists else [])
+
+
+def test_unreachable(store: Ledger) -> None:
+    """A cancellation outlives a provider that cannot be reached."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, "open", backend)
+    backend.troubles.append(BackendUnavailable("502"))
+    with pytest.raises(BackendUnavailable):
+        qjobs.cancel(store, backend, job_id)
+    assert store.job(job_id).cancel_requested_at is not None
+    assert qjobs.poll(store, backend, [job_id]) == {job_id: S.CANCELLED}
 
 
 @pytest.fixture
@@ -33,7 +116,8 @@ def statuses(store: Ledger, job_id: JobId) -> list[JobStatus]:
     return [item.status for item in store.items(job_id)]
 
 
-def test_unsent_items_end_at_once_and_are_not_sent(store: Ledger, backend: ScriptedBackend) -> None:
+def test_unsent_items(store: Ledger, backend: ScriptedBackend) -> None:
+    """Unsent items end at once and are not sent."""
     job_id = create(store, n_items=3)
     for _ in range(2):
         job = qjobs.cancel(store, backend, job_id, items=[1], now=now)
@@ -50,7 +134,8 @@ def test_unsent_items_end_at_once_and_are_not_sent(store: Ledger, backend: Scrip
     check_history(store, job_id)
 
 
-def test_with_its_last_item_the_job_ends(store: Ledger, backend: ScriptedBackend) -> None:
+def test_last_item(store: Ledger, backend: ScriptedBackend) -> None:
+    """With its last item the job ends."""
     job_id = create(store)
     qjobs.cancel(store, backend, job_id, items=[0], now=now)
     assert qjobs.cancel(store, backend, job_id, items=[1], now=now).status is S.CANCELLED
@@ -59,7 +144,8 @@ def test_with_its_last_item_the_job_ends(store: Ledger, backend: ScriptedBackend
     check_history(store, job_id)
 
 
-def test_chosen_items_of_a_job_under_way(store: Ledger, backend: ScriptedBackend) -> None:
+def test_chosen_items(store: Ledger, backend: ScriptedBackend) -> None:
+    """Chosen items of a job under way are asked for by their place in the attempt."""
     job_id = create(store, n_items=3)
     qjobs.cancel(store, backend, job_id, items=[0], now=now)  # so that positions are not indices
     qjobs.submit(store, backend, job_id, now=now)
@@ -74,7 +160,8 @@ def test_chosen_items_of_a_job_under_way(store: Ledger, backend: ScriptedBackend
     check_history(store, job_id)
 
 
-def test_completed_wins_and_final_items_are_left_alone(store: Ledger, backend: ScriptedBackend) -> None:
+def test_completed_wins(store: Ledger, backend: ScriptedBackend) -> None:
+    """COMPLETED wins, and final items are left alone."""
     job_id = create(store)
     qjobs.submit(store, backend, job_id, now=now)
     backend.report(S.COMPLETED, S.QUEUED)
@@ -89,7 +176,8 @@ def test_completed_wins_and_final_items_are_left_alone(store: Ledger, backend: S
     assert store.job(job_id).status is S.COMPLETED
 
 
-def test_all_open_items_are_the_whole_job(store: Ledger) -> None:
+def test_all_items(store: Ledger) -> None:
+    """All open items are the whole job."""
     backend = ScriptedBackend(cancels_items=True, confirms_cancel=False)
     job_id = create(store)
     qjobs.submit(store, backend, job_id, now=now)
@@ -97,7 +185,8 @@ def test_all_open_items_are_the_whole_job(store: Ledger) -> None:
     assert (backend.jobs[FIRST].cancels, backend.jobs[FIRST].cancelled_items) == (1, [])
 
 
-def test_the_wish_outlives_an_outage(store: Ledger, backend: ScriptedBackend) -> None:
+def test_items_unreachable(store: Ledger, backend: ScriptedBackend) -> None:
+    """A cancellation of items outlives an outage."""
     job_id = create(store)
     qjobs.submit(store, backend, job_id, now=now)
     backend.troubles.append(BackendUnavailable("down"))
@@ -107,7 +196,8 @@ def test_the_wish_outlives_an_outage(store: Ledger, backend: ScriptedBackend) ->
     assert statuses(store, job_id)[1] is S.CANCELLED
 
 
-def test_the_wish_outlives_a_submission_that_was_never_sent(store: Ledger, backend: ScriptedBackend) -> None:
+def test_items_during_not_sent(store: Ledger, backend: ScriptedBackend) -> None:
+    """A cancellation of items outlives a submission that was never sent."""
     job_id = create(store)
     attempt = claim(store, job_id)
     store.request_cancel(job_id, items=[0], now=NOW)
@@ -119,7 +209,8 @@ def test_the_wish_outlives_a_submission_that_was_never_sent(store: Ledger, backe
     check_history(store, job_id)
 
 
-def test_a_provider_that_cancels_whole_jobs_only(store: Ledger) -> None:
+def test_whole_jobs_only(store: Ledger) -> None:
+    """A provider that cancels whole jobs only refuses items of what it has."""
     backend = ScriptedBackend()
     job_id = create(store)
     qjobs.submit(store, backend, job_id, now=now)
@@ -132,14 +223,16 @@ def test_a_provider_that_cancels_whole_jobs_only(store: Ledger) -> None:
 
 
 @pytest.mark.parametrize("item", [-1, 2])
-def test_there_is_no_such_item(store: Ledger, backend: ScriptedBackend, item: int) -> None:
+def test_no_such_item(store: Ledger, backend: ScriptedBackend, item: int) -> None:
+    """An index that no item has is refused, and no other item is cancelled."""
     job_id = create(store)
     with pytest.raises(InvalidInput, match="items 0 to 1"):
         qjobs.cancel(store, backend, job_id, items=[0, item], now=now)
     assert statuses(store, job_id) == [S.CREATED, S.CREATED]
 
 
-def test_cancelled_items_are_sent_again_only_by_force(store: Ledger, backend: ScriptedBackend) -> None:
+def test_resent_by_force(store: Ledger, backend: ScriptedBackend) -> None:
+    """Cancelled items are sent again only by FORCE_RESUBMIT."""
     job_id = create(store)
     qjobs.cancel(store, backend, job_id, items=[1], now=now)
     qjobs.submit(store, backend, job_id, now=now)
@@ -150,8 +243,8 @@ def test_cancelled_items_are_sent_again_only_by_force(store: Ledger, backend: Sc
     assert store.items(job_id)[1].cancel_requested_at is None
 
 
-def test_what_was_never_sent_goes_along_with_a_retry(store: Ledger, backend: ScriptedBackend) -> None:
-    """Otherwise the job could never become final."""
+def test_unsent_goes_along(store: Ledger, backend: ScriptedBackend) -> None:
+    """What was never sent goes along with a retry: otherwise the job could never become final."""
     job_id = create(store)
     qjobs.cancel(store, backend, job_id, items=[1], now=now)
     recovery.retry(store, backend, job_id, statuses=[S.CANCELLED], strategy=FORCE, now=now)
@@ -159,8 +252,8 @@ def test_what_was_never_sent_goes_along_with_a_retry(store: Ledger, backend: Scr
 
 
 @pytest.mark.parametrize("variant", [LostReply.DEDUPLICATED, LostReply.FINDABLE])
-def test_an_attempt_after_a_lost_one_sends_the_same_items(store: Ledger, variant: LostReply) -> None:
-    """Both carry one key: with other items the provider's answer could be about the other job."""
+def test_same_items_after_loss(store: Ledger, variant: LostReply) -> None:
+    """An attempt after a lost one sends the same items, because both carry one key."""
     backend = ScriptedBackend(variant)
     job_id = create(store, n_items=3)
     qjobs.submit(store, backend, job_id, now=now)
@@ -174,24 +267,3 @@ def test_an_attempt_after_a_lost_one_sends_the_same_items(store: Ledger, variant
     assert [item.label for item in second.batch.items] == ["item-1"]
     assert store.attempts(job_id)[-1].items == (1,)
     assert second.key.startswith(f"{store.job(job_id).key}-2.")
-
-
-def test_the_cap_on_cost_counts_every_attempt(store: Ledger) -> None:
-    class Dear(ScriptedBackend):
-        def snapshot(self, remote_id: RemoteId) -> Snapshot:
-            status = self.jobs[remote_id].status
-            items = tuple(ItemSnapshot(status=each, cost=4.0) for each in self.jobs[remote_id].items)
-            return Snapshot(status=status, remote_status="theirs", items=items)
-
-    backend, job_id = Dear(), create(store)
-    policy = RetryPolicy(rungs=(), max_submissions=9, max_cost=11.0)
-    for reported, spent in (((S.COMPLETED, S.ERROR), 8.0), ((S.ERROR,), 12.0)):
-        qjobs.submit(store, backend, job_id, strategy=FORCE, policy=policy, now=now)
-        backend.report(*reported)
-        qjobs.poll(store, backend, [job_id], now=now)
-        assert store.job(job_id).cost == spent
-        with pytest.raises(JobFailed):
-            qjobs.collect(store, backend, job_id, now=now)
-    with pytest.raises(PolicyLimit, match="cost more"):
-        qjobs.submit(store, backend, job_id, strategy=FORCE, policy=policy, now=now)
-    assert len(backend.jobs) == 2

@@ -1,24 +1,20 @@
-"""poll, fetch and wait: what is asked, what is written down, and how long is slept."""
+"""Wait: how often it asks, what it bears, and when it ends."""
 
 from __future__ import annotations
 
 import itertools
 import random
 import threading
-from collections.abc import Sequence
 
 import pytest
 from scripted import Clock, ScriptedBackend, TellingBackend
-from support import LEASE_S, NOW, check_history, claim, create, whole
+from support import LEASE_S, NOW, check_history, claim, create
 
 import qjobs
-from qjobs.backends.base import MissingResult, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
 from qjobs.ledger import Ledger
-from qjobs.ledger.provider_reports import Report
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ItemResult, JobId, RemoteId
-from qjobs.operations.collect import store_results
+from qjobs.model import JobId, RemoteId
 from qjobs.operations.wait import Progress
 
 S = JobStatus
@@ -58,155 +54,8 @@ class Waited:
         )
 
 
-# poll
-
-
-def test_poll_asks_once_for_all_and_writes_it_down(store: Ledger, backend: ScriptedBackend) -> None:
-    job_ids = submitted(store, backend, "a", "b", "c")
-    backend.report(S.RUNNING, S.QUEUED, of=0)
-    backend.report(S.COMPLETED, S.ERROR, of=2, messages=[(1, "calibration")])
-    assert qjobs.poll(store, backend, job_ids) == dict(zip(job_ids, (S.RUNNING, S.QUEUED, S.ERROR), strict=True))
-    assert [sorted(ids) for ids in backend.asked] == [["remote-1", "remote-2", "remote-3"]]
-    assert store.items(job_ids[2])[1].message == "calibration"
-
-
-class CountingLedger(Ledger):
-    """A ledger that counts the reports it is given."""
-
-    n_reports = 0
-
-    def record_reports(self, reports: Sequence[Report], **values: object) -> tuple[dict[JobId, JobStatus], object]:
-        self.n_reports += len(reports)
-        return super().record_reports(reports, **values)
-
-
-def test_moving_up_writes_no_reports(store: Ledger, backend: ScriptedBackend) -> None:
-    """When a queue moves up, the new places are written and no report is, however many jobs are in it."""
-    job_ids = submitted(store, backend, "a", "b", "c")
-    places: dict[str, int] = {}
-
-    def status(remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
-        return {each: whole(S.QUEUED, "in line", queue_position=places[each]) for each in remote_ids}
-
-    backend.status = status
-    with CountingLedger(store.url) as ledger:
-        for first in (5, 4, 4):
-            places.update({f"remote-{number}": first + number for number in (1, 2, 3)})
-            qjobs.poll(ledger, backend, job_ids)
-            assert ledger.queue_positions(job_ids) == dict(zip(job_ids, range(first + 1, first + 4), strict=True))
-            assert ledger.n_reports == 3, "the first time they became QUEUED; after that only places changed"
-
-
-def test_poll_leaves_out_what_waits_for_nobody(store: Ledger, backend: ScriptedBackend) -> None:
-    never_sent, unknown = create(store, "never"), create(store, "unknown")
-    store.submissions.mark_unknown(claim(store, unknown), "lost", now=NOW)
-    (final,) = submitted(store, backend, "final")
-    backend.report(*DONE)
-    qjobs.poll(store, backend, [final])
-    backend.asked.clear()
-    assert qjobs.poll(store, backend, [never_sent, unknown, final]) == {
-        never_sent: S.CREATED,
-        unknown: S.UNKNOWN,
-        final: S.COMPLETED,
-    }
-    assert backend.asked == []
-
-
-def test_an_id_that_the_provider_does_not_tell_about_keeps_its_status(store: Ledger, backend: ScriptedBackend) -> None:
-    first, second = submitted(store, backend, "a", "b")
-    backend.hidden.add(RemoteId("remote-1"))
-    backend.report(*DONE)
-    assert qjobs.poll(store, backend, [first, second]) == {first: S.SUBMITTED, second: S.COMPLETED}
-
-
-def test_an_id_that_was_not_asked_for_is_passed_over(store: Ledger, backend: ScriptedBackend) -> None:
-    class Chatty(ScriptedBackend):
-        def status(self, remote_ids: object) -> object:
-            return super().status(list(self.jobs))
-
-    chatty = Chatty()
-    first, _ = submitted(store, chatty, "a", "b")
-    assert qjobs.poll(store, chatty, [first]) == {first: S.QUEUED}
-
-
-@pytest.mark.parametrize("error", [ProtocolError("BANANA"), BackendUnavailable("502"), CredentialsRejected("401")])
-def test_an_answer_that_cannot_be_used_changes_nothing(
-    store: Ledger, backend: ScriptedBackend, error: Exception
-) -> None:
-    (job_id,) = submitted(store, backend, "a")
-    before = store.events(job_id)
-    backend.troubles.append(error)
-    with pytest.raises(type(error)):
-        qjobs.poll(store, backend, [job_id])
-    assert store.job(job_id).status is S.SUBMITTED
-    assert store.events(job_id) == before
-
-
-def test_a_report_of_the_wrong_length_does_not_hold_up_the_others(store: Ledger, backend: ScriptedBackend) -> None:
-    first, second = submitted(store, backend, "a", "b")
-    backend.jobs[RemoteId("remote-1")].items.append(S.RUNNING)
-    backend.report(*DONE)
-    with pytest.raises(ProtocolError, match="3 items"):
-        qjobs.poll(store, backend, [first, second])
-    assert store.job(first).status is S.SUBMITTED
-    assert store.job(second).status is S.COMPLETED
-
-
-def test_a_wish_is_passed_on_once_the_provider_can_be_reached(store: Ledger) -> None:
-    backend = ScriptedBackend(confirms_cancel=False)
-    (job_id,) = submitted(store, backend, "a")
-    store.request_cancel(job_id, now=NOW)
-    backend.troubles.append(BackendUnavailable("502"))
-    with pytest.raises(BackendUnavailable):
-        qjobs.poll(store, backend, [job_id])
-    for _ in range(3):
-        assert qjobs.poll(store, backend, [job_id]) == {job_id: S.CANCELLING}
-    assert backend.jobs[RemoteId("remote-1")].cancels == 1
-    check_history(store, job_id)
-
-
-# fetch
-
-
-@pytest.mark.parametrize("change", [lambda r: r[:1], lambda r: [*r, r[0]], lambda _: []])
-def test_a_wrong_number_of_results_stores_nothing(store: Ledger, backend: ScriptedBackend, change: object) -> None:
-    (job_id,) = submitted(store, backend, "a")
-    backend.report(*DONE)
-    qjobs.poll(store, backend, [job_id])
-    backend.answer = change
-    with pytest.raises(ProtocolError, match="2 items"):
-        store_results(store, backend, store.job(job_id))
-    assert store.results(job_id) == {}
-
-
-def test_a_result_that_is_there_is_not_replaced(store: Ledger, backend: ScriptedBackend) -> None:
-    (job_id,) = submitted(store, backend, "a")
-    backend.report(S.COMPLETED, S.RUNNING)
-    assert store_results(store, backend, store.job(job_id)) == {1: "it is RUNNING"}
-    first = store.results(job_id)
-    backend.report(*DONE)
-    backend.answer = lambda results: [ItemResult(counts={"11": n}) for n, _ in enumerate(results)]
-    assert store_results(store, backend, store.job(job_id)) == {}
-    assert store.results(job_id) == {**first, 1: ItemResult(counts={"11": 1})}
-
-
-def test_partial_results_are_kept_and_the_reasons_told(store: Ledger, backend: ScriptedBackend) -> None:
-    (job_id,) = submitted(store, backend, "a")
-    backend.report(S.ERROR, S.COMPLETED)
-    backend.answer = lambda results: [MissingResult(reason="the laser was off"), results[1]]
-    assert store_results(store, backend, store.job(job_id)) == {0: "the laser was off"}
-    assert store.results(job_id).keys() == {1}
-
-
-def test_nothing_is_asked_of_a_job_that_has_no_remote_id(store: Ledger, backend: ScriptedBackend) -> None:
-    job_id = create(store)
-    assert store_results(store, backend, store.job(job_id)) == {0: "the job is CREATED", 1: "the job is CREATED"}
-
-
-# wait
-
-
-def test_a_wait_ends_when_all_are_final_and_the_results_are_there(store: Ledger, backend: ScriptedBackend) -> None:
+def test_until_all(store: Ledger, backend: ScriptedBackend) -> None:
+    """A wait ends when all jobs are final; results are stored as soon as they exist."""
     first, second = submitted(store, backend, "a", "b")
     wait = Waited(store, backend)
     stored: list[int] = []
@@ -220,7 +69,8 @@ def test_a_wait_ends_when_all_are_final_and_the_results_are_there(store: Ledger,
     assert len(wait.reports) == 3
 
 
-def test_a_wait_wakes_at_least_once_a_second_and_asks_ever_less_often(store: Ledger, backend: ScriptedBackend) -> None:
+def test_pace(store: Ledger, backend: ScriptedBackend) -> None:
+    """A wait wakes at least once a second, and asks ever less often."""
     (job_id,) = submitted(store, backend, "a")
     wait = Waited(store, backend)
     asked_at: list[float] = []
@@ -237,7 +87,8 @@ def test_a_wait_wakes_at_least_once_a_second_and_asks_ever_less_often(store: Led
     assert len(asked_at) < 20
 
 
-def test_nothing_new_is_not_written_again(store: Ledger, backend: ScriptedBackend) -> None:
+def test_nothing_new(store: Ledger, backend: ScriptedBackend) -> None:
+    """What says nothing new is not written again."""
     (job_id,) = submitted(store, backend, "a")
     wait = Waited(store, backend)
     wait.clock.after(500, lambda: backend.report(*DONE))
@@ -251,7 +102,8 @@ def test_nothing_new_is_not_written_again(store: Ledger, backend: ScriptedBacken
     ]
 
 
-def test_retry_after_is_honoured(store: Ledger, backend: ScriptedBackend) -> None:
+def test_retry_after(store: Ledger, backend: ScriptedBackend) -> None:
+    """Retry-After is honoured, in short naps."""
     (job_id,) = submitted(store, backend, "a")
     wait = Waited(store, backend)
     backend.report(*DONE)
@@ -261,7 +113,8 @@ def test_retry_after_is_honoured(store: Ledger, backend: ScriptedBackend) -> Non
     assert max(wait.clock.naps_s) <= 1.0
 
 
-def test_trouble_is_told_once_and_its_end_too(store: Ledger, backend: ScriptedBackend) -> None:
+def test_trouble_once(store: Ledger, backend: ScriptedBackend) -> None:
+    """Trouble is reported once, and its end too."""
     (job_id,) = submitted(store, backend, "a")
     wait = Waited(store, backend)
     backend.troubles += [None, *[BackendUnavailable("502")] * 8]
@@ -273,7 +126,8 @@ def test_trouble_is_told_once_and_its_end_too(store: Ledger, backend: ScriptedBa
     check_history(store, job_id)
 
 
-def test_an_outage_of_days_is_borne(store: Ledger, backend: ScriptedBackend) -> None:
+def test_long_outage(store: Ledger, backend: ScriptedBackend) -> None:
+    """An outage of days ends no wait."""
     (job_id,) = submitted(store, backend, "a")
     wait = Waited(store, backend)
     backend.troubles += [BackendUnavailable("502")] * 1500  # 2.0**1500 is no float
@@ -283,7 +137,8 @@ def test_an_outage_of_days_is_borne(store: Ledger, backend: ScriptedBackend) -> 
 
 
 @pytest.mark.parametrize("error", [CredentialsRejected("401"), ProtocolError("BANANA"), BackendUnavailable("502")])
-def test_no_trouble_of_a_provider_fails_a_wait(store: Ledger, backend: ScriptedBackend, error: Exception) -> None:
+def test_trouble_ends_no_wait(store: Ledger, backend: ScriptedBackend, error: Exception) -> None:
+    """No trouble of a provider ends a wait."""
     (job_id,) = submitted(store, backend, "a")
     wait = Waited(store, backend)
     backend.troubles += [error] * 20
@@ -292,7 +147,8 @@ def test_no_trouble_of_a_provider_fails_a_wait(store: Ledger, backend: ScriptedB
     assert len(store.results(job_id)) == 2
 
 
-def test_one_provider_in_trouble_does_not_hold_up_another(store: Ledger, backend: ScriptedBackend) -> None:
+def test_two_providers(store: Ledger, backend: ScriptedBackend) -> None:
+    """One provider in trouble holds up no other."""
     other = ScriptedBackend(name="other")
     (job_id,), (other_id,) = submitted(store, backend, "a"), submitted(store, other, "b")
     wait = Waited(store, backend, other)
@@ -303,9 +159,8 @@ def test_one_provider_in_trouble_does_not_hold_up_another(store: Ledger, backend
     assert wait([job_id, other_id])[job_id] is S.COMPLETED
 
 
-def test_results_of_one_job_that_cannot_be_read_do_not_hold_up_the_others(
-    store: Ledger, backend: ScriptedBackend
-) -> None:
+def test_unreadable_results(store: Ledger, backend: ScriptedBackend) -> None:
+    """Results that cannot be read hold up no other job."""
     first, second, third = submitted(store, backend, "a", "b", "c")
     for number in range(3):
         backend.report(*DONE, of=number)
@@ -319,7 +174,8 @@ def test_results_of_one_job_that_cannot_be_read_do_not_hold_up_the_others(
     assert len(store.results(third)) == 2
 
 
-def test_a_wait_gives_up_with_the_ids(store: Ledger, backend: ScriptedBackend) -> None:
+def test_timeout(store: Ledger, backend: ScriptedBackend) -> None:
+    """A wait that gives up names the jobs that go on."""
     first, second = submitted(store, backend, "a", "b")
     backend.report(*DONE, of=0)
     wait = Waited(store, backend)
@@ -330,7 +186,8 @@ def test_a_wait_gives_up_with_the_ids(store: Ledger, backend: ScriptedBackend) -
     assert store.job(second).status is S.QUEUED
 
 
-def test_a_wait_without_time_asks_once(store: Ledger, backend: ScriptedBackend) -> None:
+def test_no_time(store: Ledger, backend: ScriptedBackend) -> None:
+    """A wait without time asks once."""
     (job_id,) = submitted(store, backend, "a")
     backend.report(*DONE)
     wait = Waited(store, backend)
@@ -338,7 +195,8 @@ def test_a_wait_without_time_asks_once(store: Ledger, backend: ScriptedBackend) 
     assert wait.clock.naps_s == []
 
 
-def test_until_any_counts_only_what_was_open_before(store: Ledger, backend: ScriptedBackend) -> None:
+def test_until_any(store: Ledger, backend: ScriptedBackend) -> None:
+    """Until any: only a job that was open before ends the wait."""
     first, second, third = submitted(store, backend, "a", "b", "c")
     backend.report(*DONE, of=0)
     qjobs.poll(store, backend, [first])
@@ -348,7 +206,8 @@ def test_until_any_counts_only_what_was_open_before(store: Ledger, backend: Scri
     assert wait.clock.elapsed_s >= 7
 
 
-def test_what_waiting_cannot_move_is_not_waited_for(store: Ledger, backend: ScriptedBackend) -> None:
+def test_not_moved_by_waiting(store: Ledger, backend: ScriptedBackend) -> None:
+    """What waiting cannot move is not waited for."""
     never_sent, unknown = create(store, "never"), create(store, "unknown")
     store.submissions.mark_unknown(claim(store, unknown), "lost", now=NOW)
     wait = Waited(store, backend)
@@ -357,7 +216,8 @@ def test_what_waiting_cannot_move_is_not_waited_for(store: Ledger, backend: Scri
     assert wait.clock.naps_s == []
 
 
-def test_a_submission_whose_process_died_does_not_hold_a_wait_for_ever(store: Ledger, backend: ScriptedBackend) -> None:
+def test_dead_submitter(store: Ledger, backend: ScriptedBackend) -> None:
+    """A submission whose process died becomes UNKNOWN when its lease runs out."""
     job_id = create(store)
     claim(store, job_id, owner="dead:1")
     wait = Waited(store, backend)
@@ -365,7 +225,8 @@ def test_a_submission_whose_process_died_does_not_hold_a_wait_for_ever(store: Le
     assert LEASE_S <= wait.clock.elapsed_s <= LEASE_S + 11
 
 
-def test_a_job_that_another_process_is_sending_is_joined(store: Ledger, backend: ScriptedBackend) -> None:
+def test_other_submitter(store: Ledger, backend: ScriptedBackend) -> None:
+    """A job that another process is submitting is waited for."""
     (other,) = submitted(store, backend, "other")
     job_id = create(store)
     attempt = claim(store, job_id, owner="elsewhere:1")
@@ -375,7 +236,8 @@ def test_a_job_that_another_process_is_sending_is_joined(store: Ledger, backend:
     assert wait([job_id, other]) == {job_id: S.COMPLETED, other: S.COMPLETED}
 
 
-def test_two_devices_of_one_account_are_each_asked_for_their_own(store: Ledger) -> None:
+def test_two_devices(store: Ledger) -> None:
+    """Two devices of one account are each asked for their own jobs."""
     clock, fast, slow = Clock(), ScriptedBackend(), ScriptedBackend()
     slow.device = "another device"
     jobs = {backend: create(store, backend.device, device=backend.device) for backend in (fast, slow)}
@@ -388,7 +250,8 @@ def test_two_devices_of_one_account_are_each_asked_for_their_own(store: Ledger) 
     assert store.result_counts(ids) == dict.fromkeys(ids, 2)
 
 
-def test_a_short_wait_is_told(store: Ledger) -> None:
+def test_watched(store: Ledger) -> None:
+    """A few jobs are watched: the provider says when to ask."""
     backend = TellingBackend()
     job_id = create(store)
     qjobs.submit(store, backend, job_id)
@@ -407,7 +270,8 @@ def test_a_short_wait_is_told(store: Ledger) -> None:
     assert store.result_counts([job_id]) == {job_id: 2}
 
 
-def test_many_jobs_are_asked_for_and_not_watched(store: Ledger) -> None:
+def test_many_not_watched(store: Ledger) -> None:
+    """Many jobs are polled, not watched."""
     backend = TellingBackend()
     ids = [create(store, f"many-{n}") for n in range(5)]
     for job_id in ids:

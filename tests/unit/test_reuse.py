@@ -1,4 +1,4 @@
-"""Sweeps and batches become jobs, on the real simulator: what is there already is not run again."""
+"""What the ledger has of an experiment is not run again: on the real simulator."""
 
 from __future__ import annotations
 
@@ -69,11 +69,8 @@ def finish(store: Ledger, aer: AerBackend, launched: ExperimentJobs) -> None:
     assert set(statuses.values()) == {JobStatus.COMPLETED}
 
 
-def labels(store: Ledger, launched: ExperimentJobs) -> list[str]:
-    return [item.label for job_id in launched.new for item in store.items(job_id)]
-
-
-def test_the_same_sweep_again_runs_nothing(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+def test_same_sweep(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """The same sweep again runs nothing."""
     first = launch(store, aer, cache, sweep(), "r1")
     assert (len(first.new), first.reused, first.n_circuits) == (1, {}, 3)
     finish(store, aer, first)
@@ -83,7 +80,12 @@ def test_the_same_sweep_again_runs_nothing(store: Ledger, aer: AerBackend, cache
     assert len(store.jobs()) == 1
 
 
-def test_a_longer_axis_runs_the_new_points_only(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+def labels(store: Ledger, launched: ExperimentJobs) -> list[str]:
+    return [item.label for job_id in launched.new for item in store.items(job_id)]
+
+
+def test_longer_axis(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """A longer axis runs the new points only."""
     finish(store, aer, launch(store, aer, cache, sweep(), "r1"))
     longer = launch(store, aer, cache, sweep(0.0, 0.1, 0.2, 0.3, 0.4), "r2")
     assert len(longer.reused) == 3
@@ -92,7 +94,8 @@ def test_a_longer_axis_runs_the_new_points_only(store: Ledger, aer: AerBackend, 
     assert launch(store, aer, cache, sweep(0.4, 0.3), "r3").new == ()
 
 
-def test_what_is_under_way_is_joined(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+def test_join(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """What is under way is joined, and submitted once."""
     first = launch(store, aer, cache, sweep(), "r1")
     planned_only = launch(store, aer, cache, sweep(), "r2")
     assert (planned_only.new, planned_only.job_ids) == ((), first.new)
@@ -104,7 +107,8 @@ def test_what_is_under_way_is_joined(store: Ledger, aer: AerBackend, cache: Comp
     assert [len(store.attempts(job.job_id)) for job in store.jobs()] == [1, 1]
 
 
-def test_what_failed_is_run_again(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+def test_failed_elsewhere(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """What failed in another run is run again."""
     first = launch(store, aer, cache, sweep(), "r1")
     qjobs.cancel(store, aer, first.new[0])
     second = launch(store, aer, cache, sweep(), "r2")
@@ -112,9 +116,8 @@ def test_what_failed_is_run_again(store: Ledger, aer: AerBackend, cache: Compile
     assert not set(second.new) & set(first.new)
 
 
-def test_fresh_runs_anew_and_a_retried_run_finds_its_own_jobs(
-    store: Ledger, aer: AerBackend, cache: CompileCache
-) -> None:
+def test_fresh(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """A fresh sweep runs anew; entered again, it finds its own jobs."""
     first = launch(store, aer, cache, sweep(), "r1")
     finish(store, aer, first)
     fresh = launch(store, aer, cache, sweep(fresh=True), "r2")
@@ -127,7 +130,8 @@ def test_fresh_runs_anew_and_a_retried_run_finds_its_own_jobs(
     assert launch(store, aer, cache, sweep(fresh=True), "r3").reused == {}
 
 
-def test_two_launches_at_once_share_their_jobs(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+def test_concurrent_plans(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """Runs that plan the same sweep at once share its jobs."""
     start = threading.Barrier(4)
     done: list[ExperimentJobs] = []
 
@@ -154,16 +158,16 @@ def test_two_launches_at_once_share_their_jobs(store: Ledger, aer: AerBackend, c
         {"observables": [{"name": "z", "terms": "Z0"}], "exact": True},
     ],
 )
-def test_another_definition_is_another_result(
-    store: Ledger, aer: AerBackend, cache: CompileCache, other: dict[str, object]
-) -> None:
+def test_other_definition(store: Ledger, aer: AerBackend, cache: CompileCache, other: dict[str, object]) -> None:
+    """Another definition is another result."""
     finish(store, aer, launch(store, aer, cache, sweep(), "r1"))
     changed = launch(store, aer, cache, sweep(**other), "r2")
     assert changed.reused == {}
     assert len(changed.new) == 1
 
 
-def test_another_noise_is_another_device(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+def test_other_noise(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """Another noise is another device."""
     finish(store, aer, launch(store, aer, cache, sweep(), "r1"))
     with AerBackend(noise=NoiseSpec(readout=0.1), n_workers=1) as noisy:
         changed = launch(store, noisy, cache, sweep(), "r2")
@@ -171,13 +175,15 @@ def test_another_noise_is_another_device(store: Ledger, aer: AerBackend, cache: 
     assert store.job(changed.new[0]).device != aer.device
 
 
-def test_a_sweep_that_cannot_run_makes_no_job(store: Ledger, cache: CompileCache) -> None:
+def test_impossible_sweep(store: Ledger, cache: CompileCache) -> None:
+    """A sweep that cannot run makes no job."""
     with AerBackend(max_shots=10, n_workers=1) as small, pytest.raises(InvalidInput, match="20 shots"):
         launch(store, small, cache, sweep(), "r1")
     assert store.jobs() == []
 
 
-def test_circuits_are_found_again_by_their_identity(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+def test_circuit_list(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """A circuit list is found again by its logical run."""
     entries = [{"openqasm": QASM, "parameters": {"theta": value}} for value in (0.1, 0.2)]
     spec = CircuitList.model_validate({"name": "b", "circuits": entries, "shots": 5})
 
@@ -191,9 +197,8 @@ def test_circuits_are_found_again_by_their_identity(store: Ledger, aer: AerBacke
     assert [item.label for item in store.items(first.new[0])] == ["c0", "c1"]
 
 
-def test_a_run_finds_its_jobs_when_the_compiler_was_upgraded_meanwhile(
-    store: Ledger, aer: AerBackend, cache: CompileCache
-) -> None:
+def test_upgraded_compiler(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """A run finds its jobs although a compiler that was upgraded would make others."""
     entries = [{"openqasm": QASM.replace("ry(theta) q[0];", "h q[0]; h q[0];").replace("input float theta;", "")}]
     spec = CircuitList.model_validate({"name": "b", "circuits": entries, "shots": 5})
 
@@ -208,9 +213,8 @@ def test_a_run_finds_its_jobs_when_the_compiler_was_upgraded_meanwhile(
     assert launched("r1", "qiskit", shots=6).job_ids != first.job_ids, "it was asked for something else"
 
 
-def test_a_sweep_that_is_resumed_after_its_job_failed_sends_none_again(
-    store: Ledger, aer: AerBackend, cache: CompileCache
-) -> None:
+def test_resumed_after_failure(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
+    """A sweep that is resumed after its job failed plans none again."""
     first = launch(store, aer, cache, sweep(), "r1")
     qjobs.cancel(store, aer, first.new[0])
     for spec in (sweep(), sweep(fresh=False)):
@@ -238,7 +242,8 @@ os.kill(os.getpid(), 9)
 """
 
 
-def test_a_run_that_died_with_its_simulator_is_run_anew(aer: AerBackend, cache: CompileCache, tmp_path: Path) -> None:
+def test_dead_simulator(aer: AerBackend, cache: CompileCache, tmp_path: Path) -> None:
+    """A run that died with its simulator is run anew."""
     url, spec = f"sqlite:///{tmp_path / 'ledger.db'}", sweep()
     arguments = [sys.executable, "-c", DIES, url, spec.model_dump_json(), str(tmp_path / "compiled")]
     environment = {**os.environ, "TESTS": str(Path(__file__).parents[1])}

@@ -1,4 +1,4 @@
-"""plan, complete, collect and reusable."""
+"""Plan: items become jobs within the limits, and what the ledger has of an experiment is found."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
-from scripted import Fault, ScriptedBackend
-from support import NOW, a_program, an_item, create
+from scripted import ScriptedBackend
+from support import NOW, a_program, an_item
 
 import qjobs
-from qjobs.backends.base import Limits, MissingResult
-from qjobs.errors import BackendUnavailable, Busy, InvalidInput, JobFailed, NotSent
+from qjobs.backends.base import Limits
+from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ExecuteOptions, ItemSpec, JobId, Observable, Program, ProgramHash, RemoteId, RemoteRetryStrategy
-from qjobs.operations import recover as recovery
+from qjobs.model import ExecuteOptions, ItemSpec, JobId, Observable, Program, ProgramHash
 from qjobs.operations.plan import Existing, existing_points
 
-FORCE = RemoteRetryStrategy.FORCE_RESUBMIT
 S = JobStatus
-DONE = (S.COMPLETED, S.COMPLETED)
 PARAMETRIC = a_program("parametric", parameters=("theta",))
 UNMEASURED = replace(a_program("unmeasured"), measured=False)
 PLAIN = a_program()
@@ -42,10 +39,8 @@ def planned(store: Ledger, backend: ScriptedBackend, wanted: Sequence[ItemSpec],
     return qjobs.plan(store, backend, wanted, PROGRAMS, **{"run": "r", "name": "n", "now": lambda: NOW, **values})
 
 
-# plan
-
-
-def test_a_plan_is_stored_and_nothing_is_sent(store: Ledger, backend: ScriptedBackend) -> None:
+def test_plan_sends_nothing(store: Ledger, backend: ScriptedBackend) -> None:
+    """A plan is stored with all that it was given, and nothing is sent."""
     (job_id,) = planned(
         store, backend, items(2), experiment="e", project="p", owner="o", properties={"k": 1}, options=None
     )
@@ -57,13 +52,15 @@ def test_a_plan_is_stored_and_nothing_is_sent(store: Ledger, backend: ScriptedBa
     assert not backend.jobs
 
 
-def test_the_same_plan_finds_its_jobs_again(store: Ledger, backend: ScriptedBackend) -> None:
+def test_same_plan(store: Ledger, backend: ScriptedBackend) -> None:
+    """The same plan finds its jobs again, whatever they are called."""
     first = planned(store, backend, items(3))
     assert planned(store, backend, items(3), name="another name") == first
     assert len(store.jobs()) == 1
 
 
-def test_an_identity_is_what_makes_a_plan_the_same(store: Ledger, backend: ScriptedBackend) -> None:
+def test_identity(store: Ledger, backend: ScriptedBackend) -> None:
+    """The logical run, the content and the backend make a plan the same; who asks does not."""
     first = planned(store, backend, items(1), run="a", identity="i")
     assert planned(store, backend, items(1), run="b", identity="i") == first
     others = [
@@ -77,7 +74,8 @@ def test_an_identity_is_what_makes_a_plan_the_same(store: Ledger, backend: Scrip
     assert len({first[0], *(ids[0] for ids in others)}) == 7
 
 
-def test_batches_keep_the_limits_and_the_order(store: Ledger) -> None:
+def test_batches(store: Ledger) -> None:
+    """Batches keep the limits and the order, and are numbered."""
     backend = ScriptedBackend(limits=Limits(max_items=3))
     job_ids = planned(store, backend, items(8))
     assert [store.job(job_id).name for job_id in job_ids] == ["n 1/3", "n 2/3", "n 3/3"]
@@ -88,7 +86,12 @@ def test_batches_keep_the_limits_and_the_order(store: Ledger) -> None:
     ]
 
 
-def test_every_batch_has_a_seed_of_its_own(store: Ledger) -> None:
+def seeded(seed: int) -> ExecuteOptions:
+    return ExecuteOptions(seed=seed)
+
+
+def test_seed_per_batch(store: Ledger) -> None:
+    """Every batch has a seed of its own, derived from the one that was given."""
     backend = ScriptedBackend(limits=Limits(max_items=1))
     seeds = [store.job(job_id).options.seed for job_id in planned(store, backend, items(20), options=seeded(7))]
     assert None not in seeds
@@ -98,10 +101,6 @@ def test_every_batch_has_a_seed_of_its_own(store: Ledger) -> None:
     others = [store.job(j).options.seed for j in planned(store, backend, items(20), options=seeded(8))]
     assert not set(others) & set(seeds)
     assert store.job(planned(store, backend, items(1), run="unseeded")[0]).options.seed is None
-
-
-def seeded(seed: int) -> ExecuteOptions:
-    return ExecuteOptions(seed=seed)
 
 
 def parametric(*parameters: tuple[str, float]) -> list[ItemSpec]:
@@ -124,7 +123,8 @@ def parametric(*parameters: tuple[str, float]) -> list[ItemSpec]:
         ([*items(3), items(1)[0]], "'c0' is used twice"),
     ],
 )
-def test_what_cannot_run_is_refused_and_nothing_is_written(store: Ledger, wanted: list[ItemSpec], words: str) -> None:
+def test_refused(store: Ledger, wanted: list[ItemSpec], words: str) -> None:
+    """What cannot run is refused, and nothing is written."""
     backend = ScriptedBackend(limits=Limits(max_items=2, max_shots=100))
     with pytest.raises(InvalidInput, match=words):
         planned(store, backend, wanted)
@@ -132,7 +132,8 @@ def test_what_cannot_run_is_refused_and_nothing_is_written(store: Ledger, wanted
     assert store.programs(PROGRAMS) == {}
 
 
-def test_exact_values_need_a_backend_that_has_them(store: Ledger, backend: ScriptedBackend) -> None:
+def test_exact_values(store: Ledger, backend: ScriptedBackend) -> None:
+    """Exact values need a backend that has them; then no measurement is needed."""
     wanted, options = [an_item("u", program=UNMEASURED)], ExecuteOptions(observables=(ENERGY,))
     with pytest.raises(InvalidInput, match="exact") as caught:
         planned(store, backend, wanted, options=options)
@@ -141,102 +142,6 @@ def test_exact_values_need_a_backend_that_has_them(store: Ledger, backend: Scrip
     backend.exact_expvals = True
     (job_id,) = planned(store, backend, wanted, options=options)  # and then no measurement is needed
     assert store.job(job_id).options.observables == (ENERGY,)
-
-
-# complete, collect
-
-
-def a_final_job(store: Ledger, backend: ScriptedBackend, *statuses: JobStatus, key: str = "key") -> JobId:
-    job_id = create(store, key)
-    qjobs.submit(store, backend, job_id, now=lambda: NOW)
-    backend.report(*statuses, messages=[(n, "the laser was off") for n, s in enumerate(statuses) if s is S.ERROR])
-    qjobs.poll(store, backend, [job_id], now=lambda: NOW)
-    return job_id
-
-
-def test_complete_has_every_result(store: Ledger, backend: ScriptedBackend) -> None:
-    job_id = a_final_job(store, backend, *DONE)
-    assert len(qjobs.collect(store, backend, job_id).results) == 2
-    backend.troubles.append(BackendUnavailable("not asked again"))
-    assert len(qjobs.collect(store, backend, job_id).results) == 2
-    assert len(backend.troubles) == 1
-    collected = qjobs.collect(store, backend, job_id)
-    assert (collected.job.status, len(collected.items), sorted(collected.results)) == (S.COMPLETED, 2, [0, 1])
-
-
-def test_a_failed_job_says_which_and_why_and_keeps_the_rest(store: Ledger, backend: ScriptedBackend) -> None:
-    job_id = a_final_job(store, backend, S.COMPLETED, S.ERROR)
-    for operation in (qjobs.collect, qjobs.collect):
-        with pytest.raises(JobFailed, match=r"1 of 2 items.*item-1 .ERROR.: the laser was off") as caught:
-            operation(store, backend, job_id)
-        assert (caught.value.job_id, caught.value.status) == (job_id, "ERROR")
-        assert caught.value.failed == {1: "the laser was off"}
-    assert qjobs.collect(store, backend, job_id, partial=True).results.keys() == {0}
-    assert qjobs.collect(store, None, job_id).results.keys() == {0}
-
-
-def test_a_failed_job_is_data_everywhere_else(store: Ledger, backend: ScriptedBackend) -> None:
-    job_id = a_final_job(store, backend, S.ERROR, S.ERROR)
-    assert qjobs.poll(store, backend, [job_id]) == {job_id: S.ERROR}
-    assert qjobs.wait(store, {"fake": backend}, [job_id]) == {job_id: S.ERROR}
-    assert qjobs.submit(store, backend, job_id).status is S.ERROR
-
-
-def test_late_results_are_asked_for_again(store: Ledger, backend: ScriptedBackend) -> None:
-    job_id = a_final_job(store, backend, *DONE)
-    backend.answer = lambda results: [results[0], MissingResult(reason="not yet")]
-    with pytest.raises(BackendUnavailable, match="1 items"):
-        qjobs.collect(store, backend, job_id)
-    assert store.results(job_id).keys() == {0}
-    backend.answer = lambda results: results
-    assert len(qjobs.collect(store, backend, job_id).results) == 2
-
-
-def test_what_ran_and_has_no_result_yet_is_not_run_again(store: Ledger, backend: ScriptedBackend) -> None:
-    job_id = a_final_job(store, backend, S.COMPLETED, S.ERROR)
-    (first,) = backend.jobs.values()
-    first.late = True
-    with pytest.raises(BackendUnavailable, match="are COMPLETED and their results are not there yet"):
-        qjobs.submit(store, backend, job_id, strategy=FORCE, now=lambda: NOW)
-    assert len(backend.jobs) == 1
-    recovery.retry(store, backend, job_id, strategy=FORCE, now=lambda: NOW)  # by default what is in ERROR
-    backend.report(S.COMPLETED)
-    qjobs.poll(store, backend, [job_id], now=lambda: NOW)
-    first.late = False
-    assert len(qjobs.collect(store, backend, job_id).results) == 2  # the first attempt is asked too
-    assert {index: set(result.counts) for index, result in store.results(job_id).items()} == {
-        0: {"00", "remote-1"},
-        1: {"00", "remote-2"},
-    }
-
-
-def test_results_that_the_provider_has_lost_are_made_again_when_they_are_named(
-    store: Ledger, backend: ScriptedBackend
-) -> None:
-    job_id = a_final_job(store, backend, *DONE)
-    next(iter(backend.jobs.values())).late = True
-    recovery.retry(store, backend, job_id, statuses=[S.COMPLETED], strategy=FORCE, now=lambda: NOW)
-    assert [item.label for item in backend.jobs[RemoteId("remote-2")].batch.items] == ["item-0", "item-1"]
-
-
-def test_results_that_came_late_after_a_resubmission_that_never_left(store: Ledger, backend: ScriptedBackend) -> None:
-    job_id = a_final_job(store, backend, *DONE)
-    next(iter(backend.jobs.values())).late = True
-    backend.faults.append(Fault(NotSent("no route")))
-    with pytest.raises(NotSent):
-        recovery.retry(store, backend, job_id, statuses=[S.COMPLETED], strategy=FORCE, now=lambda: NOW)
-    next(iter(backend.jobs.values())).late = False
-    assert len(qjobs.collect(store, backend, job_id).results) == 2
-
-
-def test_an_open_job_is_not_complete(store: Ledger, backend: ScriptedBackend) -> None:
-    job_id = a_final_job(store, backend, S.COMPLETED, S.RUNNING)
-    with pytest.raises(Busy, match="RUNNING"):
-        qjobs.collect(store, backend, job_id)
-    assert qjobs.collect(store, backend, job_id, partial=True).results.keys() == {0}
-
-
-# reusable
 
 
 def a_run(
@@ -257,7 +162,8 @@ def found(store: Ledger, backend: ScriptedBackend, **values: object) -> tuple[di
     return dict(known.jobs), known.n_jobs
 
 
-def test_finished_and_open_items_are_found_and_failed_ones_are_not(store: Ledger, backend: ScriptedBackend) -> None:
+def test_found_items(store: Ledger, backend: ScriptedBackend) -> None:
+    """Finished and open items are found; failed and cancelled ones are not."""
     first = a_run(store, backend, ["a", "b"], "1")
     qjobs.submit(store, backend, first)
     backend.report(S.COMPLETED, S.ERROR)
@@ -269,7 +175,8 @@ def test_finished_and_open_items_are_found_and_failed_ones_are_not(store: Ledger
     assert found(store, backend) == ({"a": first}, 2)
 
 
-def test_what_is_finished_comes_before_what_is_under_way(store: Ledger, backend: ScriptedBackend) -> None:
+def test_finished_first(store: Ledger, backend: ScriptedBackend) -> None:
+    """What is finished comes before what is under way."""
     done, open_one = a_run(store, backend, ["a"], "1"), a_run(store, backend, ["a"], "2")
     assert found(store, backend)[0]["a"] in {done, open_one}
     qjobs.submit(store, backend, done)
@@ -279,7 +186,8 @@ def test_what_is_finished_comes_before_what_is_under_way(store: Ledger, backend:
     assert found(store, backend)[0] == {"a": done}
 
 
-def test_only_the_same_definition_experiment_backend_and_run_count(store: Ledger, backend: ScriptedBackend) -> None:
+def test_same_definition_only(store: Ledger, backend: ScriptedBackend) -> None:
+    """Only jobs of the same definition, experiment, backend and run count."""
     mine = a_run(store, backend, ["a"], "1")
     a_run(store, backend, ["b"], "1", definition="other")
     a_run(store, backend, ["c"], "1", experiment="other")
@@ -290,9 +198,8 @@ def test_only_the_same_definition_experiment_backend_and_run_count(store: Ledger
     assert found(store, backend, run="3", only_own=True) == ({}, 0)
 
 
-def test_a_run_that_is_entered_again_is_told_what_failed_and_another_is_not(
-    store: Ledger, backend: ScriptedBackend
-) -> None:
+def test_own_failures(store: Ledger, backend: ScriptedBackend) -> None:
+    """A run entered again finds what its own jobs, or those it waited for, failed to bring; another run does not."""
     lost = a_run(store, backend, ["a", "b"], "1")
     qjobs.submit(store, backend, lost)
     backend.report(S.COMPLETED, S.ERROR)

@@ -1,0 +1,160 @@
+"""Parameters of the flows: refused where they are wrong, and drawn as a form."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from uuid import UUID
+
+import pytest
+from prefect import Flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
+from prefect.utilities.callables import ParameterSchema
+
+from flows.nightly_benchmark import nightly_benchmark
+from flows.run_circuits import run_circuits
+from flows.sweep import sweep
+from qjobs.errors import InvalidInput
+from qjobs.experiments.health_check import HealthCheck
+from qjobs.experiments.sweep import SweepSpec
+from qjobs.ledger import Ledger
+
+ROTATION = """OPENQASM 3.0; include "stdgates.inc"; input float[64] theta;
+qubit[2] q; bit[2] c; rx(theta) q[0]; cx q[0], q[1]; c = measure q;"""
+THETAS = [0.0, 0.5, 1.0, 1.5, 2.0, math.pi]
+BAD = {
+    "unknown axis": ({"axes": [{"name": "phi", "values": [1.0]}]}, InvalidInput, "theta have no value"),
+    "not a number": ({"axes": [{"name": "theta", "values": ["x"]}]}, ParameterTypeError, "values.0"),
+    "no shots": ({"shots": 0}, ParameterTypeError, "shots"),
+    "unknown field": ({"shot": 10}, ParameterTypeError, "shot"),
+    "no backend": ({"backends": ["aer-backend/nope"]}, InvalidInput, "there is no backend 'aer-backend/nope'"),
+    "second backend": ({"backends": ["aer", "nope"]}, InvalidInput, "there is no backend 'nope'"),
+    "wide observable": ({"observables": [{"name": "z0", "terms": "Z7"}]}, InvalidInput, "acts on qubit 7"),
+    "no circuit": ({"circuit": {"openqasm": "OPENQASM 9;"}}, InvalidInput, "OpenQASM 9"),
+}
+
+
+def a_sweep(name: str, **values: object) -> SweepSpec:
+    """⟨Z0⟩ = cos θ at six angles; its lowest point is θ = π."""
+    given = {
+        "name": name,
+        "circuit": {"openqasm": ROTATION},
+        "axes": [{"name": "theta", "values": THETAS}],
+        "shots": 1000,
+        "seed": 3,
+        "observables": [{"name": "z0", "terms": "Z0"}],
+        "objective": {"name": "z0", "goal": "minimize"},
+        **values,
+    }
+    return SweepSpec.model_validate(given)
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_sweep(api: str, store: Ledger, case: str) -> None:
+    """A bad sweep is refused before anything is written."""
+    change, error, words = BAD[case]
+    given = {**a_sweep("bad").model_dump(mode="json"), **change}
+    with pytest.raises(error, match=re.escape(words)):
+        sweep(given)
+    assert store.jobs() == []
+
+
+def _deploy(client: SyncPrefectClient, one: Flow) -> UUID:
+    async def create() -> UUID:
+        async with get_client() as asynchronous:
+            flow_id = await asynchronous.create_flow(one)
+            schema = one.parameter_openapi_schema if hasattr(one, "parameter_openapi_schema") else one.parameters
+            return await asynchronous.create_deployment(
+                flow_id,
+                name=f"{one.name}-form",
+                parameter_openapi_schema=_as_json(schema),
+                enforce_parameter_schema=True,
+            )
+
+    import asyncio
+
+    return asyncio.run(create())
+
+
+def _as_json(schema: ParameterSchema) -> dict[str, object]:
+    return schema.model_dump_for_openapi()
+
+
+def test_deployment(client: SyncPrefectClient, store: Ledger) -> None:
+    """A deployment refuses bad parameters when a run is created."""
+    good = a_sweep("deployed").model_dump(mode="json")
+    for change in ({"shots": 0}, {"axes": [{"name": "theta", "values": ["x"]}]}, {"mode": "spiral"}):
+        with pytest.raises(ParameterTypeError, match=next(iter(change))):
+            sweep.validate_parameters({"spec": {**good, **change}})
+    deployment = _deploy(client, sweep)
+
+    def create(spec: dict[str, object]) -> FlowRun:
+        path = f"/deployments/{deployment}/create_flow_run"
+        return FlowRun.model_validate(client.request("POST", path, json={"parameters": {"spec": spec}}).json())
+
+    for change in ({"shots": 0}, {"axes": [{"name": "theta", "values": ["x"]}]}, {"mode": "spiral"}):
+        with pytest.raises(PrefectHTTPStatusError) as caught:
+            create({**good, **change})
+        assert caught.value.response.status_code == 409
+        assert next(iter(change)) in caught.value.response.text
+    assert store.jobs() == []
+    run = create(good)
+    assert sweep.validate_parameters(run.parameters)["spec"] == a_sweep("deployed")
+
+
+def _fields(schema: dict[str, object]) -> list[tuple[str, dict[str, object]]]:
+    found = [(f"parameters.{name}", field) for name, field in schema["properties"].items()]
+    for title, model in schema.get("definitions", {}).items():
+        found += [(f"{title}.{name}", field) for name, field in model.get("properties", {}).items()]
+    return found
+
+
+@pytest.mark.parametrize("one", [sweep, run_circuits], ids=lambda one: one.name)
+def test_form(one: Flow) -> None:
+    """Every field has a title and a description, and none is a union of models, which the UI draws as JSON."""
+    schema = _as_json(one.parameters)
+    fields = _fields(schema)
+    assert len(fields) > 10
+    definitions = schema["definitions"]
+    for name, field in fields:
+        assert field.get("title") or "$ref" in str(field), name
+        assert field.get("description"), name
+        assert "oneOf" not in field, name
+        assert "discriminator" not in field, name
+        union = [part for part in field.get("anyOf", []) if part.get("type") != "null"]
+        models = [part for part in union if "$ref" in part]
+        assert len(union) <= 1 or not models, f"{name} is a union with a model in it"
+        for reference in re.findall(r"#/definitions/(\w+)", json.dumps(field)):
+            assert reference in definitions
+
+
+def a_check(name: str, **values: object) -> HealthCheck:
+    """GHZ and mirror circuits of two and three qubits, two of each."""
+    given = {"sizes": [2, 3], "depth": 4, "shots": 400, "repetitions": 2, "seed": 5, "min_success": 0.9, **values}
+    return HealthCheck.model_validate({"name": name, **given})
+
+
+@pytest.mark.parametrize("change", [{"depth": 3}, {"sizes": []}, {"min_success": 2}], ids=lambda one: next(iter(one)))
+def test_bad_health_check(api: str, store: Ledger, change: dict[str, object]) -> None:
+    """A bad health check is refused before anything is written."""
+    given = {**a_check("refused").model_dump(mode="json"), **change}
+    with pytest.raises(ParameterTypeError, match=next(iter(change))):
+        nightly_benchmark(given)
+    assert store.jobs() == []
+
+
+def test_health_check_form() -> None:
+    """Every field has a title and a description; none is a mapping or a union of models, which are drawn as JSON."""
+    schema = nightly_benchmark.parameters.model_dump_for_openapi()
+    fields = dict(schema["properties"]) | schema["definitions"]["HealthCheck"]["properties"]
+    assert {"backend", "sizes", "depth", "shots", "repetitions", "seed", "min_success", "compiler", "level"} < set(
+        fields
+    )
+    for name, field in fields.items():
+        assert field.get("title") or "$ref" in json.dumps(field), name
+        assert field.get("description"), name
+        assert "additionalProperties" not in field, name
+        assert "$ref" not in json.dumps(field.get("anyOf", [])), name

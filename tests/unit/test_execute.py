@@ -1,0 +1,278 @@
+"""Execute: one road from a plan to its results, on backends that do as they are told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from scripted import Fault, ScriptedBackend
+from support import NOW, claim, create
+
+import qjobs
+from qjobs.backends.base import Limits, LostReply
+from qjobs.compiling.compiler import CompileCache
+from qjobs.errors import (
+    BackendUnavailable,
+    InvalidInput,
+    JobFailed,
+    LedgerUnavailable,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
+from qjobs.experiments.circuit_list import CircuitList, CircuitListPlan, expand_circuit_list
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep
+from qjobs.ledger import Ledger
+from qjobs.ledger.submissions import Submissions
+from qjobs.lifecycle import JobStatus
+from qjobs.model import JobId, JobKind
+from qjobs.operations.attempts import batch_of
+from qjobs.operations.execute import DirectStages, Executed, ExperimentPlan, Shown, Until, execute, finish
+from qjobs.operations.poll import utc_now
+
+S = JobStatus
+TURN = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
+qubit[1] q; bit[1] c; ry(theta) q[0]; c[0] = measure q[0];"""
+PLAIN = """OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; h q[0]; measure q -> c;"""
+ONE_EACH = Limits(max_items=1)
+
+
+class Stages(DirectStages):
+    """Direct stages where every live job ends in `end` while it is waited for."""
+
+    def __init__(self, ledger: Ledger, cache: CompileCache, **backends: ScriptedBackend) -> None:
+        super().__init__(ledger, backends, cache)
+        self.ledger = ledger
+        self.opened = backends
+        self.end = S.COMPLETED
+        self.waits: list[tuple[Until, Shown, int]] = []
+
+    def backend(self, name: str) -> ScriptedBackend:
+        if name not in self.opened:
+            raise InvalidInput(f"there is no backend {name!r}", field="backends")
+        return self.opened[name]
+
+    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
+        self.waits.append((until, kind, len(jobs)))
+        for name in set(jobs.values()):
+            for remote in self.opened[name].live():
+                remote.items = [self.end] * len(remote.items)
+            qjobs.poll(self.ledger, self.opened[name], [job_id for job_id in jobs if jobs[job_id] == name])
+
+
+@pytest.fixture
+def stages(store: Ledger, tmp_path: Path) -> Callable[..., Stages]:
+    """Makes stages with a `fake` backend, or with those that are given."""
+
+    def make(backend: ScriptedBackend | None = None, **backends: ScriptedBackend) -> Stages:
+        given = {"fake": backend} if backend else backends or {"fake": ScriptedBackend()}
+        return Stages(store, CompileCache(tmp_path / "compiled"), **given)
+
+    return make
+
+
+def circuits(count: int, **values: object) -> CircuitListPlan:
+    given = {"name": "list", "circuits": [{"openqasm": PLAIN}] * count, "shots": 5, "backend": "fake"}
+    return expand_circuit_list(CircuitList.model_validate({**given, "compiler": "none", **values}))
+
+
+def points(*values: float, **other: object) -> SweepPlan:
+    axes = [{"name": "theta", "values": list(values or (0.1, 0.2))}]
+    given = {"name": "sweep", "circuit": {"openqasm": TURN}, "axes": axes, "shots": 5, "backends": ["fake"]}
+    return expand_sweep(SweepSpec.model_validate({**given, "compile": {"compiler": "none"}, **other}))
+
+
+def run(stages: Stages, plan: ExperimentPlan, name: str = "run", identity: str = "") -> Executed:
+    return execute(stages.ledger, plan, stages, run=name, identity=identity)
+
+
+def n_missing(store: Ledger) -> int:
+    return sum(job.n_items - store.result_counts([job.job_id])[job.job_id] for job in store.jobs())
+
+
+def test_to_the_results(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """Every circuit has a result at the end, from one remote job a batch."""
+    backend = ScriptedBackend(limits=Limits(max_items=2))
+    done = run(stages(backend), circuits(5))
+    assert (done.problems, len(done.jobs["fake"]), len(backend.jobs), n_missing(store)) == ({}, 3, 3, 0)
+    assert done.summaries == ("fake: 0 of 5 circuits are there from earlier runs, 3 jobs for the others",)
+
+
+@pytest.mark.parametrize("plan", [circuits(2), points()], ids=["list", "sweep"])
+def test_entered_again(store: Ledger, stages: Callable[..., Stages], plan: ExperimentPlan) -> None:
+    """The same run entered again sends nothing, and neither submits, waits for nor collects what has its results."""
+    staged = stages()
+    first = run(staged, plan)
+    waits = len(staged.waits)
+    staged.opened["fake"].troubles.append(AssertionError("it was asked again"))
+    assert run(staged, plan).jobs == first.jobs
+    assert (len(staged.opened["fake"].jobs), len(staged.waits)) == (1, waits)
+
+
+def test_same_logical_run(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """Another run of the same logical run finds its jobs; of another one it makes its own."""
+    staged = stages()
+    first = run(staged, circuits(2), "one")
+    assert run(staged, circuits(2), "two", identity="one").jobs == first.jobs
+    assert run(staged, circuits(2), "two", identity="other").jobs != first.jobs
+    assert len(staged.opened["fake"].jobs) == 2
+
+
+# The device's limit, and other processes
+
+
+def test_full_device(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """Never more live jobs than the device takes; what does not fit is submitted as slots free."""
+    backend = ScriptedBackend(limits=Limits(max_items=1, max_live_jobs=2))
+    live: list[int] = []
+    backend.before_submit = lambda: live.append(len(backend.live()))
+    staged = stages(backend)
+    assert run(staged, circuits(5)).problems == {}
+    assert (len(backend.jobs), max(live), n_missing(store)) == (5, 1, 0)
+    assert [until for until, _, _ in staged.waits] == ["any", "any", "all"]
+
+
+def test_room_of_others(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """A device that another run has filled is waited for, and then used."""
+    backend = ScriptedBackend(limits=Limits(max_items=1, max_live_jobs=1))
+    staged = stages(backend)
+    other = create(store, "other", n_items=1)
+    qjobs.submit(store, backend, other)
+    assert run(staged, circuits(1)).problems == {}
+    assert staged.waits == [("any", "room", 1), ("all", "progress", 1)]
+
+
+def test_busy_elsewhere(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """A job that another process is submitting is tried again until that one has let go of it."""
+    job_id = create(store, "shared", n_items=1)
+    attempt = claim(store, job_id, owner="elsewhere:1", now=utc_now())
+    later = threading.Timer(0.2, lambda: store.submissions.release(attempt, "no route", now=NOW))
+    later.start()
+    staged = stages()
+    assert finish(store, {job_id: "fake"}, staged) == {}
+    later.join()
+    assert len(staged.opened["fake"].jobs) == 1
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_dead_submitter(store: Ledger, stages: Callable[..., Stages], exists: bool) -> None:
+    """A job whose submitting process died is looked up: adopted, or left UNKNOWN and reported."""
+    staged = stages()
+    backend = staged.opened["fake"]
+    job_id = create(store, "died", n_items=1)
+    claim(store, job_id, owner="dead:1")
+    if exists:
+        batch = batch_of(store, store.job(job_id), store.items(job_id))
+        backend.submit(batch, store.job(job_id).key, lambda _: None)
+    problems = finish(store, {job_id: "fake"}, staged)
+    assert [type(error) for error in problems.values()] == ([] if exists else [SubmissionUnknown])
+    assert (len(backend.jobs), store.job(job_id).status) == (exists, S.COMPLETED if exists else S.UNKNOWN)
+
+
+def test_left_submitting(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """A submission that failed and could not be written down is reported, and not waited for."""
+
+    class Locked(Submissions):
+        def mark_unknown(self, *_: object, **__: object) -> None:
+            raise LedgerUnavailable("locked")
+
+    job_id = create(store, "locked", n_items=1)
+    staged = stages()
+    staged.opened["fake"].faults.append(Fault(SubmissionUnknown("the connection broke")))
+    with Ledger(store.url) as locked:
+        locked.submissions = Locked(locked._db)
+        staged._ledger = locked
+        problems = finish(locked, {job_id: "fake"}, staged)
+    assert isinstance(problems[job_id], BackendUnavailable)
+    assert (store.job(job_id).status, staged.waits) == (S.SUBMITTING, [])
+
+
+# What goes wrong
+
+
+def test_refused_spares_others(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """A refused job is a problem of its own; the others have their results."""
+    staged = stages(ScriptedBackend(limits=ONE_EACH))
+    staged.opened["fake"].faults += [None, Fault(SubmissionRejected("no", detail="too wide"))]
+    done = run(staged, circuits(3))
+    assert [type(error) for error in done.problems.values()] == [SubmissionRejected]
+    assert n_missing(store) == 1
+
+
+def test_unknown_ends_the_run(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """A job that stays UNKNOWN is neither waited for nor sent again."""
+    staged = stages(ScriptedBackend(LostReply.OPAQUE))
+    staged.opened["fake"].faults.append(Fault(SubmissionUnknown("the connection broke"), "after"))
+    done = run(staged, circuits(1))
+    assert [type(error) for error in done.problems.values()] == [SubmissionUnknown]
+    assert (len(staged.opened["fake"].jobs), staged.waits) == (1, [])
+
+
+def test_failed_is_reported_again(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """A run entered again reports the job that failed, and pays for no other; a new run makes a new one."""
+    staged = stages()
+    staged.end = S.ERROR
+    for _ in range(2):
+        assert [type(error) for error in run(staged, points()).problems.values()] == [JobFailed]
+    assert len(staged.opened["fake"].jobs) == 1
+    staged.end = S.COMPLETED
+    assert run(staged, points(), "another").problems == {}
+    assert len(staged.opened["fake"].jobs) == 2
+
+
+def test_borrowed_job_failed(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """A run that was suspended for another run's job, which failed, pays for no second one; then its wait is over."""
+    staged = stages()
+    staged.end = S.ERROR
+    (failed,) = run(staged, points(), "one").jobs["fake"]
+    store.waits.register("two", [failed], until="all", now=NOW)
+    done = run(staged, points(), "two")
+    assert list(done.problems) == [failed]
+    assert (len(store.jobs()), store.waits.runs()) == (1, [])
+
+
+def test_wrong_second_name(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """A sweep that names a backend that does not exist plans nothing on the others."""
+    with pytest.raises(InvalidInput, match="no backend 'nobody'"):
+        run(stages(), points(backends=["fake", "nobody"]))
+    assert store.jobs() == []
+
+
+def test_second_refuses(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """A sweep that one of its backends cannot run is submitted to none."""
+    staged = stages(fake=ScriptedBackend(), small=ScriptedBackend(name="small", limits=Limits(max_shots=1)))
+    with pytest.raises(InvalidInput, match="5 shots"):
+        run(staged, points(backends=["fake", "small"]))
+    assert [backend.jobs for backend in staged.opened.values()] == [{}, {}]
+
+
+def test_two_backends(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """Jobs of several backends are waited for together."""
+    staged = stages(fake=ScriptedBackend(), other=ScriptedBackend(name="other"))
+    done = run(staged, points(backends=["fake", "other"]))
+    assert (done.problems, staged.waits, n_missing(store)) == ({}, [("all", "progress", 2)], 0)
+
+
+# Compile jobs
+
+
+def test_compile_job(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """The provider compiles first, in a job of its own; entered again, neither job is sent again."""
+    staged = stages()
+    for _ in range(2):
+        assert run(staged, circuits(1, compiler="remote")).problems == {}
+    assert [job.kind for job in store.jobs()].count(JobKind.COMPILE) == len(store.jobs()) - 1 == 1
+    assert [kind for _, kind, _ in staged.waits] == ["compile-progress", "progress"]
+    assert len(staged.opened["fake"].jobs) == 2
+
+
+def test_compile_job_fails(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """Where the compile job fails, the run fails and nothing else is planned or sent."""
+    staged = stages()
+    staged.end = S.ERROR
+    for _ in range(2):
+        with pytest.raises(JobFailed):
+            run(staged, circuits(1, compiler="remote"))
+    assert [job.kind for job in store.jobs()] == [JobKind.COMPILE]
+    assert len(staged.opened["fake"].jobs) == 1

@@ -1,0 +1,329 @@
+"""Submit: every cell of the decision table against a provider, the caps and the device's limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from scripted import Fault, ScriptedBackend
+from standing import LOST, RETRY_FOR_EVER, a_job, enter
+from support import at, check_history, create, observe
+
+import qjobs
+from qjobs.backends.base import ItemSnapshot, Limits, LostReply, Snapshot
+from qjobs.errors import (
+    BackendUnavailable,
+    Busy,
+    JobFailed,
+    NotSent,
+    PolicyLimit,
+    QJobsError,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import RemoteId, RemoteRetryStrategy
+from qjobs.operations.retry import Action, RetryPolicy
+
+DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
+DEDUPLICATED, FINDABLE, OPAQUE = LostReply
+# One line per row, a cell per strategy (DEFAULT | ALLOW | FORCE | FULL): what is done, and how many remote jobs there
+# are afterwards. "!": the row of an opaque provider.
+TABLE = """
+new                   | submit 1         | submit 1  | submit 1  | submit 1
+not sent              | submit 1         | submit 1  | submit 1  | submit 1
+rejected              | SubmissionRejected 0 | submit 1 | submit 1 | restart 1
+lost, exists          | sync 1           | sync 1    | sync 1    | restart 2
+lost, does not exist  | SubmissionUnknown 0 | submit 1 | submit 1 | restart 1
+lost, exists!         | SubmissionUnknown 1 | submit 2 | submit 2 | restart 2
+lost, does not exist! | SubmissionUnknown 0 | submit 1 | submit 1 | restart 1
+open                  | sync 1           | sync 1    | submit 2  | restart 2
+incomplete            | sync 1           | sync 1    | submit 2  | restart 2
+complete              | return 1         | return 1  | return 1  | restart 2
+"""
+S = JobStatus
+FORCE, ALLOW = RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.ALLOW_RESUBMIT
+
+
+def cells() -> Iterator[tuple[str, RemoteRetryStrategy, LostReply, str, int]]:
+    for line in TABLE.strip().splitlines():
+        name, *words = (word.strip() for word in line.split("|"))
+        for variant in LostReply:
+            if (name.endswith("!") and variant is not OPAQUE) or (f"{name}!" in TABLE and variant is OPAQUE):
+                continue
+            for strategy, cell in zip(RemoteRetryStrategy, words, strict=True):
+                done, count = cell.rsplit(" ", 1)
+                yield name.rstrip("!"), strategy, variant, done, int(count)
+
+
+@pytest.mark.parametrize(("standing", "strategy", "variant", "done", "n_remote"), list(cells()))
+def test_every_cell(
+    store: Ledger, standing: str, strategy: RemoteRetryStrategy, variant: LostReply, done: str, n_remote: int
+) -> None:
+    """Each cell does what the table says, with so many remote jobs, never two alive but at the caller's risk."""
+    backend = ScriptedBackend(variant)
+    job_id = a_job(store, standing, backend)
+    epoch = store.job(job_id).epoch
+    if done[0].isupper():
+        with pytest.raises(QJobsError) as caught:
+            enter(store, backend, job_id, strategy)
+        assert type(caught.value).__name__ == done
+        assert caught.value.job_id == job_id
+    else:
+        got = enter(store, backend, job_id, strategy)
+        assert got.action.value == done
+        assert got.reason
+        assert got.status is store.job(job_id).status
+        assert got.remote_id == list(backend.jobs)[-1]
+    assert len(backend.jobs) == n_remote
+    the_caller_took_the_risk = (standing, variant) == ("lost, exists", OPAQUE) and strategy is not DEFAULT
+    assert backend.most_live <= (2 if the_caller_took_the_risk else 1)
+    assert len(backend.live()) <= (2 if the_caller_took_the_risk else 1)
+    assert store.job(job_id).epoch == epoch + (done == "restart")
+    check_history(store, job_id)
+    again = enter(store, backend, job_id) if done in {"submit", "restart"} else None
+    assert again is None or (again.action is Action.SYNC and len(backend.jobs) == n_remote)
+
+
+def test_all_cells() -> None:
+    """Eight rows, four strategies, three kinds of provider."""
+    assert len(list(cells())) == 8 * 4 * 3
+
+
+def test_force(store: Ledger) -> None:
+    """FORCE_RESUBMIT sends only what has no result, and keeps the rest."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, "incomplete", backend)
+    enter(store, backend, job_id, FORCE)
+    second = list(backend.jobs.values())[1]
+    assert [item.label for item in second.batch.items] == ["item-1"]
+    assert store.attempts(job_id)[1].items == (1,)
+    backend.report(S.COMPLETED)
+    qjobs.poll(store, backend, [job_id])
+    assert len(qjobs.collect(store, backend, job_id).results) == 2
+    results = store.results(job_id)
+    assert "remote-1" in (results[0].counts or {})
+    assert "remote-2" in (results[1].counts or {})
+    assert store.job(job_id).status is S.COMPLETED
+
+
+def test_restart(store: Ledger) -> None:
+    """A restart begins an epoch; the old results stay readable."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, "complete", backend)
+    old = store.results(job_id)
+    enter(store, backend, job_id, FULL)
+    assert store.job(job_id).epoch == 2
+    assert store.results(job_id) == {}
+    assert store.results(job_id, epoch=1) == old
+    assert [len(job.batch.items) for job in backend.jobs.values()] == [2, 2]
+
+
+def test_key_per_remote_job(store: Ledger) -> None:
+    """Each remote job has a key of its own."""
+    backend = ScriptedBackend(DEDUPLICATED)
+    job_id = a_job(store, "open", backend)
+    for _ in range(2):
+        enter(store, backend, job_id, FULL, policy=RETRY_FOR_EVER)
+    keys = [job.key for job in backend.jobs.values()]
+    assert keys == ["key", "key-2", "key-3"]
+
+
+def test_shared_key(store: Ledger) -> None:
+    """Attempts that left no remote job share a key."""
+    backend = ScriptedBackend(DEDUPLICATED)
+    seen: list[str] = []
+    job_id = a_job(store, "rejected", backend)
+    enter(store, backend, job_id, ALLOW)
+    seen = [job.key for job in backend.jobs.values()]
+    assert seen == ["key"]
+
+
+def test_late_cancellation(store: Ledger) -> None:
+    """A cancellation that lost the race sends nothing."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, "open", backend)
+    backend.report(S.COMPLETED, S.COMPLETED)  # between our last poll and the cancellation
+    got = enter(store, backend, job_id, FORCE)
+    assert got.action is Action.RETURN
+    assert got.status is S.COMPLETED
+    assert len(backend.jobs) == 1
+    assert len(store.results(job_id)) == 2
+
+
+def test_unconfirmed_cancellation(store: Ledger) -> None:
+    """Nothing is sent before a cancellation is confirmed."""
+    backend = ScriptedBackend(confirms_cancel=False)
+    job_id = a_job(store, "open", backend)
+    for strategy in (FORCE, FULL, FORCE):
+        with pytest.raises(Busy, match="not confirmed"):
+            enter(store, backend, job_id, strategy)
+        assert len(backend.jobs) == 1
+    backend.report(S.COMPLETED, S.CANCELLED)
+    assert enter(store, backend, job_id, FORCE).action is Action.SUBMIT
+    assert [item.label for item in list(backend.jobs.values())[1].batch.items] == ["item-1"]
+
+
+def test_cap_before_cancel(store: Ledger) -> None:
+    """Caps are checked before anything is cancelled."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, "open", backend)
+    with pytest.raises(PolicyLimit):
+        enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_submissions=1))
+    assert [job.cancels for job in backend.jobs.values()] == [0]
+    assert store.job(job_id).cancel_requested_at is None
+
+
+def test_restart_with_results(store: Ledger) -> None:
+    """A restart cancels a job whose results came before its last status."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, "open", backend)
+    backend.report(S.COMPLETED, S.COMPLETED)
+    qjobs.collect(store, backend, job_id, partial=True)
+    assert store.job(job_id).status is S.RUNNING
+    assert enter(store, backend, job_id, FULL).action is Action.RESTART
+    assert backend.most_live == 1
+
+
+def test_after_not_sent(store: Ledger) -> None:
+    """After a resubmission that never left, DEFAULT goes back to what was sent."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, "incomplete", backend)
+    backend.faults.append(Fault(NotSent("no route")))
+    with pytest.raises(NotSent):
+        enter(store, backend, job_id, FORCE)
+    assert enter(store, backend, job_id).action is Action.SYNC
+    assert len(backend.jobs) == 1
+    rejected = create(store, "rejected")
+    backend.faults += [Fault(SubmissionRejected("no", detail="too wide")), Fault(NotSent("no route"))]
+    with pytest.raises(SubmissionRejected):
+        enter(store, backend, rejected)
+    with pytest.raises(NotSent):
+        enter(store, backend, rejected, ALLOW)
+    with pytest.raises(SubmissionRejected) as caught:
+        enter(store, backend, rejected)
+    assert caught.value.detail == "too wide"
+
+
+def test_max_submissions(store: Ledger) -> None:
+    """The number of submissions is capped."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, "open", backend)
+    policy = RetryPolicy(rungs=(), max_submissions=2)
+    enter(store, backend, job_id, FULL, policy=policy)
+    with pytest.raises(PolicyLimit, match="2 times") as caught:
+        enter(store, backend, job_id, FULL, policy=policy)
+    assert caught.value.job_id == job_id
+    assert len(backend.jobs) == 2
+
+
+@pytest.mark.parametrize("variant", [FINDABLE, OPAQUE])
+def test_lost_ones_count(store: Ledger, variant: LostReply) -> None:
+    """Submissions whose reply was lost count."""
+    backend = ScriptedBackend(variant)
+    backend.faults += [Fault(LOST) for _ in range(9)]
+    job_id = create(store)
+    calls: list[int] = []
+    backend.before_submit = lambda: calls.append(1)
+    for _ in range(6):
+        with pytest.raises((BackendUnavailable, SubmissionUnknown, PolicyLimit)):
+            enter(store, backend, job_id, ALLOW)
+    assert len(calls) == 3
+
+
+def test_not_sent_does_not_count(store: Ledger) -> None:
+    """What was never sent does not count."""
+    backend = ScriptedBackend()
+    backend.faults += [Fault(NotSent("no route")) for _ in range(5)]
+    job_id = create(store)
+    for _ in range(5):
+        with pytest.raises(NotSent):
+            enter(store, backend, job_id)
+    assert enter(store, backend, job_id).action is Action.SUBMIT
+
+
+def test_time_and_cost(store: Ledger) -> None:
+    """Time and cost are capped."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, "incomplete", backend)
+    with pytest.raises(PolicyLimit, match="older"):
+        enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_total_s=100), after_s=101)
+    bill = replace(backend.snapshot(RemoteId("remote-1")), cost=5.0)
+    observe(store, job_id, store.attempts(job_id)[0].number, bill, now=at(1))
+    with pytest.raises(PolicyLimit, match="cost"):
+        enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_cost=4.0))
+    assert len(backend.jobs) == 1
+    assert enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_cost=6.0)).action is Action.SUBMIT
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    return ScriptedBackend(cancels_items=True)
+
+
+def now() -> object:
+    return at(1)
+
+
+def test_cost_of_every_attempt(store: Ledger) -> None:
+    """The cap on cost counts every attempt."""
+
+    class Dear(ScriptedBackend):
+        def snapshot(self, remote_id: RemoteId) -> Snapshot:
+            status = self.jobs[remote_id].status
+            items = tuple(ItemSnapshot(status=each, cost=4.0) for each in self.jobs[remote_id].items)
+            return Snapshot(status=status, remote_status="theirs", items=items)
+
+    backend, job_id = Dear(), create(store)
+    policy = RetryPolicy(rungs=(), max_submissions=9, max_cost=11.0)
+    for reported, spent in (((S.COMPLETED, S.ERROR), 8.0), ((S.ERROR,), 12.0)):
+        qjobs.submit(store, backend, job_id, strategy=FORCE, policy=policy, now=now)
+        backend.report(*reported)
+        qjobs.poll(store, backend, [job_id], now=now)
+        assert store.job(job_id).cost == spent
+        with pytest.raises(JobFailed):
+            qjobs.collect(store, backend, job_id, now=now)
+    with pytest.raises(PolicyLimit, match="cost more"):
+        qjobs.submit(store, backend, job_id, strategy=FORCE, policy=policy, now=now)
+    assert len(backend.jobs) == 2
+
+
+def test_full_device(store: Ledger) -> None:
+    """A full device takes no more; the job stays CREATED."""
+    backend = ScriptedBackend(limits=Limits(max_live_jobs=1))
+    first, second = create(store, "a"), create(store, "b")
+    enter(store, backend, first)
+    with pytest.raises(Busy, match="1 live jobs"):
+        enter(store, backend, second)
+    assert store.job(second).status is S.CREATED
+    assert len(backend.jobs) == 1
+    backend.report(S.COMPLETED, S.COMPLETED)
+    qjobs.poll(store, backend, [first])
+    assert enter(store, backend, second).action is Action.SUBMIT
+
+
+def test_transactions(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first submission takes nine transactions, three of which write; entering it again writes the report alone."""
+    backend = ScriptedBackend()
+    job_id = create(store)
+    database = store._db
+    used: list[str] = []
+
+    def counted(kind: str) -> Callable[[], object]:
+        begin = getattr(database, kind)
+
+        def transaction() -> object:
+            used.append(kind)
+            return begin()
+
+        return transaction
+
+    for kind in ("read", "write"):
+        monkeypatch.setattr(database, kind, counted(kind))
+    enter(store, backend, job_id)
+    assert (len(used), used.count("write")) == (9, 3)
+    used.clear()
+    enter(store, backend, job_id)
+    assert used.count("write") == 1

@@ -1,0 +1,321 @@
+"""Submit: what each failure of the call means, leases, and processes that race."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+
+import pytest
+from scripted import Clock, Fault, ScriptedBackend
+from standing import LOST, RETRY_FOR_EVER, a_job, enter
+from support import check_history, claim, create, job_moves
+
+import qjobs
+from qjobs.backends.base import LostReply
+from qjobs.errors import (
+    BackendUnavailable,
+    Busy,
+    CredentialsRejected,
+    LedgerUnavailable,
+    NotSent,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
+from qjobs.ledger import Ledger
+from qjobs.ledger.submissions import Submissions
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Attempt, RemoteId, RemoteRetryStrategy
+from qjobs.operations.attempts import batch_of
+from qjobs.operations.retry import Action
+from qjobs.operations.submit import LEASE_S
+
+S = JobStatus
+DEDUPLICATED, FINDABLE, OPAQUE = LostReply
+DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
+
+
+@pytest.mark.parametrize("variant", LostReply)
+def test_not_sent(store: Ledger, variant: LostReply) -> None:
+    """What was not sent leaves the job as it was."""
+    backend = ScriptedBackend(variant)
+    job_id = a_job(store, "not sent", backend)
+    assert store.job(job_id).status is S.CREATED
+    assert store.attempts(job_id)[0].sent_at is None
+    assert job_moves(store, job_id)[-1] == (S.SUBMITTING, S.CREATED, "not sent")
+
+
+def test_rejected(store: Ledger) -> None:
+    """A refusal keeps the provider's words."""
+    backend = ScriptedBackend()
+    job_id = create(store)
+    backend.faults.append(Fault(SubmissionRejected("no", detail="too wide")))
+    with pytest.raises(SubmissionRejected) as caught:
+        enter(store, backend, job_id)
+    assert (caught.value.job_id, caught.value.detail) == (job_id, "too wide")
+    job = store.job(job_id)
+    assert (job.status, job.message) == (S.ERROR, "too wide")
+    with pytest.raises(SubmissionRejected, match="too wide"):
+        enter(store, backend, job_id)
+
+
+def test_credentials(store: Ledger) -> None:
+    """Refused credentials leave the job to be sent later."""
+    backend = ScriptedBackend(OPAQUE)
+    job_id = create(store)
+    backend.faults.append(Fault(CredentialsRejected("401")))
+    with pytest.raises(CredentialsRejected):
+        enter(store, backend, job_id)
+    assert job_moves(store, job_id)[-1] == (S.SUBMITTING, S.CREATED, "credentials refused")
+    assert enter(store, backend, job_id).action is Action.SUBMIT
+
+
+def test_lost_reply(store: Ledger) -> None:
+    """A lost reply leaves the job UNKNOWN and keeps its cause."""
+    for number, (variant, error) in enumerate([(FINDABLE, BackendUnavailable), (OPAQUE, SubmissionUnknown)]):
+        backend = ScriptedBackend(variant)
+        backend.faults.append(Fault(OSError("connection reset"), "after"))
+        job_id = create(store, f"key-{number}")
+        with pytest.raises(error, match="connection reset") as caught:
+            enter(store, backend, job_id)
+        assert isinstance(caught.value.__cause__, OSError)
+        assert store.job(job_id).status is S.UNKNOWN
+        assert "connection reset" in store.job(job_id).message
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bad JSON"), NotSent("claims so"), SubmissionRejected("claims so")])
+def test_error_after_acceptance(store: Ledger, error: Exception) -> None:
+    """An error after the id is known changes nothing."""
+    backend = ScriptedBackend(OPAQUE)
+    backend.faults.append(Fault(error, "accepted"))
+    job_id = create(store)
+    got = enter(store, backend, job_id)
+    assert (got.status, got.remote_id) == (S.SUBMITTED, "remote-1")
+    assert [event.cause for event in store.events(job_id)][-1] == "after acceptance"
+
+
+@pytest.mark.parametrize("when", ["before", "after", "accepted"])
+def test_interrupt(store: Ledger, when: str) -> None:
+    """An interrupt in the call is recorded and raised."""
+    backend = ScriptedBackend()
+    backend.faults.append(Fault(KeyboardInterrupt(), when))
+    job_id = create(store)
+    with pytest.raises(KeyboardInterrupt):
+        enter(store, backend, job_id)
+    assert store.job(job_id).status is (S.SUBMITTED if when == "accepted" else S.UNKNOWN)
+    with contextlib.suppress(SubmissionUnknown):
+        enter(store, backend, job_id)
+    assert len(backend.jobs) == (0 if when == "before" else 1)
+    check_history(store, job_id)
+
+
+class LockedOnAccept(Ledger):
+    """A ledger that another program locks just when the remote id exists."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.submissions = LockedSubmissions(self._db)
+
+
+class LockedSubmissions(Submissions):
+    def accept(self, attempt: Attempt, remote_id: RemoteId, **_: object) -> None:
+        raise LedgerUnavailable("locked")
+
+
+@pytest.mark.parametrize("variant", [FINDABLE, OPAQUE])
+def test_unwritten_id(store: Ledger, variant: LostReply) -> None:
+    """An id that cannot be written is in the error and in the history."""
+    backend = ScriptedBackend(variant)
+    job_id = create(store)
+    with (
+        LockedOnAccept(store.url) as locked,
+        pytest.raises((BackendUnavailable, SubmissionUnknown), match="remote-1"),
+    ):
+        enter(locked, backend, job_id)
+    assert store.job(job_id).status is S.UNKNOWN
+    assert "remote-1" in store.job(job_id).message
+    assert "remote-1" in store.events(job_id)[-1].detail
+
+
+def test_no_id(store: Ledger) -> None:
+    """A backend that returns without an id leaves the job UNKNOWN."""
+
+    class Silent(ScriptedBackend):
+        def submit(self, *_: object) -> None:
+            pass
+
+    job_id = create(store)
+    with pytest.raises(BackendUnavailable, match="without naming"):
+        enter(store, Silent(), job_id)
+    assert store.job(job_id).status is S.UNKNOWN
+
+
+def test_intent_first(store: Ledger) -> None:
+    """The intent is on disk before the call."""
+    backend = ScriptedBackend()
+    job_id = create(store)
+    seen: list[tuple[JobStatus, int]] = []
+    backend.before_submit = lambda: seen.append((store.job(job_id).status, len(store.attempts(job_id))))
+    enter(store, backend, job_id)
+    assert seen == [(S.SUBMITTING, 1)]
+
+
+@pytest.mark.parametrize("settled", ["lease expired", "found by another process"])
+def test_expired_lease(store: Ledger, settled: str) -> None:
+    """A process that slept past its lease sends nothing."""
+    backend, clock = ScriptedBackend(), Clock()
+    job_id = create(store)
+
+    def sleeps_long() -> None:
+        backend.before_submit = lambda: None
+        clock.sleep(LEASE_S + 1)
+        store.submissions.expire_leases(now=clock.now())
+        if settled == "found by another process":
+            qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
+
+    backend.before_submit = sleeps_long
+    with pytest.raises(Busy):
+        qjobs.submit(store, backend, job_id, now=clock.now)
+    assert len(backend.jobs) == (settled != "lease expired")
+    qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
+    assert len(backend.jobs) == 1
+
+
+def test_renewed_lease(store: Ledger) -> None:
+    """A long preparation renews its lease."""
+    clock = Clock()
+
+    class Slow(ScriptedBackend):
+        def submit(self, batch: object, key: object, created: object, sending: Callable[[], None]) -> None:
+            for _ in range(3):
+                clock.sleep(LEASE_S * 0.9)
+                store.submissions.expire_leases(now=clock.now())
+                sending()
+            super().submit(batch, key, created, sending)
+
+    job_id = create(store)
+    assert qjobs.submit(store, Slow(), job_id, now=clock.now).status is S.SUBMITTED
+
+
+def test_id_at_once(store: Ledger) -> None:
+    """The id is on disk the moment it exists."""
+
+    class Watching(ScriptedBackend):
+        def submit(self, batch: object, key: object, created: object, sending: object) -> None:
+            super().submit(batch, key, created, sending)
+            seen.append(store.attempts(job_id)[0].remote_id)
+
+    seen: list[RemoteId | None] = []
+    job_id = create(store)
+    enter(store, Watching(), job_id)
+    assert seen == ["remote-1"]
+
+
+def test_other_submitter(store: Ledger) -> None:
+    """A job that another process is submitting is left alone."""
+    job_id = create(store)
+    claim(store, job_id, owner="elsewhere:1")
+    for strategy in RemoteRetryStrategy:
+        backend = ScriptedBackend()
+        with pytest.raises(Busy, match="elsewhere:1"):
+            enter(store, backend, job_id, strategy)
+        assert not backend.jobs
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_dead_submitter(store: Ledger, exists: bool) -> None:
+    """A submission whose lease ran out is looked up."""
+    backend = ScriptedBackend()
+    job_id = create(store)
+    attempt = claim(store, job_id, owner="dead:1")
+    if exists:
+        backend.submit(batch_of(store, store.job(job_id), store.items(job_id)), store.job(job_id).key, lambda _: None)
+    late_s = LEASE_S + 1
+    if exists:
+        got = enter(store, backend, job_id, after_s=late_s)
+        assert (got.action, got.remote_id) == (Action.SYNC, "remote-1")
+    else:
+        with pytest.raises(SubmissionUnknown):
+            enter(store, backend, job_id, after_s=late_s)
+        assert enter(store, backend, job_id, ALLOW, after_s=late_s).action is Action.SUBMIT
+    assert len(backend.jobs) == 1
+    assert (S.SUBMITTING, S.UNKNOWN, "lease expired") in job_moves(store, job_id)
+    assert attempt.lease_owner == "dead:1"
+
+
+def test_stragglers(store: Ledger) -> None:
+    """A lost request may still arrive: nothing is sent before `settle_s` has passed since it was given up."""
+    backend, clock = ScriptedBackend(), Clock()
+    backend.settle_s = 30.0
+    backend.faults.append(Fault(LOST))
+    backend.before_submit = lambda: clock.sleep(15.0)
+    job_id = create(store)
+    with pytest.raises(BackendUnavailable):
+        qjobs.submit(store, backend, job_id, now=clock.now)
+    backend.before_submit = lambda: None
+    clock.sleep(20.0)  # 35 s after the intent, 20 s after the reply was given up
+    with pytest.raises(Busy, match="may still arrive") as refused:
+        qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
+    assert refused.value.retry_after_s == pytest.approx(10.0)
+    assert not backend.jobs
+    clock.sleep(10.0)
+    assert qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now).action is Action.SUBMIT
+    assert len(backend.jobs) == 1
+
+
+@pytest.mark.parametrize("variant", LostReply)
+def test_two_threads(ledger: Ledger, variant: LostReply) -> None:
+    """Two threads make one remote job."""
+    backend = ScriptedBackend(variant)
+    job_id = create(ledger)
+    inside = threading.Barrier(2)
+    backend.before_submit = lambda: inside.wait(10)
+    outcomes: list[object] = []
+
+    def first() -> None:
+        outcomes.append(enter(ledger, backend, job_id))
+
+    def second() -> None:
+        inside.wait(10)  # the first is in its call
+        try:
+            outcomes.append(enter(ledger, backend, job_id))
+        except Busy as error:
+            outcomes.append(error)
+
+    threads = [threading.Thread(target=work) for work in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(outcomes) == 2
+    assert len(backend.jobs) == 1
+    check_history(ledger, job_id)
+
+
+@pytest.mark.parametrize("standing", ["new", "lost, does not exist", "open", "incomplete", "complete"])
+def test_many_threads(store: Ledger, standing: str) -> None:
+    """Many threads never have two remote jobs alive."""
+    backend = ScriptedBackend()
+    job_id = a_job(store, standing, backend)
+    before = len(backend.jobs)
+    start = threading.Barrier(6)
+    other: list[BaseException] = []
+
+    def work() -> None:
+        start.wait(10)
+        try:
+            enter(store, backend, job_id, FORCE, policy=RETRY_FOR_EVER)
+        except Busy:
+            pass
+        except BaseException as error:
+            other.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not other
+    assert backend.most_live <= 1
+    assert len(backend.jobs) >= max(1, before)
+    check_history(store, job_id)
