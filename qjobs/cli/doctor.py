@@ -17,8 +17,6 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.paths import data_home, ledger_url
 
-__all__ = ["Check", "checks"]
-
 _PACKAGES = ("qjobs", "qiskit", "qiskit-aer", "pytket", "sqlalchemy", "pydantic")
 
 

@@ -21,8 +21,6 @@ from qjobs.paths import ledger_url
 from qjobs.reports.files import write_parquet
 from qjobs.reports.frames import Found, circuits_frame
 
-__all__ = ["find_job", "list_jobs", "print_json", "print_table", "show_job", "show_results"]
-
 _PIPE_WIDTH = 10_000
 
 

@@ -13,8 +13,6 @@ from typing import Any
 from qjobs.errors import InvalidInput, QJobsError
 from qjobs.paths import ledger_url
 
-__all__ = ["main"]
-
 COMMANDS = "qjobs.commands"
 """Entry-point group of further commands: functions from the words behind the name to an exit code."""
 

@@ -27,8 +27,6 @@ from qjobs.operations import recover as recovery
 from qjobs.operations.cancel import cancel
 from qjobs.paths import ledger_url
 
-__all__ = ["add_commands", "add_job_commands"]
-
 
 def add_job_commands(jobs: Any, shared: argparse.ArgumentParser) -> None:
     """Put the commands about one job under `qjobs jobs`."""

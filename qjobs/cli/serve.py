@@ -17,8 +17,6 @@ from qjobs.paths import data_home
 if TYPE_CHECKING:
     from qjobs.service.settings import Settings
 
-__all__ = ["add_commands"]
-
 _NEEDED = ("argon2", "cryptography", "fastapi", "jinja2", "starlette", "uvicorn", "websockets")
 
 

@@ -14,8 +14,6 @@ from qjobs.service.web import pages
 from qjobs.service.web.error_answers import add_handlers
 from qjobs.service.web.guard import Guard
 
-__all__ = ["create_app"]
-
 
 def create_app(service: Service) -> FastAPI:
     """The application; while it lives, the executor works."""

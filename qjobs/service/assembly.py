@@ -19,8 +19,6 @@ from qjobs.service.store.content import Content
 from qjobs.service.store.jobs import JobStore
 from qjobs.service.tables import SERVICE
 
-__all__ = ["Service"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:

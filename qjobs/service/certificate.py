@@ -14,8 +14,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["ensure_certificate", "write_private"]
-
 logger = logging.getLogger(__name__)
 
 _LIFETIME = timedelta(days=3650)

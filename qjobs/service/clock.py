@@ -13,8 +13,6 @@ from qjobs.errors import InvalidInput
 from qjobs.ledger.database import Database
 from qjobs.service import tables as schema
 
-__all__ = ["ServiceClock"]
-
 _ANCHOR = "clock_anchor"
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 

@@ -21,8 +21,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from qjobs.errors import InvalidInput
 from qjobs.service.errors import BadRequest
 
-__all__ = ["Device", "DeviceKind", "DeviceNoise", "Devices", "OpeningHours", "ResultKind", "chance"]
-
 _NAME_FIELDS = ("device_name", "system_name", "backend_name")
 _Day: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _DAYS: tuple[_Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

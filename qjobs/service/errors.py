@@ -4,17 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = [
-    "BadRequest",
-    "Conflict",
-    "Forbidden",
-    "Gone",
-    "NotFound",
-    "ServiceError",
-    "TooManyRequests",
-    "Unauthorized",
-]
-
 
 class ServiceError(Exception):
     """A request that is refused.

@@ -27,8 +27,6 @@ from qjobs.service.certificate import ensure_certificate, write_private
 from qjobs.service.settings import Settings
 from qjobs.service.tables import SERVICE
 
-__all__ = ["FIRST_USER", "accounts_of", "environment", "serve"]
-
 logger = logging.getLogger(__name__)
 
 FIRST_USER = "me@localhost.test"

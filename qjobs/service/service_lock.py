@@ -14,8 +14,6 @@ import sqlalchemy as sa
 from qjobs.errors import InvalidInput
 from qjobs.ledger.database import Database
 
-__all__ = ["ServiceLock"]
-
 logger = logging.getLogger(__name__)
 
 _NAME = "qjobs-service"

@@ -20,8 +20,6 @@ from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, ItemSpec, Key, Observable, RemoteId
 
-__all__ = ["AerBackend"]
-
 _MAX_QUBITS = {
     AerMethod.AUTOMATIC: 28,
     AerMethod.STATEVECTOR: 28,

@@ -24,32 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit import QuantumCircuit
 
-__all__ = [
-    "BASIS_1Q",
-    "BASIS_2Q",
-    "BASIS_3Q",
-    "BASIS_OTHER",
-    "MAX_EXACT_QUBITS",
-    "AerMethod",
-    "NoiseSpec",
-    "Rows",
-    "Split",
-    "draw_counts",
-    "draw_shots",
-    "expectation_values",
-    "import_aer",
-    "is_exact",
-    "native",
-    "noise_model",
-    "probabilities",
-    "sample_counts",
-    "sample_shots",
-    "split_measurements",
-    "statevectors",
-    "unitaries",
-    "with_probabilities",
-]
-
 # fmt: off
 BASIS_1Q = (
     "id", "x", "y", "z", "h", "s", "sdg", "sx", "sxdg", "t", "tdg",

@@ -20,8 +20,6 @@ from qjobs.backends.aer.pool import WorkerEnded, WorkerPool
 from qjobs.backends.aer.tasks import Outcome, failed_task, run_task
 from qjobs.lifecycle import JobStatus
 
-__all__ = ["KEPT_BYTES", "KEPT_JOBS", "JobQueue"]
-
 logger = logging.getLogger(__name__)
 
 KEPT_JOBS = 256

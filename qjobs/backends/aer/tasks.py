@@ -23,8 +23,6 @@ from qjobs.model import Batch, ItemResult, Observable, Program, ProgramHash
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["Failure", "Outcome", "Task", "cut", "failed_task", "run_task"]
-
 _TASK_ITEMS = 75
 _TASK_S = 0.25
 _MAX_EXACT_BITS = 12

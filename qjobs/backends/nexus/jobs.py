@@ -22,8 +22,6 @@ from qjobs.errors import BackendUnavailable, ProtocolError
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Key, RemoteId
 
-__all__ = ["Jobs"]
-
 logger = logging.getLogger(__name__)
 
 _OPEN_WORDS: Final = ("SUBMITTED", "QUEUED", "RUNNING")

@@ -10,8 +10,6 @@ from qjobs.backends.http import HttpClient
 from qjobs.backends.nexus import wire
 from qjobs.errors import CredentialsRejected, ProtocolError
 
-__all__ = ["KEY_PROPERTY", "Project", "Projects"]
-
 logger = logging.getLogger(__name__)
 
 KEY_PROPERTY: Final = "qjobs_key"

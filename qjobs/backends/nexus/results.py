@@ -20,8 +20,6 @@ from qjobs.errors import BackendUnavailable, InvalidCircuit
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, RemoteId
 
-__all__ = ["Downloads"]
-
 logger = logging.getLogger(__name__)
 
 _LATE_S: Final = 60.0

@@ -21,8 +21,6 @@ from qjobs.backends.nexus.wire import JOBS, STATUSES, member
 from qjobs.errors import QJobsError
 from qjobs.model import RemoteId
 
-__all__ = ["StatusSocket"]
-
 logger = logging.getLogger(__name__)
 
 _PING_S: Final = 40.0

@@ -22,8 +22,6 @@ from qjobs.backends.http import FIRST_PAUSE_S, READ_TRIES, TRANSIENT_CODES, tls_
 from qjobs.backends.limiter import back_off_s
 from qjobs.errors import CredentialsRejected, NotSent
 
-__all__ = ["NexusAuth", "NexusTokens", "address_in_environment", "find_refresh_token"]
-
 logger = logging.getLogger(__name__)
 
 _REFRESH_COOKIE: Final = "myqos_oat"

@@ -13,8 +13,6 @@ from qjobs.backends.nexus.lru import LruCache
 from qjobs.backends.nexus.programs import Templates
 from qjobs.model import Batch, ItemSpec, JobKind, ProgramHash
 
-__all__ = ["Uploads"]
-
 logger = logging.getLogger(__name__)
 
 _RENEW_LEASE_S: Final = 15.0

@@ -22,8 +22,6 @@ from qjobs.service.accounts.passwords import Passwords
 from qjobs.service.accounts.tokens import hash_of
 from qjobs.service.errors import Forbidden, NotFound
 
-__all__ = ["ADMINISTRATOR", "CONTRIBUTOR", "MAINTAINER", "READER", "ROLES", "Accounts", "Role", "Team", "User"]
-
 logger = logging.getLogger(__name__)
 
 _NO_PASSWORD = ""

@@ -13,8 +13,6 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from qjobs.service.errors import TooManyRequests
 
-__all__ = ["Passwords", "Throttle"]
-
 logger = logging.getLogger(__name__)
 
 _MOST_HASHES = 2

@@ -15,8 +15,6 @@ from qjobs.service.settings import QUOTAS, Settings
 if TYPE_CHECKING:
     from qjobs.service.clock import ServiceClock
 
-__all__ = ["DATABASE_USAGE", "Quota", "Quotas"]
-
 DATABASE_USAGE = "database_usage"
 _BYTES_IN_MB = 1_000_000
 

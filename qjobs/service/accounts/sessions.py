@@ -22,8 +22,6 @@ from qjobs.service.accounts.tokens import hash_of, new_token, new_user_code
 from qjobs.service.errors import NotFound, TooManyRequests, Unauthorized
 from qjobs.service.settings import Settings
 
-__all__ = ["DEVICE_CODE_S", "POLL_S", "DeviceRequest", "Pending", "Sessions", "Tokens"]
-
 logger = logging.getLogger(__name__)
 
 DEVICE_CODE_S = 600

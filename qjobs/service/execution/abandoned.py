@@ -16,8 +16,6 @@ from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.execution.starting import Started
 
-__all__ = ["Abandoned"]
-
 _GRACE_S = 5.0
 """How long to wait before they are ended: new processes take a second or two."""
 

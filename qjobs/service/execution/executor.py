@@ -41,8 +41,6 @@ from qjobs.service.store.content import Content
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.jobs import JobStore
 
-__all__ = ["Executor"]
-
 logger = logging.getLogger(__name__)
 _S = JobStatus
 _IDLE_S = 0.5

@@ -21,8 +21,6 @@ from qjobs.service.execution.starting import Started
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord
 
-__all__ = ["DueOutcome", "put_back", "store_outcomes"]
-
 _S = JobStatus
 _COST_CONFIDENCE = 1.0
 """The price of a circuit is known, not estimated."""

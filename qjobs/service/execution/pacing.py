@@ -18,8 +18,6 @@ from qjobs.service.execution.outcomes import DueOutcome
 from qjobs.service.execution.simulate import ExecuteOutcome
 from qjobs.service.execution.starting import Started
 
-__all__ = ["Pacing"]
-
 _S = JobStatus
 _OPEN = [status.value for status in (_S.QUEUED, _S.RUNNING, _S.CANCELLING)]
 

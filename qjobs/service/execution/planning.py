@@ -16,8 +16,6 @@ from qjobs.service.accounts.quotas import Quotas
 from qjobs.service.devices import Device, DeviceKind, Devices
 from qjobs.service.execution.starting import Chunk, Queue, Started
 
-__all__ = ["Planner"]
-
 _CHUNK_S = 0.4
 """How long a chunk should take: a call to a worker and what is written for it cost some milliseconds."""
 

@@ -11,8 +11,6 @@ from qjobs.backends.aer import NoiseSpec
 from qjobs.errors import InvalidCircuit
 from qjobs.service.execution.cost import gate_name
 
-__all__ = ["ItemFailure", "Machine", "check_circuit", "load_circuit"]
-
 _CLASSICAL = frozenset(
     {
         "Barrier",

@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["QueuedJob", "fair_order", "fifo_order"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedJob:

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit import QuantumCircuit
 
-__all__ = ["ExecuteItem", "ExecuteOutcome", "ExecuteTask", "run_execute"]
-
 _METHODS = (
     "automatic",
     "statevector",

@@ -23,8 +23,6 @@ from qjobs.service.store.definitions import DEFAULT_LEVEL
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord
 
-__all__ = ["Chunk", "Queue", "Started", "machine_of", "read_queues", "start_items"]
-
 _S = JobStatus
 _COMPILE = "compile"
 

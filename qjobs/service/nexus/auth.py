@@ -14,8 +14,6 @@ from qjobs.service.errors import Unauthorized
 from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE, set_access_cookie, set_cookies
 from qjobs.service.web.forms import Form, form_fields
 
-__all__ = ["router"]
-
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _LONGEST = 1000
 

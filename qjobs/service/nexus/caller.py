@@ -16,8 +16,6 @@ from qjobs.service.store.queries import Listing, Params, Resource, listing_of, s
 from qjobs.service.store.records import Projects
 from qjobs.service.web.cookies import current_user
 
-__all__ = ["Caller", "caller_of", "gone_if_deleted"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:

@@ -13,8 +13,6 @@ from qjobs.service.nexus.caller import Caller, caller_of
 from qjobs.service.nexus.request_bodies import BackendPropertyBody
 from qjobs.service.web.cookies import current_user
 
-__all__ = ["router"]
-
 _ISSUERS = ("Quantinuum", "Braket", "Qiskit")
 _READ = frozenset({"backend", "is_local"})
 

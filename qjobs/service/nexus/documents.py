@@ -22,8 +22,6 @@ from qjobs.service.nexus.response_bodies import document_body, project_body
 from qjobs.service.store.queries import DOCUMENTS
 from qjobs.service.store.records import Document, DocumentKind
 
-__all__ = ["router"]
-
 _FILES = {
     DocumentKind.QIR: "/api/qir/v1beta",
     DocumentKind.WASM: "/api/wasm/v1beta",

@@ -17,14 +17,12 @@ from qjobs.service.nexus.status_socket import follow
 from qjobs.service.store.job_records import JobRecord
 from qjobs.service.store.queries import JOBS, Listing, clean_id
 
-__all__ = ["router"]
-
 logger = logging.getLogger(__name__)
 
 _URL = "/api/jobs/v1beta3"
 
 
-class LostReply(Response):
+class _LostReply(Response):
     """A reply that never arrives: it announces a body and sends none.
 
     Every client takes that for an error of the connection.
@@ -96,7 +94,7 @@ def _add_posts(routes: APIRouter, service: Service) -> None:
         device = service.devices.get(job.device)
         if device is not None and device.drops(job_id):
             logger.info("job %s: the reply is dropped, as the device file says", job_id)
-            return LostReply(status_code=202)
+            return _LostReply(status_code=202)
         return JSONResponse(_whole(service, job), 202)
 
     @routes.post(_URL, status_code=202)

@@ -13,8 +13,6 @@ from qjobs.service.errors import Forbidden, NotFound
 from qjobs.service.nexus.request_bodies import Change, TeamAssignment, TeamAttributes, UserAssignment
 from qjobs.service.web.cookies import current_user
 
-__all__ = ["router"]
-
 Scope = Literal["user", "org_admin", "global_admin", "highest"] | None
 
 _OWN_SCOPES = {None, "user", "highest"}

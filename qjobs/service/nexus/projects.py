@@ -11,8 +11,6 @@ from qjobs.service.nexus.request_bodies import Change, Posted, ProjectAttributes
 from qjobs.service.nexus.response_bodies import project_body, property_body
 from qjobs.service.store.queries import PROJECTS, PROPERTY_DEFINITIONS
 
-__all__ = ["router"]
-
 
 def router(service: Service) -> APIRouter:
     """Routes of projects and of definitions of properties."""

@@ -15,8 +15,6 @@ from qjobs.service.nexus.caller import Caller, caller_of, gone_if_deleted
 from qjobs.service.nexus.response_bodies import pointer, project_body, snapshot_body
 from qjobs.service.store.queries import clean_id
 
-__all__ = ["router"]
-
 _FILTER = "filter[compilation][id]"
 _USER_TAG_PARTS = 2
 """A raw tag is `USER:BOOL:tag`; version 3 has the last part alone."""

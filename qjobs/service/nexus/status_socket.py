@@ -18,8 +18,6 @@ from qjobs.service.store.queries import clean_id, scope_of, within
 from qjobs.service.store.records import Projects
 from qjobs.service.web.cookies import user_of_cookies
 
-__all__ = ["follow"]
-
 logger = logging.getLogger(__name__)
 
 _READ_AGAIN_S = 5.0

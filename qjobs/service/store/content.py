@@ -25,8 +25,6 @@ from qjobs.service.store.deleted import record_deletion
 from qjobs.service.store.queries import Listing, clean_id
 from qjobs.service.store.records import Document, DocumentKind, Project, Projects, PropertyDefinition, PropertyValue
 
-__all__ = ["Content"]
-
 logger = logging.getLogger(__name__)
 
 _DOCUMENT_COLUMNS = [column for column in schema.document.c if column.name != "body"]

@@ -21,8 +21,6 @@ from qjobs.service import tables as schema
 from qjobs.service.store.job_records import ItemRecord, item_record, time_column
 from qjobs.service.tables import TIMED
 
-__all__ = ["JOB_WORDS", "Move", "apply_moves", "locked", "read_items", "roll_up_jobs"]
-
 logger = logging.getLogger(__name__)
 
 _CHUNK = 500

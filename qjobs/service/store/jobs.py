@@ -28,8 +28,6 @@ from qjobs.service.store.deleted import record_deletion
 from qjobs.service.store.job_moves import JOB_WORDS, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord, JobRecord, item_record, job_record, status_body, time_column
 
-__all__ = ["JobStore"]
-
 logger = logging.getLogger(__name__)
 
 _ONLY_CIRCUITS = "this service runs circuits only"

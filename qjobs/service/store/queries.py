@@ -19,23 +19,6 @@ import sqlalchemy as sa
 from qjobs.service import tables as schema
 from qjobs.service.errors import BadRequest, NotFound
 
-__all__ = [
-    "DEFAULT_PAGE_SIZE",
-    "DOCUMENTS",
-    "JOBS",
-    "MAX_PAGE_SIZE",
-    "PROJECTS",
-    "PROPERTY_DEFINITIONS",
-    "Listing",
-    "Params",
-    "Resource",
-    "Scope",
-    "clean_id",
-    "listing_of",
-    "scope_of",
-    "within",
-]
-
 Params = Sequence[tuple[str, str]]
 """Names and values of a query, decoded, in order; a name may come more than once."""
 

@@ -9,8 +9,6 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-__all__ = ["Document", "DocumentKind", "Project", "Projects", "PropertyDefinition", "PropertyValue"]
-
 PropertyValue = bool | int | float | str
 
 Projects = sa.Select[tuple[str]]

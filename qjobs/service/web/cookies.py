@@ -11,16 +11,6 @@ from qjobs.service.accounts.sessions import Tokens
 from qjobs.service.assembly import Service
 from qjobs.service.errors import Unauthorized
 
-__all__ = [
-    "ACCESS_COOKIE",
-    "REFRESH_COOKIE",
-    "clear_cookies",
-    "current_user",
-    "set_access_cookie",
-    "set_cookies",
-    "user_of_cookies",
-]
-
 ACCESS_COOKIE = "myqos_id"
 REFRESH_COOKIE = "myqos_oat"
 

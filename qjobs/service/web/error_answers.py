@@ -17,8 +17,6 @@ from starlette.exceptions import HTTPException
 from qjobs.errors import InvalidInput, QJobsError
 from qjobs.service.errors import ServiceError
 
-__all__ = ["add_handlers"]
-
 logger = logging.getLogger(__name__)
 
 _LONGEST_PATH = 200

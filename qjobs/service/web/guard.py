@@ -16,8 +16,6 @@ from typing import Any, NoReturn
 import anyio.to_thread
 import numpy as np
 
-__all__ = ["Guard", "Refused", "check_json"]
-
 MAX_DEPTH = 100
 """Lists and objects inside each other; each box in a circuit adds about 6."""
 

@@ -24,8 +24,6 @@ from qjobs.service.errors import ServiceError, Unauthorized
 from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE, clear_cookies, set_cookies, user_of_cookies
 from qjobs.service.web.forms import Form, form_fields, form_key, require_own_form
 
-__all__ = ["router"]
-
 _SHOWN_JOBS = 50
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
