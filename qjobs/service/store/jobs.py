@@ -27,6 +27,7 @@ from qjobs.service.store.definitions import NewItem, check_definition
 from qjobs.service.store.deleted import record_deletion
 from qjobs.service.store.job_moves import JOB_WORDS, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord, JobRecord, item_record, job_record, status_body, time_column
+from qjobs.service.store.queries import clean_id
 
 logger = logging.getLogger(__name__)
 
@@ -188,9 +189,10 @@ class JobStore:
             NotFound: There is none in a project of `visible`.
         """
         job = schema.job
-        found = self.records(sa.and_(job.c.job_id == job_id, job.c.project_id.in_(visible)), (), 0, 1)
+        wanted = clean_id(job_id, "job")
+        found = self.records(sa.and_(job.c.job_id == wanted, job.c.project_id.in_(visible)), (), 0, 1)
         if not found:
-            raise NotFound(f"job {job_id} not found")
+            raise NotFound(f"job {wanted} not found")
         return found[0]
 
     def records(

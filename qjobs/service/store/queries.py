@@ -89,7 +89,7 @@ class Listing:
     """One page of a list.
 
     Args:
-        clause: A condition on the rows, besides being visible to the user.
+        clause: A condition on the rows.
         order_by: A total order.
         page_number: From 0.
         page_size: Rows on a page.
