@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import getpass
 import importlib.util
+import math
 import secrets
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,24 @@ if TYPE_CHECKING:
     from qjobs.service.settings import Settings
 
 _NEEDED = ("argon2", "cryptography", "fastapi", "jinja2", "starlette", "uvicorn", "websockets")
+
+
+def _number(kind: Callable[[str], float], fits: Callable[[float], bool], words: str) -> Callable[[str], float]:
+    """What reads a number from an option, and refuses those that do not fit."""
+
+    def number(text: str) -> float:
+        found = kind(text)
+        if not fits(found):
+            raise argparse.ArgumentTypeError(f"{text} is not {words}")
+        return found
+
+    return number
+
+
+_positive = _number(float, lambda number: 0 < number < math.inf, "a number above 0")
+_seconds = _number(float, lambda number: 0 <= number < math.inf, "a number from 0")
+_count = _number(int, lambda number: number > 0, "a whole number above 0")
+_port = _number(int, lambda number: 0 <= number <= 65_535, "a port; ports are 0 to 65535")
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -90,45 +110,6 @@ def _add_where(command: argparse.ArgumentParser, *, default: Any) -> None:
     command.add_argument(
         "--database", metavar="URL", default=default, help="postgresql://... (default: a SQLite file in the folder)"
     )
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    if not number < float("inf"):
-        raise ValueError(text)
-    return number
-
-
-def _positive(text: str) -> float:
-    """A number above 0."""
-    number = _number(text)
-    if number <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
-
-
-def _seconds(text: str) -> float:
-    """Seconds, 0 or more."""
-    number = _number(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
-
-
-def _count(text: str) -> int:
-    """A whole number above 0."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return number
-
-
-def _port(text: str) -> int:
-    """A port, or 0."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port; ports are 0 to 65535")
-    return number
 
 
 def _require_service() -> None:

@@ -68,7 +68,7 @@ class Service:
                 jobs=jobs,
                 changes=changes,
                 lock=lock,
-                executor=Executor(db, clock, devices, changes, jobs, content, settings, lock),
+                executor=Executor(db, clock, devices, changes, jobs, settings, lock),
             )
         except BaseException:
             lock.release()

@@ -26,11 +26,6 @@ def ensure_certificate(folder: Path, host: str, now: datetime | None = None) -> 
 
     An existing pair is kept. A new one is made when there is none, when it ends within a week, when key and
     certificate do not belong together, or when the certificate does not name the host.
-
-    Args:
-        folder: Where they are kept; it exists.
-        host: The address that the service listens at.
-        now: The present moment; None is real time.
     """
     now = now or datetime.now(UTC)
     certificate = folder / "cert.pem"

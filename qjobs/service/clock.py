@@ -23,10 +23,6 @@ class ServiceClock:
     It runs on at the same speed while the service is down, and never goes back: a restart with another speed
     continues from the moment that was reached.
 
-    Args:
-        db: Keeps the moment from which the present speed counts.
-        speed: Seconds of this clock in one real second.
-
     Raises:
         InvalidInput: The speed is not a positive number.
     """

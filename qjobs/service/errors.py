@@ -6,12 +6,7 @@ from collections.abc import Mapping
 
 
 class ServiceError(Exception):
-    """A request that is refused.
-
-    Args:
-        message: For the person who sent it; one sentence that says what to do.
-        headers: Sent with the answer.
-    """
+    """A request that is refused; `message` tells the person who sent it, in one sentence, what to do."""
 
     status_code = 422
 
@@ -61,12 +56,7 @@ class Gone(ServiceError):
 
 
 class TooManyRequests(ServiceError):
-    """Try again later.
-
-    Args:
-        message: For the person.
-        retry_after_s: How much later, in seconds.
-    """
+    """Try again, `retry_after_s` seconds later."""
 
     status_code = 429
 

@@ -28,9 +28,6 @@ class ServiceLock:
 
     A service that loses its connection may lose the lock to another service, and asks for it again. What was running
     meanwhile is stored once: an outcome names the try that it belongs to.
-
-    Args:
-        db: The service's database.
     """
 
     def __init__(self, db: Database) -> None:

@@ -157,11 +157,7 @@ class Split:
 
 
 def split_measurements(circuit: QuantumCircuit) -> Split | None:
-    """Take the measurements off, and barriers with them; None when something depends on a measurement.
-
-    Args:
-        circuit: A native one; it is not changed.
-    """
+    """Take the measurements off a native circuit, and barriers; None when something depends on a measurement."""
     operations = circuit.count_ops()
     if circuit.num_vars or not operations.keys().isdisjoint(_CONTROL):
         return None

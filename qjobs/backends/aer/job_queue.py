@@ -42,11 +42,7 @@ _LOST = (
 
 
 class JobQueue:
-    """Jobs and the workers that run them, which the first chunk or `warm` starts.
-
-    Args:
-        n_workers: Worker processes; None for as many as there are CPUs to use.
-    """
+    """Jobs and the workers that run them, which the first chunk or `warm` starts."""
 
     def __init__(self, n_workers: int | None = None) -> None:
         self.pid = os.getpid()

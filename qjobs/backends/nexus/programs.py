@@ -38,9 +38,6 @@ _FIELDS: Final = (
 class Template:
     """One program as pytket's JSON, ready to be bound.
 
-    Args:
-        program: What is converted.
-
     Raises:
         InvalidCircuit: pytket cannot hold it.
     """

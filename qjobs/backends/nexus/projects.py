@@ -27,7 +27,6 @@ class Projects:
     """Finds and makes the project of a name, and remembers it. Safe to use from many threads.
 
     Args:
-        http: How Nexus is asked.
         name: The project's name; of several projects of this name the oldest is taken.
     """
 

@@ -72,11 +72,8 @@ class NexusTokens:
     """The access token of one account at one Nexus. Safe to use from many threads.
 
     Args:
-        url: Where Nexus is.
         source: Gives the refresh token; asked at every renewal, so that a new login is used at once.
         verify: Whose certificates are trusted, as `tls_context` has it.
-        monotonic: Clock, in seconds.
-        sleep: How to pause.
     """
 
     def __init__(
@@ -180,11 +177,7 @@ def _cookies_of(response: httpx.Response) -> dict[str, str]:
 
 
 class NexusAuth(httpx.Auth):
-    """Signs requests; one that is answered 401 did nothing, and is sent once more with a new token.
-
-    Args:
-        tokens: Where tokens come from.
-    """
+    """Signs requests; one that is answered 401 did nothing, and is sent once more with a new token."""
 
     def __init__(self, tokens: NexusTokens) -> None:
         self._tokens = tokens

@@ -34,13 +34,7 @@ class Quota:
 
 
 class Quotas:
-    """Quotas of users.
-
-    Args:
-        db: The service's database.
-        clock: The service's clock; a quota of time is one of its calendar months.
-        settings: The limits.
-    """
+    """Quotas of users; a quota of time is one of a calendar month of the service's clock."""
 
     def __init__(self, db: Database, clock: ServiceClock, settings: Settings) -> None:
         self._db = db

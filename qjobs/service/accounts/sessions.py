@@ -56,15 +56,7 @@ class Pending(Exception):
 
 
 class Sessions:
-    """Logins in the database.
-
-    Args:
-        db: The service's database.
-        accounts: Its users.
-        passwords: Checks passwords.
-        settings: How long tokens live.
-        real_now: Real time.
-    """
+    """Logins in the database; `real_now` is real time, by which tokens end."""
 
     def __init__(
         self,

@@ -37,7 +37,6 @@ from qjobs.service.execution.simulate import ExecuteOutcome, run_execute
 from qjobs.service.execution.starting import Started, read_queues, start_items
 from qjobs.service.service_lock import ServiceLock
 from qjobs.service.settings import Settings
-from qjobs.service.store.content import Content
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.jobs import JobStore
 
@@ -70,18 +69,7 @@ class _Returned:
 
 
 class Executor:
-    """Runs the jobs of the store.
-
-    Args:
-        db: The service's database.
-        clock: The service's clock.
-        devices: The devices.
-        changes: Is told of every change.
-        jobs: The store; wakes the executor.
-        content: Keeps the circuits.
-        settings: The service's settings.
-        lock: The right to work on the database.
-    """
+    """Runs the jobs of the store."""
 
     def __init__(
         self,
@@ -90,7 +78,6 @@ class Executor:
         devices: Devices,
         changes: Changes,
         jobs: JobStore,
-        content: Content,
         settings: Settings,
         lock: ServiceLock,
     ) -> None:
@@ -99,7 +86,6 @@ class Executor:
         self._devices = devices
         self._changes = changes
         self._jobs = jobs
-        self._content = content
         self._lock = lock
         self._workers = WorkerPool(settings.worker_count, preload=("qjobs.circuits.pytket",))
         self._abandoned = Abandoned(db, self._workers.count)

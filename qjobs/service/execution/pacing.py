@@ -26,9 +26,6 @@ class Pacing:
     """What the executor remembers of devices while it works.
 
     `occupied` names the job that each hardware device works on.
-
-    Args:
-        clock: The service's clock.
     """
 
     def __init__(self, clock: ServiceClock) -> None:

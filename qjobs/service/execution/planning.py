@@ -30,12 +30,7 @@ _AHEAD = 1
 
 
 class Planner:
-    """Chooses items, and learns how long a job's items take.
-
-    Args:
-        workers: How many workers there are.
-        quotas: What users have left.
-    """
+    """Chooses items, and learns how long a job's items take."""
 
     def __init__(self, workers: int, quotas: Quotas) -> None:
         self._workers = workers
@@ -66,14 +61,8 @@ class Planner:
     ) -> tuple[list[Chunk], dict[str, str]]:
         """Chunks for the free workers: the queues in turn, each in its order.
 
-        Args:
-            connection: To read with.
-            queues: As `read_queues` gave them.
-            devices: The devices.
-            occupied: The job that a hardware device works on.
-            running: What the workers have.
-            suspects: Items under which a worker has ended: each runs alone.
-            now: The moment.
+        `occupied` names the job that each hardware device works on. Each of the `suspects`, the items under which a
+        worker has ended, runs alone.
 
         Returns:
             The chunks, and the jobs that may not run because a quota is used up, with its name.

@@ -75,13 +75,9 @@ class _Loaded:
     """An item that has been read and checked.
 
     Args:
-        item: The item.
-        cost: What it costs.
         circuit: It, to be sampled by Aer, or it without its measurements, where the outcome is computed;
             None if nothing is to be run.
         qubits: Its qubits, as pytket writes them.
-        bits: Its bits, as pytket writes them.
-        duration_s: Processor time so far.
     """
 
     item: ExecuteItem

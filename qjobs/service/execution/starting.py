@@ -79,11 +79,8 @@ def read_queues(
 ) -> list[Queue]:
     """The queues that are not empty.
 
-    Args:
-        connection: To read with.
-        devices: The devices; jobs of one that the device file no longer has wait.
-        now: The moment; a closed device starts nothing.
-        last_start: Gives, for a device and users, when it last started a job of each.
+    Jobs of a device that the device file no longer has wait, and a closed device starts nothing. `last_start` gives,
+    for a device and users, when it last started a job of each.
     """
     job = schema.job
     item = schema.job_item

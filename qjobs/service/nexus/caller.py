@@ -25,9 +25,6 @@ class Caller:
     """Who asks.
 
     Args:
-        service: The service that is asked.
-        user: The signed-in user.
-        params: The query of the address.
         visible: The projects that the user may read, in the scope that the address names.
         writable: Those in which the user may create and change things.
     """

@@ -10,6 +10,7 @@ import logging
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -42,13 +43,7 @@ _DOCUMENT_COLUMNS = [column for column in schema.document.c if column.name != "b
 
 
 class Content:
-    """Projects and what is in them.
-
-    Args:
-        db: The service's database.
-        clock: The service's clock.
-        accounts: Knows who may delete a project.
-    """
+    """Projects and what is in them."""
 
     def __init__(self, db: Database, clock: ServiceClock, accounts: Accounts) -> None:
         self._db = db
@@ -78,7 +73,7 @@ class Content:
         role = {"resource_id": project.project_id, "role_id": ADMINISTRATOR.role_id, "user_id": user.user_id}
         try:
             with self._db.write() as connection:
-                connection.execute(schema.project.insert().values(_values(project)))
+                connection.execute(schema.project.insert().values(asdict(project)))
                 connection.execute(schema.assignment.insert().values(role))
         except IntegrityError as error:
             raise _taken(name) from error
@@ -195,7 +190,7 @@ class Content:
                 created_at=now,
                 modified_at=now,
             )
-            connection.execute(table.insert().values(_values(definition)))
+            connection.execute(table.insert().values(asdict(definition)))
         logger.info("property %s created in project %s by %s", definition.property_id, project_id, user.email)
         return definition
 
@@ -233,7 +228,7 @@ class Content:
                 created_at=now,
                 modified_at=now,
             )
-            connection.execute(schema.document.insert().values(_values(document) | {"body": packed}))
+            connection.execute(schema.document.insert().values(asdict(document) | {"body": packed}))
         logger.info("%s %s stored in project %s by %s", kind, document.document_id, project_id, user.email)
         return document
 
@@ -304,10 +299,6 @@ class Content:
 
 
 _VERBS = {"WRITE": "change anything in it", "DELETE": "delete it"}
-
-
-def _values(record: Project | PropertyDefinition | Document) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
 def _taken(name: str) -> Conflict:

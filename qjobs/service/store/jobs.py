@@ -40,14 +40,6 @@ class JobStore:
     `visible` and `writable` are subselects of project ids: a job in another project does not exist for the
     caller. `work` is set whenever there may be something for the executor to do; `positions` are the
     places of QUEUED jobs in their queues, as the executor saw them last.
-
-    Args:
-        db: The service's database.
-        clock: The service's clock.
-        devices: The devices.
-        changes: Wakes those who wait for a change of a job.
-        settings: The service's settings.
-        accounts: Says who may read which programs.
     """
 
     def __init__(
@@ -268,13 +260,8 @@ class JobStore:
     ) -> None:
         """Run items of a job again, under the same ids; if there are none to run, nothing changes.
 
-        Args:
-            writable: Projects in which the caller may change jobs.
-            job_id: The job.
-            strategy: How far to go.
-            statuses: The items to consider, by status. Empty means ERROR, and with FULL_RESTART all.
-            user_group: The group that pays from now on.
-            user: Who asks; must be a member of that group.
+        `statuses` says which items to consider: empty means ERROR, and with FULL_RESTART all. `user_group` pays from
+        now on, and `user`, who asks, must be a member of it.
 
         Raises:
             NotFound: There is no such job.

@@ -43,12 +43,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Refused(Exception):
-    """The request goes no further.
-
-    Args:
-        status_code: Of the answer.
-        message: Of the answer.
-    """
+    """The request goes no further."""
 
     def __init__(self, status_code: int, message: str) -> None:
         super().__init__(message)
@@ -119,12 +114,7 @@ def _walk(found: Any) -> None:
 
 
 class Guard:
-    """ASGI middleware around the whole application.
-
-    Args:
-        app: The application.
-        max_body_bytes: A longer body is refused.
-    """
+    """ASGI middleware around the whole application; a body longer than `max_body_bytes` is refused."""
 
     def __init__(self, app: App, max_body_bytes: int) -> None:
         self._app = app
