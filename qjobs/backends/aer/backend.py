@@ -212,8 +212,6 @@ class AerBackend:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    # What is refused.
-
     def _problem(self, batch: Batch) -> str:
         """What is wrong with a batch, in words; empty if nothing is."""
         limit = self.limits.max_items or 0

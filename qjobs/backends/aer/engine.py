@@ -194,8 +194,6 @@ def is_exact(method: str, n_qubits: int, *, noisy: bool = False) -> bool:
     return not noisy and method in {AerMethod.AUTOMATIC, AerMethod.STATEVECTOR} and n_qubits <= MAX_EXACT_QUBITS
 
 
-# What follows calls Aer.
-
 Rows = Sequence[tuple[float, ...]]
 """Values of a circuit's parameters, one tuple for each run, in the order of their names."""
 

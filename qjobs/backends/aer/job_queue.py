@@ -57,8 +57,6 @@ class JobQueue:
         self._warm = False
         self._state = "open"
 
-    # What the backend calls: none of it waits for a worker.
-
     @property
     def is_closed(self) -> bool:
         """Whether `close` was called."""
@@ -117,8 +115,6 @@ class JobQueue:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
-
-    # The thread.
 
     def _wake(self) -> None:
         if self._thread is None:

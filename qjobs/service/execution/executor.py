@@ -148,8 +148,6 @@ class Executor:
             self._workers.close()
             self._running.clear()
 
-    # One step.
-
     def _step(self) -> float:
         """Do everything that can be done now; return how long to wait for more, in real seconds."""
         if not self._lock.try_acquire():
@@ -273,15 +271,13 @@ class Executor:
         seconds = device.queue_time_s if device is not None and job.job_type == "execute" else 0.0
         return timedelta(seconds=min(seconds, 1e9))
 
-    # Starting.
-
     def _start_next(self) -> list[str]:
         now = self._clock.now()
         with self._db.read() as connection:
             queues = read_queues(connection, self._devices, now, partial(self._pacing.last_starts, connection))
             self._pacing.release(connection)
             chunks, depleted = self._planner.plan(
-                connection, queues, self._devices, self._pacing.occupied, self._running.values(), self._deaths, now
+                connection, queues, self._pacing.occupied, self._running.values(), self._deaths, now
             )
         changed = self._show_positions(queues)
         if not chunks and not depleted:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.accounts.quotas import Quotas
-from qjobs.service.devices import Device, DeviceKind, Devices
+from qjobs.service.devices import DeviceKind
 from qjobs.service.execution.starting import Chunk, Queue, Started
 
 _CHUNK_S = 0.4
@@ -53,7 +53,6 @@ class Planner:
         self,
         connection: sa.Connection,
         queues: Sequence[Queue],
-        devices: Devices,
         occupied: Mapping[str, str],
         running: Collection[Started],
         suspects: Mapping[str, int],
@@ -69,7 +68,7 @@ class Planner:
         """
         if any(not suspects.keys().isdisjoint(each.items) for each in running):
             return [], {}
-        picker = _Picker(connection, devices, occupied, now, suspects)
+        picker = _Picker(connection, occupied, now, suspects)
         if suspects and (chunk := picker.suspect(queues)) is not None:
             return ([], {}) if running else ([chunk], {})
         chunks: list[Chunk] = []
@@ -123,13 +122,11 @@ class _Picker:
     def __init__(
         self,
         connection: sa.Connection,
-        devices: Devices,
         occupied: Mapping[str, str],
         now: datetime,
         suspects: Mapping[str, int],
     ) -> None:
         self._connection = connection
-        self._devices = devices
         self._occupied = occupied
         self._now = now
         self._suspects = suspects
@@ -190,14 +187,10 @@ class _Picker:
         return self._uuids[job_id]
 
     def _chunk(self, queue: Queue, job_id: str, owner_id: str, uuids: Sequence[str]) -> Chunk:
-        device = queue.device or self._compile_device(job_id)
         return Chunk(
-            job_id=job_id, owner_id=owner_id, device=device, is_compile=queue.device is None, uuids=tuple(uuids)
+            job_id=job_id,
+            owner_id=owner_id,
+            device=queue.devices[job_id],
+            is_compile=queue.device is None,
+            uuids=tuple(uuids),
         )
-
-    def _compile_device(self, job_id: str) -> Device:
-        name = self._connection.scalar(sa.select(schema.job.c.device).where(schema.job.c.job_id == job_id))
-        device = self._devices.get(name or "")
-        if device is None:  # read_queues leaves such jobs out
-            raise LookupError(f"job {job_id} is for a device that there is not")
-        return device

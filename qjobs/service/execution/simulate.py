@@ -129,9 +129,6 @@ def _failed(item: ExecuteItem, error: Exception, duration_s: float) -> ExecuteOu
     return ExecuteOutcome(item_uuid=item.item_uuid, duration_s=duration_s, failure=failure)
 
 
-# Reading and checking.
-
-
 def _load(task: ExecuteTask, item: ExecuteItem) -> _Loaded:
     machine = task.machine
     if (plain := _plain(task, item)) is not None:
@@ -253,9 +250,6 @@ def _own_noise(text: str) -> Any:
         return NoiseModel.from_dict(json.loads(text))
     except Exception as error:  # boundary: whatever Aer meets in a dict that is none of its own
         raise InvalidInput(f"noise_model: Aer cannot read it: {error}") from error
-
-
-# Simulation.
 
 
 def _simulated(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[ExecuteOutcome]:

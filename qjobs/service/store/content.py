@@ -43,7 +43,11 @@ _DOCUMENT_COLUMNS = [column for column in schema.document.c if column.name != "b
 
 
 class Content:
-    """Projects and what is in them."""
+    """Projects and what is in them.
+
+    Methods raise `NotFound` where `visible` does not have the project or the document, and `Forbidden` where the user's
+    role in the project allows no such change.
+    """
 
     def __init__(self, db: Database, clock: ServiceClock, accounts: Accounts) -> None:
         self._db = db
@@ -81,11 +85,7 @@ class Content:
         return project
 
     def project(self, visible: Projects, project_id: str) -> Project:
-        """One project.
-
-        Raises:
-            NotFound: There is none of this id in `visible`.
-        """
+        """One project."""
         with self._db.read() as connection:
             return _project(connection, visible, project_id)
 
@@ -116,8 +116,6 @@ class Content:
         """Change these columns.
 
         Raises:
-            NotFound: There is none of this id in `visible`.
-            Forbidden: The user may only read it.
             Conflict: Its owner has another project of this name.
         """
         table = schema.project
@@ -135,8 +133,6 @@ class Content:
         """Delete an archived project with all that is in it.
 
         Raises:
-            NotFound: There is none of this id in `visible`.
-            Forbidden: The user may not delete it.
             Conflict: It is not archived.
         """
         table = schema.project
@@ -167,8 +163,6 @@ class Content:
         """Define a property in a project.
 
         Raises:
-            NotFound: There is no such project in `visible`.
-            Forbidden: The user may only read it.
             Conflict: The project has a property of this name.
         """
         table = schema.property_definition
@@ -206,12 +200,7 @@ class Content:
         properties: Mapping[str, PropertyValue] | None = None,
         body: bytes,
     ) -> Document:
-        """Store a document; names need not be unique.
-
-        Raises:
-            NotFound: There is no such project in `visible`.
-            Forbidden: The user may only read it.
-        """
+        """Store a document; names need not be unique."""
         now = self._clock.now()
         packed = zlib.compress(body)
         with self._db.write() as connection:
@@ -233,11 +222,7 @@ class Content:
         return document
 
     def document(self, visible: Projects, kind: DocumentKind, document_id: str) -> Document:
-        """One document.
-
-        Raises:
-            NotFound: There is none of this kind and id in `visible`.
-        """
+        """One document."""
         with self._db.read() as connection:
             return _document(connection, visible, kind, document_id)
 
@@ -249,12 +234,7 @@ class Content:
         document_id: str,
         changes: Mapping[str, Any],
     ) -> Document:
-        """Change these columns; properties are added to those that it has.
-
-        Raises:
-            NotFound: There is none of this kind and id in `visible`.
-            Forbidden: The user may only read it.
-        """
+        """Change these columns; properties are added to those that it has."""
         table = schema.document
         with self._db.write() as connection:
             project_id = _document(connection, visible, kind, document_id).project_id
