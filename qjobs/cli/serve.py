@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import importlib.util
 import math
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from qjobs.errors import InvalidInput
 from qjobs.paths import data_home
 
 if TYPE_CHECKING:
+    from qjobs.service.accounts.accounts import Accounts
     from qjobs.service.settings import Settings
 
 _NEEDED = ("argon2", "cryptography", "fastapi", "jinja2", "starlette", "uvicorn", "websockets")
@@ -154,27 +156,35 @@ def _user(text: str) -> tuple[str, str]:
     return email, password
 
 
-def _add_user(options: argparse.Namespace) -> int:
+@contextlib.contextmanager
+def _accounts(options: argparse.Namespace) -> Iterator[Accounts]:
     _require_service()
+    from qjobs.service.errors import NotFound
     from qjobs.service.serve import accounts_of
 
+    with accounts_of(_settings(options)) as accounts:
+        try:
+            yield accounts
+        except NotFound as error:
+            raise InvalidInput(error.message) from error
+
+
+def _add_user(options: argparse.Namespace) -> int:
+    _require_service()
     password = (
         getpass.getpass("Password (leave it empty to have one made): ")
         if sys.stdin.isatty()
         else sys.stdin.readline().strip()
     )
     made = "" if password else secrets.token_urlsafe(12)
-    with accounts_of(_settings(options)) as accounts:
+    with _accounts(options) as accounts:
         user = accounts.add_user(options.email, password or made, display_name=options.name, groups=options.group)
     print(f"{user.email} may sign in with the password {made}" if made else f"{user.email} may sign in")
     return 0
 
 
 def _list_users(options: argparse.Namespace) -> int:
-    _require_service()
-    from qjobs.service.serve import accounts_of
-
-    with accounts_of(_settings(options)) as accounts:
+    with _accounts(options) as accounts:
         users = accounts.users()
     if options.json:
         print_json([{"email": user.email, "name": user.display_name, "groups": list(user.groups)} for user in users])
@@ -186,29 +196,15 @@ def _list_users(options: argparse.Namespace) -> int:
 
 
 def _remove_user(options: argparse.Namespace) -> int:
-    _require_service()
-    from qjobs.service.errors import NotFound
-    from qjobs.service.serve import accounts_of
-
-    with accounts_of(_settings(options)) as accounts:
-        try:
-            accounts.remove_user(options.email)
-        except NotFound as error:
-            raise InvalidInput(error.message) from error
+    with _accounts(options) as accounts:
+        accounts.remove_user(options.email)
     print(f"{options.email} may no longer sign in; their jobs and results stay")
     return 0
 
 
 def _join_team(options: argparse.Namespace) -> int:
-    _require_service()
-    from qjobs.service.errors import NotFound
-    from qjobs.service.serve import accounts_of
-
-    with accounts_of(_settings(options)) as accounts:
-        try:
-            user = accounts.user(options.email)
-            accounts.join_team(options.team_id, user.user_id)
-        except NotFound as error:
-            raise InvalidInput(error.message) from error
+    with _accounts(options) as accounts:
+        user = accounts.user(options.email)
+        accounts.join_team(options.team_id, user.user_id)
     print(f"{user.email} is a member of the team {options.team_id}")
     return 0

@@ -269,11 +269,6 @@ class Devices:
                 return device
         raise BadRequest(f"there is no device {named[0]!r}; there are {names}")
 
-    def state(self, name: str, now: datetime) -> str | None:
-        """The word for the state of a device at this moment; None if there is no such device."""
-        device = self.get(name)
-        return None if device is None else device.state_at(now)
-
     def backend_property(self, backend_config: Mapping[str, Any], name: str) -> bool:
         """Whether the backend has a property such as `supports_shots`.
 

@@ -25,7 +25,7 @@ ITEM = {"program_id": "00000000-0000-4000-8000-000000000000", "n_shots": 10}
 @pytest.mark.parametrize(
     ("definition", "error", "words"),
     [
-        ({"items": [ITEM] * 301}, BadRequest, "at most 300 items, and this one has 301"),
+        ({"items": [ITEM] * 301}, BadRequest, "at most 300 items, but this one has 301"),
         ({"items": []}, BadRequest, "at least one item"),
         ({"items": "x"}, BadRequest, "at least one item"),
         ({"items": [3]}, BadRequest, "item 1: an object"),
@@ -81,7 +81,7 @@ def test_others_programs_are_unknown(own: OwnService) -> None:
     with pytest.raises(NotFound, match="project"):
         own.submit([secret], AER, user=eve)
     wasm = own.upload(b"x", kind="wasm")
-    with pytest.raises(BadRequest, match="of kind wasm, and this service runs circuits only"):
+    with pytest.raises(BadRequest, match="of kind wasm, but this service runs circuits only"):
         own.submit([wasm], AER)
 
 

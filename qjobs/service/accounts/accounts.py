@@ -207,16 +207,8 @@ class Accounts:
             row = connection.execute(query).one_or_none()
         return None if row is None else _user(row)
 
-    def readable_projects(self, user_id: str) -> sa.Select[tuple[str]]:
-        """Ids of the projects that the user may read, as a subselect."""
-        return self.projects_with(user_id, "READ")
-
-    def writable_projects(self, user_id: str) -> sa.Select[tuple[str]]:
-        """Ids of the projects in which the user may create and change, as a subselect."""
-        return self.projects_with(user_id, "WRITE")
-
     def projects_with(self, user_id: str, permission: str) -> sa.Select[tuple[str]]:
-        """Ids of the projects in which the user has a permission: READ, WRITE, DELETE or ASSIGN."""
+        """Ids of the projects in which the user has a permission (READ, WRITE, DELETE, ASSIGN), as a subselect."""
         given = schema.assignment
         project = schema.project
         teams = sa.select(schema.team_member.c.team_id).where(schema.team_member.c.user_id == user_id)

@@ -94,7 +94,6 @@ class Executor:
         self._returned: deque[_Returned] = deque()
         self._running: dict[int, Started] = {}
         self._deaths: dict[str, int] = {}
-        self._positions: dict[str, int] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._unsure = False
@@ -324,8 +323,7 @@ class Executor:
             busy = self._pacing.occupied.get(queue.device.name) if queue.one_at_a_time else None
             waiting = [job.job_id for job in queue.order if job.job_id != busy]
             found.update(zip(waiting, range(1, len(waiting) + 1), strict=True))
-        changed = [job_id for job_id, place in found.items() if self._positions.get(job_id) != place]
-        self._positions = found
+        changed = [job_id for job_id, place in found.items() if self._jobs.positions.get(job_id) != place]
         self._jobs.positions = found
         return changed
 

@@ -69,8 +69,8 @@ def caller_of(request: Request, user: SignedIn) -> Caller:
         service=service,
         user=user,
         params=params,
-        visible=within(scope, service.accounts.readable_projects(user.user_id)),
-        writable=within(scope, service.accounts.writable_projects(user.user_id)),
+        visible=within(scope, service.accounts.projects_with(user.user_id, "READ")),
+        writable=within(scope, service.accounts.projects_with(user.user_id, "WRITE")),
     )
 
 

@@ -39,10 +39,10 @@ def _backend_property(caller: Who, body: BackendPropertyBody) -> bool:
 
 @router.get("/api/machines/v1beta/{device_name}/status")
 def _status(_: SignedIn, service: Serving, device_name: str) -> dict[str, str]:
-    state = service.devices.state(device_name, service.clock.now())
-    if state is None:
+    device = service.devices.get(device_name)
+    if device is None:
         raise NotFound(f"device {device_name!r} not found")
-    return {"state": state}
+    return {"state": device.state_at(service.clock.now())}
 
 
 @router.get("/api/v6/remote_queue/{issuer}")
