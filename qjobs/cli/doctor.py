@@ -88,9 +88,6 @@ def _cache() -> str:
 
 
 def _simulator() -> str:
-    backend = AerBackend()
-    try:
+    with AerBackend() as backend:
         target = backend.target()
-        return f"{target.name}: up to {target.n_qubits} qubits, {len(target.basis_gates or ())} gates"
-    finally:
-        backend.close()
+    return f"{target.name}: up to {target.n_qubits} qubits, {len(target.basis_gates or ())} gates"

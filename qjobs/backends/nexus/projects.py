@@ -24,7 +24,7 @@ class Project:
 
 
 class Projects:
-    """Finds and makes the project of a name, and remembers it. Safe to use from many threads.
+    """Finds and makes the project of a name, and remembers it. Safe to use from many threads; raises as `HttpClient`.
 
     Args:
         name: The project's name; of several projects of this name the oldest is taken.
@@ -36,11 +36,7 @@ class Projects:
         self._found: Project | None = None
 
     def find(self) -> Project | None:
-        """The project; None if there is none.
-
-        Raises:
-            BackendUnavailable, CredentialsRejected, ProtocolError: As `HttpClient.read`.
-        """
+        """The project; None if there is none."""
         found = self._found  # another thread may forget it meanwhile
         if found is not None:
             return found
@@ -54,11 +50,7 @@ class Projects:
         return None
 
     def find_or_make(self) -> Project:
-        """The project, which is made if there is none.
-
-        Raises:
-            BackendUnavailable, CredentialsRejected, ProtocolError: As `HttpClient.read`.
-        """
+        """The project, which is made if there is none."""
         found = self.find()
         if found is None:
             attributes = {"name": self._name, "description": "Jobs of qjobs.", "properties": {}}

@@ -15,7 +15,6 @@ from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.devices import DeviceKind
 from qjobs.service.execution.compiling import CompileOutcome, CompileTask
-from qjobs.service.execution.programs import ItemFailure
 from qjobs.service.execution.simulate import ExecuteOutcome
 from qjobs.service.execution.starting import Started, by_id
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
@@ -131,7 +130,9 @@ def _move(
 ) -> Move:
     outcome = due.outcome
     if outcome.failure is not None:
-        return _failed(item, outcome.failure)
+        failure = outcome.failure
+        detail = {"error_detail": failure.detail or failure.message}
+        return Move(item=item, status=_S(failure.status), message=failure.message, values=detail)
     if isinstance(outcome, CompileOutcome):
         compilation_id = _add_compilation(rows, due, outcome, item, job, names, now)
         values: dict[str, Any] = {"compilation_id": compilation_id}
@@ -153,11 +154,6 @@ def _move(
                 created_at=now,
             )
     return Move(item=item, status=_S.COMPLETED, message="The item is completed.", values=values)
-
-
-def _failed(item: ItemRecord, failure: ItemFailure) -> Move:
-    values = {"error_detail": failure.detail or failure.message}
-    return Move(item=item, status=_S(failure.status), message=failure.message, values=values)
 
 
 def _add_compilation(

@@ -180,7 +180,7 @@ def by_id(
 ) -> dict[str, Any]:
     """One column of the rows with these ids."""
     query = sa.select(key, value).where(key.in_(sorted(ids)))
-    return dict(connection.execute(query).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _task(
