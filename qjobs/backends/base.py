@@ -51,6 +51,9 @@ class Backend(Protocol):
 
     Every method may be called from several threads at once. Where jobs outlive the process, an adapter keeps no state
     that a new process would miss: a job is reached again by its remote id, or by its key.
+
+    Every method but `close` that asks the provider raises `BackendUnavailable` where it cannot be asked now,
+    `CredentialsRejected` for 401 or 403, and `ProtocolError` for a body outside the contract.
     """
 
     @property
@@ -131,11 +134,6 @@ class Backend(Protocol):
         """The remote job that was made with exactly this key; None if there is none, and on an opaque backend.
 
         Of several with one key, the oldest.
-
-        Raises:
-            BackendUnavailable: The provider cannot be asked now.
-            CredentialsRejected: 401 or 403.
-            ProtocolError: A body outside the contract.
         """
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
@@ -145,8 +143,6 @@ class Backend(Protocol):
         is never reported as anything. No ids give an empty answer.
 
         Raises:
-            BackendUnavailable: The provider cannot be asked now.
-            CredentialsRejected: 401 or 403.
             ProtocolError: A status word or a body outside the contract; an unknown word is never guessed at.
         """
 
@@ -158,19 +154,11 @@ class Backend(Protocol):
         without a space, the first one rightmost; a bit that nothing is measured into is 0.
 
         Raises:
-            BackendUnavailable: The results cannot be read now.
-            CredentialsRejected: 401 or 403.
             ProtocolError: A body outside the contract, or the id is not one of the provider's.
         """
 
     def remote_jobs(self) -> list[RemoteJob] | None:
-        """All remote jobs that carry one of our keys, in any order; None where the provider cannot tell.
-
-        Raises:
-            BackendUnavailable: The provider cannot be asked now.
-            CredentialsRejected: 401 or 403.
-            ProtocolError: A body outside the contract.
-        """
+        """All remote jobs that carry one of our keys, in any order; None where the provider cannot tell."""
 
     def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
         """Ask for cancellation, without waiting for it. A second call changes nothing and raises nothing.
@@ -182,19 +170,11 @@ class Backend(Protocol):
             items: Positions in the submitted batch, from 0, where `cancels_items`; None for the whole job.
 
         Raises:
-            BackendUnavailable: The provider cannot be asked now.
-            CredentialsRejected: 401 or 403.
             ProtocolError: A refusal that no final job explains.
         """
 
     def target(self) -> Target:
-        """What a compiler needs to know of the device.
-
-        Raises:
-            BackendUnavailable: The provider cannot be asked now.
-            CredentialsRejected: 401 or 403.
-            ProtocolError: A body outside the contract.
-        """
+        """What a compiler needs to know of the device."""
 
     def close(self) -> None:
         """Release clients and workers; jobs at the provider go on. A second call does nothing."""

@@ -17,8 +17,6 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.paths import data_home, ledger_url
 
-__all__ = ["Check", "checks"]
-
 _PACKAGES = ("qjobs", "qiskit", "qiskit-aer", "pytket", "sqlalchemy", "pydantic")
 
 
@@ -90,9 +88,6 @@ def _cache() -> str:
 
 
 def _simulator() -> str:
-    backend = AerBackend()
-    try:
+    with AerBackend() as backend:
         target = backend.target()
-        return f"{target.name}: up to {target.n_qubits} qubits, {len(target.basis_gates or ())} gates"
-    finally:
-        backend.close()
+    return f"{target.name}: up to {target.n_qubits} qubits, {len(target.basis_gates or ())} gates"

@@ -7,7 +7,8 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +22,7 @@ from qjobs.paths import ledger_url
 from qjobs.reports.files import write_parquet
 from qjobs.reports.frames import Found, circuits_frame
 
-__all__ = ["find_job", "list_jobs", "print_json", "print_table", "show_job", "show_results"]
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 _PIPE_WIDTH = 10_000
 
@@ -48,10 +49,7 @@ def print_table(columns: list[str], rows: list[list[object]], title: str = "") -
 
 def list_jobs(options: argparse.Namespace) -> int:
     """List jobs, newest first."""
-    try:
-        statuses = [JobStatus(word.upper()) for word in options.status] if options.status else None
-    except ValueError as error:
-        raise InvalidInput(f"{error}; use one of {', '.join(JobStatus)}", field="status") from error
+    statuses = [chosen(JobStatus, word, field="status") for word in options.status] if options.status else None
     with Ledger(ledger_url(options.ledger)) as ledger:
         jobs = ledger.jobs(
             statuses=statuses, experiment=options.experiment, backend=options.backend, limit=options.limit
@@ -66,6 +64,14 @@ def list_jobs(options: argparse.Namespace) -> int:
     ]
     print_table(["job", "name", "device", "status", "results", "created (UTC)"], rows)
     return 0
+
+
+def chosen(choices: type[_Choice], word: str, *, field: str) -> _Choice:
+    """The member that a word names, in upper or lower case."""
+    try:
+        return choices(word.upper())
+    except ValueError as error:
+        raise InvalidInput(f"{error}; use one of {', '.join(choices)}", field=field) from error
 
 
 def find_job(ledger: Ledger, given: str) -> Job:

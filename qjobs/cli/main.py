@@ -6,14 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
 from qjobs.errors import InvalidInput, QJobsError
 from qjobs.paths import ledger_url
-
-__all__ = ["main"]
 
 COMMANDS = "qjobs.commands"
 """Entry-point group of further commands: functions from the words behind the name to an exit code."""
@@ -97,15 +95,11 @@ def _doctor(options: argparse.Namespace) -> int:
 
     found = checks(ledger_url(options.ledger))
     if options.json:
-        print(json.dumps([_plain(check) for check in found], indent=1))
+        print(json.dumps([asdict(check) for check in found], indent=1))
     else:
         for check in found:
             print(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.words}")
     return 0 if all(check.ok for check in found) else 1
-
-
-def _plain(check: Any) -> dict[str, Any]:
-    return {"name": check.name, "ok": check.ok, "words": check.words}
 
 
 if __name__ == "__main__":

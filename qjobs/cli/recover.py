@@ -18,7 +18,7 @@ from qjobs.backends.base import Backend
 from qjobs.backends.nexus import NexusBackend
 from qjobs.backends.nexus.tokens import address_in_environment
 from qjobs.backends.rest import RestBackend
-from qjobs.cli.jobs import find_job, print_json, print_table
+from qjobs.cli.jobs import chosen, find_job, print_json, print_table
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -26,8 +26,6 @@ from qjobs.model import Job, LostReply, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.cancel import cancel
 from qjobs.paths import ledger_url
-
-__all__ = ["add_commands", "add_job_commands"]
 
 
 def add_job_commands(jobs: Any, shared: argparse.ArgumentParser) -> None:
@@ -119,22 +117,9 @@ def _check(job: Job, backend: Backend) -> None:
     )
 
 
-def _strategy(word: str) -> RemoteRetryStrategy:
-    try:
-        return RemoteRetryStrategy(word.upper())
-    except ValueError as error:
-        raise InvalidInput(f"{error}; use one of {', '.join(RemoteRetryStrategy)}", field="strategy") from error
-
-
-def _statuses(words: list[str] | None) -> list[JobStatus]:
-    try:
-        return [JobStatus(word.upper()) for word in words or ["ERROR"]]
-    except ValueError as error:
-        raise InvalidInput(f"{error}; use one of {', '.join(JobStatus)}", field="status") from error
-
-
 def _retry(options: argparse.Namespace) -> int:
-    strategy, statuses = _strategy(options.strategy), _statuses(options.status)
+    strategy = chosen(RemoteRetryStrategy, options.strategy, field="strategy")
+    statuses = [chosen(JobStatus, word, field="status") for word in options.status or ["ERROR"]]
     with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
         job = find_job(ledger, options.job_id)
         _check(job, backend)

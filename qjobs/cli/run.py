@@ -20,8 +20,6 @@ from qjobs.operations.batching import pack
 from qjobs.paths import data_home, ledger_url
 from qjobs.reports.files import write_file, write_parquet
 
-__all__ = ["plan", "run"]
-
 
 def _load(path: Path) -> SweepSpec | CircuitList:
     spec = notebook.load(path)

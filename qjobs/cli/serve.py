@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import importlib.util
+import math
 import secrets
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +18,28 @@ from qjobs.errors import InvalidInput
 from qjobs.paths import data_home
 
 if TYPE_CHECKING:
+    from qjobs.service.accounts.accounts import Accounts
     from qjobs.service.settings import Settings
 
-__all__ = ["add_commands"]
-
 _NEEDED = ("argon2", "cryptography", "fastapi", "jinja2", "starlette", "uvicorn", "websockets")
+
+
+def _number(kind: Callable[[str], float], fits: Callable[[float], bool], words: str) -> Callable[[str], float]:
+    """What reads a number from an option, and refuses those that do not fit."""
+
+    def number(text: str) -> float:
+        found = kind(text)
+        if not fits(found):
+            raise argparse.ArgumentTypeError(f"{text} is not {words}")
+        return found
+
+    return number
+
+
+_positive = _number(float, lambda number: 0 < number < math.inf, "a number above 0")
+_seconds = _number(float, lambda number: 0 <= number < math.inf, "a number from 0")
+_count = _number(int, lambda number: number > 0, "a whole number above 0")
+_port = _number(int, lambda number: 0 <= number <= 65_535, "a port; ports are 0 to 65535")
 
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -94,45 +114,6 @@ def _add_where(command: argparse.ArgumentParser, *, default: Any) -> None:
     )
 
 
-def _number(text: str) -> float:
-    number = float(text)
-    if not number < float("inf"):
-        raise ValueError(text)
-    return number
-
-
-def _positive(text: str) -> float:
-    """A number above 0."""
-    number = _number(text)
-    if number <= 0:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
-
-
-def _seconds(text: str) -> float:
-    """Seconds, 0 or more."""
-    number = _number(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return number
-
-
-def _count(text: str) -> int:
-    """A whole number above 0."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return number
-
-
-def _port(text: str) -> int:
-    """A port, or 0."""
-    number = int(text)
-    if not 0 <= number <= 65_535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port; ports are 0 to 65535")
-    return number
-
-
 def _require_service() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -175,27 +156,35 @@ def _user(text: str) -> tuple[str, str]:
     return email, password
 
 
-def _add_user(options: argparse.Namespace) -> int:
+@contextlib.contextmanager
+def _accounts(options: argparse.Namespace) -> Iterator[Accounts]:
     _require_service()
+    from qjobs.service.errors import NotFound
     from qjobs.service.serve import accounts_of
 
+    with accounts_of(_settings(options)) as accounts:
+        try:
+            yield accounts
+        except NotFound as error:
+            raise InvalidInput(error.message) from error
+
+
+def _add_user(options: argparse.Namespace) -> int:
+    _require_service()
     password = (
         getpass.getpass("Password (leave it empty to have one made): ")
         if sys.stdin.isatty()
         else sys.stdin.readline().strip()
     )
     made = "" if password else secrets.token_urlsafe(12)
-    with accounts_of(_settings(options)) as accounts:
+    with _accounts(options) as accounts:
         user = accounts.add_user(options.email, password or made, display_name=options.name, groups=options.group)
     print(f"{user.email} may sign in with the password {made}" if made else f"{user.email} may sign in")
     return 0
 
 
 def _list_users(options: argparse.Namespace) -> int:
-    _require_service()
-    from qjobs.service.serve import accounts_of
-
-    with accounts_of(_settings(options)) as accounts:
+    with _accounts(options) as accounts:
         users = accounts.users()
     if options.json:
         print_json([{"email": user.email, "name": user.display_name, "groups": list(user.groups)} for user in users])
@@ -207,29 +196,15 @@ def _list_users(options: argparse.Namespace) -> int:
 
 
 def _remove_user(options: argparse.Namespace) -> int:
-    _require_service()
-    from qjobs.service.errors import NotFound
-    from qjobs.service.serve import accounts_of
-
-    with accounts_of(_settings(options)) as accounts:
-        try:
-            accounts.remove_user(options.email)
-        except NotFound as error:
-            raise InvalidInput(error.message) from error
+    with _accounts(options) as accounts:
+        accounts.remove_user(options.email)
     print(f"{options.email} may no longer sign in; their jobs and results stay")
     return 0
 
 
 def _join_team(options: argparse.Namespace) -> int:
-    _require_service()
-    from qjobs.service.errors import NotFound
-    from qjobs.service.serve import accounts_of
-
-    with accounts_of(_settings(options)) as accounts:
-        try:
-            user = accounts.user(options.email)
-            accounts.join_team(options.team_id, user.user_id)
-        except NotFound as error:
-            raise InvalidInput(error.message) from error
+    with _accounts(options) as accounts:
+        user = accounts.user(options.email)
+        accounts.join_team(options.team_id, user.user_id)
     print(f"{user.email} is a member of the team {options.team_id}")
     return 0

@@ -14,8 +14,6 @@ from qjobs.service.web import pages
 from qjobs.service.web.error_answers import add_handlers
 from qjobs.service.web.guard import Guard
 
-__all__ = ["create_app"]
-
 
 def create_app(service: Service) -> FastAPI:
     """The application; while it lives, the executor works."""
@@ -29,8 +27,9 @@ def create_app(service: Service) -> FastAPI:
             await anyio.to_thread.run_sync(service.executor.stop)
 
     app = FastAPI(title="qjobs", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.service = service
     add_handlers(app)
     app.add_middleware(Guard, max_body_bytes=service.settings.max_body_bytes)
     for module in (auth, people, projects, documents, jobs, results, devices, pages):
-        app.include_router(module.router(service))
+        app.include_router(module.router)
     return app

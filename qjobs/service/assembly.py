@@ -19,8 +19,6 @@ from qjobs.service.store.content import Content
 from qjobs.service.store.jobs import JobStore
 from qjobs.service.tables import SERVICE
 
-__all__ = ["Service"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
@@ -70,7 +68,7 @@ class Service:
                 jobs=jobs,
                 changes=changes,
                 lock=lock,
-                executor=Executor(db, clock, devices, changes, jobs, content, settings, lock),
+                executor=Executor(db, clock, devices, changes, jobs, settings, lock),
             )
         except BaseException:
             lock.release()

@@ -14,8 +14,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["ensure_certificate", "write_private"]
-
 logger = logging.getLogger(__name__)
 
 _LIFETIME = timedelta(days=3650)
@@ -28,11 +26,6 @@ def ensure_certificate(folder: Path, host: str, now: datetime | None = None) -> 
 
     An existing pair is kept. A new one is made when there is none, when it ends within a week, when key and
     certificate do not belong together, or when the certificate does not name the host.
-
-    Args:
-        folder: Where they are kept; it exists.
-        host: The address that the service listens at.
-        now: The present moment; None is real time.
     """
     now = now or datetime.now(UTC)
     certificate = folder / "cert.pem"

@@ -8,8 +8,6 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 
-__all__ = ["Changes"]
-
 _KEPT_JOBS = 20_000
 
 

@@ -13,8 +13,6 @@ from qjobs.errors import InvalidInput
 from qjobs.ledger.database import Database
 from qjobs.service import tables as schema
 
-__all__ = ["ServiceClock"]
-
 _ANCHOR = "clock_anchor"
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
@@ -24,10 +22,6 @@ class ServiceClock:
 
     It runs on at the same speed while the service is down, and never goes back: a restart with another speed
     continues from the moment that was reached.
-
-    Args:
-        db: Keeps the moment from which the present speed counts.
-        speed: Seconds of this clock in one real second.
 
     Raises:
         InvalidInput: The speed is not a positive number.

@@ -21,8 +21,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from qjobs.errors import InvalidInput
 from qjobs.service.errors import BadRequest
 
-__all__ = ["Device", "DeviceKind", "DeviceNoise", "Devices", "OpeningHours", "ResultKind", "chance"]
-
 _NAME_FIELDS = ("device_name", "system_name", "backend_name")
 _Day: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _DAYS: tuple[_Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -270,11 +268,6 @@ class Devices:
             if named[0] in {device.name, device.device_name}:
                 return device
         raise BadRequest(f"there is no device {named[0]!r}; there are {names}")
-
-    def state(self, name: str, now: datetime) -> str | None:
-        """The word for the state of a device at this moment; None if there is no such device."""
-        device = self.get(name)
-        return None if device is None else device.state_at(now)
 
     def backend_property(self, backend_config: Mapping[str, Any], name: str) -> bool:
         """Whether the backend has a property such as `supports_shots`.

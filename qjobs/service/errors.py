@@ -4,25 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = [
-    "BadRequest",
-    "Conflict",
-    "Forbidden",
-    "Gone",
-    "NotFound",
-    "ServiceError",
-    "TooManyRequests",
-    "Unauthorized",
-]
-
 
 class ServiceError(Exception):
-    """A request that is refused.
-
-    Args:
-        message: For the person who sent it; one sentence that says what to do.
-        headers: Sent with the answer.
-    """
+    """A request that is refused; `message` tells the person who sent it, in one sentence, what to do."""
 
     status_code = 422
 
@@ -72,12 +56,7 @@ class Gone(ServiceError):
 
 
 class TooManyRequests(ServiceError):
-    """Try again later.
-
-    Args:
-        message: For the person.
-        retry_after_s: How much later, in seconds.
-    """
+    """Try again, `retry_after_s` seconds later."""
 
     status_code = 429
 

@@ -21,8 +21,6 @@ from pathlib import Path
 
 import httpx
 
-__all__ = ["RunningService"]
-
 _SERVING = re.compile(r"^Serving (\S+) from ", re.MULTILINE)
 _EXPORT = re.compile(r"^export (NEXUS_\w+)=(\S*)$", re.MULTILINE)
 

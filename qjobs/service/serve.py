@@ -27,8 +27,6 @@ from qjobs.service.certificate import ensure_certificate, write_private
 from qjobs.service.settings import Settings
 from qjobs.service.tables import SERVICE
 
-__all__ = ["FIRST_USER", "accounts_of", "environment", "serve"]
-
 logger = logging.getLogger(__name__)
 
 FIRST_USER = "me@localhost.test"
@@ -38,12 +36,7 @@ _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 def serve(settings: Settings, users: Sequence[tuple[str, str]], say: Callable[[str], None]) -> None:
-    """Run the service until SIGINT or SIGTERM.
-
-    Args:
-        settings: What to run.
-        users: Addresses and passwords of people who may sign in; new users are added.
-        say: Prints a line.
+    """Run the service until SIGINT or SIGTERM; `users` are addresses and passwords, and new users are added.
 
     Raises:
         InvalidInput: The settings cannot be used, or the folder or the port is in use.

@@ -14,8 +14,6 @@ import sqlalchemy as sa
 from qjobs.errors import InvalidInput
 from qjobs.ledger.database import Database
 
-__all__ = ["ServiceLock"]
-
 logger = logging.getLogger(__name__)
 
 _NAME = "qjobs-service"
@@ -30,9 +28,6 @@ class ServiceLock:
 
     A service that loses its connection may lose the lock to another service, and asks for it again. What was running
     meanwhile is stored once: an outcome names the try that it belongs to.
-
-    Args:
-        db: The service's database.
     """
 
     def __init__(self, db: Database) -> None:

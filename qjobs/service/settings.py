@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-__all__ = ["QUOTAS", "Settings"]
-
 _DAY_S = 86_400.0
 _MIB = 1024 * 1024
 

@@ -29,6 +29,13 @@ def _id(name: str, *, key: bool = False, nullable: bool = False) -> sa.Column[st
     return sa.Column(name, sa.String(36), primary_key=key, nullable=nullable)
 
 
+def _in(what: str, *, index: bool = False) -> sa.Column[str]:
+    """The column that names the row with which this one is deleted."""
+    name = f"{what}_id"
+    owner = sa.ForeignKey(f"service_{what}.{name}", ondelete="CASCADE")
+    return sa.Column(name, owner, nullable=False, index=index)
+
+
 def _status_columns() -> list[Any]:
     words = ", ".join(f"'{status}'" for status in sorted(TIMED))
     return [
@@ -161,7 +168,7 @@ property_definition = sa.Table(
     "service_property_definition",
     metadata,
     _id("property_id", key=True),
-    sa.Column("project_id", sa.ForeignKey("service_project.project_id", ondelete="CASCADE"), nullable=False),
+    _in("project"),
     sa.Column("name", Words, nullable=False),
     sa.Column("description", Words, nullable=False, default=""),
     sa.Column("property_type", sa.String(16), nullable=False),
@@ -176,9 +183,7 @@ document = sa.Table(  # circuits (JSON of pytket) and files: qir, wasm, hugr, gp
     metadata,
     _id("document_id", key=True),
     sa.Column("kind", sa.String(24), nullable=False),
-    sa.Column(
-        "project_id", sa.ForeignKey("service_project.project_id", ondelete="CASCADE"), nullable=False, index=True
-    ),
+    _in("project", index=True),
     sa.Column("owner_id", sa.ForeignKey("service_user.user_id"), nullable=False),
     *_named_columns(),
     sa.Column("body", sa.LargeBinary, nullable=False),  # zlib
@@ -197,9 +202,7 @@ job = sa.Table(
     metadata,
     _id("job_id", key=True),
     sa.Column("sequence", sa.BigInteger, nullable=False, unique=True),  # order of arrival
-    sa.Column(
-        "project_id", sa.ForeignKey("service_project.project_id", ondelete="CASCADE"), nullable=False, index=True
-    ),
+    _in("project", index=True),
     sa.Column("owner_id", sa.ForeignKey("service_user.user_id"), nullable=False),
     *_named_columns(),
     sa.Column("job_type", sa.String(16), nullable=False),  # compile, execute
@@ -215,7 +218,7 @@ job_item = sa.Table(
     "service_job_item",
     metadata,
     _id("item_uuid", key=True),
-    sa.Column("job_id", sa.ForeignKey("service_job.job_id", ondelete="CASCADE"), nullable=False),
+    _in("job"),
     sa.Column("item_id", sa.Integer, nullable=False),  # 1, 2, ...
     sa.Column("program_id", sa.String(36), nullable=False),
     sa.Column("n_shots", sa.Integer),
@@ -238,7 +241,7 @@ result = sa.Table(
     metadata,
     _id("result_id", key=True),
     sa.Column("item_uuid", sa.String(36), nullable=False, index=True),
-    sa.Column("job_id", sa.ForeignKey("service_job.job_id", ondelete="CASCADE"), nullable=False, index=True),
+    _in("job", index=True),
     sa.Column("owner_id", sa.ForeignKey("service_user.user_id"), nullable=False),
     sa.Column("program_id", sa.String(36), nullable=False),
     sa.Column("result_type", sa.String(8), nullable=False),  # PYTKET, QSYS
@@ -250,7 +253,7 @@ compilation = sa.Table(
     "service_compilation",
     metadata,
     _id("compilation_id", key=True),
-    sa.Column("job_id", sa.ForeignKey("service_job.job_id", ondelete="CASCADE"), nullable=False, index=True),
+    _in("job", index=True),
     sa.Column("project_id", sa.String(36), nullable=False),
     sa.Column("owner_id", sa.ForeignKey("service_user.user_id"), nullable=False),
     *_named_columns(),
@@ -262,12 +265,7 @@ compilation_pass = sa.Table(
     "service_compilation_pass",
     metadata,
     _id("pass_id", key=True),
-    sa.Column(
-        "compilation_id",
-        sa.ForeignKey("service_compilation.compilation_id", ondelete="CASCADE"),
-        nullable=False,
-        index=True,
-    ),
+    _in("compilation", index=True),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("pass_name", Words, nullable=False),
     sa.Column("original_id", sa.String(36), nullable=False),

@@ -45,15 +45,7 @@ class StoredJob:
 
 
 class Store:
-    """Jobs and faults of one provider. Safe to use from many threads.
-
-    Args:
-        variant: "deduplicated", "findable" or "opaque".
-        queue_s: How long a new job waits, in seconds.
-        run_s: How long it then runs, in seconds.
-        clock: The provider's clock, in seconds.
-        token: What requests must carry; empty for nothing.
-    """
+    """Jobs and faults of one provider, with the options of `ScriptedProvider`. Safe to use from many threads."""
 
     def __init__(self, variant: str, *, queue_s: float, run_s: float, clock: Callable[[], float], token: str) -> None:
         self.variant = variant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import uuid
 from collections.abc import Iterator
@@ -63,8 +64,8 @@ def test_role_permissions(parts: People) -> None:
     for role in reversed(ROLES):
         parts.accounts.assign(parts.ada.user_id, parts.project, role.role_id, user_id=parts.bob.user_id)
         assert parts.allowed(parts.bob) == set(role.permissions)
-    readable = parts.accounts.readable_projects
-    writable = parts.accounts.writable_projects
+    readable = functools.partial(parts.accounts.projects_with, permission="READ")
+    writable = functools.partial(parts.accounts.projects_with, permission="WRITE")
     with parts.db.read() as connection:
         for subset in (readable, writable):
             assert set(connection.scalars(subset(parts.bob.user_id))) > {parts.project}

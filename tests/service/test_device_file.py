@@ -72,15 +72,15 @@ def test_opening_hours(tmp_path, when: str, is_open: bool) -> None:
     devices = load(tmp_path, MINE)
     now = datetime.fromisoformat(when).replace(tzinfo=UTC)
     assert devices.all[0].is_open(now) is is_open
-    assert devices.state("mine", now) == ("online" if is_open else "offline")
-    assert devices.state("not mine", now) is None
+    assert devices.get("mine").state_at(now) == ("online" if is_open else "offline")
+    assert devices.get("not mine") is None
 
 
 @pytest.mark.parametrize("state", ["offline", "in maintenance, reserved"])
 def test_state_in_the_file(tmp_path, state: str) -> None:
     """A device that is not online has the state of the file, also in its opening hours."""
     devices = load(tmp_path, MINE.replace("n_qubits: 3", f"n_qubits: 3, state: '{state}'"))
-    assert devices.state("mine", datetime(2026, 11, 20, 12, tzinfo=UTC)) == state
+    assert devices.get("mine").state_at(datetime(2026, 11, 20, 12, tzinfo=UTC)) == state
 
 
 @given(st.integers(0, 7 * 24 * 60))

@@ -65,7 +65,6 @@ def executor_with(own: OwnService, db: Any, monkeypatch: pytest.MonkeyPatch) -> 
         service.devices,
         service.changes,
         service.jobs,
-        service.content,
         service.settings,
         service.lock,
     )

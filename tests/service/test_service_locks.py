@@ -82,7 +82,9 @@ def test_lock_order(on_postgresql: OwnService) -> None:
         service.content.delete_project(own.user, EVERYTHING, own.project)
 
     def rename() -> object:
-        return service.content.update_document(own.user, EVERYTHING, DocumentKind.CIRCUIT, circuit, name="new").name
+        return service.content.update_document(
+            own.user, EVERYTHING, DocumentKind.CIRCUIT, circuit, {"name": "new"}
+        ).name
 
     with meanwhile(own, rename, found) as start, service.db.write() as connection:
         connection.execute(project.update().where(ours).values(archived=True))  # as who deletes it

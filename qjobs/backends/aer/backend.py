@@ -20,8 +20,6 @@ from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, ItemSpec, Key, Observable, RemoteId
 
-__all__ = ["AerBackend"]
-
 _MAX_QUBITS = {
     AerMethod.AUTOMATIC: 28,
     AerMethod.STATEVECTOR: 28,
@@ -70,6 +68,8 @@ class AerBackend:
     compiles = False
     outlives_us = False
     settle_s = 0.0
+    lost_reply = LostReply.DEDUPLICATED  # within one process
+    poll_interval_s = (0.02, 0.5)  # a poll costs microseconds
 
     def __init__(
         self,
@@ -101,11 +101,11 @@ class AerBackend:
             known = ", ".join(AerMethod)
             raise InvalidInput(f"method must be one of {known}, not {method!r}", field="method") from error
         self._noise = None if noise == NoiseSpec() else noise
-        self._name = name
-        self._device = device if self._noise is None else f"{device}+{self._noise.tag}"
+        self.name = name
+        self.device = device if self._noise is None else f"{device}+{self._noise.tag}"
         self._n_workers = n_workers
         self._max_qubits = max_qubits or _MAX_QUBITS[self._method]
-        self._limits = Limits(max_items=max_items, max_shots=max_shots, max_live_jobs=max_live_jobs)
+        self.limits = Limits(max_items=max_items, max_shots=max_shots, max_live_jobs=max_live_jobs)
         self._open_queue()
 
     def _open_queue(self) -> None:
@@ -118,31 +118,6 @@ class AerBackend:
             self._drain.detach()
             self._open_queue()
         return self._queue
-
-    @property
-    def name(self) -> str:
-        """Name that jobs are filed under."""
-        return self._name
-
-    @property
-    def device(self) -> str:
-        """Name of the simulated device."""
-        return self._device
-
-    @property
-    def limits(self) -> Limits:
-        """What one job may hold."""
-        return self._limits
-
-    @property
-    def lost_reply(self) -> LostReply:
-        """DEDUPLICATED, within one process."""
-        return LostReply.DEDUPLICATED
-
-    @property
-    def poll_interval_s(self) -> tuple[float, float]:
-        """A poll costs microseconds."""
-        return (0.02, 0.5)
 
     def warm(self) -> None:
         """Start the workers and import Aer in them, in the background. Idempotent; does not wait."""
@@ -236,8 +211,6 @@ class AerBackend:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
-
-    # What is refused.
 
     def _problem(self, batch: Batch) -> str:
         """What is wrong with a batch, in words; empty if nothing is."""

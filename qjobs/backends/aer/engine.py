@@ -24,32 +24,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit import QuantumCircuit
 
-__all__ = [
-    "BASIS_1Q",
-    "BASIS_2Q",
-    "BASIS_3Q",
-    "BASIS_OTHER",
-    "MAX_EXACT_QUBITS",
-    "AerMethod",
-    "NoiseSpec",
-    "Rows",
-    "Split",
-    "draw_counts",
-    "draw_shots",
-    "expectation_values",
-    "import_aer",
-    "is_exact",
-    "native",
-    "noise_model",
-    "probabilities",
-    "sample_counts",
-    "sample_shots",
-    "split_measurements",
-    "statevectors",
-    "unitaries",
-    "with_probabilities",
-]
-
 # fmt: off
 BASIS_1Q = (
     "id", "x", "y", "z", "h", "s", "sdg", "sx", "sxdg", "t", "tdg",
@@ -183,11 +157,7 @@ class Split:
 
 
 def split_measurements(circuit: QuantumCircuit) -> Split | None:
-    """Take the measurements off, and barriers with them; None when something depends on a measurement.
-
-    Args:
-        circuit: A native one; it is not changed.
-    """
+    """Take the measurements off a native circuit, and barriers; None when something depends on a measurement."""
     operations = circuit.count_ops()
     if circuit.num_vars or not operations.keys().isdisjoint(_CONTROL):
         return None
@@ -223,8 +193,6 @@ def is_exact(method: str, n_qubits: int, *, noisy: bool = False) -> bool:
     """
     return not noisy and method in {AerMethod.AUTOMATIC, AerMethod.STATEVECTOR} and n_qubits <= MAX_EXACT_QUBITS
 
-
-# What follows calls Aer.
 
 Rows = Sequence[tuple[float, ...]]
 """Values of a circuit's parameters, one tuple for each run, in the order of their names."""

@@ -20,8 +20,6 @@ from qjobs.backends.aer.pool import WorkerEnded, WorkerPool
 from qjobs.backends.aer.tasks import Outcome, failed_task, run_task
 from qjobs.lifecycle import JobStatus
 
-__all__ = ["KEPT_BYTES", "KEPT_JOBS", "JobQueue"]
-
 logger = logging.getLogger(__name__)
 
 KEPT_JOBS = 256
@@ -44,11 +42,7 @@ _LOST = (
 
 
 class JobQueue:
-    """Jobs and the workers that run them, which the first chunk or `warm` starts.
-
-    Args:
-        n_workers: Worker processes; None for as many as there are CPUs to use.
-    """
+    """Jobs and the workers that run them, which the first chunk or `warm` starts."""
 
     def __init__(self, n_workers: int | None = None) -> None:
         self.pid = os.getpid()
@@ -62,8 +56,6 @@ class JobQueue:
         self._thread: threading.Thread | None = None
         self._warm = False
         self._state = "open"
-
-    # What the backend calls: none of it waits for a worker.
 
     @property
     def is_closed(self) -> bool:
@@ -123,8 +115,6 @@ class JobQueue:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
-
-    # The thread.
 
     def _wake(self) -> None:
         if self._thread is None:

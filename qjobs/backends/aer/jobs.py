@@ -23,8 +23,6 @@ from qjobs.backends.base import ItemSnapshot, MissingResult, Snapshot
 from qjobs.lifecycle import JobStatus, roll_up
 from qjobs.model import ItemResult, Key, RemoteId
 
-__all__ = ["AerJob", "Chunk", "Origin", "Register", "register"]
-
 _ID = re.compile(r"aer-(?P<host>.+)-(?P<pid>\d+)-(?P<start>\d+)-(?P<n>\d+)x(?P<items>\d+)")
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 from qjobs.backends.aer.engine import import_aer
 
-__all__ = ["WorkerEnded", "WorkerPool"]
-
 logger = logging.getLogger(__name__)
 
 _TRIES = 2

@@ -23,8 +23,6 @@ from qjobs.model import Batch, ItemResult, Observable, Program, ProgramHash
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["Failure", "Outcome", "Task", "cut", "failed_task", "run_task"]
-
 _TASK_ITEMS = 75
 _TASK_S = 0.25
 _MAX_EXACT_BITS = 12
@@ -78,9 +76,6 @@ class Outcome:
         return [row and ItemResult(counts=row[0], expvals=row[1], duration_s=row[2]) for row in rows]
 
 
-# In the parent.
-
-
 def cut(batch: Batch, method: AerMethod, noise: NoiseSpec | None) -> Iterator[Task]:
     """Cut a batch into tasks; where it is cut depends on the batch and the device alone."""
     start = 0
@@ -132,9 +127,6 @@ def failed_task(n_items: int, error: BaseException) -> Outcome:
     """The outcome of a task that could not be run at all."""
     failure = Failure(message=f"the simulation failed: {error}", detail=f"{type(error).__name__}: {error}")
     return Outcome(failures=dict.fromkeys(range(n_items), failure), payload=pickle.dumps([None] * n_items))
-
-
-# In a worker.
 
 
 def run_task(task: Task) -> Outcome:

@@ -35,8 +35,6 @@ from qjobs.errors import (
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, JobKind, Key, RemoteId
 
-__all__ = ["NEXUS_URL", "NexusBackend"]
-
 logger = logging.getLogger(__name__)
 
 NEXUS_URL: Final = "https://nexus.quantinuum.com"

@@ -9,8 +9,6 @@ from typing import Any, Final
 from qjobs.backends.nexus.wire import member
 from qjobs.errors import ProtocolError
 
-__all__ = ["counts_of"]
-
 _MAX_BITS: Final = 100_000
 
 _Bit = tuple[str, tuple[int, ...]]

@@ -9,8 +9,6 @@ from qjobs.backends.nexus.wire import member
 from qjobs.errors import ProtocolError
 from qjobs.model import Target
 
-__all__ = ["DEVICES", "config_of", "target_in"]
-
 DEVICES: Final = "/api/v5/available_devices"
 _NATIVE: Final = ("rz", "r", "rzz")
 """Qiskit's names of Rz, PhasedX and ZZPhase, the gates of the H-series: https://docs.quantinuum.com/systems."""

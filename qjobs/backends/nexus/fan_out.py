@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
-__all__ = ["FanOut"]
-
 _WIDTH: Final = 8
 _A = TypeVar("_A")
 _R = TypeVar("_R")

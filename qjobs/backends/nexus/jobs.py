@@ -22,8 +22,6 @@ from qjobs.errors import BackendUnavailable, ProtocolError
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Key, RemoteId
 
-__all__ = ["Jobs"]
-
 logger = logging.getLogger(__name__)
 
 _OPEN_WORDS: Final = ("SUBMITTED", "QUEUED", "RUNNING")
@@ -40,11 +38,7 @@ class Jobs:
     """The jobs of one account. Safe to use from many threads.
 
     Args:
-        http: How Nexus is asked.
-        projects: The project that our jobs are in.
-        fan_out: Where jobs are read by their ids.
         prefix: What precedes the key in the name of a job of ours.
-        monotonic: Clock, in seconds.
     """
 
     def __init__(

@@ -7,8 +7,6 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
-__all__ = ["LruCache"]
-
 _K = TypeVar("_K", bound=Hashable)
 _V = TypeVar("_V")
 

@@ -20,8 +20,6 @@ from qjobs.model import Program, ProgramHash
 if TYPE_CHECKING:
     from pytket.circuit import Circuit
 
-__all__ = ["Template", "Templates", "program_of"]
-
 _MARK: Final = re.compile(r'"\\u0000(\d+)\\u0000"')
 _KEPT: Final = 64
 _FIELDS: Final = (
@@ -39,9 +37,6 @@ _FIELDS: Final = (
 
 class Template:
     """One program as pytket's JSON, ready to be bound.
-
-    Args:
-        program: What is converted.
 
     Raises:
         InvalidCircuit: pytket cannot hold it.

@@ -10,8 +10,6 @@ from qjobs.backends.http import HttpClient
 from qjobs.backends.nexus import wire
 from qjobs.errors import CredentialsRejected, ProtocolError
 
-__all__ = ["KEY_PROPERTY", "Project", "Projects"]
-
 logger = logging.getLogger(__name__)
 
 KEY_PROPERTY: Final = "qjobs_key"
@@ -26,10 +24,9 @@ class Project:
 
 
 class Projects:
-    """Finds and makes the project of a name, and remembers it. Safe to use from many threads.
+    """Finds and makes the project of a name, and remembers it. Safe to use from many threads; raises as `HttpClient`.
 
     Args:
-        http: How Nexus is asked.
         name: The project's name; of several projects of this name the oldest is taken.
     """
 
@@ -39,11 +36,7 @@ class Projects:
         self._found: Project | None = None
 
     def find(self) -> Project | None:
-        """The project; None if there is none.
-
-        Raises:
-            BackendUnavailable, CredentialsRejected, ProtocolError: As `HttpClient.read`.
-        """
+        """The project; None if there is none."""
         found = self._found  # another thread may forget it meanwhile
         if found is not None:
             return found
@@ -57,11 +50,7 @@ class Projects:
         return None
 
     def find_or_make(self) -> Project:
-        """The project, which is made if there is none.
-
-        Raises:
-            BackendUnavailable, CredentialsRejected, ProtocolError: As `HttpClient.read`.
-        """
+        """The project, which is made if there is none."""
         found = self.find()
         if found is None:
             attributes = {"name": self._name, "description": "Jobs of qjobs.", "properties": {}}

@@ -20,8 +20,6 @@ from qjobs.errors import BackendUnavailable, InvalidCircuit
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, RemoteId
 
-__all__ = ["Downloads"]
-
 logger = logging.getLogger(__name__)
 
 _LATE_S: Final = 60.0
@@ -34,10 +32,7 @@ class Downloads:
     """Downloads results. Safe to use from many threads.
 
     Args:
-        http: How Nexus is asked.
-        fan_out: Where downloads run.
         no_results: Whether the device completes items without results, as syntax checkers do.
-        monotonic: Clock, in seconds.
     """
 
     def __init__(self, http: HttpClient, fan_out: FanOut, *, no_results: bool, monotonic: Callable[[], float]) -> None:

@@ -21,8 +21,6 @@ from qjobs.backends.nexus.wire import JOBS, STATUSES, member
 from qjobs.errors import QJobsError
 from qjobs.model import RemoteId
 
-__all__ = ["StatusSocket"]
-
 logger = logging.getLogger(__name__)
 
 _PING_S: Final = 40.0
@@ -43,12 +41,7 @@ class StatusSocket:
     """Waits for jobs of one account.
 
     Args:
-        url: Where Nexus is.
-        tokens: Where access tokens come from.
-        context: The TLS settings.
         read: Reads a job over HTTP and may raise; None says that there is no such job.
-        sleep: How to pause.
-        monotonic: Clock, in seconds.
     """
 
     url: str
@@ -63,10 +56,7 @@ class StatusSocket:
     ) -> Snapshot | None:
         """Wait until a job is final; the job as it then is, or as it was last when the time is over.
 
-        Args:
-            remote_id: The job.
-            timeout_s: Give up after so many seconds.
-            changed: Called with every snapshot that is another than the one before.
+        `changed` is called with every snapshot that is another than the one before.
 
         Returns:
             The last snapshot; None if there is no such job.

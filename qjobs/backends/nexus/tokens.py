@@ -22,8 +22,6 @@ from qjobs.backends.http import FIRST_PAUSE_S, READ_TRIES, TRANSIENT_CODES, tls_
 from qjobs.backends.limiter import back_off_s
 from qjobs.errors import CredentialsRejected, NotSent
 
-__all__ = ["NexusAuth", "NexusTokens", "address_in_environment", "find_refresh_token"]
-
 logger = logging.getLogger(__name__)
 
 _REFRESH_COOKIE: Final = "myqos_oat"
@@ -74,11 +72,8 @@ class NexusTokens:
     """The access token of one account at one Nexus. Safe to use from many threads.
 
     Args:
-        url: Where Nexus is.
         source: Gives the refresh token; asked at every renewal, so that a new login is used at once.
         verify: Whose certificates are trusted, as `tls_context` has it.
-        monotonic: Clock, in seconds.
-        sleep: How to pause.
     """
 
     def __init__(
@@ -182,11 +177,7 @@ def _cookies_of(response: httpx.Response) -> dict[str, str]:
 
 
 class NexusAuth(httpx.Auth):
-    """Signs requests; one that is answered 401 did nothing, and is sent once more with a new token.
-
-    Args:
-        tokens: Where tokens come from.
-    """
+    """Signs requests; one that is answered 401 did nothing, and is sent once more with a new token."""
 
     def __init__(self, tokens: NexusTokens) -> None:
         self._tokens = tokens

@@ -13,8 +13,6 @@ from qjobs.backends.nexus.lru import LruCache
 from qjobs.backends.nexus.programs import Templates
 from qjobs.model import Batch, ItemSpec, JobKind, ProgramHash
 
-__all__ = ["Uploads"]
-
 logger = logging.getLogger(__name__)
 
 _RENEW_LEASE_S: Final = 15.0
@@ -25,13 +23,7 @@ _Circuit = tuple[ProgramHash, tuple[tuple[str, float], ...]]
 
 
 class Uploads:
-    """Uploads programs, and remembers which it has uploaded. Safe to use from many threads.
-
-    Args:
-        http: How Nexus is asked.
-        fan_out: Where uploads run.
-        monotonic: Clock, in seconds.
-    """
+    """Uploads programs, and remembers which it has uploaded. Safe to use from many threads."""
 
     def __init__(self, http: HttpClient, fan_out: FanOut, *, monotonic: Callable[[], float]) -> None:
         self._http = http
@@ -43,10 +35,7 @@ class Uploads:
     def ids_of(self, batch: Batch, project_id: str, sending: Callable[[], None]) -> list[str]:
         """Nexus's id of the program of each item, in the order of the items; uploaded first where it is new.
 
-        Args:
-            batch: What is to be run.
-            project_id: Where programs are put.
-            sending: Called every 15 s meanwhile, to keep the lease of the job.
+        `sending` is called every 15 s meanwhile, to keep the lease of the job.
 
         Raises:
             InvalidCircuit: A program cannot be written for Nexus.

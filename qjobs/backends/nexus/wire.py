@@ -15,27 +15,6 @@ from qjobs.backends.base import ItemSnapshot, Snapshot
 from qjobs.errors import ProtocolError
 from qjobs.lifecycle import JobStatus
 
-__all__ = [
-    "CIRCUITS",
-    "COMPILATIONS",
-    "JOBS",
-    "OLDEST_FIRST",
-    "PROJECTS",
-    "PROPERTIES",
-    "RESULTS",
-    "STATUSES",
-    "USER",
-    "ItemHandles",
-    "circuit_body",
-    "handles_of",
-    "job_body",
-    "member",
-    "property_body",
-    "resources",
-    "snapshot_of",
-    "text",
-]
-
 CIRCUITS: Final = "/api/circuits/v1beta2"
 COMPILATIONS: Final = "/api/compilations/v1beta3"
 JOBS: Final = "/api/jobs/v1beta3"

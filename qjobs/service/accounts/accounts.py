@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,8 +21,6 @@ from qjobs.service import tables as schema
 from qjobs.service.accounts.passwords import Passwords
 from qjobs.service.accounts.tokens import hash_of
 from qjobs.service.errors import Forbidden, NotFound
-
-__all__ = ["ADMINISTRATOR", "CONTRIBUTOR", "MAINTAINER", "READER", "ROLES", "Accounts", "Role", "Team", "User"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,14 +71,7 @@ ROLES = (ADMINISTRATOR, MAINTAINER, CONTRIBUTOR, READER)
 
 
 class Accounts:
-    """Users, teams and assignments in the database.
-
-    Args:
-        db: The service's database.
-        now: The moment by the service's clock.
-        passwords: Hashes and checks passwords.
-        real_now: Real time, by which tokens end.
-    """
+    """Users, teams and assignments in the database."""
 
     def __init__(
         self,
@@ -197,42 +188,27 @@ class Accounts:
     def user_of_access(self, token: str) -> User | None:
         """The user of this access token; None if it is forged or has ended."""
         access = schema.access_token
+        valid = sa.and_(access.c.token_hash == hash_of(token), access.c.expires_real > self._real_now())
+        return self._user_of_session(schema.session.c.session_id.in_(sa.select(access.c.session_id).where(valid)))
+
+    def user_of_refresh(self, token: str) -> User | None:
+        """The user of this refresh token; None if it is forged or has ended."""
+        return self._user_of_session(schema.session.c.refresh_hash == hash_of(token))
+
+    def _user_of_session(self, which: sa.ColumnElement[bool]) -> User | None:
         session = schema.session
-        now = self._real_now()
         query = (
             sa.select(schema.user)
             .join(session, session.c.user_id == schema.user.c.user_id)
-            .join(access, access.c.session_id == session.c.session_id)
-            .where(access.c.token_hash == hash_of(token), access.c.expires_real > now, session.c.expires_real > now)
+            .where(which, session.c.expires_real > self._real_now())
             .where(schema.user.c.password_hash != _NO_PASSWORD)  # removed while this session began
         )
         with self._db.read() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _user(row)
 
-    def user_of_refresh(self, token: str) -> User | None:
-        """The user of this refresh token; None if it is forged or has ended."""
-        session = schema.session
-        query = (
-            sa.select(schema.user)
-            .join(session, session.c.user_id == schema.user.c.user_id)
-            .where(session.c.refresh_hash == hash_of(token), session.c.expires_real > self._real_now())
-            .where(schema.user.c.password_hash != _NO_PASSWORD)
-        )
-        with self._db.read() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else _user(row)
-
-    def readable_projects(self, user_id: str) -> sa.Select[tuple[str]]:
-        """Ids of the projects that the user may read, as a subselect."""
-        return self.projects_with(user_id, "READ")
-
-    def writable_projects(self, user_id: str) -> sa.Select[tuple[str]]:
-        """Ids of the projects in which the user may create and change, as a subselect."""
-        return self.projects_with(user_id, "WRITE")
-
     def projects_with(self, user_id: str, permission: str) -> sa.Select[tuple[str]]:
-        """Ids of the projects in which the user has a permission: READ, WRITE, DELETE or ASSIGN."""
+        """Ids of the projects in which the user has a permission (READ, WRITE, DELETE, ASSIGN), as a subselect."""
         given = schema.assignment
         project = schema.project
         teams = sa.select(schema.team_member.c.team_id).where(schema.team_member.c.user_id == user_id)
@@ -301,17 +277,9 @@ class Accounts:
     def add_team(self, user_id: str, *, name: str, display_name: str = "", description: str = "") -> Team:
         """Make a team; its maker is its first member."""
         team = Team(team_id=str(uuid.uuid4()), name=name, display_name=display_name or name, description=description)
+        values = asdict(team) | {"owner_id": user_id, "created_at": self._now()}
         with self._db.write() as connection:
-            connection.execute(
-                schema.team.insert().values(
-                    team_id=team.team_id,
-                    owner_id=user_id,
-                    name=team.name,
-                    display_name=team.display_name,
-                    description=team.description,
-                    created_at=self._now(),
-                )
-            )
+            connection.execute(schema.team.insert().values(values))
             connection.execute(schema.team_member.insert().values(team_id=team.team_id, user_id=user_id))
         logger.info("team %s made by user %s", team.team_id, user_id)
         return team
@@ -335,17 +303,15 @@ class Accounts:
         """The user's teams in the order in which they were made, all or those of this name or id."""
         team = schema.team
         member = schema.team_member
-        query = sa.select(team).join(member).where(member.c.user_id == user_id)
+        columns = (team.c.team_id, team.c.name, team.c.display_name, team.c.description)
+        query = sa.select(*columns).join(member).where(member.c.user_id == user_id)
         if name is not None:
             query = query.where(team.c.name == name)
         if team_id is not None:
             query = query.where(team.c.team_id == team_id)
         with self._db.read() as connection:
-            rows = connection.execute(query.order_by(team.c.created_at, team.c.team_id)).all()
-        return [
-            Team(team_id=row.team_id, name=row.name, display_name=row.display_name, description=row.description)
-            for row in rows
-        ]
+            rows = connection.execute(query.order_by(team.c.created_at, team.c.team_id)).mappings()
+            return [Team(**row) for row in rows]
 
 
 def _end_sessions(connection: sa.Connection, user_id: str) -> None:

@@ -13,8 +13,6 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from qjobs.service.errors import TooManyRequests
 
-__all__ = ["Passwords", "Throttle"]
-
 logger = logging.getLogger(__name__)
 
 _MOST_HASHES = 2
@@ -29,11 +27,7 @@ _MOST_NAMES = 10_000
 
 
 class Passwords:
-    """Hashes and checks passwords.
-
-    Args:
-        throttle: What slows guessing down.
-    """
+    """Hashes and checks passwords."""
 
     def __init__(self, throttle: Throttle | None = None) -> None:
         self._throttle = throttle or Throttle()
@@ -50,7 +44,10 @@ class Passwords:
     def fits(self, stored: str, password: str) -> bool:
         """Whether a password is the one whose hash is stored."""
         with self._running:
-            return self._verified(stored, password)
+            try:
+                return self._hasher.verify(stored, password.encode("utf-8", "surrogatepass"))
+            except (VerificationError, InvalidHashError):
+                return False
 
     def sign_in(self, name: str, stored: str | None, password: str) -> bool:
         """As `fits`, for somebody who may be guessing.
@@ -71,21 +68,12 @@ class Passwords:
         finally:
             self._waiting.release()
 
-    def _verified(self, stored: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(stored, password.encode("utf-8", "surrogatepass"))
-        except (VerificationError, InvalidHashError):
-            return False
-
 
 class Throttle:
     """Slows down the guessing of a password: after twenty failures in a row a name waits 1 s, 2 s, 4 s ... 60 s.
 
     A try counts as a failure from its start, so that tries at the same moment gain nothing. Names that
     do not exist are treated alike.
-
-    Args:
-        monotonic: A clock, in seconds.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -15,8 +15,6 @@ from qjobs.service.settings import QUOTAS, Settings
 if TYPE_CHECKING:
     from qjobs.service.clock import ServiceClock
 
-__all__ = ["DATABASE_USAGE", "Quota", "Quotas"]
-
 DATABASE_USAGE = "database_usage"
 _BYTES_IN_MB = 1_000_000
 
@@ -36,13 +34,7 @@ class Quota:
 
 
 class Quotas:
-    """Quotas of users.
-
-    Args:
-        db: The service's database.
-        clock: The service's clock; a quota of time is one of its calendar months.
-        settings: The limits.
-    """
+    """Quotas of users; a quota of time is one of a calendar month of the service's clock."""
 
     def __init__(self, db: Database, clock: ServiceClock, settings: Settings) -> None:
         self._db = db

@@ -22,8 +22,6 @@ from qjobs.service.accounts.tokens import hash_of, new_token, new_user_code
 from qjobs.service.errors import NotFound, TooManyRequests, Unauthorized
 from qjobs.service.settings import Settings
 
-__all__ = ["DEVICE_CODE_S", "POLL_S", "DeviceRequest", "Pending", "Sessions", "Tokens"]
-
 logger = logging.getLogger(__name__)
 
 DEVICE_CODE_S = 600
@@ -58,15 +56,7 @@ class Pending(Exception):
 
 
 class Sessions:
-    """Logins in the database.
-
-    Args:
-        db: The service's database.
-        accounts: Its users.
-        passwords: Checks passwords.
-        settings: How long tokens live.
-        real_now: Real time.
-    """
+    """Logins in the database; `real_now` is real time, by which tokens end."""
 
     def __init__(
         self,

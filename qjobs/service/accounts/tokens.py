@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 
-__all__ = ["hash_of", "new_token", "new_user_code"]
-
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels, so no words; nothing that looks like a digit (RFC 8628, section 6.1)."""
 

@@ -16,8 +16,6 @@ from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.execution.starting import Started
 
-__all__ = ["Abandoned"]
-
 _GRACE_S = 5.0
 """How long to wait before they are ended: new processes take a second or two."""
 
@@ -25,12 +23,7 @@ _LOOK_S = 1.0
 
 
 class Abandoned:
-    """Tells when every worker computes for such items.
-
-    Args:
-        db: The service's database.
-        n_workers: How many there are.
-    """
+    """Tells when every worker computes for such items."""
 
     def __init__(self, db: Database, n_workers: int) -> None:
         self._db = db
@@ -42,10 +35,8 @@ class Abandoned:
     def fill_all_workers(self, running: Iterable[Started]) -> bool:
         """Whether every worker has computed for nobody for some seconds.
 
-        Then ending them all costs nobody anything: other chunks only wait.
-
-        Args:
-            running: What the workers have, in the order in which they were given it and take it.
+        Then ending them all costs nobody anything: other chunks only wait. `running` is in the order in which the
+        workers were given it and take it.
         """
         first = list(running)[: self._n_workers]
         now = time.monotonic()

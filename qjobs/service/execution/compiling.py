@@ -12,8 +12,6 @@ from typing import Any
 from qjobs.errors import InvalidCircuit
 from qjobs.service.execution.programs import ItemFailure, Machine, load_circuit
 
-__all__ = ["CompileItem", "CompileOutcome", "CompileTask", "Step", "compile_circuit", "run_compile"]
-
 _ONE_QUBIT_NATIVE = ("PhasedX", "Rz")
 _TWO_QUBIT_NATIVE = ("ZZPhase", "ZZMax", "TK2")
 _SQUASHABLE = ("PhasedX", "Rz", "TK1", "Rx", "Ry", "U3")

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["GateCounts", "cost_hqc", "gate_counts", "gate_name"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateCounts:

@@ -37,11 +37,8 @@ from qjobs.service.execution.simulate import ExecuteOutcome, run_execute
 from qjobs.service.execution.starting import Started, read_queues, start_items
 from qjobs.service.service_lock import ServiceLock
 from qjobs.service.settings import Settings
-from qjobs.service.store.content import Content
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.jobs import JobStore
-
-__all__ = ["Executor"]
 
 logger = logging.getLogger(__name__)
 _S = JobStatus
@@ -72,18 +69,7 @@ class _Returned:
 
 
 class Executor:
-    """Runs the jobs of the store.
-
-    Args:
-        db: The service's database.
-        clock: The service's clock.
-        devices: The devices.
-        changes: Is told of every change.
-        jobs: The store; wakes the executor.
-        content: Keeps the circuits.
-        settings: The service's settings.
-        lock: The right to work on the database.
-    """
+    """Runs the jobs of the store."""
 
     def __init__(
         self,
@@ -92,7 +78,6 @@ class Executor:
         devices: Devices,
         changes: Changes,
         jobs: JobStore,
-        content: Content,
         settings: Settings,
         lock: ServiceLock,
     ) -> None:
@@ -101,7 +86,6 @@ class Executor:
         self._devices = devices
         self._changes = changes
         self._jobs = jobs
-        self._content = content
         self._lock = lock
         self._workers = WorkerPool(settings.worker_count, preload=("qjobs.circuits.pytket",))
         self._abandoned = Abandoned(db, self._workers.count)
@@ -110,7 +94,6 @@ class Executor:
         self._returned: deque[_Returned] = deque()
         self._running: dict[int, Started] = {}
         self._deaths: dict[str, int] = {}
-        self._positions: dict[str, int] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._unsure = False
@@ -163,8 +146,6 @@ class Executor:
         finally:
             self._workers.close()
             self._running.clear()
-
-    # One step.
 
     def _step(self) -> float:
         """Do everything that can be done now; return how long to wait for more, in real seconds."""
@@ -289,15 +270,13 @@ class Executor:
         seconds = device.queue_time_s if device is not None and job.job_type == "execute" else 0.0
         return timedelta(seconds=min(seconds, 1e9))
 
-    # Starting.
-
     def _start_next(self) -> list[str]:
         now = self._clock.now()
         with self._db.read() as connection:
             queues = read_queues(connection, self._devices, now, partial(self._pacing.last_starts, connection))
             self._pacing.release(connection)
             chunks, depleted = self._planner.plan(
-                connection, queues, self._devices, self._pacing.occupied, self._running.values(), self._deaths, now
+                connection, queues, self._pacing.occupied, self._running.values(), self._deaths, now
             )
         changed = self._show_positions(queues)
         if not chunks and not depleted:
@@ -344,8 +323,7 @@ class Executor:
             busy = self._pacing.occupied.get(queue.device.name) if queue.one_at_a_time else None
             waiting = [job.job_id for job in queue.order if job.job_id != busy]
             found.update(zip(waiting, range(1, len(waiting) + 1), strict=True))
-        changed = [job_id for job_id, place in found.items() if self._positions.get(job_id) != place]
-        self._positions = found
+        changed = [job_id for job_id, place in found.items() if self._jobs.positions.get(job_id) != place]
         self._jobs.positions = found
         return changed
 

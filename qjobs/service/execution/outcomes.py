@@ -15,13 +15,10 @@ from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.devices import DeviceKind
 from qjobs.service.execution.compiling import CompileOutcome, CompileTask
-from qjobs.service.execution.programs import ItemFailure
 from qjobs.service.execution.simulate import ExecuteOutcome
-from qjobs.service.execution.starting import Started
+from qjobs.service.execution.starting import Started, by_id
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord
-
-__all__ = ["DueOutcome", "put_back", "store_outcomes"]
 
 _S = JobStatus
 _COST_CONFIDENCE = 1.0
@@ -44,20 +41,13 @@ class DueOutcome:
 class _Rows:
     """Rows to insert, table by table, in the order in which they refer to each other."""
 
-    _ORDER = (schema.result, schema.document, schema.compilation, schema.compilation_pass, schema.usage)
-
     def __init__(self) -> None:
-        self._rows: dict[str, list[dict[str, Any]]] = {table.name: [] for table in self._ORDER}
+        order = (schema.result, schema.document, schema.compilation, schema.compilation_pass, schema.usage)
+        self.of: dict[sa.Table, list[dict[str, Any]]] = {table: [] for table in order}
 
     def add(self, table: sa.Table, **values: Any) -> None:
         """One row."""
-        self._rows[table.name].append(values)
-
-    def insert(self, connection: sa.Connection) -> None:
-        """All of them."""
-        for table in self._ORDER:
-            if rows := self._rows[table.name]:
-                connection.execute(table.insert(), rows)
+        self.of[table].append(values)
 
 
 def store_outcomes(connection: sa.Connection, due: Sequence[DueOutcome], now: datetime) -> list[str]:
@@ -83,13 +73,15 @@ def store_outcomes(connection: sa.Connection, due: Sequence[DueOutcome], now: da
             continue
         moves.append(_move(rows, each, item, job, names, now))
     _add_usage(rows, due, jobs, now)
-    rows.insert(connection)
+    for table, values in rows.of.items():
+        if values:
+            connection.execute(table.insert(), values)
     apply_moves(connection, moves, now)
     projects = {job.project_id for job in jobs.values()}
     if any(isinstance(each.outcome, CompileOutcome) for each in due):
-        table = schema.project
+        project = schema.project
         connection.execute(
-            table.update().where(table.c.project_id.in_(sorted(projects))).values(contents_modified_at=now)
+            project.update().where(project.c.project_id.in_(sorted(projects))).values(contents_modified_at=now)
         )
     return roll_up_jobs(connection, jobs.values(), now)
 
@@ -119,9 +111,7 @@ def _names(connection: sa.Connection, program_ids: set[str], due: Sequence[DueOu
     """Names of the circuits that were compiled."""
     if not any(isinstance(each.outcome, CompileOutcome) for each in due):
         return {}
-    document = schema.document
-    query = sa.select(document.c.document_id, document.c.name).where(document.c.document_id.in_(sorted(program_ids)))
-    return {row.document_id: row.name for row in connection.execute(query)}
+    return by_id(connection, schema.document.c.document_id, schema.document.c.name, program_ids)
 
 
 def _add_usage(rows: _Rows, due: Sequence[DueOutcome], jobs: Mapping[str, sa.Row[Any]], now: datetime) -> None:
@@ -140,7 +130,9 @@ def _move(
 ) -> Move:
     outcome = due.outcome
     if outcome.failure is not None:
-        return _failed(item, outcome.failure)
+        failure = outcome.failure
+        detail = {"error_detail": failure.detail or failure.message}
+        return Move(item=item, status=_S(failure.status), message=failure.message, values=detail)
     if isinstance(outcome, CompileOutcome):
         compilation_id = _add_compilation(rows, due, outcome, item, job, names, now)
         values: dict[str, Any] = {"compilation_id": compilation_id}
@@ -162,11 +154,6 @@ def _move(
                 created_at=now,
             )
     return Move(item=item, status=_S.COMPLETED, message="The item is completed.", values=values)
-
-
-def _failed(item: ItemRecord, failure: ItemFailure) -> Move:
-    values = {"error_detail": failure.detail or failure.message}
-    return Move(item=item, status=_S(failure.status), message=failure.message, values=values)
 
 
 def _add_compilation(

@@ -18,8 +18,6 @@ from qjobs.service.execution.outcomes import DueOutcome
 from qjobs.service.execution.simulate import ExecuteOutcome
 from qjobs.service.execution.starting import Started
 
-__all__ = ["Pacing"]
-
 _S = JobStatus
 _OPEN = [status.value for status in (_S.QUEUED, _S.RUNNING, _S.CANCELLING)]
 
@@ -28,9 +26,6 @@ class Pacing:
     """What the executor remembers of devices while it works.
 
     `occupied` names the job that each hardware device works on.
-
-    Args:
-        clock: The service's clock.
     """
 
     def __init__(self, clock: ServiceClock) -> None:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["outcomes_of_indices", "outcomes_of_memory", "state_body", "unitary_body"]
-
 
 def outcomes_of_indices(bits: Sequence[Any], columns: Sequence[int], drawn: NDArray[np.int64]) -> str:
     """The result of shots that were drawn as numbers.

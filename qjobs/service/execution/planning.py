@@ -13,10 +13,8 @@ import sqlalchemy as sa
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.accounts.quotas import Quotas
-from qjobs.service.devices import Device, DeviceKind, Devices
+from qjobs.service.devices import DeviceKind
 from qjobs.service.execution.starting import Chunk, Queue, Started
-
-__all__ = ["Planner"]
 
 _CHUNK_S = 0.4
 """How long a chunk should take: a call to a worker and what is written for it cost some milliseconds."""
@@ -32,12 +30,7 @@ _AHEAD = 1
 
 
 class Planner:
-    """Chooses items, and learns how long a job's items take.
-
-    Args:
-        workers: How many workers there are.
-        quotas: What users have left.
-    """
+    """Chooses items, and learns how long a job's items take."""
 
     def __init__(self, workers: int, quotas: Quotas) -> None:
         self._workers = workers
@@ -60,7 +53,6 @@ class Planner:
         self,
         connection: sa.Connection,
         queues: Sequence[Queue],
-        devices: Devices,
         occupied: Mapping[str, str],
         running: Collection[Started],
         suspects: Mapping[str, int],
@@ -68,21 +60,15 @@ class Planner:
     ) -> tuple[list[Chunk], dict[str, str]]:
         """Chunks for the free workers: the queues in turn, each in its order.
 
-        Args:
-            connection: To read with.
-            queues: As `read_queues` gave them.
-            devices: The devices.
-            occupied: The job that a hardware device works on.
-            running: What the workers have.
-            suspects: Items under which a worker has ended: each runs alone.
-            now: The moment.
+        `occupied` names the job that each hardware device works on. Each of the `suspects`, the items under which a
+        worker has ended, runs alone.
 
         Returns:
             The chunks, and the jobs that may not run because a quota is used up, with its name.
         """
         if any(not suspects.keys().isdisjoint(each.items) for each in running):
             return [], {}
-        picker = _Picker(connection, devices, occupied, now, suspects)
+        picker = _Picker(connection, occupied, now, suspects)
         if suspects and (chunk := picker.suspect(queues)) is not None:
             return ([], {}) if running else ([chunk], {})
         chunks: list[Chunk] = []
@@ -136,13 +122,11 @@ class _Picker:
     def __init__(
         self,
         connection: sa.Connection,
-        devices: Devices,
         occupied: Mapping[str, str],
         now: datetime,
         suspects: Mapping[str, int],
     ) -> None:
         self._connection = connection
-        self._devices = devices
         self._occupied = occupied
         self._now = now
         self._suspects = suspects
@@ -203,14 +187,10 @@ class _Picker:
         return self._uuids[job_id]
 
     def _chunk(self, queue: Queue, job_id: str, owner_id: str, uuids: Sequence[str]) -> Chunk:
-        device = queue.device or self._compile_device(job_id)
         return Chunk(
-            job_id=job_id, owner_id=owner_id, device=device, is_compile=queue.device is None, uuids=tuple(uuids)
+            job_id=job_id,
+            owner_id=owner_id,
+            device=queue.devices[job_id],
+            is_compile=queue.device is None,
+            uuids=tuple(uuids),
         )
-
-    def _compile_device(self, job_id: str) -> Device:
-        name = self._connection.scalar(sa.select(schema.job.c.device).where(schema.job.c.job_id == job_id))
-        device = self._devices.get(name or "")
-        if device is None:  # read_queues leaves such jobs out
-            raise LookupError(f"job {job_id} is for a device that there is not")
-        return device

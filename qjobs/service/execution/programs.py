@@ -11,8 +11,6 @@ from qjobs.backends.aer import NoiseSpec
 from qjobs.errors import InvalidCircuit
 from qjobs.service.execution.cost import gate_name
 
-__all__ = ["ItemFailure", "Machine", "check_circuit", "load_circuit"]
-
 _CLASSICAL = frozenset(
     {
         "Barrier",
@@ -72,12 +70,7 @@ def load_circuit(body: bytes) -> Any:
 
 
 def check_circuit(circuit: Any, machine: Machine, *, n_qubits: int | None = None) -> None:
-    """Check that a circuit can be run as it is.
-
-    Args:
-        circuit: A pytket circuit.
-        machine: Where it is to run.
-        n_qubits: The user's own limit, where it is smaller.
+    """Check that a circuit of pytket can be run as it is; `n_qubits` is the user's own limit, where it is smaller.
 
     Raises:
         InvalidCircuit: It cannot.

@@ -7,19 +7,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-__all__ = ["QueuedJob", "fair_order", "fifo_order"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuedJob:
-    """A job that waits in a queue.
-
-    Args:
-        job_id: Its id.
-        owner_id: Whose it is.
-        sequence: Order of arrival.
-        arrived_at: When it arrived.
-    """
+    """A job that waits in a queue."""
 
     job_id: str
     owner_id: str
@@ -38,11 +29,8 @@ def fair_order(jobs: Collection[QueuedJob], last_start: Mapping[str, datetime]) 
     The next turn is that of the user who has waited longest: since the start of their last job, or
     since their oldest waiting job arrived, if that was later. So two users with long queues
     alternate, whoever comes with a first job goes before everybody's second one, and no later
-    arrival passes the oldest job of a user who waits: everybody is served in the end.
-
-    Args:
-        jobs: All that wait for the device.
-        last_start: When the device last started a job of a user; those it never served are missing.
+    arrival passes the oldest job of a user who waits: everybody is served in the end. A user whom the
+    device never served is missing in `last_start`.
     """
     queues: defaultdict[str, list[QueuedJob]] = defaultdict(list)
     for job in fifo_order(jobs):

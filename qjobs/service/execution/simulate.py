@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit import QuantumCircuit
 
-__all__ = ["ExecuteItem", "ExecuteOutcome", "ExecuteTask", "run_execute"]
-
 _METHODS = (
     "automatic",
     "statevector",
@@ -77,13 +75,9 @@ class _Loaded:
     """An item that has been read and checked.
 
     Args:
-        item: The item.
-        cost: What it costs.
         circuit: It, to be sampled by Aer, or it without its measurements, where the outcome is computed;
             None if nothing is to be run.
         qubits: Its qubits, as pytket writes them.
-        bits: Its bits, as pytket writes them.
-        duration_s: Processor time so far.
     """
 
     item: ExecuteItem
@@ -133,9 +127,6 @@ def _failed(item: ExecuteItem, error: Exception, duration_s: float) -> ExecuteOu
             status="ERROR", message=f"the simulation failed: {words}", detail=f"{type(error).__name__}: {words}"
         )
     return ExecuteOutcome(item_uuid=item.item_uuid, duration_s=duration_s, failure=failure)
-
-
-# Reading and checking.
 
 
 def _load(task: ExecuteTask, item: ExecuteItem) -> _Loaded:
@@ -259,9 +250,6 @@ def _own_noise(text: str) -> Any:
         return NoiseModel.from_dict(json.loads(text))
     except Exception as error:  # boundary: whatever Aer meets in a dict that is none of its own
         raise InvalidInput(f"noise_model: Aer cannot read it: {error}") from error
-
-
-# Simulation.
 
 
 def _simulated(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[ExecuteOutcome]:

@@ -23,8 +23,6 @@ from qjobs.service.store.definitions import DEFAULT_LEVEL
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord
 
-__all__ = ["Chunk", "Queue", "Started", "machine_of", "read_queues", "start_items"]
-
 _S = JobStatus
 _COMPILE = "compile"
 
@@ -34,14 +32,14 @@ class Queue:
     """A queue and the jobs that wait in it, the next one first.
 
     Args:
-        name: `compile`, or `execute` and the device's name.
         device: The device behind it; None for the queue of compilations.
+        devices: The device of each job, which compilations are for.
         order: The jobs with items that wait.
         ready: Number of items that may start now, by job.
     """
 
-    name: str
     device: Device | None
+    devices: Mapping[str, Device]
     order: tuple[QueuedJob, ...]
     ready: Mapping[str, int]
 
@@ -81,11 +79,8 @@ def read_queues(
 ) -> list[Queue]:
     """The queues that are not empty.
 
-    Args:
-        connection: To read with.
-        devices: The devices; jobs of one that the device file no longer has wait.
-        now: The moment; a closed device starts nothing.
-        last_start: Gives, for a device and users, when it last started a job of each.
+    Jobs of a device that the device file no longer has wait, and a closed device starts nothing. `last_start` gives,
+    for a device and users, when it last started a job of each.
     """
     job = schema.job
     item = schema.job_item
@@ -100,34 +95,38 @@ def read_queues(
     )
     columns = (job.c.job_id, job.c.owner_id, job.c.sequence, job.c.job_type, job.c.device, job.c.created_at)
     query = sa.select(*columns, job.c.queued_at, waiting.c.ready).join(waiting, waiting.c.job_id == job.c.job_id)
-    groups: defaultdict[str, list[tuple[QueuedJob, int]]] = defaultdict(list)
-    by_queue: dict[str, Device | None] = {}
+    groups: defaultdict[str, list[tuple[QueuedJob, Device, int]]] = defaultdict(list)
     for row in connection.execute(query):
         device = devices.get(row.device)
-        name = _COMPILE if row.job_type == _COMPILE else f"execute {row.device}"
         if device is None:
             continue
-        by_queue[name] = None if row.job_type == _COMPILE else device
         is_open = row.job_type == _COMPILE or device.is_open(now)
+        name = _COMPILE if row.job_type == _COMPILE else f"execute {row.device}"
         entry = QueuedJob(
             job_id=row.job_id, owner_id=row.owner_id, sequence=row.sequence, arrived_at=row.queued_at or row.created_at
         )
-        groups[name].append((entry, int(row.ready) if is_open else 0))
-    return [_queue(name, by_queue[name], entries, last_start) for name, entries in sorted(groups.items())]
+        groups[name].append((entry, device, int(row.ready) if is_open else 0))
+    return [_queue(entries, last_start, is_compile=name == _COMPILE) for name, entries in sorted(groups.items())]
 
 
 def _queue(
-    name: str,
-    device: Device | None,
-    entries: list[tuple[QueuedJob, int]],
+    entries: list[tuple[QueuedJob, Device, int]],
     last_start: Callable[[str, set[str]], Mapping[str, datetime]],
+    *,
+    is_compile: bool,
 ) -> Queue:
-    jobs = [entry for entry, _ in entries]
+    jobs = [entry for entry, _, _ in entries]
+    device = None if is_compile else entries[0][1]
     if device is not None and device.kind is DeviceKind.HARDWARE:
         order = fair_order(jobs, last_start(device.name, {each.owner_id for each in jobs}))
     else:
         order = fifo_order(jobs)
-    return Queue(name=name, device=device, order=tuple(order), ready={entry.job_id: ready for entry, ready in entries})
+    return Queue(
+        device=device,
+        devices={entry.job_id: its_device for entry, its_device, _ in entries},
+        order=tuple(order),
+        ready={entry.job_id: ready for entry, _, ready in entries},
+    )
 
 
 def start_items(connection: sa.Connection, chunks: Sequence[Chunk], now: datetime) -> tuple[list[Started], list[str]]:
@@ -145,8 +144,9 @@ def start_items(connection: sa.Connection, chunks: Sequence[Chunk], now: datetim
         for item in read_items(connection, (), uuids=wanted)
         if item.status is _S.QUEUED and item.job_id in jobs
     }
-    definitions = _definitions(connection, {item.job_id for item in found.values()})
-    bodies = _bodies(connection, {item.program_id for item in found.values()})
+    definitions = by_id(connection, schema.job.c.job_id, schema.job.c.definition, jobs)
+    programs = {item.program_id for item in found.values()}
+    bodies = by_id(connection, schema.document.c.document_id, schema.document.c.body, programs)
     moves: list[Move] = []
     started: list[Started] = []
     for chunk in chunks:
@@ -175,16 +175,12 @@ def _start(item: ItemRecord, chunk: Chunk) -> Move:
     return Move(item=item, status=_S.RUNNING, message="The item is running.", values=values)
 
 
-def _definitions(connection: sa.Connection, job_ids: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    job = schema.job
-    query = sa.select(job.c.job_id, job.c.definition).where(job.c.job_id.in_(sorted(job_ids)))
-    return {row.job_id: row.definition for row in connection.execute(query)}
-
-
-def _bodies(connection: sa.Connection, program_ids: Collection[str]) -> dict[str, bytes]:
-    document = schema.document
-    query = sa.select(document.c.document_id, document.c.body).where(document.c.document_id.in_(sorted(program_ids)))
-    return {row.document_id: row.body for row in connection.execute(query)}
+def by_id(
+    connection: sa.Connection, key: sa.Column[str], value: sa.Column[Any], ids: Collection[str]
+) -> dict[str, Any]:
+    """One column of the rows with these ids."""
+    query = sa.select(key, value).where(key.in_(sorted(ids)))
+    return {row[0]: row[1] for row in connection.execute(query)}
 
 
 def _task(

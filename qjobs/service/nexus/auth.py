@@ -1,7 +1,5 @@
 """Signing in as the real client does it: `/auth/...` of docs/nexus.md, "Signing in"."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -9,12 +7,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from qjobs.service.accounts.sessions import DEVICE_CODE_S, POLL_S, Pending
-from qjobs.service.assembly import Service
 from qjobs.service.errors import Unauthorized
-from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE, set_access_cookie, set_cookies
+from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE, Serving, set_access_cookie, set_cookies
 from qjobs.service.web.forms import Form, form_fields
 
-__all__ = ["router"]
+router = APIRouter(prefix="/auth", tags=["auth"])
 
 _GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 _LONGEST = 1000
@@ -27,68 +24,55 @@ class Login(BaseModel):
     password: str = Field(max_length=_LONGEST, repr=False)
 
 
-def router(service: Service) -> APIRouter:
-    """Routes of signing in, for clients and for devices; the pages for people are the service's own."""
-    routes = APIRouter(prefix="/auth", tags=["auth"])
-    _add_tokens(routes, service)
-    _add_device(routes, service)
-    return routes
+@router.post("/login")
+def _login(request: Request, service: Serving, body: Login) -> JSONResponse:
+    tokens = service.sessions.login(body.email, body.password)
+    response = JSONResponse({"redirect_uri": "/"})
+    set_cookies(response, request, tokens)
+    return response
 
 
-def _add_tokens(routes: APIRouter, service: Service) -> None:
-    sessions = service.sessions
-
-    @routes.post("/login")
-    def login(request: Request, body: Login) -> JSONResponse:
-        tokens = sessions.login(body.email, body.password)
-        response = JSONResponse({"redirect_uri": "/"})
-        set_cookies(response, request, tokens)
-        return response
-
-    @routes.get("/tokens")
-    def token_status(request: Request) -> dict[str, Any]:
-        access = request.cookies.get(ACCESS_COOKIE)
-        refresh = request.cookies.get(REFRESH_COOKIE)
-        return {"token_status": {"ttl": int(sessions.ttl_s(access=access, refresh=refresh))}}
-
-    @routes.post("/tokens/refresh")
-    def refresh(request: Request) -> JSONResponse:
-        access = sessions.refresh(request.cookies.get(REFRESH_COOKIE, ""))
-        response = JSONResponse({})
-        set_access_cookie(response, request, access)
-        return response
+@router.get("/tokens")
+def _token_status(request: Request, service: Serving) -> dict[str, Any]:
+    access = request.cookies.get(ACCESS_COOKIE)
+    refresh = request.cookies.get(REFRESH_COOKIE)
+    return {"token_status": {"ttl": int(service.sessions.ttl_s(access=access, refresh=refresh))}}
 
 
-def _add_device(routes: APIRouter, service: Service) -> None:
-    sessions = service.sessions
+@router.post("/tokens/refresh")
+def _refresh(request: Request, service: Serving) -> JSONResponse:
+    access = service.sessions.refresh(request.cookies.get(REFRESH_COOKIE, ""))
+    response = JSONResponse({})
+    set_access_cookie(response, request, access)
+    return response
 
-    @routes.post("/device/device_authorization")
-    def authorize(request: Request, _: Form = b"") -> dict[str, Any]:
-        waiting = sessions.request_device()
-        where = f"{request.base_url}auth/device"
-        return {
-            "user_code": waiting.user_code,
-            "device_code": waiting.device_code,
-            "verification_uri": where,
-            "verification_uri_complete": f"{where}?user_code={waiting.user_code}",
-            "expires_in": DEVICE_CODE_S,
-            "interval": POLL_S,
-        }
 
-    @routes.post("/device/token")
-    def token(body: Form = b"") -> JSONResponse:
-        fields = form_fields(body)
-        if fields.get("grant_type") != _GRANT:
-            return _oauth_error("UNSUPPORTED_GRANT_TYPE", f"grant_type must be {_GRANT}")
-        try:
-            tokens = sessions.take_device(fields.get("device_code", ""))
-        except Pending:
-            return _oauth_error("AUTHORIZATION_PENDING", "nobody has approved this device yet")
-        except Unauthorized as error:
-            return _oauth_error("EXPIRED_TOKEN", error.message)
-        return JSONResponse(
-            {"refresh_token": tokens.refresh, "access_token": tokens.access, "email": tokens.user.email}
-        )
+@router.post("/device/device_authorization")
+def _authorize(request: Request, service: Serving, _: Form = b"") -> dict[str, Any]:
+    waiting = service.sessions.request_device()
+    where = f"{request.base_url}auth/device"
+    return {
+        "user_code": waiting.user_code,
+        "device_code": waiting.device_code,
+        "verification_uri": where,
+        "verification_uri_complete": f"{where}?user_code={waiting.user_code}",
+        "expires_in": DEVICE_CODE_S,
+        "interval": POLL_S,
+    }
+
+
+@router.post("/device/token")
+def _token(service: Serving, body: Form = b"") -> JSONResponse:
+    fields = form_fields(body)
+    if fields.get("grant_type") != _GRANT:
+        return _oauth_error("UNSUPPORTED_GRANT_TYPE", f"grant_type must be {_GRANT}")
+    try:
+        tokens = service.sessions.take_device(fields.get("device_code", ""))
+    except Pending:
+        return _oauth_error("AUTHORIZATION_PENDING", "nobody has approved this device yet")
+    except Unauthorized as error:
+        return _oauth_error("EXPIRED_TOKEN", error.message)
+    return JSONResponse({"refresh_token": tokens.refresh, "access_token": tokens.access, "email": tokens.user.email})
 
 
 def _oauth_error(word: str, message: str) -> JSONResponse:

@@ -3,13 +3,13 @@
 import base64
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from qjobs.service.assembly import Service
-from qjobs.service.nexus.caller import Caller, caller_of, gone_if_deleted
+from qjobs.service import tables as schema
+from qjobs.service.nexus.caller import Caller, Who
 from qjobs.service.nexus.request_bodies import (
     Annotations,
     AnnotationsChange,
@@ -18,12 +18,13 @@ from qjobs.service.nexus.request_bodies import (
     FileAttributes,
     Posted,
 )
-from qjobs.service.nexus.response_bodies import document_body, project_body
+from qjobs.service.nexus.response_bodies import document_body
 from qjobs.service.store.queries import DOCUMENTS
-from qjobs.service.store.records import Document, DocumentKind
+from qjobs.service.store.records import Document, DocumentKind, document_of
 
-__all__ = ["router"]
+router = APIRouter(tags=["programs"])
 
+_CIRCUITS = "/api/circuits/v1beta2"
 _FILES = {
     DocumentKind.QIR: "/api/qir/v1beta",
     DocumentKind.WASM: "/api/wasm/v1beta",
@@ -32,30 +33,16 @@ _FILES = {
 }
 
 
-def router(service: Service) -> APIRouter:
-    """Routes of all kinds of documents."""
-    routes = APIRouter(tags=["programs"])
-    _add_circuit_post(routes, service, "/api/circuits/v1beta2")
-    _add_reading(routes, service, DocumentKind.CIRCUIT, "/api/circuits/v1beta2")
-    for kind, url in _FILES.items():
-        _add_file_post(routes, service, kind, url)
-        _add_reading(routes, service, kind, url)
-    _add_file_post(routes, service, DocumentKind.HUGR, "/api/hugr/v1beta2")  # since qnexus 0.46; both are in use
-    return routes
-
-
-def _contents(service: Service, document: Document) -> Mapping[str, Any]:
-    body = service.content.document_body(document.document_id)
+def _contents(caller: Caller, document: Document) -> Mapping[str, Any]:
+    body = caller.service.content.document_body(document.document_id)
     if document.kind is DocumentKind.CIRCUIT:
         circuit: dict[str, Any] = json.loads(body)
         return circuit
     return {"contents": base64.b64encode(body).decode()}
 
 
-def _create(
-    service: Service, caller: Caller, project_id: str, kind: DocumentKind, given: Annotations, body: bytes
-) -> Document:
-    return service.content.create_document(
+def _create(caller: Caller, project_id: str, kind: DocumentKind, given: Annotations, body: bytes) -> Document:
+    return caller.service.content.create_document(
         caller.user,
         caller.visible,
         project_id,
@@ -67,69 +54,61 @@ def _create(
     )
 
 
-def _add_circuit_post(routes: APIRouter, service: Service, url: str) -> None:
-    who: TypeAlias = Annotated[Caller, Depends(caller_of(service))]
-
-    @routes.post(url, status_code=201)
-    def create(caller: who, body: Posted[CircuitAttributes]) -> JSONResponse:
-        circuit = body.attributes.circuit()
-        packed = json.dumps(circuit, ensure_ascii=False, separators=(",", ":")).encode()
-        document = _create(service, caller, body.project_id, DocumentKind.CIRCUIT, body.attributes, packed)
-        return JSONResponse({"data": document_body(document, circuit)}, 201)
+@router.post(_CIRCUITS, status_code=201)
+def _create_circuit(caller: Who, body: Posted[CircuitAttributes]) -> JSONResponse:
+    circuit = body.attributes.circuit()
+    packed = json.dumps(circuit, ensure_ascii=False, separators=(",", ":")).encode()
+    document = _create(caller, body.project_id, DocumentKind.CIRCUIT, body.attributes, packed)
+    return JSONResponse({"data": document_body(document, circuit)}, 201)
 
 
-def _add_file_post(routes: APIRouter, service: Service, kind: DocumentKind, url: str) -> None:
-    who: TypeAlias = Annotated[Caller, Depends(caller_of(service))]
-
-    @routes.post(url, status_code=201)
-    def create(caller: who, body: Posted[FileAttributes]) -> JSONResponse:
+def _add_file_post(kind: DocumentKind, url: str) -> None:
+    @router.post(url, status_code=201)
+    def create(caller: Who, body: Posted[FileAttributes]) -> JSONResponse:
         contents = body.attributes.contents
         raw = base64.b64decode(contents)
-        document = _create(service, caller, body.project_id, kind, body.attributes, raw)
+        document = _create(caller, body.project_id, kind, body.attributes, raw)
         return JSONResponse({"data": document_body(document, {"contents": contents})}, 201)
 
 
-def _add_reading(routes: APIRouter, service: Service, kind: DocumentKind, url: str) -> None:
-    who: TypeAlias = Annotated[Caller, Depends(caller_of(service))]
-    content = service.content
+def _add_reading(kind: DocumentKind, url: str) -> None:
+    of_kind = schema.document.c.kind == kind
 
-    def whole(document: Document) -> JSONResponse:
-        projects = content.projects_of([document.project_id])
-        data = document_body(document, _contents(service, document))
-        return JSONResponse({"data": data, "included": [project_body(project) for project in projects]})
+    def whole(caller: Caller, document: Document) -> JSONResponse:
+        data = document_body(document, _contents(caller, document))
+        return JSONResponse({"data": data, "included": caller.projects_of([document])})
 
-    @routes.get(url)
-    def listed(caller: who) -> JSONResponse:
-        listing = caller.listing(DOCUMENTS)
-        found = content.documents(caller.visible, kind, listing)
-        projects = content.projects_of([document.project_id for document in found])
+    @router.get(url)
+    def listed(caller: Who) -> JSONResponse:
+        content = caller.service.content
+        listing = caller.listing(DOCUMENTS, of_kind)
+        found = content.page(DOCUMENTS, document_of, listing)
         body: dict[str, Any] = {
             "data": [document_body(document) for document in found],
-            "included": [project_body(project) for project in projects],
-            "meta": listing.meta(content.count_documents(caller.visible, kind, listing)),
+            "included": caller.projects_of(found),
+            "meta": listing.meta(content.count(DOCUMENTS, listing)),
         }
         return JSONResponse(body)
 
-    @routes.get(f"{url}/meta/count")
-    def counted(caller: who) -> dict[str, int]:
-        return {"count": content.count_documents(caller.visible, kind, caller.listing(DOCUMENTS))}
+    @router.get(f"{url}/meta/count")
+    def counted(caller: Who) -> dict[str, int]:
+        return {"count": caller.service.content.count(DOCUMENTS, caller.listing(DOCUMENTS, of_kind))}
 
-    @routes.get(f"{url}/{{document_id}}")
-    def one(caller: who, document_id: str) -> JSONResponse:
-        with gone_if_deleted(service, caller, document_id):
-            return whole(content.document(caller.visible, kind, document_id))
+    @router.get(f"{url}/{{document_id}}")
+    def one(caller: Who, document_id: str) -> JSONResponse:
+        with caller.gone_if_deleted(document_id):
+            return whole(caller, caller.service.content.document(caller.visible, kind, document_id))
 
-    @routes.patch(f"{url}/{{document_id}}")
-    def change(caller: who, document_id: str, body: Change[AnnotationsChange]) -> JSONResponse:
-        given = body.attributes
-        with gone_if_deleted(service, caller, document_id):
-            document = content.update_document(
-                caller.user,
-                caller.visible,
-                kind,
-                document_id,
-                name=given.name,
-                description=given.description,
-                properties=given.properties,
-            )
-            return whole(document)
+    @router.patch(f"{url}/{{document_id}}")
+    def change(caller: Who, document_id: str, body: Change[AnnotationsChange]) -> JSONResponse:
+        changes = body.attributes.model_dump(exclude_none=True)
+        content = caller.service.content
+        with caller.gone_if_deleted(document_id):
+            return whole(caller, content.update_document(caller.user, caller.visible, kind, document_id, changes))
+
+
+_add_reading(DocumentKind.CIRCUIT, _CIRCUITS)
+for _kind, _url in _FILES.items():
+    _add_file_post(_kind, _url)
+    _add_reading(_kind, _url)
+_add_file_post(DocumentKind.HUGR, "/api/hugr/v1beta2")  # since qnexus 0.46; both are in use

@@ -1,9 +1,9 @@
 """Users, teams, roles, assignments, quotas and credentials: docs/nexus.md, "People and quotas"."""
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
 from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import ROLES, Team, User
@@ -11,9 +11,9 @@ from qjobs.service.accounts.quotas import DATABASE_USAGE, Quota
 from qjobs.service.assembly import Service
 from qjobs.service.errors import Forbidden, NotFound
 from qjobs.service.nexus.request_bodies import Change, TeamAssignment, TeamAttributes, UserAssignment
-from qjobs.service.web.cookies import current_user
+from qjobs.service.web.cookies import Serving, SignedIn
 
-__all__ = ["router"]
+router = APIRouter(prefix="/api")
 
 Scope = Literal["user", "org_admin", "global_admin", "highest"] | None
 
@@ -28,29 +28,16 @@ _DESCRIPTIONS = {
 }
 
 
-def router(service: Service) -> APIRouter:
-    """Routes about people and what they may do."""
-    routes = APIRouter(prefix="/api")
-    _add_users(routes, service)
-    _add_teams(routes, service)
-    _add_roles(routes, service)
-    _add_quotas(routes, service)
-    _add_credentials(routes, service)
-    return routes
+@router.get("/users/v1beta2/me", tags=["users"])
+def _me(user: SignedIn) -> dict[str, Any]:
+    return {"data": _user_body(user)}
 
 
-def _add_users(routes: APIRouter, service: Service) -> None:
-    who: TypeAlias = Annotated[User, Depends(current_user(service))]
-
-    @routes.get("/users/v1beta2/me", tags=["users"])
-    def me(user: who) -> dict[str, Any]:
-        return {"data": _user_body(user)}
-
-    @routes.get("/users/v1beta/{name}", tags=["users"])
-    def somebody(user: who, name: str, scope: Scope = None) -> dict[str, Any]:
-        found = service.accounts.user(name)
-        known = user.user_id == found.user_id or "@" in name
-        return {"data": _user_body(found, email=known)}
+@router.get("/users/v1beta/{name}", tags=["users"])
+def _somebody(user: SignedIn, service: Serving, name: str, scope: Scope = None) -> dict[str, Any]:
+    found = service.accounts.user(name)
+    known = user.user_id == found.user_id or "@" in name
+    return {"data": _user_body(found, email=known)}
 
 
 def _user_body(user: User, *, email: bool = True) -> dict[str, Any]:
@@ -58,35 +45,35 @@ def _user_body(user: User, *, email: bool = True) -> dict[str, Any]:
     return {"id": user.user_id, "type": "user", "attributes": attributes}
 
 
-def _add_teams(routes: APIRouter, service: Service) -> None:
-    who: TypeAlias = Annotated[User, Depends(current_user(service))]
+@router.get("/teams/v1beta2", tags=["teams"])
+def _teams(
+    user: SignedIn,
+    service: Serving,
+    scope: Scope = None,
+    name: Annotated[str | None, Query(alias="filter[team][name]")] = None,
+) -> dict[str, Any]:
+    found = service.accounts.teams(user.user_id, name=name) if scope in _OWN_SCOPES else []
+    return {"data": [_team_body(team) for team in found]}
 
-    @routes.get("/teams/v1beta2", tags=["teams"])
-    def teams(
-        user: who,
-        scope: Scope = None,
-        name: Annotated[str | None, Query(alias="filter[team][name]")] = None,
-    ) -> dict[str, Any]:
-        found = service.accounts.teams(user.user_id, name=name) if scope in _OWN_SCOPES else []
-        return {"data": [_team_body(team) for team in found]}
 
-    @routes.get("/teams/v1beta2/{team_id}", tags=["teams"])
-    def one_team(user: who, team_id: str, scope: Scope = None) -> dict[str, Any]:
-        found = service.accounts.teams(user.user_id, team_id=team_id) if scope in _OWN_SCOPES else []
-        if not found:
-            raise NotFound("there is no such team")
-        return {"data": _team_body(found[0])}
+@router.get("/teams/v1beta2/{team_id}", tags=["teams"])
+def _one_team(user: SignedIn, service: Serving, team_id: str, scope: Scope = None) -> dict[str, Any]:
+    found = service.accounts.teams(user.user_id, team_id=team_id) if scope in _OWN_SCOPES else []
+    if not found:
+        raise NotFound("there is no such team")
+    return {"data": _team_body(found[0])}
 
-    @routes.post("/teams/v1beta2", status_code=201, tags=["teams"])
-    def new_team(user: who, body: Change[TeamAttributes]) -> dict[str, Any]:
-        wanted = body.attributes
-        team = service.accounts.add_team(
-            user.user_id,
-            name=wanted.name,
-            display_name=wanted.display_name or "",
-            description=wanted.description or "",
-        )
-        return {"data": _team_body(team)}
+
+@router.post("/teams/v1beta2", status_code=201, tags=["teams"])
+def _new_team(user: SignedIn, service: Serving, body: Change[TeamAttributes]) -> dict[str, Any]:
+    wanted = body.attributes
+    team = service.accounts.add_team(
+        user.user_id,
+        name=wanted.name,
+        display_name=wanted.display_name or "",
+        description=wanted.description or "",
+    )
+    return {"data": _team_body(team)}
 
 
 def _team_body(team: Team) -> dict[str, Any]:
@@ -94,95 +81,94 @@ def _team_body(team: Team) -> dict[str, Any]:
     return {"id": team.team_id, "type": "team", "attributes": attributes}
 
 
-def _add_roles(routes: APIRouter, service: Service) -> None:
-    who: TypeAlias = Annotated[User, Depends(current_user(service))]
-
-    accounts = service.accounts
-
-    @routes.get("/roles/v1beta", tags=["roles"])
-    def roles(_: who) -> dict[str, Any]:
-        return {
-            "data": [
-                {
-                    "id": role.role_id,
-                    "type": "role",
-                    "attributes": {
-                        "name": role.name,
-                        "description": f"{role.name} role",
-                        "permissions": ",".join(role.permissions),
-                    },
-                }
-                for role in ROLES
-            ]
-        }
-
-    @routes.get("/resources/v1beta2/{resource_id}/assignments", tags=["roles"])
-    def assignments(user: who, resource_id: str, scope: Scope = None) -> dict[str, Any]:
-        if scope not in _OWN_SCOPES:
-            raise NotFound("there is no such resource")
-        given = accounts.assignments(user.user_id, resource_id)
-        attributes = {
-            "user_role_assignments": [
-                {"user_id": row.user_id, "role_id": row.role_id} for row in given if row.user_id is not None
-            ],
-            "team_role_assignments": [
-                {"team_id": row.team_id, "role_id": row.role_id} for row in given if row.team_id is not None
-            ],
-            "public_role_assignments": [
-                {"role_id": row.role_id} for row in given if row.user_id is None and row.team_id is None
-            ],
-        }
-        return {"data": {"id": resource_id, "type": "assignments", "attributes": attributes}}
-
-    @routes.post("/assignments/v1beta2/team", status_code=201, tags=["roles"])
-    def assign_team(user: who, body: TeamAssignment) -> dict[str, Any]:
-        accounts.assign(user.user_id, body.resource_id, body.role_id, team_id=body.team_id)
-        return {}
-
-    @routes.post("/assignments/v1beta2/user", status_code=201, tags=["roles"])
-    def assign_user(user: who, body: UserAssignment) -> dict[str, Any]:
-        accounts.assign(user.user_id, body.resource_id, body.role_id, user_id=body.for_user_id)
-        return {}
+@router.get("/roles/v1beta", tags=["roles"])
+def _roles(_: SignedIn) -> dict[str, Any]:
+    return {
+        "data": [
+            {
+                "id": role.role_id,
+                "type": "role",
+                "attributes": {
+                    "name": role.name,
+                    "description": f"{role.name} role",
+                    "permissions": ",".join(role.permissions),
+                },
+            }
+            for role in ROLES
+        ]
+    }
 
 
-def _add_quotas(routes: APIRouter, service: Service) -> None:
-    who: TypeAlias = Annotated[User, Depends(current_user(service))]
+@router.get("/resources/v1beta2/{resource_id}/assignments", tags=["roles"])
+def _assignments(user: SignedIn, service: Serving, resource_id: str, scope: Scope = None) -> dict[str, Any]:
+    if scope not in _OWN_SCOPES:
+        raise NotFound("there is no such resource")
+    given = service.accounts.assignments(user.user_id, resource_id)
+    attributes = {
+        "user_role_assignments": [
+            {"user_id": row.user_id, "role_id": row.role_id} for row in given if row.user_id is not None
+        ],
+        "team_role_assignments": [
+            {"team_id": row.team_id, "role_id": row.role_id} for row in given if row.team_id is not None
+        ],
+        "public_role_assignments": [
+            {"role_id": row.role_id} for row in given if row.user_id is None and row.team_id is None
+        ],
+    }
+    return {"data": {"id": resource_id, "type": "assignments", "attributes": attributes}}
 
-    quotas = service.quotas
 
-    def known(name: str) -> str:
-        if name not in quotas.names():
-            raise NotFound(f"there is no such quota; there are: {', '.join(quotas.names())}")
-        return name
+@router.post("/assignments/v1beta2/team", status_code=201, tags=["roles"])
+def _assign_team(user: SignedIn, service: Serving, body: TeamAssignment) -> dict[str, Any]:
+    service.accounts.assign(user.user_id, body.resource_id, body.role_id, team_id=body.team_id)
+    return {}
 
-    @routes.get("/quotas/v1beta", tags=["quotas"])
-    def all_quotas(
-        user: who,
-        entity_id: str | None = None,
-        entity_type: Literal["user"] = "user",
-        include_usage: bool = True,
-    ) -> list[dict[str, Any]]:
-        _require_self(user, entity_id)
-        return [_quota_body(quotas.of(user.user_id, name), usage=include_usage) for name in quotas.names()]
 
-    @routes.get("/quotas/v1beta3", tags=["quotas"])
-    def one_quota(
-        user: who,
-        name: str | None = None,
-        entity_id: str | None = None,
-        entity_type: Literal["user"] = "user",
-        include_usage: bool = True,
-    ) -> list[dict[str, Any]]:
-        _require_self(user, entity_id)
-        wanted = quotas.names() if name is None else [known(name)]
-        return [_quota_body(quotas.of(user.user_id, each), usage=include_usage) for each in wanted]
+@router.post("/assignments/v1beta2/user", status_code=201, tags=["roles"])
+def _assign_user(user: SignedIn, service: Serving, body: UserAssignment) -> dict[str, Any]:
+    service.accounts.assign(user.user_id, body.resource_id, body.role_id, user_id=body.for_user_id)
+    return {}
 
-    @routes.get("/quotas/v1beta3/guard", tags=["quotas"])
-    def guard(user: who, name: str, user_id: str | None = None) -> dict[str, Any]:
-        _require_self(user, user_id)
-        if not quotas.of(user.user_id, known(name)).left:
-            raise Forbidden(f"the quota {name} is used up")
-        return {}
+
+def _quota_named(service: Service, user: User, name: str) -> Quota:
+    if name not in service.quotas.names():
+        raise NotFound(f"there is no such quota; there are: {', '.join(service.quotas.names())}")
+    return service.quotas.of(user.user_id, name)
+
+
+@router.get("/quotas/v1beta", tags=["quotas"])
+def _all_quotas(
+    user: SignedIn,
+    service: Serving,
+    entity_id: str | None = None,
+    entity_type: Literal["user"] = "user",
+    include_usage: bool = True,
+) -> list[dict[str, Any]]:
+    _require_self(user, entity_id)
+    quotas = [service.quotas.of(user.user_id, name) for name in service.quotas.names()]
+    return [_quota_body(quota, usage=include_usage) for quota in quotas]
+
+
+@router.get("/quotas/v1beta3", tags=["quotas"])
+def _one_quota(
+    user: SignedIn,
+    service: Serving,
+    name: str | None = None,
+    entity_id: str | None = None,
+    entity_type: Literal["user"] = "user",
+    include_usage: bool = True,
+) -> list[dict[str, Any]]:
+    _require_self(user, entity_id)
+    names = service.quotas.names() if name is None else [name]
+    return [_quota_body(_quota_named(service, user, each), usage=include_usage) for each in names]
+
+
+@router.get("/quotas/v1beta3/guard", tags=["quotas"])
+def _guard(user: SignedIn, service: Serving, name: str, user_id: str | None = None) -> dict[str, Any]:
+    _require_self(user, user_id)
+    if not _quota_named(service, user, name).left:
+        raise Forbidden(f"the quota {name} is used up")
+    return {}
 
 
 def _require_self(user: User, user_id: str | None) -> None:
@@ -202,21 +188,18 @@ def _quota_body(quota: Quota, *, usage: bool) -> dict[str, Any]:
     return {"quota": body}
 
 
-def _add_credentials(routes: APIRouter, service: Service) -> None:
-    who: TypeAlias = Annotated[User, Depends(current_user(service))]
-
-    @routes.get("/v5/credentials", tags=["credentials"])
-    def credentials(user: who) -> list[dict[str, Any]]:
-        table = schema.credential
-        query = sa.select(table).where(table.c.owner_id == user.user_id).order_by(table.c.created_at)
-        with service.db.read() as connection:
-            return [
-                {
-                    "id": row.credential_id,
-                    "name": row.name,
-                    "backend_issuer": row.backend_issuer,
-                    "is_default_for_issuer": row.is_default_for_issuer,
-                    "submitted_time": row.created_at.isoformat(),
-                }
-                for row in connection.execute(query)
-            ]
+@router.get("/v5/credentials", tags=["credentials"])
+def _credentials(user: SignedIn, service: Serving) -> list[dict[str, Any]]:
+    table = schema.credential
+    query = sa.select(table).where(table.c.owner_id == user.user_id).order_by(table.c.created_at)
+    with service.db.read() as connection:
+        return [
+            {
+                "id": row.credential_id,
+                "name": row.name,
+                "backend_issuer": row.backend_issuer,
+                "is_default_for_issuer": row.is_default_for_issuer,
+                "submitted_time": row.created_at.isoformat(),
+            }
+            for row in connection.execute(query)
+        ]

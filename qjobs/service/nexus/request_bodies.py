@@ -14,26 +14,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidato
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteRetryStrategy
 
-__all__ = [
-    "Annotations",
-    "AnnotationsChange",
-    "BackendPropertyBody",
-    "CancelBody",
-    "Change",
-    "CircuitAttributes",
-    "FileAttributes",
-    "JobAttributes",
-    "Posted",
-    "ProjectAttributes",
-    "ProjectChange",
-    "PropertyAttributes",
-    "RerunBody",
-    "RetryBody",
-    "TeamAssignment",
-    "TeamAttributes",
-    "UserAssignment",
-]
-
 _INT64 = 2**63
 _LONGEST_TEXT = 4096
 

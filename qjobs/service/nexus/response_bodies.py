@@ -10,17 +10,6 @@ from qjobs.service.devices import Device, Devices
 from qjobs.service.store.job_records import ItemRecord, JobRecord, status_body
 from qjobs.service.store.records import Document, DocumentKind, Project, PropertyDefinition
 
-__all__ = [
-    "document_body",
-    "job_body",
-    "pointer",
-    "project_body",
-    "property_body",
-    "snapshot_body",
-    "system_body",
-    "timestamps",
-]
-
 _SYSTEMS = uuid.UUID("5b0fae44-6a5f-5d0e-8d68-0f3f1d6c1f0a")
 """Ids of systems and snapshots are derived from their names, so that they stay the same."""
 

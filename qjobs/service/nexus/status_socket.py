@@ -18,8 +18,6 @@ from qjobs.service.store.queries import clean_id, scope_of, within
 from qjobs.service.store.records import Projects
 from qjobs.service.web.cookies import user_of_cookies
 
-__all__ = ["follow"]
-
 logger = logging.getLogger(__name__)
 
 _READ_AGAIN_S = 5.0
@@ -42,7 +40,7 @@ async def follow(service: Service, websocket: WebSocket, job_id: str) -> None:
         if user is None:
             raise Unauthorized
         scope = scope_of(websocket.query_params.multi_items())
-        visible = within(scope, service.accounts.readable_projects(user.user_id))
+        visible = within(scope, service.accounts.projects_with(user.user_id, "READ"))
         await run_in_threadpool(service.jobs.status, visible, found)
     except ServiceError as error:
         await websocket.send_denial_response(JSONResponse({"message": error.message}, error.status_code))

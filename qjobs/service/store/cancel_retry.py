@@ -11,8 +11,6 @@ from qjobs.model import RemoteRetryStrategy
 from qjobs.service.store.job_moves import Move
 from qjobs.service.store.job_records import ItemRecord
 
-__all__ = ["cancel_move", "chosen_for_retry", "restart_move"]
-
 _S = JobStatus
 
 

@@ -1,7 +1,7 @@
 """What users keep in the service: projects, definitions of properties, and the programs in projects.
 
-Every method takes the projects that its user may see (or change) as a subselect and uses it in its query: what lies
-outside is `NotFound`, whether it exists or not.
+Every method takes the projects that its user may see as a subselect and uses it in its query: what lies outside is
+`NotFound`, whether it exists or not. A listing has them in its clause.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import uuid
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -22,10 +23,18 @@ from qjobs.service.accounts.accounts import ADMINISTRATOR, Accounts, User
 from qjobs.service.clock import ServiceClock
 from qjobs.service.errors import Conflict, Forbidden, NotFound
 from qjobs.service.store.deleted import record_deletion
-from qjobs.service.store.queries import Listing, clean_id
-from qjobs.service.store.records import Document, DocumentKind, Project, Projects, PropertyDefinition, PropertyValue
+from qjobs.service.store.queries import Listing, Resource, clean_id
+from qjobs.service.store.records import (
+    Document,
+    DocumentKind,
+    Project,
+    Projects,
+    PropertyDefinition,
+    PropertyValue,
+    document_of,
+)
 
-__all__ = ["Content"]
+R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +45,8 @@ _DOCUMENT_COLUMNS = [column for column in schema.document.c if column.name != "b
 class Content:
     """Projects and what is in them.
 
-    Args:
-        db: The service's database.
-        clock: The service's clock.
-        accounts: Knows who may delete a project.
+    Methods raise `NotFound` where `visible` does not have the project or the document, and `Forbidden` where the user's
+    role in the project allows no such change.
     """
 
     def __init__(self, db: Database, clock: ServiceClock, accounts: Accounts) -> None:
@@ -70,7 +77,7 @@ class Content:
         role = {"resource_id": project.project_id, "role_id": ADMINISTRATOR.role_id, "user_id": user.user_id}
         try:
             with self._db.write() as connection:
-                connection.execute(schema.project.insert().values(_values(project)))
+                connection.execute(schema.project.insert().values(asdict(project)))
                 connection.execute(schema.assignment.insert().values(role))
         except IntegrityError as error:
             raise _taken(name) from error
@@ -78,24 +85,23 @@ class Content:
         return project
 
     def project(self, visible: Projects, project_id: str) -> Project:
-        """One project.
-
-        Raises:
-            NotFound: There is none of this id in `visible`.
-        """
+        """One project."""
         with self._db.read() as connection:
             return _project(connection, visible, project_id)
 
-    def projects(self, visible: Projects, listing: Listing) -> list[Project]:
-        """A page of projects."""
-        table = schema.project
-        query = sa.select(table).where(table.c.project_id.in_(visible), listing.clause)
-        return [Project(**row) for row in self._page(query, listing)]
+    def page(self, resource: Resource, record: Callable[..., R], listing: Listing) -> list[R]:
+        """A page of a list, each row as a record, without the contents of documents."""
+        columns = [column for column in resource.table.c if column.name != "body"]
+        query = sa.select(*columns).where(listing.clause).order_by(*listing.order_by)
+        with self._db.read() as connection:
+            rows = connection.execute(query.offset(listing.offset).limit(listing.page_size)).mappings()
+            return [record(**row) for row in rows]
 
-    def count_projects(self, visible: Projects, listing: Listing) -> int:
-        """How many projects there are on all pages."""
-        table = schema.project
-        return self._count(table, table.c.project_id.in_(visible), listing.clause)
+    def count(self, resource: Resource, listing: Listing) -> int:
+        """How many there are on all pages of a list."""
+        query = sa.select(sa.func.count()).select_from(resource.table).where(listing.clause)
+        with self._db.read() as connection:
+            return connection.scalar(query) or 0
 
     def projects_of(self, project_ids: Collection[str]) -> list[Project]:
         """The projects of these ids, each once; for answers about what is in them."""
@@ -106,42 +112,27 @@ class Content:
         with self._db.read() as connection:
             return [Project(**row) for row in connection.execute(query).mappings()]
 
-    def update_project(
-        self,
-        user: User,
-        visible: Projects,
-        project_id: str,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        archived: bool | None = None,
-    ) -> Project:
-        """Change what is not None.
+    def update_project(self, user: User, visible: Projects, project_id: str, changes: Mapping[str, Any]) -> Project:
+        """Change these columns.
 
         Raises:
-            NotFound: There is none of this id in `visible`.
-            Forbidden: The user may only read it.
             Conflict: Its owner has another project of this name.
         """
-        given: dict[str, Any] = {"name": name, "description": description, "archived": archived}
-        values = {column: value for column, value in given.items() if value is not None}
         table = schema.project
         try:
             with self._db.write() as connection:
                 found = self._allowed(connection, user, visible, project_id, "WRITE")
-                if values:
-                    values["modified_at"] = self._clock.now()
+                if changes:
+                    values = {**changes, "modified_at": self._clock.now()}
                     connection.execute(table.update().where(table.c.project_id == found.project_id).values(values))
                 return _project(connection, visible, found.project_id)
         except IntegrityError as error:
-            raise _taken(str(name)) from error
+            raise _taken(changes["name"]) from error
 
     def delete_project(self, user: User, visible: Projects, project_id: str) -> None:
         """Delete an archived project with all that is in it.
 
         Raises:
-            NotFound: There is none of this id in `visible`.
-            Forbidden: The user may not delete it.
             Conflict: It is not archived.
         """
         table = schema.project
@@ -172,8 +163,6 @@ class Content:
         """Define a property in a project.
 
         Raises:
-            NotFound: There is no such project in `visible`.
-            Forbidden: The user may only read it.
             Conflict: The project has a property of this name.
         """
         table = schema.property_definition
@@ -195,20 +184,9 @@ class Content:
                 created_at=now,
                 modified_at=now,
             )
-            connection.execute(table.insert().values(_values(definition)))
+            connection.execute(table.insert().values(asdict(definition)))
         logger.info("property %s created in project %s by %s", definition.property_id, project_id, user.email)
         return definition
-
-    def properties(self, visible: Projects, listing: Listing) -> list[PropertyDefinition]:
-        """A page of definitions."""
-        table = schema.property_definition
-        query = sa.select(table).where(table.c.project_id.in_(visible), listing.clause)
-        return [PropertyDefinition(**row) for row in self._page(query, listing)]
-
-    def count_properties(self, visible: Projects, listing: Listing) -> int:
-        """How many definitions there are on all pages."""
-        table = schema.property_definition
-        return self._count(table, table.c.project_id.in_(visible), listing.clause)
 
     def create_document(
         self,
@@ -222,12 +200,7 @@ class Content:
         properties: Mapping[str, PropertyValue] | None = None,
         body: bytes,
     ) -> Document:
-        """Store a document; names need not be unique.
-
-        Raises:
-            NotFound: There is no such project in `visible`.
-            Forbidden: The user may only read it.
-        """
+        """Store a document; names need not be unique."""
         now = self._clock.now()
         packed = zlib.compress(body)
         with self._db.write() as connection:
@@ -244,31 +217,14 @@ class Content:
                 created_at=now,
                 modified_at=now,
             )
-            connection.execute(schema.document.insert().values(_values(document) | {"body": packed}))
+            connection.execute(schema.document.insert().values(asdict(document) | {"body": packed}))
         logger.info("%s %s stored in project %s by %s", kind, document.document_id, project_id, user.email)
         return document
 
     def document(self, visible: Projects, kind: DocumentKind, document_id: str) -> Document:
-        """One document.
-
-        Raises:
-            NotFound: There is none of this kind and id in `visible`.
-        """
+        """One document."""
         with self._db.read() as connection:
             return _document(connection, visible, kind, document_id)
-
-    def documents(self, visible: Projects, kind: DocumentKind, listing: Listing) -> list[Document]:
-        """A page of documents of one kind."""
-        table = schema.document
-        query = sa.select(*_DOCUMENT_COLUMNS).where(
-            table.c.kind == kind, table.c.project_id.in_(visible), listing.clause
-        )
-        return [_as_document(row) for row in self._page(query, listing)]
-
-    def count_documents(self, visible: Projects, kind: DocumentKind, listing: Listing) -> int:
-        """How many documents of the kind there are on all pages."""
-        table = schema.document
-        return self._count(table, table.c.kind == kind, table.c.project_id.in_(visible), listing.clause)
 
     def update_document(
         self,
@@ -276,31 +232,18 @@ class Content:
         visible: Projects,
         kind: DocumentKind,
         document_id: str,
-        *,
-        name: str | None = None,
-        description: str | None = None,
-        properties: Mapping[str, PropertyValue] | None = None,
+        changes: Mapping[str, Any],
     ) -> Document:
-        """Change what is not None; properties are added to those that it has.
-
-        Raises:
-            NotFound: There is none of this kind and id in `visible`.
-            Forbidden: The user may only read it.
-        """
+        """Change these columns; properties are added to those that it has."""
         table = schema.document
         with self._db.write() as connection:
             project_id = _document(connection, visible, kind, document_id).project_id
             self._allowed(connection, user, visible, project_id, "WRITE")
-            values: dict[str, Any] = {"modified_at": self._clock.now()}
-            # The project is locked before its documents, as a deletion does it.
-            _touch(connection, project_id, values["modified_at"])
+            now = self._clock.now()
+            _touch(connection, project_id, now)  # the project is locked before its documents, as a deletion does it
             found = _document(connection, visible, kind, document_id, lock=True)
-            if name is not None:
-                values["name"] = name
-            if description is not None:
-                values["description"] = description
-            if properties:
-                values["properties"] = {**found.properties, **properties}
+            values = {**changes, "modified_at": now}
+            values["properties"] = {**found.properties, **changes.get("properties", {})}
             connection.execute(table.update().where(table.c.document_id == found.document_id).values(values))
             return _document(connection, visible, kind, found.document_id)
 
@@ -334,21 +277,8 @@ class Content:
             raise Forbidden(f"your role in the project does not let you {_VERBS[permission]}")
         return project
 
-    def _page(self, query: sa.Select[Any], listing: Listing) -> list[dict[str, Any]]:
-        query = query.order_by(*listing.order_by).offset(listing.offset).limit(listing.page_size)
-        with self._db.read() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-
-    def _count(self, table: sa.Table, *clauses: sa.ColumnElement[bool]) -> int:
-        with self._db.read() as connection:
-            return connection.scalar(sa.select(sa.func.count()).select_from(table).where(*clauses)) or 0
-
 
 _VERBS = {"WRITE": "change anything in it", "DELETE": "delete it"}
-
-
-def _values(record: Project | PropertyDefinition | Document) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
 def _taken(name: str) -> Conflict:
@@ -376,11 +306,7 @@ def _document(
     row = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
     if row is None:
         raise NotFound(f"{kind} {wanted} not found")
-    return _as_document(dict(row))
-
-
-def _as_document(row: Mapping[str, Any]) -> Document:
-    return Document(**{**row, "kind": DocumentKind(row["kind"])})
+    return document_of(**row)
 
 
 def _lock_jobs(connection: sa.Connection, project_id: str) -> None:

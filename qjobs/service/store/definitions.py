@@ -12,8 +12,6 @@ from qjobs.service.accounts.accounts import User
 from qjobs.service.devices import Device, DeviceKind, Devices, ResultKind
 from qjobs.service.errors import BadRequest, Forbidden
 
-__all__ = ["DEFAULT_LEVEL", "CheckedDefinition", "NewItem", "check_definition"]
-
 DEFAULT_LEVEL = 2
 _LEVELS = (0, 1, 2, 3)
 _MAX_BATCH_COST_HQC = 2000.0

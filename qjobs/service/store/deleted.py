@@ -6,8 +6,6 @@ import sqlalchemy as sa
 
 from qjobs.service import tables as schema
 
-__all__ = ["record_deletion", "was_deleted"]
-
 
 def record_deletion(connection: sa.Connection, *, project_id: str | None = None, job_id: str | None = None) -> None:
     """Record the ids of what is deleted with a project, or with a job, before it goes."""

@@ -21,8 +21,6 @@ from qjobs.service import tables as schema
 from qjobs.service.store.job_records import ItemRecord, item_record, time_column
 from qjobs.service.tables import TIMED
 
-__all__ = ["JOB_WORDS", "Move", "apply_moves", "locked", "read_items", "roll_up_jobs"]
-
 logger = logging.getLogger(__name__)
 
 _CHUNK = 500
@@ -105,7 +103,9 @@ def apply_moves(connection: sa.Connection, moves: Sequence[Move], now: datetime)
         )
         connection.execute(statement, rows)
     for move in moves:
-        _log_item(move)
+        level = logging.INFO if move.status.is_final else logging.DEBUG
+        words = (move.item.item_id, move.item.job_id, move.item.status, move.status, move.message)
+        logger.log(level, "item %s of job %s: %s -> %s: %s", *words)
 
 
 def roll_up_jobs(connection: sa.Connection, jobs: Iterable[sa.Row[Any]], now: datetime) -> list[str]:
@@ -127,20 +127,6 @@ def roll_up_jobs(connection: sa.Connection, jobs: Iterable[sa.Row[Any]], now: da
         changed.append(job_id)
         connection.execute(schema.job.update().where(schema.job.c.job_id == job_id).values(modified_at=now, **values))
     return changed
-
-
-def _log_item(move: Move) -> None:
-    item = move.item
-    level = logging.INFO if move.status.is_final else logging.DEBUG
-    logger.log(
-        level,
-        "item %s of job %s: %s -> %s: %s",
-        item.item_id,
-        item.job_id,
-        item.status,
-        move.status,
-        move.message,
-    )
 
 
 def _counted(connection: sa.Connection, job_ids: list[str]) -> dict[str, dict[str, tuple[int, float | None]]]:
@@ -177,12 +163,7 @@ def _job_values(
     elif status in FINAL - {JobStatus.COMPLETED, JobStatus.CANCELLED}:
         item_id, words, detail = _first(connection, job.job_id, status)
         message = f"Item {item_id} of {total}: {words}"
-    return {
-        "status": status.value,
-        "message": message,
-        "error_detail": detail,
-        "cost": cost,
-    }
+    return {"status": status.value, "message": message, "error_detail": detail, "cost": cost}
 
 
 def _first(connection: sa.Connection, job_id: str, status: JobStatus) -> tuple[int, str, str | None]:

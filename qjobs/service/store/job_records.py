@@ -13,8 +13,6 @@ from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.tables import TIMED
 
-__all__ = ["ItemRecord", "JobRecord", "item_record", "job_record", "status_body", "time_column"]
-
 _SHOWN_TIMES = (
     JobStatus.COMPLETED,
     JobStatus.QUEUED,

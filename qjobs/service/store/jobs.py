@@ -27,8 +27,7 @@ from qjobs.service.store.definitions import NewItem, check_definition
 from qjobs.service.store.deleted import record_deletion
 from qjobs.service.store.job_moves import JOB_WORDS, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord, JobRecord, item_record, job_record, status_body, time_column
-
-__all__ = ["JobStore"]
+from qjobs.service.store.queries import clean_id
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +38,8 @@ class JobStore:
     """Jobs and their items in the database.
 
     `visible` and `writable` are subselects of project ids: a job in another project does not exist for the
-    caller. `work` is set whenever there may be something for the executor to do; `positions` are the
+    caller: it is `NotFound`. `work` is set whenever there may be something for the executor to do; `positions` are the
     places of QUEUED jobs in their queues, as the executor saw them last.
-
-    Args:
-        db: The service's database.
-        clock: The service's clock.
-        devices: The devices.
-        changes: Wakes those who wait for a change of a job.
-        settings: The service's settings.
-        accounts: Says who may read which programs.
     """
 
     def __init__(
@@ -91,9 +82,10 @@ class JobStore:
         """
         checked = check_definition(job_type, definition, user, self._devices, max_items=self._settings.max_items)
         with self._db.write() as connection:
-            writable = self._accounts.writable_projects(user.user_id)
-            self._check_project(connection, project_id, writable, self._accounts.readable_projects(user.user_id))
-            self._check_programs(connection, checked.items, self._accounts.readable_projects(user.user_id))
+            writable = self._accounts.projects_with(user.user_id, "WRITE")
+            readable = self._accounts.projects_with(user.user_id, "READ")
+            self._check_project(connection, project_id, writable, readable)
+            self._check_programs(connection, checked.items, readable)
             job_id = self._insert(
                 connection,
                 {
@@ -184,15 +176,12 @@ class JobStore:
         return now + timedelta(seconds=min(self._clock.virtual_s(self._settings.submit_delay_s), 1e9))
 
     def record(self, visible: sa.Select[Any], job_id: str) -> JobRecord:
-        """One job.
-
-        Raises:
-            NotFound: There is none in a project of `visible`.
-        """
+        """One job."""
         job = schema.job
-        found = self.records(sa.and_(job.c.job_id == job_id, job.c.project_id.in_(visible)), (), 0, 1)
+        wanted = clean_id(job_id, "job")
+        found = self.records(sa.and_(job.c.job_id == wanted, job.c.project_id.in_(visible)), (), 0, 1)
         if not found:
-            raise NotFound(f"job {job_id} not found")
+            raise NotFound(f"job {wanted} not found")
         return found[0]
 
     def records(
@@ -211,11 +200,7 @@ class JobStore:
             return int(connection.scalar(query) or 0)
 
     def status(self, visible: sa.Select[Any], job_id: str) -> dict[str, Any]:
-        """The status object of docs/nexus.md, "Jobs".
-
-        Raises:
-            NotFound: There is no such job in a project of `visible`.
-        """
+        """The status object of docs/nexus.md, "Jobs"."""
         return status_body(self.record(visible, job_id))
 
     def items(self, job_id: str) -> list[ItemRecord]:
@@ -237,9 +222,6 @@ class JobStore:
 
         Final items stay as they are; waiting items are CANCELLED at once; compilations that run are not
         interrupted; executions that run are CANCELLING until the executor has ended them.
-
-        Raises:
-            NotFound: There is no such job, or it has no such item.
         """
         now = self._clock.now()
         with self._db.write() as connection:
@@ -268,16 +250,10 @@ class JobStore:
     ) -> None:
         """Run items of a job again, under the same ids; if there are none to run, nothing changes.
 
-        Args:
-            writable: Projects in which the caller may change jobs.
-            job_id: The job.
-            strategy: How far to go.
-            statuses: The items to consider, by status. Empty means ERROR, and with FULL_RESTART all.
-            user_group: The group that pays from now on.
-            user: Who asks; must be a member of that group.
+        `statuses` says which items to consider: empty means ERROR, and with FULL_RESTART all. `user_group` pays from
+        now on, and `user`, who asks, must be a member of it.
 
         Raises:
-            NotFound: There is no such job.
             Forbidden: The user is not in the group.
             BadRequest: No item ever has such a status.
         """
@@ -337,11 +313,7 @@ class JobStore:
         return new_id
 
     def delete(self, writable: sa.Select[Any], job_id: str) -> None:
-        """Delete a job with its results, whatever its status; what a worker still has of it is dropped.
-
-        Raises:
-            NotFound: There is no such job.
-        """
+        """Delete a job with its results, whatever its status; what a worker still has of it is dropped."""
         with self._db.write() as connection:
             self._locked(connection, writable, job_id)
             record_deletion(connection, job_id=job_id)

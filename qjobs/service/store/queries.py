@@ -19,23 +19,6 @@ import sqlalchemy as sa
 from qjobs.service import tables as schema
 from qjobs.service.errors import BadRequest, NotFound
 
-__all__ = [
-    "DEFAULT_PAGE_SIZE",
-    "DOCUMENTS",
-    "JOBS",
-    "MAX_PAGE_SIZE",
-    "PROJECTS",
-    "PROPERTY_DEFINITIONS",
-    "Listing",
-    "Params",
-    "Resource",
-    "Scope",
-    "clean_id",
-    "listing_of",
-    "scope_of",
-    "within",
-]
-
 Params = Sequence[tuple[str, str]]
 """Names and values of a query, decoded, in order; a name may come more than once."""
 
@@ -68,7 +51,6 @@ class Resource:
     """Something that can be listed.
 
     Args:
-        table: Where its rows are.
         newest: Breaks ties of every order, so that pages never overlap.
         filters: Names of its filters, without the word `filter`.
     """
@@ -103,14 +85,7 @@ JOBS = Resource(table=schema.job, newest=schema.job.c.sequence, filters=_OWNED |
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """One page of a list.
-
-    Args:
-        clause: A condition on the rows, besides being visible to the user.
-        order_by: A total order.
-        page_number: From 0.
-        page_size: Rows on a page.
-    """
+    """One page of a list: a condition on the rows, a total order, and which page, from 0."""
 
     clause: sa.ColumnElement[bool]
     order_by: tuple[sa.UnaryExpression[Any], ...]
@@ -133,12 +108,7 @@ class Listing:
 
 
 def listing_of(params: Params, resource: Resource, *, sqlite: bool) -> Listing:
-    """The page of a list for which an address asks.
-
-    Args:
-        params: The query of the address.
-        resource: What is listed.
-        sqlite: Whether the database is SQLite; JSON is read in its own way there.
+    """The page of a list for which an address asks. SQLite reads JSON in a way of its own.
 
     Raises:
         BadRequest: A filter, a key to sort by or a page is not understood.

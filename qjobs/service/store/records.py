@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
-
-__all__ = ["Document", "DocumentKind", "Project", "Projects", "PropertyDefinition", "PropertyValue"]
 
 PropertyValue = bool | int | float | str
 
@@ -70,3 +69,8 @@ class Document:
     properties: Mapping[str, PropertyValue]
     created_at: datetime
     modified_at: datetime
+
+
+def document_of(**row: Any) -> Document:
+    """The document of a row of `schema.document`."""
+    return Document(**{**row, "kind": DocumentKind(row["kind"])})

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Annotated
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
+from starlette.requests import HTTPConnection
 
 from qjobs.service.accounts.accounts import User
 from qjobs.service.accounts.sessions import Tokens
 from qjobs.service.assembly import Service
 from qjobs.service.errors import Unauthorized
-
-__all__ = [
-    "ACCESS_COOKIE",
-    "REFRESH_COOKIE",
-    "clear_cookies",
-    "current_user",
-    "set_access_cookie",
-    "set_cookies",
-    "user_of_cookies",
-]
 
 ACCESS_COOKIE = "myqos_id"
 REFRESH_COOKIE = "myqos_oat"
@@ -37,20 +29,22 @@ def user_of_cookies(service: Service, cookies: Mapping[str, str]) -> User | None
     return service.accounts.user_of_refresh(refresh) if refresh else None
 
 
-def current_user(service: Service) -> Callable[[Request], User]:
-    """A FastAPI dependency: the signed-in user, else 401.
+def service_of(connection: HTTPConnection) -> Service:
+    """The service that answers a request, or a web socket."""
+    service: Service = connection.app.state.service
+    return service
 
-    A route takes it as `user: Annotated[User, Depends(signed_in)]` with `signed_in = current_user(service)`,
-    in a module without `from __future__ import annotations`: FastAPI cannot look up a local name.
-    """
 
-    def signed_in(request: Request) -> User:
-        user = user_of_cookies(service, request.cookies)
-        if user is None:
-            raise Unauthorized
-        return user
+def signed_in_user(request: Request) -> User:
+    """The signed-in user, else 401."""
+    user = user_of_cookies(service_of(request), request.cookies)
+    if user is None:
+        raise Unauthorized
+    return user
 
-    return signed_in
+
+Serving = Annotated[Service, Depends(service_of)]
+SignedIn = Annotated[User, Depends(signed_in_user)]
 
 
 def set_cookies(response: Response, request: Request, tokens: Tokens, *, access_age_s: int | None = None) -> None:

@@ -13,8 +13,6 @@ from fastapi import Body
 from qjobs.service.errors import BadRequest, Forbidden
 from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE
 
-__all__ = ["Form", "form_fields", "form_key", "require_own_form"]
-
 _MOST_FIELDS = 20
 
 Form = Annotated[bytes, Body(media_type="application/x-www-form-urlencoded")]

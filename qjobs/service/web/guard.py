@@ -16,8 +16,6 @@ from typing import Any, NoReturn
 import anyio.to_thread
 import numpy as np
 
-__all__ = ["Guard", "Refused", "check_json"]
-
 MAX_DEPTH = 100
 """Lists and objects inside each other; each box in a circuit adds about 6."""
 
@@ -45,12 +43,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Refused(Exception):
-    """The request goes no further.
-
-    Args:
-        status_code: Of the answer.
-        message: Of the answer.
-    """
+    """The request goes no further."""
 
     def __init__(self, status_code: int, message: str) -> None:
         super().__init__(message)
@@ -121,12 +114,7 @@ def _walk(found: Any) -> None:
 
 
 class Guard:
-    """ASGI middleware around the whole application.
-
-    Args:
-        app: The application.
-        max_body_bytes: A longer body is refused.
-    """
+    """ASGI middleware around the whole application; a body longer than `max_body_bytes` is refused."""
 
     def __init__(self, app: App, max_body_bytes: int) -> None:
         self._app = app

@@ -3,8 +3,6 @@
 Somebody who is not signed in sees counts only; a signed-in user also sees their own jobs.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections import Counter
@@ -21,10 +19,17 @@ from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import User
 from qjobs.service.assembly import Service
 from qjobs.service.errors import ServiceError, Unauthorized
-from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE, clear_cookies, set_cookies, user_of_cookies
+from qjobs.service.web.cookies import (
+    ACCESS_COOKIE,
+    REFRESH_COOKIE,
+    Serving,
+    clear_cookies,
+    set_cookies,
+    user_of_cookies,
+)
 from qjobs.service.web.forms import Form, form_fields, form_key, require_own_form
 
-__all__ = ["router"]
+router = APIRouter(tags=["pages"], include_in_schema=False)
 
 _SHOWN_JOBS = 50
 _HEADERS = {
@@ -41,69 +46,61 @@ _DEVICE_PAGE = "/auth/device?user_code="
 _DEVICE_TITLE = "Approve a device"
 
 
-def router(service: Service) -> APIRouter:
-    """Routes of all pages."""
-    routes = APIRouter(tags=["pages"], include_in_schema=False)
-
-    @routes.get("/")
-    def overview(request: Request) -> HTMLResponse:
-        user = user_of_cookies(service, request.cookies)
-        values = _state(service)
-        values["jobs"] = _last_jobs(service, user) if user else []
-        return _page("overview.html", "Job service", user=user, after="/", key=form_key(request.cookies), **values)
-
-    _add_device(routes, service)
-    _add_signing(routes, service)
-    return routes
+@router.get("/")
+def _overview(request: Request, service: Serving) -> HTMLResponse:
+    user = user_of_cookies(service, request.cookies)
+    values = _state(service)
+    values["jobs"] = _last_jobs(service, user) if user else []
+    return _page("overview.html", "Job service", user=user, after="/", key=form_key(request.cookies), **values)
 
 
-def _add_device(routes: APIRouter, service: Service) -> None:
-    @routes.get("/auth/device")
-    def device(request: Request, user_code: str = "") -> HTMLResponse:
-        user = user_of_cookies(service, request.cookies)
-        code = _clean_code(user_code)
-        if user is None:
-            return _page("sign_in.html", _DEVICE_TITLE, after=_DEVICE_PAGE + code)
-        key = form_key(request.cookies)
-        return _page("device.html", _DEVICE_TITLE, email=user.email, user_code=code, key=key)
-
-    @routes.post("/auth/device")
-    def decide(request: Request, body: Form = b"") -> HTMLResponse:
-        user = user_of_cookies(service, request.cookies)
-        fields = form_fields(body)
-        if user is None:
-            raise Unauthorized
-        require_own_form(fields, request.cookies)
-        approve = fields.get("decision") == "approve"
-        try:
-            service.sessions.decide_device(user, fields.get("user_code", ""), approve=approve)
-        except ServiceError as error:
-            return _page("message.html", _DEVICE_TITLE, error, message=error.message)
-        done = f"The device is signed in as {user.email}." if approve else "The device was denied."
-        return _page("message.html", _DEVICE_TITLE, message=f"{done} You can close this page.")
+@router.get("/auth/device")
+def _device(request: Request, service: Serving, user_code: str = "") -> HTMLResponse:
+    user = user_of_cookies(service, request.cookies)
+    code = _clean_code(user_code)
+    if user is None:
+        return _page("sign_in.html", _DEVICE_TITLE, after=_DEVICE_PAGE + code)
+    key = form_key(request.cookies)
+    return _page("device.html", _DEVICE_TITLE, email=user.email, user_code=code, key=key)
 
 
-def _add_signing(routes: APIRouter, service: Service) -> None:
-    @routes.post("/auth/signin")
-    def sign_in(request: Request, body: Form = b"") -> Response:
-        fields = form_fields(body)
-        after = _own_page(fields.get("next", "/"))
-        try:
-            tokens = service.sessions.login(fields.get("email", ""), fields.get("password", ""))
-        except ServiceError as error:
-            return _page("sign_in.html", "Sign in", error, after=after, message=error.message)
-        response = RedirectResponse(after, 303)
-        set_cookies(response, request, tokens, access_age_s=int(service.settings.access_ttl_s))
-        return response
+@router.post("/auth/device")
+def _decide(request: Request, service: Serving, body: Form = b"") -> HTMLResponse:
+    user = user_of_cookies(service, request.cookies)
+    fields = form_fields(body)
+    if user is None:
+        raise Unauthorized
+    require_own_form(fields, request.cookies)
+    approve = fields.get("decision") == "approve"
+    try:
+        service.sessions.decide_device(user, fields.get("user_code", ""), approve=approve)
+    except ServiceError as error:
+        return _page("message.html", _DEVICE_TITLE, error, message=error.message)
+    done = f"The device is signed in as {user.email}." if approve else "The device was denied."
+    return _page("message.html", _DEVICE_TITLE, message=f"{done} You can close this page.")
 
-    @routes.post("/auth/signout")
-    def sign_out(request: Request, body: Form = b"") -> Response:
-        require_own_form(form_fields(body), request.cookies)
-        access = request.cookies.get(ACCESS_COOKIE)
-        service.sessions.logout(access=access, refresh=request.cookies.get(REFRESH_COOKIE))
-        response = RedirectResponse("/", 303)
-        clear_cookies(response, request)
-        return response
+
+@router.post("/auth/signin")
+def _sign_in(request: Request, service: Serving, body: Form = b"") -> Response:
+    fields = form_fields(body)
+    after = _own_page(fields.get("next", "/"))
+    try:
+        tokens = service.sessions.login(fields.get("email", ""), fields.get("password", ""))
+    except ServiceError as error:
+        return _page("sign_in.html", "Sign in", error, after=after, message=error.message)
+    response = RedirectResponse(after, 303)
+    set_cookies(response, request, tokens, access_age_s=int(service.settings.access_ttl_s))
+    return response
+
+
+@router.post("/auth/signout")
+def _sign_out(request: Request, service: Serving, body: Form = b"") -> Response:
+    require_own_form(form_fields(body), request.cookies)
+    access = request.cookies.get(ACCESS_COOKIE)
+    service.sessions.logout(access=access, refresh=request.cookies.get(REFRESH_COOKIE))
+    response = RedirectResponse("/", 303)
+    clear_cookies(response, request)
+    return response
 
 
 def _page(template: str, title: str, error: ServiceError | None = None, **values: Any) -> HTMLResponse:

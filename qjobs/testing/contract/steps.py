@@ -29,13 +29,7 @@ HEAD = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
 
 
 class ContractSteps:
-    """Hooks and steps; `qjobs.testing.contract.BackendContract` has the tests.
-
-    Attributes:
-        timeout_s: Longest wait for a job of a few small circuits, in seconds.
-        is_seeded: Whether `ExecuteOptions.seed` repeats the counts (simulators).
-        expval_tolerance: Largest error of an exact expectation value; raise it on a noisy simulator.
-    """
+    """Hooks and steps; `qjobs.testing.contract.BackendContract` has the tests, and says what the attributes are."""
 
     timeout_s: ClassVar[float] = 60.0
     is_seeded: ClassVar[bool] = False
