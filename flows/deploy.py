@@ -78,17 +78,18 @@ def _runs_at_a_time(device: str) -> int:
 def _with_devices(project: dict[str, Any], devices: Sequence[str]) -> dict[str, Any]:
     """The project file with what people start from the UI once more for each device, with the device filled in."""
     forms = [each for each in project["deployments"] if each["name"] == "ui"]
-    more = [
-        {
-            **form,
-            "name": slug(device),
-            "description": f"{form['description']} On {device}.",
-            "work_pool": {"name": POOL, "work_queue_name": slug(device)},
-            "parameters": {"spec": _on(device, form["entrypoint"])},
-        }
-        for device in devices
-        for form in forms
-    ]
+    more = []
+    for device in devices:
+        queue = slug(device)
+        for form in forms:
+            deployment = {
+                **form,
+                "name": queue,
+                "description": f"{form['description']} On {device}.",
+                "work_pool": {"name": POOL, "work_queue_name": queue},
+                "parameters": {"spec": _on(device, form["entrypoint"])},
+            }
+            more.append(deployment)
     return {**project, "deployments": [*project["deployments"], *more]}
 
 

@@ -190,7 +190,8 @@ def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
         for_s: How long to go on, in seconds; 0 for one pass.
         pause_s: Between two passes, in seconds.
     """
-    logger, store = get_run_logger(), ledger_named(ledger)
+    logger = get_run_logger()
+    store = ledger_named(ledger)
     if other := _other_sensor(store):
         logger.info("the sensor of the flow run %s is at work: nothing to be done here", other)
         return
@@ -261,7 +262,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @contextlib.contextmanager
 def _heard_of(store: Ledger) -> Iterator[Callable[[], None]]:
     """What a long-lived sensor calls before each pass, so that `qjobs doctor` knows that it is at work."""
-    owner, server, last = lease_owner(), PREFECT_API_URL.value() or "", -math.inf
+    owner = lease_owner()
+    server = PREFECT_API_URL.value() or ""
+    last = -math.inf
 
     def say_so() -> None:
         nonlocal last

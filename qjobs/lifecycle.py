@@ -15,6 +15,7 @@ __all__ = [
     "LIVE",
     "NOT_MOVED_BY_WAITING",
     "TRANSITIONS",
+    "UNDER_WAY",
     "JobStatus",
     "can_move",
     "roll_up",
@@ -62,15 +63,16 @@ _S = JobStatus
 FINAL: frozenset[JobStatus] = frozenset({_S.COMPLETED, _S.CANCELLED, _S.ERROR, _S.DEPLETED, _S.TERMINATED})
 """Statuses that no later report changes."""
 
-LIVE: frozenset[JobStatus] = frozenset(
-    {_S.SUBMITTING, _S.UNKNOWN, _S.SUBMITTED, _S.QUEUED, _S.RUNNING, _S.RETRYING, _S.CANCELLING}
-)
+UNDER_WAY: frozenset[JobStatus] = frozenset({_S.SUBMITTED, _S.QUEUED, _S.RUNNING, _S.RETRYING, _S.CANCELLING})
+"""Statuses of a job that its provider has and has not finished: those that waiting moves."""
+
+LIVE: frozenset[JobStatus] = UNDER_WAY | {_S.SUBMITTING, _S.UNKNOWN}
 """Statuses of an attempt behind which a remote job may be alive: at most one per job."""
 
 NOT_MOVED_BY_WAITING: frozenset[JobStatus] = frozenset({_S.CREATED, _S.UNKNOWN})
 """Statuses, besides the final ones, that no waiting moves: nothing was sent, or nobody knows what came of it."""
 
-_AT_PROVIDER = frozenset({_S.SUBMITTED, _S.QUEUED, _S.RUNNING, _S.RETRYING, _S.CANCELLING}) | FINAL
+_AT_PROVIDER = UNDER_WAY | FINAL
 
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     _S.CREATED: frozenset({_S.SUBMITTING, _S.CANCELLED}),

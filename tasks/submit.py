@@ -38,7 +38,8 @@ def submit_job(job_id: JobId, *, backend: str, ledger: str = "", policy: RetryPo
         BackendUnavailable, Busy: Prefect runs the task again, by the next rung.
         SubmissionRejected, SubmissionUnknown, PolicyLimit, CredentialsRejected: Final for this run.
     """
-    store, run = ledger_named(ledger), run_count()
+    store = ledger_named(ledger)
+    run = run_count()
     strategy = policy.strategy_for(run)
     if run > 1:
         task_logger().warning("retry %d of %s uses the rung %s", run - 1, job_id, strategy)

@@ -60,7 +60,8 @@ def publish_trend(spec: HealthCheck, job_ids: Sequence[JobId], *, ledger: str = 
     Raises:
         StorageFull: The picture cannot be written; the results are in the ledger.
     """
-    store, backend = ledger_named(ledger), backend_named(spec.backend)
+    store = ledger_named(ledger)
+    backend = backend_named(spec.backend)
     runs = health_check_runs(store, experiment=spec.name, backend=backend.name, device=backend.device)
     made_by = store.job(job_ids[0]).run
     current = next(run for run in runs if run.run == made_by)

@@ -79,7 +79,8 @@ def _sensor(client: SyncPrefectClient) -> Check:
     }
     ran = client.request("POST", "/flow_runs/count", json=wanted).json()
     store = ledger_named()
-    waits, present = store.waits.runs(), datetime.now(UTC)
+    waits = store.waits.runs()
+    present = datetime.now(UTC)
     at_work = [
         r for r in store.heartbeats.runners() if r.flow == "sensor" and r.is_at_work(present, str(client.api_url))
     ]

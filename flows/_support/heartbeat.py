@@ -28,16 +28,20 @@ __all__ = ["heartbeat"]
 def heartbeat(ledger: str) -> Iterator[None]:
     """Say every half a minute that this process runs this flow run, until it leaves the block.
 
-    Without a server that outlives the process (`PREFECT_API_URL` is not set) nobody could be told; nothing is written.
+    Without a server that outlives the process (`PREFECT_API_URL` is not set) nobody could act on it; nothing is written.
 
     Args:
         ledger: Name of the ledger block.
     """
-    run, server = str(flow_run.id or ""), PREFECT_API_URL.value()
+    run = str(flow_run.id or "")
+    server = PREFECT_API_URL.value()
     if not run or not server:
         yield
         return
-    store, owner, flow, over = ledger_named(ledger), lease_owner(), str(flow_run.flow_name), threading.Event()
+    store = ledger_named(ledger)
+    owner = lease_owner()
+    flow = str(flow_run.flow_name)
+    over = threading.Event()
     store.heartbeats.record(run, owner, flow=flow, server=server, now=utc_now())
     arguments = (store, run, owner, flow, server, over)
     beats = threading.Thread(target=_beat, args=arguments, name="qjobs-alive", daemon=True)

@@ -102,8 +102,9 @@ def resume_waiting_runs(
             except TRANSIENT as error:  # one bad row stops no other
                 done.trouble[f"flow run {wait.flow_run_id}"] = f"{type(error).__name__}: {error}"
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:  # resuming takes a server half a second; settings are in the context
-            list(pool.map(lambda one: one[0].run(handle, one[1]), [(copy_context(), wait) for wait in part]))
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # resuming takes a server half a second
+            for wait in part:
+                pool.submit(copy_context().run, handle, wait)  # the client's settings are in the context
         over = {*done.resumed, *done.ended}
         publisher.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)
 

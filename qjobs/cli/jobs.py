@@ -143,5 +143,7 @@ def _shown(found: Found, most: int = 6) -> str:
         return found.item.message or "none"
     if found.result.expvals is not None:
         return ", ".join(f"{name} = {value:.6g}" for name, value in found.result.expvals.items())
-    counts = sorted((found.result.counts or {}).items(), key=lambda pair: (-pair[1], pair[0]))
-    return ", ".join(f"{bits}: {count}" for bits, count in counts[:most]) + (", ..." if len(counts) > most else "")
+    counts = found.result.counts or {}
+    frequent = sorted(sorted(counts), key=counts.__getitem__, reverse=True)
+    more = ", ..." if len(counts) > most else ""
+    return ", ".join(f"{bits}: {counts[bits]}" for bits in frequent[:most]) + more

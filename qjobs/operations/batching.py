@@ -76,7 +76,8 @@ def pack(
         heavy = limits.max_bytes is not None and filled + size > limits.max_bytes
         if batch and (full or heavy):
             batches.append(tuple(batch))
-            batch, filled = [], 0
+            batch = []
+            filled = 0
         batch.append(item)
         filled += size
     batches.append(tuple(batch))

@@ -20,7 +20,7 @@ from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler
 from qjobs.errors import Busy, QJobsError
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import FINAL, LIVE, JobStatus
+from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY
 from qjobs.model import Job, JobId, ProgramHash
 from qjobs.operations.collect import collect
 from qjobs.operations.compile_jobs import compile_programs, compiled_by, plan_compilation
@@ -33,7 +33,6 @@ __all__ = ["DirectStages", "Executed", "ExperimentPlan", "Shown", "Stages", "Unt
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 1.0
-_AT_PROVIDER = LIVE - {JobStatus.SUBMITTING, JobStatus.UNKNOWN}
 Until = Literal["any", "all"]
 Shown = Literal["progress", "compile-progress", "room"]
 
@@ -202,7 +201,7 @@ def finish(
         for job_id, status in statuses.items():
             if status.is_final:
                 done[job_id] = jobs[job_id]
-            elif status in _AT_PROVIDER:
+            elif status in UNDER_WAY:
                 under_way.append(job_id)
             else:
                 unsent.append(job_id)
@@ -239,7 +238,7 @@ def _live_on(ledger: Ledger, backend: Backend) -> list[Job]:
 
 def _sort(ledger: Ledger, failed: Mapping[JobId, Exception]) -> tuple[set[JobId], dict[JobId, Exception]]:
     """Failed submissions: those to repeat later, and those that are lost; any other job is at its provider."""
-    at_provider = {job.job_id for job in ledger.jobs(job_ids=list(failed), statuses=_AT_PROVIDER)}
+    at_provider = {job.job_id for job in ledger.jobs(job_ids=list(failed), statuses=UNDER_WAY)}
     later: set[JobId] = set()
     lost: dict[JobId, Exception] = {}
     for job_id, error in failed.items():

@@ -205,7 +205,8 @@ class _Wait:
         try:
             statuses, failure = poll_each(self._ledger, pace.backend, waiting, self._now, self._seen)
         except _TROUBLE as error:
-            statuses, failure = {}, error
+            statuses = {}
+            failure = error
         for job in self._ledger.jobs(job_ids=[job_id for job_id, status in statuses.items() if status.is_final]):
             try:
                 store_results(self._ledger, pace.backend, job, now=self._now)
