@@ -26,9 +26,10 @@ __all__ = ["heartbeat"]
 
 @contextlib.contextmanager
 def heartbeat(ledger: str) -> Iterator[None]:
-    """Say every half a minute that this process runs this flow run, until it leaves the block.
+    """Record every half minute that this process runs this flow run, until it leaves the block.
 
-    Without a server that outlives the process (`PREFECT_API_URL` is not set) nobody could act on it; nothing is written.
+    Without a server that outlives the process (`PREFECT_API_URL` is not set) nobody could act on it, and nothing is
+    written.
 
     Args:
         ledger: Name of the ledger block.

@@ -103,8 +103,9 @@ def resume_waiting_runs(
                 done.trouble[f"flow run {wait.flow_run_id}"] = f"{type(error).__name__}: {error}"
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:  # resuming takes a server half a second
-            for wait in part:
-                pool.submit(copy_context().run, handle, wait)  # the client's settings are in the context
+            handled = [pool.submit(copy_context().run, handle, wait) for wait in part]  # with the client's settings
+        for future in handled:
+            future.result()
         over = {*done.resumed, *done.ended}
         publisher.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)
 

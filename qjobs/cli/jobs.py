@@ -88,7 +88,8 @@ def show_job(options: argparse.Namespace) -> int:
     """A job with its attempts, items and history."""
     with Ledger(ledger_url(options.ledger)) as ledger:
         job = find_job(ledger, options.job_id)
-        attempts, items = ledger.attempts(job.job_id), ledger.items(job.job_id)
+        attempts = ledger.attempts(job.job_id)
+        items = ledger.items(job.job_id)
         events = ledger.events(job.job_id, of_items=options.json)
     if options.json:
         print_json(
