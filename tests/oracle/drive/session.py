@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import qnexus as qnx
-from pytket.circuit import Circuit
+from pytket.circuit import Circuit, OpType
 from qnexus.config import CONFIG
 from qnexus.models.job_status import WAITING_STATUS, JobStatusEnum
 
@@ -111,13 +111,7 @@ def skewed() -> Circuit:
 
 def slow() -> Circuit:
     """Native to H-series devices."""
-    return Circuit(1, name="slow").add_gate(_phased_x(), [0.5, 0.0], [0]).measure_all()
-
-
-def _phased_x() -> Any:
-    from pytket.circuit import OpType
-
-    return OpType.PhasedX
+    return Circuit(1, name="slow").add_gate(OpType.PhasedX, [0.5, 0.0], [0]).measure_all()
 
 
 @functools.cache

@@ -216,10 +216,13 @@ def check_retry_submits_nothing() -> None:
 
 def check_retry_cancelled() -> None:
     """Items that were cancelled before they reached the third party have no handle there, so they run."""
-    job = execute(uploaded("bell"), 10, AER)
-    _cancelled(job)
-    qnx.jobs.retry_submission(job, retry_status=[S.CANCELLED], remote_retry_strategy=RemoteRetryStrategy.ALLOW_RESUBMIT)
-    same(qnx.jobs.wait_for(job, timeout=60).status, S.COMPLETED)
+    jobs = []
+    for _ in range(2):
+        jobs.append(execute(uploaded("bell"), 10, AER))
+        _cancelled(jobs[-1])
+    same(_retry(jobs[0], "ALLOW_RESUBMIT", retry_status=["CANCELLED"]), 202)
+    qnx.jobs.retry_submission(jobs[1], retry_status=[S.CANCELLED])
+    same([qnx.jobs.wait_for(job, timeout=60).status for job in jobs], [S.COMPLETED] * 2)
 
 
 def check_retry_force_resubmit() -> None:
