@@ -76,7 +76,7 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 
 bench: $(READY) home ## the sweep end to end over bare Aer, as ratios
 	@echo "== benchmarks (some minutes)"
-	@$(BIN)/python tests/bench/bench_sweep.py
+	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_sweep.py
 
 bench-faults: $(READY) home ## 100,000 simulated schedules of faults and crashes
 	@echo "== simulation (about half an hour on two cores)"
@@ -88,7 +88,7 @@ bench-kills: $(READY) home ## kill the real flow at 200 random moments and resta
 
 bench-service: $(READY) home ## a job of 300 circuits through the local service over bare Aer, as ratios
 	@echo "== benchmark (a minute)"
-	@PYTHONPATH=. $(BIN)/python tests/bench/bench_service.py
+	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_service.py
 
 bench-waiting: $(READY) home ## 200 runs that wait, suspended, and the sensor over 10,000 open jobs (exit code 1 if a bound breaks)
 	@echo "== benchmark (three quarters of an hour on two cores)"
