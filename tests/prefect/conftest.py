@@ -6,14 +6,17 @@ Never put an `__init__.py` into this folder: `tests` is on the path, and the fol
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 import pytest
-from deploying import process_worker
+from deploying import deployed, process_worker
+from given import parameters, sent
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -28,12 +31,16 @@ from prefect.settings import (
     PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED,
     temporary_settings,
 )
+from prefect.states import Running
 from prefect.testing.utilities import prefect_test_harness
 from scripted_block import Scripted
 
 from blocks import AerBackend, Ledger, RestBackend, backend_named, ledger_named
 from blocks.opening import close_all
+from flows.run_circuits import run_circuits
 from qjobs.ledger import Ledger as LedgerDatabase
+from qjobs.operations.poll import utc_now
+from qjobs.testing.servers import ScriptedProvider
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +127,24 @@ def worker(api: str, client: SyncPrefectClient, home: Path, tmp_path: Path) -> I
     """A process worker whose flow runs share the test's data folder."""
     with process_worker(api, client, home, tmp_path) as process:
         yield process
+
+
+@pytest.fixture
+def provider() -> Iterator[ScriptedProvider]:
+    """A provider with a queue of ten minutes, and its block `provider.block`."""
+    with ScriptedProvider("findable") as provider:
+        provider.store.queue_s = 600.0
+        # What a name stands for is opened once in a process, so every test takes a name of its own.
+        provider.block = f"weeks-{uuid.uuid4().hex[:8]}"
+        RestBackend(url=provider.url, lost_reply=provider.store.variant).save(provider.block)
+        yield provider
+
+
+@pytest.fixture
+def waiting(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider) -> FlowRun:
+    """A run that is registered for a queued job."""
+    given = parameters(provider, "registered")
+    run = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=given, state=Running())
+    ids = [sent(store, provider, str(run.id), experiment="registered")]
+    store.waits.register(str(run.id), ids, until="all", now=utc_now(), server=str(client.api_url))
+    return client.read_flow_run(run.id)

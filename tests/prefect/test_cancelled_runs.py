@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from subprocess import Popen
 
 import pytest
 from deploying import deployed, process_of
+from given import a_batch, parameters
 from observing import eventually, last_run
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 from scripted_block import Died, script
 
-from blocks import RestBackend
 from flows.run_circuits import run_circuits
 from flows.sensor import run_once
 from qjobs.backends.base import Limits
-from qjobs.experiments.circuit_list import CircuitList
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job
 from qjobs.testing.servers import ScriptedProvider
-
-BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
-
-
-def a_batch(name: str, n: int = 2, **values: object) -> CircuitList:
-    """Some Bell pairs."""
-    circuits = [{"openqasm": BELL, "label": f"bell-{index}"} for index in range(n)]
-    return CircuitList.model_validate({"name": name, "circuits": circuits, "shots": 100, "seed": 3, **values})
 
 
 def _cancel_as_prefect_does(client: SyncPrefectClient, run: FlowRun) -> None:
@@ -100,19 +90,10 @@ def test_backend_is_gone(client: SyncPrefectClient, store: Ledger) -> None:
     assert not backend.cancelled
 
 
-@pytest.fixture
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider("findable") as provider:
-        provider.store.queue_s = 600.0
-        RestBackend(url=provider.url, lost_reply=provider.store.variant).save("behind-a-worker")
-        yield provider
-
-
-def started(client: SyncPrefectClient, deployment: str, store: Ledger, name: str) -> tuple[FlowRun, Job]:
-    """A run of the deployment whose job is at the provider, and that job."""
-    spec = {"name": name, "circuits": [{"openqasm": BELL}], "shots": 10, "compiler": "none"}
-    parameters = {"spec": {**spec, "backend": "rest-backend/behind-a-worker"}}
-    run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
+def started(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, name: str) -> tuple[FlowRun, Job]:
+    """A deployed run whose job is at the provider, and that job."""
+    given = parameters(provider, name)
+    run = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=given)
     at_provider = {JobStatus.SUBMITTED, JobStatus.QUEUED}
     jobs = eventually(
         lambda: [job for job in store.jobs(experiment=name) if job.status in at_provider], bool, deadline_s=180.0
@@ -127,8 +108,7 @@ def test_behind_a_worker(
     client: SyncPrefectClient, worker: Popen[bytes], store: Ledger, provider: ScriptedProvider
 ) -> None:
     """Cancelled in Prefect, a run behind a worker cancels its job; killed, it leaves the job alone."""
-    deployment = deployed(client, run_circuits)
-    run, job = started(client, deployment, store, "to-be-cancelled")
+    run, job = started(client, store, provider, "to-be-cancelled")
     client.set_flow_run_state(run.id, Cancelling())
     state = eventually(lambda: client.read_flow_run(run.id).state, lambda s: s.is_final(), deadline_s=180.0)
     assert state.is_cancelled()
@@ -138,7 +118,7 @@ def test_behind_a_worker(
     asked = provider.asked["cancel"]
     assert asked >= 1
 
-    run, job = started(client, deployment, store, "to-be-killed")
+    run, job = started(client, store, provider, "to-be-killed")
     pid = eventually(lambda: process_of(worker.pid, str(run.id)), bool)
     os.kill(pid, signal.SIGKILL)
     state = eventually(lambda: client.read_flow_run(run.id).state, lambda s: s.is_final(), deadline_s=180.0)

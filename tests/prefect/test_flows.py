@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from given import THETAS, a_batch, a_sweep
 from observing import artifacts, last_run, task_names
 from prefect.client.orchestration import SyncPrefectClient
 from scripted_block import Died, script
@@ -21,30 +22,9 @@ from flows.run_circuits import run_circuits
 from flows.sweep import sweep
 from qjobs.backends.base import Limits
 from qjobs.errors import JobFailed, SubmissionRejected
-from qjobs.experiments.circuit_list import CircuitList
 from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
-
-ROTATION = """OPENQASM 3.0; include "stdgates.inc"; input float[64] theta;
-qubit[2] q; bit[2] c; rx(theta) q[0]; cx q[0], q[1]; c = measure q;"""
-THETAS = [0.0, 0.5, 1.0, 1.5, 2.0, math.pi]
-BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
-
-
-def a_sweep(name: str, **values: object) -> SweepSpec:
-    """⟨Z0⟩ = cos θ at six angles; its lowest point is θ = π."""
-    given = {
-        "name": name,
-        "circuit": {"openqasm": ROTATION},
-        "axes": [{"name": "theta", "values": THETAS}],
-        "shots": 1000,
-        "seed": 3,
-        "observables": [{"name": "z0", "terms": "Z0"}],
-        "objective": {"name": "z0", "goal": "minimize"},
-        **values,
-    }
-    return SweepSpec.model_validate(given)
 
 
 def _check_artifacts(client: SyncPrefectClient, spec: SweepSpec, store: Ledger, picture: Path) -> None:
@@ -102,31 +82,6 @@ def test_sweep(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
     _check_artifacts(client, spec, store, Path(first.picture))
 
 
-def test_fresh(api: str, store: Ledger) -> None:
-    """`fresh` runs everything anew."""
-    sweep(a_sweep("anew"))
-    sweep(a_sweep("anew", fresh=True))
-    jobs = store.jobs(experiment="anew")
-    assert len({job.key for job in jobs}) == 2
-    assert all(job.status is JobStatus.COMPLETED for job in jobs)
-
-
-def test_longer_sweep(api: str, store: Ledger) -> None:
-    """A longer sweep runs only what is missing."""
-    sweep(a_sweep("longer"))
-    more = [*THETAS, 0.25, 0.75]
-    published = sweep(a_sweep("longer", axes=[{"name": "theta", "values": more}]))
-    assert published.n_rows == 8
-    assert sorted(job.n_items for job in store.jobs(experiment="longer")) == [2, 6]
-
-
-def test_other_name(api: str, store: Ledger) -> None:
-    """Another name is another experiment."""
-    sweep(a_sweep("monday"))
-    sweep(a_sweep("tuesday"))
-    assert [len(store.jobs(experiment=name)) for name in ("monday", "tuesday")] == [1, 1]
-
-
 def test_exact_observables(api: str) -> None:
     """Exact observables have their exact values."""
     frame = pd.read_parquet(sweep(a_sweep("exact", exact=True)).parquet)
@@ -149,12 +104,6 @@ def test_two_backends(client: SyncPrefectClient, store: Ledger) -> None:
     assert len(published.lines) == 4
     stages = task_names(client, last_run(client, "pair").id, last="publish_artifacts")
     assert stages.count("submit_job") == stages.count("compile_circuits") == 2
-
-
-def a_batch(name: str, n: int = 2, **values: object) -> CircuitList:
-    """Some Bell pairs."""
-    circuits = [{"openqasm": BELL, "label": f"bell-{index}"} for index in range(n)]
-    return CircuitList.model_validate({"name": name, "circuits": circuits, "shots": 100, "seed": 3, **values})
 
 
 def test_task_runs(client: SyncPrefectClient, store: Ledger) -> None:

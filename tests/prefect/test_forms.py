@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from uuid import UUID
 
 import pytest
+from given import a_check, a_sweep
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
@@ -18,13 +18,8 @@ from flows.nightly_benchmark import nightly_benchmark
 from flows.run_circuits import run_circuits
 from flows.sweep import sweep
 from qjobs.errors import InvalidInput
-from qjobs.experiments.health_check import HealthCheck
-from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 
-ROTATION = """OPENQASM 3.0; include "stdgates.inc"; input float[64] theta;
-qubit[2] q; bit[2] c; rx(theta) q[0]; cx q[0], q[1]; c = measure q;"""
-THETAS = [0.0, 0.5, 1.0, 1.5, 2.0, math.pi]
 BAD = {
     "unknown axis": ({"axes": [{"name": "phi", "values": [1.0]}]}, InvalidInput, "theta have no value"),
     "not a number": ({"axes": [{"name": "theta", "values": ["x"]}]}, ParameterTypeError, "values.0"),
@@ -35,21 +30,6 @@ BAD = {
     "wide observable": ({"observables": [{"name": "z0", "terms": "Z7"}]}, InvalidInput, "acts on qubit 7"),
     "no circuit": ({"circuit": {"openqasm": "OPENQASM 9;"}}, InvalidInput, "OpenQASM 9"),
 }
-
-
-def a_sweep(name: str, **values: object) -> SweepSpec:
-    """⟨Z0⟩ = cos θ at six angles; its lowest point is θ = π."""
-    given = {
-        "name": name,
-        "circuit": {"openqasm": ROTATION},
-        "axes": [{"name": "theta", "values": THETAS}],
-        "shots": 1000,
-        "seed": 3,
-        "observables": [{"name": "z0", "terms": "Z0"}],
-        "objective": {"name": "z0", "goal": "minimize"},
-        **values,
-    }
-    return SweepSpec.model_validate(given)
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -129,12 +109,6 @@ def test_form(one: Flow) -> None:
         assert len(union) <= 1 or not models, f"{name} is a union with a model in it"
         for reference in re.findall(r"#/definitions/(\w+)", json.dumps(field)):
             assert reference in definitions
-
-
-def a_check(name: str, **values: object) -> HealthCheck:
-    """GHZ and mirror circuits of two and three qubits, two of each."""
-    given = {"sizes": [2, 3], "depth": 4, "shots": 400, "repetitions": 2, "seed": 5, "min_success": 0.9, **values}
-    return HealthCheck.model_validate({"name": name, **given})
 
 
 @pytest.mark.parametrize("change", [{"depth": 3}, {"sizes": []}, {"min_success": 2}], ids=lambda one: next(iter(one)))

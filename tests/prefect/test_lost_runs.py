@@ -7,18 +7,17 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from deploying import deployed, process_of, process_worker
+from given import parameters
 from observing import eventually, last_run, logs_of
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling, Completed, Crashed, Running, Scheduled
 
-from blocks import RestBackend
 from flows.reconcile import reconcile
 from flows.run_circuits import run_circuits
 from flows.sensor import PassSummary, run_once, sensor
@@ -28,16 +27,7 @@ from qjobs.lifecycle import JobStatus
 from qjobs.operations.plan import utc_now
 from qjobs.testing.servers import ScriptedProvider
 
-BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
 LONG_AGO = timedelta(hours=1)
-
-
-@pytest.fixture
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider("findable") as provider:
-        provider.store.queue_s = 600.0
-        RestBackend(url=provider.url, lost_reply=provider.store.variant).save("reaped")
-        yield provider
 
 
 def looked(store: Ledger, client: SyncPrefectClient) -> PassSummary:
@@ -58,12 +48,13 @@ def test_broken_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A run whose machine broke down goes on with the job that it has."""
-    spec = {"name": "reaped", "circuits": [{"openqasm": BELL}], "shots": 10, "compiler": "none"}
-    given = {"spec": {**spec, "backend": "rest-backend/reaped"}, "waiting": {"mode": "inline"}}
+    given = parameters(provider, "recovered", waiting={"mode": "inline"})
     with process_worker(api, client, home, tmp_path) as worker:
         made = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=given)
         eventually(
-            lambda: [j for j in store.jobs(experiment="reaped") if j.status is JobStatus.QUEUED], bool, deadline_s=240
+            lambda: [j for j in store.jobs(experiment="recovered") if j.status is JobStatus.QUEUED],
+            bool,
+            deadline_s=240,
         )
         machine = [worker.pid, process_of(worker.pid, str(made.id))]
         for pid in machine:
@@ -82,7 +73,7 @@ def test_broken_machine(
         ended = eventually(lambda: client.read_flow_run(made.id), lambda r: r.state.is_final(), deadline_s=240)
     assert ended.state.is_completed(), ended.state
     assert provider.created == 1
-    (job,) = store.jobs(experiment="reaped")
+    (job,) = store.jobs(experiment="recovered")
     assert store.result_counts([job.job_id]) == {job.job_id: 1}
     assert store.heartbeats.runners() == []
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from given import a_check
 from observing import artifacts, last_run, logs_of, task_names
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.events import Event
@@ -23,17 +24,11 @@ from blocks import AerBackend
 from flows.nightly_benchmark import nightly_benchmark
 from qjobs.backends.base import Limits
 from qjobs.errors import InvalidInput, JobFailed
-from qjobs.experiments.health_check import HealthCheck, health_check_circuits
+from qjobs.experiments.health_check import health_check_circuits
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 
 KEY = "{}-aer-simulator-{}"
-
-
-def a_check(name: str, **values: object) -> HealthCheck:
-    """GHZ and mirror circuits of two and three qubits, two of each."""
-    given = {"sizes": [2, 3], "depth": 4, "shots": 400, "repetitions": 2, "seed": 5, "min_success": 0.9, **values}
-    return HealthCheck.model_validate({"name": name, **given})
 
 
 def rows_of(report: str) -> list[str]:
@@ -89,6 +84,7 @@ def test_noise(api: str, store: Ledger) -> None:
     assert len({job.device for job in store.jobs(experiment="pair")}) == 2
 
 
+@pytest.mark.slow
 def test_second_run(client: SyncPrefectClient, store: Ledger) -> None:
     """The second run shows both."""
     name, backend = script("night")
@@ -139,6 +135,7 @@ def test_below(client: SyncPrefectClient, store: Ledger, worker: EventsWorker) -
     assert f"prefect.flow-run.{run.id}" in {one.id for one in event.related}
 
 
+@pytest.mark.slow
 def test_seed_of_the_night(client: SyncPrefectClient, store: Ledger) -> None:
     """Without a seed the night gives it; the same logical run finds its job."""
     name, backend = script("dated")
@@ -154,6 +151,7 @@ def test_seed_of_the_night(client: SyncPrefectClient, store: Ledger) -> None:
     assert len(backend.jobs) == 2, "the same logical run finds its job"
 
 
+@pytest.mark.slow
 def test_keeps_its_night(client: SyncPrefectClient, store: Ledger) -> None:
     """A run of another night that crashed is started again, or taken up by a new one: same circuits, same job."""
     name, backend = script("that-night", dies_at_poll=1)
@@ -196,6 +194,7 @@ def test_failing_items(client: SyncPrefectClient, store: Ledger) -> None:
     assert "| GHZ 3 | no result | 0 of 2 |" in report.data
 
 
+@pytest.mark.slow
 def test_limits(client: SyncPrefectClient, store: Ledger) -> None:
     """Jobs are cut at the limits and are one run of the trend."""
     name, backend = script("narrow-night", limits=Limits(max_items=3))

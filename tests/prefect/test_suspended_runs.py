@@ -8,7 +8,6 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,53 +18,34 @@ from typing import Any
 import httpx
 import pytest
 from deploying import ROOT, deployed, process_of
+from given import parameters, sent
 from observing import artifacts, eventually, last_run, logs_of
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-from prefect.states import Cancelling, Crashed, Running, Suspended
+from prefect.states import Cancelling, Crashed, Suspended
 
-import qjobs
-from blocks import RestBackend, backend_named
 from flows._support.doctor import prefect_checks
 from flows._support.waiting import Waiting
 from flows.run_circuits import run_circuits
 from flows.sensor import PassSummary, Sensor, run_once
 from flows.sensor import main as sensor_command
 from flows.sweep import sweep
-from qjobs.circuits.programs import read_circuit
 from qjobs.experiments.circuit_list import CircuitList
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ItemSpec, JobId
 from qjobs.operations.plan import utc_now
 from qjobs.testing.servers import ScriptedProvider
 
-BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
 TURN = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
 qubit[1] q; bit[1] c; ry(theta) q[0]; c[0] = measure q[0];"""
-
-
-@pytest.fixture
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider("findable") as provider:
-        provider.store.queue_s = 600.0
-        # What a name stands for is opened once in a process, so every test takes a name of its own.
-        provider.block = f"weeks-{uuid.uuid4().hex[:8]}"
-        RestBackend(url=provider.url, lost_reply=provider.store.variant).save(provider.block)
-        yield provider
 
 
 def open_queue(provider: ScriptedProvider) -> None:
     """The device takes every job that waits for it."""
     for job in provider.store.jobs.values():
         job.starts_at = job.ends_at = 0.0
-
-
-def parameters(provider: ScriptedProvider, name: str, **values: object) -> dict[str, object]:
-    spec = {"name": name, "circuits": [{"openqasm": BELL}], "shots": 10, "compiler": "none"}
-    return {"spec": {**spec, "backend": f"rest-backend/{provider.block}"}, **values}
 
 
 def suspended(client: SyncPrefectClient, store: Ledger, flow: Flow[..., Any], given: dict[str, object]) -> FlowRun:
@@ -153,24 +133,6 @@ def test_no_deployment(client: SyncPrefectClient, store: Ledger, provider: Scrip
     assert store.waits.runs() == []
 
 
-def sent(store: Ledger, provider: ScriptedProvider, run: str, experiment: str = "") -> JobId:
-    """A job of one circuit that a run made and that the provider has."""
-    bell, name = read_circuit(BELL), f"rest-backend/{provider.block}"
-    backend, items = backend_named(name), [ItemSpec(label="bell", program=bell.hash, shots=20)]
-    (job_id,) = qjobs.plan(
-        store,
-        backend,
-        items,
-        {bell.hash: bell},
-        run=run,
-        name="bell",
-        experiment=experiment,
-        opened_as=name,
-    )
-    qjobs.submit(store, backend, job_id)
-    return job_id
-
-
 def test_server_away(store: Ledger, api: str, provider: ScriptedProvider) -> None:
     """Every pass does what it can: results are stored while Prefect is away."""
     job_id = sent(store, provider, "r")
@@ -188,16 +150,6 @@ def test_server_away(store: Ledger, api: str, provider: ScriptedProvider) -> Non
             assert "ConnectError" in passed.trouble["resume"]
     assert store.result_counts([job_id]) == {job_id: 1}
     assert sum(line.startswith("resume: ") for line in said) == 1, "the same trouble is reported once"
-
-
-@pytest.fixture
-def waiting(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider) -> FlowRun:
-    """A run that is registered for a queued job."""
-    given = parameters(provider, "registered")
-    run = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=given, state=Running())
-    ids = [sent(store, provider, str(run.id), experiment="registered")]
-    store.waits.register(str(run.id), ids, until="all", now=utc_now(), server=str(client.api_url))
-    return client.read_flow_run(run.id)
 
 
 @pytest.mark.slow

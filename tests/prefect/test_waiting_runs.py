@@ -4,75 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import uuid
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from deploying import deployed
+from given import parameters, sent
 from observing import artifacts, eventually
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.states import Cancelled, Running, Suspended
 
 import qjobs
-from blocks import RestBackend, backend_named
+from blocks import backend_named
 from flows.run_circuits import run_circuits
 from flows.sensor import Sensor, run_once
-from qjobs.circuits.programs import read_circuit
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ItemSpec, JobId
 from qjobs.operations import recover as recovery
 from qjobs.operations.plan import utc_now
 from qjobs.operations.retry import RemoteRetryStrategy
 from qjobs.testing.servers import ScriptedProvider
-
-BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
-
-
-@pytest.fixture
-def provider() -> Iterator[ScriptedProvider]:
-    with ScriptedProvider("findable") as provider:
-        provider.store.queue_s = 600.0
-        # What a name stands for is opened once in a process, so every test takes a name of its own.
-        provider.block = f"weeks-{uuid.uuid4().hex[:8]}"
-        RestBackend(url=provider.url, lost_reply=provider.store.variant).save(provider.block)
-        yield provider
-
-
-def parameters(provider: ScriptedProvider, name: str, **values: object) -> dict[str, object]:
-    spec = {"name": name, "circuits": [{"openqasm": BELL}], "shots": 10, "compiler": "none"}
-    return {"spec": {**spec, "backend": f"rest-backend/{provider.block}"}, **values}
-
-
-def sent(store: Ledger, provider: ScriptedProvider, run: str, experiment: str = "") -> JobId:
-    """A job of one circuit that a run made and that the provider has."""
-    bell, name = read_circuit(BELL), f"rest-backend/{provider.block}"
-    backend, items = backend_named(name), [ItemSpec(label="bell", program=bell.hash, shots=20)]
-    (job_id,) = qjobs.plan(
-        store,
-        backend,
-        items,
-        {bell.hash: bell},
-        run=run,
-        name="bell",
-        experiment=experiment,
-        opened_as=name,
-    )
-    qjobs.submit(store, backend, job_id)
-    return job_id
-
-
-@pytest.fixture
-def waiting(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider) -> FlowRun:
-    """A run that is registered for a queued job."""
-    given = parameters(provider, "registered")
-    run = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=given, state=Running())
-    ids = [sent(store, provider, str(run.id), experiment="registered")]
-    store.waits.register(str(run.id), ids, until="all", now=utc_now(), server=str(client.api_url))
-    return client.read_flow_run(run.id)
 
 
 @pytest.mark.parametrize("wanted", [True, False])

@@ -56,7 +56,8 @@ def can_be_packed(given_items: list[ItemSpec], caps: Limits) -> bool:
 
 @LAWS
 @given(items(), limits())
-def test_what_cannot_be_packed_is_refused_and_all_else_is_packed(given_items: list[ItemSpec], caps: Limits) -> None:
+def test_packed_or_refused(given_items: list[ItemSpec], caps: Limits) -> None:
+    """What cannot be packed is refused; all else is packed."""
     if can_be_packed(given_items, caps):
         assert pack(given_items, BY_HASH, caps)
     else:
@@ -66,7 +67,8 @@ def test_what_cannot_be_packed_is_refused_and_all_else_is_packed(given_items: li
 
 @LAWS
 @given(items(), limits())
-def test_none_lost_order_kept_caps_hold(given_items: list[ItemSpec], caps: Limits) -> None:
+def test_none_lost(given_items: list[ItemSpec], caps: Limits) -> None:
+    """No item is lost, the order is kept, and every cap holds."""
     assume(can_be_packed(given_items, caps))
     batches = pack(given_items, BY_HASH, caps)
     assert list(itertools.chain.from_iterable(batches)) == given_items
@@ -76,7 +78,8 @@ def test_none_lost_order_kept_caps_hold(given_items: list[ItemSpec], caps: Limit
 
 @LAWS
 @given(items(), limits())
-def test_every_batch_is_as_full_as_order_allows(given_items: list[ItemSpec], caps: Limits) -> None:
+def test_full_batches(given_items: list[ItemSpec], caps: Limits) -> None:
+    """Every batch is as full as the order allows."""
     assume(can_be_packed(given_items, caps))
     batches = pack(given_items, BY_HASH, caps)
     for batch, following in itertools.pairwise(batches):
@@ -85,8 +88,8 @@ def test_every_batch_is_as_full_as_order_allows(given_items: list[ItemSpec], cap
 
 @LAWS
 @given(items(), limits())
-def test_as_few_batches_as_the_limits_allow(given_items: list[ItemSpec], caps: Limits) -> None:
-    """Greedy is optimal for runs of a sequence; dynamic programming says the same."""
+def test_few_batches(given_items: list[ItemSpec], caps: Limits) -> None:
+    """There are as few batches as the limits allow, as dynamic programming finds them."""
     assume(can_be_packed(given_items, caps))
     best = [0] + [len(given_items)] * len(given_items)
     for end in range(1, len(given_items) + 1):
@@ -96,7 +99,8 @@ def test_as_few_batches_as_the_limits_allow(given_items: list[ItemSpec], caps: L
 
 @LAWS
 @given(items(), limits(), st.integers(0, 100))
-def test_a_label_twice_is_refused_wherever_it_is(given_items: list[ItemSpec], caps: Limits, where: int) -> None:
+def test_label_twice(given_items: list[ItemSpec], caps: Limits, where: int) -> None:
+    """A label that is used twice is refused, wherever it is."""
     twice = list(given_items)
     twice.insert(where % (len(twice) + 1), given_items[where % len(given_items)])
     with pytest.raises(InvalidInput):
@@ -105,9 +109,9 @@ def test_a_label_twice_is_refused_wherever_it_is(given_items: list[ItemSpec], ca
 
 @LAWS
 @given(items(), items(), st.integers(0, 3), st.integers(0, 3))
-def test_keys_are_equal_exactly_when_the_content_is(
-    left: list[ItemSpec], right: list[ItemSpec], number: int, other: int
-) -> None:
+def test_keys(left: list[ItemSpec], right: list[ItemSpec], number: int, other: int) -> None:
+    """Keys are equal exactly when the content is."""
+
     def key(batch: list[ItemSpec], number: int) -> str:
         return batch_key("run", number, batch, ExecuteOptions(), backend="fake", device="device")
 

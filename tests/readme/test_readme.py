@@ -21,7 +21,11 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-ELSEWHERE = {"make test": "runs this very file", "make lint": "is the gate's own first step (.ci/run)"}
+ELSEWHERE = {
+    "make test": "is the gate's own step (.ci/run)",
+    "make test-slow": "runs this very file",
+    "make lint": "is the gate's own first step (.ci/run)",
+}
 SERVERS = {
     "make ui": ("http://127.0.0.1:4200/", "<title>Prefect"),
     "make serve": ("https://127.0.0.1:8470/", "<title>Job service"),
@@ -47,13 +51,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def test_the_readme_shows_the_main_commands() -> None:
+def test_main_commands() -> None:
+    """The README begins with the main commands."""
     assert COMMANDS[:2] == ["make sweep", "make test"]
     assert len(COMMANDS) > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in dict.fromkeys(COMMANDS) if c not in ELSEWHERE and c not in SERVERS])
 def test_command(command: str, environment: dict[str, str]) -> None:
+    """Every command of the README ends well."""
     done = subprocess.run(
         command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
@@ -67,15 +74,19 @@ def test_command(command: str, environment: dict[str, str]) -> None:
         assert (Path(environment["QJOBS_HOME"]) / "results/qaoa-maxcut-results/landscape.png").stat().st_size > 5000
 
 
-def test_make_sweep_reuses_its_points_the_second_time(environment: dict[str, str]) -> None:
+@pytest.mark.slow
+def test_sweep_again(environment: dict[str, str]) -> None:
+    """`make sweep` reuses its points the second time."""
     done = subprocess.run(
         ["make", "sweep"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=600
     )
     assert "300 of 300 circuits are there from earlier runs" in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", sorted(set(SERVERS) & set(COMMANDS)))
 def test_server(command: str, environment: dict[str, str]) -> None:
+    """Every server of the README shows its page."""
     url, title = SERVERS[command]
     with subprocess.Popen(
         command, shell=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
