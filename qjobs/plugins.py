@@ -22,11 +22,8 @@ logger = logging.getLogger(__name__)
 class Registry:
     """Functions that people register to be called by name with JSON arguments.
 
-    Args:
-        group: Entry-point group.
-        what: What such a function makes, for messages.
-        name_field: Field of a spec that has its name.
-        arguments_field: Field of a spec that has its arguments.
+    `what` is what such a function makes, for messages; `name_field` and `arguments_field` are the fields of a spec that
+    have its name and its arguments.
     """
 
     group: str

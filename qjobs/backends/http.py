@@ -79,8 +79,7 @@ MEANING: Final[dict[type[httpx.RequestError], type[NotSent] | type[SubmissionUnk
 def tls_context(verify: bool | str = True) -> ssl.SSLContext:
     """The TLS settings for `verify`, made once: loading the certificates takes 30 ms, as long as many requests.
 
-    Args:
-        verify: True for the usual authorities, False to trust anybody, or the path of a file of certificates.
+    `verify` is True for the usual authorities, False to trust anybody, or the path of a file of certificates.
 
     Raises:
         InvalidInput: There is no such file, or no certificate is in it.
@@ -149,13 +148,11 @@ class HttpClient:
     """A client of one provider. Safe to use from many threads; close it when done.
 
     Args:
-        base_url: Where the provider is.
         name: The backend's name, for messages; with `base_url` it names the account whose limiter is shared.
         headers: Called for every request, so that a renewed token is used at once.
         read_timeout_s: How long an answer may take, in seconds.
         limiter: Another limiter than the one of this process for the account.
         max_per_s: The most requests a second, sustained, of all clients of the account; None for no limit.
-        sleep: How to pause.
         transport: What carries requests; None for the network.
         verify: Whose certificates are trusted, as `tls_context` has it.
         auth: What signs requests, and may send one again that was answered 401.
@@ -200,11 +197,7 @@ class HttpClient:
     def read(self, method: str, path: str, *, ignore: Collection[int] = (), **options: Any) -> Any:
         """Send a request that may safely be sent again: GET, a cancellation, a deletion.
 
-        Args:
-            method: The HTTP method.
-            path: What follows the base URL.
-            ignore: Codes that count as an empty answer.
-            options: As `httpx.Client.request` has them.
+        Codes in `ignore` count as an empty answer; `options` are those of `httpx.Client.request`.
 
         Returns:
             The JSON body, or None for an empty one.
@@ -252,11 +245,8 @@ class HttpClient:
     ) -> Any:
         """Send a POST that creates a job, once.
 
-        Args:
-            path: What follows the base URL.
-            headers: In addition to those of every request.
-            sending: Called when nothing is left to be done but to send; what it raises keeps the request back.
-            options: As `httpx.Client.request` has them.
+        `sending` is called when nothing is left to be done but to send; what it raises keeps the request back.
+        `headers` are added to those of every request; `options` are those of `httpx.Client.request`.
 
         Returns:
             The JSON body of a 2xx answer.

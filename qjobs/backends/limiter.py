@@ -28,15 +28,9 @@ _JITTER = random.Random()  # noqa: S311 - it spreads requests, it protects nothi
 
 
 def back_off_s(failures: int, *, first_s: float, longest_s: float, rng: random.Random = _JITTER) -> float:
-    """How long to pause after some failures in a row, in seconds: doubled with each, and spread by jitter.
+    """How long to pause after one or more failures in a row, in seconds: doubled with each, and spread by jitter.
 
     The pause is drawn evenly from the upper half of `first_s`, 2 `first_s`, 4 `first_s`, ... up to `longest_s`.
-
-    Args:
-        failures: How many there were, at least 1.
-        first_s: The longest pause after the first one, in seconds.
-        longest_s: The longest pause of all, in seconds.
-        rng: Source of the jitter.
 
     >>> 0.5 <= back_off_s(1, first_s=1.0, longest_s=60.0) <= 1.0 <= back_off_s(2, first_s=1.0, longest_s=60.0) <= 2.0
     True
@@ -52,7 +46,6 @@ class Limiter:
     for longer than ten seconds' worth of them (a token bucket). Safe to use from many threads.
 
     Args:
-        monotonic: Clock, in seconds.
         sleep: How to pause; never called for longer than half a second.
         max_per_s: The most requests a second, sustained; None for no limit.
 
@@ -103,9 +96,6 @@ class Limiter:
 
         Only the provider's pause counts against `at_most_s`: a client that is too fast by itself waits for its turn.
 
-        Args:
-            at_most_s: The longest pause of the provider's to wait out, in seconds.
-
         Returns:
             True when it is its turn; False as soon as it is plain that the provider's pause takes longer.
         """
@@ -139,10 +129,7 @@ _limiters_lock = threading.Lock()
 def limiter_for(url: str, account: str = "", max_per_s: float | None = None) -> Limiter:
     """The one limiter of this process for an account of the provider at `url`, whose path makes no difference.
 
-    Args:
-        url: Where the provider is.
-        account: The name that the account goes by.
-        max_per_s: The rate that is wanted; the lowest of all that share the limiter holds.
+    The lowest `max_per_s` of all that share the limiter holds.
 
     Raises:
         InvalidInput: The rate is not above 0.

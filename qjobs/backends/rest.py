@@ -50,18 +50,13 @@ class RestBackend:
     """A backend behind a small REST interface.
 
     Args:
-        url: Where the provider is.
         lost_reply: What the provider can do about a submission whose reply was lost.
-        name: The name that jobs are filed under.
-        device: The name of the device behind it.
         timeout_s: How long an answer may take, in seconds.
-        limits: What one job may hold.
         poll_interval_s: Shortest and longest pause between two polls, in seconds.
         settle_s: How long after a lost reply a submission may still arrive, in seconds.
         token: Called for every request; None sends no token.
         max_per_s: The most requests a second, sustained, of all backends of this `name`; None for no limit.
         limiter: Another limiter than the one of this process for the account.
-        sleep: How to pause.
     """
 
     exact_expvals = False

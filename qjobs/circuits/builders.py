@@ -15,8 +15,6 @@ from qjobs.plugins import Registry
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["BUILDERS", "build_circuit", "ghz", "qaoa_maxcut", "read_edges"]
-
 BUILDERS: Final = Registry(
     group="qjobs.circuits",
     what="circuit builder",
@@ -79,10 +77,7 @@ def qaoa_maxcut(edges: Sequence[Sequence[int]], layers: int = 1) -> QuantumCircu
 
     Parameters are `gamma` and `beta` for one layer, else `gamma_0`, `beta_0`, `gamma_1`, ...: phases
     exp(-i gamma C) with C the cut, mixer exp(-i beta sum X).
-
-    Args:
-        edges: Pairs of vertices; vertex i is qubit i.
-        layers: Depth p.
+    Vertex i is qubit i, and `layers` is the depth p.
 
     Raises:
         ValueError: No edges, an edge from a vertex to itself, an edge twice, no layers, or a circuit too large.

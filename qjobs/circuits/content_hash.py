@@ -32,8 +32,6 @@ from qiskit.circuit.classical import expr as classical
 from qjobs.errors import InvalidCircuit
 from qjobs.model import ProgramHash
 
-__all__ = ["content_hash", "is_standard", "plain_number"]
-
 _MAX_STEPS: Final = 5_000_000
 _MAX_EXACT_INT: Final = 2**53
 _SELF_EXPLAINING: Final = (
@@ -53,9 +51,6 @@ def content_hash(circuit: QuantumCircuit) -> ProgramHash:
     Two circuits with the same hash have the same qubits, bits, instructions in the same order,
     angles to the last digit (-0.0 is 0.0, 1 is 1.0) and symbols of the same names. The reverse
     holds for circuits written alike: no algebra is done beyond the order of sums and products.
-
-    Args:
-        circuit: Any qiskit circuit; it is not changed.
 
     Returns:
         64 hexadecimal digits.

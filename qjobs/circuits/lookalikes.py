@@ -18,8 +18,6 @@ from qiskit.exceptions import QiskitError
 
 from qjobs.circuits.content_hash import content_hash, is_standard
 
-__all__ = ["replace_lookalikes"]
-
 _ALSO_RESERVED: Final = frozenset({"unitary", "u1", "u2", "u3", "cu1", "cu3", "mcx", "global_phase"})
 
 

@@ -27,8 +27,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["MirrorCircuit", "mirror", "mirror_circuit"]
-
 _MOST_QUBITS = 1000
 _MOST_GATES = 100_000
 _UP_TO_PAULIS = ((), ("h",), ("s",), ("h", "s"), ("s", "h"), ("h", "s", "h"))
@@ -47,10 +45,8 @@ class MirrorCircuit:
 def mirror_circuit(n_qubits: int, depth: int, rng: random.Random) -> MirrorCircuit:
     """A random mirror circuit; the definition is the module's.
 
-    Args:
-        n_qubits: Width, 1 or more.
-        depth: Layers in both halves together: even, 0 or more. Each has floor(n/2) or floor((n - 1)/2) CX gates.
-        rng: Source of every choice; equal states give equal circuits.
+    `n_qubits` is at least 1. `depth` counts the layers in both halves together and is even; each layer has floor(n/2)
+    or floor((n - 1)/2) CX gates. Equal states of `rng` give equal circuits.
 
     Raises:
         ValueError: The depth is odd or negative, or the circuit would be too large.

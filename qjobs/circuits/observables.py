@@ -45,11 +45,6 @@ def parse_observable(name: str, text: str, n_qubits: int) -> Observable:
     Each term is an optional coefficient with either one letter per qubit (`0.5*ZZI`, rightmost letter
     on qubit 0) or letters with their qubit (`Z0 Z1`); a bare number is a multiple of the identity.
 
-    Args:
-        name: How it is called.
-        text: For example `"3 - 0.5*Z0 Z1 - 0.5*Z1 Z2"`.
-        n_qubits: Width of the circuit.
-
     Raises:
         InvalidInput: It cannot be read, or its width is not the circuit's.
 
@@ -106,9 +101,7 @@ class Estimator:
     """Estimates several observables from counts in as few measurement bases as grouping finds.
 
     Terms that commute qubit by qubit share a basis (`SparsePauliOp.group_commuting`).
-
-    Args:
-        observables: All over the same qubits.
+    All observables are over the same qubits.
 
     Attributes:
         bases: One letter X, Y or Z per qubit each, rightmost on qubit 0.
@@ -139,9 +132,7 @@ class Estimator:
 
         The error of a basis is that of the mean of its per-shot values, so that correlations between
         terms are counted; the bases are independent samples. A single shot has the error NaN.
-
-        Args:
-            counts: Per basis, in the order of `bases`, one counts mapping per point; none empty.
+        `counts` has per basis, in the order of `bases`, one mapping per point; none is empty.
 
         Returns:
             Two arrays per observable, with one entry per point.
@@ -232,11 +223,7 @@ def _parity(outcomes: _Outcomes, mask: int) -> np.ndarray:
 def measured_in(circuit: QuantumCircuit, basis: str) -> QuantumCircuit:
     """A copy of `circuit` that measures every qubit i in `basis` into bit i at its end.
 
-    Measurements that end the circuit are replaced.
-
-    Args:
-        circuit: With or without final measurements.
-        basis: One letter X, Y or Z per qubit, rightmost on qubit 0.
+    Measurements that end the circuit are replaced. `basis` has one letter X, Y or Z per qubit, rightmost on qubit 0.
 
     Raises:
         InvalidCircuit: It measures in the middle, so that an observable of its end is not defined.

@@ -11,8 +11,6 @@ from qiskit.exceptions import QiskitError
 from qjobs.errors import InvalidCircuit
 from qjobs.model import ProgramFormat
 
-__all__ = ["MAX_BYTES", "MAX_WIRES", "detect", "one_line", "parse_openqasm2", "parse_openqasm3"]
-
 MAX_BYTES: Final = 10 * 1024 * 1024
 """Largest circuit that is read, in bytes."""
 MAX_WIRES: Final = 100_000

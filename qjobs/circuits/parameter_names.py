@@ -10,8 +10,6 @@ import keyword
 import re
 from typing import Final
 
-__all__ = ["decode", "encode_for_pytket"]
-
 _ESCAPED: Final = re.compile(r"_u([0-9a-f]{4,6})_")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9_]")
 _SYMENGINE_WORDS: Final = (

@@ -52,10 +52,8 @@ _CACHED: Final = 256
 def read_circuit(source: CircuitSource, *, field: str | None = None) -> Program:
     """Read a circuit in any of its forms, and check that it can be read back.
 
-    Args:
-        source: A `QuantumCircuit`; a pytket `Circuit`; OpenQASM 2 or 3 text; QPY bytes that hold
-            one circuit; or a `Path` to a `.qasm`, `.qpy` or `.json` (pytket) file.
-        field: Where in the caller's input the circuit stands; kept on the error.
+    `source` is a `QuantumCircuit`; a pytket `Circuit`; OpenQASM 2 or 3 text; QPY bytes that hold one circuit; or a
+    `Path` to a `.qasm`, `.qpy` or `.json` (pytket) file. The error keeps `field`, its place in the caller's input.
 
     Returns:
         The program. Text is kept as given, a `QuantumCircuit` as QPY, a pytket circuit as its JSON.
@@ -115,10 +113,8 @@ def to_pytket(program: Program) -> TketCircuit:
 def bind(program: Program, parameters: Mapping[str, float]) -> QuantumCircuit:
     """The circuit with a number in place of every free symbol: a new circuit at each call.
 
-    Args:
-        program: The template.
-        parameters: A finite number per symbol, used as it is: radians in qiskit and OpenQASM
-            circuits, whatever the angles of a pytket circuit mean by it (half-turns) there.
+    A finite number is used as it is: radians in qiskit and OpenQASM circuits, whatever the angles of a pytket circuit
+    mean by it (half-turns) there.
 
     Raises:
         InvalidCircuit: A parameter is missing, unknown or not finite, or an expression cannot be
@@ -143,10 +139,7 @@ def bind(program: Program, parameters: Mapping[str, float]) -> QuantumCircuit:
 def check_runs(program: Program, *, need_counts: bool = True, parameters: Iterable[str] | None = None) -> None:
     """Check that a program can be run with these parameters, before anything is sent.
 
-    Args:
-        program: What is to be run.
-        need_counts: Whether counts are asked for, which takes a measurement.
-        parameters: Names that will be bound; None if this is not known yet.
+    With `need_counts` something must be measured. `parameters` are the names that will be bound, None if not yet known.
 
     Raises:
         InvalidCircuit: Nothing is measured, or parameters are missing or unknown.

@@ -32,16 +32,6 @@ from qjobs.circuits.openqasm import MAX_WIRES
 from qjobs.circuits.parameter_names import decode, encode_for_pytket
 from qjobs.errors import InvalidCircuit
 
-__all__ = [
-    "PlainCircuit",
-    "dump_pytket",
-    "load_pytket",
-    "pytket_gates",
-    "pytket_to_qiskit",
-    "qiskit_to_pytket",
-    "read_plain",
-]
-
 Angle: TypeAlias = "float | ParameterExpression"
 
 # Qiskit's name, pytket's type, qiskit's class. Every parameter is an angle; same order on both sides.
@@ -230,12 +220,9 @@ def pytket_gates(names: Iterable[str]) -> set[OpType]:
 def pytket_to_qiskit(circuit: Circuit, *, keep_outputs: bool = True, keep_zzmax: bool = False) -> QuantumCircuit:
     """A qiskit circuit that does the same.
 
-    Args:
-        circuit: It is not changed.
-        keep_outputs: Make wire swaps that pytket left implicit into swaps at the end. Without
-            them measurements are the same, and the qubits end in another order.
-        keep_zzmax: Make each ZZMax one RZZ gate, so that a noise model sees one gate. Otherwise it is
-            opened into gates that both know.
+    With `keep_outputs` wire swaps that pytket left implicit become swaps at the end. Without them measurements are the
+    same, and the qubits end in another order. With `keep_zzmax` each ZZMax becomes one RZZ gate, so that a noise model
+    sees one gate; otherwise it is opened into gates that both know. `circuit` is not changed.
 
     Raises:
         InvalidCircuit: It holds an operation or an expression that qiskit lacks.

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["CacheStats", "CompileCache"]
-
 logger = logging.getLogger(__name__)
 
 _DIGEST_BYTES: Final = 32
@@ -39,10 +37,7 @@ class CompileCache:
     Writes are atomic. When the folder outgrows `max_bytes`, the entries used least recently are
     removed. A damaged entry is a miss and is removed. No failure of the disk is raised: what cannot
     be stored is compiled again. Nothing is created before the first `put`.
-
-    Args:
-        folder: Where entries live; the cache's own.
-        max_bytes: Bound on all entries together, in bytes.
+    The folder is the cache's own; `max_bytes` bounds all entries together.
     """
 
     def __init__(self, folder: Path, max_bytes: int = 256 * 1024 * 1024) -> None:
@@ -55,11 +50,7 @@ class CompileCache:
         self._size_bytes = 0
 
     def get(self, key: str) -> bytes | None:
-        """The bytes under `key`, or None.
-
-        Args:
-            key: Hexadecimal digits.
-        """
+        """The bytes under `key` (hexadecimal digits), or None."""
         value = self._read(self._entry(key))
         with self._lock:
             if value is None:
@@ -71,9 +62,7 @@ class CompileCache:
     def put(self, key: str, value: bytes) -> None:
         """Store `value` under `key`, in place of what was there; a full disk is only logged.
 
-        Args:
-            key: Hexadecimal digits.
-            value: At most `max_bytes`; more is not stored.
+        `key` is hexadecimal digits; a value of more than `max_bytes` is not stored.
         """
         if len(value) + _DIGEST_BYTES > self._max_bytes:
             return

@@ -86,12 +86,7 @@ def compile_program(
 ) -> Program:
     """Compile a program for a device; free symbols survive.
 
-    Args:
-        program: The circuit, or a template.
-        target: The device. With a coupling the result is as wide as the device.
-        options: Which compiler, and how hard it tries.
-        cache: Where compiled circuits are kept between runs.
-        fresh: Compile even if the cache has the result, and store it anew.
+    With a coupling the result is as wide as the device. `fresh` compiles even what the cache has, and stores it anew.
 
     Returns:
         A program in QPY; the program itself with `Compiler.NONE`.

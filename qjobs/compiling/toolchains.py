@@ -13,8 +13,6 @@ from qjobs.model import Target
 if TYPE_CHECKING:
     from pytket.circuit import Circuit as TketCircuit
 
-__all__ = ["device_width", "directed_pairs", "with_qiskit", "with_tket"]
-
 _SEED: Final = 20_250_101
 _CONTROL_FLOW: Final = ("if_else", "for_loop", "while_loop", "switch_case", "box")
 _ROUTABLE: Final = ("u", "cx", *_CONTROL_FLOW)

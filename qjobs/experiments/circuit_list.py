@@ -15,8 +15,6 @@ from qjobs.errors import InvalidInput
 from qjobs.experiments.forms import CircuitInput, CompileInput, Name, explain, read_mapping
 from qjobs.model import ItemSpec, Program, ProgramHash
 
-__all__ = ["CircuitEntry", "CircuitList", "CircuitListPlan", "expand_circuit_list", "load_circuit_list"]
-
 
 class CircuitEntry(CircuitInput):
     """A circuit of the list, with its label, its shots and the values of its parameters."""
@@ -67,11 +65,7 @@ class CircuitListPlan:
         return self.spec.labels()
 
     def items(self, compiled: Mapping[ProgramHash, Program]) -> list[ItemSpec]:
-        """One item per circuit, in order.
-
-        Args:
-            compiled: From a source's hash to the circuit that is sent for it.
-        """
+        """One item per circuit, in order; `compiled` has the circuit that is sent for each source's hash."""
         items = []
         for label, entry, source in zip(self.spec.labels(), self.spec.circuits, self.sources, strict=True):
             # -0.0 is 0.0, as in sweeps.

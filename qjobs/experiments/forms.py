@@ -26,19 +26,6 @@ from qjobs.compiling.compiler import CompileOptions, Compiler
 from qjobs.errors import InvalidInput
 from qjobs.model import Program
 
-__all__ = [
-    "MAX_ITEMS",
-    "Axis",
-    "CircuitInput",
-    "CompileInput",
-    "FormInput",
-    "Name",
-    "NamedObservable",
-    "ObjectiveInput",
-    "explain",
-    "read_mapping",
-]
-
 MAX_ITEMS = 1_000_000
 """Points times repetitions times backends that one sweep may have."""
 
@@ -86,10 +73,7 @@ class CircuitInput(FormInput):
         return self
 
     def read(self, folder: Path | None = None) -> Program:
-        """The circuit.
-
-        Args:
-            folder: Where a relative `file` is looked for; the working directory if None.
+        """The circuit; a relative `file` is looked for in `folder`, or in the working directory if None.
 
         Raises:
             InvalidCircuit: It cannot be read.

@@ -19,8 +19,6 @@ from qjobs.circuits.mirror import mirror_circuit
 from qjobs.experiments.circuit_list import CircuitEntry, CircuitList
 from qjobs.experiments.forms import CompileInput, Name, explain, read_mapping
 
-__all__ = ["HealthCheck", "Series", "health_check_circuits", "load_health_check", "night_seed", "read_label"]
-
 _MOST_QUBITS = 100
 _LABEL = re.compile(r"(?P<family>ghz|mirror) (?P<size>\d+)(?: depth (?P<depth>\d+))? #\d+(?:: (?P<expected>[01]+))?")
 
@@ -78,9 +76,7 @@ def night_seed(at: datetime) -> int:
 def health_check_circuits(spec: HealthCheck, seed: int) -> CircuitList:
     """The circuits of a health check as one circuit list; another size changes none of the other circuits.
 
-    Args:
-        spec: The health check.
-        seed: Seed of the mirror circuits, and of a simulator.
+    `seed` is that of the mirror circuits, and of a simulator.
     """
     from qiskit import qasm2
 

@@ -14,8 +14,6 @@ from qjobs.circuits.builders import read_edges
 from qjobs.model import JsonValue
 from qjobs.plugins import Registry
 
-__all__ = ["OBJECTIVES", "Objective", "load_objective", "maxcut"]
-
 OBJECTIVES: Final = Registry(
     group="qjobs.objectives",
     what="objective",
@@ -33,11 +31,8 @@ class Objective:
     Args:
         name: Column of the results.
         observable: As text, see `qjobs.circuits.observables.parse_observable`.
-        goal: Which way is better.
         best_possible: The true optimum in that direction, if it is known.
-        best_possible_from: Where that is from.
         reference: Exact value at a point (parameters by name), if there is a formula.
-        reference_from: The formula's source.
     """
 
     name: str
@@ -62,9 +57,7 @@ def load_objective(name: str, arguments: Mapping[str, JsonValue]) -> Objective:
 def maxcut(edges: Sequence[Sequence[int]], reference: str | None = None) -> Objective:
     """The cut of an unweighted graph: half of (1 - Z_u Z_v), summed over the edges.
 
-    Args:
-        edges: Pairs of vertices; vertex i is qubit i.
-        reference: "qaoa-p1" adds the exact value of the p=1 ansatz with the parameters `gamma`, `beta`.
+    Vertex i is qubit i; the reference "qaoa-p1" is the exact value of the p=1 ansatz with parameters `gamma`, `beta`.
 
     Raises:
         ValueError: An edge is no pair of different vertices, or is given twice.

@@ -173,8 +173,7 @@ class SweepPlan:
     def items(self, compiled: Mapping[ProgramHash, Program]) -> list[ItemSpec]:
         """Every item, in order of repetition, basis and point (so that a template's points stand together).
 
-        Args:
-            compiled: From a template's hash to the circuit that is sent for it.
+        `compiled` has the circuit that is sent for each template's hash.
         """
         items = []
         for repetition, basis, point in self._places():

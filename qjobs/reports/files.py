@@ -17,8 +17,6 @@ from qjobs.errors import StorageFull
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["artifact_key", "slug", "write_file", "write_parquet"]
-
 logger = logging.getLogger(__name__)
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

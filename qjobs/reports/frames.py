@@ -20,8 +20,6 @@ from qjobs.model import Item, ItemResult, Job
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Best", "Found", "best_points", "circuits_frame", "sweep_frame"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -92,10 +90,7 @@ def sweep_frame(plan: SweepPlan, found: Mapping[tuple[str, str], Found]) -> pd.D
     Columns: point_id, point (index), repetition, one per parameter (radians), then either counts as
     JSON text or, per observable, its expectation value and `NAME_stderr` (0 where it is exact), then
     the common ones (see `circuits_frame`). A point without a result keeps its row, with its status.
-
-    Args:
-        plan: The sweep.
-        found: Items by (backend as named in the spec, label).
+    `found` has items by (backend as named in the spec, label).
     """
     parameters = [name for name, _ in plan.points[0].parameters]
     columns: _Columns = {name: [] for name in ("point_id", "point", "repetition", *parameters)}

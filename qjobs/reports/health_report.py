@@ -17,19 +17,6 @@ from qjobs.experiments.health_check import Series, read_label
 from qjobs.ledger import Ledger
 from qjobs.model import Job, JobKind
 
-__all__ = [
-    "MOST_RUNS",
-    "HealthCheckRun",
-    "Score",
-    "Verdict",
-    "draw_trend",
-    "health_check_runs",
-    "health_markdown",
-    "scores",
-    "verdict",
-    "verdict_lines",
-]
-
 MOST_RUNS = 90
 """Runs that a trend shows; the ledger has them all."""
 
@@ -98,10 +85,7 @@ def scores(results: Iterable[tuple[str, Mapping[str, int] | None]]) -> tuple[Sco
     The value is the share of right shots: of GHZ circuits those with all bits equal, the population part
     P(0..0) + P(1..1) of the fidelity (Leibfried et al., Nature 438, 639 (2005)); of mirror circuits those with
     the right bit string.
-
-    Args:
-        results: Label and counts (bit 0 rightmost) of every circuit, None without a result. Circuits with
-            other labels are passed over.
+    `results` has every circuit's label and counts (bit 0 rightmost; None without a result). Other labels are ignored.
 
     Returns:
         One score per series, GHZ first, smaller sizes first.
@@ -150,12 +134,7 @@ def health_check_runs(
 ) -> list[HealthCheckRun]:
     """The latest runs of a health check on one device, oldest first.
 
-    Args:
-        ledger: Where their jobs are.
-        experiment: Name of the health check.
-        backend: Name of the adapter, under which the ledger has its jobs.
-        device: Name of the device.
-        most: How many runs.
+    `backend` is the name of the adapter, under which the ledger has its jobs.
     """
     jobs_of: dict[str, list[Job]] = defaultdict(list)
     for job in ledger.jobs(experiment=experiment, backend=backend, device=device, kind=JobKind.EXECUTE):
@@ -229,9 +208,7 @@ def _all_series(runs: Sequence[HealthCheckRun]) -> list[Series]:
 def draw_trend(runs: Sequence[HealthCheckRun], min_success: float) -> bytes | None:
     """Success probabilities over time with their standard errors, GHZ above mirror circuits, as PNG.
 
-    Args:
-        runs: Oldest first.
-        min_success: The threshold, drawn as a dashed line.
+    The runs come oldest first; the threshold is a dashed line.
 
     Returns:
         None where no run has a score.
@@ -285,13 +262,8 @@ def health_markdown(
 ) -> str:
     """The report: verdict, scores of this run, the trend, and a table of the last runs.
 
-    Args:
-        title: Its heading.
-        runs: Runs to show, oldest first, the current one among them.
-        current: The run that the verdict is of.
-        min_success: The threshold.
-        picture: Address of the picture (`data:` works in Prefect's UI), or None.
-        most: How many runs the table has.
+    `runs` come oldest first, `current` among them, which the verdict is of; the table has at most `most` of them.
+    `picture` is an address (`data:` works in Prefect's UI), or None.
     """
     first, *others = verdict_lines(current, min_success)
     parts = [f"# {title}", "", f"**{first}**", ""]

@@ -9,8 +9,6 @@ from qjobs.ledger import Ledger
 from qjobs.model import JobId
 from qjobs.reports.provenance import jobs_table
 
-__all__ = ["cut_table", "jobs_shown", "progress_of"]
-
 _MAX_TABLE_ROWS = 300
 
 
@@ -24,13 +22,7 @@ def progress_of(ledger: Ledger, job_ids: Sequence[JobId]) -> tuple[float, str]:
 
 
 def jobs_shown(ledger: Ledger, job_ids: Sequence[JobId], name: str) -> tuple[str, str]:
-    """The table of jobs of a run, as JSON, and its description.
-
-    Args:
-        ledger: Where the jobs are.
-        job_ids: Which.
-        name: Name of the run.
-    """
+    """The table of jobs of a run, as JSON, and its description."""
     shown, words = cut_table(jobs_table(ledger, job_ids), name)
     return json.dumps(shown), words
 

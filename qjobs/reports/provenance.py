@@ -14,8 +14,6 @@ from qjobs.backends.base import Backend
 from qjobs.ledger import Ledger
 from qjobs.model import Attempt, Job, JobId
 
-__all__ = ["jobs_table", "provenance", "provenance_markdown"]
-
 _PACKAGES = ("qjobs", "qiskit", "qiskit-aer", "pytket", "prefect", "numpy")
 
 

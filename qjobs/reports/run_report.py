@@ -16,8 +16,6 @@ from qjobs.reports.sweep_report import best_lines, circuits_markdown, draw_sweep
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RunReport", "report_of"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
@@ -42,13 +40,7 @@ class RunReport:
 
 
 def report_of(ledger: Ledger, plan: SweepPlan | CircuitListPlan, jobs: Mapping[str, Sequence[JobId]]) -> RunReport:
-    """The report of a run.
-
-    Args:
-        ledger: Where the jobs are.
-        plan: What was run.
-        jobs: Job ids by the name of their backend, as in the spec.
-    """
+    """The report of a run; `jobs` has its job ids by the name of their backend, as in the spec."""
     if isinstance(plan, SweepPlan):
         return _sweep_report(ledger, plan, jobs)
     found: list[Found] = []

@@ -16,8 +16,6 @@ from qjobs.reports.frames import Best
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["best_lines", "circuits_markdown", "draw_sweep", "sweep_markdown"]
-
 _DPI = 110
 _MOST_OUTCOMES = 4
 
@@ -114,12 +112,7 @@ def sweep_markdown(
 ) -> str:
     """The report of a sweep.
 
-    Args:
-        plan: The sweep.
-        frame: Its results.
-        bests: Its best points, see `qjobs.reports.frames.best_points`.
-        picture: Address of the picture (`data:` works in Prefect's UI), or None.
-        lines: Sentences to add at the end: where files are, what was reused.
+    `picture` is an address (`data:` works in Prefect's UI), or None. `lines` end it: where files are, what was reused.
     """
     spec = plan.spec
     axes = ", ".join(f"{axis.name} ({_extent(spec, axis)})" for axis in spec.axes)

@@ -33,7 +33,6 @@ class RunningService:
         users: Addresses and passwords of people who may sign in.
         options: More options of the command, for example `("--clock-speed", "1000")`.
         environ: The process's environment variables; None for those of the test.
-        start_timeout_s: How long it may take to answer, in seconds.
     """
 
     def __init__(

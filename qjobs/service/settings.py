@@ -22,9 +22,7 @@ class Settings:
     """How the service is to run.
 
     Args:
-        data: Its folder.
         database: SQLAlchemy URL of its database; None is a SQLite file in `data`.
-        host: The address it listens at.
         port: The port that it listens at; 0 for a free one.
         http: Speak plain HTTP, behind a proxy that speaks TLS.
         clock_speed: Seconds of the service's clock in one real second.

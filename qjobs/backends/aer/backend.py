@@ -46,7 +46,6 @@ class AerBackend:
     unread ones when they exceed 1 GiB. One object serves a whole process: share it.
 
     Args:
-        name: Name that jobs are filed under.
         device: Name of the simulated device; noise adds a tag to it, so that results of different noise
             are never taken for one another.
         noise: Noise after gates and in measurements; None for an ideal device.
@@ -55,8 +54,6 @@ class AerBackend:
         n_workers: Worker processes; None for as many as there are CPUs to use.
         max_qubits: Widest circuit; None for 28 (state vector), 14 (density matrix), 1000
             (stabilizer) or 100 (matrix product state).
-        max_items: Items a job.
-        max_shots: Shots an item.
         max_live_jobs: Unfinished jobs at a time.
 
     Raises:

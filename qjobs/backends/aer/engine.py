@@ -118,9 +118,7 @@ def import_aer() -> None:
 def native(circuit: QuantumCircuit, *, noisy: bool = False) -> QuantumCircuit:
     """The circuit in gates that Aer knows; the same object if it has no others.
 
-    Args:
-        circuit: It is not changed.
-        noisy: Open gates on more than two qubits, to which no noise belongs.
+    `noisy` opens gates on more than two qubits, to which no noise belongs. `circuit` is not changed.
     """
     from qiskit import transpile
 

@@ -55,11 +55,9 @@ class WorkerPool:
     ) -> None:
         """Run a function in a worker.
 
-        Args:
-            function: A function at the top level of a module.
-            task: Its argument.
-            done: Gets its result, or its error: `WorkerEnded`, or what the function or the start of the
-                processes raised. It runs in another thread, or in this one when nothing could be started.
+        The function is one at the top level of a module. `done` gets its result, or its error: `WorkerEnded`, or what
+        the function or the start of the processes raised. It runs in another thread, or in this one when nothing could
+        be started.
         """
         self._submit(function, task).add_done_callback(partial(_report, done))
 

@@ -50,7 +50,6 @@ class NexusBackend:
 
     Args:
         device: The device as Nexus names it: `Aer`, `H1-1E`, and so on.
-        url: Where Nexus is.
         project: The name of the project that jobs are put into; it is made if there is none.
         name: The name that jobs are filed under. Two accounts need two names.
         token: The refresh token; None to find it as `find_refresh_token` does.
@@ -66,8 +65,6 @@ class NexusBackend:
         settle_s: How long after a lost reply a job may still appear, in seconds.
         max_per_s: The most requests a second, sustained, of all backends of this `name`; None for no limit.
         limiter: Another limiter than the one of this process for the account.
-        sleep: How to pause.
-        monotonic: Clock, in seconds.
 
     Raises:
         InvalidInput: There is no device, project or prefix, `url` is not a URL, or `verify` not a file of certificates.

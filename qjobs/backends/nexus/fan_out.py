@@ -23,11 +23,8 @@ class FanOut:
         """What `call` returns for each argument, in their order.
 
         The first error is raised when the calls that had begun are over; none begins after it.
-
-        Args:
-            call: May be called from several threads at once; must not call `map`.
-            arguments: One for each call.
-            tick: Called in this thread once a second meanwhile; what it raises counts as an error.
+        `call` may be called from several threads at once, and must not call `map`. `tick` is called in this thread once
+        a second meanwhile; what it raises counts as an error.
         """
         futures = [self._pool.submit(call, argument) for argument in arguments]
         try:

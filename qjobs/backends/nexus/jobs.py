@@ -37,8 +37,7 @@ _REMEMBERED: Final = 10_000
 class Jobs:
     """The jobs of one account. Safe to use from many threads.
 
-    Args:
-        prefix: What precedes the key in the name of a job of ours.
+    `prefix` precedes the key in the name of a job of ours.
     """
 
     def __init__(

@@ -63,10 +63,7 @@ class Template:
             self._evaluate = _compiled([self._symbols.get(name) for name in self._names], angles)
 
     def bound(self, parameters: Mapping[str, float]) -> str:
-        """The JSON with values in place of the symbols.
-
-        Args:
-            parameters: A value for every parameter of the program, as `qjobs.circuits.programs.bind` takes them.
+        """The JSON with values in place of the symbols, as `qjobs.circuits.programs.bind` takes them.
 
         Raises:
             InvalidCircuit: A value is missing, or makes an angle that is not a finite number.

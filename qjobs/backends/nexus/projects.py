@@ -26,8 +26,7 @@ class Project:
 class Projects:
     """Finds and makes the project of a name, and remembers it. Safe to use from many threads; raises as `HttpClient`.
 
-    Args:
-        name: The project's name; of several projects of this name the oldest is taken.
+    Of several projects of this name the oldest is taken.
     """
 
     def __init__(self, http: HttpClient, name: str) -> None:

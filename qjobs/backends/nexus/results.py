@@ -31,8 +31,7 @@ _Entry = ItemResult | MissingResult
 class Downloads:
     """Downloads results. Safe to use from many threads.
 
-    Args:
-        no_results: Whether the device completes items without results, as syntax checkers do.
+    `no_results` says that the device completes items without results, as syntax checkers do.
     """
 
     def __init__(self, http: HttpClient, fan_out: FanOut, *, no_results: bool, monotonic: Callable[[], float]) -> None:

@@ -40,8 +40,7 @@ class _Dropped(Exception):
 class StatusSocket:
     """Waits for jobs of one account.
 
-    Args:
-        read: Reads a job over HTTP and may raise; None says that there is no such job.
+    `read` reads a job over HTTP and may raise; None says that there is no such job.
     """
 
     url: str

@@ -87,12 +87,9 @@ def compile_circuit(
 ) -> tuple[Any, list[Step]]:
     """Compile for a device.
 
-    Args:
-        circuit: A pytket circuit, which may have free symbols; it is changed.
-        machine: The device.
-        config: The backend configuration; of QuantinuumConfig `target_2qb_gate` counts.
-        level: 0 rewrites gates only, 1 simplifies, 2 optimises, 3 also resynthesises Pauli rotations.
-        record: Whether to keep the circuit after every pass.
+    The pytket circuit, which may have free symbols, is changed. Of a QuantinuumConfig `target_2qb_gate` counts. Level 0
+    rewrites gates only, 1 simplifies, 2 optimises, 3 also resynthesises Pauli rotations. `record` keeps the circuit
+    after every pass.
 
     Returns:
         The compiled circuit, and the passes if they were to be recorded.

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 def outcomes_of_indices(bits: Sequence[Any], columns: Sequence[int], drawn: NDArray[np.int64]) -> str:
     """The result of shots that were drawn as numbers.
 
-    Args:
-        bits: All bits of the circuit, as pytket writes them.
-        columns: For each binary digit of a number, the lowest first, the bit that it belongs to.
-        drawn: One number for each shot.
+    `bits` are the circuit's, as pytket writes them; `columns` has the bit of each binary digit, the lowest first.
     """
     import numpy as np
 
