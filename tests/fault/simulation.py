@@ -138,7 +138,7 @@ class World:
         except QJobsError as error:
             outcome = error
         words = repr(outcome) if isinstance(outcome, Exception) else str(getattr(outcome, "status", outcome))
-        self.say(f"    {process.name}: {words[:300]}")
+        self.say(f"    {process.name}: {words[:600]}")
 
     def go_on(self, process: Process) -> None:
         self.current = process

@@ -184,7 +184,7 @@ class Seen:
             found.append(f"it became {self.status}")
         if self.decided is not normal:
             found.append(f"it ended {self.decided}")
-        words = ("may or may not exist", "adopt", "ALLOW_RESUBMIT")
+        words = ("may or may not exist", "qjobs jobs adopt", "qjobs jobs discard")
         if self.status is JobStatus.UNKNOWN and not all(word in self.message for word in words):
             found.append(f"the message does not say how to decide: {self.message!r}")
         if self.row.recorded and self.row.recorded not in self.causes:
