@@ -24,8 +24,6 @@ from qjobs.reports.run_report import RunReport, report_of
 from tasks.logs import task_logger
 from tasks.retrying import READS
 
-__all__ = ["Published", "publish_artifacts"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:

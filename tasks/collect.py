@@ -10,8 +10,6 @@ from qjobs.model import JobId
 from tasks.logs import task_logger
 from tasks.retrying import READS
 
-__all__ = ["collect_results"]
-
 
 @task(
     name="collect-results",

@@ -11,8 +11,6 @@ from qjobs.operations.compile_jobs import compile_programs
 from tasks.logs import task_logger
 from tasks.retrying import READS
 
-__all__ = ["compile_circuits"]
-
 
 @task(
     name="compile-circuits",

@@ -14,8 +14,6 @@ from qjobs.operations.wait import Progress
 from qjobs.reports.progress import progress_of
 from tasks.logs import Logger
 
-__all__ = ["ProgressArtifact", "show_progress"]
-
 _EVERY_S = 1.0
 
 

@@ -13,8 +13,6 @@ from qjobs.errors import BackendUnavailable, Busy, SubmissionUnknown
 from qjobs.model import LostReply, RemoteRetryStrategy
 from qjobs.operations.retry import RetryPolicy
 
-__all__ = ["DEFAULT_POLICY", "READS", "READ_DELAYS_S", "SUBMITS", "climbing", "is_transient", "run_count"]
-
 DEFAULT_POLICY = RetryPolicy.for_backend(LostReply.FINDABLE)
 """Ladder of the decorator; a flow puts the backend's own in with `with_options`."""
 

@@ -12,8 +12,6 @@ from qjobs.operations.retry import RetryPolicy
 from tasks.logs import task_logger
 from tasks.retrying import DEFAULT_POLICY, SUBMITS, climbing, run_count
 
-__all__ = ["submit_job"]
-
 
 @task(
     name="submit-job",

@@ -29,8 +29,6 @@ from qjobs.reports.health_report import (
 from tasks.logs import task_logger
 from tasks.retrying import READS
 
-__all__ = ["Trend", "publish_trend"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:

@@ -14,8 +14,6 @@ from tasks.logs import task_logger
 from tasks.progress import ProgressArtifact
 from tasks.retrying import READS
 
-__all__ = ["wait_for_jobs"]
-
 
 @task(
     name="wait-for-jobs",

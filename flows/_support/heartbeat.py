@@ -21,8 +21,6 @@ from qjobs.ledger.heartbeats import HEARTBEAT_S
 from qjobs.ledger.liveness import lease_owner
 from qjobs.operations.poll import utc_now
 
-__all__ = ["heartbeat"]
-
 
 @contextlib.contextmanager
 def heartbeat(ledger: str) -> Iterator[None]:

@@ -18,8 +18,6 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.heartbeats import Runner
 from qjobs.operations.poll import utc_now
 
-__all__ = ["UPKEEP", "recover_lost_runs"]
-
 UPKEEP = ("sensor", "reconcile")
 """Flows that nobody needs to start again: their schedules do."""
 _WORDS = "its process has ended, and its worker too; its jobs are safe in the ledger"

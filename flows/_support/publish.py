@@ -21,8 +21,6 @@ from qjobs.operations.usual_wait import UsualWaits, expected
 from qjobs.reports.files import artifact_key
 from qjobs.reports.progress import jobs_shown, progress_of
 
-__all__ = ["Publisher", "is_uuid"]
-
 _OWN_NAMES = {"parked", "stalled", "deadline", "contradiction"}
 """Causes that are events of their own, although the job's status stays as it was."""
 _KEYS = {"progress": "progress", "table": "jobs"}

@@ -26,8 +26,6 @@ from qjobs.operations.retry import RetryPolicy
 from qjobs.reports.files import artifact_key
 from tasks import collect_results, compile_circuits, submit_job
 
-__all__ = ["EXPERIMENT", "cancel_jobs", "execute_in_flow", "raise_first"]
-
 
 class TaskStages:
     """`qjobs.operations.execute.Stages` as task runs of the present flow run.

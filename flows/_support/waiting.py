@@ -26,8 +26,6 @@ from qjobs.operations.poll import utc_now
 from tasks import wait_for_jobs
 from tasks.progress import show_progress
 
-__all__ = ["AUTO", "Waiting", "wait_until"]
-
 SUSPENDED_S = 400 * 86400
 """Prefect's time-out of a suspension; queues take weeks."""
 
