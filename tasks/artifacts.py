@@ -49,11 +49,7 @@ def publish_artifacts(
 ) -> Published:
     """Make the files and artifacts of a run; a second call makes a new version of each.
 
-    Args:
-        plan: What was run.
-        jobs: Job ids by the name of their backend, reused ones included.
-        ledger: Name of the ledger block.
-        note: A sentence for the report.
+    `jobs` maps backend names to job ids, reused ones included. `note` is a sentence for the report.
 
     Raises:
         StorageFull: A file cannot be written; the results are in the ledger.

@@ -21,11 +21,6 @@ from tasks.retrying import READS
 def collect_results(job_id: JobId, *, backend: str, ledger: str = "") -> int:
     """Make sure that every result of a final job is in the ledger.
 
-    Args:
-        job_id: The job.
-        backend: Name of its backend.
-        ledger: Name of the ledger block.
-
     Returns:
         How many items have a result.
 

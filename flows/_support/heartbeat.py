@@ -28,9 +28,6 @@ def heartbeat(ledger: str) -> Iterator[None]:
 
     Without a server that outlives the process (`PREFECT_API_URL` is not set) nobody could act on it, and nothing is
     written.
-
-    Args:
-        ledger: Name of the ledger block.
     """
     run = str(flow_run.id or "")
     server = PREFECT_API_URL.value()

@@ -74,12 +74,7 @@ def resume_waiting_runs(
 ) -> None:
     """Resume, end or restart every waiting run, by its state and its jobs, and keep its artifacts current.
 
-    Args:
-        store: The ledger.
-        client: Where the flow runs are.
-        publisher: Shows the progress.
-        done: Records what was done.
-        changed: Jobs of which something new may be known.
+    Of the jobs in `changed` something new may be known.
     """
     waits = store.waits.runs()
     for start in range(0, len(waits), _RUNS_A_REQUEST):

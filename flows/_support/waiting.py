@@ -63,13 +63,7 @@ def wait_until(
 ) -> None:
     """Wait for jobs; comes back in this process, or ends it by suspending the run.
 
-    Args:
-        until: "all", or "any" of them.
-        jobs: Job id to the name of its backend.
-        ledger: Name of the ledger block.
-        waiting: How.
-        progress_key: Key of the progress artifact.
-        shown: Jobs whose circuits the progress counts.
+    `jobs` maps job ids to the names of their backends; the progress counts the circuits of the jobs in `shown`.
     """
     here, reason = _waited_for_here(jobs, waiting)
     if here:
