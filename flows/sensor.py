@@ -58,11 +58,7 @@ _LONGEST_S = 3600.0
 class Sensor:
     """A sensor and what it keeps between its passes. Close it when done.
 
-    Args:
-        store: The ledger.
-        client: Where the flow runs are.
-        say: For what a person may want to know.
-        monotonic: Clock.
+    `say` gets what a person may want to know.
     """
 
     def __init__(
@@ -159,13 +155,7 @@ class Sensor:
 
 
 def run_once(store: Ledger, client: SyncPrefectClient, *, say: Callable[[str], None] = lambda _: None) -> PassSummary:
-    """One pass of a sensor that is opened for it.
-
-    Args:
-        store: The ledger.
-        client: Where the flow runs are.
-        say: For what a person may want to know.
-    """
+    """One pass of a sensor that is opened for it."""
     with contextlib.closing(Sensor(store, client, say=say)) as opened:
         return opened.run_pass()
 

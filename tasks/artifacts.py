@@ -24,8 +24,6 @@ from qjobs.reports.run_report import RunReport, report_of
 from tasks.logs import task_logger
 from tasks.retrying import READS
 
-__all__ = ["Published", "publish_artifacts"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
@@ -51,11 +49,7 @@ def publish_artifacts(
 ) -> Published:
     """Make the files and artifacts of a run; a second call makes a new version of each.
 
-    Args:
-        plan: What was run.
-        jobs: Job ids by the name of their backend, reused ones included.
-        ledger: Name of the ledger block.
-        note: A sentence for the report.
+    `jobs` maps backend names to job ids, reused ones included. `note` is a sentence for the report.
 
     Raises:
         StorageFull: A file cannot be written; the results are in the ledger.

@@ -10,8 +10,6 @@ from qjobs.model import JobId
 from tasks.logs import task_logger
 from tasks.retrying import READS
 
-__all__ = ["collect_results"]
-
 
 @task(
     name="collect-results",
@@ -22,11 +20,6 @@ __all__ = ["collect_results"]
 )
 def collect_results(job_id: JobId, *, backend: str, ledger: str = "") -> int:
     """Make sure that every result of a final job is in the ledger.
-
-    Args:
-        job_id: The job.
-        backend: Name of its backend.
-        ledger: Name of the ledger block.
 
     Returns:
         How many items have a result.

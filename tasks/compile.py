@@ -11,8 +11,6 @@ from qjobs.operations.compile_jobs import compile_programs
 from tasks.logs import task_logger
 from tasks.retrying import READS
 
-__all__ = ["compile_circuits"]
-
 
 @task(
     name="compile-circuits",
@@ -26,12 +24,7 @@ def compile_circuits(
 ) -> dict[ProgramHash, ProgramHash]:
     """Compile stored circuits and store what comes out.
 
-    Args:
-        backend: Name of the backend.
-        hashes: Circuits in the ledger.
-        options: Compiler and level.
-        ledger: Name of the ledger block.
-        fresh: Compile anew instead of taking it from the cache (the FULL_RESTART of this stage).
+    `fresh` compiles anew instead of taking it from the cache (the FULL_RESTART of this stage).
 
     Returns:
         From a circuit's hash to its compiled circuit's.

@@ -8,8 +8,6 @@ from typing import TypeAlias
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
-__all__ = ["Logger", "task_logger"]
-
 Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
 

@@ -14,8 +14,6 @@ from qjobs.operations.wait import Progress
 from qjobs.reports.progress import progress_of
 from tasks.logs import Logger
 
-__all__ = ["ProgressArtifact", "show_progress"]
-
 _EVERY_S = 1.0
 
 
@@ -28,12 +26,7 @@ def show_progress(ledger: Ledger, job_ids: Sequence[JobId], key: str) -> None:
 class ProgressArtifact:
     """Says how many circuits are done, at most once a second.
 
-    Args:
-        ledger: Where the jobs are.
-        job_ids: The jobs that are waited for.
-        key: Key of the artifact; none is made if it is empty or no flow runs.
-        logger: For the log lines.
-        monotonic: Clock of the pauses.
+    No artifact is made if `key` is empty or no flow runs.
     """
 
     def __init__(

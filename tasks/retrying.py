@@ -13,8 +13,6 @@ from qjobs.errors import BackendUnavailable, Busy, SubmissionUnknown
 from qjobs.model import LostReply, RemoteRetryStrategy
 from qjobs.operations.retry import RetryPolicy
 
-__all__ = ["DEFAULT_POLICY", "READS", "READ_DELAYS_S", "SUBMITS", "climbing", "is_transient", "run_count"]
-
 DEFAULT_POLICY = RetryPolicy.for_backend(LostReply.FINDABLE)
 """Ladder of the decorator; a flow puts the backend's own in with `with_options`."""
 
@@ -65,12 +63,8 @@ def run_count() -> int:
 def climbing(policy: RetryPolicy, run: int, lost_reply: LostReply) -> Iterator[None]:
     """Let a submission that was looked up and not found go on to a later rung that may send it again.
 
-    Without such a rung, or where the provider cannot be asked, `SubmissionUnknown` is final for the run.
-
-    Args:
-        policy: The ladder.
-        run: Which run of the stage this is; 1 is the first.
-        lost_reply: What the backend can do about a lost reply.
+    Without such a rung, or where the provider cannot be asked, `SubmissionUnknown` is final for the run. `run` is which
+    run of the stage this is, from 1.
     """
     try:
         yield

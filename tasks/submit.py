@@ -12,8 +12,6 @@ from qjobs.operations.retry import RetryPolicy
 from tasks.logs import task_logger
 from tasks.retrying import DEFAULT_POLICY, SUBMITS, climbing, run_count
 
-__all__ = ["submit_job"]
-
 
 @task(
     name="submit-job",
@@ -24,12 +22,6 @@ __all__ = ["submit_job"]
 )
 def submit_job(job_id: JobId, *, backend: str, ledger: str = "", policy: RetryPolicy = DEFAULT_POLICY) -> str:
     """Submit a job, or settle what an earlier run of this task left.
-
-    Args:
-        job_id: The job.
-        backend: Name of its backend.
-        ledger: Name of the ledger block.
-        policy: The ladder.
 
     Returns:
         The job's status afterwards.

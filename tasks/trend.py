@@ -29,8 +29,6 @@ from qjobs.reports.health_report import (
 from tasks.logs import task_logger
 from tasks.retrying import READS
 
-__all__ = ["Trend", "publish_trend"]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trend:
@@ -51,11 +49,6 @@ class Trend:
 )
 def publish_trend(spec: HealthCheck, job_ids: Sequence[JobId], *, ledger: str = "") -> Trend:
     """Score a run and show the trend; a second call makes a new version of the report and emits the event again.
-
-    Args:
-        spec: The health check.
-        job_ids: The run's jobs.
-        ledger: Name of the ledger block.
 
     Raises:
         StorageFull: The picture cannot be written; the results are in the ledger.

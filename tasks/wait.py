@@ -14,8 +14,6 @@ from tasks.logs import task_logger
 from tasks.progress import ProgressArtifact
 from tasks.retrying import READS
 
-__all__ = ["wait_for_jobs"]
-
 
 @task(
     name="wait-for-jobs",
@@ -35,13 +33,8 @@ def wait_for_jobs(
 ) -> dict[JobId, str]:
     """Wait in this process until all jobs are final (or any, by `until`).
 
-    Args:
-        job_ids: The jobs.
-        backends: Names of their backends.
-        ledger: Name of the ledger block.
-        until: "all" or "any".
-        progress_key: Key of the progress artifact; none is kept if empty.
-        shown: Whose circuits the progress counts, where it is more than `job_ids`.
+    No progress artifact is kept if `progress_key` is empty. It counts the circuits of `shown`, where that is more than
+    `job_ids`.
 
     Returns:
         The status of each job.

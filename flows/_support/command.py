@@ -19,8 +19,6 @@ from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as
 
 from qjobs.errors import InvalidInput, QJobsError
 
-__all__ = ["run_flow", "without_heartbeat"]
-
 _STARTUP_S = 120
 """How long Prefect's own server may take to start on a busy machine; Prefect gives it 20 s."""
 

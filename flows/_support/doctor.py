@@ -18,8 +18,6 @@ from flows.deploy import POOL, PROJECT
 from qjobs.cli.doctor import Check
 from qjobs.errors import QJobsError
 
-__all__ = ["prefect_checks"]
-
 _BLOCKS = ("aer-backend", "ledger", "nexus-backend", "rest-backend")
 _SILENT_S = 90.0
 """A worker that is alive is heard of every 30 s."""

@@ -21,8 +21,6 @@ from qjobs.ledger.heartbeats import HEARTBEAT_S
 from qjobs.ledger.liveness import lease_owner
 from qjobs.operations.poll import utc_now
 
-__all__ = ["heartbeat"]
-
 
 @contextlib.contextmanager
 def heartbeat(ledger: str) -> Iterator[None]:
@@ -30,9 +28,6 @@ def heartbeat(ledger: str) -> Iterator[None]:
 
     Without a server that outlives the process (`PREFECT_API_URL` is not set) nobody could act on it, and nothing is
     written.
-
-    Args:
-        ledger: Name of the ledger block.
     """
     run = str(flow_run.id or "")
     server = PREFECT_API_URL.value()

@@ -18,8 +18,6 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.heartbeats import Runner
 from qjobs.operations.poll import utc_now
 
-__all__ = ["UPKEEP", "recover_lost_runs"]
-
 UPKEEP = ("sensor", "reconcile")
 """Flows that nobody needs to start again: their schedules do."""
 _WORDS = "its process has ended, and its worker too; its jobs are safe in the ledger"
@@ -29,10 +27,7 @@ _AGAIN = "its process was lost; it goes on with the jobs that it has"
 def recover_lost_runs(store: Ledger, client: SyncPrefectClient, done: PassSummary) -> None:
     """Set every run whose processes are all gone to Crashed, and start it again where it can go on.
 
-    Args:
-        store: The ledger.
-        client: Where the flow runs are; those that it does not know and another server may are left alone.
-        done: Records what was done.
+    Runs that `client` does not know, and that another server may know, are left alone.
     """
     by_run: dict[str, list[Runner]] = defaultdict(list)
     for runner in store.heartbeats.runners():

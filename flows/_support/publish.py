@@ -21,8 +21,6 @@ from qjobs.operations.usual_wait import UsualWaits, expected
 from qjobs.reports.files import artifact_key
 from qjobs.reports.progress import jobs_shown, progress_of
 
-__all__ = ["Publisher", "is_uuid"]
-
 _OWN_NAMES = {"parked", "stalled", "deadline", "contradiction"}
 """Causes that are events of their own, although the job's status stays as it was."""
 _KEYS = {"progress": "progress", "table": "jobs"}
@@ -38,11 +36,6 @@ class Publisher:
     An event is named `qjobs.job.STATUS` (or `qjobs.job.parked`, `.stalled`, `.deadline`, `.contradiction`); its
     resource is `qjobs.job.JOB_ID`, with the labels `qjobs.backend`, `qjobs.device`, `qjobs.experiment`; related is
     the flow run that made the job.
-
-    Args:
-        store: The ledger.
-        client: The Prefect server.
-        usual: What is usual on each device.
     """
 
     def __init__(self, store: Ledger, client: SyncPrefectClient, usual: UsualWaits) -> None:
@@ -69,9 +62,8 @@ class Publisher:
     def show_progress(self, waits: Sequence[SuspendedRun], changed: set[JobId]) -> None:
         """Keep the artifacts of suspended runs current: how far they are and when they may end, and their jobs.
 
-        Args:
-            waits: The runs; those that are seen for the first time are shown in any case.
-            changed: Jobs of which something new may be known.
+        Runs that are seen for the first time are shown in any case. Of the jobs in `changed` something new may be
+        known.
         """
         chosen = [w for w in waits if w.flow_run_id not in self._shown or not changed.isdisjoint(w.job_ids)]
         for start in range(0, len(chosen), _RUNS_A_REQUEST):

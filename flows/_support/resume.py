@@ -32,16 +32,6 @@ from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Job, JobId
 from qjobs.operations.poll import utc_now
 
-__all__ = [
-    "TRANSIENT",
-    "PassSummary",
-    "cancel_for_cancelled_runs",
-    "may_start_again",
-    "resume_waiting_runs",
-    "runs_by_id",
-    "start_again",
-]
-
 TRANSIENT = (QJobsError, httpx.HTTPError, OSError, RuntimeError, ValueError)
 """What never ends a sensor: it is logged, and the next pass tries again. Prefect's client raises httpx's errors."""
 _RUNS_A_REQUEST = 200
@@ -84,12 +74,7 @@ def resume_waiting_runs(
 ) -> None:
     """Resume, end or restart every waiting run, by its state and its jobs, and keep its artifacts current.
 
-    Args:
-        store: The ledger.
-        client: Where the flow runs are.
-        publisher: Shows the progress.
-        done: Records what was done.
-        changed: Jobs of which something new may be known.
+    Of the jobs in `changed` something new may be known.
     """
     waits = store.waits.runs()
     for start in range(0, len(waits), _RUNS_A_REQUEST):

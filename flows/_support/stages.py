@@ -26,19 +26,12 @@ from qjobs.operations.retry import RetryPolicy
 from qjobs.reports.files import artifact_key
 from tasks import collect_results, compile_circuits, submit_job
 
-__all__ = ["EXPERIMENT", "cancel_jobs", "execute_in_flow", "raise_first"]
-
 
 class TaskStages:
     """`qjobs.operations.execute.Stages` as task runs of the present flow run.
 
     Submissions and collections run side by side. A wait may end the process: the run is suspended, and comes back
-    to this point from the top of the flow.
-
-    Args:
-        ledger: Name of the ledger block.
-        title: Name of the experiment; keys of the artifacts come from it.
-        waiting: How jobs are waited for.
+    to this point from the top of the flow. Keys of the artifacts come from `title`.
     """
 
     def __init__(self, ledger: str, title: str, waiting: Waiting) -> None:
@@ -83,12 +76,8 @@ def execute_in_flow(
 ) -> Executed:
     """Take an experiment from its plan to its results in the present flow run.
 
-    Args:
-        plan: The experiment.
-        ledger: Name of the ledger block.
-        waiting: How jobs are waited for.
-        identity: The logical run, where it is not this run.
-        title: Keys of the artifacts come from it; the experiment's name if empty.
+    `identity` is the logical run, where it is not this run. Keys of the artifacts come from `title`, from the
+    experiment's name if it is empty.
     """
     stages = TaskStages(ledger, title or plan.spec.name, waiting)
     return execute(ledger_named(ledger), plan, stages, run=str(flow_run.id or ""), identity=identity)

@@ -26,8 +26,6 @@ from qjobs.operations.poll import utc_now
 from tasks import wait_for_jobs
 from tasks.progress import show_progress
 
-__all__ = ["AUTO", "Waiting", "wait_until"]
-
 SUSPENDED_S = 400 * 86400
 """Prefect's time-out of a suspension; queues take weeks."""
 
@@ -65,13 +63,7 @@ def wait_until(
 ) -> None:
     """Wait for jobs; comes back in this process, or ends it by suspending the run.
 
-    Args:
-        until: "all", or "any" of them.
-        jobs: Job id to the name of its backend.
-        ledger: Name of the ledger block.
-        waiting: How.
-        progress_key: Key of the progress artifact.
-        shown: Jobs whose circuits the progress counts.
+    `jobs` maps job ids to the names of their backends; the progress counts the circuits of the jobs in `shown`.
     """
     here, reason = _waited_for_here(jobs, waiting)
     if here:

@@ -73,7 +73,6 @@ class Database:
 
     Args:
         url: A SQLAlchemy URL, `sqlite:///PATH` or `postgresql+psycopg://...`.
-        schema: Its tables and their version.
         busy_timeout_s: How long a writer waits for another one, in seconds.
 
     Raises:

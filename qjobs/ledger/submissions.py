@@ -49,17 +49,10 @@ class Submissions:
     ) -> Attempt:
         """Write the intent to submit: open an attempt in SUBMITTING and take its lease.
 
-        Args:
-            job_id: The job.
-            expected: The status in which the caller saw it.
-            strategy: Kept with the attempt.
-            owner: Who holds the lease.
-            lease_s: For how long, in seconds; an attempt whose lease ran out counts as UNKNOWN.
-            now: The present.
-            items: Indices that are sent, None for all.
-            new_epoch: Start all anew; the results of older epochs stay readable.
-            max_live_jobs: Refuse when the device has that many live jobs already.
-            cause: Kept in the event.
+        `expected` is the status in which the caller saw the job. The lease lasts `lease_s` seconds; an attempt whose
+        lease ran out counts as UNKNOWN. `items` are the indices that are sent, None for all. `new_epoch` starts all
+        anew; the results of older epochs stay readable. Where the device has `max_live_jobs` live jobs already, it is
+        refused.
 
         Raises:
             StaleJob: The job has moved, or another attempt of it is live: nothing was written.

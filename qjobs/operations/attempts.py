@@ -21,9 +21,7 @@ LOOKED_UP = "looked up by its key and not found"
 def last_attempt(attempts: Sequence[Attempt], epoch: int) -> Attempt | None:
     """The newest attempt of a job's present epoch that was sent; where none was, the newest.
 
-    Args:
-        attempts: All attempts of the job, first to last.
-        epoch: The job's present epoch.
+    `attempts` are all attempts of the job, first to last.
     """
     present = [attempt for attempt in attempts if attempt.epoch == epoch]
     for attempt in reversed(present):
@@ -56,15 +54,9 @@ def items_to_send(
     """Indices of the items that an attempt without a restart sends; those that were never sent always go along.
 
     One that follows a lost request sends the same items as that: both carry the same key, and the provider
-    may answer with either.
-
-    Args:
-        job: The job.
-        attempts: Its attempts, first to last.
-        items: Its items, in order.
-        missing: Indices of the items without a result.
-        strategy: What may be done; DEFAULT and ALLOW_RESUBMIT leave out items whose cancellation was requested.
-        only: Of what is sent again, only these; None for all.
+    may answer with either. `attempts` come first to last, `items` in order; `missing` are the indices of the items
+    without a result. DEFAULT and ALLOW_RESUBMIT leave out items whose cancellation was requested. `only` limits what is
+    sent again; None for all.
 
     Raises:
         BackendUnavailable: Items are COMPLETED and their results are still to come.

@@ -30,14 +30,8 @@ def cancel(
     """Request the cancellation of a job or of items, by the status of each. Idempotent.
 
     What was never sent is CANCELLED at once; what is final is left alone; for anything else the request is recorded
-    and passed on, and a poll confirms it as CANCELLED (or COMPLETED, which wins).
-
-    Args:
-        ledger: Where the job is.
-        backend: Where it may be under way.
-        job_id: Which.
-        items: Indices of the items; None for the whole job.
-        now: The clock.
+    and passed on, and a poll confirms it as CANCELLED (or COMPLETED, which wins). `items` are indices; None is the
+    whole job.
 
     Returns:
         The job after one poll.

@@ -48,12 +48,8 @@ def collect(
 ) -> Collected:
     """Bring every result of a final job into the ledger. A second call asks only for what is still missing.
 
-    Args:
-        ledger: Where the job is.
-        backend: Who is asked for the missing results; None takes what is stored.
-        job_id: Which.
-        partial: Return what there is, of a failed or unfinished job too, and raise nothing for it.
-        now: The clock.
+    Without a backend, it takes what is stored. With `partial` it returns what there is, of a failed or unfinished job
+    too, and raises nothing for it.
 
     Raises:
         JobFailed: Items ended without a result; all others are stored and kept.

@@ -37,13 +37,7 @@ def compile_programs(
 ) -> dict[ProgramHash, ProgramHash]:
     """Compile circuits of the ledger in this process and store what comes out.
 
-    Args:
-        ledger: Where the circuits are.
-        backend: For whose device.
-        hashes: Which circuits; templates keep their free symbols.
-        options: Compiler and level.
-        cache: What was compiled before.
-        fresh: Leave the cache aside.
+    Templates keep their free symbols. `fresh` leaves the cache aside.
 
     Returns:
         From a given circuit's hash to its compiled circuit's.
@@ -72,16 +66,8 @@ def plan_compilation(
 ) -> Compilation:
     """Jobs that let the provider compile circuits of the ledger; what it compiled before is taken from the ledger.
 
-    Args:
-        ledger: Where the circuits are.
-        backend: Who compiles.
-        hashes: Which circuits; templates keep their free symbols.
-        level: How hard the provider's compiler tries.
-        name: Name of what they are for.
-        run: Who makes the jobs.
-        opened_as: The name that opens the backend again.
-        identity: The logical run, where it is another.
-        fresh: Compile anew what is there already.
+    Templates keep their free symbols. `run` is who makes the jobs; `identity` is the logical run, where it is another.
+    `opened_as` is the name that opens the backend again. `fresh` compiles anew what is there already.
 
     Raises:
         InvalidInput: The backend does not compile; no job was made.

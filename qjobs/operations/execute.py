@@ -54,11 +54,7 @@ class Stages(Protocol):
     def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
         """Wait until all jobs, or any of them, have moved as far as waiting moves them.
 
-        Args:
-            jobs: What is waited for.
-            until: "all" or "any".
-            shown: Jobs whose circuits the progress counts.
-            kind: What the progress is of.
+        The progress counts the circuits of the jobs in `shown`.
         """
 
     def collect(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
@@ -77,14 +73,8 @@ class Executed:
 def execute(ledger: Ledger, plan: ExperimentPlan, stages: Stages, *, run: str, identity: str = "") -> Executed:
     """Take an experiment from its plan to its results: compile, submit, wait, collect.
 
-    What the ledger has of it is not run again. One job's failure leaves the others alone.
-
-    Args:
-        ledger: Where the jobs go.
-        plan: The experiment.
-        stages: How each stage is entered.
-        run: Who asks; entering again with the same one goes on where it was.
-        identity: The logical run, where it is another.
+    What the ledger has of it is not run again. One job's failure leaves the others alone. Entering again with the same
+    `run` goes on where it was; `identity` is the logical run, where it is another.
 
     Raises:
         InvalidInput: It cannot be run. Nothing was submitted for the backends behind the one that refused.
@@ -166,13 +156,8 @@ def finish(
     """Take jobs from wherever they are to their results: submit, wait, collect.
 
     Never more live jobs than a device takes. A job that cannot be submitted now (the device is full, or another
-    process is submitting it) is submitted again later.
-
-    Args:
-        ledger: Where the jobs are.
-        jobs: Job id to the name of its backend, in the order of submission.
-        stages: How each stage is entered.
-        kind: What the progress is of.
+    process is submitting it) is submitted again later. `jobs` maps job ids to the names of their backends, in the order
+    of submission.
 
     Returns:
         What went wrong, by job; empty when every job has all its results.
@@ -252,11 +237,8 @@ def _sort(ledger: Ledger, failed: Mapping[JobId, Exception]) -> tuple[set[JobId]
 class DirectStages:
     """Stages that are entered directly, in this process: for the command and the notebook.
 
-    Args:
-        ledger: Where the jobs are.
-        backends: Backends by the names that the experiment gives them.
-        cache: Compiled circuits.
-        report: Called with the progress of each wait.
+    `backends` maps the names that the experiment gives them to backends; `report` is called with the progress of each
+    wait.
     """
 
     def __init__(

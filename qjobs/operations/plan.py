@@ -61,25 +61,12 @@ def plan(
 ) -> list[JobId]:
     """Check everything, cut the items into batches, and store one job per batch. Sends nothing.
 
-    Args:
-        ledger: Where the jobs go.
-        backend: Whose limits hold.
-        items: What to run, in order.
-        programs: The circuits that the items name, compiled for the backend.
-        run: Who makes the jobs, for example a flow run's id.
-        identity: The logical run, where it is another: the same identity, items and options find the same
-            jobs again.
-        name: Human name of the jobs; batches are numbered behind it.
-        experiment: What the jobs belong to (a sweep's name).
-        options: Hold for every item. A seed is derived per batch from it, so that no two batches
-            draw the same random numbers.
-        kind: Whether the provider runs or compiles them.
-        project: The provider's project, where it has projects.
-        owner: Who wants it.
-        opened_as: The name that opens the backend again.
-        definition: Hash of everything that gives the results their meaning.
-        properties: Kept with the jobs.
-        now: The clock.
+    `programs` are the circuits that the items name, compiled for the backend. `run` is who makes the jobs, for example
+    a flow run's id; `identity` is the logical run, where it is another: the same identity, items and options find the
+    same jobs again. Batches are numbered behind `name`. `experiment` is what the jobs belong to (a sweep's name).
+    `options` hold for every item; a seed is derived per batch from it, so that no two batches draw the same random
+    numbers. `opened_as` is the name that opens the backend again; `definition` is the hash of everything that gives the
+    results their meaning.
 
     Returns:
         Job ids, in the order of the items.
@@ -191,13 +178,8 @@ def find_existing(ledger: Ledger, backend: Backend, experiment: ExperimentPlan, 
     Of a sweep, finished points are reused and points under way are waited for: two runs of the same sweep at the
     same time share their jobs; with `fresh` only this run's own jobs count. A circuit list is always run as it is:
     only the run's own jobs count, found by what the run was given, whatever a compiler that was upgraded meanwhile
-    would make of it.
-
-    Args:
-        ledger: Where to look. Live jobs of a sweep are polled first, so that a job that died is not waited for.
-        backend: Jobs on other backends and devices do not count.
-        experiment: The experiment.
-        run: Who asks.
+    would make of it. Live jobs of a sweep are polled first, so that a job that died is not waited for. Jobs on other
+    backends and devices do not count.
     """
     if isinstance(experiment, SweepPlan):
         spec = experiment.spec
@@ -222,16 +204,7 @@ def plan_missing(
 ) -> ExperimentJobs:
     """Jobs for what `existing` does not have; planning the same twice makes no second job.
 
-    Args:
-        ledger: Where the jobs and the compiled circuits are.
-        backend: Where it runs.
-        experiment: The experiment.
-        existing: What there is of it.
-        compiled: From each circuit's hash to its compiled circuit's; not needed where nothing is missing.
-        run: Who makes the jobs.
-        identity: The logical run.
-        opened_as: Name of the backend, as the experiment has it.
-        now: The clock.
+    `compiled` maps each circuit's hash to its compiled circuit's; it is not needed where nothing is missing.
 
     Raises:
         InvalidInput: It cannot be run; no job was made.
@@ -273,15 +246,9 @@ def existing_points(
     """What the ledger has of the points of a sweep, as it is now.
 
     A run that is entered again also gets what its own jobs failed to bring, and jobs that it waits for count as its
-    own: else a run that is resumed because its job failed would pay for another one.
-
-    Args:
-        ledger: Where to look.
-        backend: Jobs on other backends and devices do not count.
-        experiment: The sweep's name.
-        definition: Hash of what gives a result its meaning; jobs of another definition do not count.
-        run: Who asks.
-        only_own: Whether jobs of other runs count for nothing.
+    own: else a run that is resumed because its job failed would pay for another one. `definition` is the hash of what
+    gives a result its meaning. Jobs of another definition, and jobs on other backends and devices, do not count; with
+    `only_own`, neither do jobs of other runs.
 
     Returns:
         For each label a finished item before one under way before one that failed, the newest first.

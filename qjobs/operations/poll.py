@@ -34,14 +34,8 @@ def poll(
     """Ask once for the status of all these jobs of one backend, and record it.
 
     A cancellation that was requested and that the provider does not know of yet is passed on first. Jobs that
-    were never sent, are UNKNOWN or final are not asked for.
-
-    Args:
-        ledger: Where they are.
-        backend: The backend that has them.
-        job_ids: Which.
-        now: The clock.
-        seen: What was reported last; a report that says nothing new is not written again. Updated.
+    were never sent, are UNKNOWN or final are not asked for. `seen` has what was reported last, and is updated; a report
+    that says nothing new is not written again.
 
     Returns:
         The status of each job afterwards.

@@ -64,16 +64,8 @@ def retry(
     """Retry a job under its own name, or only its items of some statuses.
 
     Results that are there are kept, and a duplicate is not saved. By default items in ERROR are
-    retried, as Nexus does.
-
-    Args:
-        ledger: Where the job is.
-        backend: Its backend.
-        job_id: Which.
-        statuses: Items in one of these and without a result are retried.
-        strategy: What may be done; DEFAULT only polls and collects.
-        policy: Caps; the backend's default where None.
-        now: The clock.
+    retried, as Nexus does. Items in one of `statuses` and without a result are retried. The strategy DEFAULT only polls
+    and collects. Where `policy` is None, the backend's default caps hold.
 
     Raises:
         As `submit`.
@@ -97,13 +89,6 @@ def retry(
 
 def rerun(ledger: Ledger, job_id: JobId, name: str, *, run: str = "", now: Callable[[], datetime] = utc_now) -> JobId:
     """A new job of the same definition under a new name, from any state of the old one. Sends nothing.
-
-    Args:
-        ledger: Where the job is.
-        job_id: The job whose definition is taken.
-        name: Name of the new job.
-        run: Who makes it.
-        now: The clock.
 
     Returns:
         The new job, in CREATED.
@@ -148,13 +133,8 @@ def reconcile(
 ) -> list[Reconciled]:
     """Settle UNKNOWN jobs and submissions whose lease ran out, where their providers can look them up.
 
-    What is found by its key is adopted; all else stays UNKNOWN. Nothing is sent.
-
-    Args:
-        ledger: Where the jobs are.
-        backends: Backends by their name; jobs of others are left alone.
-        job_ids: Only these jobs; None takes all.
-        now: The clock.
+    What is found by its key is adopted; all else stays UNKNOWN. Nothing is sent. `backends` maps names to backends;
+    jobs of others are left alone. `job_ids` names the only jobs to look at; None takes all.
 
     Returns:
         One entry per UNKNOWN job of these backends.
@@ -200,13 +180,6 @@ def adopt(
     now: Callable[[], datetime] = utc_now,
 ) -> Job:
     """Make a remote job that a person names the remote job of an UNKNOWN job.
-
-    Args:
-        ledger: Where the job is.
-        backend: Its backend.
-        job_id: The UNKNOWN job.
-        remote_id: The provider's id.
-        now: The clock.
 
     Returns:
         The job after one poll.

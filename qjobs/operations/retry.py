@@ -80,10 +80,8 @@ class Decision:
 def standing_of(last: Attempt | None, missing: int) -> Standing:
     """Row of the table that a job is in.
 
-    Args:
-        last: The job's last attempt of the present epoch, or None. An attempt in SUBMITTING counts as
-            UNKNOWN here: the caller has made sure that nobody holds its lease.
-        missing: How many items have no result.
+    `last` is the last attempt of the present epoch, if there is one. One in SUBMITTING counts as UNKNOWN here: the
+    caller has made sure that nobody holds its lease. `missing` is how many items have no result.
     """
     if missing == 0:
         return Standing.COMPLETE
@@ -152,11 +150,6 @@ _OPAQUE: dict[RemoteRetryStrategy, _Cell] = {
 
 def decide(standing: Standing, strategy: RemoteRetryStrategy, lost_reply: LostReply) -> Decision:
     """What a stage that enters a job again may do.
-
-    Args:
-        standing: The row, from `standing_of`.
-        strategy: The column.
-        lost_reply: What the backend can do about a lost reply.
 
     Returns:
         The cell. DEFAULT never submits a second time.

@@ -71,13 +71,8 @@ def pause_s(status: JobStatus, age_s: float, place: int | None, bounds_s: tuple[
     """The pause before a job is polled again.
 
     Seconds while it runs, minutes deep in a queue, sooner when its turn is near; a tenth of its age where
-    nothing better is known.
-
-    Args:
-        status: Where it is.
-        age_s: How old it is, in seconds.
-        place: Its place in the queue, from 1, if the provider tells.
-        bounds_s: Shortest and longest useful pause of the backend, in seconds.
+    nothing better is known. All times are in seconds. `place` is its place in the queue, from 1, if the provider tells;
+    `bounds_s` are the shortest and longest useful pause of the backend.
 
     >>> pause_s(JobStatus.QUEUED, 86400.0, None, (1.0, 1200.0)), pause_s(JobStatus.QUEUED, 86400.0, 2, (1.0, 1200.0))
     (1200.0, 30.0)
@@ -120,14 +115,8 @@ def sensor_pass(
     """Poll every job that is due, many per request; store results; settle UNKNOWN jobs where possible.
 
     A provider that cannot be reached, a credential that ran out or an answer outside the contract parks the
-    jobs it concerns, with the reason, and stops no other.
-
-    Args:
-        ledger: Where the jobs are.
-        open_backend: From the name of a backend, as the job's `opened_as` has it.
-        now: The clock.
-        rng: Source of jitter.
-        limit: At most so many jobs.
+    jobs it concerns, with the reason, and stops no other. Takes at most `limit` jobs. `open_backend` takes the name of
+    a backend, as the job's `opened_as` has it.
     """
     ledger.submissions.expire_leases(now=now())
     groups: dict[str, list[Job]] = defaultdict(list)

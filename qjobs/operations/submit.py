@@ -77,16 +77,9 @@ def submit(
     """Submit a job, or settle what an earlier attempt left.
 
     Calling it again is always safe: what it does is the cell of the decision table for the job's last attempt and
-    `strategy`. At most one remote job is alive at any time.
-
-    Args:
-        ledger: Where the job is.
-        backend: Where it goes.
-        job_id: Which.
-        strategy: What may be done about an earlier attempt; DEFAULT never sends a second time.
-        policy: Caps on submissions, time and cost; the backend's default where None.
-        only: Where items are sent again, only these; None for all without a result.
-        now: The clock.
+    `strategy`. At most one remote job is alive at any time. DEFAULT never sends a second time. `policy` caps
+    submissions, time and cost; None takes the backend's default. `only` limits which items are sent again; None for all
+    without a result.
 
     Returns:
         What was done.
@@ -209,10 +202,8 @@ class _Entry:
     def _end(self, attempt: Attempt, *, looked_up: bool, restart: bool) -> None:
         """Make sure that no remote job of `attempt` is alive, as far as the provider can confirm it.
 
-        Args:
-            attempt: The job's live attempt.
-            looked_up: An UNKNOWN attempt was looked up a moment ago and not found.
-            restart: All items are sent next; otherwise the same ones as were lost.
+        `looked_up` says that an UNKNOWN attempt was looked up a moment ago and not found. With `restart` all items are
+        sent next, otherwise the same ones as were lost.
 
         Raises:
             Busy: The cancellation is not confirmed yet.

@@ -41,12 +41,7 @@ def usual_wait(ledger: Ledger, backend: str, device: str) -> UsualWait | None:
 
 
 class UsualWaits:
-    """What is usual on each device, looked up again every few minutes.
-
-    Args:
-        ledger: Where the finished jobs are.
-        monotonic: Clock.
-    """
+    """What is usual on each device, looked up again every few minutes."""
 
     def __init__(self, ledger: Ledger, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger

@@ -89,19 +89,10 @@ def wait(
 
     An unreachable provider, refused credentials or an answer outside the contract never end the
     wait: they are reported, and the provider is polled again with back-off. Waiting does not move jobs in CREATED or
-    UNKNOWN; they count as settled.
-
-    Args:
-        ledger: Where the jobs are.
-        backends: Every backend that is needed, by any name; a job is polled at the backend of its device.
-        job_ids: What to wait for.
-        until: "all", or "any": return as soon as one job has become final.
-        timeout_s: Give up after so many seconds; None waits for ever.
-        report: Called after every pass that changed something.
-        now: The clock of what is recorded.
-        monotonic: The clock of the pauses.
-        sleep: How to pause.
-        rng: Source of jitter.
+    UNKNOWN; they count as settled. `backends` may have any names: a job is polled at the backend of its device. With
+    `until` "any" it returns as soon as one job has become final. It gives up after `timeout_s` seconds; None waits for
+    ever. `report` is called after every pass that changed something. `now` is the clock of what is recorded,
+    `monotonic` that of the pauses.
 
     Returns:
         The status of each job.

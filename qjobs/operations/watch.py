@@ -35,8 +35,7 @@ class CanWatch(Protocol):
 class Watchers:
     """Threads that say when it is worth polling. They record nothing: what counts is the poll that follows.
 
-    Args:
-        wake: Set whenever a job has changed.
+    `wake` is set whenever a job has changed.
     """
 
     def __init__(self, wake: threading.Event | None = None) -> None:
@@ -93,13 +92,7 @@ class Watchers:
 class JobWatch:
     """Watches jobs that run or are next in their queue, where their provider can tell; `MAX_WATCHED` at a time.
 
-    A change only makes the sensor poll sooner.
-
-    Args:
-        ledger: Where the jobs are.
-        open_backend: From the name of a backend to the backend.
-        wake: Set when a job has changed: it is time for a pass.
-        now: The clock.
+    A change only makes the sensor poll sooner. `wake` is set when a job has changed: it is time for a pass.
     """
 
     def __init__(
