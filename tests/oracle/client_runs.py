@@ -27,7 +27,6 @@ OPTIONS = ["--access-ttl", "5", "--workers", "2"]
 
 DEVICES: dict[str, dict[str, Any]] = {
     "H1-1": {"queue_time_s": 86_400},  # where jobs stay QUEUED
-    "H1-1E": {"shots_per_s": 10},  # where jobs stay RUNNING
     "H2-1": {"failure_rate": 1.0},  # where items fail
     "H2-1E": {"state": "in maintenance"},
 }

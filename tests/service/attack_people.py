@@ -8,10 +8,11 @@ from typing import Any
 
 import httpx
 from fuzzing import Wire
+from standing_service import GHZ
 
 from qjobs.service.running import RunningService
 
-__all__ = ["LISTS", "SECRET", "USERS", "Person", "bell"]
+__all__ = ["LISTS", "SECRET", "USERS", "Person"]
 
 SECRET = "ADAS-SECRET-" + "5f2b9c"
 """A word in everything of the victim's; no answer to anybody else may hold it."""
@@ -27,19 +28,6 @@ LISTS = (
 )
 
 
-def bell() -> dict[str, Any]:
-    """A circuit as the client sends it."""
-    qubits = [["q", [0]], ["q", [1]]]
-    bits = [["c", [0]], ["c", [1]]]
-    commands = [
-        {"op": {"type": "H"}, "args": qubits[:1]},
-        {"op": {"type": "CX"}, "args": qubits},
-        *({"op": {"type": "Measure"}, "args": list(pair)} for pair in zip(qubits, bits, strict=True)),
-    ]
-    same = [[qubit, qubit] for qubit in qubits]
-    return {"qubits": qubits, "bits": bits, "commands": commands, "phase": "0.0", "implicit_permutation": same}
-
-
 class Person:
     """A user with a project, one of everything in it, and a connection."""
 
@@ -51,7 +39,7 @@ class Person:
         attributes: dict[str, Any] = {"name": f"{words} project", "description": words, "properties": {"a": words}}
         made = wire.json("POST", "/api/projects/v1beta2", {"data": {"type": "project", "attributes": attributes}})
         self.project = made["data"]["id"]
-        self.circuit = self._post(wire, "/api/circuits/v1beta2", {**attributes, **bell(), "name": f"{words} circuit"})
+        self.circuit = self._post(wire, "/api/circuits/v1beta2", {**attributes, **GHZ, "name": f"{words} circuit"})
         contents = base64.b64encode(words.encode()).decode()
         files = {**attributes, "contents": contents}
         self.qir, *self.files = [self._post(wire, path, files) for path in FILES]

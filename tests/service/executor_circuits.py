@@ -46,21 +46,18 @@ def native() -> Circuit:
     return circuit.measure_all()
 
 
-def chi_square(seen: Counter, expected: dict, shots: int) -> tuple[float, int]:
-    """Statistic and degrees of freedom; outcomes that are hardly expected are put together."""
+def passes_chi_square(seen: Counter, expected: dict, shots: int) -> bool:
+    """Whether it is within five standard deviations of what chance gives; the seeds are fixed.
+
+    Outcomes that are hardly expected are put together.
+    """
     rare = {key for key, p in expected.items() if p * shots < 8}
     rare |= set(seen) - set(expected)
     cells = [(seen[key], p * shots) for key, p in expected.items() if key not in rare]
     left = sum(expected.get(key, 0.0) for key in rare) * shots
     cells.append((sum(seen[key] for key in rare), left))
-    assert all(want > 0 for _, want in cells[:-1])
-    return sum((got - want) ** 2 / want for got, want in cells if want > 1e-9), len(cells) - 1
-
-
-def passes_chi_square(seen: Counter, expected: dict, shots: int) -> bool:
-    """Whether it is within five standard deviations of what chance gives; the seeds are fixed."""
-    statistic, freedom = chi_square(seen, expected, shots)
-    return statistic < freedom + 5 * (2 * max(1, freedom)) ** 0.5
+    statistic = sum((got - want) ** 2 / want for got, want in cells if want > 1e-9)
+    return statistic < len(cells) - 1 + 5 * (2 * max(1, len(cells) - 1)) ** 0.5
 
 
 def expected_of(circuit: Circuit) -> dict[tuple[int, ...], float]:

@@ -40,9 +40,27 @@ def quantinuum(name: str, **more: Any) -> dict[str, Any]:
 SLOW = quantinuum("slow")
 
 
+def layered(n: int, layers: int) -> Circuit:
+    """A circuit that takes as long as it is told to."""
+    circuit = Circuit(n)
+    for layer in range(layers):
+        for qubit in range(n):
+            circuit.Rx(0.1 * (qubit + 1), qubit).CX(qubit, (qubit + 1 + layer % 3) % n)
+    return circuit
+
+
 def state(items: list[ItemRecord]) -> list[str]:
     """The statuses of items."""
     return [item.status.value for item in items]
+
+
+def add_user(service: Service, name: str, groups: tuple[str, ...] = ()) -> User:
+    """A new user without a password: hashing is slow, and has tests of its own."""
+    row = {"user_id": str(uuid.uuid4()), "email": f"{name}-{uuid.uuid4().hex[:8]}@localhost.test"}
+    row |= {"display_name": name, "groups": list(groups)}
+    with service.db.write() as connection:
+        connection.execute(schema.user.insert().values(**row, password_hash="none", created_real=datetime.now(UTC)))
+    return service.accounts.user(row["email"])
 
 
 class OwnService:
@@ -62,12 +80,8 @@ class OwnService:
     def close(self) -> None:
         self.service.close()
 
-    def add_user(self, name: str, groups: tuple[str, ...] = ()) -> User:
-        row = {"user_id": str(uuid.uuid4()), "email": f"{name}-{uuid.uuid4().hex[:8]}@localhost.test"}
-        row |= {"display_name": name, "groups": list(groups)}
-        with self.service.db.write() as connection:
-            connection.execute(schema.user.insert().values(**row, password_hash="none", created_real=datetime.now(UTC)))
-        return self.service.accounts.user(row["email"])
+    def add_user(self, name: str) -> User:
+        return add_user(self.service, name)
 
     def add_project(self, user: User) -> str:
         project_id = str(uuid.uuid4())

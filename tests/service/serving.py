@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 
@@ -42,6 +44,10 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def only(name: str, value: str) -> dict[str, str]:

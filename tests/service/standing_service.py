@@ -12,7 +12,6 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,10 @@ import postgresql
 import pytest
 import sqlalchemy as sa
 import uvicorn
+from own_service import add_user
 
 from qjobs.service import tables as schema
+from qjobs.service.accounts.accounts import User
 from qjobs.service.app import create_app
 from qjobs.service.assembly import Service
 from qjobs.service.settings import Settings
@@ -87,18 +88,14 @@ class Standing:
 
     def user(self, name: str, groups: tuple[str, ...] = ()) -> Person:
         """A new user, signed in."""
-        email = f"{name}-{uuid.uuid4().hex[:8]}@localhost.test"
-        row = {"user_id": str(uuid.uuid4()), "email": email, "display_name": name, "groups": list(groups)}
-        with self.service.db.write() as connection:  # hashing passwords is slow, and has tests of its own
-            connection.execute(schema.user.insert().values(**row, password_hash="none", created_real=datetime.now(UTC)))
-        user = self.service.accounts.user(email)
+        user = add_user(self.service, name, groups)
         sessions = self.service.sessions
         device = sessions.request_device()
         sessions.decide_device(user, device.user_code, approve=True)
         access = sessions.take_device(device.device_code).access
         client = httpx.Client(base_url=self.url, timeout=30.0, cookies={"myqos_id": access})
         self._clients.append(client)
-        return Person(self, client, email, access)
+        return Person(self, client, user, access)
 
     def move(self, job_id: str, status: str, **columns: Any) -> None:
         """Give a job and its items a status."""
@@ -139,12 +136,12 @@ class Standing:
 class Person:
     """A signed-in user with shorthands for the bodies of Nexus."""
 
-    def __init__(self, standing: Standing, http: httpx.Client, email: str, access: str) -> None:
+    def __init__(self, standing: Standing, http: httpx.Client, user: User, access: str) -> None:
         self.access = access
         self.standing = standing
         self.http = http
-        self.email = email
-        self.user = standing.service.accounts.user(email)
+        self.email = user.email
+        self.user = user
 
     def get(self, path: str, *params: tuple[str, Any], code: int = 200) -> Any:
         return self._answer(self.http.get(path, params=list(params)), code)

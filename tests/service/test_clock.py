@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -17,8 +18,7 @@ def test_clock_goes_on(tmp_path, monkeypatch) -> None:
     from qjobs.service.clock import ServiceClock
     from qjobs.service.tables import SERVICE
 
-    db = Database(f"sqlite:///{tmp_path / 'service.db'}", SERVICE)
-    try:
+    with closing(Database(f"sqlite:///{tmp_path / 'service.db'}", SERVICE)) as db:
         fast = ServiceClock(db, 1e6)
         began = fast.now()
         while fast.now() - began < timedelta(days=1):
@@ -31,31 +31,23 @@ def test_clock_goes_on(tmp_path, monkeypatch) -> None:
         for wrong in (0.0, -1.0, float("inf"), float("nan")):
             with pytest.raises(InvalidInput, match="positive number"):
                 ServiceClock(db, wrong)
-    finally:
-        db.close()
 
 
 def test_queue_time(tmp_path) -> None:
     """A queue of three weeks passes as fast as the clock."""
-    own = OwnService(tmp_path, devices=DEVICES, clock_speed=2e6)
-    try:
+    with closing(OwnService(tmp_path, devices=DEVICES, clock_speed=2e6)) as own:
         own.service.executor.start()
         job = own.submit([FLIP, FLIP], {"type": "QueuedConfig"})
         times = own.finish(job).times
         waited = times[JobStatus.RUNNING] - times[JobStatus.QUEUED]
         assert timedelta(days=21) <= waited < timedelta(days=200)
-    finally:
-        own.close()
 
 
 def test_submit_delay(tmp_path) -> None:
     """A job stays SUBMITTED for the delay, in real time."""
-    own = OwnService(tmp_path, devices=DEVICES, submit_delay_s=0.6, clock_speed=100.0)
-    try:
+    with closing(OwnService(tmp_path, devices=DEVICES, submit_delay_s=0.6, clock_speed=100.0)) as own:
         own.service.executor.start()
         job = own.submit([FLIP], AER)
         times = own.finish(job).times
         delay_s = (times[JobStatus.QUEUED] - times[JobStatus.SUBMITTED]).total_seconds() / 100
         assert 0.6 <= delay_s < 5
-    finally:
-        own.close()

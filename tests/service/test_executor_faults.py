@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from own_service import AER, EVERYTHING, FLIP, OwnService
-from pytket.circuit import Circuit
+from own_service import AER, EVERYTHING, FLIP, OwnService, layered
 
 from qjobs.errors import LedgerUnavailable
 from qjobs.ledger.database import Database
@@ -96,20 +95,13 @@ def test_endless_cancelled_circuit(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A cancelled circuit that takes hours keeps nobody waiting."""
     monkeypatch.setattr("qjobs.service.execution.abandoned._GRACE_S", 0.2)
     monkeypatch.setattr("qjobs.service.execution.abandoned._LOOK_S", 0.1)
-    own = OwnService(tmp_path, workers=1)
-    endless = Circuit(24)
-    for layer in range(100):
-        for qubit in range(24):
-            endless.Rx(0.1 * (qubit + 1), qubit).CX(qubit, (qubit + 1 + layer % 3) % 24)
-    try:
+    with contextlib.closing(OwnService(tmp_path, workers=1)) as own:
         own.service.executor.start()
         own.finish(own.submit([FLIP], AER, shots=1))
-        job = own.submit([endless.measure_all()], AER, shots=10)
+        job = own.submit([layered(24, 100).measure_all()], AER, shots=10)
         own.until(lambda: own.job(job).status == "RUNNING")
         waiting = own.submit([FLIP], AER, shots=1)
         own.store.cancel(EVERYTHING, job)
         assert own.finish(waiting).status == "COMPLETED"
         assert own.job(job).status == "CANCELLED"
         assert len(own.rows(schema.result, job_id=waiting)) == 1
-    finally:
-        own.close()

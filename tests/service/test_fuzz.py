@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from attack_people import SECRET, Person, bell
+from attack_people import SECRET, Person
 from fuzzing import SQL, Attack, operations
+from standing_service import GHZ
 
 from qjobs.service.running import RunningService
 
@@ -39,7 +40,7 @@ def test_ten_thousand_requests(
     before = victim.everything()
     pid = attacked.pid
     unknown = [str(uuid.UUID(int=number)) for number in range(3)]
-    own = {
+    own = {name: [value] for name, value in GHZ.items()} | {
         "project_id": [mallory.project] * 3 + [victim.project],
         "document_id": [mallory.circuit, mallory.qir, *mallory.files, victim.circuit, victim.qir],
         # What is deleted, archived or run again is not what the other requests need.
@@ -66,7 +67,6 @@ def test_ten_thousand_requests(
         "contents": ["QUJD", "not base64!"],
         "color": ["#0072b2", "red"],
         "properties": [{"a": 1}, {"b": True, "c": "text", "d": 1.5}],
-        **{name: [value] for name, value in bell().items()},
     }
     roles = mallory.roles()
     attack = Attack(openapi, [*mallory.ids, *victim.ids, *unknown], {**own, "role_id": roles}, SECRET.encode())

@@ -69,6 +69,7 @@ CASES = [
     (("ERROR", HANDLE, None), {Strategy.FORCE_RESUBMIT, Strategy.FULL_RESTART}),
     (("ERROR", HANDLE, "a result"), {Strategy.FULL_RESTART}),
     (("ERROR", None, "a result"), {Strategy.FULL_RESTART}),
+    (("COMPLETED", None, "a result"), {Strategy.FULL_RESTART}),
 ]
 
 
@@ -79,7 +80,7 @@ def test_retry_by_strategy(still, strategy: Strategy) -> None:
     for item, ((status, handle, result), _) in zip(still.items(job), CASES, strict=True):
         still.set_item(item, status=status, external_handle=handle, result_id=result, cost=7.0, tries=1)
     before = still.items(job)
-    still.store.retry(EVERYTHING, job, strategy)
+    still.store.retry(EVERYTHING, job, strategy, [JobStatus.ERROR, JobStatus.COMPLETED])
     for old, new, (_, strategies) in zip(before, still.items(job), CASES, strict=True):
         if strategy in strategies:
             assert (new.status, new.item_uuid, new.item_id) == ("RETRYING", old.item_uuid, old.item_id)
@@ -105,17 +106,6 @@ def test_retry_considers_errors(still) -> None:
     still.set_item(still.items(job)[0], status="RUNNING")
     still.store.retry(EVERYTHING, job, Strategy.FULL_RESTART)
     assert state(still.items(job)) == ["RETRYING"] * 3
-
-
-def test_retry_of_a_completed_job(still) -> None:
-    """Only a full restart runs a completed job again."""
-    job = still.submit([FLIP], SLOW)
-    still.set_item(still.items(job)[0], status="COMPLETED", result_id="a result")
-    for strategy in (Strategy.DEFAULT, Strategy.ALLOW_RESUBMIT, Strategy.FORCE_RESUBMIT):
-        still.store.retry(EVERYTHING, job, strategy, [JobStatus.COMPLETED, JobStatus.ERROR])
-        assert state(still.items(job)) == ["COMPLETED"]
-    still.store.retry(EVERYTHING, job, Strategy.FULL_RESTART)
-    assert state(still.items(job)) == ["RETRYING"]
 
 
 def test_bad_retry(still) -> None:

@@ -16,6 +16,7 @@ from qjobs.service.store.queries import DOCUMENTS, JOBS, PROJECTS, listing_of
 CIRCUITS = "/api/circuits/v1beta2"
 JOBS_URL = "/api/jobs/v1beta3"
 PROJECTS_URL = "/api/projects/v1beta2"
+TEAMS = "/api/teams/v1beta2"
 
 
 def test_names(ada: Person) -> None:
@@ -200,6 +201,28 @@ def test_scopes(ada: Person, scope: str) -> None:
     for path in (CIRCUITS, PROJECTS_URL, f"{JOBS_URL}/{uuid.uuid4()}"):
         assert "scope" in ada.get(path, ("scope", scope), code=400)["message"]
     ada.get(CIRCUITS, ("scope", "user"), ("scope", "org_admin"), code=400)
+
+
+@pytest.mark.parametrize("scope", ["org_admin", "global_admin"])
+def test_scopes_of_administrators(ada: Person, scope: str) -> None:
+    """In the scopes of administrators there is nothing, and nothing is made or deleted."""
+    project = ada.project()
+    circuit = ada.circuit(project)
+    job = ada.job(project, circuit)
+    team = ada.post(TEAMS, {"data": {"attributes": {"name": project}}})["data"]["id"]
+    for path, found in {PROJECTS_URL: project, CIRCUITS: circuit, JOBS_URL: job, TEAMS: team}.items():
+        assert ada.get(path, ("scope", scope))["data"] == []
+        ada.get(f"{path}/{found}", ("scope", scope), code=404)
+        for same in ("user", "highest"):
+            assert len(ada.get(path, ("scope", same))["data"]) == 1
+            ada.get(f"{path}/{found}", ("scope", same))
+    ada.get(f"/api/resources/v1beta2/{project}/assignments", ("scope", scope), code=404)
+    ada.delete(f"{PROJECTS_URL}/{project}?scope={scope}", 404)
+    definition = {"backend_config": {"type": "AerConfig"}, "items": [{"program_id": circuit, "n_shots": 1}]}
+    given = {"name": "j", "job_type": "execute", "definition": definition}
+    ada.make(f"{JOBS_URL}?scope={scope}", project, given, 404)
+    assert ada.get(f"{JOBS_URL}/meta/count") == {"count": 1}
+    ada.make(f"{JOBS_URL}?scope=highest", project, given, 202)
 
 
 def test_filters_of_the_client() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-import pytest
 from standing_service import Person
 
 from qjobs.service.accounts.accounts import ADMINISTRATOR, CONTRIBUTOR, READER
@@ -49,15 +48,6 @@ def test_team_is_seen_by_members(ada: Person, bob: Person, fresh: str) -> None:
     assert ada.get(TEAMS, *named)["data"] == [team]
     assert bob.get(TEAMS, *named)["data"] == []
     bob.get(f"{TEAMS}/{team['id']}", code=404)
-
-
-@pytest.mark.parametrize("scope", ["org_admin", "global_admin"])
-def test_administrator_scopes_are_empty(ada: Person, fresh: str, scope: str) -> None:
-    """In the scopes of administrators there are no teams and no assignments."""
-    team = new_team(ada, fresh)
-    assert ada.get(TEAMS, ("scope", scope))["data"] == []
-    ada.get(f"{TEAMS}/{team['id']}", ("scope", scope), code=404)
-    ada.get(f"/api/resources/v1beta2/{ada.project()}/assignments", ("scope", scope), code=404)
 
 
 def test_hostile_team_names(ada: Person, fresh: str) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fuzzing import BAD_BODIES
 from serving import me, refused
 from standing_service import GHZ, Standing, in_project
 
@@ -21,16 +20,6 @@ from qjobs.service.web.guard import MAX_DEPTH, Refused, check_json
 
 FORM = "application/x-www-form-urlencoded"
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
-POSTS = ("/auth/login", "/api/teams/v1beta2", "/api/assignments/v1beta2/team", "/api/assignments/v1beta2/user")
-
-
-@pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES.keys())
-def test_bad_bodies(ada_client: httpx.Client, body: bytes) -> None:
-    """A bad body is refused in words, whatever its content type."""
-    for path in POSTS:
-        for kind in ("application/json", "application/vnd.api+json", "text/plain", ""):
-            refused(ada_client.post(path, content=body, headers={"content-type": kind}), 400, 401, 413, 422, 429)
-    assert me(ada_client) == 200
 
 
 @pytest.mark.parametrize(
@@ -98,8 +87,6 @@ def test_50_megabytes_of_brackets(ada_client: httpx.Client) -> None:
         "/api/teams/v1beta2/1; DROP TABLE service_user",
         "/api/resources/v1beta2/%00/assignments",
         "/api/resources/v1beta2/..%2f/assignments",
-        "/api/../../etc/passwd",
-        "//etc/passwd",
         "/api/teams/v1beta2?scope=everything",
         "/api/teams/v1beta2?filter[team][name]=%00",
         "/api/quotas/v1beta?entity_type=galaxy",

@@ -5,22 +5,17 @@ from __future__ import annotations
 import io
 import re
 import ssl
-import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from serving import EMAIL, PASSWORD, ClientOf, login, me
+from serving import EMAIL, PASSWORD, ClientOf, login, me, mode
 
 from qjobs.cli.main import main
 from qjobs.service.certificate import ensure_certificate
 from qjobs.service.running import RunningService
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
 
 
 def ran(monkeypatch: pytest.MonkeyPatch, *words: str, stdin: str = "") -> int:

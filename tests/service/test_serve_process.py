@@ -5,21 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import stat
 import time
 from pathlib import Path
 
 import httpx
 import pytest
-from serving import EMAIL, PASSWORD, ClientOf, command, login, me
+from serving import EMAIL, PASSWORD, ClientOf, command, login, me, mode
 
 from qjobs.service.running import RunningService
 
 pytestmark = pytest.mark.slow
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
 
 
 def test_start_and_restart(tmp_path: Path, client_of: ClientOf) -> None:

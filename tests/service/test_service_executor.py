@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -178,19 +179,15 @@ def test_long_job_is_cheap(own: OwnService) -> None:
 
 def test_works_on_postgresql(tmp_path, request) -> None:
     """Compilation and simulation work on PostgreSQL too."""
-    with fresh_database("postgresql", tmp_path, request) as url:
-        own = OwnService(tmp_path / "data", url=url)
-        try:
-            own.service.executor.start()
-            (item,) = own.run([entangled()], quantinuum("H1-1LE"), job_type="compile")
-            (compilation,) = own.rows(schema.compilation, compilation_id=item.compilation_id)
-            measured = own.circuit(compilation.compiled_id).measure_all()
-            job = own.submit([measured, Circuit(1)] * 20, quantinuum("H1-1E"), shots=50)
-            record = own.finish(job)
-            items = own.items(job)
-            assert Counter(item.status for item in items) == {"COMPLETED": 20, "ERROR": 20}
-            assert record.cost == pytest.approx(sum(item.cost or 0.0 for item in items))
-            assert len(own.rows(schema.result, job_id=job)) == 20
-            assert own.result(items[0]).get_shots().shape == (50, 4)
-        finally:
-            own.close()
+    with fresh_database("postgresql", tmp_path, request) as url, closing(OwnService(tmp_path / "data", url=url)) as own:
+        own.service.executor.start()
+        (item,) = own.run([entangled()], quantinuum("H1-1LE"), job_type="compile")
+        (compilation,) = own.rows(schema.compilation, compilation_id=item.compilation_id)
+        measured = own.circuit(compilation.compiled_id).measure_all()
+        job = own.submit([measured, Circuit(1)] * 20, quantinuum("H1-1E"), shots=50)
+        record = own.finish(job)
+        items = own.items(job)
+        assert Counter(item.status for item in items) == {"COMPLETED": 20, "ERROR": 20}
+        assert record.cost == pytest.approx(sum(item.cost or 0.0 for item in items))
+        assert len(own.rows(schema.result, job_id=job)) == 20
+        assert own.result(items[0]).get_shots().shape == (50, 4)

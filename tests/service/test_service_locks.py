@@ -21,7 +21,7 @@ from qjobs.service.store.records import DocumentKind
 
 
 @pytest.fixture
-def on_postgresql(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OwnService]:
+def own(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[OwnService]:
     with fresh_database("postgresql", tmp_path, request) as url:
         own = OwnService(tmp_path / "data", url=url)
         yield own
@@ -51,9 +51,8 @@ def meanwhile(own: OwnService, call: Callable[[], object], found: list[object]) 
         thread.join(10)
 
 
-def test_job_in_a_deleted_project(on_postgresql: OwnService) -> None:
+def test_job_in_a_deleted_project(own: OwnService) -> None:
     """A job for a project that is being deleted is refused, and is no failure."""
-    own = on_postgresql
     found = list[object]()
     table = schema.project
     program = own.upload(Circuit(1, 1).Measure(0, 0))
@@ -67,10 +66,9 @@ def test_job_in_a_deleted_project(on_postgresql: OwnService) -> None:
     assert found == [NotFound]
 
 
-def test_lock_order(on_postgresql: OwnService) -> None:
+def test_lock_order(own: OwnService) -> None:
     """Changes of a project take their locks in one order, so that none waits for another for ever."""
-    own = on_postgresql
-    service = on_postgresql.service
+    service = own.service
     circuit = own.upload(Circuit(1, 1).Measure(0, 0))
     job = own.submit([circuit], AER, job_type="compile")
     project = schema.project
@@ -97,9 +95,8 @@ def test_lock_order(on_postgresql: OwnService) -> None:
     assert found == ["new", None]
 
 
-def test_one_service_per_database(on_postgresql: OwnService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_service_per_database(own: OwnService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two services do not work on one database."""
-    own = on_postgresql
     url = own.service.db.url.render_as_string(hide_password=False)
     monkeypatch.setattr("qjobs.service.service_lock._AFTER_KILL_S", 0.2)
     with pytest.raises(InvalidInput, match="another service works on"):
@@ -109,16 +106,18 @@ def test_one_service_per_database(on_postgresql: OwnService, tmp_path: Path, mon
 
 
 @pytest.mark.slow
-def test_lost_lock(on_postgresql: OwnService) -> None:
+def test_lost_lock(own: OwnService) -> None:
     """A service that lost its lock waits until it has it again."""
-    own = on_postgresql
-    lock = on_postgresql.service.lock
+    lock = own.service.lock
     own.service.executor.start()
     job = own.submit([FLIP], AER, shots=1)
     own.finish(job)
     own.service.executor.stop()
     with own.service.db.write() as connection:
-        mine = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        mine = (
+            "SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+            " WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+        )
         assert connection.execute(sa.text(mine)).all() == [(True,)]
     other: list[sa.Connection] = []
     own.until(lambda: other.extend(filter(None, [own.service.db.hold("qjobs-service")])) or other, 10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,7 @@ from qjobs.model import RemoteRetryStrategy
 def test_moves_of_a_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Every move of a job is logged, with its id, its status and its reason."""
     caplog.set_level(logging.INFO, "qjobs.service")
-    own = OwnService(tmp_path)
-    try:
+    with closing(OwnService(tmp_path)) as own:
         job = own.submit([FLIP], AER, shots=1)
         own.service.executor.start()
         own.finish(job)
@@ -24,8 +24,6 @@ def test_moves_of_a_job(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         own.store.cancel(EVERYTHING, job)
         again = own.store.rerun(EVERYTHING, job, "again", own.user)
         own.store.delete(EVERYTHING, job)
-    finally:
-        own.close()
     messages = iter([record.getMessage() for record in caplog.records])
     for expected in (
         f"job {job} accepted from {own.user.email}: execute on Aer, items: 1",

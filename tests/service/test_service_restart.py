@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from aer_batches import children_of
-from own_service import AER, EVERYTHING, OwnService
+from own_service import AER, EVERYTHING, OwnService, layered
 from pytket.circuit import Circuit
 
 from qjobs.lifecycle import JobStatus
@@ -56,14 +56,6 @@ def kill(process: subprocess.Popen) -> None:
 
 def circuit(n: int = 12) -> Circuit:
     return layered(n, 12).measure_all()
-
-
-def layered(n: int, layers: int) -> Circuit:
-    result = Circuit(n)
-    for layer in range(layers):
-        for qubit in range(n):
-            result.Rx(0.1 * (qubit + 1), qubit).CX(qubit, (qubit + 1 + layer % 3) % n)
-    return result
 
 
 def statuses(own: OwnService, job: str) -> Counter:
@@ -127,12 +119,6 @@ def test_handles_survive_a_kill(own: OwnService, tmp_path: Path) -> None:
     assert own.finish(waiting).status == "COMPLETED"
 
 
-def kill_workers(process: subprocess.Popen) -> None:
-    for pid in children_of(process.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-
 def test_deadly_item(own: OwnService, tmp_path: Path) -> None:
     """An item under which two workers end is given up, and its job goes on."""
     long = own.upload(layered(18, 400).measure_all())
@@ -143,7 +129,9 @@ def test_deadly_item(own: OwnService, tmp_path: Path) -> None:
         for tries in (1, 2):
             own.until(lambda tries=tries: state_of(own, job) == ("RUNNING", tries))
             time.sleep(0.5)  # the worker has it now, not the queue before it
-            kill_workers(process)
+            for pid in children_of(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             own.until(lambda tries=tries: state_of(own, job) != ("RUNNING", tries))
         own.finish(job, 120)
         first, second = own.items(job)

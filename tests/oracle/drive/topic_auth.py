@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import re
 import time
 import webbrowser
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -64,34 +65,22 @@ def check_token_in_memory() -> None:
         sign_in(ADA)
 
 
-class _Form(HTMLParser):
+def _form(page: str) -> tuple[str, dict[str, str]]:
     """Action and fields of the first form of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.action = ""
-        self.fields = {}
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        if tag == "form" and not self.action:
-            self.action = values["action"]
-        elif tag == "input":
-            self.fields[values["name"]] = values.get("value", "")
+    form = re.search(r'<form[^>]* action="([^"]*)">(.*?)</form>', page, re.DOTALL)
+    assert form is not None, page[-800:]
+    fields = re.findall(r'<input[^>]*? name="(\w+)"(?: value="([^"]*)")?', form[2])
+    return form[1], {name: html.unescape(value) for name, value in fields}
 
 
 def _browser(address: str, new: int = 0) -> bool:
     """What a person does with the page that the client opens."""
     with httpx.Client(verify=False, follow_redirects=True, timeout=30) as browser:
-        page = browser.get(address)
-        form = _Form(page.text)
-        assert "password" in form.fields, f"no form to sign in with: {page.status_code} {page.text[-800:]}"
-        filled = {**form.fields, "email": ADA, "password": PASSWORDS[ADA]}
-        page = browser.post(urljoin(address, form.action), data=filled)
-        form = _Form(page.text)
-        assert form.fields.get("user_code"), f"no code: {page.status_code} {page.text[-800:]}"
-        page = browser.post(urljoin(address, form.action), data={**form.fields, "decision": "approve"})
+        action, fields = _form(browser.get(address).text)
+        filled = {**fields, "email": ADA, "password": PASSWORDS[ADA]}
+        action, fields = _form(browser.post(urljoin(address, action), data=filled).text)
+        assert fields.get("user_code"), fields
+        page = browser.post(urljoin(address, action), data={**fields, "decision": "approve"})
         assert page.status_code == 200, page.text
     return True
 

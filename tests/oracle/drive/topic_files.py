@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from typing import Any
-from uuid import uuid4
 
 import qnexus as qnx
 from hugr.build.tracked_dfg import TrackedDfg
@@ -13,8 +12,7 @@ from hugr.package import Package
 from hugr.std.logic import Not
 from hugr.tys import Bool
 from pytket.wasm.wasm import WasmModuleHandler
-from qnexus.exceptions import ZeroMatches
-from session import fresh, project, refused, same
+from session import fresh, project, same
 
 KINDS = ("qir", "wasm_modules", "hugr", "gpu_decoder_configs")
 QIR = b"BC\xc0\xde" + bytes(range(256))
@@ -57,13 +55,6 @@ def check_contents() -> None:
     same([len(list(each.nodes())) for each in found.modules], [len(list(each.nodes())) for each in expected.modules])
 
 
-def check_annotations() -> None:
-    for kind in KINDS:
-        made = _stored(kind)
-        found = getattr(qnx, kind).get(id=made.id)
-        same((found.id, found.annotations, found.project.id), (made.id, made.annotations, project().id))
-
-
 def check_lists() -> None:
     """Each is found by its name, a part of it, and its properties."""
     for kind in KINDS:
@@ -88,11 +79,3 @@ def check_update() -> None:
             same((found.name, found.description), (name, "words"))
         finally:
             client.update(made, name=made.annotations.name)
-
-
-def check_unknown() -> None:
-    """An id of nothing, and one of another kind, is unknown."""
-    for kind in KINDS:
-        refused(lambda kind=kind: getattr(qnx, kind).get(id=uuid4()), ZeroMatches)
-    refused(lambda: qnx.qir.get(id=_stored("hugr").id), ZeroMatches)
-    refused(lambda: qnx.circuits.get(id=_stored("qir").id), ZeroMatches)
