@@ -7,7 +7,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from given import parameters, sent
+from given import open_queue, parameters, sent
 from observing import artifacts, eventually
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import Artifact, FlowRun
@@ -87,12 +87,6 @@ def test_artifacts(client: SyncPrefectClient, store: Ledger, provider: ScriptedP
         (row,) = json.loads(shown("jobs").data)  # still one of each, kept current
         assert row["status"] == "RUNNING"
         assert "1 RUNNING" in shown("progress").description
-
-
-def open_queue(provider: ScriptedProvider) -> None:
-    """The device takes every job that waits for it."""
-    for job in provider.store.jobs.values():
-        job.starts_at = job.ends_at = 0.0
 
 
 def test_stalled(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun) -> None:
