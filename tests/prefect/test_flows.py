@@ -154,7 +154,7 @@ def test_failing_items(client: SyncPrefectClient, store: Ledger) -> None:
 
 def test_refused_job(api: str, store: Ledger) -> None:
     """A refused job fails the flow and spares the others."""
-    name, backend = script("refusing", limits=Limits(max_items=1), refuse_labels=["bell-0"])
+    name, backend = script("refusing", limits=Limits(max_items=1), on_submit=["refused"])
     with pytest.raises(SubmissionRejected):
         run_circuits(a_batch("refused", 3, backend=name, compiler="none"))
     statuses = sorted(job.status for job in store.jobs(experiment="refused"))
