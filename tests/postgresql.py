@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
+from processes import free_port
 
 START_TIMEOUT_S = 30.0
 _USER = "postgres"
@@ -40,12 +40,6 @@ def _programs() -> Path | None:
     found = [Path(on_path).resolve().parent] if on_path else []
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: -float(path.parent.name))
     return next((path for path in found if (path / "initdb").exists() and (path / "postgres").exists()), None)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
@@ -96,7 +90,7 @@ def server() -> Iterator[str]:
     process = None
     try:
         for _ in range(5):
-            port = _free_port()
+            port = free_port()
             url = f"postgresql+psycopg://qjobs@127.0.0.1:{port}/postgres"
             command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
             command += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]

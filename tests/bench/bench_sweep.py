@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import tempfile
 import time
 import uuid
@@ -20,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench_service import timed
 from processes import prefect_server
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "qaoa_maxcut" / "sweep.yaml"
@@ -34,16 +34,6 @@ def spec_of(points: int) -> Any:
     data["name"] = f"bench-{points}"
     data["fresh"] = True
     return SweepSpec.model_validate(data)
-
-
-def timed(call: Callable[[], object], repeat: int) -> float:
-    """Median wall time in seconds."""
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 def bare_aer(spec: Any, repeat: int) -> dict[str, float]:

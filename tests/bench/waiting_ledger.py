@@ -17,7 +17,7 @@ import httpx
 import sqlalchemy as sa
 from processes import ROOT, until
 from waiting_processes import peak_mb
-from waiting_service import cancel, signed_in, status
+from waiting_service import BELL, cancel, signed_in, status
 
 import qjobs
 from qjobs.backends.base import Limits
@@ -35,7 +35,6 @@ from qjobs.testing.faults import Route
 from qjobs.testing.proxy import FaultyProxy
 
 DEVICE = "Aer"
-BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 QUEUE = """\
 devices:
   - {name: Aer, kind: hardware, backend: AerBackend, config: AerConfig, device_name: aer_simulator, n_qubits: 8,
@@ -87,16 +86,8 @@ def measure(n_jobs: int, folder: Path, environment: Mapping[str, str]) -> Filled
     """
     folder.mkdir()
     (folder / "devices.yaml").write_text(QUEUE)
-    options = (
-        "--devices",
-        str(folder / "devices.yaml"),
-        "--workers",
-        "1",
-        "--submit-delay",
-        "0",
-        "--access-ttl",
-        "86400",
-    )
+    words = "--workers 1 --submit-delay 0 --access-ttl 86400"
+    options = ("--devices", str(folder / "devices.yaml"), *words.split())
     service = RunningService(folder / "service", options=options)
     begin = time.perf_counter()
     with service, FaultyProxy(service.url) as proxy:

@@ -18,7 +18,7 @@ import httpx
 import sqlalchemy as sa
 from processes import ROOT, running, until
 from waiting_processes import memory_mb, processes_of_runs
-from waiting_service import JOBS, made, signed_in, status
+from waiting_service import BELL, JOBS, cancel, counted, made, signed_in, status
 
 from qjobs.ledger import Ledger
 from qjobs.ledger import tables as schema
@@ -26,7 +26,6 @@ from qjobs.ledger.database import Database
 from qjobs.ledger.ledger import LEDGER
 from qjobs.service.running import RunningService
 
-BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 SHOTS = 10
 MACHINE = """\
 devices:
@@ -107,9 +106,6 @@ def measure(n_runs: int, folder: Path, server: int, environment: Mapping[str, st
     return found
 
 
-# --- the machine ------------------------------------------------------------------------------------------
-
-
 def _occupy(client: httpx.Client) -> str:
     """Somebody else's job, which takes hours."""
     from pytket import Circuit
@@ -125,9 +121,6 @@ def _occupy(client: httpx.Client) -> str:
     job = made(client, JOBS, "job", {"name": "long", "job_type": "execute", "definition": definition}, project)
     until(lambda: status(client, job)["status"], lambda word: word == "RUNNING", "the machine is busy", 60.0)
     return job
-
-
-# --- runs -------------------------------------------------------------------------------------------------
 
 
 def _deployed(api: httpx.Client, environment: Mapping[str, str]) -> str:
@@ -221,7 +214,7 @@ def _watch_them_wait(pids: Mapping[str, int], api: str, found: Waited) -> dict[s
 
 def _let_go_on(provider: httpx.Client, busy: str, api: httpx.Client, runs: list[str], found: Waited) -> None:
     begin = time.perf_counter()
-    provider.post(f"{JOBS}/{busy}/rpc/cancel", json={}).raise_for_status()
+    cancel(provider, busy)
     timeout_s = 300.0 + _PER_RUN_S * len(runs)
     with contextlib.suppress(SystemExit):  # the states of the runs will say so
         until(lambda: _states(api, runs), lambda s: _only(s, "Completed"), "all runs are completed", timeout_s, 2.0)
@@ -234,12 +227,8 @@ def _children_cpu_s(pid: int) -> float:
     return (int(words[13]) + int(words[14])) / os.sysconf("SC_CLK_TCK")
 
 
-# --- afterwards -------------------------------------------------------------------------------------------
-
-
 def _account(folder: Path, provider: httpx.Client, api: httpx.Client, runs: list[str], found: Waited) -> None:
-    counted = provider.get(f"{JOBS}/meta/count", params={"filter[name_fuzzy]": "qjobs-"}).raise_for_status().json()
-    found.remote_jobs = int(counted["count"])
+    found.remote_jobs = counted(provider, name_fuzzy="qjobs-")
     found.states = _states(api, runs)
     url = f"sqlite:///{folder / 'ledger.db'}"
     with Ledger(url) as store:

@@ -12,6 +12,7 @@ import httpx
 from qjobs.service.running import RunningService
 
 JOBS = "/api/jobs/v1beta3"
+BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;'
 
 
 @contextlib.contextmanager

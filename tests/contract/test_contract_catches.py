@@ -53,18 +53,6 @@ class CallsCreatedTwice(RightAdapter):
         created(self.keys[key])
 
 
-@breaks("test_created_once")
-class CallsCreatedLater(RightAdapter):
-    def submit(self, batch, key, created, sending=nothing):
-        self.created = created
-        super().submit(batch, key, lambda _: None, sending)
-
-    def status(self, remote_ids):
-        for remote_id in remote_ids:
-            self.created(remote_id)
-        return super().status(remote_ids)
-
-
 @breaks("test_sending_keeps_it_back")
 class SendsWithoutAsking(RightAdapter):
     def submit(self, batch, key, created, sending=nothing):

@@ -279,14 +279,3 @@ def test_command_finds_lost_job(
     assert "ADOPTED" in capsys.readouterr().out.upper()
     with Ledger(url) as ledger:
         assert ledger.last_attempts([job_id])[job_id].remote_id == remote_id
-
-
-def test_short_wait(opened: Opened, tmp_path: Path) -> None:
-    """A short wait follows the socket: the backend would be asked again in ten minutes only."""
-    backend = opened(poll_interval_s=(600.0, 600.0), name="nexus-told")
-    batch = batch_of(flips(1, on=[0]), shots=2 * SHOTS_PER_S)
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        (job_id,) = qjobs.plan(ledger, backend, batch.items, batch.programs, run="run", name="told")
-        qjobs.submit(ledger, backend, job_id)
-        assert qjobs.wait(ledger, {"nexus": backend}, [job_id], timeout_s=60.0) == {job_id: JobStatus.COMPLETED}
-        assert qjobs.collect(ledger, backend, job_id).results[0].counts == {"1": 2 * SHOTS_PER_S}

@@ -102,9 +102,6 @@ class ForkServer:
         self._process.stdout.close()
 
 
-# --- the server's side --------------------------------------------------------------------------------
-
-
 def _child(request: dict) -> None:
     """One attempt, in a process of its own."""
     from flows._support.command import without_heartbeat

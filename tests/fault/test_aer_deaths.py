@@ -76,26 +76,36 @@ def test_idle_deaths_are_mended():
         assert run(backend, batch_of((superposition(1), 1)))
 
 
-CHILD = """
+HEAD = """
 import json, os, sys
 sys.path.insert(0, "tests")
 import aer_batches as t
+"""
+WORKS = """
 backend = t.AerBackend(n_workers=2)
 remote_id = t.submit(backend, t.heavy(100))
 t.until(lambda: "COMPLETED" in {i.status for i in t.snapshot_of(backend, remote_id).items})
 print(json.dumps([remote_id, t.children_of(os.getpid())]), flush=True)
-sys.stdin.read() if sys.argv[1] == "stay" else None
+"""
+FORKS = """
+b = t.AerBackend(n_workers=1); r = t.submit(b, t.batch_of((t.superposition(1), 5))); t.wait(b, r)
+pid = os.fork()
+if pid: sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+ok = t.snapshot_of(b, r).message.startswith('runs in process')
+own = t.submit(b, t.batch_of((t.superposition(1), 5)))
+ok = ok and str(os.getpid()) in own and t.wait(b, own).status == 'COMPLETED'
+b.close(); os._exit(0 if ok else 3)
 """
 
 
-def child(mode: str) -> subprocess.Popen[str]:
+def child(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, mode],
+        [sys.executable, "-c", HEAD + code],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
 
@@ -104,7 +114,7 @@ def child(mode: str) -> subprocess.Popen[str]:
 @linux
 def test_other_process_sees_the_end(aer):
     """Another process learns where a job runs, and that it ended with kill -9."""
-    with child("stay") as process:
+    with child(WORKS + "sys.stdin.read()") as process:
         remote_id, workers = json.loads(process.stdout.readline())
         assert len(workers) == 2
         snapshot = snapshot_of(aer, remote_id)
@@ -127,7 +137,7 @@ def test_other_process_sees_the_end(aer):
 @linux
 def test_workers_end_with_their_parent():
     """A process that ends takes its workers along."""
-    with child("leave") as process:
+    with child(WORKS) as process:
         _, workers = json.loads(process.stdout.readline())
         assert process.wait(DEADLINE_S) == 0
     until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers), "workers live on")
@@ -148,23 +158,6 @@ def test_dropped_backend_drains(aer):
 @linux
 def test_fork_owns_no_jobs(aer):
     """A forked child does not take the jobs of its parent for its own."""
-    code = (
-        "import os, sys; sys.path.insert(0, 'tests'); import aer_batches as t\n"
-        "b = t.AerBackend(n_workers=1); r = t.submit(b, t.batch_of((t.superposition(1), 5))); t.wait(b, r)\n"
-        "pid = os.fork()\n"
-        "if pid: sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
-        "ok = t.snapshot_of(b, r).message.startswith('runs in process')\n"
-        "own = t.submit(b, t.batch_of((t.superposition(1), 5)))\n"
-        "ok = ok and str(os.getpid()) in own and t.wait(b, own).status == 'COMPLETED'\n"
-        "b.close(); os._exit(0 if ok else 3)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        timeout=DEADLINE_S,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    with child(FORKS) as process:
+        _, said = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, said

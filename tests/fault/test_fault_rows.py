@@ -33,23 +33,17 @@ def asked_by_a_sensor() -> Iterator[ScriptedProvider]:
         yield provider
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('faults') / 'ledger.db'}") as ledger:
-        yield ledger
-
-
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_row(row: Row, provider: ScriptedProvider, shared: Ledger) -> None:
+def test_row(row: Row, provider: ScriptedProvider, one_ledger: Ledger) -> None:
     """One remote job, and the outcome that the row states."""
-    seen = play(row, provider, shared)
+    seen = play(row, provider, one_ledger)
     assert seen.problems() == [], seen
 
 
 @pytest.mark.parametrize("row", one_of_each(sensor_rows.ROWS))
-def test_suspended_row(row: Row, shared: Ledger, asked_by_a_sensor: ScriptedProvider) -> None:
+def test_suspended_row(row: Row, one_ledger: Ledger, asked_by_a_sensor: ScriptedProvider) -> None:
     """The same of a run that ends after its submission; the sensor does the rest."""
-    seen = sensor_rows.play(row, asked_by_a_sensor, shared)
+    seen = sensor_rows.play(row, asked_by_a_sensor, one_ledger)
     assert seen.problems() == [], seen
     if row in sensor_rows.LONG_ROWS:
         assert seen.runs == 1, "the sensor alone brought it to its end"

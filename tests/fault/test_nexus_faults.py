@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from nexus_rows import ROWS, NexusProvider, play, running
@@ -14,7 +14,7 @@ from qjobs.circuits.programs import read_circuit
 from qjobs.errors import BackendUnavailable
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ItemSpec, Key, RemoteId
+from qjobs.model import Batch, ItemSpec, RemoteId
 from qjobs.testing.contract import bits_of, flips, new_key
 from qjobs.testing.faults import Action, Fault, Route
 
@@ -25,16 +25,10 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NexusProvider
         yield provider
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    with Ledger(f"sqlite:///{tmp_path_factory.mktemp('faults') / 'ledger.db'}") as ledger:
-        yield ledger
-
-
 @pytest.mark.parametrize("row", one_of_each(ROWS))
-def test_row(row: Row, provider: NexusProvider, shared: Ledger) -> None:
+def test_row(row: Row, provider: NexusProvider, one_ledger: Ledger) -> None:
     """One remote job, and the outcome that the row states."""
-    seen = play(row, provider, shared)
+    seen = play(row, provider, one_ledger)
     assert seen.problems() == [], seen
 
 
@@ -54,11 +48,13 @@ def backend(provider: NexusProvider) -> Iterator[NexusBackend]:
     backend.close()
 
 
-def submit(backend: NexusBackend, shots: int = 8, key: Key | None = None) -> RemoteId:
-    program = read_circuit(flips(2, on=[0]))
-    items = (ItemSpec(label="", program=program.hash, shots=shots),)
+def submit(backend: NexusBackend, shots: int = 8, words: Sequence[int] = (1,)) -> RemoteId:
+    """A job of circuits that give these words."""
+    programs = [read_circuit(flips(3, on=bits_of(word))) for word in words]
+    items = tuple(ItemSpec(label="", program=each.hash, shots=shots) for each in programs)
     ids: list[RemoteId] = []
-    backend.submit(Batch(number=0, items=items, programs={program.hash: program}), key or new_key(), ids.append)
+    batch = Batch(number=0, items=items, programs={each.hash: each for each in programs})
+    backend.submit(batch, new_key(), ids.append)
     return ids[0]
 
 
@@ -69,28 +65,19 @@ def until_final(backend: NexusBackend, ids: list[RemoteId]) -> dict[RemoteId, Jo
             return found
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        Fault(route=Route.LISTING, action=Action.CODE_BEFORE, code=500, times=1000),
-        Fault(route=Route.LISTING, action=Action.DROP_BEFORE, times=1000),
-        Fault(route=Route.LISTING, action=Action.CUT, times=1000),
-        Fault(route=Route.LISTING, action=Action.UNKNOWN_WORD, times=1000),
-    ],
-    ids=lambda fault: f"{fault.action} {fault.code}",
-)
-def test_list_fails(fault: Fault, provider: NexusProvider, backend: NexusBackend) -> None:
+@pytest.mark.parametrize("action", [Action.CODE_BEFORE, Action.DROP_BEFORE, Action.CUT, Action.UNKNOWN_WORD])
+def test_list_fails(action: Action, provider: NexusProvider, backend: NexusBackend) -> None:
     """Jobs are read by their ids while the list fails, which is left alone for a while."""
     ids = [submit(backend) for _ in range(6)]
-    provider.proxy.inject(fault)
+    provider.proxy.inject(Fault(route=Route.LISTING, action=action, code=500, times=1000))
     assert set(until_final(backend, ids).values()) == {JobStatus.COMPLETED}
     assert all(backend.results(remote_id) for remote_id in ids)
-    if fault.action is not Action.UNKNOWN_WORD:
+    if action is not Action.UNKNOWN_WORD:
         assert provider.proxy.asked[Route.LISTING] <= 3, "it is left alone for a while"
 
 
-def test_many_open_jobs(provider: NexusProvider, backend: NexusBackend) -> None:
-    """Many open jobs are asked for in one request."""
+def test_many_open_jobs(provider: NexusProvider, backend: NexusBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many open jobs are asked for in one request, a few by their ids where the list has many pages."""
     ids = [submit(backend, shots=1_000_000) for _ in range(12)]
     before = provider.proxy.asked
     found = backend.status(ids)
@@ -99,15 +86,8 @@ def test_many_open_jobs(provider: NexusProvider, backend: NexusBackend) -> None:
     assert len(found) == 12
     assert asked[Route.LISTING] == 1
     assert asked[Route.STATUS] <= 12 - n_open + 2, "by id only what is not open any more"
-    for remote_id in ids:
-        backend.cancel(remote_id)
-    until_final(backend, ids)
 
-
-def test_long_list(provider: NexusProvider, backend: NexusBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few jobs are read by their ids where the list has many pages."""
     monkeypatch.setattr("qjobs.backends.nexus.jobs._PAGE_SIZE", 1)
-    ids = [submit(backend, shots=1_000_000) for _ in range(12)]
     backend.status(ids)
     before = provider.proxy.asked
     assert len(backend.status(ids[:4])) == 4
@@ -134,17 +114,13 @@ def test_unknown_word(provider: NexusProvider, backend: NexusBackend) -> None:
 
 def test_broken_download(provider: NexusProvider, backend: NexusBackend) -> None:
     """A download that breaks off goes on where it was."""
-    programs = [read_circuit(flips(3, on=bits_of(word))) for word in range(8)]
-    items = tuple(ItemSpec(label="", program=each.hash, shots=4) for each in programs)
-    ids: list[RemoteId] = []
-    batch = Batch(number=0, items=items, programs={each.hash: each for each in programs})
-    backend.submit(batch, new_key(), ids.append)
-    until_final(backend, ids)
+    remote_id = submit(backend, shots=4, words=range(8))
+    until_final(backend, [remote_id])
     provider.proxy.reset()
     provider.proxy.inject(Fault(route=Route.RESULTS, action=Action.CODE_BEFORE, code=500, skip=4, times=12))
     for _ in range(10):
         try:
-            results = backend.results(ids[0])
+            results = backend.results(remote_id)
         except BackendUnavailable:
             continue
         break

@@ -33,7 +33,6 @@ class ScriptedBackend:
         polls: A job is final at its so-many-th poll; None never ends.
         fail_items: Indices of items that fail.
         dies_at_poll: `Died` at this poll of the backend.
-        refuse_labels: A batch with such a label is refused.
     """
 
     exact_expvals = False
@@ -53,11 +52,10 @@ class ScriptedBackend:
         polls: int | None = 1,
         fail_items: Sequence[int] = (),
         dies_at_poll: int | None = None,
-        refuse_labels: Sequence[str] = (),
     ) -> None:
         self.name = self.device = name
         self.limits, self.lost_reply, self.polls = limits or Limits(), lost_reply, polls
-        self.fail_items, self.refuse_labels, self.dies_at_poll = set(fail_items), set(refuse_labels), dies_at_poll
+        self.fail_items, self.dies_at_poll = set(fail_items), dies_at_poll
         self.words = list(on_submit)
         self.jobs: dict[RemoteId, tuple[Key, Batch]] = {}
         self.polled: dict[RemoteId, int] = {}
@@ -72,8 +70,6 @@ class ScriptedBackend:
         with self.lock:
             self.n_submissions += 1
             word = self.words.pop(0) if self.words else "ok"
-            if self.refuse_labels & {item.label for item in batch.items}:
-                word = "refused"
             if word == "not sent":
                 raise NotSent("no route to the provider")
             if word == "refused":

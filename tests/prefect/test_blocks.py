@@ -124,56 +124,38 @@ print(json.dumps([seen, [name for name in ("loky", "qiskit_aer", "matplotlib", "
     assert not (tmp_path / "data").exists()
 
 
-def test_aer_block_saved(api: str) -> None:
-    """A saved block comes back whole."""
-    block = AerBackend(device="sim", method="stabilizer", n_workers=1, max_qubits=9, readout_error=0.125)
+DATABASE = f"postgresql+psycopg://me:{PASSWORD}@db.example/jobs"
+SAVED = [
+    (AerBackend(device="sim", method="stabilizer", n_workers=1, max_qubits=9, readout_error=0.125), ""),
+    (Ledger(url=SecretStr(DATABASE)), "url"),
+    (RestBackend(url="http://127.0.0.1:1", lost_reply="findable", token=SecretStr(PASSWORD)), "token"),
+    (NexusBackend(device="H1-1E", token=SecretStr(PASSWORD), config={"noisy_simulation": False}), "token"),
+]
+
+
+@pytest.mark.parametrize(("block", "secret"), SAVED, ids=lambda one: type(one).__name__)
+def test_saved(client: SyncPrefectClient, block: Block, secret: str) -> None:
+    """A saved block comes back whole, and shows no secret."""
     block.save("whole")
-    assert AerBackend.load("whole").model_dump() == block.model_dump()
-
-
-def test_ledger_block_saved(client: SyncPrefectClient) -> None:
-    """A saved ledger shows no password."""
-    url = f"postgresql+psycopg://me:{PASSWORD}@db.example/jobs"
-    Ledger(url=SecretStr(url)).save("secret")
-    shown = client.request("GET", "/block_types/slug/ledger/block_documents/name/secret")
-    assert shown.json()["data"]["url"]
-    loaded = Ledger.load("secret")
-    assert loaded.url.get_secret_value() == url
-    for text in (shown.text, repr(loaded), str(loaded), loaded.model_dump_json(), repr(loaded.model_dump())):
-        assert PASSWORD not in text
-
-
-def test_rest_block_saved(client: SyncPrefectClient) -> None:
-    """A saved REST backend shows no token, and sends it."""
-    with ScriptedProvider("findable", token=PASSWORD) as provider:
-        RestBackend(url=provider.url, lost_reply="findable", token=SecretStr(PASSWORD)).save("rest")
-        shown = client.request("GET", "/block_types/slug/rest-backend/block_documents/name/rest")
-        loaded = RestBackend.load("rest")
-        for text in (shown.text, repr(loaded), str(loaded), loaded.model_dump_json(), repr(loaded.model_dump())):
-            assert PASSWORD not in text
-        with closing(loaded.get_backend()) as backend:
-            assert (backend.lost_reply, backend.remote_jobs()) == (LostReply.FINDABLE, [])
-        with (
-            closing(RestBackend(url=provider.url, lost_reply="findable").get_backend()) as backend,
-            pytest.raises(CredentialsRejected),
-        ):
-            backend.remote_jobs()
-
-
-def test_nexus_block_saved(client: SyncPrefectClient) -> None:
-    """A saved Nexus backend comes back whole, and shows no token."""
-    block = NexusBackend(
-        device="H1-1E", token=SecretStr(PASSWORD), name="nexus-lab", config={"noisy_simulation": False}
-    )
-    block.save("nexus")
-    shown = client.request("GET", "/block_types/slug/nexus-backend/block_documents/name/nexus")
-    loaded = NexusBackend.load("nexus")
+    slug = type(block).get_block_type_slug()
+    shown = client.request("GET", f"/block_types/slug/{slug}/block_documents/name/whole")
+    loaded = type(block).load("whole")
     assert loaded.model_dump() == block.model_dump()
-    assert loaded.token.get_secret_value() == PASSWORD
+    if secret:
+        assert shown.json()["data"][secret]
+        assert getattr(loaded, secret).get_secret_value() == getattr(block, secret).get_secret_value()
     for text in (shown.text, repr(loaded), str(loaded), loaded.model_dump_json(), repr(loaded.model_dump())):
         assert PASSWORD not in text
-    with closing(backend_named("nexus-backend/nexus")) as backend:
-        assert (backend.name, backend.device, backend.lost_reply) == ("nexus-lab", "H1-1E", LostReply.FINDABLE)
+
+
+def test_rest_token() -> None:
+    """A REST backend sends its token."""
+    with ScriptedProvider("findable", token=PASSWORD) as provider:
+        block = partial(RestBackend, url=provider.url, lost_reply="findable")
+        with closing(block(token=SecretStr(PASSWORD)).get_backend()) as backend:
+            assert (backend.lost_reply, backend.remote_jobs()) == (LostReply.FINDABLE, [])
+        with closing(block().get_backend()) as backend, pytest.raises(CredentialsRejected):
+            backend.remote_jobs()
 
 
 NEXUS_FIELDS = {
@@ -192,18 +174,35 @@ NEXUS_FIELDS = {
 }
 
 
-@pytest.mark.parametrize("field", NexusBackend.model_fields)
-def test_nexus_field(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every field of the block reaches the Nexus backend."""
-    monkeypatch.setenv("QJOBS_NEXUS_TOKEN", "from the environment")
-    value, holds = NEXUS_FIELDS[field]
-    for settings, is_so in ({"device": "Aer"}, False), ({"device": "Aer", field: value}, True):
-        with closing(NexusBackend(**settings).get_backend()) as made:
-            assert holds(made) is is_so
+AER_FIELDS = {
+    "device": ("sim", lambda made: made.device == "sim"),
+    "method": ("density_matrix", lambda made: made.target().n_qubits == 14),
+    "n_workers": (3, lambda made: made._n_workers == 3),
+    "max_qubits": (5, lambda made: made.target().n_qubits == 5),
+    "depolarizing_1q": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(depolarizing_1q=0.25)).device),
+    "depolarizing_2q": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(depolarizing_2q=0.25)).device),
+    "readout_error": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(readout=0.25)).device),
+}
 
 
 NEXUS_AER = partial(NexusBackend, device="Aer")
 REST = partial(RestBackend, url="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("block", "field"),
+    [
+        *((AerBackend, field) for field in AerBackend.model_fields),
+        *((NEXUS_AER, field) for field in NexusBackend.model_fields),
+    ],
+)
+def test_field(block: Callable[..., Block], field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of a block reaches its backend."""
+    monkeypatch.setenv("QJOBS_NEXUS_TOKEN", "from the environment")
+    value, holds = (AER_FIELDS if block is AerBackend else NEXUS_FIELDS)[field]
+    for settings, is_so in ({}, False), ({field: value}, True):
+        with closing(block(**settings).get_backend()) as made:
+            assert holds(made) is is_so
 
 
 @pytest.mark.parametrize(
@@ -239,25 +238,6 @@ def test_own_service_has_no_rate() -> None:
         NexusBackend(device="Aer", url="https://127.0.0.1:8470", token="t", verify=False).get_backend()
     ) as made:
         assert made._http._limiter._per_s == math.inf
-
-
-AER_FIELDS = {
-    "device": ("sim", lambda made: made.device == "sim"),
-    "method": ("density_matrix", lambda made: made.target().n_qubits == 14),
-    "n_workers": (3, lambda made: made._n_workers == 3),
-    "max_qubits": (5, lambda made: made.target().n_qubits == 5),
-    "depolarizing_1q": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(depolarizing_1q=0.25)).device),
-    "depolarizing_2q": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(depolarizing_2q=0.25)).device),
-    "readout_error": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(readout=0.25)).device),
-}
-
-
-@pytest.mark.parametrize("field", AerBackend.model_fields)
-def test_aer_field(field: str) -> None:
-    """Every field of the block reaches the Aer backend."""
-    value, holds = AER_FIELDS[field]
-    assert not holds(AerBackend().get_backend())
-    assert holds(AerBackend(**{field: value}).get_backend())
 
 
 def test_ledger_place(tmp_path: Path, home: Path) -> None:

@@ -41,12 +41,16 @@ def _left_behind(client: SyncPrefectClient, name: str, backend: str, **options: 
 
 
 def test_own_jobs_only(client: SyncPrefectClient, store: Ledger) -> None:
-    """A cancelled run cancels its own jobs, once, and no others."""
+    """A crashed run leaves its jobs alone; a cancelled one cancels its own, once, and no others."""
     limits = Limits(max_items=1, max_live_jobs=1)
     runs, backends = {}, {}
     for which in ("one", "other"):
         name, backends[which] = script(f"endless-{which}", polls=None, dies_at_poll=1, limits=limits)
         runs[which] = _left_behind(client, f"left-{which}", name)
+        assert runs[which].state.is_crashed()
+        assert {job.cancel_requested_at for job in store.jobs(experiment=f"left-{which}")} == {None}
+        assert not backends[which].cancelled
+    assert not run_circuits.on_crashed_hooks
     _cancel_as_prefect_does(client, runs["one"])
     assert [job.status for job in store.jobs(experiment="left-one")] == [JobStatus.CANCELLED] * 2
     assert len(backends["one"].cancelled) == 1
@@ -82,8 +86,7 @@ def test_backend_is_gone(client: SyncPrefectClient, store: Ledger) -> None:
     name, backend = script("gone", polls=None, dies_at_poll=1)
     run = _left_behind(client, "left-gone", name)
     (job,) = store.jobs(experiment="left-gone")
-    moved = store.jobs(experiment="left-gone")[0].opened_as
-    assert moved == name
+    assert job.opened_as == name
     _forget_backend(client, name)
     _cancel_as_prefect_does(client, run)
     assert store.job(job.job_id).cancel_requested_at is not None

@@ -10,9 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 from prefect import flow
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, get_current_settings, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    get_current_settings,
+    temporary_settings,
+)
 
 from flows._support.command import run_flow
+from flows.sweep import load_sweep, sweep
 from qjobs.errors import InvalidInput, JobFailed
 from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
@@ -34,7 +40,11 @@ objective: {name: z0, goal: minimize}
 """
 
 
-def command(file: Path, api: str, home: Path) -> subprocess.CompletedProcess[str]:
+@pytest.mark.slow
+def test_good_file(api: str, home: Path, tmp_path: Path) -> None:
+    """A file that is run ends with the places of its files and artifacts."""
+    file = tmp_path / "sweep.yaml"
+    file.write_text(SWEEP)
     env = {
         **os.environ,
         "PREFECT_API_URL": api,
@@ -42,16 +52,8 @@ def command(file: Path, api: str, home: Path) -> subprocess.CompletedProcess[str
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "QJOBS_HOME": str(home),
     }
-    arguments = [sys.executable, "-m", "flows.sweep", str(file)]
-    return subprocess.run(arguments, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-
-@pytest.mark.slow
-def test_good_file(api: str, home: Path, tmp_path: Path) -> None:
-    """A file that is run ends with the places of its files and artifacts."""
-    file = tmp_path / "sweep.yaml"
-    file.write_text(SWEEP)
-    done = command(file, api, home)
+    command = [sys.executable, "-m", "flows.sweep", str(file)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[1].startswith("2 of 2 rows have a result, in ")
@@ -79,29 +81,18 @@ def test_good_file(api: str, home: Path, tmp_path: Path) -> None:
     ids=["field", "shape", "missing"],
 )
 def test_bad_file(home: Path, tmp_path: Path, text: str | None, words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bad file is one line of error and code 2, before anything is written."""
+    """A bad file is one line of error and code 2, before a server is asked or anything is written."""
     file = tmp_path / "sweep.yaml"
     if text is not None:
         file.write_text(text)
-    from flows.sweep import load_sweep, sweep
-
-    assert run_flow(sweep, lambda path: load_sweep(Path(path)), [str(file)]) == 2
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        assert run_flow(sweep, lambda path: load_sweep(Path(path)), [str(file)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
     assert line.startswith("error: ")
     assert words in line
     assert not home.exists()
-
-
-@pytest.mark.slow
-def test_bad_file_as_command(tmp_path: Path, home: Path) -> None:
-    """A bad file is refused before a server is asked: the address leads nowhere."""
-    done = command(tmp_path / "nowhere.yaml", "http://127.0.0.1:9/api", home)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    line = done.stderr
-    assert line.startswith(f"error: {tmp_path / 'nowhere.yaml'} cannot be read")
 
 
 @pytest.mark.parametrize(

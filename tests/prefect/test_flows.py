@@ -14,6 +14,7 @@ import pytest
 from given import THETAS, a_batch, a_sweep
 from observing import artifacts, last_run, task_names
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun, State
 from scripted_block import Died, script
 from support import check_history
 
@@ -80,13 +81,6 @@ def test_sweep(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
     for key in first.artifact_keys:
         assert [one.flow_run_id for one in artifacts(client, key)] == [run.id, rerun.id]
     _check_artifacts(client, spec, store, Path(first.picture))
-
-
-def test_exact_observables(api: str) -> None:
-    """Exact observables have their exact values."""
-    frame = pd.read_parquet(sweep(a_sweep("exact", exact=True)).parquet)
-    assert frame["z0"].to_numpy() == pytest.approx([math.cos(theta) for theta in THETAS])
-    assert set(frame["z0_stderr"]) == {0.0}
 
 
 @pytest.mark.slow
@@ -160,7 +154,7 @@ def test_failing_items(client: SyncPrefectClient, store: Ledger) -> None:
 
 def test_refused_job(api: str, store: Ledger) -> None:
     """A refused job fails the flow and spares the others."""
-    name, backend = script("refusing", limits=Limits(max_items=1), refuse_labels=["bell-0"])
+    name, backend = script("refusing", limits=Limits(max_items=1), on_submit=["refused"])
     with pytest.raises(SubmissionRejected):
         run_circuits(a_batch("refused", 3, backend=name, compiler="none"))
     statuses = sorted(job.status for job in store.jobs(experiment="refused"))
@@ -186,6 +180,28 @@ def test_crashed_run(client: SyncPrefectClient, store: Ledger, where: dict[str, 
     assert published.n_missing == 0
     assert [found.job_id for found in store.jobs(experiment=spec.name)] == [job.job_id]
     assert (len(backend.jobs), backend.n_submissions) == (1, 1)
+
+
+def test_retried_run(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
+    """A flow run that Prefect retries finds its own jobs, although its first try could not publish them."""
+    name, backend = script("retried")
+    home.mkdir(exist_ok=True)
+    in_the_way = home / "results"
+    in_the_way.write_text("not a folder")
+    tries: list[str] = []
+
+    def clear_the_way(_flow: object, run: FlowRun, _state: State[object]) -> None:
+        tries.append(str(run.id))
+        if len(tries) == 2:
+            in_the_way.unlink()
+
+    twice = run_circuits.with_options(retries=1, retry_delay_seconds=0, on_running=[clear_the_way])
+    assert twice(a_batch("retried", 1, backend=name, compiler="none")).n_missing == 0
+    assert len(tries) == 2
+    assert len(set(tries)) == 1
+    assert last_run(client, "retried").run_count == 2
+    assert (len(backend.jobs), backend.n_submissions) == (1, 1)
+    assert len(store.jobs(experiment="retried")) == 1
 
 
 def test_crashed_sweep(api: str, store: Ledger) -> None:

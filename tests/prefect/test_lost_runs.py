@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import uuid
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from deploying import deployed, process_of, process_worker
-from given import parameters
+from given import open_queue, parameters
 from observing import eventually, last_run, logs_of
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling, Completed, Crashed, Running, Scheduled
+from support import ended_owner
 
 from flows.reconcile import reconcile
 from flows.run_circuits import run_circuits
@@ -67,8 +66,7 @@ def test_broken_machine(
     monkeypatch.setattr(heartbeats, "_GONE_IF_ENDED", timedelta(0))
     passed = looked(store, client)
     assert (passed.lost, passed.resumed, store.heartbeats.runners()) == ([str(made.id)], [str(made.id)], [])
-    for job in provider.store.jobs.values():
-        job.starts_at = job.ends_at = 0.0
+    open_queue(provider)
     with process_worker(api, client, home, tmp_path):
         ended = eventually(lambda: client.read_flow_run(made.id), lambda r: r.state.is_final(), deadline_s=240)
     assert ended.state.is_completed(), ended.state
@@ -78,12 +76,9 @@ def test_broken_machine(
     assert store.heartbeats.runners() == []
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def dead() -> str:
-    """The owner of a lease whose process has ended."""
-    code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return done.stdout.strip()
+    return ended_owner()
 
 
 @pytest.fixture
@@ -124,7 +119,7 @@ def test_three_crashes(client: SyncPrefectClient, store: Ledger, run: FlowRun, d
 
 
 def test_alive(client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str) -> None:
-    """A run whose process is alive, or may be, is left alone."""
+    """A run whose process is alive, or may be, is left alone; a machine that is silent for ten minutes is given up."""
     heard_of(store, client, run, lease_owner(), ago=timedelta(0))
     assert later(store, client).lost == [], "it is proved to live: it was stopped, and may go on"
     store.heartbeats.end(str(run.id), lease_owner())
@@ -134,14 +129,9 @@ def test_alive(client: SyncPrefectClient, store: Ledger, run: FlowRun, dead: str
     store.heartbeats.end(str(run.id), "elsewhere:1:1")
 
     heard_of(store, client, run, dead, ago=LONG_AGO)
-    heard_of(store, client, run, "elsewhere:1:1", ago=timedelta(0))
+    heard_of(store, client, run, "elsewhere:1:1", ago=timedelta(seconds=-1))
     assert looked(store, client).lost == [], "another process runs it by now"
     assert client.read_flow_run(run.id).state.is_running()
-
-
-def test_silent_machine(client: SyncPrefectClient, store: Ledger, run: FlowRun) -> None:
-    """A machine that is silent for ten minutes is given up."""
-    heard_of(store, client, run, "elsewhere:1:1", ago=timedelta(seconds=-1))
     assert later(store, client).lost == [str(run.id)]
 
 

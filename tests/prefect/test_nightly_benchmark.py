@@ -22,7 +22,6 @@ from support import check_history
 
 from blocks import AerBackend
 from flows.nightly_benchmark import nightly_benchmark
-from qjobs.backends.base import Limits
 from qjobs.errors import InvalidInput, JobFailed
 from qjobs.experiments.health_check import health_check_circuits
 from qjobs.ledger import Ledger
@@ -192,13 +191,3 @@ def test_failing_items(client: SyncPrefectClient, store: Ledger) -> None:
     assert "**INCOMPLETE" in report.data
     assert re.search(r"\| GHZ 2 \| 1\.0000 ± [0-9.]+ \| 1 of 2 \|", report.data)
     assert "| GHZ 3 | no result | 0 of 2 |" in report.data
-
-
-@pytest.mark.slow
-def test_limits(client: SyncPrefectClient, store: Ledger) -> None:
-    """Jobs are cut at the limits and are one run of the trend."""
-    name, backend = script("narrow-night", limits=Limits(max_items=3))
-    published = nightly_benchmark(a_check("cut", backend=name, compiler="none", min_success=0))
-    assert (published.n_rows, len(backend.jobs)) == (8, 3)
-    (report,) = artifacts(client, published.artifact_keys[0])
-    assert len(rows_of(report.data)) == 1

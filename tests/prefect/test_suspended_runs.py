@@ -18,7 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from deploying import ROOT, deployed, process_of
-from given import parameters, sent
+from given import open_queue, parameters, sent
 from observing import artifacts, eventually, last_run, logs_of
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -40,12 +40,6 @@ from qjobs.testing.servers import ScriptedProvider
 
 TURN = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
 qubit[1] q; bit[1] c; ry(theta) q[0]; c[0] = measure q[0];"""
-
-
-def open_queue(provider: ScriptedProvider) -> None:
-    """The device takes every job that waits for it."""
-    for job in provider.store.jobs.values():
-        job.starts_at = job.ends_at = 0.0
 
 
 def suspended(client: SyncPrefectClient, store: Ledger, flow: Flow[..., Any], given: dict[str, object]) -> FlowRun:

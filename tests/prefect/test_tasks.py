@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 import inspect
 import logging
+import re
 from pathlib import Path
 
 import pytest
+from given import BELL
 from observing import logs_of
 from prefect import Flow, Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
+from prefect.states import Completed, Failed, State
 from scripted_block import script
 from support import job_moves
 
@@ -37,7 +39,6 @@ from qjobs.operations.retry import RetryPolicy, Rung
 from tasks.retrying import DEFAULT_POLICY, READ_DELAYS_S, is_transient, run_count
 
 ROOT = Path(__file__).parents[2]
-BELL = """OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0],q[1]; measure q -> c;"""
 TASKS = [getattr(tasks, name) for name in tasks.__all__]
 FLOWS = [flows.sweep.sweep, flows.run_circuits.run_circuits, flows.nightly_benchmark.nightly_benchmark]
 DEFAULT, ALLOW = RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT
@@ -107,15 +108,16 @@ def test_transient(name: str) -> None:
     assert is_transient(None, None, Failed(data=_error(name))) is expected
 
 
-@pytest.mark.parametrize("error", [RuntimeError("x"), TimeoutError(), ValueError(), KeyError("x")])
-def test_foreign_errors(error: Exception) -> None:
-    """Errors that are not ours are not retried."""
-    assert is_transient(None, None, Failed(data=error)) is False
-
-
-def test_success() -> None:
-    """Success is not retried."""
-    assert is_transient(None, None, Completed(data=3)) is False
+@pytest.mark.parametrize(
+    "state",
+    [
+        Completed(data=3),
+        *(Failed(data=error) for error in (RuntimeError("x"), TimeoutError(), ValueError(), KeyError("x"))),
+    ],
+)
+def test_others(state: State) -> None:
+    """Neither success nor errors that are not ours are retried."""
+    assert is_transient(None, None, state) is False
     assert run_count() == 1
 
 
@@ -147,34 +149,18 @@ def test_without_prefect(store: Ledger, home: Path) -> None:
     assert Path(published.parquet).is_relative_to(home)
 
 
-class _propagated:
-    """Prefect's loggers keep their records from the root logger, where `caplog` listens."""
-
-    def __init__(self, name: str) -> None:
-        self.logger = logging.getLogger("prefect")
-        self.name = name
-
-    def __enter__(self) -> None:
-        self.before, self.logger.propagate = self.logger.propagate, True
-
-    def __exit__(self, *_: object) -> None:
-        self.logger.propagate = self.before
-
-
-def test_compile_cache(store: Ledger, caplog: pytest.LogCaptureFixture) -> None:
+def test_compile_cache(store: Ledger, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compiling again takes it from the cache, unless `fresh`."""
+    # Prefect's loggers keep their records from the root logger, where `caplog` listens.
+    monkeypatch.setattr(logging.getLogger("prefect"), "propagate", True)
     program = read_circuit(BELL)
     store.add_programs([program])
-    with caplog.at_level(logging.INFO), _propagated("qjobs"):
+    with caplog.at_level(logging.INFO):
         for fresh in (False, False, True):
             tasks.compile_circuits.fn("aer", [program.hash], CompileOptions(), fresh=fresh)
     hits = [record.getMessage().rsplit("cache: ")[1] for record in caplog.records if "cache:" in record.getMessage()]
     assert hits[:2] == ["0 hits of 1", "1 hits of 1"]
     assert not hits[2].startswith("1 hits")
-
-
-def _quick(*strategies: RemoteRetryStrategy) -> RetryPolicy:
-    return RetryPolicy(rungs=tuple(Rung(strategy=strategy, delay_s=0.01) for strategy in strategies))
 
 
 @flow(name="one-submission", log_prints=False)
@@ -185,63 +171,42 @@ def one_submission(job_id: JobId, backend: str, policy: RetryPolicy) -> tuple[st
     return str(flow_run.id), answer if isinstance(answer, str) else f"{type(answer).__name__}: {answer}"
 
 
-def test_ladder(client: SyncPrefectClient, store: Ledger) -> None:
-    """Never sent, then a lost reply without a job, then ALLOW_RESUBMIT: every rung is logged, and there is one job."""
-    name, backend = script("ladder", on_submit=["not sent", "lost", "ok"])
+SUBMISSIONS = {
+    "a rung that may": (["not sent", "lost", "ok"], {}, [DEFAULT, ALLOW], (3, 1), "SUBMITTED|QUEUED|RUNNING|COMPLETED"),
+    "found by its key": (
+        ["lost reply"],
+        {},
+        [DEFAULT],
+        (1, 1),
+        "COMPLETED",
+    ),  # what is found is asked for its status at once
+    "the ladder ends": (["not sent"] * 9, {}, [DEFAULT, ALLOW, ALLOW], (4, 0), "NotSent"),
+    "rejected": (["refused"], {}, [], (1, 0), "SubmissionRejected"),
+    "opaque": (["lost reply"], {"lost_reply": LostReply.OPAQUE}, [], (1, 1), "SubmissionUnknown"),
+}
+LEFT = {"the ladder ends": JobStatus.CREATED, "rejected": JobStatus.ERROR, "opaque": JobStatus.UNKNOWN}
+
+
+@pytest.mark.parametrize("case", SUBMISSIONS)
+def test_submit_stage(client: SyncPrefectClient, store: Ledger, case: str) -> None:
+    """Each retry names its rung in the log and in the events; what a retry cannot help is not retried."""
+    words, options, climbed, made, expected = SUBMISSIONS[case]
+    name, backend = script(f"stage-{case.replace(' ', '-')}", on_submit=words, **options)
     job_id = _job(store, name)
-    run, status = one_submission(job_id, name, _quick(DEFAULT, ALLOW, ALLOW))
-    assert status in {"SUBMITTED", "RUNNING"}
-    assert (backend.n_submissions, len(backend.jobs)) == (3, 1)
-    assert [a.strategy for a in store.attempts(job_id)] == [DEFAULT, DEFAULT, ALLOW]
-    rungs = [event.detail for event in store.events(job_id) if event.cause == "retry"]
-    assert rungs == [
-        "retry 1 of the submit stage, rung DEFAULT",
-        "retry 2 of the submit stage, rung ALLOW_RESUBMIT",
-    ]
-    lines = logs_of(client, run, until="ALLOW_RESUBMIT")
-    assert any(f"retry 1 of {job_id} uses the rung DEFAULT" in line for line in lines)
-    assert any(f"retry 2 of {job_id} uses the rung ALLOW_RESUBMIT" in line for line in lines)
-
-
-def test_lost_reply(api: str, store: Ledger) -> None:
-    """A lost reply is looked up and not sent again."""
-    name, backend = script("lookup", on_submit=["lost reply"])
-    job_id = _job(store, name)
-    _, status = one_submission(job_id, name, _quick(DEFAULT, DEFAULT, ALLOW))
-    assert status == "COMPLETED"  # what is found is asked for its status at once
-    assert (backend.n_submissions, len(backend.jobs)) == (1, 1)
-    assert "found by key" in [cause for _, _, cause in job_moves(store, job_id)]
-
-
-def test_ladder_ends(api: str, store: Ledger) -> None:
-    """The ladder ends with the error, and the job stays CREATED."""
-    name, backend = script("outage", on_submit=["not sent"] * 9)
-    job_id = _job(store, name)
-    _, answer = one_submission(job_id, name, _quick(DEFAULT, DEFAULT))
-    assert answer.startswith("NotSent")
-    assert (backend.n_submissions, len(backend.jobs)) == (3, 0)
-    assert store.job(job_id).status is JobStatus.CREATED
-
-
-def test_rejection(client: SyncPrefectClient, store: Ledger) -> None:
-    """A rejection is not retried."""
-    name, backend = script("strict", on_submit=["refused"])
-    job_id = _job(store, name)
-    _, answer = one_submission(job_id, name, _quick(DEFAULT, ALLOW, ALLOW))
-    assert answer.startswith("SubmissionRejected")
-    assert (backend.n_submissions, len(backend.jobs)) == (1, 0)
-    assert store.job(job_id).message == "the provider says: too deep"
-    assert not [event for event in store.events(job_id) if event.cause == "retry"]
-
-
-def test_opaque_lost_reply(api: str, store: Ledger) -> None:
-    """A lost reply of an opaque provider is not retried."""
-    name, backend = script("opaque", on_submit=["lost reply"], lost_reply=LostReply.OPAQUE)
-    job_id = _job(store, name)
-    _, answer = one_submission(job_id, name, _quick(DEFAULT, ALLOW, ALLOW))
-    assert answer.startswith("SubmissionUnknown")
-    assert backend.n_submissions == 1
-    assert store.job(job_id).status is JobStatus.UNKNOWN
+    rungs = tuple(Rung(strategy=strategy, delay_s=0.01) for strategy in (DEFAULT, ALLOW, ALLOW))
+    run, answer = one_submission(job_id, name, RetryPolicy(rungs=rungs))
+    assert re.match(expected, answer)
+    assert (backend.n_submissions, len(backend.jobs)) == made
+    assert case not in LEFT or store.job(job_id).status is LEFT[case]
+    assert (store.job(job_id).message == "the provider says: too deep") == (case == "rejected")
+    assert ("found by key" in [cause for _, _, cause in job_moves(store, job_id)]) == (case == "found by its key")
+    told = [event.detail for event in store.events(job_id) if event.cause == "retry"]
+    assert told == [f"retry {n} of the submit stage, rung {rung}" for n, rung in enumerate(climbed, 1)]
+    lines = logs_of(client, run, until=f"retry {len(climbed)} of {job_id}") if climbed else []
+    for number, rung in enumerate(climbed, 1):
+        assert any(f"retry {number} of {job_id} uses the rung {rung}" in line for line in lines)
+    if case == "a rung that may":
+        assert [attempt.strategy for attempt in store.attempts(job_id)] == [DEFAULT, DEFAULT, ALLOW]
 
 
 def test_sort(api: str, store: Ledger) -> None:

@@ -7,7 +7,7 @@ import json
 from datetime import timedelta
 
 import pytest
-from given import parameters, sent
+from given import open_queue, parameters, sent
 from observing import artifacts, eventually
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import Artifact, FlowRun
@@ -89,12 +89,6 @@ def test_artifacts(client: SyncPrefectClient, store: Ledger, provider: ScriptedP
         assert "1 RUNNING" in shown("progress").description
 
 
-def open_queue(provider: ScriptedProvider) -> None:
-    """The device takes every job that waits for it."""
-    for job in provider.store.jobs.values():
-        job.starts_at = job.ends_at = 0.0
-
-
 def test_stalled(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun) -> None:
     """A job that takes far longer than usual is reported once."""
     name = f"rest-backend/{provider.block}"
@@ -113,39 +107,24 @@ def test_stalled(client: SyncPrefectClient, store: Ledger, provider: ScriptedPro
     assert [event.cause for event in store.events(late.job_id)].count("stalled") == 1
 
 
-def test_two_deadlines(client: SyncPrefectClient, store: Ledger, waiting: FlowRun) -> None:
-    """Two runs that wait for one job have a deadline each."""
-    (job,) = store.jobs(experiment="registered")
-    other = client.create_flow_run(run_circuits, parameters={}, state=Running())
-    past = utc_now() - timedelta(seconds=1)
-    for run in (waiting, other):
-        store.waits.register(
-            str(run.id), [job.job_id], until="all", now=utc_now(), deadline_at=past, at_deadline=AtDeadline.NOTIFY
-        )
-    for _ in range(2):
-        run_once(store, client)
-    noted = [event.detail for event in store.events(job.job_id) if event.cause == "deadline"]
-    assert len(noted) == 2
-    assert all(any(str(run.id) in words for words in noted) for run in (waiting, other))
-
-
 @pytest.mark.parametrize("action", list(AtDeadline))
 def test_deadline(
     client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun, action: AtDeadline
 ) -> None:
-    """A deadline notifies, cancels, or lets the run go on."""
+    """A deadline notifies, cancels, or lets the run go on; two runs that wait for one job have a deadline each."""
     client.set_flow_run_state(waiting.id, Suspended(timeout_seconds=86400, pause_key="wait"), force=True)
     (job,) = store.jobs(experiment="registered")
     past = utc_now() - timedelta(seconds=1)
-    store.waits.register(
-        str(waiting.id), [job.job_id], until="all", now=utc_now(), deadline_at=past, at_deadline=action
-    )
+    other = client.create_flow_run(run_circuits, parameters={}, state=Running())
+    for run, what in ((waiting, action), (other, AtDeadline.NOTIFY)):
+        store.waits.register(str(run.id), [job.job_id], until="all", now=utc_now(), deadline_at=past, at_deadline=what)
     resumed: list[str] = []
     for _ in range(3):
         resumed += run_once(store, client).resumed
         store.schedule.set_next({job.job_id: None for job in store.open_jobs()})
-    noted = [event for event in store.events(job.job_id) if event.cause == "deadline"]
-    assert len(noted) == 1
+    noted = [event.detail for event in store.events(job.job_id) if event.cause == "deadline"]
+    assert len(noted) == 2
+    assert all(any(str(run.id) in words for words in noted) for run in (waiting, other))
     assert bool(store.job(job.job_id).cancel_requested_at) == (action is AtDeadline.CANCEL)
     assert resumed[:1] == ([] if action is AtDeadline.NOTIFY else [str(waiting.id)])
     assert (client.read_flow_run(waiting.id).state.name == "Suspended") == (action is AtDeadline.NOTIFY)

@@ -6,11 +6,12 @@ import multiprocessing
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import pytest
-from support import NOW, a_spec, check_history, claim, observe, report, sent
+from support import NOW, a_spec, check_history, claim, create, observe, report, sent
 
 from qjobs.errors import Busy, StaleJob
 from qjobs.ledger import Ledger
@@ -22,6 +23,7 @@ N_PROCESSES = 4
 ROUNDS = 8
 FINAL_WORDS = [JobStatus.COMPLETED, JobStatus.ERROR]
 JOIN_TIMEOUT_S = 90.0
+T = TypeVar("T")
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -54,6 +56,18 @@ def try_claim(ledger: Ledger, job_id: JobId, after: Callable[[Ledger, Attempt], 
     return "won"
 
 
+def at_once(act: Callable[[Any], T], values: Iterable[Any]) -> list[T]:
+    """What threads get that act at the same moment, one for each of `N_THREADS` values."""
+    barrier = threading.Barrier(N_THREADS, timeout=30)
+
+    def race(value: Any) -> T:
+        barrier.wait()
+        return act(value)
+
+    with ThreadPoolExecutor(N_THREADS) as pool:
+        return list(pool.map(race, values))
+
+
 def check_round(ledger: Ledger, job_id: JobId, outcomes: Counter[str], tries: int) -> None:
     assert outcomes == {"won": 1, "StaleJob": tries - 1}
     assert len(ledger.attempts(job_id)) == 1
@@ -66,16 +80,9 @@ def check_round(ledger: Ledger, job_id: JobId, outcomes: Counter[str], tries: in
 def test_threads(ledger: Ledger, ending: str) -> None:
     """Of many threads one claims a job."""
     ids = ledger.create([a_spec(f"k{n}") for n in range(ROUNDS)], now=NOW)
-    barrier = threading.Barrier(N_THREADS, timeout=30)
-
-    def race(job_id: JobId) -> str:
-        barrier.wait()
-        return try_claim(ledger, job_id, ENDINGS[ending])
-
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        for job_id in ids:
-            outcomes = Counter(pool.map(race, [job_id] * N_THREADS))
-            check_round(ledger, job_id, outcomes, N_THREADS)
+    for job_id in ids:
+        outcomes = at_once(lambda each: try_claim(ledger, each, ENDINGS[ending]), [job_id] * N_THREADS)
+        check_round(ledger, job_id, Counter(outcomes), N_THREADS)
 
 
 def race_all(url: str, rounds: list[tuple[JobId, str]], barrier: object, replies: object) -> None:
@@ -120,19 +127,15 @@ def test_processes(ledger_url: str) -> None:
 def test_device_limit(ledger: Ledger) -> None:
     """Of sixteen jobs for a device that takes three, three are live and the others are `Busy`."""
     ids = ledger.create([a_spec(f"k{n}") for n in range(N_THREADS)], now=NOW)
-    barrier = threading.Barrier(N_THREADS, timeout=30)
 
     def race(job_id: JobId) -> str:
-        barrier.wait()
         try:
             claim(ledger, job_id, max_live_jobs=3)
         except Busy:
             return "busy"
         return "won"
 
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        outcomes = Counter(pool.map(race, ids))
-    assert outcomes == {"won": 3, "busy": N_THREADS - 3}
+    assert Counter(at_once(race, ids)) == {"won": 3, "busy": N_THREADS - 3}
     assert len(ledger.open_jobs()) == 3
     for job_id in ids:
         check_history(ledger, job_id)
@@ -140,14 +143,7 @@ def test_device_limit(ledger: Ledger) -> None:
 
 def test_create(ledger: Ledger) -> None:
     """Of many threads that create one job, one does."""
-    barrier = threading.Barrier(N_THREADS, timeout=30)
-
-    def race(_: int) -> JobId:
-        barrier.wait()
-        return ledger.create([a_spec("the same")], now=NOW)[0]
-
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        ids = set(pool.map(race, range(N_THREADS)))
+    ids = set(at_once(lambda _: create(ledger, "the same"), range(N_THREADS)))
     assert len(ids) == 1
     assert len(ledger.jobs()) == 1
     check_history(ledger, ids.pop())
@@ -157,17 +153,14 @@ def test_pollers(ledger: Ledger) -> None:
     """Reports of many pollers follow one another: none is refused, and no item's chain of events has a gap."""
     open_words = [JobStatus.SUBMITTED, JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.RETRYING]
     job_id, attempt = sent(ledger, n_items=3)
-    barrier = threading.Barrier(N_THREADS, timeout=30)
 
     def race(number: int) -> None:
-        barrier.wait()
         for step in range(6):
             words = [open_words[(number + step * index) % 4] for index in range(3)]
             observe(ledger, job_id, attempt.number, report(*words), now=NOW)
         observe(ledger, job_id, attempt.number, report(*[FINAL_WORDS[number % 2]] * 3), now=NOW)
 
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        list(pool.map(race, range(N_THREADS)))
+    at_once(race, range(N_THREADS))
     check_history(ledger, job_id)
     assert ledger.job(job_id).status in FINAL_WORDS
     for item in ledger.items(job_id):

@@ -185,10 +185,6 @@ def test_equal_numbers():
     assert content_hash(one(gates.RXGate(a + b * 2))) == content_hash(one(gates.RXGate(2 * b + a)))
 
 
-def unmeasured(circuit):
-    return circuit.remove_final_measurements(inplace=False) or circuit
-
-
 @limited
 @given(plans, angles)
 def test_pytket_keeps_the_unitary(plan, phase):

@@ -13,19 +13,18 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from support import NOW, a_spec, check_history, counts, empty, observe
+from support import NOW, a_spec, check_history, claim, counts, empty, observe
 
 from qjobs.backends.base import ItemSnapshot, Snapshot
 from qjobs.errors import ProtocolError, StaleJob
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus, roll_up
-from qjobs.model import Attempt, ItemResult, JobId, RemoteId, RemoteRetryStrategy
+from qjobs.model import Attempt, ItemResult, JobId, RemoteId
 
 S = JobStatus
 AT_PROVIDER = [S.SUBMITTED, S.QUEUED, S.RUNNING, S.RETRYING, S.CANCELLING]
 FINISHED = [S.COMPLETED, S.CANCELLED, S.ERROR, S.DEPLETED, S.TERMINATED]
 UNSETTLED = [S.SUBMITTING, S.UNKNOWN]
-MAX_JOBS = 3
 
 
 @dataclass
@@ -110,15 +109,8 @@ class LedgerMachine(RuleBasedStateMachine):
             chosen = tuple(sorted(data.draw(st.sets(st.integers(0, len(job.items) - 1), min_size=1))))
         lease_s = data.draw(st.sampled_from([10.0, 60.0]))
         try:
-            attempt = self.ledger.submissions.claim(
-                job_id,
-                expected=expected,
-                strategy=RemoteRetryStrategy.DEFAULT,
-                owner="machine",
-                lease_s=lease_s,
-                now=self.now,
-                items=chosen,
-                new_epoch=new_epoch,
+            attempt = claim(
+                self.ledger, job_id, expected, lease_s=lease_s, now=self.now, items=chosen, new_epoch=new_epoch
             )
         except StaleJob:
             assert stale or job.live
@@ -143,31 +135,17 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         job_id = data.draw(st.sampled_from(idle), label="job")
         job = self.jobs[job_id]
-        attempt = self.ledger.submissions.claim(
-            job_id,
-            expected=job.status,
-            strategy=RemoteRetryStrategy.DEFAULT,
-            owner="machine",
-            lease_s=60.0,
-            now=self.now,
-        )
+        attempt = claim(self.ledger, job_id, job.status, now=self.now)
         self.remote_ids += 1
         remote_id = f"remote-{self.remote_ids}"
         self.ledger.submissions.accept(attempt, RemoteId(remote_id), now=self.now)
         job.status = S.SUBMITTED
         job.cancel_requested = False
         job.items = [S.SUBMITTED] * len(job.items)
-        every = tuple(range(len(job.items)))
-        job.attempts.append(
-            ModelAttempt(
-                handle=attempt,
-                epoch=job.epoch,
-                items=every,
-                lease_until=None,
-                status=S.SUBMITTED,
-                remote_id=remote_id,
-            )
-        )
+        sent = ModelAttempt(handle=attempt, epoch=job.epoch, items=tuple(range(len(job.items))), lease_until=None)
+        sent.status = S.SUBMITTED
+        sent.remote_id = remote_id
+        job.attempts.append(sent)
 
     @precondition(some_attempt)
     @rule(data=st.data(), same=st.booleans())
