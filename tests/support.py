@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import math
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import sqlalchemy as sa
 
-from qjobs.backends.base import ItemSnapshot, Snapshot
+import qjobs
+from qjobs.backends.base import Backend, ItemSnapshot, Snapshot
 from qjobs.ledger import Ledger, tables
 from qjobs.ledger.provider_reports import Report
 from qjobs.lifecycle import JobStatus
@@ -37,6 +40,16 @@ from qjobs.model import (
 
 NOW = datetime(2025, 3, 1, 12, 0, tzinfo=UTC)
 LEASE_S = 60.0
+ROTATED = """OPENQASM 3.0;
+include "stdgates.inc";
+input float theta;
+qubit[1] q;
+bit[1] c;
+ry(theta) q[0];
+c[0] = measure q[0];
+"""
+AXIS = [{"name": "theta", "values": [0.0, math.pi]}]
+SWEEP = {"name": "s", "circuit": {"openqasm": ROTATED}, "axes": AXIS, "shots": 50, "seed": 1}
 
 
 def at(seconds: float) -> datetime:
@@ -122,6 +135,14 @@ def sent(ledger: Ledger, key: str = "key", remote_id: str = "remote-1", **values
     return job_id, ledger.attempts(job_id)[-1]
 
 
+def submitted(ledger: Ledger, backend: Backend, *keys: str) -> list[JobId]:
+    """Jobs of these keys, submitted to `backend`."""
+    job_ids = [create(ledger, key, backend=backend.name) for key in keys]
+    for job_id in job_ids:
+        qjobs.submit(ledger, backend, job_id, now=lambda: NOW)
+    return job_ids
+
+
 def unsettled(ledger: Ledger, status: JobStatus = JobStatus.SUBMITTING, **values: object) -> tuple[JobId, Attempt]:
     """A job whose attempt nobody has settled: SUBMITTING or UNKNOWN."""
     job_id = create(ledger, **values)
@@ -137,6 +158,12 @@ def ended_owner() -> str:
     code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return done.stdout.strip()
+
+
+def jobs_in(folder: Path) -> list[str]:
+    """The ids of the jobs in a folder's ledger."""
+    with Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+        return [job.job_id for job in ledger.jobs()]
 
 
 def whole(status: JobStatus, message: str = "", **values: object) -> Snapshot:

@@ -1,15 +1,30 @@
-"""Fixtures of the command's tests: `qjobs` calls it in this process, with a data folder of the tests' own."""
+"""Fixtures of several modules: a scripted backend, a clock, and the command `qjobs`, called in this process."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from scripted import Clock, ScriptedBackend
+from support import SWEEP
 
 from qjobs.cli import main as cli
 
 Said = tuple[int, str, str]
+
+
+@pytest.fixture
+def backend() -> ScriptedBackend:
+    return ScriptedBackend()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 @pytest.fixture(scope="module")
@@ -31,3 +46,29 @@ def qjobs(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         return code, out, err
 
     return call
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a spec, as JSON unless it is text."""
+
+    def writing(content: object, name: str = "spec.yaml") -> Path:
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return writing
+
+
+@pytest.fixture(scope="module")
+def ran(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """What running the sweep said, as JSON."""
+    path = tmp_path_factory.mktemp("sweep") / "sweep.json"
+    path.write_text(json.dumps(SWEEP))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QJOBS_HOME", str(home))
+        patch.delenv("QJOBS_LEDGER", raising=False)
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            assert cli.main(["run", str(path), "--json", "--run-id", "first"]) == 0
+    return json.loads(out.getvalue())

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -199,15 +200,12 @@ def test_one_key_makes_one_job(aer):
     batch, key, ids = batch_of((superposition(1), 5)), Key("unit-race"), []
     barrier = threading.Barrier(8)
 
-    def work():
+    def work(_):
         barrier.wait()
         aer.submit(batch, key, ids.append)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
     assert len(ids) == 8
     assert len(set(ids)) == 1
 

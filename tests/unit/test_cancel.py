@@ -13,7 +13,6 @@ from qjobs.errors import (
     BackendUnavailable,
     InvalidInput,
     JobFailed,
-    NotSent,
     SubmissionUnknown,
 )
 from qjobs.ledger import Ledger
@@ -25,7 +24,6 @@ from qjobs.operations.retry import Action
 S = JobStatus
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 FIRST = RemoteId("remote-1")
-FORCE, ALLOW = RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.ALLOW_RESUBMIT
 
 
 def test_by_status(store: Ledger) -> None:
@@ -65,19 +63,6 @@ def test_before_sending(store: Ledger, standing: str, strategy: RemoteRetryStrat
     assert enter(store, backend, job_id, FORCE).action is Action.SUBMIT  # asked for in words
 
 
-def test_during_not_sent(store: Ledger) -> None:
-    """A cancellation during a call that never left holds."""
-    backend = ScriptedBackend()
-    job_id = create(store)
-    backend.faults.append(Fault(NotSent("no route")))
-    backend.before_submit = lambda: store.request_cancel(job_id, now=NOW)
-    with pytest.raises(NotSent):
-        enter(store, backend, job_id)
-    assert store.job(job_id).status is S.CANCELLED
-    assert enter(store, backend, job_id).action is Action.RETURN
-    assert not backend.jobs
-
-
 def test_during_lost_call(store: Ledger) -> None:
     """A cancellation during a lost call holds."""
     for number, exists in enumerate((True, False)):
@@ -92,15 +77,16 @@ def test_during_lost_call(store: Ledger) -> None:
         assert [job.cancels for job in backend.jobs.values()] == ([1] if exists else [])
 
 
-def test_unreachable(store: Ledger) -> None:
-    """A cancellation outlives a provider that cannot be reached."""
-    backend = ScriptedBackend()
+@pytest.mark.parametrize(("items", "left"), [(None, S.CANCELLED), ([1], S.RUNNING)])
+def test_unreachable(store: Ledger, backend: ScriptedBackend, items: list[int] | None, left: JobStatus) -> None:
+    """A cancellation of a job or of items outlives a provider that cannot be reached."""
     job_id = a_job(store, "open", backend)
     backend.troubles.append(BackendUnavailable("502"))
     with pytest.raises(BackendUnavailable):
-        qjobs.cancel(store, backend, job_id)
-    assert store.job(job_id).cancel_requested_at is not None
-    assert qjobs.poll(store, backend, [job_id]) == {job_id: S.CANCELLED}
+        qjobs.cancel(store, backend, job_id, items=items)
+    assert (store.job(job_id).cancel_requested_at is None) == (items is not None)
+    assert qjobs.poll(store, backend, [job_id]) == {job_id: left}
+    assert statuses(store, job_id) == [left, S.CANCELLED]
 
 
 @pytest.fixture
@@ -185,17 +171,6 @@ def test_all_items(store: Ledger) -> None:
     assert (backend.jobs[FIRST].cancels, backend.jobs[FIRST].cancelled_items) == (1, [])
 
 
-def test_items_unreachable(store: Ledger, backend: ScriptedBackend) -> None:
-    """A cancellation of items outlives an outage."""
-    job_id = create(store)
-    qjobs.submit(store, backend, job_id, now=now)
-    backend.troubles.append(BackendUnavailable("down"))
-    with pytest.raises(BackendUnavailable):
-        qjobs.cancel(store, backend, job_id, items=[1], now=now)
-    qjobs.poll(store, backend, [job_id], now=now)
-    assert statuses(store, job_id)[1] is S.CANCELLED
-
-
 def test_items_during_not_sent(store: Ledger, backend: ScriptedBackend) -> None:
     """A cancellation of items outlives a submission that was never sent."""
     job_id = create(store)
@@ -220,15 +195,6 @@ def test_whole_jobs_only(store: Ledger) -> None:
     unsent = create(store, "another")
     qjobs.cancel(store, backend, unsent, items=[0], now=now)  # nothing was sent, so nobody is asked
     assert statuses(store, unsent) == [S.CANCELLED, S.CREATED]
-
-
-@pytest.mark.parametrize("item", [-1, 2])
-def test_no_such_item(store: Ledger, backend: ScriptedBackend, item: int) -> None:
-    """An index that no item has is refused, and no other item is cancelled."""
-    job_id = create(store)
-    with pytest.raises(InvalidInput, match="items 0 to 1"):
-        qjobs.cancel(store, backend, job_id, items=[0, item], now=now)
-    assert statuses(store, job_id) == [S.CREATED, S.CREATED]
 
 
 def test_resent_by_force(store: Ledger, backend: ScriptedBackend) -> None:

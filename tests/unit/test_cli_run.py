@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import math
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from launching import planned
-from support import claim
-
-from qjobs.backends.aer import AerBackend
-from qjobs.cli import main as cli
-from qjobs.compiling.compiler import CompileCache
-from qjobs.experiments.sweep import SweepSpec, expand_sweep
-from qjobs.ledger import Ledger
-from qjobs.lifecycle import JobStatus
-from qjobs.operations.plan import utc_now
+from support import AXIS, ROTATED, SWEEP, jobs_in
 
 BELL = """OPENQASM 2.0;
 include "qelib1.inc";
@@ -31,32 +18,12 @@ h q[0];
 cx q[0], q[1];
 measure q -> c;
 """
-ROTATED = """OPENQASM 3.0;
-include "stdgates.inc";
-input float theta;
-qubit[1] q;
-bit[1] c;
-ry(theta) q[0];
-c[0] = measure q[0];
-"""
-AXIS = [{"name": "theta", "values": [0.0, math.pi]}]
 BATCH = {"name": "b", "circuits": [{"openqasm": BELL, "label": "bell"}, {"openqasm": BELL}], "shots": 40, "seed": 2}
 Said = tuple[int, str, str]
 UNMEASURED = ROTATED.replace("c[0] = measure q[0];", "")
 TWO_AXES = [*AXIS, {"name": "phi", "values": [1.0]}]
 NO_THETA = {"openqasm": ROTATED}
 WIDE = BELL.replace("[2]", "[29]").replace("measure q -> c;", "measure q[0] -> c[0];")
-SWEEP = {"name": "s", "circuit": {"openqasm": ROTATED}, "axes": AXIS, "shots": 50, "seed": 1}
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Callable[..., Path]:
-    def writing(content: object, name: str = "spec.yaml") -> Path:
-        path = tmp_path / name
-        path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return path
-
-    return writing
 
 
 def test_plan(qjobs: Callable[..., Said], write: Callable[..., Path], home: Path) -> None:
@@ -71,25 +38,6 @@ def test_plan(qjobs: Callable[..., Said], write: Callable[..., Path], home: Path
     code, out, _ = qjobs("plan", write(BELL, "bell.qasm"), "--json")
     assert code == 0
     assert (json.loads(out)["name"], json.loads(out)["qubits"]) == ("bell", 2)
-
-
-@pytest.fixture(scope="module")
-def ran(home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What running the sweep said, as JSON."""
-    path = tmp_path_factory.mktemp("sweep") / "sweep.json"
-    path.write_text(json.dumps(SWEEP))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QJOBS_HOME", str(home))
-        patch.delenv("QJOBS_LEDGER", raising=False)
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            assert cli.main(["run", str(path), "--json", "--run-id", "first"]) == 0
-    return json.loads(out.getvalue())
-
-
-def jobs_in(home: Path) -> list[str]:
-    with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
-        return [job.job_id for job in ledger.jobs()]
 
 
 def test_sweep(
@@ -125,53 +73,24 @@ def sweep(**changes: object) -> dict[str, object]:
     return {**SWEEP, **changes}
 
 
-def test_other_submitter(qjobs: Callable[..., Said], write: Callable[..., Path], tmp_path: Path) -> None:
-    """A job that another process is submitting is waited for."""
-    wanted = sweep(seed=99)  # within one process Aer knows the jobs of other tests by their key
-    spec = SweepSpec.model_validate(wanted)
-    with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        with AerBackend() as backend:
-            launched = planned(ledger, backend, expand_sweep(spec), CompileCache(tmp_path / "compiled"), run="r")
-        (job_id,) = launched.new
-        attempt = claim(ledger, job_id, owner="elsewhere:1", now=utc_now())
-        later = threading.Timer(0.5, lambda: ledger.submissions.release(attempt, "no route", now=utc_now()))
-        later.start()
-        code, out, err = qjobs("run", write(wanted), "--ledger", tmp_path / "ledger.db")
-        later.join()
-        assert (code, err) == (0, "")
-        assert "2 of 2 circuits are there" in out
-        assert [job.status for job in ledger.jobs()] == [JobStatus.COMPLETED]
-
-
 def circuit(openqasm: str, **changes: object) -> dict[str, object]:
     return {"name": "b", "circuits": [{"openqasm": openqasm}], **changes}
 
 
 BAD = {
     "not OpenQASM": (circuit("this is no program"), "OpenQASM"),
-    "damaged OpenQASM": (circuit(BELL.replace("cx q[0]", "cx q[")), "circuits.0"),
     "no measurement, batch": (circuit(BELL.replace("measure q -> c;", "")), "no measurement"),
-    "no measurement, sweep": (sweep(circuit={"openqasm": UNMEASURED}), "no measurement"),
     "unbound, batch": ({"circuits": [NO_THETA]}, "theta"),
-    "unbound, sweep": (sweep(axes=[]), "theta"),
-    "unknown, batch": ({"circuits": [{**NO_THETA, "parameters": {"theta": 1, "phi": 1}}]}, "phi"),
-    "unknown, sweep": (sweep(axes=TWO_AXES), "phi"),
     "NaN axis": (
         json.dumps(sweep(axes=[{"name": "theta", "values": ["NUMBER"]}])).replace('"NUMBER"', ".nan"),
         "finite",
     ),
-    "NaN parameter": ({"circuits": [{**NO_THETA, "parameters": {"theta": "nan"}}]}, "finite"),
     "zip": (sweep(mode="zip", axes=[*AXIS, {"name": "phi", "values": [1.0]}]), "theta has 2, phi has 1"),
     "shots 0": (sweep(shots=0), "shots"),
-    "shots negative": (circuit(BELL, shots=-1), "shots"),
-    "shots of one circuit": ({"circuits": [{"openqasm": BELL, "shots": 0}]}, "shots"),
     "shots above the limit": (sweep(shots=1_000_001), "1000001 shots"),
-    "shots above the limit, batch": (circuit(BELL, shots=1_000_001), "1000001 shots"),
-    "labels": ({"circuits": [{"openqasm": BELL, "label": "x"}, {"openqasm": BELL, "label": "x"}]}, "'x' is used twice"),
     "qubits": (circuit(WIDE), "29 qubits"),
     "gate": (circuit(BELL.replace("h q[0]", "u0(1) q[0]"), compiler="none"), "no gate u0"),
     "observable": (sweep(observables=[{"name": "o", "terms": "ZZ"}]), "2 qubits wide"),
-    "observable, qubit": (sweep(observables=[{"name": "o", "terms": "Z3"}]), "acts on qubit 3"),
     "not YAML": ("name: [1, 2\ncircuit: }", "neither YAML nor JSON"),
     "not a mapping": ("- 1\n- 2", "mapping"),
     "misspelt": (sweep(shot=5), "shot"),

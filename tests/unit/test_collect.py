@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from scripted import Fault, ScriptedBackend
-from support import NOW, create
+from support import NOW, create, submitted
 
 import qjobs
 from qjobs.backends.base import MissingResult
@@ -23,11 +23,6 @@ from qjobs.operations.collect import store_results
 S = JobStatus
 DONE = (S.COMPLETED, S.COMPLETED)
 FORCE = RemoteRetryStrategy.FORCE_RESUBMIT
-
-
-@pytest.fixture
-def backend() -> ScriptedBackend:
-    return ScriptedBackend()
 
 
 def a_final_job(store: Ledger, backend: ScriptedBackend, *statuses: JobStatus, key: str = "key") -> JobId:
@@ -59,14 +54,6 @@ def test_failed_items(store: Ledger, backend: ScriptedBackend) -> None:
         assert caught.value.failed == {1: "the laser was off"}
     assert qjobs.collect(store, backend, job_id, partial=True).results.keys() == {0}
     assert qjobs.collect(store, None, job_id).results.keys() == {0}
-
-
-def test_failure_is_data(store: Ledger, backend: ScriptedBackend) -> None:
-    """A failed job is data for poll, wait and submit."""
-    job_id = a_final_job(store, backend, S.ERROR, S.ERROR)
-    assert qjobs.poll(store, backend, [job_id]) == {job_id: S.ERROR}
-    assert qjobs.wait(store, {"fake": backend}, [job_id]) == {job_id: S.ERROR}
-    assert qjobs.submit(store, backend, job_id).status is S.ERROR
 
 
 def test_late_results(store: Ledger, backend: ScriptedBackend) -> None:
@@ -126,13 +113,6 @@ def test_open_job(store: Ledger, backend: ScriptedBackend) -> None:
     assert qjobs.collect(store, backend, job_id, partial=True).results.keys() == {0}
 
 
-def submitted(store: Ledger, backend: ScriptedBackend, *keys: str) -> list[JobId]:
-    job_ids = [create(store, key, backend=backend.name) for key in keys]
-    for job_id in job_ids:
-        qjobs.submit(store, backend, job_id, now=lambda: NOW)
-    return job_ids
-
-
 @pytest.mark.parametrize("change", [lambda r: r[:1], lambda r: [*r, r[0]], lambda _: []])
 def test_wrong_number(store: Ledger, backend: ScriptedBackend, change: object) -> None:
     """A wrong number of results stores nothing."""
@@ -155,15 +135,6 @@ def test_no_replacement(store: Ledger, backend: ScriptedBackend) -> None:
     backend.answer = lambda results: [ItemResult(counts={"11": n}) for n, _ in enumerate(results)]
     assert store_results(store, backend, store.job(job_id)) == {}
     assert store.results(job_id) == {**first, 1: ItemResult(counts={"11": 1})}
-
-
-def test_partial_results(store: Ledger, backend: ScriptedBackend) -> None:
-    """Partial results are kept, with a reason for each that is missing."""
-    (job_id,) = submitted(store, backend, "a")
-    backend.report(S.ERROR, S.COMPLETED)
-    backend.answer = lambda results: [MissingResult(reason="the laser was off"), results[1]]
-    assert store_results(store, backend, store.job(job_id)) == {0: "the laser was off"}
-    assert store.results(job_id).keys() == {1}
 
 
 def test_nothing_to_ask(store: Ledger, backend: ScriptedBackend) -> None:

@@ -27,7 +27,6 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.submissions import Submissions
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, JobKind
-from qjobs.operations.attempts import batch_of
 from qjobs.operations.execute import DirectStages, Executed, ExperimentPlan, Shown, Until, execute, finish
 from qjobs.operations.poll import utc_now
 
@@ -153,21 +152,6 @@ def test_busy_elsewhere(store: Ledger, stages: Callable[..., Stages]) -> None:
     assert finish(store, {job_id: "fake"}, staged) == {}
     later.join()
     assert len(staged.opened["fake"].jobs) == 1
-
-
-@pytest.mark.parametrize("exists", [True, False])
-def test_dead_submitter(store: Ledger, stages: Callable[..., Stages], exists: bool) -> None:
-    """A job whose submitting process died is looked up: adopted, or left UNKNOWN and reported."""
-    staged = stages()
-    backend = staged.opened["fake"]
-    job_id = create(store, "died", n_items=1)
-    claim(store, job_id, owner="dead:1")
-    if exists:
-        batch = batch_of(store, store.job(job_id), store.items(job_id))
-        backend.submit(batch, store.job(job_id).key, lambda _: None)
-    problems = finish(store, {job_id: "fake"}, staged)
-    assert [type(error) for error in problems.values()] == ([] if exists else [SubmissionUnknown])
-    assert (len(backend.jobs), store.job(job_id).status) == (exists, S.COMPLETED if exists else S.UNKNOWN)
 
 
 def test_left_submitting(store: Ledger, stages: Callable[..., Stages]) -> None:

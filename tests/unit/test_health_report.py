@@ -23,9 +23,6 @@ from qjobs.reports.health_report import (
     verdict_lines,
 )
 
-GHZ4 = Series(family="ghz", size=4)
-MIRROR2 = Series(family="mirror", size=2, depth=8)
-
 
 def a_run(*values: float | None, days: float = 0.0, missing: int = 0) -> HealthCheckRun:
     """A run of GHZ circuits of 2, 3, ... qubits."""
@@ -42,43 +39,32 @@ def a_run(*values: float | None, days: float = 0.0, missing: int = 0) -> HealthC
     return HealthCheckRun(run=f"run-{days}", at=at(days * 86400), scores=tuple(found))
 
 
-def test_one_circuit() -> None:
-    """The error of one circuit is that of its shots."""
-    (score,) = scores([("ghz 4 #0", {"0000": 50, "1111": 40, "0111": 6, "1110": 4})])
-    assert score.series == GHZ4
-    assert score.value == 0.9
-    # p = 91/102; sqrt(p (1 - p) / 100) = sqrt(1001/10404/100)
-    assert score.stderr == pytest.approx(0.0310182, abs=1e-7)
-    assert (score.n_circuits, score.n_missing) == (1, 0)
+DIFFER = [
+    ("mirror 2 depth 8 #0: 01", {"01": 90, "10": 10}),
+    ("mirror 2 depth 8 #1: 10", {"10": 50, "01": 50}),
+    ("mirror 2 depth 8 #2: 11", {"11": 70, "00": 30}),
+]
 
 
-def test_circuits_that_differ() -> None:
-    """The error of circuits that differ is that of their mean."""
-    results = [
-        ("mirror 2 depth 8 #0: 01", {"01": 90, "10": 10}),
-        ("mirror 2 depth 8 #1: 10", {"10": 50, "01": 50}),
-        ("mirror 2 depth 8 #2: 11", {"11": 70, "00": 30}),
-    ]
+@pytest.mark.parametrize(
+    ("results", "series", "value", "stderr"),
+    [
+        # p = 91/102; sqrt(p (1 - p) / 100) = sqrt(1001/10404/100)
+        ([("ghz 4 #0", {"0000": 50, "1111": 40, "0111": 6, "1110": 4})], "GHZ 4", 0.9, 0.0310182),
+        (DIFFER, "mirror 2, depth 8", 0.7, 0.2 / math.sqrt(3)),  # 0.9, 0.5, 0.7: standard deviation 0.2
+        # p = 321/402; sqrt(p (1 - p) / 400)
+        ([(f"ghz 2 #{n}", {"00": 40, "11": 40, "01": 20}) for n in range(4)], "GHZ 2", 0.8, 0.0200558),
+        ([("ghz 2 #0", {"00": 98})], "GHZ 2", 1.0, math.sqrt(0.01 * 0.99 / 98)),  # p = 99/100
+        ([("ghz 2 #0", {"01": 98})], "GHZ 2", 0.0, math.sqrt(0.01 * 0.99 / 98)),  # p = 1/100
+    ],
+    ids=["one circuit", "circuits that differ", "circuits that agree", "all right", "none right"],
+)
+def test_scores(results: list[tuple[str, dict[str, int]]], series: str, value: float, stderr: float) -> None:
+    """The error is that of the mean where circuits differ, else that of all shots, and never zero."""
     (score,) = scores(results)
-    assert score.series == MIRROR2
-    assert score.value == pytest.approx(0.7)
-    assert score.stderr == pytest.approx(0.2 / math.sqrt(3))  # 0.9, 0.5, 0.7: standard deviation 0.2
-
-
-def test_circuits_that_agree() -> None:
-    """The error of circuits that agree is that of all their shots."""
-    (score,) = scores([(f"ghz 2 #{n}", {"00": 40, "11": 40, "01": 20}) for n in range(4)])
-    assert score.value == 0.8
-    p = 321 / 402
-    assert score.stderr == pytest.approx(math.sqrt(p * (1 - p) / 400)) == pytest.approx(0.0200558, abs=1e-7)
-
-
-@pytest.mark.parametrize(("counts", "value"), [({"00": 98}, 1.0), ({"01": 98}, 0.0)])
-def test_no_certainty(counts: dict[str, int], value: float) -> None:
-    """All shots or none right leaves an error."""
-    (score,) = scores([("ghz 2 #0", counts)])
-    assert score.value == value
-    assert score.stderr == pytest.approx(math.sqrt(0.01 * 0.99 / 98))  # p = 99/100 or 1/100
+    assert (score.series.name, score.n_circuits, score.n_missing) == (series, len(results), 0)
+    assert score.value == pytest.approx(value)
+    assert score.stderr == pytest.approx(stderr, abs=1e-7)
 
 
 def test_bit_order() -> None:

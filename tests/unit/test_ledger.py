@@ -307,9 +307,16 @@ def test_cancel_items(ledger: Ledger) -> None:
     assert ledger.items_to_cancel([job_id]) == {job_id: (1, 2)}
     observe(ledger, job_id, attempt.number, report(S.COMPLETED, S.CANCELLING, S.CANCELLED), now=at(2))
     assert ledger.items_to_cancel([job_id]) == {}
-    with pytest.raises(InvalidInput, match="has items 0 to 2, and no item 3"):
-        ledger.request_cancel(job_id, items=[3], now=at(3))
     check_history(ledger, job_id)
+
+
+@pytest.mark.parametrize("item", [-1, 2])
+def test_cancel_no_such_item(ledger: Ledger, item: int) -> None:
+    """An index that no item has is refused, and no other item is cancelled."""
+    job_id = create(ledger)
+    with pytest.raises(InvalidInput, match=f"has items 0 to 1, and no item {item}"):
+        ledger.request_cancel(job_id, items=[0, item], now=NOW)
+    assert item_statuses(ledger, job_id) == [S.CREATED, S.CREATED]
 
 
 def attempt_row(job_id: JobId, number: int, status: str) -> dict[str, object]:

@@ -49,24 +49,18 @@ def test_claim(ledger: Ledger) -> None:
 
 
 def test_stale_claim(ledger: Ledger) -> None:
-    """A claim of a job in another status than the caller saw writes nothing."""
+    """A claim of a job in another status than the caller saw writes nothing, also where no attempt is live."""
     job_id = create(ledger)
-    before = all_of(ledger, job_id)
+    settled, attempt = unsettled(ledger, key="settled")
+    ledger.submissions.reject(attempt, "no", now=NOW)
+    before = (all_of(ledger, job_id), all_of(ledger, settled))
     for expected in set(JobStatus) - {S.CREATED}:
         with pytest.raises(StaleJob) as caught:
             claim(ledger, job_id, expected)
         assert caught.value.job_id == job_id
-    assert all_of(ledger, job_id) == before
-
-
-def test_stale_claim_of_a_settled_job(ledger: Ledger) -> None:
-    """Where no attempt is live, the status alone refuses a stale claim."""
-    job_id, attempt = unsettled(ledger)
-    ledger.submissions.reject(attempt, "no", now=NOW)
-    before = all_of(ledger, job_id)
     with pytest.raises(StaleJob, match="no longer CREATED"):
-        claim(ledger, job_id, S.CREATED, new_epoch=True)
-    assert all_of(ledger, job_id) == before
+        claim(ledger, settled, S.CREATED, new_epoch=True)
+    assert (all_of(ledger, job_id), all_of(ledger, settled)) == before
 
 
 @pytest.mark.parametrize("new_epoch", [False, True])
@@ -306,19 +300,18 @@ class SlowLedger(Ledger):
         self._compose(SlowDatabase(ledger._db, meanwhile))
 
 
-def test_renewed_meanwhile(ledger: Ledger) -> None:
-    """A lease that is renewed while another process expires it holds: what is sent now must not become UNKNOWN."""
+@pytest.mark.parametrize("status", [S.SUBMITTING, S.SUBMITTED])
+def test_meanwhile(ledger: Ledger, status: JobStatus) -> None:
+    """What is renewed or accepted while another process expires its lease must not become UNKNOWN."""
     job_id, attempt = unsettled(ledger)
     late = at(LEASE_S + 1)
-    slow = SlowLedger(ledger, lambda: ledger.submissions.renew(attempt, lease_s=LEASE_S, now=late))
-    assert slow.submissions.expire_leases(now=late) == []
-    assert ledger.job(job_id).status is S.SUBMITTING
+
+    def meanwhile() -> None:
+        if status is S.SUBMITTED:
+            ledger.submissions.accept(attempt, RemoteId("r"), now=late)
+        else:
+            ledger.submissions.renew(attempt, lease_s=LEASE_S, now=late)
+
+    assert SlowLedger(ledger, meanwhile).submissions.expire_leases(now=late) == []
+    assert ledger.job(job_id).status is status
     check_history(ledger, job_id)
-
-
-def test_settled_meanwhile(ledger: Ledger) -> None:
-    """A submission that is accepted while another process expires its lease is SUBMITTED."""
-    job_id, attempt = unsettled(ledger)
-    slow = SlowLedger(ledger, lambda: ledger.submissions.accept(attempt, RemoteId("r"), now=at(LEASE_S + 1)))
-    assert slow.submissions.expire_leases(now=at(LEASE_S + 1)) == []
-    assert ledger.job(job_id).status is S.SUBMITTED

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import random
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +12,7 @@ from scripted import Clock
 
 from qjobs.backends.http import HttpClient
 from qjobs.backends.limiter import Limiter, back_off_s, limiter_for
-from qjobs.errors import InvalidInput, NotSent
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from qjobs.errors import InvalidInput
 
 
 @given(st.integers(1, 10**6), st.floats(0.001, 100.0), st.floats(0.001, 10_000.0), st.randoms(use_true_random=False))
@@ -44,6 +36,8 @@ def test_growing_hold(clock: Clock) -> None:
 
 def test_one_limiter() -> None:
     """All clients of an account share one limiter."""
+    with closing(HttpClient("http://one.test/v1", name="them")) as http:
+        assert http._limiter is limiter_for("http://one.test/v1", "them")
     assert limiter_for("http://one.test/v1") is limiter_for("http://one.test/v2/")
     assert limiter_for("http://one.test") is not limiter_for("http://one.test:8000")
     assert limiter_for("http://one.test", "mine") is not limiter_for("http://one.test", "yours")
@@ -78,27 +72,3 @@ def test_lowest_rate(clock: Clock) -> None:
     timed.hold(30.0)
     assert not timed.wait(5.0), "a pause that the provider asks for comes first"
     assert clock.elapsed_s == 0.0
-
-
-def test_threads_share_hold() -> None:
-    """Clients in several threads share the hold."""
-    hold_s = 0.3
-    asked = []
-    lock = threading.Lock()
-
-    class Stormy(httpx.BaseTransport):
-        def handle_request(self, _: httpx.Request) -> httpx.Response:
-            with lock:
-                asked.append(time.monotonic())
-                first = len(asked) == 1
-            return httpx.Response(429, headers={"retry-after": str(hold_s)}) if first else httpx.Response(200, json={})
-
-    with ThreadPoolExecutor(8) as threads:
-        clients = [HttpClient("http://shared.test", name="them", transport=Stormy()) for _ in range(8)]
-        with pytest.raises(NotSent):
-            clients[0].submit("/jobs")
-        list(threads.map(lambda http: http.read("GET", "/jobs"), clients))
-    assert len(asked) == 9
-    assert min(asked[1:]) - asked[0] >= hold_s * 0.99, "nobody asked within the hold"
-    for http in clients:
-        http.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import Clock
 
 from qjobs.backends.http import HttpClient
 from qjobs.backends.limiter import Limiter
@@ -77,14 +78,6 @@ class Nexus:
             handler.reply(200, {}, *cookies)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def nexus() -> Iterator[Nexus]:
     nexus = Nexus()
@@ -132,14 +125,13 @@ def test_one_renewal(nexus: Nexus, tokens: NexusTokens) -> None:
     assert nexus.n_renewals == 2
 
 
-def test_renewed_in_time(tokens_of: Tokens) -> None:
+def test_renewed_in_time(tokens_of: Tokens, clock: Clock) -> None:
     """A token is renewed before it is refused."""
-    clock = Clock()
-    tokens = tokens_of(monotonic=clock)
+    tokens = tokens_of(monotonic=clock.monotonic)
     assert [tokens.access(), tokens.access()] == ["a1", "a1"]
-    clock.now += 239
+    clock.sleep(239)
     assert tokens.access() == "a1"
-    clock.now += 1
+    clock.sleep(1)
     assert tokens.access() == "a2"
 
 

@@ -221,31 +221,6 @@ def test_bases_are_stable() -> None:
     assert outs[0] == outs[1] == f"{Estimator([parse_observable('h', NON_DIAGONAL, 3)]).bases}\n".encode()
 
 
-@pytest.mark.parametrize(
-    ("prepare", "basis"),
-    [("", "Z"), ("h", "X"), ("h s", "Y")],
-)
-def test_eigenstates(prepare: str, basis: str) -> None:
-    """Eigenstates of each letter give one bit string in its basis, qubit i in bit i."""
-    made = QuantumCircuit(2)
-    for gate in prepare.split():
-        getattr(made, gate)(1)
-    measured = measured_in(made, f"{basis}Z")
-    bare = measured.remove_final_measurements(inplace=False)
-    assert Statevector(bare).probabilities_dict(decimals=9) == {"00": 1.0}
-    made = QuantumCircuit(2)
-    made.x(1)
-    for gate in prepare.split():
-        getattr(made, gate)(1)
-    bare = measured_in(made, f"{basis}Z").remove_final_measurements(inplace=False)
-    assert Statevector(bare).probabilities_dict(decimals=9) == {"10": 1.0}
-    assert measured.num_clbits == 2
-    assert {measured.find_bit(i.qubits[0]).index: measured.find_bit(i.clbits[0]).index for i in measured.data[-2:]} == {
-        0: 0,
-        1: 1,
-    }
-
-
 def test_final_measurements() -> None:
     """Final measurements are replaced, in a copy."""
     made = circuit()

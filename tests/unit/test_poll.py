@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 from scripted import ScriptedBackend
-from support import NOW, check_history, claim, create, whole
+from support import NOW, check_history, claim, create, submitted, whole
 
 import qjobs
 from qjobs.backends.base import Snapshot
@@ -18,18 +18,6 @@ from qjobs.model import JobId, RemoteId
 
 S = JobStatus
 DONE = (S.COMPLETED, S.COMPLETED)
-
-
-@pytest.fixture
-def backend() -> ScriptedBackend:
-    return ScriptedBackend()
-
-
-def submitted(store: Ledger, backend: ScriptedBackend, *keys: str) -> list[JobId]:
-    job_ids = [create(store, key, backend=backend.name) for key in keys]
-    for job_id in job_ids:
-        qjobs.submit(store, backend, job_id, now=lambda: NOW)
-    return job_ids
 
 
 def test_one_request(store: Ledger, backend: ScriptedBackend) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scripted import Clock, Fault, ScriptedBackend
 from support import check_history, create, job_moves
@@ -11,7 +13,7 @@ from qjobs.backends.base import RemoteJob
 from qjobs.errors import BackendUnavailable, Busy, InvalidInput, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ItemResult, JobId, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.model import JobId, LostReply, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.collect import store_results
 from qjobs.operations.recover import Finding
@@ -20,11 +22,6 @@ from qjobs.operations.retry import Action
 S, R = JobStatus, RemoteRetryStrategy
 LOST = SubmissionUnknown("the connection broke")
 STATES = [S.CREATED, S.SUBMITTED, S.UNKNOWN, S.COMPLETED, S.ERROR, S.CANCELLED]
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def submitted(ledger: Ledger, backend: ScriptedBackend, clock: Clock, key: str = "key", n_items: int = 2) -> JobId:
@@ -63,35 +60,16 @@ def test_retry_by_status(
     check_history(ledger, job_id)
 
 
-@pytest.mark.parametrize(("strategy", "jobs"), [(R.DEFAULT, 1), (R.ALLOW_RESUBMIT, 1), (R.FORCE_RESUBMIT, 2)])
-def test_retry_by_force(ledger: Ledger, clock: Clock, strategy: RemoteRetryStrategy, jobs: int) -> None:
-    """Only FORCE_RESUBMIT sends failed items again."""
-    backend = ScriptedBackend()
-    job_id = failed(ledger, backend, clock)
-    recovery.retry(ledger, backend, job_id, strategy=strategy, now=clock.now)
-    assert len(backend.jobs) == jobs
-    assert set(ledger.results(job_id)) == {0}
-
-
 def test_full_restart(ledger: Ledger, clock: Clock) -> None:
     """FULL_RESTART is a new epoch."""
     backend = ScriptedBackend()
     job_id = failed(ledger, backend, clock)
     done = recovery.retry(ledger, backend, job_id, strategy=R.FULL_RESTART, now=clock.now)
     assert done.action is Action.RESTART
+    assert [len(job.batch.items) for job in backend.jobs.values()] == [3, 3]
     assert ledger.attempts(job_id)[-1].items is None
     assert ledger.results(job_id) == {}
     assert set(ledger.results(job_id, epoch=ledger.job(job_id).epoch - 1)) == {0}
-
-
-def test_duplicate_result(ledger: Ledger, clock: Clock) -> None:
-    """A duplicate result is not saved."""
-    backend = ScriptedBackend()
-    job_id = failed(ledger, backend, clock)
-    before = ledger.results(job_id)
-    attempt = ledger.attempts(job_id)[-1]
-    assert ledger.store_results(job_id, attempt, {0: ItemResult(counts={"11": 7})}, now=clock.now()) == 0
-    assert ledger.results(job_id) == before
 
 
 def lost(ledger: Ledger, backend: ScriptedBackend, clock: Clock, *, when: str = "after", key: str = "key") -> JobId:
@@ -196,19 +174,13 @@ class Listing(ScriptedBackend):
         return [RemoteJob(remote_id=job.remote_id, key=job.key, n_items=len(job.items)) for job in self.jobs.values()]
 
 
-def _batch(backend: ScriptedBackend, n_items: int) -> object:
-    from dataclasses import replace
-
-    batch = next(iter(backend.jobs.values())).batch
-    return replace(batch, items=batch.items[:n_items])
-
-
 def test_adopt_refuses(ledger: Ledger, clock: Clock) -> None:
     """What is unknown, another job's, or of other content is not adopted."""
     backend = Listing()
     other = submitted(ledger, backend, clock, key="other")
-    backend.submit(_batch(backend, 2), "foreign", lambda _: None)
-    backend.submit(_batch(backend, 1), "narrow", lambda _: None)
+    batch = backend.jobs[RemoteId("remote-1")].batch
+    backend.submit(batch, "foreign", lambda _: None)
+    backend.submit(replace(batch, items=batch.items[:1]), "narrow", lambda _: None)
     job_id = lost(ledger, backend, clock, when="before")
     events = ledger.events(job_id)
     for remote_id, words in {

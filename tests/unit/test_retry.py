@@ -66,13 +66,6 @@ def test_default_never_resends() -> None:
             assert decision.action not in sends or standing is Standing.UNSENT
 
 
-def test_complete() -> None:
-    """Only FULL_RESTART touches what is complete."""
-    for lost_reply in LostReply:
-        for strategy in (DEFAULT, ALLOW, FORCE):
-            assert decide(Standing.COMPLETE, strategy, lost_reply).action is Action.RETURN
-
-
 def an_attempt(status: JobStatus, *, remote_id: str | None = None, sent: bool = True) -> Attempt:
     return Attempt(
         job_id=JobId("job-1"),
@@ -120,7 +113,8 @@ def test_default_ladders() -> None:
 
 
 def test_rung_by_retry() -> None:
-    """The n-th retry uses the n-th rung; later ones use the last."""
+    """The first run is DEFAULT, the n-th retry uses the n-th rung, and later ones use the last."""
+    assert [RetryPolicy.ladder([FULL]).strategy_for(run) for run in (1, 2)] == [DEFAULT, FULL]
     policy = RetryPolicy.ladder([DEFAULT, ALLOW, FORCE], [1.0, 5.0])
     assert [policy.strategy_for(run) for run in range(6)] == [DEFAULT, DEFAULT, DEFAULT, ALLOW, FORCE, FORCE]
     assert policy.delays_s == [1.0, 5.0, 5.0]
@@ -133,12 +127,6 @@ def test_no_rungs() -> None:
     assert policy.strategy_for(1) is DEFAULT
     assert policy.strategy_for(7) is DEFAULT
     assert RetryPolicy.ladder([], []).rungs == ()
-
-
-def test_first_run() -> None:
-    """The first run is DEFAULT, whatever the ladder."""
-    assert RetryPolicy.ladder([FULL]).strategy_for(1) is DEFAULT
-    assert RetryPolicy.ladder([FULL]).strategy_for(2) is FULL
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,11 @@ import qjobs
 from qjobs.backends.aer import AerBackend
 from qjobs.backends.aer.backend import NoiseSpec
 from qjobs.compiling.compiler import CompileCache, CompileOptions
-from qjobs.errors import InvalidInput
 from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list
 from qjobs.experiments.sweep import SweepSpec, expand_sweep
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
+from qjobs.model import JobId
 from qjobs.operations.plan import ExperimentJobs
 
 QASM = """OPENQASM 3.0;
@@ -107,15 +108,6 @@ def test_join(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
     assert [len(store.attempts(job.job_id)) for job in store.jobs()] == [1, 1]
 
 
-def test_failed_elsewhere(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
-    """What failed in another run is run again."""
-    first = launch(store, aer, cache, sweep(), "r1")
-    qjobs.cancel(store, aer, first.new[0])
-    second = launch(store, aer, cache, sweep(), "r2")
-    assert second.reused == {}
-    assert not set(second.new) & set(first.new)
-
-
 def test_fresh(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
     """A fresh sweep runs anew; entered again, it finds its own jobs."""
     first = launch(store, aer, cache, sweep(), "r1")
@@ -133,37 +125,14 @@ def test_fresh(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
 def test_concurrent_plans(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
     """Runs that plan the same sweep at once share its jobs."""
     start = threading.Barrier(4)
-    done: list[ExperimentJobs] = []
 
-    def work(run: str) -> None:
+    def work(run: str) -> tuple[JobId, ...]:
         start.wait(10)
-        done.append(launch(store, aer, cache, sweep(), run))
+        return launch(store, aer, cache, sweep(), run).job_ids
 
-    threads = [threading.Thread(target=work, args=(f"r{n}",)) for n in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert len(done) == 4
-    assert len({launched.job_ids for launched in done}) == 1
+    with ThreadPoolExecutor(4) as threads:
+        assert len(set(threads.map(work, ("r1", "r2", "r3", "r4")))) == 1
     assert len(store.jobs()) == 1
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"shots": 21},
-        {"seed": 2},
-        {"compile": {"level": 0}},
-        {"observables": [{"name": "z", "terms": "Z0"}], "exact": True},
-    ],
-)
-def test_other_definition(store: Ledger, aer: AerBackend, cache: CompileCache, other: dict[str, object]) -> None:
-    """Another definition is another result."""
-    finish(store, aer, launch(store, aer, cache, sweep(), "r1"))
-    changed = launch(store, aer, cache, sweep(**other), "r2")
-    assert changed.reused == {}
-    assert len(changed.new) == 1
 
 
 def test_other_noise(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
@@ -173,28 +142,6 @@ def test_other_noise(store: Ledger, aer: AerBackend, cache: CompileCache) -> Non
         changed = launch(store, noisy, cache, sweep(), "r2")
     assert changed.reused == {}
     assert store.job(changed.new[0]).device != aer.device
-
-
-def test_impossible_sweep(store: Ledger, cache: CompileCache) -> None:
-    """A sweep that cannot run makes no job."""
-    with AerBackend(max_shots=10, n_workers=1) as small, pytest.raises(InvalidInput, match="20 shots"):
-        launch(store, small, cache, sweep(), "r1")
-    assert store.jobs() == []
-
-
-def test_circuit_list(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
-    """A circuit list is found again by its logical run."""
-    entries = [{"openqasm": QASM, "parameters": {"theta": value}} for value in (0.1, 0.2)]
-    spec = CircuitList.model_validate({"name": "b", "circuits": entries, "shots": 5})
-
-    def launched(run: str, identity: str) -> ExperimentJobs:
-        return planned(store, aer, expand_circuit_list(spec), cache, run=run, identity=identity)
-
-    first = launched("r1", "i")
-    finish(store, aer, first)
-    assert launched("r2", "i").job_ids == launched("r1", "i").job_ids == first.job_ids
-    assert launched("r3", "j").new != first.new
-    assert [item.label for item in store.items(first.new[0])] == ["c0", "c1"]
 
 
 def test_upgraded_compiler(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
@@ -211,17 +158,6 @@ def test_upgraded_compiler(store: Ledger, aer: AerBackend, cache: CompileCache) 
     assert {item.program for item in store.items(launched("r2", "qiskit").new[0])} != sent
     assert launched("r1", "qiskit").job_ids == first.job_ids
     assert launched("r1", "qiskit", shots=6).job_ids != first.job_ids, "it was asked for something else"
-
-
-def test_resumed_after_failure(store: Ledger, aer: AerBackend, cache: CompileCache) -> None:
-    """A sweep that is resumed after its job failed plans none again."""
-    first = launch(store, aer, cache, sweep(), "r1")
-    qjobs.cancel(store, aer, first.new[0])
-    for spec in (sweep(), sweep(fresh=False)):
-        resumed = launch(store, aer, cache, spec, "r1")
-        assert (resumed.new, resumed.failed) == ((), first.new)
-    longer = launch(store, aer, cache, sweep(0.1, 0.2, 0.3, 0.4), "r1")
-    assert (longer.failed, len(labels(store, longer))) == (first.new, 1)
 
 
 DIES = """

@@ -136,14 +136,6 @@ def test_several_bases(lab: Lab) -> None:
     assert exact.bests[0].value == exact.frame["h"].min()
 
 
-def test_jobs_not_run(lab: Lab) -> None:
-    """Points whose jobs were not run keep their rows, and the text says how many."""
-    report = report_of(lab.store, example(name="nothing"), {"aer": []})
-    assert report.n_missing == len(report.frame) == 20
-    assert (report.picture, report.lines, report.bests) == (None, (), ())
-    assert "**20 of 20 rows have no result**" in report.markdown(None, [])
-
-
 def test_points_in_two_jobs(lab: Lab) -> None:
     """Where two jobs have a point, the one with a result counts."""
     plan = example(name="twice")

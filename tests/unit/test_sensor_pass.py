@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 
 import pytest
 from scripted import Clock, Fault, ScriptedBackend
-from support import create, job_moves
+from support import LEASE_S, claim, create, job_moves
 
 import qjobs
 from qjobs.backends.base import Backend, LostReply, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, SubmissionUnknown
 from qjobs.ledger import Ledger
-from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId
-from qjobs.operations.sensor_pass import LEASE_S, PassReport, pause_s, sensor_pass
+from qjobs.operations.sensor_pass import PassReport, pause_s, sensor_pass
 
 S = JobStatus
 
@@ -51,11 +47,6 @@ class Watched:
 
 
 @pytest.fixture
-def backend() -> ScriptedBackend:
-    return ScriptedBackend()
-
-
-@pytest.fixture
 def watched(ledger: Ledger, backend: ScriptedBackend) -> Watched:
     return Watched(ledger, backend)
 
@@ -80,34 +71,6 @@ def test_due(watched: Watched, backend: ScriptedBackend) -> None:
     assert len(watched.run_pass(12.0).asked) == 1
     backend.report(S.COMPLETED, S.COMPLETED)
     assert watched.run_pass(3600.0).moved == {job_id: S.COMPLETED}
-
-
-def test_two_sensors(watched: Watched, ledger: Ledger) -> None:
-    """Two sensors share the work, and what a dead one held comes back after its lease."""
-    ids = watched.sent(6)
-    now = watched.clock.now()
-    first = ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="one")
-    second = ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="two")
-    assert sorted(job.job_id for job in [*first, *second]) == sorted(ids)
-    assert ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=4, owner="three") == []
-    later = now + timedelta(seconds=LEASE_S + 1)  # both died, and nothing proves it
-    assert len(ledger.schedule.claim_due(now=later, lease_s=LEASE_S, limit=99, owner="three")) == 6
-
-
-def test_dead_sensor(watched: Watched, ledger: Ledger) -> None:
-    """What a sensor held is free once it is proved dead, or begins anew."""
-    ids, now = watched.sent(6), watched.clock.now()
-    code = "from qjobs.ledger.liveness import lease_owner; print(lease_owner())"
-    dead = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
-    held = ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=4, owner=dead)
-    ledger.schedule.set_next({held[0].job_id: now + timedelta(seconds=50)})  # it got so far
-    assert len(ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")) == 2 + 3
-    assert ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="two") == []
-    assert len(ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")) == 5, (
-        "its pass failed on the way"
-    )
-    ledger.schedule.set_next(dict.fromkeys(ids, now + timedelta(seconds=50)))
-    assert ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one") == []
 
 
 @pytest.mark.parametrize(
@@ -169,24 +132,6 @@ def test_fast_queue(ledger: Ledger) -> None:
         passes += 1
     assert passes <= 6, "the last of them were to be asked for in ten minutes"
     assert ledger.result_counts(ids) == dict.fromkeys(ids, 2)
-
-
-def test_held_and_parked(ledger: Ledger) -> None:
-    """A queue that moves brings nothing forward that is held or in trouble."""
-    backend = ScriptedBackend(poll_interval_s=(1.0, 1200.0))
-    watched = Watched(ledger, backend)
-    held, _, parked, due = ids = watched.sent(4)
-    for remote in backend.jobs.values():
-        remote.place = 9
-    watched.run_pass(60.0)
-    now = watched.clock.now()
-    ledger.schedule.set_next({held: now})
-    assert [job.job_id for job in ledger.schedule.claim_due(now=now, lease_s=LEASE_S, limit=99, owner="one")] == [held]
-    ledger.schedule.set_next({parked: now + timedelta(seconds=50)}, trouble="429")
-    ledger.schedule.set_next({due: now})
-    ledger.schedule.bring_forward(backend.name, backend.device, foremost=99, at=now + timedelta(seconds=3))
-    left_s = [(ledger.job(job_id).next_poll_at - now).total_seconds() for job_id in ids]
-    assert left_s == [LEASE_S, 3.0, 50.0, 0.0]
 
 
 def test_due_together(ledger: Ledger) -> None:
@@ -291,24 +236,11 @@ def test_late_results(watched: Watched, backend: ScriptedBackend) -> None:
     assert watched.ledger.job(job_id).trouble is None
 
 
-def _raising(error: BaseException) -> Callable[[], None]:
-    def act() -> None:
-        raise error
-
-    return act
-
-
-def test_dead_submitter(watched: Watched, ledger: Ledger, backend: ScriptedBackend) -> None:
-    """A submission whose process died becomes UNKNOWN."""
+def test_dead_submitter(watched: Watched, ledger: Ledger) -> None:
+    """A submission whose lease ran out becomes UNKNOWN."""
     job_id = create(ledger)
-
-    class Died(BaseException):
-        pass
-
-    backend.before_submit = _raising(Died())
-    with pytest.raises(Died):
-        qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
-    watched.run_pass()
+    claim(ledger, job_id)
+    watched.run_pass(LEASE_S + 1)
     assert watched.status(job_id) is S.UNKNOWN
 
 
@@ -321,63 +253,3 @@ def test_pause_bounds(status: JobStatus, age_s: float, place: int | None) -> Non
     assert pause_s(status, age_s, place, (0.05, 1.0)) <= 1.0
     near = pause_s(S.QUEUED, age_s, 1, (2.0, 1200.0))
     assert near <= pause_s(S.QUEUED, age_s, 50, (2.0, 1200.0))
-
-
-def test_all_or_any(watched: Watched, backend: ScriptedBackend) -> None:
-    """A run waits until all or any of its jobs have their results."""
-    ids, ledger = watched.sent(3), watched.ledger
-    ledger.waits.register("run-all", ids, until="all", now=watched.clock.now())
-    ledger.waits.register("run-any", ids, until="any", now=watched.clock.now())
-    assert [wait.is_over for wait in ledger.waits.runs()] == [False, False]
-    backend.report(S.COMPLETED, S.COMPLETED, of=0)
-    backend.jobs[RemoteId("remote-1")].late = True
-    watched.run_pass()
-    assert [wait.is_over for wait in ledger.waits.runs()] == [False, False]  # its results are not there yet
-    backend.jobs[RemoteId("remote-1")].late = False
-    watched.run_pass(100.0)
-    assert {wait.flow_run_id: wait.is_over for wait in ledger.waits.runs()} == {"run-all": False, "run-any": True}
-    for n in (1, 2):
-        backend.report(S.ERROR, S.ERROR, of=n)
-    watched.run_pass(3600.0)
-    assert all(wait.is_over for wait in ledger.waits.runs())
-    ledger.waits.end("run-all")
-    ledger.waits.end("run-all")
-    assert [wait.flow_run_id for wait in ledger.waits.runs()] == ["run-any"]
-
-
-def test_wait_replaced(watched: Watched) -> None:
-    """A wait replaces the one before."""
-    ids, ledger, now = watched.sent(2), watched.ledger, watched.clock.now()
-    ledger.waits.register("run", ids, until="all", now=now)
-    deadline = now + timedelta(days=3)
-    ledger.waits.register("run", ids[:1], until="any", now=now, deadline_at=deadline, at_deadline=AtDeadline.CANCEL)
-    (wait,) = ledger.waits.runs(flow_run_id="run")
-    assert (wait.job_ids, wait.until) == ((ids[0],), "any")
-    assert (wait.deadline_at, wait.at_deadline) == (deadline, AtDeadline.CANCEL)
-
-
-def test_not_moved_by_waiting(watched: Watched, backend: ScriptedBackend) -> None:
-    """Jobs that waiting cannot move hold up no run."""
-    ledger, now = watched.ledger, watched.clock.now()
-    unsent = create(ledger, "unsent")
-    unknown = create(ledger, "unknown")
-    backend.faults.append(Fault(SubmissionUnknown("gone")))
-    with pytest.raises(BackendUnavailable):
-        qjobs.submit(ledger, backend, unknown, now=watched.clock.now)
-    ledger.waits.register("run", [unsent, unknown], until="all", now=now)
-    assert ledger.waits.runs()[0].is_over
-
-
-def test_outbox(watched: Watched) -> None:
-    """Every event is published once."""
-    (job_id,) = watched.sent(1)
-    ledger, later = watched.ledger, watched.clock.now() + timedelta(seconds=1)
-    assert ledger.outbox.pending(before=watched.clock.now()) == []  # too new
-    first = ledger.outbox.pending(before=later, limit=1)
-    ledger.outbox.mark_sent(first)
-    rest = ledger.outbox.pending(before=later)
-    assert [event.new for event in [*first, *rest]] == [S.CREATED, S.SUBMITTING, S.SUBMITTED]
-    ledger.outbox.mark_sent(rest)
-    ledger.outbox.mark_sent(first)  # a slower sensor does not take it back
-    assert ledger.outbox.pending(before=later) == []
-    assert job_id == rest[0].job_id

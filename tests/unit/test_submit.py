@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from scripted import Fault, ScriptedBackend
-from standing import LOST, RETRY_FOR_EVER, a_job, enter
+from standing import LOST, a_job, enter
 from support import at, check_history, create, observe
 
 import qjobs
@@ -44,7 +44,6 @@ incomplete            | sync 1           | sync 1    | submit 2  | restart 2
 complete              | return 1         | return 1  | return 1  | restart 2
 """
 S = JobStatus
-FORCE, ALLOW = RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.ALLOW_RESUBMIT
 
 
 def cells() -> Iterator[tuple[str, RemoteRetryStrategy, LostReply, str, int]]:
@@ -109,36 +108,14 @@ def test_force(store: Ledger) -> None:
     assert store.job(job_id).status is S.COMPLETED
 
 
-def test_restart(store: Ledger) -> None:
-    """A restart begins an epoch; the old results stay readable."""
-    backend = ScriptedBackend()
-    job_id = a_job(store, "complete", backend)
-    old = store.results(job_id)
-    enter(store, backend, job_id, FULL)
-    assert store.job(job_id).epoch == 2
-    assert store.results(job_id) == {}
-    assert store.results(job_id, epoch=1) == old
-    assert [len(job.batch.items) for job in backend.jobs.values()] == [2, 2]
-
-
-def test_key_per_remote_job(store: Ledger) -> None:
-    """Each remote job has a key of its own."""
+@pytest.mark.parametrize(
+    ("standing", "strategy", "keys"), [("open", FULL, ["key", "key-2"]), ("rejected", ALLOW, ["key"])]
+)
+def test_keys(store: Ledger, standing: str, strategy: RemoteRetryStrategy, keys: list[str]) -> None:
+    """Each remote job has a key of its own, and attempts that left none share one."""
     backend = ScriptedBackend(DEDUPLICATED)
-    job_id = a_job(store, "open", backend)
-    for _ in range(2):
-        enter(store, backend, job_id, FULL, policy=RETRY_FOR_EVER)
-    keys = [job.key for job in backend.jobs.values()]
-    assert keys == ["key", "key-2", "key-3"]
-
-
-def test_shared_key(store: Ledger) -> None:
-    """Attempts that left no remote job share a key."""
-    backend = ScriptedBackend(DEDUPLICATED)
-    seen: list[str] = []
-    job_id = a_job(store, "rejected", backend)
-    enter(store, backend, job_id, ALLOW)
-    seen = [job.key for job in backend.jobs.values()]
-    assert seen == ["key"]
+    enter(store, backend, a_job(store, standing, backend), strategy)
+    assert [job.key for job in backend.jobs.values()] == keys
 
 
 def test_late_cancellation(store: Ledger) -> None:
@@ -164,16 +141,6 @@ def test_unconfirmed_cancellation(store: Ledger) -> None:
     backend.report(S.COMPLETED, S.CANCELLED)
     assert enter(store, backend, job_id, FORCE).action is Action.SUBMIT
     assert [item.label for item in list(backend.jobs.values())[1].batch.items] == ["item-1"]
-
-
-def test_cap_before_cancel(store: Ledger) -> None:
-    """Caps are checked before anything is cancelled."""
-    backend = ScriptedBackend()
-    job_id = a_job(store, "open", backend)
-    with pytest.raises(PolicyLimit):
-        enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_submissions=1))
-    assert [job.cancels for job in backend.jobs.values()] == [0]
-    assert store.job(job_id).cancel_requested_at is None
 
 
 def test_restart_with_results(store: Ledger) -> None:
@@ -208,15 +175,16 @@ def test_after_not_sent(store: Ledger) -> None:
 
 
 def test_max_submissions(store: Ledger) -> None:
-    """The number of submissions is capped."""
+    """The number of submissions is capped, which is checked before anything is cancelled."""
     backend = ScriptedBackend()
     job_id = a_job(store, "open", backend)
     policy = RetryPolicy(rungs=(), max_submissions=2)
     enter(store, backend, job_id, FULL, policy=policy)
-    with pytest.raises(PolicyLimit, match="2 times") as caught:
-        enter(store, backend, job_id, FULL, policy=policy)
-    assert caught.value.job_id == job_id
-    assert len(backend.jobs) == 2
+    for strategy in (FORCE, FULL):
+        with pytest.raises(PolicyLimit, match="2 times") as caught:
+            enter(store, backend, job_id, strategy, policy=policy)
+        assert caught.value.job_id == job_id
+    assert [job.cancels for job in backend.jobs.values()] == [1, 0]
 
 
 @pytest.mark.parametrize("variant", [FINDABLE, OPAQUE])
@@ -258,15 +226,6 @@ def test_time_and_cost(store: Ledger) -> None:
     assert enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_cost=6.0)).action is Action.SUBMIT
 
 
-@pytest.fixture
-def backend() -> ScriptedBackend:
-    return ScriptedBackend(cancels_items=True)
-
-
-def now() -> object:
-    return at(1)
-
-
 def test_cost_of_every_attempt(store: Ledger) -> None:
     """The cap on cost counts every attempt."""
 
@@ -279,14 +238,14 @@ def test_cost_of_every_attempt(store: Ledger) -> None:
     backend, job_id = Dear(), create(store)
     policy = RetryPolicy(rungs=(), max_submissions=9, max_cost=11.0)
     for reported, spent in (((S.COMPLETED, S.ERROR), 8.0), ((S.ERROR,), 12.0)):
-        qjobs.submit(store, backend, job_id, strategy=FORCE, policy=policy, now=now)
+        enter(store, backend, job_id, FORCE, policy=policy)
         backend.report(*reported)
-        qjobs.poll(store, backend, [job_id], now=now)
+        qjobs.poll(store, backend, [job_id])
         assert store.job(job_id).cost == spent
         with pytest.raises(JobFailed):
-            qjobs.collect(store, backend, job_id, now=now)
+            qjobs.collect(store, backend, job_id)
     with pytest.raises(PolicyLimit, match="cost more"):
-        qjobs.submit(store, backend, job_id, strategy=FORCE, policy=policy, now=now)
+        enter(store, backend, job_id, FORCE, policy=policy)
     assert len(backend.jobs) == 2
 
 

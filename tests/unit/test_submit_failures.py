@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scripted import Clock, Fault, ScriptedBackend
@@ -36,13 +37,20 @@ DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 
 
 @pytest.mark.parametrize("variant", LostReply)
-def test_not_sent(store: Ledger, variant: LostReply) -> None:
-    """What was not sent leaves the job as it was."""
+@pytest.mark.parametrize(
+    ("error", "cause"), [(NotSent("no route"), "not sent"), (CredentialsRejected("401"), "credentials refused")]
+)
+def test_not_sent(store: Ledger, variant: LostReply, error: Exception, cause: str) -> None:
+    """What was not sent, or with refused credentials, leaves the job as it was, to be sent later."""
     backend = ScriptedBackend(variant)
-    job_id = a_job(store, "not sent", backend)
+    job_id = create(store)
+    backend.faults.append(Fault(error))
+    with pytest.raises(type(error)):
+        enter(store, backend, job_id)
     assert store.job(job_id).status is S.CREATED
     assert store.attempts(job_id)[0].sent_at is None
-    assert job_moves(store, job_id)[-1] == (S.SUBMITTING, S.CREATED, "not sent")
+    assert job_moves(store, job_id)[-1] == (S.SUBMITTING, S.CREATED, cause)
+    assert enter(store, backend, job_id).action is Action.SUBMIT
 
 
 def test_rejected(store: Ledger) -> None:
@@ -57,17 +65,6 @@ def test_rejected(store: Ledger) -> None:
     assert (job.status, job.message) == (S.ERROR, "too wide")
     with pytest.raises(SubmissionRejected, match="too wide"):
         enter(store, backend, job_id)
-
-
-def test_credentials(store: Ledger) -> None:
-    """Refused credentials leave the job to be sent later."""
-    backend = ScriptedBackend(OPAQUE)
-    job_id = create(store)
-    backend.faults.append(Fault(CredentialsRejected("401")))
-    with pytest.raises(CredentialsRejected):
-        enter(store, backend, job_id)
-    assert job_moves(store, job_id)[-1] == (S.SUBMITTING, S.CREATED, "credentials refused")
-    assert enter(store, backend, job_id).action is Action.SUBMIT
 
 
 def test_lost_reply(store: Ledger) -> None:
@@ -109,15 +106,9 @@ def test_interrupt(store: Ledger, when: str) -> None:
     check_history(store, job_id)
 
 
-class LockedOnAccept(Ledger):
-    """A ledger that another program locks just when the remote id exists."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.submissions = LockedSubmissions(self._db)
-
-
 class LockedSubmissions(Submissions):
+    """Another program locks the ledger just when the remote id exists."""
+
     def accept(self, attempt: Attempt, remote_id: RemoteId, **_: object) -> None:
         raise LedgerUnavailable("locked")
 
@@ -127,11 +118,10 @@ def test_unwritten_id(store: Ledger, variant: LostReply) -> None:
     """An id that cannot be written is in the error and in the history."""
     backend = ScriptedBackend(variant)
     job_id = create(store)
-    with (
-        LockedOnAccept(store.url) as locked,
-        pytest.raises((BackendUnavailable, SubmissionUnknown), match="remote-1"),
-    ):
-        enter(locked, backend, job_id)
+    with Ledger(store.url) as locked:
+        locked.submissions = LockedSubmissions(locked._db)
+        with pytest.raises((BackendUnavailable, SubmissionUnknown), match="remote-1"):
+            enter(locked, backend, job_id)
     assert store.job(job_id).status is S.UNKNOWN
     assert "remote-1" in store.job(job_id).message
     assert "remote-1" in store.events(job_id)[-1].detail
@@ -148,16 +138,6 @@ def test_no_id(store: Ledger) -> None:
     with pytest.raises(BackendUnavailable, match="without naming"):
         enter(store, Silent(), job_id)
     assert store.job(job_id).status is S.UNKNOWN
-
-
-def test_intent_first(store: Ledger) -> None:
-    """The intent is on disk before the call."""
-    backend = ScriptedBackend()
-    job_id = create(store)
-    seen: list[tuple[JobStatus, int]] = []
-    backend.before_submit = lambda: seen.append((store.job(job_id).status, len(store.attempts(job_id))))
-    enter(store, backend, job_id)
-    assert seen == [(S.SUBMITTING, 1)]
 
 
 @pytest.mark.parametrize("settled", ["lease expired", "found by another process"])
@@ -197,18 +177,20 @@ def test_renewed_lease(store: Ledger) -> None:
     assert qjobs.submit(store, Slow(), job_id, now=clock.now).status is S.SUBMITTED
 
 
-def test_id_at_once(store: Ledger) -> None:
-    """The id is on disk the moment it exists."""
+def test_on_disk(store: Ledger) -> None:
+    """The intent is on disk before the call, and the id the moment it exists."""
 
     class Watching(ScriptedBackend):
         def submit(self, batch: object, key: object, created: object, sending: object) -> None:
+            seen.append(store.job(job_id).status)
+            seen.extend(attempt.remote_id for attempt in store.attempts(job_id))
             super().submit(batch, key, created, sending)
             seen.append(store.attempts(job_id)[0].remote_id)
 
-    seen: list[RemoteId | None] = []
+    seen: list[object] = []
     job_id = create(store)
     enter(store, Watching(), job_id)
-    assert seen == ["remote-1"]
+    assert seen == [S.SUBMITTING, None, "remote-1"]
 
 
 def test_other_submitter(store: Ledger) -> None:
@@ -282,11 +264,8 @@ def test_two_threads(ledger: Ledger, variant: LostReply) -> None:
         except Busy as error:
             outcomes.append(error)
 
-    threads = [threading.Thread(target=work) for work in (first, second)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda work: work(), (first, second)))
     assert len(outcomes) == 2
     assert len(backend.jobs) == 1
     check_history(ledger, job_id)
@@ -299,23 +278,14 @@ def test_many_threads(store: Ledger, standing: str) -> None:
     job_id = a_job(store, standing, backend)
     before = len(backend.jobs)
     start = threading.Barrier(6)
-    other: list[BaseException] = []
 
-    def work() -> None:
+    def work(_: int) -> None:
         start.wait(10)
-        try:
+        with contextlib.suppress(Busy):
             enter(store, backend, job_id, FORCE, policy=RETRY_FOR_EVER)
-        except Busy:
-            pass
-        except BaseException as error:
-            other.append(error)
 
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert not other
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(work, range(6)))
     assert backend.most_live <= 1
     assert len(backend.jobs) >= max(1, before)
     check_history(store, job_id)

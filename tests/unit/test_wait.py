@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from scripted import Clock, ScriptedBackend, TellingBackend
-from support import LEASE_S, NOW, check_history, claim, create
+from support import LEASE_S, NOW, check_history, claim, create, submitted
 
 import qjobs
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
@@ -19,18 +19,6 @@ from qjobs.operations.wait import Progress
 
 S = JobStatus
 DONE = (S.COMPLETED, S.COMPLETED)
-
-
-@pytest.fixture
-def backend() -> ScriptedBackend:
-    return ScriptedBackend()
-
-
-def submitted(store: Ledger, backend: ScriptedBackend, *keys: str) -> list[JobId]:
-    job_ids = [create(store, key, backend=backend.name) for key in keys]
-    for job_id in job_ids:
-        qjobs.submit(store, backend, job_id, now=lambda: NOW)
-    return job_ids
 
 
 class Waited:
@@ -85,21 +73,6 @@ def test_pace(store: Ledger, backend: ScriptedBackend) -> None:
     assert pauses[0] == pytest.approx(1.0)
     assert pauses[-1] == pytest.approx(10.0)
     assert len(asked_at) < 20
-
-
-def test_nothing_new(store: Ledger, backend: ScriptedBackend) -> None:
-    """What says nothing new is not written again."""
-    (job_id,) = submitted(store, backend, "a")
-    wait = Waited(store, backend)
-    wait.clock.after(500, lambda: backend.report(*DONE))
-    wait([job_id])
-    assert [event.new for event in store.events(job_id, of_items=False)] == [
-        S.CREATED,
-        S.SUBMITTING,
-        S.SUBMITTED,
-        S.QUEUED,
-        S.COMPLETED,
-    ]
 
 
 def test_retry_after(store: Ledger, backend: ScriptedBackend) -> None:
