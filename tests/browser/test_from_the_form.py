@@ -87,7 +87,6 @@ def test_every_program_dies(tmp_path: Path) -> None:
         until("the run goes on, in a process of its own", lambda: processes_with(run))
         sees(page, "Completed")
         page.get_by_role("link", name=re.compile("from-the-form-report")).click()
-        page.get_by_role("link", name=re.compile("^[0-9a-f]{8}$")).click()
         sees(page, f"{len(CIRCUITS)} circuits, {len(CIRCUITS) * SHOTS} shots in all.")
 
         # What the server was told shortly before it was killed, it may have forgotten.

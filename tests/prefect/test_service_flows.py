@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -17,10 +18,24 @@ from qjobs.experiments.circuit_list import CircuitList
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobKind
+from qjobs.service.running import RunningService
 
 GHZ = """OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg c[3]; h q[0];
 cx q[0],q[1]; cx q[1],q[2]; measure q -> c;"""
 SHOTS = 2000
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    folder = tmp_path_factory.mktemp("service-flows") / "service"
+    with RunningService(folder, options=("--submit-delay", "0.05", "--workers", "2")) as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def environment(service: RunningService, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**service.environment, "QJOBS_NEXUS_TOKEN": service.sign_in()}.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.slow
