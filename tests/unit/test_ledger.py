@@ -66,6 +66,14 @@ def test_a_new_job(ledger: Ledger) -> None:
     check_history(ledger, job_id)
 
 
+def test_opened_as(ledger: Ledger) -> None:
+    """A job knows what opens its backend and what its results mean; one planned without has its backend's name."""
+    named = replace(a_spec("named"), opened_as="nexus/H1-1E", definition="d")
+    job_ids = ledger.create([named, a_spec("plain")], now=NOW)
+    found = [(job.opened_as, job.definition, job.properties) for job in ledger.jobs(job_ids=job_ids)]
+    assert found == [("nexus/H1-1E", "d", {}), ("fake", "", {})]
+
+
 def test_create_is_idempotent(ledger: Ledger) -> None:
     """A key that is there already keeps its job, however far that is."""
     moved, _ = sent(ledger, "a")
