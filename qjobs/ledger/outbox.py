@@ -48,7 +48,6 @@ class Outbox:
             row = {"name": _SENT, "value": str(newest)}
             sent = _newest_sent(connection)
             if sent == 0:
-                connection.execute(sa.delete(LEDGER_META).where(LEDGER_META.c.name == _SENT))
                 connection.execute(LEDGER_META.insert(), row)
             elif sent < newest:
                 connection.execute(LEDGER_META.update().where(LEDGER_META.c.name == _SENT).values(value=str(newest)))

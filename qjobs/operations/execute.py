@@ -89,9 +89,10 @@ def execute(ledger: Ledger, plan: ExperimentPlan, stages: Stages, *, run: str, i
     for name in names:
         planned = execution.jobs_on(name)
         jobs[name] = planned.job_ids
+        entered_before = {*planned.new, *planned.failed}
         for job in ledger.jobs(job_ids=jobs[name]):
             # A job that was reused with its results is left alone; one of an earlier entry is collected once more.
-            if not job.status.is_final or job.job_id in planned.new or job.job_id in planned.failed:
+            if not job.status.is_final or job.job_id in entered_before:
                 to_finish[job.job_id] = name
         summaries.append(f"{name}: {planned.summary}")
         logger.info("%s: %s", plan.spec.name, summaries[-1])
@@ -175,7 +176,8 @@ def finish(
         later, lost = _sort(ledger, failed)
         problems.update(lost)
         under_way += [job_id for job_id in chosen if job_id not in later and job_id not in lost]
-        unsent = [job_id for job_id in unsent if job_id not in chosen or job_id in later]
+        tried = set(chosen) - later
+        unsent = [job_id for job_id in unsent if job_id not in tried]
         if not under_way:
             continue
         waited_for = {job_id: jobs[job_id] for job_id in under_way}

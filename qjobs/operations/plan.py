@@ -211,7 +211,8 @@ def plan_missing(
     """
     labels = experiment.labels()
     reused = {label: existing.jobs[label] for label in labels if label in existing.jobs}
-    failed = tuple(job_id for job_id in existing.failed if job_id in set(reused.values()))
+    used = set(reused.values())
+    failed = tuple(job_id for job_id in existing.failed if job_id in used)
     if len(reused) == len(labels):
         return ExperimentJobs(reused=reused, new=(), n_circuits=len(labels), failed=failed)
     programs = ledger.programs([*compiled, *compiled.values()])
