@@ -5,11 +5,13 @@ A branch answers "what can the caller do", not "which layer broke"::
     QJobsError
     ├── InvalidInput            correct the input; nothing was written, nothing submitted
     │   └── InvalidCircuit      correct the circuit (or compile it for the device)
-    ├── BackendUnavailable      transient: enter the operation again; the only class Prefect retries
+    ├── BackendUnavailable      transient: enter the operation again; Prefect retries it
     │   └── NotSent             as above, and it is proved that the request never left
     ├── CredentialsRejected     renew the credentials; waiting jobs are parked, never failed
     ├── SubmissionRejected      the provider refused: no remote job exists; its words are in `detail`
     ├── SubmissionUnknown       the reply was lost: reconcile, adopt or discard, never send again
+    ├── JobLost                 the provider no longer knows the job: look there, then discard or submit by force
+    ├── WrongBackend            what was opened is not what the job was sent to: open that one
     ├── PolicyLimit             a cap of the retry policy is reached: raise it, or leave the job as it is
     ├── ProtocolError           the provider left its contract; the job keeps its last status
     ├── JobFailed               raised once, by collect; what finished is kept and can be read
@@ -18,7 +20,8 @@ A branch answers "what can the caller do", not "which layer broke"::
     ├── Busy                    another process holds the job, or the device is full: try again later
     ├── WaitTimeout             the jobs go on; wait again
     └── LedgerError
-        ├── LedgerUnavailable   locked, unreadable or unreachable: put right what it names
+        ├── LedgerUnavailable   unreadable or not a ledger: put right what it names
+        │   └── LedgerAway      transient: locked, restarting or not reachable now; enter the operation again
         ├── LedgerSchemaMismatch  the ledger is of another schema version
         └── StorageFull         no room to write; what was stored before is intact
 
@@ -38,7 +41,9 @@ __all__ = [
     "InvalidCircuit",
     "InvalidInput",
     "JobFailed",
+    "JobLost",
     "JobNotFound",
+    "LedgerAway",
     "LedgerError",
     "LedgerSchemaMismatch",
     "LedgerUnavailable",
@@ -51,6 +56,7 @@ __all__ = [
     "SubmissionRejected",
     "SubmissionUnknown",
     "WaitTimeout",
+    "WrongBackend",
 ]
 
 
@@ -132,6 +138,34 @@ class SubmissionUnknown(QJobsError):
     """
 
     def __init__(self, message: str, *, job_id: str | None = None) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class JobLost(QJobsError):
+    """The provider has confirmed over time that it does not know a job that it had accepted.
+
+    Args:
+        message: What it said, and how to decide.
+        job_id: Our job.
+    """
+
+    def __init__(self, message: str, *, job_id: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class WrongBackend(QJobsError):
+    """The backend that was opened is not the one that the job was planned for or sent to.
+
+    Its server, its account or its configuration is another, so that its answers are not about the job.
+
+    Args:
+        message: What the two are, and what to do.
+        job_id: Our job.
+    """
+
+    def __init__(self, message: str, *, job_id: str) -> None:
         super().__init__(message)
         self.job_id = job_id
 
@@ -238,7 +272,11 @@ class LedgerError(QJobsError):
 
 
 class LedgerUnavailable(LedgerError):
-    """The ledger cannot be opened, read or locked."""
+    """The ledger cannot be opened or read."""
+
+
+class LedgerAway(LedgerUnavailable):
+    """The ledger cannot be used now: it is locked, its server restarts or cannot be reached. Try again."""
 
 
 class LedgerSchemaMismatch(LedgerError):

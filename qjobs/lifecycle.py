@@ -1,6 +1,6 @@
 """Statuses, the moves between them, and how items roll up into a job.
 
-One vocabulary serves jobs, items and attempts. The first three statuses are ours, the others are
+One vocabulary serves jobs, items and attempts. The first four statuses are ours, the others are
 the providers' (StatusEnum and JobStatusEnum of the Nexus client API, plus the two final ones that its
 newer clients know: credits exhausted, stopped by the platform).
 """
@@ -31,6 +31,8 @@ class JobStatus(StrEnum):
     """The intent is on disk and the call is under way."""
     UNKNOWN = "UNKNOWN"
     """The reply to the submission was lost: a remote job may or may not exist."""
+    LOST = "LOST"
+    """The provider has confirmed, several times and over time, that it does not know the job."""
     SUBMITTED = "SUBMITTED"
     """The provider has it."""
     QUEUED = "QUEUED"
@@ -69,7 +71,7 @@ UNDER_WAY: frozenset[JobStatus] = frozenset({_S.SUBMITTED, _S.QUEUED, _S.RUNNING
 LIVE: frozenset[JobStatus] = UNDER_WAY | {_S.SUBMITTING, _S.UNKNOWN}
 """Statuses of an attempt behind which a remote job may be alive: at most one per job."""
 
-NOT_MOVED_BY_WAITING: frozenset[JobStatus] = frozenset({_S.CREATED, _S.UNKNOWN})
+NOT_MOVED_BY_WAITING: frozenset[JobStatus] = frozenset({_S.CREATED, _S.UNKNOWN, _S.LOST})
 """Statuses, besides the final ones, that no waiting moves: nothing was sent, or nobody knows what came of it."""
 
 _AT_PROVIDER = UNDER_WAY | FINAL
@@ -77,22 +79,27 @@ _AT_PROVIDER = UNDER_WAY | FINAL
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     _S.CREATED: frozenset({_S.SUBMITTING, _S.CANCELLED}),
     _S.SUBMITTING: _AT_PROVIDER | {_S.CREATED, _S.UNKNOWN},
-    _S.UNKNOWN: _AT_PROVIDER | {_S.CREATED},
+    _S.UNKNOWN: _AT_PROVIDER | {_S.CREATED, _S.LOST},
+    _S.LOST: _AT_PROVIDER | {_S.CREATED},
     # A provider may requeue (Munich Quantum Portal) and may answer from a stale replica: any order is taken.
-    _S.SUBMITTED: _AT_PROVIDER - {_S.SUBMITTED},
-    _S.QUEUED: _AT_PROVIDER - {_S.QUEUED},
-    _S.RUNNING: _AT_PROVIDER - {_S.RUNNING},
-    _S.RETRYING: _AT_PROVIDER - {_S.RETRYING},
-    _S.CANCELLING: _AT_PROVIDER - {_S.CANCELLING},
+    _S.SUBMITTED: _AT_PROVIDER - {_S.SUBMITTED} | {_S.LOST},
+    _S.QUEUED: _AT_PROVIDER - {_S.QUEUED} | {_S.LOST},
+    _S.RUNNING: _AT_PROVIDER - {_S.RUNNING} | {_S.LOST},
+    _S.RETRYING: _AT_PROVIDER - {_S.RETRYING} | {_S.LOST},
+    _S.CANCELLING: _AT_PROVIDER - {_S.CANCELLING} | {_S.LOST},
     _S.COMPLETED: frozenset(),
     _S.CANCELLED: frozenset({_S.COMPLETED}),
     _S.ERROR: frozenset(),
     _S.DEPLETED: frozenset(),
     _S.TERMINATED: frozenset(),
 }
-"""Moves that a report may make. A new attempt (`Ledger.claim`) is the only other way on from a
-final status, and it is a caller's decision, never a report's. COMPLETED wins over a cancellation
-that lost the race."""
+"""Moves that a report may make. COMPLETED wins over a cancellation that lost the race. There are two other ways on from
+a final status, and both are a caller's decision, never a report's: a new attempt (`Ledger.submissions.claim`), and
+asking for the job once more before anything is sent, which reopens it if it is alive there again (`REOPENS`)."""
+
+REOPENS: frozenset[JobStatus] = FINAL - {_S.COMPLETED}
+"""Final statuses that a job may leave when it was asked for once more and is alive: a person pressed Retry there, or
+the provider queued it again."""
 
 
 def can_move(old: JobStatus, new: JobStatus) -> bool:
@@ -112,6 +119,7 @@ _WAITING_ORDER = (
     _S.SUBMITTED,
     _S.UNKNOWN,
     _S.SUBMITTING,
+    _S.LOST,
     _S.CREATED,
 )
 _FINAL_ORDER = (_S.ERROR, _S.DEPLETED, _S.TERMINATED, _S.CANCELLED, _S.COMPLETED)

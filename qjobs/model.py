@@ -14,8 +14,11 @@ __all__ = [
     "Attempt",
     "AttemptNumber",
     "Batch",
+    "Capability",
+    "Confirmation",
     "Event",
     "ExecuteOptions",
+    "Fingerprint",
     "Item",
     "ItemResult",
     "ItemSnapshot",
@@ -27,7 +30,7 @@ __all__ = [
     "JsonValue",
     "Key",
     "Limits",
-    "LostReply",
+    "Lookup",
     "Observable",
     "Program",
     "ProgramFormat",
@@ -165,10 +168,11 @@ class Batch:
 class JobSpec:
     """A job that is wanted: everything the ledger stores when it is created.
 
-    `experiment` names what the job belongs to (a sweep's name); `run` is the logical run of it, one
-    per wish of a user: a flow run that is retried or resumed keeps its logical run. `opened_as` is the
-    name that opens its backend again (`aer`, `nexus/H1-1E`, a block); `definition` is the hash of what
-    gives its results their meaning, empty where nobody will look for them by it.
+    `experiment` names what the job belongs to (a sweep's name). `run` is who made it, for example a flow run's id;
+    `logical_run` is the wish of a user that it serves, however often it is entered. `opened_as` is the name that opens
+    its backend again (`aer`, `nexus/H1-1E`, a block), and `fingerprint` is that backend's. `definition` is the hash of
+    what gives its results their meaning, empty where nobody will look for them by it. `compiled_with` says how its
+    programs were compiled, as JSON (`qjobs.compiling.compiler.CompileOptions`), empty where they were not.
     """
 
     key: Key
@@ -179,10 +183,13 @@ class JobSpec:
     kind: JobKind = JobKind.EXECUTE
     experiment: str = ""
     run: str = ""
+    logical_run: str = ""
     project: str = ""
     owner: str = ""
     opened_as: str = ""
+    fingerprint: str = ""
     definition: str = ""
+    compiled_with: str = ""
     cost_estimate: float | None = None
     properties: Mapping[str, JsonValue] = field(default_factory=dict)
 
@@ -192,8 +199,8 @@ class Job:
     """A job as the ledger has it.
 
     `next_poll_at` is when it is to be asked for, `trouble` why it could not be asked for the last time.
-    `opened_as` and `definition` are as in `JobSpec`; a job that was planned without `opened_as` has the name of
-    its backend there.
+    The other fields are as in `JobSpec`; a job that was planned without `opened_as` has the name of its backend
+    there. `fingerprint` is empty for a job that an older version planned.
     """
 
     job_id: JobId
@@ -204,6 +211,7 @@ class Job:
     name: str
     experiment: str
     run: str
+    logical_run: str
     project: str
     owner: str
     status: JobStatus
@@ -212,7 +220,9 @@ class Job:
     n_items: int
     options: ExecuteOptions
     opened_as: str
+    fingerprint: str
     definition: str
+    compiled_with: str
     properties: Mapping[str, JsonValue]
     cost_estimate: float | None
     cost: float | None
@@ -227,8 +237,13 @@ class Job:
 class Attempt:
     """One submission of a job.
 
-    `sent_at` is empty when it is proved that nothing was sent; `items` are the indices that were
-    sent, or None for all.
+    `claimed_at` is when the intent was written, `sent_at` when the request was about to leave after which something
+    can run or be billed; it is empty when it is proved that no such request left. `items` are the indices that were
+    sent, or None for all. A `remote_id` without `accepted_at` is reserved: the provider gave an id, and nothing of it
+    runs yet. `by_item` says that a report has told its items apart.
+
+    A report that has still to be confirmed moves nothing: `awaited` is the final status, or LOST, that the provider
+    reports, `awaited_since` when it did so first, `awaited_at` when it did so last and `awaited_times` how often.
     """
 
     job_id: JobId
@@ -243,14 +258,28 @@ class Attempt:
     cost: float | None
     lease_owner: str | None
     lease_until: datetime | None
+    claimed_at: datetime
     sent_at: datetime | None
     accepted_at: datetime | None
     finished_at: datetime | None
+    by_item: bool
+    awaited: JobStatus | None
+    awaited_since: datetime | None
+    awaited_at: datetime | None
+    awaited_times: int
+
+    @property
+    def is_reserved(self) -> bool:
+        """Whether the provider gave it an id and nothing of it can run or be billed yet."""
+        return self.remote_id is not None and self.sent_at is None and not self.status.is_final
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One circuit of a job, with what is known of it."""
+    """One circuit of a job, with what is known of it.
+
+    `no_result` says why its result will never come, if the provider has said so.
+    """
 
     job_id: JobId
     index: int
@@ -265,6 +294,7 @@ class Item:
     error_detail: str | None
     cost: float | None
     cancel_requested_at: datetime | None
+    no_result: str | None
     times: Mapping[JobStatus, datetime]
 
 
@@ -345,21 +375,97 @@ class Limits:
     """What one job may hold; None means no limit.
 
     `max_items` circuits a job, `max_shots` shots an item, `max_bytes` bytes of program text and
-    parameters a job, `max_live_jobs` jobs at the provider at a time per device.
+    parameters a job, `max_live_jobs` jobs at the provider at a time per device. `results_kept_s` is how long
+    the provider keeps a result after its item has completed, in seconds: None for as long as anybody may ask, 0
+    for a device that gives no results at all (a syntax checker).
     """
 
     max_items: int | None = None
     max_shots: int | None = None
     max_bytes: int | None = None
     max_live_jobs: int | None = None
+    results_kept_s: float | None = None
+
+    @property
+    def gives_results(self) -> bool:
+        """Whether items of this device have results; those of a syntax checker have none, and are done without."""
+        return self.results_kept_s != 0
 
 
-class LostReply(StrEnum):
-    """What can be done when the reply to a submission is lost."""
+class Capability(StrEnum):
+    """What an adapter can do beyond running circuits for counts."""
 
-    DEDUPLICATED = "deduplicated"
-    """A second submission with the same key returns the first job."""
-    FINDABLE = "findable"
-    """`find(key)` tells whether the job exists."""
-    OPAQUE = "opaque"
-    """Neither: a person or a stated policy decides."""
+    COMPILE = "compile"
+    """It takes batches of the kind `JobKind.COMPILE`, whose results are programs."""
+    EXACT_EXPVALS = "exact expectation values"
+    """Its items give the exact values of `ExecuteOptions.observables` instead of counts."""
+    CANCEL_ITEMS = "cancel items"
+    """`cancel` takes chosen items of a job."""
+    DURABLE = "durable"
+    """Its jobs go on when this process ends, so that nobody has to stay and wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """How a submission whose reply was lost can be looked up. With nothing of it the provider is opaque.
+
+    `chosen_id`: the remote id follows from our key, and a second job of the same id is refused. `token_lifetime_s`: a
+    second submission with the same key returns the first job, for so many seconds after the first one. `by_key`:
+    `Backend.find` finds a job by its key.
+    """
+
+    chosen_id: bool = False
+    token_lifetime_s: float | None = None
+    by_key: bool = False
+
+    @property
+    def can_find(self) -> bool:
+        """Whether `Backend.find` tells if a job of a key exists."""
+        return self.chosen_id or self.by_key
+
+    @property
+    def is_opaque(self) -> bool:
+        """Whether a person or a stated policy has to decide about a lost reply."""
+        return not self.can_find and self.token_lifetime_s is None
+
+    def deduplicates(self, age_s: float) -> bool:
+        """Whether a second submission of a key makes no second job, `age_s` seconds after the first one."""
+        return self.chosen_id or (self.token_lifetime_s is not None and age_s < self.token_lifetime_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """When what a provider reports is believed, because providers take back some of what they say.
+
+    A status in `revocable` counts as final once it was reported `times` times more, each `apart_s` seconds or more
+    after the one before. A job that the provider does not know counts as LOST, and a submission that cannot be found
+    as not there, after `absent_times` such answers in all, each `absent_apart_s` seconds or more after the one before.
+    """
+
+    revocable: frozenset[JobStatus] = frozenset()
+    times: int = 1
+    apart_s: float = 30.0
+    absent_times: int = 3
+    absent_apart_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fingerprint:
+    """What gives the answers of a backend their meaning.
+
+    `place` is the server and the account that jobs live at: an answer from another place is never about our job.
+    `settings` is all that changes the meaning of a result there: device, configuration, noise. Both are words for
+    people, without secrets.
+    """
+
+    place: str
+    settings: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.place} | {self.settings}"
+
+    @classmethod
+    def of(cls, text: str) -> Fingerprint:
+        """The inverse of `str`."""
+        place, _, settings = text.partition(" | ")
+        return cls(place=place, settings=settings)

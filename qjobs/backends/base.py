@@ -6,20 +6,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from qjobs.model import Batch, ItemResult, ItemSnapshot, Key, Limits, LostReply, RemoteId, Snapshot, Target
+from qjobs.errors import QJobsError
+from qjobs.model import (
+    Batch,
+    Capability,
+    Confirmation,
+    Fingerprint,
+    ItemResult,
+    ItemSnapshot,
+    Key,
+    Limits,
+    Lookup,
+    RemoteId,
+    Snapshot,
+    Target,
+)
 
 __all__ = [
+    "Answer",
     "Backend",
+    "Capability",
+    "Confirmation",
+    "Fingerprint",
     "ItemSnapshot",
+    "Journal",
     "Limits",
-    "LostReply",
+    "Lookup",
     "MissingResult",
+    "PlainJournal",
     "RemoteJob",
+    "Result",
     "Snapshot",
+    "SteppedBackend",
     "Target",
     "nothing",
 ]
@@ -36,13 +58,62 @@ class RemoteJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingResult:
-    """Why an item has no result, in words for the user; never empty."""
+    """Why an item has no result, in words for the user; never empty.
+
+    `permanent` says that it will never come: the provider no longer has it (404, 410), or the device gives none. An
+    item that is still open, or whose result may follow, is not permanent.
+    """
 
     reason: str
+    permanent: bool = False
+
+
+Result: TypeAlias = "ItemResult | MissingResult"
+Answer: TypeAlias = "Snapshot | QJobsError"
+"""What `Backend.status` says of one job."""
 
 
 def nothing() -> None:
     """Do nothing."""
+
+
+class Journal(Protocol):
+    """What a submission writes down while it is under way; what these methods raise must come out of `submit`."""
+
+    def preparing(self) -> None:
+        """Call it as often as you like while you prepare (uploads): it keeps the caller's claim on the job.
+
+        Raises:
+            StaleJob: Another process has the job: stop.
+        """
+
+    def sending(self) -> None:
+        """Call it right before the request leaves after which something can run or be billed.
+
+        What it raises keeps the request back. Whatever fails before it counts as never sent.
+
+        Raises:
+            StaleJob: Another process has the job: the request must not leave.
+        """
+
+    def reserved(self, remote_id: RemoteId) -> None:
+        """The provider gave an id, and nothing of it can run or be billed before a later step.
+
+        For providers that take a job in steps (`SteppedBackend`).
+        """
+
+    def accepted(self, remote_id: RemoteId) -> None:
+        """The job exists and can run. Call it exactly once, before anything else can fail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainJournal:
+    """A journal of functions, for those who submit without a ledger."""
+
+    accepted: Callable[[RemoteId], object]
+    sending: Callable[[], object] = nothing
+    preparing: Callable[[], object] = nothing
+    reserved: Callable[[RemoteId], object] = field(default=lambda _: None)
 
 
 @runtime_checkable
@@ -65,33 +136,27 @@ class Backend(Protocol):
         """The QPU or simulator behind it; together with `name` it says where a result comes from."""
 
     @property
+    def fingerprint(self) -> Fingerprint:
+        """What gives its answers their meaning: server, account, configuration, noise. Known without asking anybody."""
+
+    @property
     def limits(self) -> Limits:
         """What one job may hold, and how many jobs may be alive at a time; jobs are cut to fit before `submit`."""
 
     @property
-    def lost_reply(self) -> LostReply:
-        """What can be done when the reply to a submission is lost.
+    def lookup(self) -> Lookup:
+        """How a submission whose reply was lost can be looked up.
 
-        Promise no more than the provider keeps: on it rests that no job runs twice. With DEDUPLICATED, `submit` may be
-        called again with the same key; with FINDABLE, only if `find` does not find the key after `settle_s`; with
-        OPAQUE, a person or a stated policy decides.
+        Promise no more than the provider keeps: on it rests that no job runs twice.
         """
 
     @property
-    def exact_expvals(self) -> bool:
-        """Whether items give the exact values of `ExecuteOptions.observables` instead of counts."""
+    def confirm(self) -> Confirmation:
+        """When what the provider reports is believed."""
 
     @property
-    def outlives_us(self) -> bool:
-        """Whether its jobs go on when this process ends, so that nobody has to stay and wait."""
-
-    @property
-    def compiles(self) -> bool:
-        """Whether it takes batches of the kind `JobKind.COMPILE`, whose results are programs."""
-
-    @property
-    def cancels_items(self) -> bool:
-        """Whether `cancel` takes chosen items of a job."""
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do beyond running circuits for counts."""
 
     @property
     def settle_s(self) -> float:
@@ -105,60 +170,59 @@ class Backend(Protocol):
     def poll_interval_s(self) -> tuple[float, float]:
         """Shortest and longest useful pause between two polls, in seconds; both above 0."""
 
-    def submit(
-        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
-    ) -> None:
+    def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
         """Create one remote job for `batch`, and return without waiting for it to run.
 
-        A second call with the same key makes a second job, unless `lost_reply` is DEDUPLICATED: then it calls
-        `created` with the id of the first one, also when that is final. Never send the request twice by yourself.
+        A second call with the same key makes a second job, unless `lookup` deduplicates: then the id of the first
+        one is accepted, also when that is final. Never send the request twice by yourself.
 
         Args:
             batch: What to run, within `limits`; item i of the remote job is `batch.items[i]`. Send `key` along
                 wherever the provider keeps it.
             key: Names this submission: at most 64 letters, digits, hyphens and dots.
-            created: Call it exactly once, with the remote id, the moment the id exists and before anything else can
-                fail. What it raises must come out of `submit`.
-            sending: Call it right before the request leaves that creates the job, and as often as you like while you
-                prepare one: it renews the caller's lease. What it raises must come out of `submit`, and the request
-                must not be sent: another process has the job.
+            journal: Told of every step, as `Journal` says.
 
         Raises:
-            NotSent: No byte of the request left; the caller may call again.
-            SubmissionRejected: The provider refused, in the words of `detail`; no remote job exists.
-            CredentialsRejected: 401 or 403; no remote job exists.
-            SubmissionUnknown: The reply was lost. Any other error counts as this one: a remote job may exist.
+            NotSent: No byte of the request left, or the provider's own answer proves that no job was made and asks
+                to try again; the caller may call again.
+            SubmissionRejected: The provider refused, which its own body proves, in the words of `detail`; no remote
+                job exists.
+            CredentialsRejected: As above, because of the credentials; no remote job exists.
+            SubmissionUnknown: The reply was lost, or somebody on the way answered. Any other error after
+                `journal.sending()` counts as this one: a remote job may exist.
         """
 
     def find(self, key: Key) -> RemoteId | None:
-        """The remote job that was made with exactly this key; None if there is none, and on an opaque backend.
+        """The remote job that was made with exactly this key; None if there is none, and where `lookup` cannot find.
 
         Of several with one key, the oldest.
         """
 
-    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
+    def status(self, remote_ids: Sequence[RemoteId]) -> Mapping[RemoteId, Answer]:
         """The present status of many jobs, in as few requests as the provider allows.
 
-        A failed job is data and raises nothing. A job that the provider does not know is left out of the answer; it
-        is never reported as anything. No ids give an empty answer.
+        A failed job is data. A job that the provider says it does not know is left out; it is never reported as
+        anything. What is wrong with one job (a refusal, a word outside the contract) is that job's answer, as an error
+        that is not raised. No ids give an empty answer.
 
         Raises:
-            ProtocolError: A status word or a body outside the contract; an unknown word is never guessed at.
+            BackendUnavailable, CredentialsRejected, ProtocolError: None of the jobs could be asked for.
         """
 
-    def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
-        """One entry for each submitted item, in the order of the batch: what there is by now, or why there is nothing.
+    def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
+        """A stream of (position, entry), one for each of `items`, or for each submitted item; in any order.
 
-        This holds for a job at any time, also while it runs, after it failed and after it was cancelled. A second call
-        gives the same results. Counts are keyed by bit strings with bit 0 rightmost, classical registers joined
-        without a space, the first one rightmost; a bit that nothing is measured into is 0.
+        An entry is the result, or why there is none. This holds for a job at any time, also while it runs, after it
+        failed, after it was cancelled, and when the provider no longer knows it. A second call gives the same results.
+        An error in the middle of the stream takes nothing back. Counts are keyed by bit strings with bit 0 rightmost,
+        classical registers joined without a space, the first one rightmost; a bit that nothing is measured into is 0.
 
         Raises:
             ProtocolError: A body outside the contract, or the id is not one of the provider's.
         """
 
     def remote_jobs(self) -> list[RemoteJob] | None:
-        """All remote jobs that carry one of our keys, in any order; None where the provider cannot tell."""
+        """All remote jobs that carry a key, in any order; None where the provider cannot tell."""
 
     def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
         """Ask for cancellation, without waiting for it. A second call changes nothing and raises nothing.
@@ -167,14 +231,43 @@ class Backend(Protocol):
 
         Args:
             remote_id: The job.
-            items: Positions in the submitted batch, from 0, where `cancels_items`; None for the whole job.
+            items: Positions in the submitted batch, from 0, with `Capability.CANCEL_ITEMS`; None for the whole job.
 
         Raises:
             ProtocolError: A refusal that no final job explains.
         """
 
+    def estimate(self, batch: Batch) -> float | None:
+        """What `batch` will cost, in the provider's unit; 0 where it is free, None where nobody can tell."""
+
     def target(self) -> Target:
         """What a compiler needs to know of the device."""
 
+    def link(self, remote_id: RemoteId) -> str | None:
+        """The address of the provider's own page of a job, for people; None where there is none."""
+
     def close(self) -> None:
         """Release clients and workers; jobs at the provider go on. A second call does nothing."""
+
+
+@runtime_checkable
+class SteppedBackend(Backend, Protocol):
+    """A backend whose provider takes a job in steps, of which only the last one makes it run.
+
+    Its `submit` calls `journal.reserved` as soon as it has an id, `journal.sending` before the step that makes the job
+    run, and `journal.accepted` after it.
+    """
+
+    def resume(self, remote_id: RemoteId, batch: Batch, key: Key, journal: Journal) -> None:
+        """Go on with a job that was reserved, as `submit` does after that.
+
+        Raises:
+            As `submit`. SubmissionRejected: The reservation is gone, or it cannot be gone on with.
+        """
+
+    def abandon(self, remote_id: RemoteId) -> None:
+        """End a job that was reserved, so that it can never run. A second call does nothing.
+
+        Raises:
+            ProtocolError: It has run, or runs: it must be adopted instead.
+        """
