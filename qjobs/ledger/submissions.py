@@ -188,9 +188,6 @@ class Submissions:
             known = moves.read_attempt(connection, attempt.job_id, attempt.number)
             if known.remote_id == remote_id and known.accepted_at is not None:
                 return
-            if known.remote_id == remote_id and known.status not in moves.UNSETTLED:  # a report was faster
-                moves.settle_attempt(connection, known, known.status, accepted_at=now)
-                return
             detail = f"attempt {attempt.number} is {remote_id}"
             settled = known.status not in moves.UNSETTLED
             if settled:  # the id must not be lost with the error
@@ -198,18 +195,7 @@ class Submissions:
             else:
                 if known.remote_id not in {None, remote_id}:
                     detail = f"{detail}, and was reserved as {known.remote_id}"
-                values = {
-                    "remote_id": remote_id,
-                    "sent_at": known.sent_at or now,
-                    "accepted_at": now,
-                    "lease_until": None,
-                }
-                submitted = JobStatus.SUBMITTED
-                moves.settle_attempt(connection, known, submitted, **values)
-                moves.set_sent_items(connection, known, status=submitted, submitted_at=now, message="")
-                moves.move_job(
-                    connection, attempt.job_id, known.status, submitted, cause, detail, now, remote_id=remote_id
-                )
+                moves.accept_attempt(connection, known, remote_id, cause, detail, now)
         if settled:
             raise _too_late(known, remote_id)
 
