@@ -70,7 +70,7 @@ def main() -> int:
 
 def _runs_at_a_time(device: str) -> int:
     backend = backend_named(device)
-    if not backend.outlives_us:
+    if Capability.DURABLE not in backend.capabilities:
         return _RUNS_IN_PROCESS
     return backend.limits.max_live_jobs or _RUNS_ON_A_DEVICE
 
