@@ -24,6 +24,7 @@ from prefect.settings import PREFECT_API_URL
 import blocks
 from blocks import backend_named
 from qjobs.errors import InvalidInput
+from qjobs.model import Capability
 from qjobs.reports.files import slug
 
 __all__ = ["NO_SERVER", "POOL", "PROJECT", "main"]

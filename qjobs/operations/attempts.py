@@ -21,6 +21,7 @@ __all__ = [
     "SAME_KEY",
     "batch_of",
     "check_caps",
+    "check_cost",
     "items_to_send",
     "last_attempt",
     "submission_key",
@@ -118,23 +119,12 @@ def batch_of(ledger: Ledger, job: Job, items: Sequence[Item], indices: tuple[int
     return Batch(number=0, items=tuple(specs), programs=programs, options=job.options, kind=job.kind, name=job.name)
 
 
-def check_caps(
-    ledger: Ledger,
-    backend: Backend,
-    job: Job,
-    attempts: Sequence[Attempt],
-    policy: RetryPolicy,
-    batch: Batch,
-    present: datetime,
-) -> None:
-    """Refuse to send `batch`, the next submission of a job, where that is above a cap of the policy.
-
-    Lost submissions count too. The first submission is checked for its cost alone.
+def check_caps(ledger: Ledger, job: Job, attempts: Sequence[Attempt], policy: RetryPolicy, present: datetime) -> None:
+    """Refuse a further submission of a job that is above a cap of the policy; lost ones count too.
 
     Raises:
-        PolicyLimit: It is above a cap, or nobody can tell what it would cost and there is a cap of costs.
+        PolicyLimit: It was submitted too often, or was tried for too long.
     """
-    _check_cost(backend, job, policy, batch)
     if not attempts:
         return
     events = ledger.events(job.job_id, of_items=False)
@@ -158,7 +148,12 @@ def check_caps(
         )
 
 
-def _check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch) -> None:
+def check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch) -> None:
+    """Refuse a submission, the first one too, with which a job would cost more than the policy allows.
+
+    Raises:
+        PolicyLimit: It would, or nobody can tell what it would cost.
+    """
     if policy.max_cost is None:
         return
     estimate = backend.estimate(batch)

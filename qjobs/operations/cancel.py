@@ -1,4 +1,6 @@
-"""Cancel: a request that is recorded, passed on, and confirmed by polling. And the end of remote jobs that nobody wants.
+"""Cancel: a request that is recorded, passed on, and confirmed by polling.
+
+And the end of remote jobs that no attempt claims.
 """
 
 from __future__ import annotations
@@ -66,9 +68,9 @@ def _check_cancels_items(job: Job, backend: Backend) -> None:
 def end_strays(
     ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], *, now: Callable[[], datetime] = utc_now
 ) -> list[Stray]:
-    """Cancel remote jobs of these jobs that no attempt claims, such as one whose reply came after its job was sent again.
+    """Cancel remote jobs of these jobs that no attempt claims.
 
-    What has run by then stays at the provider, and the job's history says so. One that cannot be asked for stops no
+    Such a one is the job whose reply came after it was sent again. What has run by then stays at the provider, and the job's history says so. One that cannot be asked for stops no
     other.
 
     Returns:
@@ -88,9 +90,7 @@ def end_strays(
     return left + _not_ended(ledger, backend, alive, now)
 
 
-def _not_ended(
-    ledger: Ledger, backend: Backend, strays: Sequence[Stray], now: Callable[[], datetime]
-) -> list[Stray]:
+def _not_ended(ledger: Ledger, backend: Backend, strays: Sequence[Stray], now: Callable[[], datetime]) -> list[Stray]:
     """Ask for strays and record which have ended; the others."""
     answers = backend.status([stray.remote_id for stray in strays]) if strays else {}
     left = []

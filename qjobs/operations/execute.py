@@ -32,7 +32,18 @@ from qjobs.operations.retry import RetryPolicy
 from qjobs.operations.submit import submit
 from qjobs.operations.wait import Progress, wait
 
-__all__ = ["DirectStages", "Executed", "ExperimentPlan", "Shown", "Stages", "ToSubmit", "Until", "attended", "execute", "finish"]
+__all__ = [
+    "DirectStages",
+    "Executed",
+    "ExperimentPlan",
+    "Shown",
+    "Stages",
+    "ToSubmit",
+    "Until",
+    "attended",
+    "execute",
+    "finish",
+]
 
 logger = logging.getLogger(__name__)
 

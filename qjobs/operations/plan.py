@@ -329,9 +329,7 @@ def _refresh(ledger: Ledger, backend: Backend, experiment: str) -> None:
         logger.warning("%s: the jobs of %s cannot be asked for: %s", backend.name, experiment, error)
 
 
-def _find_circuits(
-    ledger: Ledger, backend: Backend, experiment: CircuitListPlan, run: str, identity: str
-) -> Existing:
+def _find_circuits(ledger: Ledger, backend: Backend, experiment: CircuitListPlan, run: str, identity: str) -> Existing:
     """The jobs that this logical run has made, if they hold all of its circuits."""
     name = experiment.spec.name
     wanted = {"experiment": name, "backend": backend.name, "device": backend.device}
@@ -349,5 +347,7 @@ def _find_circuits(
             return Existing(jobs={}, failed=(), seen=seen)
         found[item_spec.label] = job_id
     counts = ledger.result_counts(list(dict.fromkeys(found.values())))
-    failed = [job_id for job_id, count in counts.items() if count < jobs[job_id].n_items and jobs[job_id].status.is_final]
+    failed = [
+        job_id for job_id, count in counts.items() if count < jobs[job_id].n_items and jobs[job_id].status.is_final
+    ]
     return Existing(jobs=found, failed=tuple(failed), seen=seen)

@@ -160,9 +160,7 @@ def _record(
     reports = []
     for remote_id, snapshot in news.items():
         attempt = live[remote_id]
-        reports.append(
-            Report(job_id=attempt.job_id, number=attempt.number, snapshot=snapshot, confirm=backend.confirm)
-        )
+        reports.append(Report(job_id=attempt.job_id, number=attempt.number, snapshot=snapshot, confirm=backend.confirm))
     written, failures = ledger.record_reports(reports, now=now())
     polled.troubles.update(failures)
     for remote_id, snapshot in news.items():

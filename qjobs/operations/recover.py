@@ -206,7 +206,9 @@ def _reconcile(ledger: Ledger, backend: Backend, job: Job, now: Callable[[], dat
         check_place(job, backend)
         look_up = LookUp(ledger, backend, job, attempts, now)
         if attempt.is_reserved:
-            words = f"{attempt.remote_id} is reserved and nothing of it has run; go on with: qjobs jobs retry {job.job_id}"
+            words = (
+                f"{attempt.remote_id} is reserved and nothing of it has run; go on with: qjobs jobs retry {job.job_id}"
+            )
             return Reconciled(job_id=job.job_id, finding=Finding.LATER, words=words)
         if attempt.remote_id is None:
             remote_id = look_up.adopt(attempt, cause="reconcile")

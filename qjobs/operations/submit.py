@@ -26,6 +26,7 @@ from qjobs.operations.attempts import (
     SAME_KEY,
     batch_of,
     check_caps,
+    check_cost,
     items_to_send,
     last_attempt,
 )
@@ -244,6 +245,8 @@ class _Entry:
         check_settings(self.job, self.backend)
         restart = action in _RESTARTS
         self._refuse_chosen_while_others_run()
+        check_caps(self.ledger, self.job, self.attempts, self.policy, self.now())
+        check_cost(self.backend, self.job, self.policy, self._most(restart=restart))
         last = self.last
         if last is not None and not last.status.is_final:
             is_there = self._end(last, restart=restart, cancels=action is not Action.SUBMIT)
@@ -265,10 +268,17 @@ class _Entry:
         programs = self.programs if restart else {}
         if programs:
             batch = self._recompiled(batch)
-        check_caps(self.ledger, self.backend, self.job, self.attempts, self.policy, batch, self.now())
         sender = Sender(self.ledger, self.backend, self.job, self.attempts, self.now)
         sender.send(batch, indices, strategy=self.strategy, restart=restart, programs=programs)
         return Action.RESTART if restart else Action.SUBMIT, reason
+
+    def _most(self, *, restart: bool) -> Batch:
+        """The most that may be sent: what comes to an end meanwhile is left out of it."""
+        items = self.ledger.items(self.job.job_id)
+        if self.policy.max_cost is None:
+            return Batch(number=0, items=(), programs={})
+        missing = None if restart or not self.attempts else self.ledger.missing_items(self.job.job_id)
+        return batch_of(self.ledger, self.job, items, missing)
 
     def _recompiled(self, batch: Batch) -> Batch:
         """The batch with the programs that take the place of its own."""
@@ -369,5 +379,3 @@ class _Entry:
                 job_id=self.job.job_id,
                 retry_after_s=5.0,
             )
-
-

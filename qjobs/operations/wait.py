@@ -238,9 +238,7 @@ class _Wait:
         else:
             pace.changed(self._monotonic(), any_change=self._seen != seen)
 
-    def _look_up_unknown(
-        self, backend: Backend, waiting: Sequence[JobId], troubles: dict[JobId, QJobsError]
-    ) -> None:
+    def _look_up_unknown(self, backend: Backend, waiting: Sequence[JobId], troubles: dict[JobId, QJobsError]) -> None:
         """Look up jobs in UNKNOWN that are waited for, because they take a place on the device."""
         unknown = [job_id for job_id in waiting if self.statuses[job_id] is JobStatus.UNKNOWN]
         for job in self._ledger.jobs(job_ids=unknown, statuses=[JobStatus.UNKNOWN]):
