@@ -227,7 +227,7 @@ class _Execution:
             existing,
             compiled,
             run=self.run,
-            identity=self.identity,
+            logical_run=self.identity,
             opened_as=name,
         )
 

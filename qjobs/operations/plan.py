@@ -36,7 +36,16 @@ from qjobs.operations.batching import batch_key, pack
 from qjobs.operations.collect import store_ready
 from qjobs.operations.poll import poll_each, utc_now
 
-__all__ = ["Existing", "ExperimentJobs", "ExperimentPlan", "existing_points", "find_existing", "plan", "plan_missing"]
+__all__ = [
+    "Existing",
+    "ExperimentJobs",
+    "ExperimentPlan",
+    "existing_points",
+    "find_existing",
+    "interrupted_run",
+    "plan",
+    "plan_missing",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +61,7 @@ def plan(
     run: str,
     name: str,
     identity: str | None = None,
+    logical_run: str = "",
     experiment: str = "",
     options: ExecuteOptions | None = None,
     kind: JobKind = JobKind.EXECUTE,
@@ -67,8 +77,8 @@ def plan(
     """Check everything, cut the items into batches, and store one job per batch. Sends nothing.
 
     `programs` are the circuits that the items name, compiled for the backend. `run` is who makes the jobs, for example
-    a flow run's id; `identity` is the logical run, where it is another: the same identity, items and options find the
-    same jobs again. Batches are numbered behind `name`. `experiment` is what the jobs belong to (a sweep's name).
+    a flow run's id, and `logical_run` the wish of a user that they serve, where it is another. The same `identity`
+    (`logical_run` if None), items and options find the same jobs again. Batches are numbered behind `name`. `experiment` is what the jobs belong to (a sweep's name).
     `options` hold for every item; a seed is derived per batch from it, so that no two batches draw the same random
     numbers. `opened_as` is the name that opens the backend again; `definition` is the hash of everything that gives the
     results their meaning; `compiled_with` says how the circuits were compiled. `seen` is what the items were chosen by.
@@ -94,7 +104,7 @@ def plan(
     for number, batch_items in enumerate(batches):
         batch_options = replace(options, seed=_batch_seed(options.seed, number, batch_items[0].label))
         key = batch_key(
-            identity or run,
+            identity or logical_run or run,
             number,
             batch_items,
             batch_options,
@@ -118,7 +128,7 @@ def plan(
                 kind=kind,
                 experiment=experiment,
                 run=run,
-                logical_run=identity or run,
+                logical_run=logical_run or run,
                 project=project,
                 owner=owner,
                 opened_as=opened_as,
@@ -205,8 +215,9 @@ def find_existing(
     if isinstance(experiment, SweepPlan):
         spec = experiment.spec
         _refresh(ledger, backend, spec.name)
+        own = (identity or run) if spec.fresh else None
         return existing_points(
-            ledger, backend, experiment=spec.name, definition=experiment.definition, run=run, only_own=spec.fresh
+            ledger, backend, experiment=spec.name, definition=experiment.definition, run=run, only_of=own
         )
     return _find_circuits(ledger, backend, experiment, run, identity or run)
 
@@ -219,7 +230,7 @@ def plan_missing(
     compiled: Mapping[ProgramHash, ProgramHash],
     *,
     run: str,
-    identity: str,
+    logical_run: str,
     opened_as: str,
     now: Callable[[], datetime] = utc_now,
 ) -> ExperimentJobs:
@@ -240,10 +251,11 @@ def plan_missing(
     programs = ledger.programs([*compiled, *compiled.values()])
     items = experiment.items({source: programs[sent] for source, sent in compiled.items()})
     options = ExecuteOptions(seed=experiment.spec.seed)
+    identity = logical_run
     if isinstance(experiment, SweepPlan):
         if experiment.spec.exact:
             options = replace(options, observables=experiment.observables)
-        whose = run if experiment.spec.fresh else experiment.definition
+        whose = logical_run if experiment.spec.fresh else experiment.definition
         identity = f"{experiment.spec.name}/{whose}/{existing.seen.n_jobs}"
     new = plan(
         ledger,
@@ -251,6 +263,7 @@ def plan_missing(
         [item for item in items if item.label not in reused],
         programs,
         run=run,
+        logical_run=logical_run,
         identity=identity,
         name=experiment.spec.name,
         experiment=experiment.spec.name,
@@ -265,28 +278,37 @@ def plan_missing(
 
 
 def existing_points(
-    ledger: Ledger, backend: Backend, *, experiment: str, definition: str, run: str = "", only_own: bool = False
+    ledger: Ledger,
+    backend: Backend,
+    *,
+    experiment: str,
+    definition: str,
+    run: str = "",
+    only_of: str | None = None,
 ) -> Existing:
     """What the ledger has of the points of a sweep, as it is now.
 
     A run that is entered again also gets what its own jobs failed to bring, and jobs that it waits for count as its
     own: else a run that is resumed because its job failed would pay for another one. `definition` is the hash of what
     gives a result its meaning. Jobs of another definition, and jobs on other backends and devices, do not count; with
-    `only_own`, neither do jobs of other runs.
+    `only_of`, neither do jobs of other logical runs.
 
     Returns:
         For each label a finished item before one under way before one that failed, the newest first.
     """
-    own = run if only_own else None
     jobs = ledger.jobs(
-        experiment=experiment, backend=backend.name, device=backend.device, run=own, definition=definition
+        experiment=experiment,
+        backend=backend.name,
+        device=backend.device,
+        definition=definition,
+        logical_run=only_of,
     )
     seen = Seen(
         experiment=experiment,
         backend=backend.name,
         device=backend.device,
         definition=definition,
-        run=own,
+        logical_run=only_of,
         n_jobs=len(jobs),
     )
     waited_for: set[JobId] = set()
@@ -309,6 +331,26 @@ def existing_points(
     chosen = {**failed, **under_way, **finished}
     lost = dict.fromkeys(job_id for label, job_id in failed.items() if chosen[label] == job_id)
     return Existing(jobs=chosen, failed=tuple(lost), seen=seen)
+
+
+def interrupted_run(ledger: Ledger, experiment: ExperimentPlan) -> str | None:
+    """The newest logical run of the same experiment, if it was interrupted: entering it again pays for nothing twice.
+
+    Its jobs are not final, or its process has ended before it had brought the results where they belong. A run that
+    suspended itself, or that another process is at, was not interrupted. Sweeps that reuse points need no such run.
+    """
+    if isinstance(experiment, SweepPlan) and not experiment.spec.fresh:
+        return None
+    jobs = ledger.jobs(experiment=experiment.spec.name, definition=experiment.definition, kind=JobKind.EXECUTE)
+    if not jobs:
+        return None
+    newest = jobs[0].logical_run
+    own = [job for job in jobs if job.logical_run == newest]
+    runs = sorted({job.run for job in own})
+    if ledger.waits.are_attended(runs):
+        return None
+    is_open = any(not job.status.is_final for job in own)
+    return newest if is_open or ledger.waits.are_left_behind(runs) else None
 
 
 def _refresh(ledger: Ledger, backend: Backend, experiment: str) -> None:
@@ -335,7 +377,7 @@ def _find_circuits(ledger: Ledger, backend: Backend, experiment: CircuitListPlan
     wanted = {"experiment": name, "backend": backend.name, "device": backend.device}
     jobs = {job.job_id: job for job in ledger.jobs(**wanted, logical_run=identity, kind=JobKind.EXECUTE)}
     jobs.update({job.job_id: job for job in ledger.jobs(**wanted, run=run, kind=JobKind.EXECUTE)})
-    seen = Seen(**wanted, definition=experiment.definition, run=run, n_jobs=len(jobs))
+    seen = Seen(**wanted, definition=experiment.definition, logical_run=identity, n_jobs=len(jobs))
     made: dict[tuple[object, ...], JobId] = {}
     for job in sorted(jobs.values(), key=lambda job: job.created_at):
         for item in ledger.items(job.job_id):
