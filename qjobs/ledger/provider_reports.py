@@ -233,6 +233,8 @@ def _record_attempt(
     }
     if status is not attempt.status:
         values["finished_at"] = now if status.is_final else None
+        if attempt.accepted_at is None:  # it was reserved, refused, and runs after all
+            values |= {"accepted_at": now, "sent_at": attempt.sent_at or now}
     elif all(getattr(attempt, name) == value for name, value in values.items()):
         return
     settle_attempt(connection, attempt, status, **values)

@@ -42,6 +42,11 @@ class ModelAttempt:
     by_item: bool = False
     absences: int = 0
 
+    def is_told(self, status: JobStatus) -> None:
+        if status is not self.status and not self.is_accepted:  # it runs, so it was sent
+            self.is_sent = self.is_accepted = True
+        self.status = status
+
     @property
     def is_released(self) -> bool:
         return self.status is S.CANCELLED and not self.is_sent
@@ -325,7 +330,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 if younger.remote_id and younger.status not in FINISHED:
                     self.strays.add((job_id, younger.remote_id))
         if may_report(attempt.status, said) and not (attempt.status is S.LOST and said in AT_PROVIDER):
-            attempt.status = said
+            attempt.is_told(said)
 
     def model_observe(self, job: ModelJob, attempt: ModelAttempt, snapshot: Snapshot, asked_again: bool) -> None:
         if attempt.status in UNSETTLED:  # the report is faster than the reply
@@ -360,7 +365,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if status is attempt.status and contradicts:
             return
         if status is attempt.status or may(attempt.status, status):
-            attempt.status = status
+            attempt.is_told(status)
             attempt.absences = 0
             attempt.by_item = attempt.by_item or bool(snapshot.items)
             new = roll_up(job.items)
