@@ -108,11 +108,12 @@ class NexusTokens:
                 self._renew()
             return self._access
 
-    def accepted(self, token: str) -> None:
-        """Note that Nexus took a token just now."""
+    def answered(self, token: str, code: int) -> None:
+        """Note whether Nexus took a token just now."""
         with self._lock:
             if token == self._access:
-                self._accepted_at = self._monotonic()
+                is_taken = code != httpx.codes.UNAUTHORIZED
+                self._accepted_at = self._monotonic() if is_taken else float("-inf")
 
     def accepted_within(self, seconds: float) -> bool:
         """Whether Nexus took the present token, or gave it, in the last `seconds`."""
@@ -205,7 +206,7 @@ class NexusAuth(httpx.Auth):
         response = yield request
         if response.status_code == httpx.codes.UNAUTHORIZED:
             response.read()
-            request.headers["cookie"] = f"{_ACCESS_COOKIE}={self._tokens.renewed(token)}"
-            yield request
-        else:
-            self._tokens.accepted(token)
+            token = self._tokens.renewed(token)
+            request.headers["cookie"] = f"{_ACCESS_COOKIE}={token}"
+            response = yield request
+        self._tokens.answered(token, response.status_code)

@@ -81,6 +81,7 @@ def proves_refusal(response: httpx.Response) -> bool:
 
 
 def _own_words_in(response: httpx.Response) -> str | None:
+    response.read()  # while requests are signed, answers have not been read yet
     try:
         body = response.json()
     except (ValueError, RecursionError):
