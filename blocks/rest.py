@@ -8,8 +8,8 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr
 
 from blocks.aer import LOGO_URL
+from qjobs.backends.rest import LostReply
 from qjobs.backends.rest import RestBackend as Adapter
-from qjobs.model import LostReply
 
 
 class RestBackend(Block):

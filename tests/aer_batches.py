@@ -13,7 +13,7 @@ from qiskit.circuit import Parameter
 
 from qjobs.backends.aer import AerBackend, AerMethod, NoiseSpec
 from qjobs.backends.aer.tasks import cut, run_task
-from qjobs.backends.base import Snapshot
+from qjobs.backends.base import PlainJournal, Result, Snapshot
 from qjobs.circuits.programs import read_circuit
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, Key, Observable, RemoteId
@@ -39,8 +39,13 @@ def batch_of(
 
 def submit(backend: AerBackend, batch: Batch) -> RemoteId:
     ids: list[RemoteId] = []
-    backend.submit(batch, Key(f"unit-{next(_keys)}"), ids.append)
+    backend.submit(batch, Key(f"unit-{next(_keys)}"), PlainJournal(accepted=ids.append))
     return ids[0]
+
+
+def entries(backend: AerBackend, remote_id: RemoteId) -> list[Result]:
+    """What each item gave, in their order."""
+    return [entry for _, entry in backend.results(remote_id)]
 
 
 def until(condition, what: str = "it never came true"):
@@ -64,7 +69,7 @@ def run(backend: AerBackend, batch: Batch) -> list[ItemResult]:
     remote_id = submit(backend, batch)
     snapshot = wait(backend, remote_id)
     assert snapshot.status is JobStatus.COMPLETED, snapshot.message
-    return backend.results(remote_id)
+    return entries(backend, remote_id)
 
 
 def simulate(batch: Batch, method: AerMethod = AerMethod.AUTOMATIC, noise: NoiseSpec | None = None) -> list[ItemResult]:

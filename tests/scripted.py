@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from support import NOW
 
-from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target, nothing
+from qjobs.backends.base import (
+    Answer,
+    Capability,
+    Confirmation,
+    Fingerprint,
+    ItemSnapshot,
+    Journal,
+    Limits,
+    Lookup,
+    MissingResult,
+    Result,
+    Snapshot,
+    Target,
+)
+from qjobs.errors import ProtocolError, QJobsError, SubmissionRejected
 from qjobs.lifecycle import FINAL, JobStatus, roll_up
 from qjobs.model import Batch, ItemResult, JobKind, Key, ProgramHash, RemoteId
 
 NO_LIMITS = Limits()
+DEDUPLICATED = Lookup(token_lifetime_s=math.inf, by_key=True)
+FINDABLE = Lookup(by_key=True)
+OPAQUE = Lookup()
+AT_ONCE = Confirmation(absent_times=1, absent_apart_s=0.0)
 
 
 class Clock:
@@ -46,7 +65,9 @@ class Clock:
 
 @dataclass(slots=True)
 class Fault:
-    """An error of one submission: before the job exists, after (the id is lost), or once the id was accepted."""
+    """An error of one submission: while "preparing", "before" the job exists, "after" (the id is lost), or once the id
+    was "accepted"; of one in steps also once it is "reserved".
+    """
 
     error: BaseException
     when: str = "before"
@@ -74,60 +95,74 @@ class Remote:
 class ScriptedBackend:
     """Remote jobs stay QUEUED until `report` says otherwise.
 
-    `faults` are taken one per submission, `troubles` one per request (status, results, find, cancel).
-    `most_live` is the greatest number of unfinished remote jobs of equal labels that ever existed at once.
+    `faults` are taken one per submission, `troubles` one per request (status, results, find, cancel). Of single jobs,
+    `hidden` ones are not known, `errors` are what status answers for them, `refusals` what cancel raises. `gone` are
+    items whose results never come. `most_live` is the greatest number of unfinished remote jobs of equal labels that
+    ever existed at once.
     """
 
-    exact_expvals = False
-    compiles = True
-    outlives_us = True
     settle_s = 0.0
 
     def __init__(
         self,
-        lost_reply: LostReply = LostReply.FINDABLE,
+        lookup: Lookup = FINDABLE,
         *,
         limits: Limits = NO_LIMITS,
         name: str = "fake",
+        place: str = "there",
         poll_interval_s: tuple[float, float] = (1.0, 10.0),
+        confirm: Confirmation = AT_ONCE,
         confirms_cancel: bool = True,
         cancels_items: bool = False,
+        price: float | None = None,
     ) -> None:
-        self.name, self.device, self.limits, self.lost_reply = name, "device", limits, lost_reply
-        self.poll_interval_s, self.confirms_cancel = poll_interval_s, confirms_cancel
-        self.cancels_items = cancels_items
+        self.name, self.device, self.limits, self.lookup, self.confirm = name, "device", limits, lookup, confirm
+        self.poll_interval_s, self.confirms_cancel, self.price = poll_interval_s, confirms_cancel, price
+        self.fingerprint = Fingerprint(place=place, settings=self.device)
+        self.capabilities = frozenset({Capability.COMPILE, Capability.DURABLE})
+        if cancels_items:
+            self.capabilities |= {Capability.CANCEL_ITEMS}
         self.jobs: dict[RemoteId, Remote] = {}
         self.faults: deque[Fault | None] = deque()
         self.troubles: deque[BaseException | None] = deque()
         self.asked: list[tuple[RemoteId, ...]] = []
         self.hidden: set[RemoteId] = set()
+        self.errors: dict[RemoteId, QJobsError] = {}
+        self.refusals: dict[RemoteId, QJobsError] = {}
+        self.gone: dict[int, str] = {}
+        self.tells_items = True
         self.before_submit: Callable[[], None] = lambda: None
-        self.answer: Callable[[list[ItemResult | MissingResult]], list[ItemResult | MissingResult]] = lambda r: r
+        self.answer: Callable[[list[Result]], list[Result]] = lambda r: r
         self.most_live = 0
         self._lock = threading.Lock()
 
-    def submit(
-        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
-    ) -> None:
+    def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
         self.before_submit()
-        sending()
-        assert batch.items, "an empty job was sent"
+        journal.preparing()
         fault = self.faults.popleft() if self.faults else None
-        if fault and fault.when == "before":
-            raise fault.error
+        self._fail(fault, "preparing")
+        journal.sending()
+        assert batch.items, "an empty job was sent"
+        self._fail(fault, "before")
         with self._lock:
-            remote_id = self._known(key) if self.lost_reply is LostReply.DEDUPLICATED else None
+            remote_id = self._known(key) if self.lookup.token_lifetime_s is not None else None
             if remote_id is None:
-                remote_id = RemoteId(f"remote-{len(self.jobs) + 1}")
-                self.jobs[remote_id] = Remote(remote_id, key, batch, [JobStatus.QUEUED] * len(batch.items))
-            labels = {item.label for item in batch.items}
-            overlapping = [j for j in self.live() if labels & {item.label for item in j.batch.items}]
-            self.most_live = max(self.most_live, len(overlapping))
-        if fault and fault.when == "after":
+                remote_id = self._make(batch, key)
+        self._fail(fault, "after")
+        journal.accepted(remote_id)
+        self._fail(fault, "accepted")
+
+    def _fail(self, fault: Fault | None, when: str) -> None:
+        if fault and fault.when == when:
             raise fault.error
-        created(remote_id)
-        if fault:
-            raise fault.error
+
+    def _make(self, batch: Batch, key: Key) -> RemoteId:
+        remote_id = RemoteId(f"remote-{len(self.jobs) + 1}")
+        self.jobs[remote_id] = Remote(remote_id, key, batch, [JobStatus.QUEUED] * len(batch.items))
+        labels = {item.label for item in batch.items}
+        overlapping = [j for j in self.live() if labels & {item.label for item in j.batch.items}]
+        self.most_live = max(self.most_live, len(overlapping))
+        return remote_id
 
     def _known(self, key: Key) -> RemoteId | None:
         return next((job.remote_id for job in self.jobs.values() if job.key == key), None)
@@ -141,29 +176,40 @@ class ScriptedBackend:
 
     def find(self, key: Key) -> RemoteId | None:
         self._trouble()
-        return None if self.lost_reply is LostReply.OPAQUE else self._known(key)
+        return self._known(key) if self.lookup.can_find else None
 
-    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
+    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
         self._trouble()
         self.asked.append(tuple(remote_ids))
-        return {each: self.snapshot(each) for each in remote_ids if each not in self.hidden}
+        known = [each for each in remote_ids if each in self.jobs and each not in self.hidden]
+        return {each: self.errors.get(each) or self.snapshot(each) for each in known}
 
     def snapshot(self, remote_id: RemoteId) -> Snapshot:
         job = self.jobs[remote_id]
         items = tuple(ItemSnapshot(status=s, message=job.messages.get(n, "")) for n, s in enumerate(job.items))
-        return Snapshot(status=job.status, remote_status=f"their {job.status}", items=items, queue_position=job.place)
+        return Snapshot(
+            status=job.status,
+            remote_status=f"their {job.status}",
+            items=items if self.tells_items else None,
+            queue_position=job.place,
+        )
 
-    def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
+    def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
         self._trouble()
         job = self.jobs[remote_id]
-        return self.answer(
-            [
-                self.result(job, n)
-                if status is JobStatus.COMPLETED and not job.late
-                else MissingResult(reason=f"it is {status}")
-                for n, status in enumerate(job.items)
-            ]
-        )
+        if remote_id in self.hidden:
+            found: list[Result] = [MissingResult(reason="404: no such job", permanent=True)] * len(job.items)
+        else:
+            found = self.answer([self._entry(job, n) for n in range(len(job.items))])
+        for position in range(len(found)) if items is None else items:
+            yield position, found[position]
+
+    def _entry(self, job: Remote, n: int) -> Result:
+        if n in self.gone:
+            return MissingResult(reason=self.gone[n], permanent=True)
+        if job.items[n] is JobStatus.COMPLETED and not job.late:
+            return self.result(job, n)
+        return MissingResult(reason=f"it is {job.items[n]}")
 
     def result(self, job: Remote, n: int) -> ItemResult:
         item = job.batch.items[n]
@@ -178,14 +224,22 @@ class ScriptedBackend:
     def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
         self._trouble()
         job = self.jobs[remote_id]
+        if remote_id in self.refusals:
+            raise self.refusals[remote_id]
         job.cancels += 1
         to = JobStatus.CANCELLED if self.confirms_cancel else JobStatus.CANCELLING
         job.cancelled_items += items or []
         chosen = range(len(job.items)) if items is None else items
         job.items = [to if i in chosen and status not in FINAL else status for i, status in enumerate(job.items)]
 
+    def estimate(self, batch: Batch) -> float | None:
+        return None if self.price is None else self.price * len(batch.items)
+
     def target(self) -> Target:
         return Target(name=self.device)
+
+    def link(self, remote_id: RemoteId) -> str | None:
+        return f"http://provider.test/{remote_id}"
 
     def close(self) -> None:
         pass
@@ -212,3 +266,52 @@ class TellingBackend(ScriptedBackend):
         assert self.tell.wait(min(timeout_s, 20.0))
         changed(self.snapshot(remote_id))
         return self.snapshot(remote_id)
+
+
+class SteppedBackend(ScriptedBackend):
+    """A provider that takes a job in steps. `reserved` are the ids that were not gone on with; they never run."""
+
+    def __init__(self, lookup: Lookup = OPAQUE, **options: object) -> None:
+        super().__init__(lookup, **options)  # type: ignore[arg-type]
+        self.reserved: dict[RemoteId, Key] = {}
+        self.abandoned: list[RemoteId] = []
+
+    def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
+        self.before_submit()
+        journal.preparing()
+        fault = self.faults.popleft() if self.faults else None
+        self._fail(fault, "preparing")
+        with self._lock:
+            remote_id = RemoteId(f"remote-{len(self.jobs) + len(self.reserved) + len(self.abandoned) + 1}")
+            self.reserved[remote_id] = key
+        journal.reserved(remote_id)
+        self._fail(fault, "reserved")
+        self._finalise(remote_id, batch, key, journal, fault)
+
+    def resume(self, remote_id: RemoteId, batch: Batch, key: Key, journal: Journal) -> None:
+        if remote_id not in self.reserved and remote_id not in self.jobs:
+            raise SubmissionRejected(f"{remote_id} is gone", detail="no such reservation")
+        self._finalise(remote_id, batch, key, journal, self.faults.popleft() if self.faults else None)
+
+    def _finalise(self, remote_id: RemoteId, batch: Batch, key: Key, journal: Journal, fault: Fault | None) -> None:
+        journal.sending()
+        self._fail(fault, "before")
+        with self._lock:
+            if self.reserved.pop(remote_id, None) is not None:
+                made = self._make(batch, key)
+                self.jobs[remote_id] = replace(self.jobs.pop(made), remote_id=remote_id)
+        self._fail(fault, "after")
+        journal.accepted(remote_id)
+        self._fail(fault, "accepted")
+
+    def abandon(self, remote_id: RemoteId) -> None:
+        self._trouble()
+        if remote_id in self.jobs:
+            raise ProtocolError(f"{remote_id} runs")
+        if self.reserved.pop(remote_id, None) is not None:
+            self.abandoned.append(remote_id)
+
+    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
+        waiting = Snapshot(status=JobStatus.SUBMITTED, remote_status="OPEN")
+        known = {each: waiting for each in remote_ids if each in self.reserved and each not in self.hidden}
+        return {**known, **super().status(remote_ids)}

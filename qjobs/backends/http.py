@@ -1,7 +1,8 @@
 """HTTP for adapters: time-outs, the one table from httpx's errors to ours, retries of reads, a shared limiter.
 
-A read is tried again; a submission never is. What a failed submission means depends on how far it got:
-before a byte was sent it is `NotSent`, a 4xx answer is a refusal, and everything else is unknown.
+A read is tried again; a submission never is. What a failed submission means depends on how far it got: before a byte
+was sent it is `NotSent`; a 4xx answer whose body proves that it is the provider's own is a refusal; everything else is
+unknown, because a gateway may answer 401 or 429 after the provider has made the job.
 
 Every request is logged by its method and path: at DEBUG when it is answered, at INFO when it is tried again, at
 WARNING when it fails. Headers, queries and bodies are never logged.
@@ -12,13 +13,16 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import functools
+import html
 import json
 import logging
 import math
 import re
 import ssl
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+import urllib.parse
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Never
 
@@ -35,8 +39,20 @@ from qjobs.errors import (
     SubmissionRejected,
     SubmissionUnknown,
 )
+from qjobs.redaction import bounded, redacted
 
-__all__ = ["FIRST_PAUSE_S", "READ_TRIES", "TRANSIENT_CODES", "HttpClient", "retry_after_of", "tls_context", "words_of"]
+__all__ = [
+    "FIRST_PAUSE_S",
+    "READ_TRIES",
+    "TRANSIENT_CODES",
+    "HttpClient",
+    "Refusal",
+    "nothing_proves",
+    "place_of",
+    "retry_after_of",
+    "tls_context",
+    "words_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -44,16 +60,17 @@ TRANSIENT_CODES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 READ_TRIES: Final = 3
 FIRST_PAUSE_S: Final = 0.2
 """The longest pause before a request is tried for the second time, in seconds."""
-_AMBIGUOUS_CODES: Final = frozenset({303, 408, 425})
-"""Below 500 and yet no proof that a submission was not carried out."""
 _CONNECT_TIMEOUT_S: Final = 10.0
 _DEFAULT_HOLD_S: Final = 1.0
 _LONGEST_OWN_HOLD_S: Final = 5.0
 """The longest pause that a request waits out by itself; a longer one is the caller's."""
 _KEEP_ALIVE_S: Final = 2.0
 """Shorter than any server's (uvicorn: 5 s): a POST on a connection that the server closes is a lost reply."""
-_MAX_WORDS: Final = 500
+_MAX_WORDS: Final = 2_000
+_MAX_LOOKED_AT: Final = 100_000
+"""How much of what a provider says is searched for credentials before it is cut to `_MAX_WORDS`."""
 _SHORTEST_SECRET: Final = 12
+_SECRET_HEADER: Final = re.compile("auth|cookie|token|secret|api-?key")
 _NOT_JSON: Final = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 MEANING: Final[dict[type[httpx.RequestError], type[NotSent] | type[SubmissionUnknown]]] = {
@@ -110,38 +127,103 @@ def retry_after_of(response: httpx.Response, now: Callable[[], datetime] = lambd
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
+def place_of(url: str) -> str:
+    """The address of a provider as its fingerprint has it: without credentials, query, or a slash at the end.
+
+    >>> place_of("HTTPS://me:secret@Example.com:443/v1/?a=1")
+    'https://example.com/v1'
+    """
+    parsed = httpx.URL(url)
+    return str(parsed.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/")
+
+
 def words_of(response: httpx.Response) -> str:
     """The provider's own words: `message`, `detail` or `error` of a JSON body, else the beginning of the body.
 
-    Credentials that the request carried are blotted out, should the provider repeat them.
+    At most 2,000 characters. Credentials are blotted out, those that the request carried above all: there are gateways
+    that repeat its headers.
     """
     words = _words_in_body(response)
     for secret in _secrets_sent(response):
         words = words.replace(secret, "***")
-    return words
+    return bounded(redacted(words[:_MAX_LOOKED_AT]), _MAX_WORDS)
 
 
 def _words_in_body(response: httpx.Response) -> str:
     try:
         body = response.json()
     except _NOT_JSON:
-        return response.text.strip()[:_MAX_WORDS] or response.reason_phrase
+        return response.text.strip() or response.reason_phrase
     found = body
     if isinstance(body, dict):
         found = body.get("message") or body.get("detail") or body.get("error") or body
     if isinstance(found, dict):  # {"error": {"message": ...}}
         found = found.get("message") or found
-    return found if isinstance(found, str) else json.dumps(found)[:_MAX_WORDS]
+    return found if isinstance(found, str) else json.dumps(found)
 
 
 def _secrets_sent(response: httpx.Response) -> list[str]:
-    """The parts of the credentials in the headers of a request that are long enough to be secret."""
+    """The parts of the credentials in a request that are long enough to be secret, as bodies write them; longest first.
+
+    A header is searched if its name sounds like a credential.
+    """
     try:
         headers = response.request.headers
     except RuntimeError:  # an answer to no request
         return []
-    parts = re.split("[ ;=]", f"{headers.get('authorization', '')} {headers.get('cookie', '')}")
-    return [part for part in parts if len(part) >= _SHORTEST_SECRET]
+    found: set[str] = set()
+    for name, value in headers.items():
+        if _SECRET_HEADER.search(name):
+            for part in (value, *re.split("[ ;=]", value)):
+                if len(part) >= _SHORTEST_SECRET:
+                    found |= {part, html.escape(part), json.dumps(part)[1:-1], urllib.parse.quote(part, safe="")}
+    return sorted(found, key=len, reverse=True)
+
+
+def nothing_proves(_: httpx.Response) -> bool:
+    """What proves a refusal of a provider whose own answers cannot be told from a gateway's: nothing."""
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What the provider itself, and nobody on the way, answered to one request; `words` are for people."""
+
+    code: int
+    words: str
+
+
+class _SentOnce(httpx.Auth):
+    """Signs a submission as `signer` does, and keeps it from sending a second one, unless the first was refused.
+
+    The signer still sees the answer, so that it renews a token that has run out.
+    """
+
+    requires_response_body = True
+
+    def __init__(self, signer: httpx.Auth, proves_refusal: Callable[[httpx.Response], bool]) -> None:
+        self._signer = signer
+        self._proves_refusal = proves_refusal
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Go on with the signer's requests as long as the provider itself refuses them."""
+        flow = self._signer.sync_auth_flow(request)
+        signed = next(flow)
+        while True:
+            response = yield signed
+            refused = response.is_client_error and self._proves_refusal(response)
+            try:
+                signed = flow.send(response)
+            except StopIteration:
+                return
+            except QJobsError as error:
+                if refused:
+                    raise
+                logger.info("a token could not be renewed: %.500s", error)
+                return
+            if not refused:
+                flow.close()
+                return
 
 
 class HttpClient:
@@ -176,6 +258,7 @@ class HttpClient:
         auth: httpx.Auth | None = None,
     ) -> None:
         _check_url(base_url)
+        self._auth = auth
         self._client = httpx.Client(
             base_url=base_url,
             timeout=httpx.Timeout(_CONNECT_TIMEOUT_S, read=read_timeout_s),
@@ -194,13 +277,22 @@ class HttpClient:
         """Close all connections. Idempotent."""
         self._client.close()
 
-    def read(self, method: str, path: str, *, ignore: Collection[int] = (), **options: Any) -> Any:
+    def read(
+        self,
+        method: str,
+        path: str,
+        *,
+        ignore: Collection[int] = (),
+        proves_refusal: Callable[[httpx.Response], bool] = nothing_proves,
+        **options: Any,
+    ) -> Any:
         """Send a request that may safely be sent again: GET, a cancellation, a deletion.
 
         Codes in `ignore` count as an empty answer; `options` are those of `httpx.Client.request`.
 
         Returns:
-            The JSON body, or None for an empty one.
+            The JSON body, or None for an empty one; a `Refusal` for a 4xx of which `proves_refusal` says that it is
+            the provider's own word on this request. A 401 is about all requests, and is raised whatever it proves.
 
         Raises:
             BackendUnavailable: Not now, after all tries.
@@ -228,6 +320,8 @@ class HttpClient:
                 if response.status_code in TRANSIENT_CODES or response.status_code >= 520:
                     problem = BackendUnavailable(self._answered(response), retry_after_s=self._held(response))
                     continue
+                if response.is_client_error and response.status_code != 401 and proves_refusal(response):
+                    return Refusal(code=response.status_code, words=words_of(response))
                 self._check(response)
                 try:
                     return response.json() if response.content else None
@@ -241,26 +335,30 @@ class HttpClient:
         *,
         headers: Mapping[str, str] | None = None,
         sending: Callable[[], None] = lambda: None,
+        proves_refusal: Callable[[httpx.Response], bool] = nothing_proves,
         **options: Any,
     ) -> Any:
         """Send a POST that creates a job, once.
 
         `sending` is called when nothing is left to be done but to send; what it raises keeps the request back.
+        `proves_refusal` tells the provider's own refusals by their bodies; it is asked about 4xx answers only.
         `headers` are added to those of every request; `options` are those of `httpx.Client.request`.
 
         Returns:
             The JSON body of a 2xx answer.
 
         Raises:
-            NotSent: No byte left, or the provider said "not now" (429).
-            SubmissionRejected: Another 3xx or 4xx; no job exists.
-            CredentialsRejected: 401 or 403; no job exists.
-            SubmissionUnknown: Anything else; a job may exist.
+            NotSent: No byte left, or the provider itself said "not now" (429).
+            SubmissionRejected: It refused with another 4xx; no job exists.
+            CredentialsRejected: It refused with 401 or 403, or there is no token to send; no job exists.
+            SubmissionUnknown: Anything else, a 401 or 429 of a gateway too; a job may exist.
         """
         with self._failure_logged("POST", path):
             if not self._limiter.wait(_LONGEST_OWN_HOLD_S):
                 raise NotSent(f"{self._name} asked to slow down", retry_after_s=self._limiter.remaining_s())
             sent = {**self._headers_now(), **(headers or {})}
+            if self._auth is not None:
+                options["auth"] = _SentOnce(self._auth, proves_refusal)
             sending()
             try:
                 response = self._client.post(path, headers=sent, **options)
@@ -270,7 +368,7 @@ class HttpClient:
                 raise SubmissionUnknown(f"no answer of {self._name} came back: {_described(error)}") from error
             logger.debug("%s: POST %s was answered %d", self._name, path, response.status_code)
             if not response.is_success:
-                self._refuse(response)
+                self._refuse(response, proves_refusal)
             try:
                 return response.json()
             except _NOT_JSON as error:
@@ -285,17 +383,17 @@ class HttpClient:
             logger.warning("%s: %s %s failed: %s: %.500s", self._name, method, path, kind, error)
             raise
 
-    def _refuse(self, response: httpx.Response) -> Never:
+    def _refuse(self, response: httpx.Response, proves_refusal: Callable[[httpx.Response], bool]) -> Never:
         """Raise what an answer to a submission means that is not a 2xx."""
         code = response.status_code
-        words = words_of(response)
         held_s = self._held(response)
+        if not (response.is_client_error and proves_refusal(response)):
+            raise SubmissionUnknown(f"{self._answered(response)}; this does not prove that no job was made")
         if code == 429:
             raise NotSent(self._answered(response), retry_after_s=held_s)
         if code in {401, 403}:
             self._check(response)
-        if code in _AMBIGUOUS_CODES or not 300 <= code < 500:
-            raise SubmissionUnknown(self._answered(response))
+        words = words_of(response)
         raise SubmissionRejected(f"{self._name} refused the job ({code}): {words}", detail=words)
 
     def _headers_now(self) -> dict[str, str]:
@@ -350,4 +448,5 @@ def _check_url(url: str) -> None:
 
 
 def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    words = bounded(redacted(str(error)), _MAX_WORDS)
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__

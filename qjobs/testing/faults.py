@@ -26,6 +26,16 @@ class Route(StrEnum):
     """The status of many jobs, where that is another route than that of one (Nexus)."""
     TOKENS = "tokens"
     """A new access token (Nexus)."""
+    JOB = "job"
+    """One job by its id, where lists do not tell its items (the scripted provider)."""
+    INIT = "init"
+    """An id for a job in steps."""
+    ADD = "add"
+    """Items of a job in steps."""
+    FINALISE = "finalise"
+    """The last items of a job in steps, after which it runs."""
+    ABANDON = "abandon"
+    """The end of a job in steps that was not finalised."""
 
 
 class Action(StrEnum):
@@ -51,14 +61,22 @@ class Action(StrEnum):
     """The status in the answer is a word that no contract knows."""
     NOTHING = "nothing"
     """The answer is as it should be, and its list is empty."""
+    NO_ITEMS = "no items"
+    """The answer is as it should be, but tells no items of the jobs."""
+    ENDLESS = "endless"
+    """The answer is as it should be, and promises one more page, as that page does again."""
+    ECHO = "echo"
+    """It is done, and a gateway answers an HTML page that repeats the headers of the request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """One rule: after `skip` requests of `route`, the next `times` go wrong by `action`.
 
-    `code` and `retry_after` (seconds or a date, as the header has it; empty for none) belong to the two
-    CODE actions, `seconds` to LATE and DONE_LATE.
+    With `for_s`, all go wrong for so many seconds of the provider's clock from the first one on, however many. `code`
+    and `retry_after` (seconds or a date, as the header has it; empty for none) belong to the two CODE actions and
+    ECHO, `seconds` to LATE and DONE_LATE. A CODE action is the answer of a gateway, unless it is `proved`: then it has
+    the provider's own mark of a refusal. An ECHO is `size` characters long, or longer.
     """
 
     route: Route
@@ -68,6 +86,9 @@ class Fault:
     code: int = 502
     retry_after: str = ""
     seconds: float = 0.0
+    for_s: float = 0.0
+    proved: bool = False
+    size: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The rule as the provider's control route takes it."""
@@ -78,6 +99,18 @@ class Fault:
 class _Rule:
     fault: Fault
     seen: int = 0
+    due_since: float | None = None
+
+    def is_due(self, now: float) -> bool:
+        """Count a request, and say whether it goes wrong."""
+        self.seen += 1
+        if self.seen <= self.fault.skip:
+            return False
+        if not self.fault.for_s:
+            return self.seen <= self.fault.skip + self.fault.times
+        if self.due_since is None:
+            self.due_since = now
+        return now < self.due_since + self.fault.for_s
 
 
 class FaultScript:
@@ -99,8 +132,8 @@ class FaultScript:
         with self._lock:
             self._rules = [_Rule(fault) for fault in faults]
 
-    def fault_for(self, route: Route) -> Fault | None:
-        """Count a request, and say what goes wrong with it.
+    def fault_for(self, route: Route, now: float = 0.0) -> Fault | None:
+        """Count a request at a moment of the provider's clock, and say what goes wrong with it.
 
         Every rule of a route counts every request of it; of several rules that are due, the first one decides.
         """
@@ -108,10 +141,7 @@ class FaultScript:
             self._asked[route] += 1
             due = None
             for rule in self._rules:
-                if rule.fault.route != route:
-                    continue
-                rule.seen += 1
-                if due is None and rule.fault.skip < rule.seen <= rule.fault.skip + rule.fault.times:
+                if rule.fault.route == route and rule.is_due(now) and due is None:
                     due = rule.fault
             return due
 

@@ -9,43 +9,58 @@ variants, one for each thing that can be done about a lost reply:
 
     POST   /jobs                 {"key"?, "programs": {name: {"format", "payload"}},
                                   "items": [{"program", "parameters", "shots"}]}          201 {"id"}
-    GET    /jobs?ids=a,b         {"jobs": [{"id", "key", "status", "items": [{"status", "message"}]}]}
+    GET    /jobs?ids=a,b         {"jobs": [{"id", "key", "status", "items"?: [{"status", "message"}]}
+                                           or {"id", "error": {"code", "message"}}], "next"?}
     GET    /jobs?key=k           the same, of the job with this key      (not where it is opaque)
     GET    /jobs?keys=1          the same, of all jobs with a key
-    GET    /jobs/{id}/results    {"results": [{"counts"} or {"error"}]}, also while it runs
+    GET    /jobs?...&after=NEXT  the next page
+    GET    /jobs/{id}            one job as in a list, with its items
+    GET    /jobs/{id}/results    {"results": [{"item": index, "counts" or "error" or "gone"}], "next"?}; ?items=0,3
     POST   /jobs/{id}/cancel     {"items"?: [index]}                     202, 409 for a final job
+    POST   /steps                a job in steps                          201 {"id"}
+    POST   /steps/{id}           {"programs", "items", "final": bool}    202; it runs after the final one
+    DELETE /steps/{id}           ends it                                 202, 409 if it has run, or runs
     GET    /control              {"created": [id], "live": [id], "asked": {route: count}}
-    POST   /control              {"faults"?, "broken"?, "queue_s"?, "run_s"?, "stop_s"?, "token"?, "reset"?}
+    POST   /control              {"faults"?, "habits"?, "revive"?: [id], "forget"?: [id], "remember"?: [id],
+                                  "refuse"?: {id: {route: code}}, "refuse_lists"?: [id], "broken"?, "queue_s"?,
+                                  "run_s"?, "stop_s"?, "results_late_s"?, "results_kept_s"?, "list_items"?,
+                                  "page_size"?, "token"?, "reset"?}
 
-`payload` is base64 of OpenQASM 2 or 3 or QPY, and is really run. Status words: WAITING, ACTIVE, STOPPING,
-DONE, STOPPED, BROKEN. `python -m qjobs.testing.servers` runs it alone; `ScriptedProvider` runs it in a
-thread of the test. It needs starlette and uvicorn, which come with the extra `prefect`.
+Its own refusals have the body `{"refused": true, "message": ...}`, which is the proof that nothing was done: what a
+gateway answers (the CODE actions of a fault, unless they are `proved`) has no such field. An entry "gone" is a result
+that will never come. `payload` is base64 of OpenQASM 2 or 3 or QPY, and is really run. Status words: WAITING, ACTIVE,
+STOPPING, DONE, STOPPED, BROKEN; OPEN for a job in steps before its final one.
+
+What becomes of jobs (`qjobs.testing.store.Habits`), and what people do to them there, can be told too: they fail, are
+queued again by themselves or by a person, are forgotten, keep an item open or a result back. Ids are r1, r2, ... at
+every provider, so that a second one is another server with the same ids. `python -m qjobs.testing.servers` runs it
+alone; `ScriptedProvider` runs it in a thread of the test. It needs starlette and uvicorn, which come with the extra
+`prefect`.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import socket
-import struct
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from qjobs.testing.answers import TRANSPORT, coded, dropped, echoed, faulty, refused
 from qjobs.testing.faults import Action, Fault, Route
-from qjobs.testing.store import Refused, Store
+from qjobs.testing.store import Habits, Refused, Store
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route as Path
 
 __all__ = ["ScriptedProvider", "provider_app"]
 
-_TRANSPORT = "qjobs.transport"
 _START_TIMEOUT_S = 30.0
 
 
@@ -62,12 +77,24 @@ def provider_app(store: Store) -> Starlette:
     async def listing(request: Request) -> Response:
         ids = request.query_params.get("ids")
         key = request.query_params.get("key")
+        after = request.query_params.get("after")
         route = Route.FIND if ids is None else Route.STATUS
-        return await _answer(store, request, route, 200, lambda: {"jobs": store.listed(ids=ids, key=key)})
+        act = partial(_listed, store, ids, key, after)
+        return await _answer(store, request, route, 200, act)
+
+    async def one(request: Request) -> Response:
+        job_id = request.path_params["id"]
+        return await _answer(store, request, Route.JOB, 200, lambda: store.shown(store.job(job_id, "status")))
 
     async def results(request: Request) -> Response:
         job_id = request.path_params["id"]
-        return await _answer(store, request, Route.RESULTS, 200, lambda: {"results": store.results(store.job(job_id))})
+        chosen = request.query_params.get("items")
+        after = request.query_params.get("after")
+
+        def act() -> dict[str, Any]:
+            return store.page("results", store.results(store.job(job_id, "results"), chosen), after)
+
+        return await _answer(store, request, Route.RESULTS, 200, act)
 
     async def cancel(request: Request) -> Response:
         job_id = request.path_params["id"]
@@ -75,7 +102,7 @@ def provider_app(store: Store) -> Starlette:
         chosen = json.loads(raw).get("items") if raw else None
 
         def act() -> dict[str, Any]:
-            store.stop(store.job(job_id), chosen)
+            store.stop(store.job(job_id, "cancel"), chosen)
             return {}
 
         return await _answer(store, request, Route.CANCEL, 202, act)
@@ -91,11 +118,50 @@ def provider_app(store: Store) -> Starlette:
         routes=[
             Path("/jobs", create, methods=["POST"]),
             Path("/jobs", listing, methods=["GET"]),
+            Path("/jobs/{id}", one, methods=["GET"]),
             Path("/jobs/{id}/results", results, methods=["GET"]),
             Path("/jobs/{id}/cancel", cancel, methods=["POST"]),
             Path("/control", control, methods=["GET", "POST"]),
+            *_step_routes(store),
         ]
     )
+
+
+def _step_routes(store: Store) -> list[Path]:
+    """The routes of jobs in steps."""
+    from starlette.routing import Route as Path
+
+    async def init(request: Request) -> Response:
+        return await _answer(store, request, Route.INIT, 201, lambda: {"id": store.init()})
+
+    async def add(request: Request) -> Response:
+        job_id = request.path_params["id"]
+        body = await request.json()
+
+        def act() -> dict[str, Any]:
+            store.add(job_id, body)
+            return {}
+
+        return await _answer(store, request, Route.FINALISE if body.get("final") else Route.ADD, 202, act)
+
+    async def abandon(request: Request) -> Response:
+        job_id = request.path_params["id"]
+
+        def act() -> dict[str, Any]:
+            store.abandon(job_id)
+            return {}
+
+        return await _answer(store, request, Route.ABANDON, 202, act)
+
+    return [
+        Path("/steps", init, methods=["POST"]),
+        Path("/steps/{id}", add, methods=["POST"]),
+        Path("/steps/{id}", abandon, methods=["DELETE"]),
+    ]
+
+
+def _listed(store: Store, ids: str | None, key: str | None, after: str | None) -> dict[str, Any]:
+    return store.page("jobs", store.listed(ids=ids, key=key), after)
 
 
 def _configure(store: Store, wishes: Mapping[str, Any]) -> None:
@@ -104,10 +170,44 @@ def _configure(store: Store, wishes: Mapping[str, Any]) -> None:
         store.reset()
     if "faults" in wishes:
         store.script.inject(*[Fault(**rule) for rule in wishes["faults"]])
+    if "habits" in wishes:
+        store.habits = _habits(wishes["habits"])
     if "broken" in wishes:
-        store.broken = {int(index): words for index, words in wishes["broken"].items()}
-    for name in ("queue_s", "run_s", "stop_s", "token"):
+        store.broken = _by_position(wishes["broken"])
+    for name in (
+        "queue_s",
+        "run_s",
+        "stop_s",
+        "results_late_s",
+        "results_kept_s",
+        "list_items",
+        "page_size",
+        "token",
+    ):
         setattr(store, name, wishes.get(name, getattr(store, name)))
+    for job_id in wishes.get("revive", ()):
+        store.revive(job_id)
+    for job_id in wishes.get("forget", ()):
+        store.forget(job_id)
+    for job_id in wishes.get("remember", ()):
+        store.forget(job_id, forgotten=False)
+    for job_id, codes in wishes.get("refuse", {}).items():
+        store.refuse(job_id, codes, lists=job_id in wishes.get("refuse_lists", ()))
+
+
+def _habits(wishes: Mapping[str, Any]) -> Habits:
+    """Habits from JSON, whose names are all texts."""
+    return Habits(
+        broken=_by_position(wishes.get("broken", {})),
+        withheld=_by_position(wishes.get("withheld", {})),
+        stuck=set(wishes.get("stuck", ())),
+        requeues=wishes.get("requeues", 0),
+        requeue_s=wishes.get("requeue_s", 0.0),
+    )
+
+
+def _by_position(words: Mapping[str, str]) -> dict[int, str]:
+    return {int(index): each for index, each in words.items()}
 
 
 def _summary(store: Store) -> dict[str, Any]:
@@ -124,86 +224,36 @@ async def _answer(
     from starlette.responses import JSONResponse
 
     store.run_due()
-    fault = store.script.fault_for(route)
+    fault = store.script.fault_for(route, store.clock())
     if store.token and request.headers.get("authorization") != f"Bearer {store.token}":
-        return JSONResponse({"message": "this token is not valid"}, 401)
+        return refused(401, "this token is not valid")
     if fault is not None:
         match fault.action:
             case Action.DROP_BEFORE:
-                return _dropped()
+                return dropped()
             case Action.CODE_BEFORE:
-                return _coded(fault)
+                return coded(fault)
             case Action.DONE_LATE:
                 store.do_late(fault.seconds, act)
-                return _dropped()
+                return dropped()
             case _:
                 pass
     try:
         body = act()
     except Refused as error:
-        return JSONResponse({"message": str(error)}, error.code)
-    return JSONResponse(body, code) if fault is None else await _faulty(fault, body, code)
-
-
-async def _faulty(fault: Fault, body: dict[str, Any], code: int) -> Response:
-    """The answer to a request that was carried out, gone wrong."""
-    from starlette.responses import JSONResponse, Response
-
-    text = json.dumps(body)
-    match fault.action:
-        case Action.DROP_AFTER:
-            return _dropped(reset=True)
-        case Action.CODE_AFTER:
-            return _coded(fault)
-        case Action.LATE:
-            await asyncio.sleep(fault.seconds)
-        case Action.CUT:
-            return Response(text[: max(1, len(text) // 2)], code, media_type="application/json")
-        case Action.NOT_JSON:
-            return Response("<html>gateway</html>", code, media_type="text/html")
-        case Action.UNKNOWN_WORD:
-            for job in body.get("jobs", []):
-                job["status"] = "PONDERING"
-                for item in job["items"]:
-                    item["status"] = "PONDERING"
-        case Action.NOTHING:
-            for name in ("jobs", "results"):
-                if name in body:
-                    body[name] = []
-        case _:
-            pass
-    return JSONResponse(body, code)
-
-
-def _coded(fault: Fault) -> Response:
-    from starlette.responses import JSONResponse
-
-    headers = {"retry-after": fault.retry_after} if fault.retry_after else None
-    return JSONResponse({"message": f"scripted {fault.code}"}, fault.code, headers)
-
-
-def _dropped(*, reset: bool = False) -> Response:
-    """An answer that closes the connection instead, with a TCP reset or (another error at the client) without."""
-    from starlette.responses import Response
-
-    class Dropped(Response):
-        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            transport = scope[_TRANSPORT]
-            if reset:
-                no_linger = struct.pack("ii", 1, 0)
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
-            transport.abort()
-            while (await receive())["type"] != "http.disconnect":  # else uvicorn answers 500 by itself
-                pass
-
-    return Dropped()
+        return refused(error.code, str(error))
+    if fault is None:
+        return JSONResponse(body, code)
+    if fault.action is Action.ECHO:
+        return echoed(fault, request)
+    return await faulty(fault, body, code)
 
 
 def _with_transport(app: Any) -> Any:
     """Give the application its connection: `send` is a method of uvicorn's cycle, which has the transport."""
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, _TRANSPORT: send.__self__.transport}, receive, send)
+        await app({**scope, TRANSPORT: send.__self__.transport}, receive, send)
 
     return serve
 
@@ -212,7 +262,7 @@ class ScriptedProvider:
     """The provider in a thread, on a free port of 127.0.0.1.
 
     Args:
-        variant: "deduplicated", "findable" or "opaque".
+        variant: "deduplicated", "findable" or "opaque"; jobs in steps are taken by each.
         queue_s: How long a job waits, in seconds.
         run_s: How long it then runs, in seconds.
         port: 0 for a free one.
@@ -261,6 +311,23 @@ class ScriptedProvider:
     def break_items(self, broken: Mapping[int, str]) -> None:
         """Let these items of every new job fail, each with its words."""
         self.store.broken = dict(broken)
+
+    def have(self, **habits: Any) -> None:
+        """Give every new job these habits (`qjobs.testing.store.Habits`), instead of the earlier ones."""
+        self.store.habits = Habits(**habits)
+
+    def revive(self, job_id: str) -> None:
+        """Press Retry at the provider: a final job is queued again, and what failed will do now."""
+        self.store.run_due()
+        self.store.revive(job_id)
+
+    def forget(self, job_id: str, *, forgotten: bool = True) -> None:
+        """Let the provider know a job no longer, or again; it goes on all the same."""
+        self.store.forget(job_id, forgotten=forgotten)
+
+    def refuse(self, job_id: str, codes: Mapping[str, int], *, lists: bool = False) -> None:
+        """Let requests about one job be refused, by route, as `Store.refuse` says."""
+        self.store.refuse(job_id, codes, lists=lists)
 
     def reset(self) -> None:
         """Forget all jobs, faults and counts."""

@@ -41,6 +41,9 @@ class TestAer(BackendContract):
         with AerBackend(n_workers=1) as backend:
             yield backend
 
+    def otherwise(self, backend: Backend) -> Backend:
+        return AerBackend(device="aer_simulator", noise=NoiseSpec(readout=0.01))
+
     def slow_batch(self) -> Batch:
         return self.make_batch([(superposition(17), 100_000)] * 8)
 

@@ -13,7 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aer_batches import DEADLINE_S, batch_of, children_of, heavy, run, snapshot_of, submit, superposition, until, wait
+from aer_batches import (
+    DEADLINE_S,
+    batch_of,
+    children_of,
+    entries,
+    heavy,
+    run,
+    snapshot_of,
+    submit,
+    superposition,
+    until,
+    wait,
+)
 
 from qjobs.backends.aer import AerBackend
 from qjobs.backends.base import MissingResult
@@ -40,7 +52,7 @@ def test_killed_worker_costs_no_result():
         workers = until(lambda: set(children_of(os.getpid())) - before)
         os.kill(workers.pop(), signal.SIGKILL)
         assert wait(backend, remote_id).status is JobStatus.COMPLETED
-        assert [sum(each.counts.values()) for each in backend.results(remote_id)] == [50_000] * 5
+        assert [sum(each.counts.values()) for each in entries(backend, remote_id)] == [50_000] * 5
     assert set(children_of(os.getpid())) <= before
 
 
@@ -61,7 +73,7 @@ def test_second_death_terminates():
             time.sleep(0.005)
         snapshot = wait(backend, remote_id)
         assert [item.status for item in snapshot.items] == [JobStatus.TERMINATED, JobStatus.COMPLETED]
-        assert "a worker process ended 2 times" in backend.results(remote_id)[0].reason
+        assert "a worker process ended 2 times" in entries(backend, remote_id)[0].reason
 
 
 @pytest.mark.slow
@@ -120,7 +132,7 @@ def test_other_process_sees_the_end(aer):
         snapshot = snapshot_of(aer, remote_id)
         assert snapshot.status is JobStatus.RUNNING
         assert f"process {process.pid} on {socket.gethostname()}" in snapshot.message
-        results = aer.results(remote_id)
+        results = entries(aer, remote_id)
         assert len(results) == 100
         assert "alone can return its results" in results[0].reason
         aer.cancel(remote_id)
@@ -130,7 +142,7 @@ def test_other_process_sees_the_end(aer):
     snapshot = snapshot_of(aer, remote_id)
     assert snapshot.status is JobStatus.TERMINATED
     assert snapshot.message.startswith("the process that simulated it has ended")
-    assert aer.results(remote_id) == [MissingResult(reason=snapshot.message)] * 100
+    assert entries(aer, remote_id) == [MissingResult(reason=snapshot.message, permanent=True)] * 100
 
 
 @pytest.mark.slow
@@ -150,7 +162,7 @@ def test_dropped_backend_drains(aer):
     before = set(children_of(os.getpid()))
     remote_id = submit(AerBackend(n_workers=1), batch_of((superposition(1), 5)))
     assert wait(aer, remote_id).status is JobStatus.COMPLETED
-    assert aer.results(remote_id)[0].counts
+    assert entries(aer, remote_id)[0].counts
     until(lambda: set(children_of(os.getpid())) <= before, "its workers live on")
 
 

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from prefect.blocks.core import Block
 from pydantic import Field
 
-from qjobs.backends.base import ItemSnapshot, Limits, LostReply, MissingResult, Snapshot, Target, nothing
+from qjobs.backends.base import (
+    Capability,
+    Confirmation,
+    Fingerprint,
+    ItemSnapshot,
+    Journal,
+    Limits,
+    Lookup,
+    MissingResult,
+    Result,
+    Snapshot,
+    Target,
+)
 from qjobs.errors import NotSent, SubmissionRejected, SubmissionUnknown
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, Key, RemoteId
 
+FINDABLE = Lookup(by_key=True)
 SCRIPTS: dict[str, ScriptedBackend] = {}
 
 
@@ -29,16 +42,14 @@ class ScriptedBackend:
         on_submit: What happens to the first submissions, one word each: "not sent"; "lost" (no job, no reply);
             "lost reply" (a job, no reply); "refused"; "dies" (a job, its id, then `Died`); "ok".
         limits: What a job may hold.
-        lost_reply: What can be done about a lost reply.
+        lookup: How a submission whose reply was lost can be looked up.
         polls: A job is final at its so-many-th poll; None never ends.
         fail_items: Indices of items that fail.
         dies_at_poll: `Died` at this poll of the backend.
     """
 
-    exact_expvals = False
-    compiles = False
-    outlives_us = True
-    cancels_items = False
+    capabilities = frozenset({Capability.DURABLE})
+    confirm = Confirmation(absent_times=1, absent_apart_s=0.0)
     settle_s = 0.0
     poll_interval_s = (0.005, 0.02)
 
@@ -48,13 +59,14 @@ class ScriptedBackend:
         *,
         on_submit: Sequence[str] = (),
         limits: Limits | None = None,
-        lost_reply: LostReply = LostReply.FINDABLE,
+        lookup: Lookup = FINDABLE,
         polls: int | None = 1,
         fail_items: Sequence[int] = (),
         dies_at_poll: int | None = None,
     ) -> None:
         self.name = self.device = name
-        self.limits, self.lost_reply, self.polls = limits or Limits(), lost_reply, polls
+        self.fingerprint = Fingerprint(place="the scripts", settings=name)
+        self.limits, self.lookup, self.polls = limits or Limits(), lookup, polls
         self.fail_items, self.dies_at_poll = set(fail_items), dies_at_poll
         self.words = list(on_submit)
         self.jobs: dict[RemoteId, tuple[Key, Batch]] = {}
@@ -63,10 +75,8 @@ class ScriptedBackend:
         self.n_submissions = self.n_polls = self.most_live = 0
         self.lock = threading.Lock()
 
-    def submit(
-        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
-    ) -> None:
-        sending()
+    def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
+        journal.sending()
         with self.lock:
             self.n_submissions += 1
             word = self.words.pop(0) if self.words else "ok"
@@ -81,7 +91,7 @@ class ScriptedBackend:
             self.most_live = max(self.most_live, sum(not self._status(r).is_final for r in self.jobs))
             if word == "lost reply":
                 raise SubmissionUnknown("the connection broke")
-        created(remote_id)
+        journal.accepted(remote_id)
         if word == "dies":
             raise Died
 
@@ -115,16 +125,17 @@ class ScriptedBackend:
         )
         return Snapshot(status=status, remote_status=status.lower(), items=items)
 
-    def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
+    def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
         _, batch = self.jobs[remote_id]
-        if self._status(remote_id) not in {JobStatus.COMPLETED, JobStatus.ERROR}:
-            return [MissingResult(reason="not finished") for _ in batch.items]
-        return [
-            MissingResult(reason="laser off")
-            if index in self.fail_items
-            else ItemResult(counts={"0" * batch.programs[item.program].n_bits: item.shots})
-            for index, item in enumerate(batch.items)
-        ]
+        is_over = self._status(remote_id) in {JobStatus.COMPLETED, JobStatus.ERROR}
+        for index in range(len(batch.items)) if items is None else items:
+            item = batch.items[index]
+            if not is_over:
+                yield index, MissingResult(reason="not finished")
+            elif index in self.fail_items:
+                yield index, MissingResult(reason="laser off")
+            else:
+                yield index, ItemResult(counts={"0" * batch.programs[item.program].n_bits: item.shots})
 
     def remote_jobs(self) -> None:
         return None
@@ -134,8 +145,14 @@ class ScriptedBackend:
             if not self._status(remote_id).is_final:
                 self.cancelled.add(remote_id)
 
+    def estimate(self, batch: Batch) -> float | None:
+        return None
+
     def target(self) -> Target:
         return Target(name=self.device)
+
+    def link(self, remote_id: RemoteId) -> str | None:
+        return None
 
     def close(self) -> None:
         pass

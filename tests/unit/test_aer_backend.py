@@ -14,6 +14,7 @@ import pytest
 from aer_batches import (
     batch_of,
     children_of,
+    entries,
     heavy,
     run,
     simulate,
@@ -29,8 +30,8 @@ from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 
 from qjobs.backends.aer import AerBackend, NoiseSpec, job_queue
-from qjobs.backends.base import MissingResult
-from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
+from qjobs.backends.base import MissingResult, PlainJournal
+from qjobs.errors import BackendUnavailable, InvalidInput, ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, Key, Observable, RemoteId
 
@@ -119,7 +120,7 @@ def test_submit_does_not_wait():
     with AerBackend(n_workers=1) as backend:  # cold: no worker has started
         remote_id = submit(backend, batch_of((superposition(2), 10)))
         assert snapshot_of(backend, remote_id).status in {JobStatus.QUEUED, JobStatus.RUNNING}
-        assert isinstance(backend.results(remote_id)[0], MissingResult)
+        assert isinstance(entries(backend, remote_id)[0], MissingResult)
         item = wait(backend, remote_id).items[0]
         times = [item.times[each] for each in (JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.COMPLETED)]
         assert times == sorted(times)
@@ -139,7 +140,7 @@ def test_one_item_fails_alone(aer):
     assert done not in snapshot.items[2].times
     assert snapshot.items[2].error_detail
     assert snapshot.message == snapshot.items[2].message
-    assert [isinstance(each, ItemResult) for each in aer.results(remote_id)] == [True, True, False, True]
+    assert [isinstance(each, ItemResult) for each in entries(aer, remote_id)] == [True, True, False, True]
 
 
 def test_cancel_keeps_what_runs():
@@ -154,7 +155,7 @@ def test_cancel_keeps_what_runs():
         final = wait(backend, remote_id)
         assert final.status is JobStatus.CANCELLED
         assert final.items[0].status is JobStatus.COMPLETED
-        results = backend.results(remote_id)
+        results = entries(backend, remote_id)
         assert sum(results[0].counts.values()) == 50_000
         assert results[-1] == MissingResult(reason="cancelled before it ran")
 
@@ -172,25 +173,28 @@ def test_ids_of_others(aer):
     pid = os.getpid()
     other_host = RemoteId("aer-some-other-host-12-345-1x2")
     recycled_pid = RemoteId(f"aer-{socket.gethostname()}-{pid}-1-1x3")
-    assert aer.status([other_host, RemoteId("qnx-1")]) == {}
-    assert aer.results(other_host) == [MissingResult(reason="it ran on some-other-host; ask there")] * 2
+    answers = aer.status([other_host, RemoteId("qnx-1")])
+    assert set(answers) == {other_host}
+    assert isinstance(answers[other_host], BackendUnavailable), "only the other host can tell that it is gone"
+    assert entries(aer, other_host) == [MissingResult(reason="it ran on some-other-host; ask there")] * 2
     assert snapshot_of(aer, recycled_pid).status is JobStatus.TERMINATED
+    assert all(entry.permanent for entry in entries(aer, recycled_pid))
     with pytest.raises(ProtocolError):
-        aer.results(RemoteId("qnx-1"))
+        entries(aer, RemoteId("qnx-1"))
     aer.cancel(RemoteId("qnx-1"))
 
 
 def test_unrecorded_id_leaves_a_job(aer):
     """A job exists even if its id could not be recorded."""
 
-    def created(_):
+    def accepted(_):
         raise OSError("disk full")
 
     key, ids = Key("unit-lost"), []
     batch = batch_of((superposition(1), 5))
     with pytest.raises(OSError, match="disk full"):
-        aer.submit(batch, key, created)
-    aer.submit(batch, key, ids.append)
+        aer.submit(batch, key, PlainJournal(accepted=accepted))
+    aer.submit(batch, key, PlainJournal(accepted=ids.append))
     assert ids == [aer.find(key)]
     assert wait(aer, ids[0]).status is JobStatus.COMPLETED
 
@@ -202,7 +206,7 @@ def test_one_key_makes_one_job(aer):
 
     def work(_):
         barrier.wait()
-        aer.submit(batch, key, ids.append)
+        aer.submit(batch, key, PlainJournal(accepted=ids.append))
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(work, range(8)))
@@ -215,7 +219,29 @@ def test_backends_share_jobs(aer):
     remote_id = submit(aer, batch_of((superposition(1), 5)))
     other = AerBackend()
     wait(other, remote_id)
-    assert other.results(remote_id) == aer.results(remote_id)
+    assert entries(other, remote_id) == entries(aer, remote_id)
+
+
+def test_chosen_items(aer):
+    """Chosen items keep their positions, across the chunks of a job."""
+    remote_id = submit(aer, sweep(160, seed=11))
+    wait(aer, remote_id)
+    found = dict(aer.results(remote_id))
+    assert list(found) == list(range(160))
+    assert dict(aer.results(remote_id, [159, 3, 80])) == {index: found[index] for index in (3, 80, 159)}
+
+
+def test_fingerprint() -> None:
+    """Whatever changes results is in it: the device, the method, every digit of the noise; the workers are not."""
+    ideal = AerBackend().fingerprint
+    assert AerBackend(n_workers=3).fingerprint == ideal
+    others = [
+        AerBackend(device="other"),
+        AerBackend(method="stabilizer"),
+        AerBackend(noise=NoiseSpec(readout=0.02)),
+        AerBackend(noise=NoiseSpec(readout=0.0200000001)),
+    ]
+    assert len({str(each.fingerprint) for each in others} | {str(ideal)}) == 5
 
 
 # Memory and closing.
@@ -231,10 +257,11 @@ def test_results_are_kept_for_a_while(monkeypatch):
             ids.append(submit(backend, batch))
             wait(backend, ids[-1])
             if len(ids) == 2:
-                assert isinstance(backend.results(ids[1])[0], ItemResult)
-        kept = [isinstance(backend.results(each)[0], ItemResult) for each in ids]
+                assert isinstance(entries(backend, ids[1])[0], ItemResult)
+        kept = [isinstance(entries(backend, each)[0], ItemResult) for each in ids]
         assert kept == [False, False, True, True, True]
-        assert "the results were dropped" in backend.results(ids[0])[0].reason
+        assert "the results were dropped" in entries(backend, ids[0])[0].reason
+        assert entries(backend, ids[0])[0].permanent
         assert snapshot_of(backend, ids[0]).status is JobStatus.COMPLETED
 
 
@@ -248,7 +275,7 @@ def test_close_ends_jobs_and_workers():
     backend.close()
     assert set(children_of(os.getpid())) <= before
     assert snapshot_of(backend, done).status is JobStatus.COMPLETED
-    assert "the backend was closed" in backend.results(done)[0].reason
+    assert "the backend was closed" in entries(backend, done)[0].reason
     assert snapshot_of(backend, open_one).status is JobStatus.TERMINATED
     with pytest.raises(SubmissionRejected, match="closed"):
         submit(backend, heavy(1))
@@ -275,6 +302,6 @@ def test_closing_frees_keys() -> None:
     ids: list[RemoteId] = []
     for _ in range(2):
         with AerBackend(n_workers=1) as backend:
-            backend.submit(batch, Key("same"), ids.append)
-            backend.submit(batch, Key("same"), ids.append)
+            backend.submit(batch, Key("same"), PlainJournal(accepted=ids.append))
+            backend.submit(batch, Key("same"), PlainJournal(accepted=ids.append))
     assert ids[0] == ids[1] != ids[2] == ids[3]

@@ -9,16 +9,29 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 
 from qjobs.backends.aer.engine import BASIS_1Q, BASIS_2Q, BASIS_3Q, BASIS_OTHER, AerMethod, NoiseSpec
 from qjobs.backends.aer.job_queue import KEPT_JOBS, JobQueue
 from qjobs.backends.aer.jobs import Origin, register
 from qjobs.backends.aer.tasks import cut
-from qjobs.backends.base import Limits, LostReply, MissingResult, RemoteJob, Snapshot, Target, nothing
-from qjobs.errors import InvalidInput, ProtocolError, SubmissionRejected
+from qjobs.backends.base import (
+    Answer,
+    Capability,
+    Confirmation,
+    Fingerprint,
+    Journal,
+    Limits,
+    Lookup,
+    MissingResult,
+    RemoteJob,
+    Result,
+    Snapshot,
+    Target,
+)
+from qjobs.errors import BackendUnavailable, InvalidInput, ProtocolError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ItemResult, ItemSpec, Key, Observable, RemoteId
+from qjobs.model import Batch, ItemSpec, Key, Observable, RemoteId
 
 _MAX_QUBITS = {
     AerMethod.AUTOMATIC: 28,
@@ -60,12 +73,10 @@ class AerBackend:
         InvalidInput: An option is outside its range.
     """
 
-    exact_expvals = True
-    cancels_items = False  # chunks of items run together
-    compiles = False
-    outlives_us = False
+    capabilities = frozenset({Capability.EXACT_EXPVALS})  # chunks of items run together, and end with this process
     settle_s = 0.0
-    lost_reply = LostReply.DEDUPLICATED  # within one process
+    lookup = Lookup(token_lifetime_s=math.inf, by_key=True)  # within one process
+    confirm = Confirmation(absent_times=1, absent_apart_s=0.0)  # the register of a process is never late
     poll_interval_s = (0.02, 0.5)  # a poll costs microseconds
 
     def __init__(
@@ -103,6 +114,8 @@ class AerBackend:
         self._n_workers = n_workers
         self._max_qubits = max_qubits or _MAX_QUBITS[self._method]
         self.limits = Limits(max_items=max_items, max_shots=max_shots, max_live_jobs=max_live_jobs)
+        settings = f"device {self.device}, method {self._method}, {self._noise or 'no noise'}"
+        self.fingerprint = Fingerprint(place="aer", settings=settings)
         self._open_queue()
 
     def _open_queue(self) -> None:
@@ -120,9 +133,7 @@ class AerBackend:
         """Start the workers and import Aer in them, in the background. Idempotent; does not wait."""
         self._own_queue().warm()
 
-    def submit(
-        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
-    ) -> None:
+    def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
         """Queue a job; waits neither for a simulation nor for a worker to start.
 
         Raises:
@@ -130,51 +141,58 @@ class AerBackend:
                 backend is closed; there is no job.
         """
         queue = self._own_queue()
-        job = register().by_key(self.name, self.device, key)
-        if job is None:
-            if queue.is_closed:
-                raise SubmissionRejected("this AerBackend is closed; make a new one", detail="closed")
-            if problem := self._problem(batch):
-                raise SubmissionRejected(f"{self.name} refused the batch: {problem}", detail=problem)
-            tasks = list(cut(batch, self._method, self._noise))
-            sending()
-            job, is_new = register().add(self.name, self.device, key, tasks, queue)
+        known = register().by_key(self.name, self.device, key)
+        if known is not None:
+            journal.sending()
+            journal.accepted(known.remote_id)
+            return
+        if queue.is_closed:
+            raise SubmissionRejected("this AerBackend is closed; make a new one", detail="closed")
+        if problem := self._problem(batch):
+            raise SubmissionRejected(f"{self.name} refused the batch: {problem}", detail=problem)
+        tasks = list(cut(batch, self._method, self._noise))
+        journal.sending()
+        job, is_new = register().add(self.name, self.device, key, tasks, queue)
+        try:
+            journal.accepted(job.remote_id)
+        finally:  # it has an id, so it exists, whatever the caller could do with the id
             if is_new:
-                try:
-                    created(job.remote_id)
-                finally:  # it has an id, so it exists, whatever the caller could do with the id
-                    queue.add(job)
-                return
-        created(job.remote_id)
+                queue.add(job)
 
     def find(self, key: Key) -> RemoteId | None:
         """The job that this process made with `key`."""
         job = register().by_key(self.name, self.device, key)
         return None if job is None else job.remote_id
 
-    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
-        """The present status of jobs of any Aer backend on this machine; others are left out."""
-        found = {}
+    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
+        """The present status of jobs of any Aer backend on this machine.
+
+        The answer for a job of another machine is an error: only that machine can tell. Ids of no Aer backend are
+        left out.
+        """
+        found: dict[RemoteId, Answer] = {}
         for remote_id in remote_ids:
             if (job := register().by_id(remote_id)) is not None:
                 found[remote_id] = job.snapshot()
-            elif (snapshot := _elsewhere(remote_id)) is not None:
-                found[remote_id] = snapshot
+            elif (origin := Origin.of(remote_id)) is not None:
+                found[remote_id] = _elsewhere(origin) or BackendUnavailable(f"{remote_id}: {_ask_there(origin)}")
         return found
 
-    def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
+    def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
         """One entry for each item, in order; also while the job runs.
 
         Raises:
             ProtocolError: The id is not one of an Aer backend.
         """
         if (job := register().by_id(remote_id)) is not None:
-            return job.results()
+            return job.results(items)
         if (origin := Origin.of(remote_id)) is None:
             raise ProtocolError(f"{remote_id!r} is not a job of an Aer backend; check which backend made it")
-        snapshot = _elsewhere(remote_id)
-        why = snapshot.message if snapshot else f"it ran on {origin.host}; ask there"
-        return [MissingResult(reason=why)] * origin.n_items
+        snapshot = _elsewhere(origin)
+        why = snapshot.message if snapshot else _ask_there(origin)
+        is_over = snapshot is not None and snapshot.status.is_final
+        missing = MissingResult(reason=why, permanent=is_over)
+        return iter([(index, missing) for index in (range(origin.n_items) if items is None else items)])
 
     def remote_jobs(self) -> list[RemoteJob]:
         """The jobs of this process."""
@@ -196,6 +214,13 @@ class AerBackend:
         wide = () if self._noise else BASIS_3Q
         gates = (*BASIS_1Q, *BASIS_2Q, *wide, *BASIS_OTHER)
         return Target(name=self.device, n_qubits=self._max_qubits, basis_gates=gates)
+
+    def estimate(self, batch: Batch) -> float:
+        """Simulating here costs nothing."""
+        return 0.0
+
+    def link(self, remote_id: RemoteId) -> None:
+        """There are no pages of jobs."""
 
     def close(self) -> None:
         """End the workers; what had not finished is TERMINATED, and results are gone. Idempotent."""
@@ -286,12 +311,15 @@ def _terms_problem(observable: Observable, widths: set[int]) -> str:
     return ""
 
 
-def _elsewhere(remote_id: RemoteId) -> Snapshot | None:
-    """What can be said of a job that another process made; None if nothing can."""
-    origin = Origin.of(remote_id)
-    if origin is None or not origin.is_this_host:
+def _elsewhere(origin: Origin) -> Snapshot | None:
+    """What can be said of a job that another process made; None where only another machine can tell."""
+    if not origin.is_this_host:
         return None
     if origin.pid != os.getpid() and origin.is_alive:
         where = f"runs in process {origin.pid} on {origin.host}, which alone can return its results"
         return Snapshot(status=JobStatus.RUNNING, remote_status="ELSEWHERE", message=where)
     return Snapshot(status=JobStatus.TERMINATED, remote_status="ENDED", message=_ENDED)
+
+
+def _ask_there(origin: Origin) -> str:
+    return f"it ran on {origin.host}; ask there"

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Protocol
 
 from qjobs.backends.aer.tasks import Outcome, Task
-from qjobs.backends.base import ItemSnapshot, MissingResult, Snapshot
+from qjobs.backends.base import ItemSnapshot, MissingResult, Result, Snapshot
 from qjobs.lifecycle import JobStatus, roll_up
-from qjobs.model import ItemResult, Key, RemoteId
+from qjobs.model import Key, RemoteId
 
 _ID = re.compile(r"aer-(?P<host>.+)-(?P<pid>\d+)-(?P<start>\d+)-(?P<n>\d+)x(?P<items>\d+)")
 
@@ -149,7 +149,9 @@ class AerJob:
     chunks: list[Chunk] = field(default_factory=list)
     changed: bool = True
     was_read: bool = False
+    """Whether every item was asked for since the job is final."""
     dropped: str = ""
+    _unread: set[int] | None = None
     _snapshot: Snapshot | None = None
 
     def snapshot(self) -> Snapshot:
@@ -172,18 +174,30 @@ class AerJob:
             message = f"{done} of {len(items)} items done"
         return Snapshot(status=status, remote_status=status.value, message=message, items=items)
 
-    def results(self) -> list[ItemResult | MissingResult]:
-        """One entry for each item, in order."""
+    def results(self, chosen: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
+        """One entry for each chosen item, or for each, in order."""
         with self.owner.lock:
             parts = [(chunk.items, chunk.outcome) for chunk in self.chunks]
             dropped = self.dropped
-            self.was_read = not self.is_open
-        found: list[ItemResult | MissingResult] = []
+            self._note_reading(chosen)
+        wanted = None if chosen is None else frozenset(chosen)
+        start = 0
         for items, outcome in parts:
-            rows = outcome.results() if outcome else [None] * len(items)
-            for item, row in zip(items, rows, strict=True):
-                found.append(row or MissingResult(reason=_reason(item, dropped)))
-        return found
+            positions = [each for each in range(len(items)) if wanted is None or start + each in wanted]
+            rows = outcome.results() if outcome and positions else [None] * len(items)
+            for each in positions:
+                yield start + each, rows[each] or _missing(items[each], dropped)
+            start += len(items)
+
+    def _note_reading(self, chosen: Sequence[int] | None) -> None:
+        if self.is_open:
+            return
+        if self._unread is None:
+            self._unread = set(range(sum(chunk.n_items for chunk in self.chunks)))
+        if chosen is None:
+            self._unread.clear()
+        self._unread.difference_update(chosen or ())
+        self.was_read = not self._unread
 
     def drop(self, why: str) -> None:
         """Forget the results, not the statuses."""
@@ -202,10 +216,10 @@ class AerJob:
         return sum(len(chunk.outcome.payload) for chunk in self.chunks if chunk.outcome)
 
 
-def _reason(item: ItemSnapshot, dropped: str) -> str:
+def _missing(item: ItemSnapshot, dropped: str) -> MissingResult:
     if item.status is JobStatus.COMPLETED:
-        return dropped
-    return item.message or f"the item is {item.status.value}"
+        return MissingResult(reason=dropped, permanent=True)
+    return MissingResult(reason=item.message or f"the item is {item.status.value}")
 
 
 class Register:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from qjobs.backends.base import Backend, MissingResult, Snapshot
+from qjobs.backends.base import Backend, MissingResult, Result, Snapshot, nothing
 from qjobs.circuits.programs import CircuitSource, read_circuit
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, Key, Observable, ProgramHash, RemoteId
@@ -20,12 +21,65 @@ if TYPE_CHECKING:
 
     from qjobs.model import Program
 
-__all__ = ["ContractSteps", "ItemForm", "bits_of", "flips", "new_key", "rotations", "top"]
+__all__ = [
+    "ContractSteps",
+    "ItemForm",
+    "RecordingJournal",
+    "Stopped",
+    "bits_of",
+    "flips",
+    "new_key",
+    "rotations",
+    "stop",
+    "top",
+]
 
 ItemForm = tuple[CircuitSource, int] | tuple[CircuitSource, int, Mapping[str, float]]
 """A circuit, its shots and, if it has any, its parameters."""
 
 HEAD = 'OPENQASM 2.0;\ninclude "qelib1.inc";\n'
+
+
+class Stopped(Exception):
+    """What a journal raises in order to stop a submission."""
+
+
+def stop() -> None:
+    """Raise `Stopped`."""
+    raise Stopped("stopped here")
+
+
+@dataclass(slots=True, kw_only=True)
+class RecordingJournal:
+    """Keeps what a submission says, and raises where it is told to, by the three functions."""
+
+    on_preparing: Callable[[], None] = nothing
+    on_sending: Callable[[], None] = nothing
+    on_accepted: Callable[[], None] = nothing
+    said: list[str] = field(default_factory=list)
+    ids: list[RemoteId] = field(default_factory=list)
+    """The ids that were accepted."""
+    reserved_ids: list[RemoteId] = field(default_factory=list)
+
+    def preparing(self) -> None:
+        """Keep nothing: it may be said as often as one likes."""
+        self.on_preparing()
+
+    def sending(self) -> None:
+        """Keep the word."""
+        self.said.append("sending")
+        self.on_sending()
+
+    def reserved(self, remote_id: RemoteId) -> None:
+        """Keep the id."""
+        self.said.append("reserved")
+        self.reserved_ids.append(remote_id)
+
+    def accepted(self, remote_id: RemoteId) -> None:
+        """Keep the id."""
+        self.said.append("accepted")
+        self.ids.append(remote_id)
+        self.on_accepted()
 
 
 class ContractSteps:
@@ -59,6 +113,22 @@ class ContractSteps:
             return None
         return self.make_batch([(flips(1, on=[0]), backend.limits.max_shots + 1)])
 
+    def secrets(self, backend: Backend) -> Sequence[str]:
+        """Texts that must not appear in a fingerprint: tokens, passwords."""
+        return ()
+
+    def otherwise(self, backend: Backend) -> Backend | None:
+        """A backend of the same provider whose answers mean something else, by its configuration; None to skip."""
+        return None
+
+    def forget(self, backend: Backend, remote_id: RemoteId) -> bool:
+        """Let the provider know a job no longer; False where that cannot be done, to skip what needs it."""
+        return False
+
+    def refuse_status(self, backend: Backend, remote_id: RemoteId) -> bool:
+        """Let the provider refuse to tell the status of one job; False where that cannot be done."""
+        return False
+
     def make_batch(
         self,
         items: Sequence[ItemForm],
@@ -81,29 +151,47 @@ class ContractSteps:
         """Submit a batch; returns its remote id."""
         if backend.limits.max_items is not None and len(batch.items) > backend.limits.max_items:
             pytest.skip(f"a job of {backend.name} holds {backend.limits.max_items} items")
-        ids: list[RemoteId] = []
-        backend.submit(batch, key or new_key(), ids.append)
-        assert len(ids) == 1, f"created must be called once before submit returns; it got {ids}"
-        return ids[0]
+        journal = RecordingJournal()
+        backend.submit(batch, key or new_key(), journal)
+        said = [word for word in journal.said if word != "reserved"]
+        assert said == ["sending", "accepted"], f"each once, in this order; it said {journal.said}"
+        return journal.ids[0]
+
+    def snapshot(self, backend: Backend, remote_id: RemoteId) -> Snapshot:
+        """The present status of one job, which must be known."""
+        answer = backend.status([remote_id])[remote_id]
+        assert isinstance(answer, Snapshot), answer
+        return answer
 
     def wait(self, backend: Backend, remote_id: RemoteId) -> Snapshot:
         """Poll until the job is final."""
         deadline = time.monotonic() + self.timeout_s
         while True:
-            snapshot = backend.status([remote_id])[remote_id]
+            snapshot = self.snapshot(backend, remote_id)
             if snapshot.status.is_final:
                 return snapshot
             if time.monotonic() > deadline:
                 pytest.fail(f"not final after {self.timeout_s} s: {snapshot}")
             time.sleep(min(backend.poll_interval_s[0], 1.0))
 
+    def entries(self, backend: Backend, remote_id: RemoteId, n_items: int) -> list[Result]:
+        """What each item of a job gave, in their order."""
+        stream = list(backend.results(remote_id))
+        positions = [position for position, _ in stream]
+        assert sorted(positions) == list(range(n_items)), f"one entry for each item; it gave {positions}"
+        found = dict(stream)
+        for entry in found.values():
+            assert isinstance(entry, ItemResult) or entry.reason, "an item without a result says why"
+        return [found[position] for position in range(n_items)]
+
     def run(self, backend: Backend, batch: Batch) -> list[ItemResult]:
         """Submit, wait and collect a batch that must complete."""
+        if not backend.limits.gives_results:
+            pytest.skip("the device gives no results")
         remote_id = self.submit(backend, batch)
         snapshot = self.wait(backend, remote_id)
         assert snapshot.status is JobStatus.COMPLETED, snapshot
-        results = backend.results(remote_id)
-        assert len(results) == len(batch.items), "one entry for each item"
+        results = self.entries(backend, remote_id, len(batch.items))
         for result in results:
             assert isinstance(result, ItemResult), result
         return [result for result in results if isinstance(result, ItemResult)]
