@@ -302,9 +302,10 @@ class Store:
         """One entry per item, or per chosen item ("0,3"): counts, or why there are none."""
         found = []
         for index in range(len(job.outcomes)) if chosen is None else map(int, chosen.split(",")):
-            if not 0 <= index < len(job.outcomes):
-                raise Refused(400, f"{job.id} has no item {index}")
-            found.append({"item": index, **self._result(job, index)})
+            if 0 <= index < len(job.outcomes):
+                found.append({"item": index, **self._result(job, index)})
+            else:
+                found.append({"item": index, "error": f"{job.id} has no such item"})
         return found
 
     def _result(self, job: StoredJob, index: int) -> dict[str, Any]:
