@@ -24,6 +24,7 @@ from prefect.settings import PREFECT_API_URL
 import blocks
 from blocks import backend_named
 from qjobs.errors import InvalidInput
+from qjobs.model import Capability
 from qjobs.reports.files import slug
 
 __all__ = ["NO_SERVER", "POOL", "PROJECT", "main"]
@@ -70,7 +71,7 @@ def main() -> int:
 
 def _runs_at_a_time(device: str) -> int:
     backend = backend_named(device)
-    if not backend.outlives_us:
+    if Capability.DURABLE not in backend.capabilities:
         return _RUNS_IN_PROCESS
     return backend.limits.max_live_jobs or _RUNS_ON_A_DEVICE
 

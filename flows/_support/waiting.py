@@ -21,7 +21,8 @@ from blocks import backend_named, ledger_named
 from qjobs.experiments.forms import FormInput
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline
-from qjobs.model import JobId
+from qjobs.model import Capability, JobId
+from qjobs.operations.execute import Until
 from qjobs.operations.poll import utc_now
 from tasks import wait_for_jobs
 from tasks.progress import show_progress
@@ -53,7 +54,7 @@ AUTO = Waiting()
 
 
 def wait_until(
-    until: Literal["any", "all"],
+    until: Until,
     jobs: Mapping[JobId, str],
     *,
     ledger: str,
@@ -80,7 +81,10 @@ def _waited_for_here(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[
     everything = list(jobs)
     if waiting.mode == "inline" or not jobs:
         return everything, ""
-    own = [job_id for job_id, name in jobs.items() if not backend_named(name).outlives_us]
+    own = []
+    for job_id, name in jobs.items():
+        if Capability.DURABLE not in backend_named(name).capabilities:
+            own.append(job_id)
     if own:
         return own, "" if waiting.mode == "auto" else "these jobs run in it"
     context = FlowRunContext.get()

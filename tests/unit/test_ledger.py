@@ -328,7 +328,7 @@ def test_cancel_no_such_item(ledger: Ledger, item: int) -> None:
 
 
 def attempt_row(job_id: JobId, number: int, status: str) -> dict[str, object]:
-    return {"job_id": job_id, "number": number, "epoch": 1, "strategy": "DEFAULT", "status": status}
+    return {"job_id": job_id, "number": number, "epoch": 1, "strategy": "DEFAULT", "status": status, "claimed_at": NOW}
 
 
 def test_one_live_attempt(ledger: Ledger) -> None:
