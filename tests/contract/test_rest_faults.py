@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from qjobs.backends.base import MissingResult, PlainJournal, Snapshot
+from qjobs.backends.http import HttpClient
 from qjobs.backends.limiter import Limiter
-from qjobs.backends.rest import LostReply, RestBackend
+from qjobs.backends.rest import LostReply, RestBackend, proves_refusal
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
@@ -104,6 +106,27 @@ def test_gateway_after(provider: ScriptedProvider, backend: RestBackend, code: i
         backend.submit(batch(), key, journal)
     assert journal.said == ["sending"]
     assert backend.find(key) == "r1"
+
+
+def test_signed_again(provider: ScriptedProvider) -> None:
+    """A signer may send a submission again only where the provider itself refused it, told by a body from the net."""
+
+    class Signer(httpx.Auth):
+        def sync_auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:
+            request.headers["authorization"] = f"Bearer {TOKEN}"
+            response = yield request
+            if response.status_code == 401:
+                yield request
+
+    http = HttpClient(provider.url, name="signed", auth=Signer(), limiter=Limiter())
+    provider.inject(Fault(route=Route.INIT, action=Action.CODE_AFTER, code=401))
+    with pytest.raises(SubmissionUnknown):
+        http.submit("/steps", json={}, proves_refusal=proves_refusal)
+    assert provider.asked[Route.INIT] == 1
+    provider.inject(Fault(route=Route.INIT, action=Action.CODE_BEFORE, code=401, proved=True))
+    http.submit("/steps", json={}, proves_refusal=proves_refusal)
+    assert provider.asked[Route.INIT] == 1 + 2
+    http.close()
 
 
 @pytest.mark.parametrize(
