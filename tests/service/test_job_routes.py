@@ -134,12 +134,15 @@ def test_bad_jobs(ada: Person) -> None:
     project = ada.project()
     unknown = [{"program_id": str(uuid.uuid4()), "n_shots": 1}]
     usual = {"backend_config": AER, "items": [{"program_id": ada.circuit(project), "n_shots": 1}]}
+    ignored = {"type": "QuantinuumConfig", "device_name": "H1-1", "compiler_options": {"target_2qb_gate": "ZZMax"}}
     good: dict[str, Any] = {"name": "n", "job_type": "execute", "definition": usual}
     for change, code, words in (
         ({"definition": {**usual, "backend_config": {"type": ["x"]}}}, 400, "no backend"),
         ({"definition": {**usual, "user_group": "made_up"}}, 403, "Not a member of any group with name: made_up"),
         ({"definition": {**usual, "items": unknown}}, 404, f"item 1: program {unknown[0]['program_id']} not found"),
+        ({"definition": {**usual, "backend_config": ignored}}, 400, "compiler_options.target_2qb_gate"),
         ({"job_type": "hamiltonian"}, 422, ""),
+        ({"user_group": "physics"}, 422, "there is no 'user_group' here"),
         ({"definition": []}, 422, ""),
         ({"name": None}, 422, ""),
         ({"properties": {"a": None}}, 422, ""),
