@@ -43,7 +43,7 @@ def test_circuit_shape(ada: Person) -> None:
     words = ada.patch(f"{CIRCUITS}/{circuit}", {"name": "other", "commands": [{"args": []}]}, 422)["message"]
     assert words == "body.data.attributes: there is no 'commands' here; there are name, description, properties"
     assert ada.get(f"{CIRCUITS}/{circuit}")["data"]["attributes"]["name"] == GHZ["name"]
-    ada.patch(f"{CIRCUITS}/{circuit}", {"name": "other", "timestamps": {}, "properties": {}})
+    ada.patch(f"{CIRCUITS}/{circuit}", {"name": "other", "timestamps": {"created": "2026-11-20"}, "properties": {}})
 
 
 @pytest.mark.parametrize("kind", list(FILES))
