@@ -20,6 +20,7 @@ A branch answers "what can the caller do", not "which layer broke"::
     └── LedgerError
         ├── LedgerUnavailable   locked, unreadable or unreachable: put right what it names
         ├── LedgerSchemaMismatch  the ledger is of another schema version
+        ├── WrongLedger         the run belongs to another ledger: start it where that one is
         └── StorageFull         no room to write; what was stored before is intact
 
 Each error carries its data as attributes and survives `pickle` (a keyword-only constructor
@@ -51,6 +52,7 @@ __all__ = [
     "SubmissionRejected",
     "SubmissionUnknown",
     "WaitTimeout",
+    "WrongLedger",
 ]
 
 
@@ -254,6 +256,21 @@ class LedgerSchemaMismatch(LedgerError):
         super().__init__(message)
         self.found = found
         self.expected = expected
+
+
+class WrongLedger(LedgerError):
+    """The jobs of this run are in another ledger, or in a newer copy of this one; nothing was sent.
+
+    Args:
+        message: What to do.
+        wanted: Id of the run's ledger.
+        found: Id of this ledger.
+    """
+
+    def __init__(self, message: str, *, wanted: str, found: str) -> None:
+        super().__init__(message)
+        self.wanted = wanted
+        self.found = found
 
 
 class StorageFull(LedgerError):

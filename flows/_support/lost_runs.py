@@ -10,10 +10,18 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed
 
-from flows._support.resume import TRANSIENT, PassSummary, may_start_again, runs_by_id, start_again
+from flows._support.publish import is_uuid
+from flows._support.resume import (
+    TRANSIENT,
+    PassSummary,
+    go_on_if_possible,
+    may_start_again,
+    runs_by_id,
+    start_again,
+)
 from qjobs.ledger import Ledger
 from qjobs.ledger.heartbeats import Runner
 from qjobs.operations.poll import utc_now
@@ -22,6 +30,7 @@ UPKEEP = ("sensor", "reconcile")
 """Flows that nobody needs to start again: their schedules do."""
 _WORDS = "its process has ended, and its worker too; its jobs are safe in the ledger"
 _AGAIN = "its process was lost; it goes on with the jobs that it has"
+_CRASHED = "it crashed; it goes on with the jobs that it has"
 
 
 def recover_lost_runs(store: Ledger, client: SyncPrefectClient, done: PassSummary) -> None:
@@ -75,3 +84,21 @@ def _recover(
         and start_again(client, run, _AGAIN)
     ):
         done.resumed.append(str(run.id))
+
+
+def recover_crashed_runs(store: Ledger, client: SyncPrefectClient, done: PassSummary) -> None:
+    """Start those runs again that crashed by themselves and left jobs that are not final.
+
+    Such a run has neither a process nor a wait in the ledger; its jobs name it. A job that it left UNKNOWN is settled
+    by the pass that polls.
+    """
+    others = {wait.flow_run_id for wait in store.waits.runs()}
+    others.update(runner.flow_run_id for runner in store.heartbeats.runners())
+    ids = [run for run in store.runs_with_open_jobs() if is_uuid(run) and run not in others]
+    for run_id, run in runs_by_id(client, ids, [StateType.CRASHED]).items():
+        if run.deployment_id is None:
+            continue
+        try:
+            go_on_if_possible(client, run, _CRASHED, done)
+        except TRANSIENT as error:
+            done.trouble[f"flow run {run_id}"] = f"{type(error).__name__}: {error}"

@@ -163,6 +163,15 @@ def start_again(client: SyncPrefectClient, run: FlowRun, words: str) -> bool:
     return True
 
 
+def go_on_if_possible(client: SyncPrefectClient, run: FlowRun, words: str, done: PassSummary) -> None:
+    """Start a crashed run again, or tell that it has crashed too often."""
+    if not may_start_again(client, run):
+        trouble = "it crashed too often and is not started again; its logs say why, and Retry in Prefect starts it"
+        done.trouble[f"flow run {run.id}"] = trouble
+    elif start_again(client, run, words):
+        done.resumed.append(str(run.id))
+
+
 def _at_deadline(store: Ledger, wait: SuspendedRun) -> None:
     """Record once for each job that this run has waited too long for it; cancel the job where that is the policy."""
     present = utc_now()

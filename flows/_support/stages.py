@@ -14,6 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 import qjobs
 from blocks import backend_named, ledger_named
+from flows._support.run_ledger import stamp
 from flows._support.waiting import Waiting, wait_until
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileOptions
@@ -51,12 +52,16 @@ class TaskStages:
 
     def submit(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
         """Submit each job in a task run; the ladder of its backend says how often it is retried."""
+        store = ledger_named(self._ledger)
+        stamp(store)  # a copy of the ledger from before now lacks these jobs
         futures = {}
         for job_id, name in jobs.items():
             policy = RetryPolicy.for_backend(backend_named(name).lost_reply)
             task = submit_job.with_options(retries=len(policy.rungs), retry_delay_seconds=policy.delays_s)
             futures[job_id] = task.submit(job_id, backend=name, ledger=self._ledger, policy=policy)
-        return _errors(futures)
+        errors = _errors(futures)
+        stamp(store)
+        return errors
 
     def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
         """Wait in this process, or suspend the run."""

@@ -111,11 +111,30 @@ class Ledger:
     def _compose(self, db: Database) -> None:
         self._db = db
         self.url = db.shown_url
+        self._id = ""
         self.submissions = Submissions(db)
         self.schedule = PollSchedule(db)
         self.waits = SuspendedRuns(db)
         self.outbox = Outbox(db)
         self.heartbeats = Heartbeats(db)
+
+    @property
+    def ledger_id(self) -> str:
+        """What tells this ledger from every other one; a copy of the database has the same."""
+        if not self._id:
+            row = {"name": "ledger_id", "value": uuid.uuid4().hex}
+            wanted = sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == row["name"])
+            found = self._db.rows(wanted)
+            if not found:
+                with self._db.write() as connection:
+                    connection.execute(self._insert_or_ignore(LEDGER_META), row)
+                found = self._db.rows(wanted)
+            self._id = str(found[0].value)
+        return self._id
+
+    def newest_event_id(self) -> int:
+        """The id of the newest event, 0 if there is none: it never becomes less, unless an older copy is put back."""
+        return self._db.rows(sa.select(sa.func.max(EVENT.c.id).label("newest")))[0].newest or 0
 
     def close(self) -> None:
         """Close all connections. Idempotent."""
