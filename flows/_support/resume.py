@@ -32,7 +32,7 @@ from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Job, JobId
 from qjobs.operations.poll import utc_now
 
-TRANSIENT = (QJobsError, httpx.HTTPError, OSError, RuntimeError, ValueError)
+TRANSIENT = (QJobsError, httpx.HTTPError, ObjectNotFound, OSError, RuntimeError, ValueError)
 """What never ends a sensor: it is logged, and the next pass tries again. Prefect's client raises httpx's errors."""
 _RUNS_A_REQUEST = 200
 _AT_ONCE = 4

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, SyncClientContext
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
 
 from blocks import ledger_named
@@ -25,13 +25,15 @@ from flows._support.publish import is_uuid
 from qjobs.errors import WrongLedger
 from qjobs.ledger import Ledger
 
-__all__ = ["entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
+__all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
 
 _ID = "qjobs.ledger"
 _PLACE = "qjobs.ledger-place"
 _EVENT = "qjobs.ledger-event"
-_TAG = "qjobs-ledger-"
+TAG = "qjobs-ledger-"
+"""What the tags of deployments begin with that name their ledger."""
 _NOTHING_SENT = "Nothing was sent"
+_NO_SUCH_ROUTE = {404, 405}
 
 
 @contextlib.contextmanager
@@ -49,23 +51,48 @@ def entered(ledger: str, logical_run: str = "") -> Iterator[None]:
         _compare(store, run)
         if not ledger:
             _say_other_deployment(store, run)
-        stamp(store)
+        if ledger_label(run):
+            stamp(store)
+        else:
+            _write_first(store, run)
     with heartbeat(ledger):
         yield
 
 
 def stamp(store: Ledger) -> None:
-    """Write into the labels of the present run, if it is deployed, that this ledger has it, up to the newest event."""
+    """Write into the labels of the present run, if it is deployed, that this ledger has it, up to the newest event.
+
+    A run that is not deployed cannot be entered by another process. What goes wrong is logged.
+    """
     run = _deployed_run()
     if run is None:
         return
-    labels = {_ID: store.ledger_id, _PLACE: _place(store), _EVENT: store.newest_event_id()}
     try:
-        with _client() as client:
-            client.update_flow_run_labels(run.id, labels)
-    except (httpx.HTTPError, PrefectHTTPStatusError, ObjectNotFound, OSError, RuntimeError) as error:
-        message = "the run's ledger could not be written into its labels, so that no other worker can compare it: %s"
-        get_run_logger().warning(message, error)
+        _write(store, run)
+    except (httpx.HTTPError, OSError, RuntimeError) as error:
+        message = "the newest event of the ledger could not be written into the labels of the run: %s: %s"
+        get_run_logger().warning(message, type(error).__name__, error)
+
+
+def _write_first(store: Ledger, run: FlowRun) -> None:
+    """Nothing may be sent before the labels say where; only a server that has no labels is excused."""
+    try:
+        _write(store, run)
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code not in _NO_SUCH_ROUTE:
+            raise
+        message = "this Prefect server keeps no labels of runs: start all its workers with the ledger %s"
+        get_run_logger().warning(message, _place(store))
+
+
+def _write(store: Ledger, run: FlowRun) -> None:
+    labels: dict[str, bool | int | float | str] = {
+        _ID: store.ledger_id,
+        _PLACE: _place(store),
+        _EVENT: store.newest_event_id(),
+    }
+    with _client() as client:
+        client.update_flow_run_labels(run.id, labels)
 
 
 def ledger_label(run: FlowRun) -> str:
@@ -75,12 +102,12 @@ def ledger_label(run: FlowRun) -> str:
 
 def ledger_tag(store: Ledger) -> str:
     """The tag of what is deployed for this ledger."""
-    return f"{_TAG}{store.ledger_id}"
+    return f"{TAG}{store.ledger_id}"
 
 
-def tags_of_others(store: Ledger, tags: list[str]) -> list[str]:
+def tags_of_others(store: Ledger, tags: Sequence[str]) -> list[str]:
     """The tags of other ledgers among those of a deployment, or of a run that it made."""
-    return [tag for tag in tags if tag.startswith(_TAG) and tag != ledger_tag(store)]
+    return [tag for tag in tags if tag.startswith(TAG) and tag != ledger_tag(store)]
 
 
 def _deployed_run() -> FlowRun | None:
@@ -114,9 +141,9 @@ def _compare(store: Ledger, run: FlowRun) -> None:
     if wanted != store.ledger_id:
         raise WrongLedger(
             f"the flow run {run.id} has its jobs in the ledger {_short(wanted)}, {place}; this worker has "
-            f"{_short(store.ledger_id)}, {_place(store)}. {_NOTHING_SENT}. Start a worker with that ledger (QJOBS_LEDGER "
-            "or QJOBS_HOME as it was there), end this one or give it the same, and press Retry. If that ledger is lost "
-            "for good, look at the provider for what was sent, and start a new run",
+            f"{_short(store.ledger_id)}, {_place(store)}. {_NOTHING_SENT}. Start a worker with that ledger (set "
+            "QJOBS_LEDGER or QJOBS_HOME as it was there), end this one or give it the same, and press Retry. If that "
+            "ledger is lost for good, look at the provider for what was sent, and start a new run",
             wanted=wanted,
             found=store.ledger_id,
         )

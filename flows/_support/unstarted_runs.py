@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from urllib.parse import quote
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -161,9 +160,9 @@ def _runs(
     """The runs of flows in these states."""
     if not flows:
         return []
+    due = FlowRunFilterExpectedStartTime(before_=due_before) if due_before else None  # type: ignore[arg-type]
     chosen = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))),
-        expected_start_time=FlowRunFilterExpectedStartTime(before_=due_before) if due_before else None,
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))), expected_start_time=due
     )
     ours = FlowFilter(id=FlowFilterId(any_=list(flows)))
     found: list[FlowRun] = []
@@ -185,15 +184,14 @@ def _read_pool(client: SyncPrefectClient, name: str) -> Pool:
     """A pool as the server knows it; without a pool (`serve`) nothing is known of whoever starts the run."""
     if not name:
         return Pool(silent_after={}, is_process=False)
-    path = {"work_pool_name": quote(name, safe="")}
+    path = {"work_pool_name": name}
     workers = client.request("POST", "/work_pools/{work_pool_name}/workers/filter", path_params=path, json={}).json()
     silent_after = {}
     for worker in workers:
         if worker["last_heartbeat_time"]:
             pause = timedelta(seconds=worker["heartbeat_interval_seconds"] or 30)
             silent_after[worker["name"]] = datetime.fromisoformat(worker["last_heartbeat_time"]) + _BEATS_MISSED * pause
-    kind = client.request("GET", "/work_pools/{work_pool_name}", path_params=path).json()["type"]
-    return Pool(silent_after=silent_after, is_process=kind == "process")
+    return Pool(silent_after=silent_after, is_process=client.read_work_pool(name).type == "process")
 
 
 def _has_process_here(run: FlowRun) -> bool:
