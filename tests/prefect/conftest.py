@@ -114,6 +114,10 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> str:
 def client(api: str) -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as client:
         yield client
+        # A sensor looks after all runs that the server knows, also those that an earlier test left.
+        while left := client.read_flow_runs(limit=200):
+            for run in left:
+                client.delete_flow_run(run.id)
 
 
 @pytest.fixture
