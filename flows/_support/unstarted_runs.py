@@ -104,8 +104,12 @@ def _is_given_up(store: Ledger, run: FlowRun, pool: Pool, present: datetime, don
     if run.state.is_running() and ledger_label(run) not in {"", store.ledger_id}:
         return False  # its process says in another ledger that it lives
     age, grace = present - run.state.timestamp, grace_of(run, pool, present)
-    if grace is None or age <= _OF_DEAD_WORKER or _has_process_here(run):
+    if grace is None or age <= _OF_DEAD_WORKER:
         return False
+    if _has_process_here(run):
+        if run.state.is_running():
+            return False
+        grace = _OF_LIVING_WORKER  # it may still come to its code; or it is something that a lost process has left
     if age > grace:
         return True
     if run.state.is_pending() and age > _TOLD:
@@ -195,7 +199,7 @@ def _read_pool(client: SyncPrefectClient, name: str) -> Pool:
 
 
 def _has_process_here(run: FlowRun) -> bool:
-    """Whether a process of this machine was started for the run: it may still come to its code."""
+    """Whether a process of this machine was started for the run, or by a process of the run."""
     wanted = f"FLOW_RUN_ID={run.id}".encode()
     for folder in _PROC.glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has just ended, or belongs to another user

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,3 +87,11 @@ def process_of(worker: int, run: str) -> int:
             if f"FLOW_RUN_ID={run}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
                 return pid
     return 0
+
+
+def kill_all_of(run: str) -> None:
+    """Kill every process that was started for a flow run, as when its machine breaks down."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if f"FLOW_RUN_ID={run}".encode() in (folder / "environ").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)

@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from deploying import deployed, places_taken, process_of, process_worker
+from deploying import deployed, kill_all_of, places_taken, process_worker
 from given import open_queue, parameters
 from observing import eventually
 from prefect.client.orchestration import SyncPrefectClient
@@ -64,11 +64,9 @@ def test_dead_worker(
     made = client.create_flow_run_from_deployment(deployment, parameters=parameters(provider, "unstarted"))
     with process_worker(api, client, home, tmp_path, pool=pool) as worker:
         assert eventually(began.exists, bool, deadline_s=120)
-        starting = process_of(worker.pid, str(made.id))
         os.kill(worker.pid, number)
         worker.wait(60)
-        with contextlib.suppress(ProcessLookupError):  # an orderly end takes it along
-            os.kill(starting, signal.SIGKILL)
+        kill_all_of(str(made.id))
     assert client.read_flow_run(made.id).state.name == "Submitting"
     assert places_taken(client, deployment) == 1
     assert run_once(store, client).lost == [], "its process may still start"
