@@ -263,14 +263,14 @@ class WrongLedger(LedgerError):
 
     Args:
         message: What to do.
-        wanted: Id of the run's ledger.
-        found: Id of this ledger.
+        wanted_id: Id of the run's ledger.
+        found_id: Id of this ledger.
     """
 
-    def __init__(self, message: str, *, wanted: str, found: str) -> None:
+    def __init__(self, message: str, *, wanted_id: str, found_id: str) -> None:
         super().__init__(message)
-        self.wanted = wanted
-        self.found = found
+        self.wanted_id = wanted_id
+        self.found_id = found_id
 
 
 class StorageFull(LedgerError):

@@ -144,8 +144,8 @@ def _compare(store: Ledger, run: FlowRun) -> None:
             f"{_short(store.ledger_id)}, {_place(store)}. {_NOTHING_SENT}. Start a worker with that ledger (set "
             "QJOBS_LEDGER or QJOBS_HOME as it was there), end this one or give it the same, and press Retry. If that "
             "ledger is lost for good, look at the provider for what was sent, and start a new run",
-            wanted=wanted,
-            found=store.ledger_id,
+            wanted_id=wanted,
+            found_id=store.ledger_id,
         )
     known, newest = int(run.labels.get(_EVENT, 0)), store.newest_event_id()
     if newest < known:
@@ -154,8 +154,8 @@ def _compare(store: Ledger, run: FlowRun) -> None:
             f"it: this is an older copy, in which jobs that were sent may be missing. {_NOTHING_SENT}. Put the newest "
             "copy back and press Retry. If there is none, run the flow reconcile, which lists the remote jobs that the "
             "ledger does not know, and then start a new run",
-            wanted=wanted,
-            found=store.ledger_id,
+            wanted_id=wanted,
+            found_id=store.ledger_id,
         )
 
 
