@@ -37,6 +37,7 @@ TRANSIENT = (QJobsError, httpx.HTTPError, ObjectNotFound, OSError, RuntimeError,
 _RUNS_A_REQUEST = 200
 _AT_ONCE = 4
 _MOST_CRASHES = 3
+TOO_OFTEN = "it crashed too often and is not started again; its logs say why, and Retry in Prefect starts it"
 
 
 @dataclass(slots=True)
@@ -166,8 +167,7 @@ def start_again(client: SyncPrefectClient, run: FlowRun, words: str) -> bool:
 def go_on_if_possible(client: SyncPrefectClient, run: FlowRun, words: str, done: PassSummary) -> None:
     """Start a crashed run again, or tell that it has crashed too often."""
     if not may_start_again(client, run):
-        trouble = "it crashed too often and is not started again; its logs say why, and Retry in Prefect starts it"
-        done.trouble[f"flow run {run.id}"] = trouble
+        done.trouble[f"flow run {run.id}"] = TOO_OFTEN
     elif start_again(client, run, words):
         done.resumed.append(str(run.id))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,8 +18,6 @@ from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
-    FlowFilter,
-    FlowFilterId,
     FlowRunFilter,
     FlowRunFilterExpectedStartTime,
     FlowRunFilterState,
@@ -28,16 +26,13 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed
 
-from flows._support.lost_runs import UPKEEP
+from flows._support.our_runs import UPKEEP, our_flows, runs_of
 from flows._support.resume import TRANSIENT, PassSummary, go_on_if_possible, runs_by_id
 from flows._support.run_ledger import ledger_label
 from qjobs.ledger import Ledger
 from qjobs.operations.poll import utc_now
 
-EXPERIMENTS = ("run-circuits", "sweep", "nightly-benchmark")
-"""Flows that send jobs."""
-_TAKEN = (StateType.PENDING, StateType.RUNNING, StateType.CANCELLING)
-_RUNS_A_REQUEST = 200
+_TAKEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _BEATS_MISSED = 3
 _OF_DEAD_WORKER = timedelta(minutes=5)
 """A process that its worker has started, and that outlived it, has so long to come to our code."""
@@ -83,11 +78,12 @@ def recover_unstarted_runs(store: Ledger, client: SyncPrefectClient, done: PassS
 
     Runs that wait for a worker where none is heard of are told.
     """
-    flows = _our_flows(client)
+    flows = our_flows(client)
     pools: dict[str, Pool] = {}
     present = utc_now()
     heard_of = {runner.flow_run_id for runner in store.heartbeats.runners()}  # the ledger knows their processes
-    for run in _runs(client, flows, _TAKEN):
+    taken = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_TAKEN)))
+    for run in runs_of(client, flows, taken):
         if str(run.id) in heard_of:
             continue
         try:
@@ -141,40 +137,17 @@ def _tell_waiting(
     """Tell of the runs that are due, or were resumed, and that no worker takes because there is none."""
     waiting: Counter[str] = Counter()
     before = present - _OF_DEAD_WORKER
-    for run in _runs(client, flows, [StateType.SCHEDULED], due_before=before):
+    due = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.SCHEDULED])),
+        expected_start_time=FlowRunFilterExpectedStartTime(before_=before),  # type: ignore[arg-type]
+    )
+    for run in runs_of(client, flows, due):
         is_new = run.state is None or run.state.timestamp > before
         if run.work_pool_name and not is_new and not _pool_of(client, run, pools).has_worker(present):
             waiting[run.work_pool_name] += 1
     for name, n_runs in waiting.items():
         words = f"{n_runs} runs wait for a worker and none is heard of; start one"
         done.trouble[f"work pool {name}"] = f"{words}: prefect worker start --pool {name}"
-
-
-def _our_flows(client: SyncPrefectClient) -> dict[UUID, str]:
-    wanted = {"flows": {"name": {"any_": [*EXPERIMENTS, *UPKEEP]}}}
-    return {UUID(one["id"]): one["name"] for one in client.request("POST", "/flows/filter", json=wanted).json()}
-
-
-def _runs(
-    client: SyncPrefectClient,
-    flows: Mapping[UUID, str],
-    states: Sequence[StateType],
-    due_before: datetime | None = None,
-) -> list[FlowRun]:
-    """The runs of flows in these states."""
-    if not flows:
-        return []
-    due = FlowRunFilterExpectedStartTime(before_=due_before) if due_before else None  # type: ignore[arg-type]
-    chosen = FlowRunFilter(
-        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(states))), expected_start_time=due
-    )
-    ours = FlowFilter(id=FlowFilterId(any_=list(flows)))
-    found: list[FlowRun] = []
-    while True:
-        part = client.read_flow_runs(flow_filter=ours, flow_run_filter=chosen, limit=_RUNS_A_REQUEST, offset=len(found))
-        found += part
-        if len(part) < _RUNS_A_REQUEST:
-            return found
 
 
 def _pool_of(client: SyncPrefectClient, run: FlowRun, known: dict[str, Pool]) -> Pool:

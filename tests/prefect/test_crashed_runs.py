@@ -117,3 +117,15 @@ def test_not_deployed(client: SyncPrefectClient, store: Ledger, provider: Script
     passed = run_once(store, client)
     assert (passed.resumed, passed.trouble) == ([], {})
     assert client.read_flow_run(made.id).state.is_crashed()
+
+
+def test_all_done(client: SyncPrefectClient, store: Ledger, run: FlowRun) -> None:
+    """A run of this ledger goes on also when its jobs became final meanwhile, or when it had none yet."""
+    client.update_flow_run_labels(run.id, {"qjobs.ledger": "another"})
+    assert run_once(store, client).resumed == []
+    client.update_flow_run_labels(run.id, {"qjobs.ledger": store.ledger_id})
+    for _ in range(3):
+        assert run_once(store, client).resumed == [str(run.id)]
+        client.set_flow_run_state(run.id, Crashed(), force=True)
+    passed = run_once(store, client)
+    assert (passed.resumed, passed.trouble) == ([], {}), "nothing of it is open"
