@@ -36,6 +36,8 @@ class ModelBackend:
     compiles = False
     outlives_us = True
     poll_interval_s = (1.0, 10.0)
+    fingerprint = ""
+    cost_per_item: float | None = None
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
@@ -49,7 +51,7 @@ class ModelBackend:
         provider = self.provider
         process = self.world.current
         job_id, epoch = self.world.owner(key)
-        items = tuple(int(item.label.rpartition("-")[2]) for item in batch.items)
+        items = tuple(self.world.index_of(item.label) for item in batch.items)
         self.world.point("submit: before")
         if "breaks" in self.world.traits and self.world.happens(0.3):
             self.world.say("      submit: the adapter breaks")
@@ -58,6 +60,8 @@ class ModelBackend:
         provider.sendings[job_id] += 1
         mine = provider.sendings[job_id]
         self.world.point("submit: about to leave")
+        if "sleeps" in self.world.traits and self.world.happens(0.6):
+            self.world.sleep("submit: about to leave")
         woke = provider.sendings[job_id] != mine
         if "switched" in self.world.traits and provider.server != 1:
             raise NotSent("in maintenance")
@@ -65,6 +69,8 @@ class ModelBackend:
         if "gateway" in self.world.traits and self.world.happens(0.2):
             fate = self.world.rng.choice(("429 after", "401 after"))
             self.world.say(f"      submit: {fate}")
+        if "lies" in self.world.traits and self.world.happens(0.3):
+            fate = "lost after"
         match fate:
             case "not sent" | "429":
                 raise NotSent(fate, retry_after_s=2.0)

@@ -44,6 +44,8 @@ TRAITS = {
     "talks": "messages of 12 kB (#25)",
     "switched": "the name of the backend points to another server for a while (#10)",
     "slow": "jobs lie in the queue for days (#21)",
+    "sleeps": "a sender is stopped right before its POST, and its lease runs out (#4)",
+    "chooses": "people send failed items again while others run (#1)",
 }
 SUBMIT_FATES = (
     "not sent",
@@ -84,6 +86,8 @@ class Surroundings(Protocol):
     def say(self, words: str) -> None: ...
     def happens(self, probability: float) -> bool: ...
     def point(self, where: str) -> None: ...
+    def sleep(self, where: str) -> None: ...
+    def index_of(self, label: str) -> int: ...
     def owner(self, key: Key) -> tuple[JobId, int]: ...
 
 
@@ -314,12 +318,12 @@ class Provider:
             )
 
 
-def another_server(world: Surroundings, variant: LostReply) -> Provider:
-    """Another server with jobs of other people under the same remote ids."""
+def another_server(world: Surroundings, variant: LostReply, usual: int) -> Provider:
+    """Another server with jobs of other people under the same remote ids, often of the `usual` size."""
     other = Provider(world, variant, _ELSEWHERE)
     for serial in range(1, 7):
         remote_id = RemoteId(f"remote-{serial}")
-        size = world.rng.randint(1, 3)
+        size = world.rng.choice((usual, usual, 1, 2, 3))
         items = tuple(range(size))
         word = world.rng.choice((S.COMPLETED, S.COMPLETED, S.RUNNING, S.ERROR))
         job = Remote(remote_id, Key(f"other{serial}"), JobId("theirs"), 1, items, [word] * size, serial, _ELSEWHERE)

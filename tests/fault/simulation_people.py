@@ -61,8 +61,9 @@ class People:
         return self._submit(job_id, RemoteRetryStrategy.FULL_RESTART, policy)
 
     def do_retry(self, job_id: JobId) -> None:
-        strategy = self.rng.choice(STRATEGIES)
-        statuses = self.rng.choice(STATUS_SETS)
+        self._retry(job_id, self.rng.choice(STRATEGIES), self.rng.choice(STATUS_SETS))
+
+    def _retry(self, job_id: JobId, strategy: RemoteRetryStrategy, statuses: tuple[JobStatus, ...]) -> None:
         policy = RetryPolicy(rungs=(), max_submissions=12)
         chosen = None
         if strategy is not RemoteRetryStrategy.FULL_RESTART:
@@ -86,7 +87,7 @@ class People:
         )
 
     def do_poll(self, _: JobId) -> None:
-        for _ in range(5 if "alternates" in self.world.traits and not self.world.calm else 1):
+        for _ in range(10 if "alternates" in self.world.traits and not self.world.calm else 1):
             self.world.start(
                 "poll", lambda: qjobs.poll(self.ledger, self.backend, self.world.jobs, now=self.world.now)
             )
@@ -160,7 +161,7 @@ class People:
     def do_interfere(self, _: JobId) -> None:
         self.world.provider.interfere()
 
-    def do_trait(self, _: JobId) -> None:
+    def do_trait(self, job_id: JobId) -> None:
         """Something that only a provider, or people, of this character do."""
         traits = self.world.traits
         provider = self.world.provider
@@ -172,6 +173,13 @@ class People:
             provider.forget()
         if "switched" in traits:
             self.world.switch()
+        if "sleeps" in traits:
+            self.world.advance(310.0)
+            self.do_force(job_id)
+        if "chooses" in traits:
+            provider.progress()
+            self.do_poll(job_id)
+            self._retry(job_id, RemoteRetryStrategy.FORCE_RESUBMIT, (JobStatus.ERROR,))
 
 
 ACTIONS = [

@@ -63,11 +63,12 @@ class World:
         self.p_pause = rng.choice((0.0, 0.1, 0.3))
         self.traits = frozenset(rng.sample(list(TRAITS), rng.choice((0, 1, 1, 1, 2))))
         self.provider = Provider(self, variant, p_fault=p_fault)
-        self.other = another_server(self, variant) if "switched" in self.traits else None
         self.backend = ModelBackend(self.provider)
         self.laws = Laws(self)
         self.people = People(self)
-        sizes = [rng.randint(1, 3) for _ in range(rng.choice((1, 1, 1, 2)))]
+        least = 2 if self.traits & {"alternates", "chooses"} else 1
+        sizes = [rng.randint(least, 3) for _ in range(rng.choice((1, 1, 1, 2)))]
+        self.other = another_server(self, variant, sizes[0]) if "switched" in self.traits else None
         if "refuses one" in self.traits and len(sizes) == 1:
             sizes.append(1)
         self.jobs = ledger.begin(self, sizes)
@@ -92,6 +93,10 @@ class World:
         ((job_id, epoch),) = self.ledger.rows("SELECT job_id, epoch FROM job WHERE key = ?", ours)
         return JobId(job_id), epoch
 
+    def index_of(self, label: str) -> int:
+        """The index of an item of ours, which its label ends with."""
+        return int(label.rpartition("-")[2])
+
     def point(self, where: str) -> None:
         """A moment at which the process may die, or stop while another one goes on."""
         process = self.current
@@ -100,11 +105,18 @@ class World:
         if process.dead or self.happens(self.p_crash):
             self.crash(process, where)
         if self.happens(self.p_pause):
-            self.say(f"    {process.name} stops at {where}")
-            self.paused.append(process)
-            self.main.switch()
-            if process.dead:
-                self.crash(process, where)
+            self.sleep(where)
+
+    def sleep(self, where: str) -> None:
+        """The process stops here; others go on until somebody wakes it."""
+        process = self.current
+        if process is None:
+            return
+        self.say(f"    {process.name} stops at {where}")
+        self.paused.append(process)
+        self.main.switch()
+        if process.dead:
+            self.crash(process, where)
 
     def crash(self, process: Process, where: str) -> None:
         if not process.dead:
@@ -197,7 +209,9 @@ class World:
         self.provider.deliver()
 
     def run(self) -> None:
-        for _ in range(5 + int(21 * self.rng.random() ** 3)):
+        if self.traits:
+            self.people.do_submit(self.jobs[0])
+        for _ in range((8 if self.traits else 5) + int(21 * self.rng.random() ** 3)):
             self.act()
             self.laws.check()
         while self.paused:
