@@ -15,7 +15,8 @@ variants, one for each thing that can be done about a lost reply:
     GET    /jobs/{id}/results    {"results": [{"counts"} or {"error"}]}, also while it runs
     POST   /jobs/{id}/cancel     {"items"?: [index]}                     202, 409 for a final job
     GET    /control              {"created": [id], "live": [id], "asked": {route: count}}
-    POST   /control              {"faults"?, "broken"?, "queue_s"?, "run_s"?, "stop_s"?, "token"?, "reset"?}
+    POST   /control              {"faults"?, "broken"?, "queue_s"?, "run_s"?, "stop_s"?, "token"?, "reset"?,
+                                  "delete"?: [id], "retry"?: [id]}
 
 `payload` is base64 of OpenQASM 2 or 3 or QPY, and is really run. Status words: WAITING, ACTIVE, STOPPING,
 DONE, STOPPED, BROKEN. `python -m qjobs.testing.servers` runs it alone; `ScriptedProvider` runs it in a
@@ -106,6 +107,9 @@ def _configure(store: Store, wishes: Mapping[str, Any]) -> None:
         store.script.inject(*[Fault(**rule) for rule in wishes["faults"]])
     if "broken" in wishes:
         store.broken = {int(index): words for index, words in wishes["broken"].items()}
+    for act, name in ((store.delete, "delete"), (store.retry, "retry")):
+        for job_id in wishes.get(name, ()):
+            act(store.job(job_id))
     for name in ("queue_s", "run_s", "stop_s", "token"):
         setattr(store, name, wishes.get(name, getattr(store, name)))
 
@@ -270,7 +274,7 @@ class ScriptedProvider:
     def created(self) -> int:
         """How many jobs were created."""
         self.store.run_due()
-        return len(self.store.jobs)
+        return len(self.store.jobs) + len(self.store.deleted)
 
     @property
     def asked(self) -> Counter[str]:

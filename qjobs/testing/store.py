@@ -63,6 +63,7 @@ class Store:
         """Forget all jobs, faults and counts."""
         with self.lock:
             self.jobs: dict[str, StoredJob] = {}
+            self.deleted: list[StoredJob] = []
             self.broken: dict[int, str] = {}
             """The items of every new job that fail, each with its words."""
             self.script.reset()
@@ -91,7 +92,7 @@ class Store:
             outcomes = _outcomes(body, self.broken)  # takes a while
             now = self.clock()
             job = StoredJob(
-                id=f"r{len(self.jobs) + 1}",
+                id=f"r{len(self.jobs) + len(self.deleted) + 1}",
                 key="" if self.variant == "opaque" else key,
                 starts_at=now + self.queue_s,
                 ends_at=now + self.queue_s + self.run_s,
@@ -115,6 +116,26 @@ class Store:
             for index in range(len(job.outcomes)) if chosen is None else chosen:
                 if self.item_word(job, index) in {"WAITING", "ACTIVE"}:
                     job.stopped[index] = self.clock() + self.stop_s
+
+    def delete(self, job: StoredJob) -> None:
+        """Delete a job, as a person does at the provider's own page: nobody finds it any more."""
+        with self.lock:
+            self.deleted.append(self.jobs.pop(job.id))
+
+    def retry(self, job: StoredJob) -> None:
+        """Queue a final job again, as a person does who presses Retry there; items that are done stay so."""
+        with self.lock:
+            if self.is_live(job):
+                raise Refused(409, f"{job.id} is not final")
+            job.stopped.clear()
+            job.starts_at = self.clock() + self.queue_s
+            job.ends_at = job.starts_at + self.run_s
+
+    def by_a_person(self, what: str) -> None:
+        """Do "delete" or "retry" to every job that takes it."""
+        for job in list(self.jobs.values()):
+            with contextlib.suppress(Refused):
+                self.delete(job) if what == "delete" else self.retry(job)
 
     def item_word(self, job: StoredJob, index: int) -> str:
         """Status of an item."""

@@ -77,4 +77,6 @@ def endless_pages(most: int) -> Answering:
 
 def echoing(request: BaseHTTPRequestHandler, _: int) -> Answer:
     """A gateway that accepts everything and answers with the headers that it got."""
-    return Answer({"headers": dict(sorted(request.headers.items())), "accepted": True}, code=201)
+    return Answer(
+        {"headers": dict(sorted(request.headers.items(), key=lambda each: each[0].lower())), "accepted": True}, code=201
+    )

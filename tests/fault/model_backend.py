@@ -81,9 +81,7 @@ class ModelBackend:
             case "lost before":
                 raise SubmissionUnknown("no reply")
             case "late" | "dies, late":
-                provider.later(
-                    lambda: provider.make(key, job_id, epoch, items, process, late=True, woke=woke), job_id
-                )
+                provider.later(lambda: provider.make(key, job_id, epoch, items, process, late=True, woke=woke), job_id)
                 if fate == "late" or process is None:
                     raise SubmissionUnknown("timed out")
                 self.world.crash(process, "submit: under way")

@@ -88,9 +88,7 @@ class People:
 
     def do_poll(self, _: JobId) -> None:
         for _ in range(10 if "alternates" in self.world.traits and not self.world.calm else 1):
-            self.world.start(
-                "poll", lambda: qjobs.poll(self.ledger, self.backend, self.world.jobs, now=self.world.now)
-            )
+            self.world.start("poll", lambda: qjobs.poll(self.ledger, self.backend, self.world.jobs, now=self.world.now))
 
     def do_complete(self, job_id: JobId) -> Process:
         act = functools.partial(qjobs.collect, self.ledger, self.backend, job_id, now=self.world.now)
@@ -136,9 +134,7 @@ class People:
             right = [each for each in right if provider.fits(job_id, each)]
             wrong = [each for each in wrong if each in claimed]
         remote_id = self.rng.choice([*right, *right, *wrong, RemoteId("no such job")])
-        act = functools.partial(
-            recovery.adopt, self.ledger, self.backend, job_id, remote_id, now=self.world.now
-        )
+        act = functools.partial(recovery.adopt, self.ledger, self.backend, job_id, remote_id, now=self.world.now)
         self.world.start(f"adopt {remote_id}", act, job_id=job_id)
 
     def do_discard(self, job_id: JobId) -> None:

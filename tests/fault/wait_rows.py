@@ -210,9 +210,7 @@ def lying_list(folder: Path) -> str:
         scene.happens = lambda probability: probability > 0
         words = ""
         try:
-            qjobs.submit(
-                ledger, scene.backend, job_id, strategy=RemoteRetryStrategy.ALLOW_RESUBMIT, now=scene.now
-            )
+            qjobs.submit(ledger, scene.backend, job_id, strategy=RemoteRetryStrategy.ALLOW_RESUBMIT, now=scene.now)
         except QJobsError as error:
             words = repr(error)
         n_jobs = len(scene.provider.jobs)
