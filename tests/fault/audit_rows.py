@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from model_backend import BACKEND, ModelBackend
 from model_provider import Provider
@@ -97,6 +97,9 @@ class Scene:
 
     def happens(self, _: float) -> bool:
         return False
+
+    def break_law(self, words: str) -> NoReturn:
+        raise Violation(words)
 
     def point(self, _: str) -> None:
         pass

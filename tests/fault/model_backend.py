@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from model_provider import LATEST_S, LIES, READ_FATES, SUBMIT_FATES, Provider, Remote
-from simulation_laws import Violation
 
 from qjobs.backends.base import ItemSnapshot, Limits, MissingResult, RemoteJob, Snapshot, Target, nothing
 from qjobs.errors import (
@@ -92,7 +91,7 @@ class ModelBackend:
         remote.told = True
         created(remote.remote_id)
         if not self.world.ledger.rows("SELECT 1 FROM attempt WHERE remote_id = ?", remote.remote_id):
-            raise Violation(f"{remote.remote_id} was told and is not written down")
+            self.world.break_law(f"{remote.remote_id} was told and is not written down")
         if fate == "error after":
             raise SubmissionUnknown("cut off")
 

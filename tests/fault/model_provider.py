@@ -9,9 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
-
-from simulation_laws import Violation
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import JobId, Key, LostReply, RemoteId, RemoteRetryStrategy
@@ -87,6 +85,7 @@ class Surroundings(Protocol):
     def happens(self, probability: float) -> bool: ...
     def point(self, where: str) -> None: ...
     def sleep(self, where: str) -> None: ...
+    def break_law(self, words: str) -> NoReturn: ...
     def index_of(self, label: str) -> int: ...
     def owner(self, key: Key) -> tuple[JobId, int]: ...
 
@@ -214,10 +213,10 @@ class Provider:
                 if sender is None or other.requeued_tick > sender.tick:
                     return  # it was queued again while this one was under way
                 cause = "#2 queued again before this was sent: "
-            raise Violation(f"{cause}two live remote jobs of one item: {other} and {remote}")
+            self.world.break_law(f"{cause}two live remote jobs of one item: {other} and {remote}")
         is_default = sender is not None and sender.strategy is RemoteRetryStrategy.DEFAULT and not late
         if is_default and other.epoch == remote.epoch and not other.gone:
-            raise Violation(f"{cause}DEFAULT submitted a second time: {other} and {remote}")
+            self.world.break_law(f"{cause}DEFAULT submitted a second time: {other} and {remote}")
 
     def later(self, arrive: Callable[[], object], job_id: JobId) -> None:
         delay_s = self.world.rng.random() * LATEST_S[self.variant]

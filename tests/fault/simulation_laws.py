@@ -138,7 +138,8 @@ class Laws:
             ended = remote.statuses[position] not in FINAL and index not in process.chosen
             wished = (remote.job_id, index) in self.world.people.wished
             words = f"#1 {process.name} of items {process.chosen} cancels item {index}, which is well, of {remote}"
-            demand(not ended or wished, words)
+            if ended and not wished:
+                self.world.break_law(words)
 
     def check_outcome(self, process: Process) -> None:
         """What a process may not say."""

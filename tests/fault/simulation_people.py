@@ -55,6 +55,9 @@ class People:
     def do_force(self, job_id: JobId) -> None:
         self.do_submit(job_id, self.rng.choice(STRATEGIES))
 
+    def _submit_again(self, job_id: JobId) -> None:
+        self.do_submit(job_id, RemoteRetryStrategy.ALLOW_RESUBMIT)
+
     def do_restart(self, job_id: JobId) -> Process:
         """The last way out, with no cap in its way."""
         policy = RetryPolicy(rungs=(), max_submissions=99, max_total_s=1e9)
@@ -87,7 +90,7 @@ class People:
         )
 
     def do_poll(self, _: JobId) -> None:
-        for _ in range(10 if "alternates" in self.world.traits and not self.world.calm else 1):
+        for _ in range(14 if "alternates" in self.world.traits and not self.world.calm else 1):
             self.world.start("poll", lambda: qjobs.poll(self.ledger, self.backend, self.world.jobs, now=self.world.now))
 
     def do_complete(self, job_id: JobId) -> Process:
@@ -171,7 +174,13 @@ class People:
             self.world.switch()
         if "sleeps" in traits:
             self.world.advance(310.0)
-            self.do_force(job_id)
+            self._submit_again(job_id)
+            self.world.advance(130.0)
+            self._submit_again(job_id)
+        if "lies" in traits:
+            self._submit_again(job_id)
+            self.world.advance(130.0)
+            self._submit_again(job_id)
         if "chooses" in traits:
             provider.progress()
             self.do_poll(job_id)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NoReturn
 
 import greenlet
 from crashing_ledger import SimulatedLedger
@@ -52,6 +53,7 @@ class World:
         self.elapsed_s = 0.0
         self.tick = 0
         self.calm = False
+        self.broken: Violation | None = None
         self.trace: list[str] = []
         self.current: Process | None = None
         self.paused: list[Process] = []
@@ -100,7 +102,7 @@ class World:
     def point(self, where: str) -> None:
         """A moment at which the process may die, or stop while another one goes on."""
         process = self.current
-        if process is None:
+        if process is None or self.broken:
             return
         if process.dead or self.happens(self.p_crash):
             self.crash(process, where)
@@ -173,6 +175,13 @@ class World:
             process.thread.switch()
         finally:
             self.current = None
+        if self.broken is not None:
+            raise self.broken
+
+    def break_law(self, words: str) -> NoReturn:
+        """A process has broken a law; whatever the code under test makes of the error, the schedule ends."""
+        self.broken = Violation(words)
+        raise self.broken
 
     def kill(self, process: Process) -> None:
         self.paused.remove(process)

@@ -22,7 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from provider_rows import RESULTS, ROWS, STATUS, SUBMIT, Row
+from provider_rows import ROWS, STATUS, SUBMIT, Row
 
 import qjobs
 from qjobs.backends.base import LostReply

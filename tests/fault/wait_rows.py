@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -87,10 +88,8 @@ def strangers_slot(folder: Path) -> str:
         )
         ledger.submissions.mark_unknown(attempt, "no reply", now=scene.now())
         stages = Stages(scene, ledger)
-        try:
+        with contextlib.suppress(Over, QJobsError):
             finish(ledger, {scene.a_job(ledger, "mine"): "model"}, stages)
-        except (Over, QJobsError):
-            pass
         return ""
 
 
@@ -178,10 +177,8 @@ def item_retried(folder: Path) -> str:
         scene.report(S.ERROR, S.RUNNING, S.QUEUED)
         qjobs.poll(ledger, scene.backend, [job_id], now=scene.now)
         force = RemoteRetryStrategy.FORCE_RESUBMIT
-        try:
+        with contextlib.suppress(QJobsError):
             qjobs.retry(ledger, scene.backend, job_id, strategy=force, now=scene.now)
-        except QJobsError:
-            pass
         first, *later = scene.provider.jobs.values()
         ended = [index for index in first.cancelling if index]
         sent = [job.items for job in later]
