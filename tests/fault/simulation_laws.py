@@ -123,9 +123,9 @@ class Laws:
             "GROUP BY job_id, item_index"
         )
         for job_id, index, count in self.world.ledger.rows(query):
-            most = 2
+            most = 1
             for remote in self._remotes(job_id):
-                most += 2 + sum(n for position, n in remote.moves.items() if remote.items[position] == index)
+                most += 1 + sum(n for position, n in remote.moves.items() if remote.items[position] == index)
             demand(count <= most, f"#12 {count} events of {job_id}[{index}], which moved {most} times at the most")
 
     def check_cancel(self, remote: Remote, positions: Iterable[int]) -> None:
@@ -166,7 +166,7 @@ class Laws:
     def check_final(self) -> None:
         """After rounds with a healthy provider: what is final there, or gone, is final here."""
         jobs = self.world.ledger.rows("SELECT job_id, status FROM job")
-        refused = any(remote.refuses for remote in self.world.provider.jobs.values())
+        refused = any(remote.refuses or remote.gone for remote in self.world.provider.jobs.values())
         for job_id, word in jobs:
             remote = self._last_remote(job_id)
             if word not in UNDER_WAY or (remote and remote.refuses):
