@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from qjobs.lifecycle import FINAL, LIVE, NOT_MOVED_BY_WAITING, JobStatus
-from qjobs.model import LostReply, RemoteRetryStrategy
+from qjobs.model import Lookup, RemoteRetryStrategy
 from qjobs.operations.retry import Action, Standing, decide
 
 DOCS = Path(__file__).parent
@@ -97,7 +97,7 @@ def member_words(file: str, name: str) -> dict[str, str]:
 def the_statuses() -> str:
     """Every status, whose word it is, what can become of it, and what it means."""
     words = member_words("qjobs/lifecycle.py", "JobStatus")
-    ours = {JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN}
+    ours = {JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN, JobStatus.LOST}
     rows = []
     for status in JobStatus:
         kind = "final" if status in FINAL else "open"
@@ -108,9 +108,9 @@ def the_statuses() -> str:
     return table(["status", "whose word", "kind", "may a remote job be alive?", "meaning"], rows)
 
 
-def cell(standing: Standing, strategy: RemoteRetryStrategy, lost_reply: LostReply) -> str:
+def cell(standing: Standing, strategy: RemoteRetryStrategy, lookup: Lookup) -> str:
     """One answer of `decide`, as it is shown."""
-    decision = decide(standing, strategy, lost_reply)
+    decision = decide(standing, strategy, lookup)
     return f"{decision.action}, else {decision.otherwise}" if decision.otherwise else str(decision.action)
 
 
@@ -118,11 +118,11 @@ def the_retry_table() -> str:
     """What `qjobs.operations.retry.decide` answers, in every case."""
     rows = []
     for standing in Standing:
-        kinds = [LostReply.FINDABLE]
+        kinds = [Lookup(by_key=True)]
         if standing is Standing.UNKNOWN:
-            kinds.append(LostReply.OPAQUE)
+            kinds.append(Lookup())
         for kind in kinds:
-            opaque = ", and the provider is opaque" if kind is LostReply.OPAQUE else ""
+            opaque = ", and the provider is opaque" if kind.is_opaque else ""
             cells = [cell(standing, strategy, kind) for strategy in RemoteRetryStrategy]
             rows.append([f"**{standing}**{opaque}", *cells])
     return table(["where the job stands", *(f"`{strategy}`" for strategy in RemoteRetryStrategy)], rows)

@@ -9,11 +9,11 @@ from typing import Any
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from qjobs.errors import BackendUnavailable, Busy, SubmissionUnknown
-from qjobs.model import LostReply, RemoteRetryStrategy
+from qjobs.errors import BackendUnavailable, Busy, LedgerAway, ProtocolError, SubmissionUnknown
+from qjobs.model import Lookup, RemoteRetryStrategy
 from qjobs.operations.retry import RetryPolicy
 
-DEFAULT_POLICY = RetryPolicy.for_backend(LostReply.FINDABLE)
+DEFAULT_POLICY = RetryPolicy.for_backend(Lookup(by_key=True))
 """Ladder of the decorator; a flow puts the backend's own in with `with_options`."""
 
 READ_DELAYS_S = [2.0, 10.0, 60.0, 300.0]
@@ -22,9 +22,18 @@ READ_DELAYS_S = [2.0, 10.0, 60.0, 300.0]
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
     """Retry condition: errors that are transient by class, and no others."""
+    return _raises(state, (BackendUnavailable, Busy, LedgerAway))
+
+
+def is_transient_read(_task: Any, _run: Any, state: Any) -> bool:
+    """Retry condition of stages that only read: also what a provider may say otherwise the next time."""
+    return _raises(state, (BackendUnavailable, Busy, LedgerAway, ProtocolError))
+
+
+def _raises(state: Any, kinds: tuple[type[Exception], ...]) -> bool:
     try:
         state.result()
-    except (BackendUnavailable, Busy):
+    except kinds:
         return True
     except Exception:  # any other error of a task is not to be retried
         return False
@@ -48,6 +57,7 @@ SUBMITS: dict[str, Any] = {
 """Options of the one stage that can submit; a flow puts the number and the delays of its backend's ladder in."""
 READS: dict[str, Any] = {
     **_STAGE,
+    "retry_condition_fn": is_transient_read,
     "retries": len(READ_DELAYS_S),
     "retry_delay_seconds": READ_DELAYS_S,
 }
@@ -60,7 +70,7 @@ def run_count() -> int:
 
 
 @contextlib.contextmanager
-def climbing(policy: RetryPolicy, run: int, lost_reply: LostReply) -> Iterator[None]:
+def climbing(policy: RetryPolicy, run: int, lookup: Lookup) -> Iterator[None]:
     """Let a submission that was looked up and not found go on to a later rung that may send it again.
 
     Without such a rung, or where the provider cannot be asked, `SubmissionUnknown` is final for the run. `run` is which
@@ -70,6 +80,6 @@ def climbing(policy: RetryPolicy, run: int, lost_reply: LostReply) -> Iterator[N
         yield
     except SubmissionUnknown as error:
         later = [rung.strategy for rung in policy.rungs[run - 1 :]]
-        if lost_reply is LostReply.OPAQUE or all(one is RemoteRetryStrategy.DEFAULT for one in later):
+        if not lookup.can_find or all(one is RemoteRetryStrategy.DEFAULT for one in later):
             raise
         raise BackendUnavailable(f"{error.job_id} was not found; a later rung of the ladder may send it") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prefect import task
 
 import qjobs
 from blocks import backend_named, ledger_named
-from qjobs.model import JobId
+from qjobs.model import JobId, ProgramHash, RemoteRetryStrategy
 from qjobs.operations.poll import utc_now
 from qjobs.operations.retry import RetryPolicy
 from tasks.logs import task_logger
@@ -20,8 +22,19 @@ from tasks.retrying import DEFAULT_POLICY, SUBMITS, climbing, run_count
     timeout_seconds=None,  # runs in a worker thread, where Prefect cannot interrupt; adapters bound every call
     **SUBMITS,
 )
-def submit_job(job_id: JobId, *, backend: str, ledger: str = "", policy: RetryPolicy = DEFAULT_POLICY) -> str:
+def submit_job(
+    job_id: JobId,
+    *,
+    backend: str,
+    ledger: str = "",
+    policy: RetryPolicy = DEFAULT_POLICY,
+    strategy: RemoteRetryStrategy = RemoteRetryStrategy.DEFAULT,
+    programs: Mapping[ProgramHash, ProgramHash] | None = None,
+) -> str:
     """Submit a job, or settle what an earlier run of this task left.
+
+    The first run of the task enters the job with `strategy`, its retries climb the ladder of `policy`. `programs` is
+    as in `qjobs.submit`.
 
     Returns:
         The job's status afterwards.
@@ -32,13 +45,13 @@ def submit_job(job_id: JobId, *, backend: str, ledger: str = "", policy: RetryPo
     """
     store = ledger_named(ledger)
     run = run_count()
-    strategy = policy.strategy_for(run)
     if run > 1:
+        strategy = policy.strategy_for(run)
         task_logger().warning("retry %d of %s uses the rung %s", run - 1, job_id, strategy)
         store.record_event(job_id, "retry", f"retry {run - 1} of the submit stage, rung {strategy}", now=utc_now())
     device = backend_named(backend)
-    with climbing(policy, run, device.lost_reply):
-        done = qjobs.submit(store, device, job_id, strategy=strategy, policy=policy)
+    with climbing(policy, run, device.lookup):
+        done = qjobs.submit(store, device, job_id, strategy=strategy, policy=policy, programs=programs)
     task_logger().info(
         "%s: %s, because %s; it is %s as %s", job_id, done.action, done.reason, done.status, done.remote_id
     )

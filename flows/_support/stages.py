@@ -14,15 +14,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 import qjobs
 from blocks import backend_named, ledger_named
+from flows._support.run_ledger import stamp
 from flows._support.waiting import Waiting, wait_until
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileOptions
 from qjobs.errors import QJobsError
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import JobId, ProgramHash
-from qjobs.operations.execute import Executed, ExperimentPlan, Shown, Until, execute
+from qjobs.operations.execute import Executed, ExperimentPlan, Shown, ToSubmit, Until, execute
 from qjobs.operations.poll import utc_now
-from qjobs.operations.retry import RetryPolicy
 from qjobs.reports.files import artifact_key
 from tasks import collect_results, compile_circuits, submit_job
 
@@ -49,14 +49,25 @@ class TaskStages:
         """Compile circuits in one task run."""
         return compile_circuits(name, list(hashes), options, ledger=self._ledger, fresh=fresh)
 
-    def submit(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
-        """Submit each job in a task run; the ladder of its backend says how often it is retried."""
+    def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
+        """Submit each job in a task run; the ladder of its policy says how often it is retried."""
+        store = ledger_named(self._ledger)
+        stamp(store)  # a copy of the ledger from before now lacks these jobs
         futures = {}
-        for job_id, name in jobs.items():
-            policy = RetryPolicy.for_backend(backend_named(name).lost_reply)
+        for job_id, job in jobs.items():
+            policy = job.policy
             task = submit_job.with_options(retries=len(policy.rungs), retry_delay_seconds=policy.delays_s)
-            futures[job_id] = task.submit(job_id, backend=name, ledger=self._ledger, policy=policy)
-        return _errors(futures)
+            futures[job_id] = task.submit(
+                job_id,
+                backend=job.backend,
+                ledger=self._ledger,
+                policy=policy,
+                strategy=job.strategy,
+                programs=dict(job.programs),
+            )
+        errors = _errors(futures)
+        stamp(store)
+        return errors
 
     def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
         """Wait in this process, or suspend the run."""
@@ -100,12 +111,18 @@ def _errors(futures: Mapping[JobId, PrefectFuture[Any]]) -> dict[JobId, Exceptio
 
 
 def cancel_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Cancellation hook: the jobs that this flow run made are cancelled too, unless `cancel_remote_jobs` is off."""
+    """Cancellation hook: the jobs that this flow run made are cancelled too, unless `cancel_remote_jobs` is off.
+
+    Jobs that another run waits for go on.
+    """
     parameters = flow_run.parameters or {}
     if not parameters.get("cancel_remote_jobs", True):
         return
     ledger = ledger_named(parameters.get("ledger", ""))
-    jobs = ledger.jobs(run=str(flow_run.id), statuses=set(JobStatus) - FINAL)
+    run = str(flow_run.id)
+    jobs = ledger.jobs(run=run, statuses=set(JobStatus) - FINAL)
+    shared = ledger.waits.jobs_of_others([job.job_id for job in jobs], run)
+    jobs = [job for job in jobs if job.job_id not in shared]
     for job in jobs:  # the requests first: a backend that cannot be opened must not keep them from being written
         ledger.request_cancel(job.job_id, now=utc_now())
     for job in jobs:

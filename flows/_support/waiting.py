@@ -18,10 +18,12 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
 from blocks import backend_named, ledger_named
+from flows._support.run_ledger import stamp
 from qjobs.experiments.forms import FormInput
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline
-from qjobs.model import JobId
+from qjobs.model import Capability, JobId
+from qjobs.operations.execute import Until
 from qjobs.operations.poll import utc_now
 from tasks import wait_for_jobs
 from tasks.progress import show_progress
@@ -53,7 +55,7 @@ AUTO = Waiting()
 
 
 def wait_until(
-    until: Literal["any", "all"],
+    until: Until,
     jobs: Mapping[JobId, str],
     *,
     ledger: str,
@@ -80,7 +82,10 @@ def _waited_for_here(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[
     everything = list(jobs)
     if waiting.mode == "inline" or not jobs:
         return everything, ""
-    own = [job_id for job_id, name in jobs.items() if not backend_named(name).outlives_us]
+    own = []
+    for job_id, name in jobs.items():
+        if Capability.DURABLE not in backend_named(name).capabilities:
+            own.append(job_id)
     if own:
         return own, "" if waiting.mode == "auto" else "these jobs run in it"
     context = FlowRunContext.get()
@@ -117,5 +122,6 @@ def _suspend(
     if store.waits.runs(flow_run_id=run)[0].is_over:
         return
     show_progress(store, shown or job_ids, progress_key)
+    stamp(store)
     get_run_logger().info("suspended until %s of %d jobs is done; the sensor goes on from here", until, len(job_ids))
     suspend_flow_run(timeout=SUSPENDED_S, key=f"wait-{uuid.uuid4().hex}")

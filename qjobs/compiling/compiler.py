@@ -75,6 +75,16 @@ class CompileOptions:
         if isinstance(self.level, bool) or self.level not in range(_HIGHEST_LEVEL + 1):
             raise InvalidInput(f"level is {self.level!r}; give 0, 1, 2 or 3", field="level")
 
+    def as_json(self) -> str:
+        """As it is kept with a job."""
+        return json.dumps({"compiler": self.compiler, "level": self.level, "keep_qubits": self.keep_qubits})
+
+    @classmethod
+    def from_json(cls, text: str) -> CompileOptions:
+        """The inverse of `as_json`."""
+        values = json.loads(text)
+        return cls(compiler=Compiler(values["compiler"]), level=values["level"], keep_qubits=values["keep_qubits"])
+
 
 def compile_program(
     program: Program,

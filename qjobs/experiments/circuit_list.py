@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 from qjobs.circuits.programs import check_runs
 from qjobs.compiling.compiler import CompileOptions
 from qjobs.errors import InvalidInput
-from qjobs.experiments.forms import CircuitInput, CompileInput, Name, explain, read_mapping
+from qjobs.experiments.forms import CircuitInput, CompileInput, Name, RetryInput, explain, read_mapping
 from qjobs.model import ItemSpec, Program, ProgramHash
 
 
@@ -32,6 +34,7 @@ class CircuitList(CompileInput):
     shots: int = Field(default=1000, ge=1, description="Shots of every circuit that has none of its own.")
     backend: str = Field(default="aer", description="aer, nexus/DEVICE, or a block such as aer-backend/NAME.")
     seed: int | None = Field(default=None, ge=0, description="Makes a simulator repeatable.")
+    retries: RetryInput = Field(default=RetryInput(), description="What may be sent again, and how often.")
 
     @model_validator(mode="after")
     def _labels_once(self) -> CircuitList:
@@ -59,6 +62,15 @@ class CircuitListPlan:
     def compile_options(self) -> CompileOptions:
         """How the circuits are compiled."""
         return self.spec.options()
+
+    @property
+    def definition(self) -> str:
+        """A hash of all that gives the results their meaning except the backend."""
+        circuits = []
+        for item in self.items(self.programs):
+            circuits.append([item.label, item.source, item.shots, item.parameters])
+        text = json.dumps(["qjobs-circuits-1", circuits, self.spec.seed, self.compile_options.as_json()])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def labels(self) -> list[str]:
         """Labels of all circuits, in order."""

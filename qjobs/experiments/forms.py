@@ -24,7 +24,7 @@ from qjobs.circuits.builders import build_circuit
 from qjobs.circuits.programs import read_circuit
 from qjobs.compiling.compiler import CompileOptions, Compiler
 from qjobs.errors import InvalidInput
-from qjobs.model import Program
+from qjobs.model import Program, RemoteRetryStrategy
 
 MAX_ITEMS = 1_000_000
 """Points times repetitions times backends that one sweep may have."""
@@ -169,6 +169,32 @@ class CompileInput(FormInput):
     def options(self) -> CompileOptions:
         """As the compile stage takes it."""
         return CompileOptions(compiler=self.compiler, level=self.level)
+
+
+class RetryInput(FormInput):
+    """What may be sent again, and how often."""
+
+    strategy: RemoteRetryStrategy = Field(
+        default=RemoteRetryStrategy.DEFAULT,
+        description="What this run does about jobs that are there already: DEFAULT sends nothing twice, ALLOW_RESUBMIT "
+        "sends again what has no remote id, FORCE_RESUBMIT what has no result, FULL_RESTART all, compiling included.",
+    )
+    ladder: list[RemoteRetryStrategy] = Field(
+        default_factory=list, description="Strategies of the first, second, ... retry; the backend's own if empty."
+    )
+    delays_s: list[float] = Field(
+        default=[2.0, 10.0, 60.0], min_length=1, description="Pauses before the retries of the ladder, in seconds."
+    )
+    max_submissions: int = Field(default=3, ge=1, description="The most submissions of one job, the first included.")
+    max_total_s: float = Field(
+        default=86_400.0, gt=0, description="The most seconds spent trying to submit a job; its queue does not count."
+    )
+    max_cost: float | None = Field(
+        default=None, ge=0, description="The most that one job may cost, in the provider's unit; no cap if empty."
+    )
+    resend_unfound: bool = Field(
+        default=True, description="Whether a job whose reply was lost is sent again once it is certain that it is lost."
+    )
 
 
 def explain(error: ValidationError, what: str) -> InvalidInput:

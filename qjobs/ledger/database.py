@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,12 +19,14 @@ import sqlalchemy as sa
 from sqlalchemy import event as sa_event
 from sqlalchemy import exc as sa_exc
 
-from qjobs.errors import InvalidInput, LedgerError, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
+from qjobs.errors import InvalidInput, LedgerAway, LedgerError, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
 
 __all__ = ["Database", "Schema", "log_after_commit", "parts"]
 
 logger = logging.getLogger(__name__)
 
+_SET_UP = "qjobs-setup"
+_VERSION = "schema_version"
 _READ = "qjobs_read"
 _LOG = "qjobs_log"
 _T = TypeVar("_T")
@@ -32,6 +34,19 @@ _LONGEST_LOGGED = 200
 """Characters of a value in the log; the event of a move has all of them."""
 _LONGEST_LIST = 500
 """Values in one IN list; SQLite's own limit is higher, PostgreSQL plans long lists badly."""
+_AWAY_CLASSES = {"08", "40", "53", "57"}
+"""Connection lost, transaction rolled back by the server, out of resources, stopped by an operator."""
+_AWAY_CODES = {"55P03", "25006"}
+"""A lock that was not to be had, and a server that takes no writes (it is a standby now)."""
+_REFUSED_FOR_GOOD = (
+    "authentication failed",
+    "does not exist",
+    "pg_hba.conf",
+    "no password supplied",
+    "permission denied",
+    "invalid",
+    "unsupported",
+)
 _PREFECT_TABLES = {"flow_run", "block_document"}
 
 
@@ -45,7 +60,10 @@ class Schema:
         meta: The table, with columns `name` and `value`, that keeps the version.
         version: The version that this code works with.
         setting: The setting that names another place.
-        older: What a user does about a database of an older version.
+        older: What a user does about a database of a version that cannot be upgraded.
+        made: Writes, in the transaction that makes the tables, what every new database has.
+        upgrade: Brings the tables from an older version, which it is given, to `version`.
+        oldest: The oldest version that it takes; None where nothing can be upgraded.
     """
 
     what: str
@@ -54,6 +72,9 @@ class Schema:
     version: int
     setting: str
     older: str
+    made: Callable[[sa.Connection], None] | None = None
+    upgrade: Callable[[sa.Connection, int], None] | None = None
+    oldest: int | None = None
 
 
 def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
@@ -193,24 +214,12 @@ class Database:
             known = set(sa.inspect(connection).get_table_names())
         schema = self._schema
         if schema.meta.name not in known:
-            if known >= _PREFECT_TABLES:
-                raise LedgerUnavailable(
-                    f"{self.shown_url} is Prefect's own database; give the {schema.what} a database of its own"
-                )
-            if foreign := sorted(known & set(schema.metadata.tables)):
-                raise LedgerUnavailable(
-                    f"{self.shown_url} belongs to another program (it has tables {', '.join(foreign)}); "
-                    f"give the {schema.what} a database of its own"
-                )
-            with self.write() as connection:
-                self.lock(connection, "qjobs-setup")
-                schema.metadata.create_all(connection)
-                if self._version(connection) is None:
-                    row = {"name": "schema_version", "value": str(schema.version)}
-                    connection.execute(schema.meta.insert(), row)
-                    log_after_commit(connection, "made a new %s at %s", schema.what, self.shown_url)
-        with self.read() as connection:
-            found = self._version(connection) or 0
+            self._check_empty(known)
+            self._make()
+        found = self._found()
+        if schema.upgrade is not None and schema.oldest is not None and schema.oldest <= found < schema.version:
+            self._upgrade(schema.upgrade, schema.oldest)
+            found = self._found()
         if found != schema.version:
             older = found < schema.version
             raise LedgerSchemaMismatch(
@@ -220,9 +229,75 @@ class Database:
                 expected=schema.version,
             )
 
+    def _check_empty(self, known: set[str]) -> None:
+        """Refuse the database of another program."""
+        schema = self._schema
+        if known >= _PREFECT_TABLES:
+            raise LedgerUnavailable(
+                f"{self.shown_url} is Prefect's own database; give the {schema.what} a database of its own"
+            )
+        if foreign := sorted(known & set(schema.metadata.tables)):
+            raise LedgerUnavailable(
+                f"{self.shown_url} belongs to another program (it has tables {', '.join(foreign)}); "
+                f"give the {schema.what} a database of its own"
+            )
+
+    def _make(self) -> None:
+        """Make the tables, unless another process just did."""
+        schema = self._schema
+        with self.write() as connection:
+            self.lock(connection, _SET_UP)
+            schema.metadata.create_all(connection)
+            if self._version(connection) is None:
+                row = {"name": _VERSION, "value": str(schema.version)}
+                connection.execute(schema.meta.insert(), row)
+                if schema.made is not None:
+                    schema.made(connection)
+                log_after_commit(connection, "made a new %s at %s", schema.what, self.shown_url)
+
+    def _upgrade(self, upgrade: Callable[[sa.Connection, int], None], oldest: int) -> None:
+        """Upgrade in one transaction, unless another process just did; SQLite's file is copied first."""
+        schema = self._schema
+        copies: list[Path] = []
+        try:
+            with (
+                self._translated(),
+                self._engine.connect() as connection,
+                _without_foreign_keys(connection),
+                connection.begin(),
+            ):
+                self.lock(connection, _SET_UP)
+                found = self._version(connection) or 0
+                if not oldest <= found < schema.version:
+                    return
+                if self.is_sqlite:
+                    copies += _copies_of(connection, f".schema-{found}.bak")
+                upgrade(connection, found)
+                row = schema.meta.update().where(schema.meta.c.name == _VERSION)
+                connection.execute(row.values(value=str(schema.version)))
+                self._check_foreign_keys(connection)
+        except BaseException:
+            for copy in copies:
+                copy.unlink(missing_ok=True)  # nothing was changed
+            raise
+        kept = "".join(f"; as it was it is kept in {copy}" for copy in copies)
+        words = "upgraded the %s at %s from schema %d to %d%s"
+        logger.info(words, schema.what, self.shown_url, found, schema.version, kept)
+
+    def _check_foreign_keys(self, connection: sa.Connection) -> None:
+        if self.is_sqlite and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+            raise LedgerUnavailable(
+                f"the {self._schema.what} {self.shown_url} has rows of jobs that are not there; it is left as it was, "
+                "and cannot be upgraded"
+            )
+
+    def _found(self) -> int:
+        with self.read() as connection:
+            return self._version(connection) or 0
+
     def _version(self, connection: sa.Connection) -> int | None:
         meta = self._schema.meta
-        value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == "schema_version"))
+        value = connection.scalar(sa.select(meta.c.value).where(meta.c.name == _VERSION))
         return None if value is None else int(value)
 
     @contextlib.contextmanager
@@ -235,7 +310,7 @@ class Database:
         except sa_exc.DBAPIError as error:
             raise self._error_of(error) from error
         except sa_exc.TimeoutError as error:
-            raise LedgerUnavailable(
+            raise LedgerAway(
                 f"all connections to the {self._schema.what} {self.shown_url} are in use; "
                 "use fewer threads or run it again"
             ) from error
@@ -252,7 +327,7 @@ class Database:
         if "disk is full" in lower or "no space left" in lower or "disk i/o error" in lower:
             return StorageFull(f"no room to write to the {what} {where} ({words}); free some space and run it again")
         if "locked" in lower or "lock timeout" in lower:
-            return LedgerUnavailable(
+            return LedgerAway(
                 f"the {what} {where} is locked by another program ({words}); close what holds it and run it again"
             )
         if "not a database" in lower or "malformed" in lower:
@@ -261,9 +336,65 @@ class Database:
             )
         if "readonly" in lower or "unable to open" in lower or "permission denied" in lower:
             return LedgerUnavailable(f"the {what} {where} cannot be written ({words}); check its permissions")
+        if not self.is_sqlite and _may_come_back(error, lower):
+            return LedgerAway(
+                f"the {what} {where} cannot be used now: {words}; see that its server runs and can be reached, and "
+                "run it again"
+            )
         return LedgerUnavailable(
-            f"the {what} {where} cannot be used: {words}; see that its server runs and can be reached"
+            f"the {what} {where} cannot be used: {words}; see that its URL is right and its server lets you in"
         )
+
+
+def _may_come_back(error: sa_exc.DBAPIError, words: str) -> bool:
+    """Whether PostgreSQL can be used again without a change: it restarts, is full, or cannot be reached now.
+
+    Codes are those of PostgreSQL's manual, appendix A. A connection that is not made has none; the server's own words
+    then tell a refusal for good from one for now.
+    """
+    code = getattr(error.orig, "sqlstate", None)
+    if code is not None:
+        return code[:2] in _AWAY_CLASSES or code in _AWAY_CODES
+    lost = isinstance(error, sa_exc.OperationalError | sa_exc.InterfaceError) or error.connection_invalidated
+    return lost and not any(refusal in words for refusal in _REFUSED_FOR_GOOD)
+
+
+def _copies_of(connection: sa.Connection, suffix: str) -> list[Path]:
+    """A copy of SQLite's file beside it, as it is before this transaction; none where there is no file."""
+    rows = connection.exec_driver_sql("PRAGMA database_list").all()
+    name = next((row[2] for row in rows if row[1] == "main"), "")
+    if not name:
+        return []
+    target = Path(name + suffix)
+    number = 1
+    while target.exists():  # of an upgrade before this one: whoever put the old file back may need it
+        number += 1
+        target = Path(f"{name}{suffix}.{number}")
+    try:
+        with contextlib.closing(sqlite3.connect(name)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)
+    except sqlite3.Error as error:
+        target.unlink(missing_ok=True)
+        raise StorageFull(
+            f"{name} is not upgraded, because no copy of it can be kept at {target} ({error}); make some room there "
+            "and run it again"
+        ) from error
+    return [target]
+
+
+@contextlib.contextmanager
+def _without_foreign_keys(connection: sa.Connection) -> Iterator[None]:
+    """SQLite changes a table by making it anew, and must not miss the old one's rows meanwhile."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    plain = connection.connection.driver_connection
+    assert isinstance(plain, sqlite3.Connection)  # noqa: S101 - for the type
+    plain.execute("PRAGMA foreign_keys=OFF").close()  # it does nothing inside a transaction
+    try:
+        yield
+    finally:
+        plain.execute("PRAGMA foreign_keys=ON").close()
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, busy_timeout_s: float) -> None:

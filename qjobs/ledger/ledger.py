@@ -7,20 +7,21 @@ database.
 
 from __future__ import annotations
 
-import uuid
+import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
-from qjobs.errors import InvalidInput, JobNotFound, ProtocolError
+from qjobs.errors import JobNotFound, ProtocolError
+from qjobs.ledger import migrations
 from qjobs.ledger import transitions as moves
 from qjobs.ledger.database import Database, Schema, parts
 from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
+from qjobs.ledger.planning import Seen, create_jobs, insert_or_ignore, insert_programs
 from qjobs.ledger.poll_schedule import PollSchedule
 from qjobs.ledger.provider_reports import Report, record_report
 from qjobs.ledger.rows import (
@@ -28,13 +29,11 @@ from qjobs.ledger.rows import (
     decode_result,
     event_of,
     item_of,
-    item_rows,
     job_of,
-    job_row,
     program_of,
-    program_values,
     result_row,
 )
+from qjobs.ledger.strays import Strays
 from qjobs.ledger.submissions import Submissions
 from qjobs.ledger.suspended_runs import SuspendedRuns
 from qjobs.ledger.tables import (
@@ -43,7 +42,9 @@ from qjobs.ledger.tables import (
     ITEM,
     JOB,
     LEDGER_META,
+    LEDGER_REVISION,
     LIVE_WORDS,
+    OLDEST_VERSION,
     PROGRAM,
     RESULT,
     SCHEMA_VERSION,
@@ -68,6 +69,13 @@ from qjobs.paths import ledger_url
 
 __all__ = ["LEDGER", "Ledger"]
 
+
+def _made(connection: sa.Connection) -> None:
+    """What every new ledger has: an id of its own, and the revision for its next migration."""
+    connection.execute(LEDGER_META.insert(), {"name": _LEDGER_ID, "value": secrets.token_hex(16)})
+    connection.execute(LEDGER_REVISION.insert(), {"version_num": str(SCHEMA_VERSION)})
+
+
 LEDGER = Schema(
     what="ledger",
     metadata=metadata,
@@ -75,7 +83,13 @@ LEDGER = Schema(
     version=SCHEMA_VERSION,
     setting="QJOBS_LEDGER",
     older="finish its open jobs with the qjobs that wrote it and start a new ledger",
+    made=_made,
+    upgrade=migrations.upgrade,
+    oldest=OLDEST_VERSION,
 )
+_LEDGER_ID = "ledger_id"
+_KEY_PREFIX = 8
+"""Digits of the id in the keys of jobs."""
 
 _REPORTS_TOGETHER = 100
 """Reports in one transaction: a commit costs as much as a report, and others wait for the lock meanwhile."""
@@ -91,6 +105,7 @@ class Ledger:
     Safe to use from many threads and processes at once. Its parts:
 
     - `submissions`: the attempts to submit a job, from the intent to the remote id.
+    - `strays`: remote jobs that no attempt claims, and that are to be cancelled.
     - `schedule`: when each job is polled next, and by whom.
     - `waits`: the flow runs that wait for jobs.
     - `outbox`: the events that are still to be sent on.
@@ -112,10 +127,23 @@ class Ledger:
         self._db = db
         self.url = db.shown_url
         self.submissions = Submissions(db)
+        self.strays = Strays(db)
         self.schedule = PollSchedule(db)
         self.waits = SuspendedRuns(db)
         self.outbox = Outbox(db)
         self.heartbeats = Heartbeats(db)
+        query = sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == _LEDGER_ID)
+        self.ledger_id: str = db.rows(query)[0].value
+
+    @property
+    def key_prefix(self) -> str:
+        """What the keys of this ledger's jobs begin with, so that two ledgers on one account share none."""
+        return self.ledger_id[:_KEY_PREFIX]
+
+    def newest_event_id(self) -> int:
+        """Id of the newest event, 0 before the first; smaller in a ledger that was restored from an older copy."""
+        (row,) = self._db.rows(sa.select(sa.func.max(EVENT.c.id).label("newest")))
+        return int(row.newest or 0)
 
     def close(self) -> None:
         """Close all connections. Idempotent."""
@@ -129,74 +157,40 @@ class Ledger:
 
     def add_programs(self, programs: Iterable[Program]) -> None:
         """Store circuits; those that are there already are left alone."""
-        given = list(programs)
-        if given:
-            with self._db.write() as connection:
-                self._insert_programs(connection, given)
+        with self._db.write() as connection:
+            insert_programs(self._db, connection, programs)
 
-    def create(self, specs: Sequence[JobSpec], *, now: datetime) -> list[JobId]:
+    def create(self, specs: Sequence[JobSpec], *, now: datetime, seen: Seen | None = None) -> list[JobId]:
         """Store jobs with their items and programs, all in one transaction.
 
-        A key that is there already keeps its job: calling this twice makes nothing new.
+        A key that is there already keeps its job: calling this twice makes nothing new. With `seen` nothing is made
+        if others made jobs of that description since the caller counted them.
 
         Returns:
             One job id per spec, in order.
 
         Raises:
             InvalidInput: Two of the specs have the same key.
+            StaleJob: The number of jobs is no longer what was seen (`job_id` is empty): look again what is missing.
         """
-        keys = [spec.key for spec in specs]
-        if len(set(keys)) != len(keys):
-            raise InvalidInput("two of the jobs are the same; give them different batch numbers")
-        with self._db.write() as connection:
-            self._db.lock(connection, "qjobs-create")
-            job_ids = _ids_by_key(connection, keys)
-            fresh: dict[JobId, JobSpec] = {}
-            for spec in specs:
-                if spec.key not in job_ids:
-                    job_id = JobId(f"job-{uuid.uuid4().hex}")
-                    job_ids[spec.key] = job_id
-                    fresh[job_id] = spec
-            self._insert(connection, fresh, now)
-        return [job_ids[key] for key in keys]
-
-    def _insert(self, connection: sa.Connection, specs: Mapping[JobId, JobSpec], now: datetime) -> None:
-        programs: dict[ProgramHash, Program] = {}
-        jobs = []
-        items = []
-        events = []
-        for job_id, spec in specs.items():
-            programs.update(spec.batch.programs)
-            jobs.append(job_row(job_id, spec, now))
-            items += item_rows(job_id, spec, now)
-            events.append(moves.event_row(job_id, None, JobStatus.CREATED, "plan", spec.name, now))
-            moves.log_job(connection, job_id, None, "CREATED", f"{len(spec.batch.items)} items for {spec.device}")
-        if programs:
-            self._insert_programs(connection, programs.values())
-        if jobs:
-            connection.execute(JOB.insert(), jobs)
-            connection.execute(ITEM.insert(), items)
-            connection.execute(EVENT.insert(), events)
-
-    def _insert_programs(self, connection: sa.Connection, programs: Iterable[Program]) -> None:
-        connection.execute(self._insert_or_ignore(PROGRAM), [program_values(program) for program in programs])
+        return create_jobs(self._db, specs, now, seen)
 
     def record_reports(
         self, reports: Sequence[Report], *, now: datetime, cause: str = "poll"
-    ) -> tuple[dict[JobId, JobStatus], ProtocolError | None]:
+    ) -> tuple[dict[JobId, JobStatus], dict[JobId, ProtocolError]]:
         """Record what providers report, many reports to a transaction (`qjobs.ledger.provider_reports`).
 
         A report that cannot be about its job keeps no other from being recorded.
 
         Returns:
-            The status of each job afterwards, and the last error; its job is not among them.
+            The status of each job afterwards; and the errors, by the jobs that are not among them.
 
         Raises:
             StaleJob: An attempt has no remote id, so that no report can be about it. The other reports of its
                 transaction are not recorded; the next poll brings them again.
         """
         statuses: dict[JobId, JobStatus] = {}
-        failure: ProtocolError | None = None
+        failures: dict[JobId, ProtocolError] = {}
         ordered = sorted(reports, key=lambda report: report.job_id)  # two sensors lock in the same order
         for start in range(0, len(ordered), _REPORTS_TOGETHER):
             part: dict[JobId, JobStatus] = {}
@@ -205,9 +199,9 @@ class Ledger:
                     try:
                         part[report.job_id] = record_report(connection, report, now, cause)
                     except ProtocolError as error:  # nothing of its job is written yet
-                        failure = error
+                        failures[report.job_id] = error
             statuses.update(part)
-        return statuses, failure
+        return statuses, failures
 
     def record_queue_positions(self, places: Mapping[JobId, int]) -> None:
         """Record where jobs stand in their provider's queue, from 1, at those of their items that are QUEUED."""
@@ -233,7 +227,7 @@ class Ledger:
             moves.locked_job(connection, job_id)
             count = sa.select(sa.func.count()).where(RESULT.c.job_id == job_id, RESULT.c.epoch == attempt.epoch)
             before = connection.scalar(count) or 0
-            connection.execute(self._insert_or_ignore(RESULT), rows)
+            connection.execute(insert_or_ignore(self._db, RESULT), rows)
             new = (connection.scalar(count) or 0) - before
             if new:
                 moves.log_job(
@@ -241,11 +235,37 @@ class Ledger:
                 )
         return new
 
+    def settle_missing(self, job_id: JobId, attempt: Attempt, reasons: Mapping[int, str], *, now: datetime) -> int:
+        """Record that the results of items will never come, and why; one event tells of all.
+
+        An item that has a result, or of which this is known, stays as it is; so does every item once a newer epoch
+        has begun.
+
+        Returns:
+            How many were new.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, job_id)
+            if attempt.epoch != row.epoch:
+                return 0
+            query = _items_and_results(job_id, ITEM.c.item_index)
+            open_ones = query.where(RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None))
+            found = sorted(set(connection.scalars(open_ones)) & set(reasons))
+            if not found:
+                return 0
+            statement = ITEM.update().where(ITEM.c.job_id == job_id, ITEM.c.item_index == sa.bindparam("at_index"))
+            changes = [{"at_index": index, "reason": reasons[index]} for index in found]
+            connection.execute(statement.values(no_result=sa.bindparam("reason")), changes)
+            words = "; ".join(dict.fromkeys(reasons[index] for index in found))
+            detail = f"{len(found)} of {row.n_items} items will never have a result: {words}"
+            moves.record_event(connection, row, attempt.remote_id, "no result", detail, now)
+        return len(found)
+
     def request_cancel(self, job_id: JobId, *, items: Sequence[int] | None = None, now: datetime) -> Job:
         """Record that a job, or some of its items, are to be cancelled.
 
-        What was never sent is CANCELLED at once, and what is final is left alone. A poll passes the request on to
-        the provider.
+        What was never sent, or is LOST, is CANCELLED at once, and what is final is left alone. A poll passes the
+        request on to the provider.
 
         Raises:
             InvalidInput: The job has no such item.
@@ -283,6 +303,8 @@ class Ledger:
         statuses: Iterable[JobStatus] | None = None,
         experiment: str | None = None,
         run: str | None = None,
+        logical_run: str | None = None,
+        definition: str | None = None,
         backend: str | None = None,
         device: str | None = None,
         kind: JobKind | None = None,
@@ -290,7 +312,15 @@ class Ledger:
     ) -> list[Job]:
         """Jobs that match every filter given, newest first (or in the order of `job_ids`)."""
         query = sa.select(JOB).order_by(JOB.c.created_at.desc(), JOB.c.job_id)
-        filters = {"experiment": experiment, "run": run, "backend": backend, "device": device, "kind": kind}
+        filters = {
+            "experiment": experiment,
+            "run": run,
+            "logical_run": logical_run,
+            "definition": definition,
+            "backend": backend,
+            "device": device,
+            "kind": kind,
+        }
         for name, value in filters.items():
             if value is not None:
                 query = query.where(JOB.c[name] == value)
@@ -364,6 +394,20 @@ class Ledger:
         )
         return tuple(row.item_index for row in self._db.rows(query))
 
+    def awaited_items(self, job_id: JobId) -> tuple[int, ...]:
+        """Indices of the items that are COMPLETED and whose result is still to come."""
+        query = _items_and_results(job_id, ITEM.c.item_index).where(
+            RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED
+        )
+        return tuple(row.item_index for row in self._db.rows(query.order_by(ITEM.c.item_index)))
+
+    def jobs_awaiting_results(self, job_ids: Sequence[JobId]) -> list[JobId]:
+        """Those of these jobs that have an item which is COMPLETED and whose result is still to come."""
+        joined = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
+        query = sa.select(ITEM.c.job_id).select_from(joined).distinct()
+        query = query.where(RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED)
+        return [JobId(row.job_id) for row in self._db.rows_among(query, ITEM.c.job_id, job_ids)]
+
     def labels(self, job_id: JobId) -> dict[str, bool]:
         """Labels of a job's items, each with whether it has a result in the present epoch."""
         query = _items_and_results(job_id, ITEM.c.label, RESULT.c.job_id.is_not(None).label("has_result"))
@@ -412,6 +456,10 @@ class Ledger:
             pairs.append((source, ProgramHash(row.program_hash), row.found))
         return pairs
 
+    def known_keys(self, keys: Sequence[Key]) -> set[Key]:
+        """Those of these keys that a job has."""
+        return {Key(row.key) for row in self._db.rows_among(sa.select(JOB.c.key), JOB.c.key, keys)}
+
     def remote_ids(self, backend: str) -> set[RemoteId]:
         """Every remote id that an attempt on this backend ever had."""
         query = sa.select(ATTEMPT.c.remote_id).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
@@ -423,19 +471,6 @@ class Ledger:
         query = sa.select(ATTEMPT.c.job_id).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
         rows = self._db.rows(query.where(JOB.c.backend == backend, ATTEMPT.c.remote_id == remote_id))
         return JobId(rows[0].job_id) if rows else None
-
-    def _insert_or_ignore(self, table: sa.Table) -> sa.Insert:
-        insert = sqlite.insert(table) if self._db.is_sqlite else postgresql.insert(table)
-        return insert.on_conflict_do_nothing()
-
-
-def _ids_by_key(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, JobId]:
-    """Jobs that exist already, by their key."""
-    found: dict[Key, JobId] = {}
-    for part in parts(keys):
-        rows = connection.execute(sa.select(JOB.c.key, JOB.c.job_id).where(JOB.c.key.in_(part)))
-        found.update({Key(row.key): JobId(row.job_id) for row in rows})
-    return found
 
 
 def _items_and_results(job_id: JobId, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:

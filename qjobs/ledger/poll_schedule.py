@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from qjobs.ledger.database import Database, log_after_commit, parts
 from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import job_of
-from qjobs.ledger.tables import ITEM, JOB, LIVE_WORDS, UtcDateTime
+from qjobs.ledger.tables import ITEM, JOB, LIVE_WORDS, STRAY, UtcDateTime
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
 
@@ -29,9 +29,9 @@ class PollSchedule:
     def claim_due(self, *, now: datetime, lease_s: float, limit: int, owner: str) -> list[Job]:
         """Claim jobs that are due to be polled; no other pass gets them within the lease.
 
-        Due are open jobs whose `next_poll_at` has come (or is not set), and final ones whose results are still to be
-        fetched. The longest due come first. A job whose next poll is hours away is due too: its time was set before
-        the clock was set back.
+        Due are open jobs, LOST ones and those with a stray that is still to be ended, whose `next_poll_at` has come or
+        is not set, and final ones whose results are still to be fetched. The longest due come first. A job whose next
+        poll is hours away is due too: its time was set before the clock was set back.
 
         `owner` (`qjobs.ledger.liveness.lease_owner`) holds them until `set_next`. What it held before is free again,
         as its earlier pass failed; so is what a process held that is proved to have ended.
@@ -39,7 +39,8 @@ class PollSchedule:
         due = JOB.c.next_poll_at.is_not(None) & (
             (JOB.c.next_poll_at <= now) | (JOB.c.next_poll_at > now + timedelta(seconds=_LONGEST_PAUSE_S))
         )
-        fresh = JOB.c.next_poll_at.is_(None) & JOB.c.status.in_(LIVE_WORDS)
+        has_stray = sa.exists().where(STRAY.c.job_id == JOB.c.job_id, STRAY.c.ended_at.is_(None))
+        fresh = JOB.c.next_poll_at.is_(None) & (JOB.c.status.in_([*LIVE_WORDS, JobStatus.LOST]) | has_stray)
         query = (
             sa.select(JOB)
             .where(due | fresh)

@@ -1,30 +1,39 @@
-"""How the ledger records what providers report of jobs: final stays final, and every move is an event."""
+"""How the ledger records what providers report of jobs: final stays final, and every move is an event.
+
+Providers take back some of what they say. What a report counts for is decided in `qjobs.ledger.judgement`; this module
+writes it down.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from qjobs.errors import ProtocolError, StaleJob
-from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, TIMED_STATUSES
+from qjobs.ledger.judgement import NOTHING_AWAITED, Judgement, judge, judge_absence, said_by
+from qjobs.ledger.strays import record_stray
+from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, TIMED_STATUSES, as_stored
 from qjobs.ledger.transitions import (
+    UNSETTLED,
+    accept_attempt,
     event_row,
-    is_replaced,
     item_statuses,
+    later_attempts,
     locked_job,
     log_job,
     move_job,
     read_attempt,
     record_event,
+    sent_items,
     settle_attempt,
 )
-from qjobs.lifecycle import JobStatus, can_move, roll_up
-from qjobs.model import Attempt, AttemptNumber, ItemSnapshot, JobId, Snapshot
+from qjobs.lifecycle import FINAL, REOPENS, JobStatus, can_move, roll_up
+from qjobs.model import Attempt, AttemptNumber, Confirmation, ItemSnapshot, JobId, Snapshot
 
 __all__ = ["Report", "record_report"]
 
@@ -37,19 +46,29 @@ _REPORTED: tuple[sa.Column[Any], ...] = (
     ITEM.c.cost,
 )
 """Columns that a report can change; to read the others would cost more than the rest of a poll."""
+_ALIVE_AGAIN = "alive again"
+_LATE = "late report"
+_CONTRADICTION = "contradiction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a provider says of one attempt."""
+    """What a provider says of one attempt.
+
+    `snapshot` None says that it does not know the job. `confirm` is the adapter's rule of what is believed.
+    `asked_again` says that a caller asked for this job on purpose, before it sends anything: what is alive again is
+    then reopened.
+    """
 
     job_id: JobId
     number: AttemptNumber
-    snapshot: Snapshot
+    snapshot: Snapshot | None
+    confirm: Confirmation = field(default_factory=Confirmation)
+    asked_again: bool = False
 
 
 def record_report(connection: sa.Connection, report: Report, now: datetime, cause: str) -> JobStatus:
-    """Record what a provider reports of an attempt; final stays final.
+    """Record what a provider reports of an attempt; final stays final, unless it was asked for again.
 
     A report of an attempt that a later one has replaced changes that attempt only.
 
@@ -60,32 +79,32 @@ def record_report(connection: sa.Connection, report: Report, now: datetime, caus
         ProtocolError: The report has another number of items than were sent; nothing was written.
         StaleJob: The attempt has no remote id, so that no report can be about it.
     """
-    number = report.number
-    snapshot = report.snapshot
     row = locked_job(connection, report.job_id)
-    known = read_attempt(connection, report.job_id, number)
-    _check(known, row.n_items, snapshot)
-    status = roll_up(item.status for item in snapshot.items) if snapshot.items else snapshot.status
-    contradicts = status is not known.status and not can_move(known.status, status)
-    if contradicts:
-        detail = f"attempt {number} is {known.status}; a later report of {status} changes nothing"
-        record_event(connection, row, known.remote_id, "contradiction", detail, now)
-    replaced = is_replaced(connection, known, row.epoch)
-    if not replaced and (snapshot.items or not contradicts):
-        status = _record_items(connection, known, snapshot, status, now, cause)
-    if not contradicts or can_move(known.status, status):
-        _record_attempt(connection, known, snapshot, status, now)
-        if not replaced:
-            return _record_job(connection, row, known, snapshot, now, cause)
-        if status is not known.status:
-            record_event(connection, row, known.remote_id, "late report", f"attempt {number} is {status}", now)
-    return JobStatus(row.status)
+    known = read_attempt(connection, report.job_id, report.number)
+    if known.remote_id is None:
+        raise StaleJob(f"attempt {known.number} of {known.job_id} has no remote id", job_id=known.job_id)
+    if known.is_reserved:  # nothing of it can run, whatever its provider calls that
+        return JobStatus(row.status)
+    later = later_attempts(connection, known)
+    was_released = known.status is JobStatus.CANCELLED and known.sent_at is None
+    replaced = known.epoch != row.epoch or bool(later) or was_released
+    if report.snapshot is None:
+        return JobStatus(row.status) if replaced else _record_absence(connection, row, known, report.confirm, now)
+    _check(known, row.n_items, report.snapshot)
+    snapshot = _as_stored(report.snapshot)
+    if replaced:
+        _record_replaced(connection, row, known, later, snapshot, now)
+        return JobStatus(row.status)
+    if known.status in UNSETTLED:  # it is faster than the reply to the submission
+        accept_attempt(connection, known, known.remote_id, cause, f"attempt {known.number} is there", now)
+        row = locked_job(connection, report.job_id)
+        known = read_attempt(connection, report.job_id, report.number)
+    judgement = judge(known, snapshot, report.confirm, now, asked_again=report.asked_again)
+    return _record(connection, row, known, judgement, now, cause)
 
 
 def _check(attempt: Attempt, n_items: int, snapshot: Snapshot) -> None:
     """Refuse a report that cannot be about `attempt`."""
-    if attempt.remote_id is None:
-        raise StaleJob(f"attempt {attempt.number} of {attempt.job_id} has no remote id", job_id=attempt.job_id)
     sent = n_items if attempt.items is None else len(attempt.items)
     if snapshot.items and len(snapshot.items) != sent:
         raise ProtocolError(
@@ -94,22 +113,129 @@ def _check(attempt: Attempt, n_items: int, snapshot: Snapshot) -> None:
         )
 
 
+def _as_stored(snapshot: Snapshot) -> Snapshot:
+    """The report with its words as the ledger keeps them: only then is it seen that they are the same again."""
+    items = None
+    if snapshot.items:
+        items = tuple(
+            replace(
+                item,
+                message=as_stored(item.message),
+                error_detail=None if item.error_detail is None else as_stored(item.error_detail),
+            )
+            if item.message or item.error_detail
+            else item
+            for item in snapshot.items
+        )
+    message = as_stored(snapshot.message)
+    return replace(snapshot, items=items, message=message, remote_status=as_stored(snapshot.remote_status))
+
+
+def _record_absence(
+    connection: sa.Connection, row: sa.Row[Any], known: Attempt, confirm: Confirmation, now: datetime
+) -> JobStatus:
+    """Count an answer that does not know the job; after some of them attempt, open items and job are LOST."""
+    old = JobStatus(row.status)
+    lost = JobStatus.LOST
+    absence = judge_absence(known, confirm, now)
+    if absence is None:
+        return old
+    awaited, words, is_believed = absence
+    if not is_believed:
+        settle_attempt(connection, known, known.status, message=words, **awaited)
+        return old
+    settle_attempt(connection, known, lost, message=words, lease_until=None, **NOTHING_AWAITED)
+    chosen = sent_items(known) & ITEM.c.status.not_in(sorted(FINAL))
+    found = connection.execute(sa.select(ITEM.c.item_index, ITEM.c.status).where(chosen)).all()
+    connection.execute(ITEM.update().where(chosen).values(status=lost, lost_at=now, message=words))
+    events = [event_row(known.job_id, JobStatus(each.status), lost, "lost", words, now, each[0]) for each in found]
+    if events:
+        connection.execute(EVENT.insert(), events)
+    new = roll_up(item_statuses(connection, known.job_id))
+    move_job(connection, known.job_id, old, new, "lost", words, now, remote_id=known.remote_id, message=words)
+    return new
+
+
+def _record_replaced(
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    known: Attempt,
+    later: Sequence[Attempt],
+    snapshot: Snapshot,
+    now: datetime,
+) -> None:
+    """Record a report of an attempt whose items belong to a later one."""
+    said = said_by(snapshot)
+    number = known.number
+    if known.status is JobStatus.LOST and (not said.is_final or said is JobStatus.COMPLETED):
+        _record_second_job(connection, row, known, later, said, now)
+    if known.status is JobStatus.LOST and not said.is_final:  # it must not count as a second live attempt
+        words = f"attempt {number} is {said}; it was LOST, and the job was sent again since"
+        _record_once(connection, row, known, _LATE, words, now)
+    elif said is not known.status and not can_move(known.status, said):
+        _record_contradiction(connection, row, known, said, now)
+    else:
+        _record_attempt(connection, known, Judgement(snapshot=snapshot, said=said), said, now)
+        if said is not known.status:
+            record_event(connection, row, known.remote_id, _LATE, f"attempt {number} is {said}", now)
+
+
+def _record_second_job(
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    known: Attempt,
+    later: Sequence[Attempt],
+    said: JobStatus,
+    now: datetime,
+) -> None:
+    """A LOST attempt is there after all: what was sent for its items since then is to be cancelled."""
+    for younger in later:
+        if younger.remote_id is not None and not younger.status.is_final:
+            why = (
+                f"attempt {known.number} ({known.remote_id}) was LOST and is {said} at its provider after all, so that "
+                f"attempt {younger.number}, which was sent since, is a second job for the same circuits"
+            )
+            record_stray(connection, row, younger.remote_id, why, now)
+
+
+def _record(
+    connection: sa.Connection, row: sa.Row[Any], known: Attempt, judgement: Judgement, now: datetime, cause: str
+) -> JobStatus:
+    """Write what a report changes of the attempt that the job's items belong to."""
+    contradicts = judgement.said is not known.status and not judgement.may_move(known.status, judgement.said)
+    if contradicts:
+        _record_contradiction(connection, row, known, judgement.said, now)
+    status = known.status
+    if judgement.tells_items or not contradicts:
+        status = _record_items(connection, known, judgement, now, cause)
+    if status is known.status and contradicts:
+        return JobStatus(row.status)
+    if status is known.status or judgement.may_move(known.status, status):
+        _record_attempt(connection, known, judgement, status, now)
+        return _record_job(connection, row, known, judgement, now, cause)
+    return JobStatus(row.status)
+
+
 def _record_attempt(
-    connection: sa.Connection, attempt: Attempt, snapshot: Snapshot, status: JobStatus, now: datetime
+    connection: sa.Connection, attempt: Attempt, judgement: Judgement, status: JobStatus, now: datetime
 ) -> None:
     """Write what a report changes of the attempt itself."""
+    snapshot = judgement.snapshot
     cost = _cost_of(snapshot)
+    keeps_message = attempt.by_item and not judgement.tells_items and not snapshot.message
+    message = judgement.note or (attempt.message if keeps_message else snapshot.message)
     values: dict[str, Any] = {
         "remote_status": snapshot.remote_status,
-        "message": snapshot.message,
+        "message": message,
         "cost": attempt.cost if cost is None else cost,
+        "by_item": attempt.by_item or judgement.tells_items,
+        **judgement.awaited,
     }
-    known = (attempt.remote_status, attempt.message, attempt.cost)
-    moves = can_move(attempt.status, status)
-    if moves and status.is_final:
-        values["finished_at"] = now
-    if moves or (status is attempt.status and known != tuple(values.values())):
-        settle_attempt(connection, attempt, status, **values)
+    if status is not attempt.status:
+        values["finished_at"] = now if status.is_final else None
+    elif all(getattr(attempt, name) == value for name, value in values.items()):
+        return
+    settle_attempt(connection, attempt, status, **values)
 
 
 def _cost_of(snapshot: Snapshot) -> float | None:
@@ -121,31 +247,33 @@ def _cost_of(snapshot: Snapshot) -> float | None:
 
 
 def _record_items(
-    connection: sa.Connection,
-    attempt: Attempt,
-    snapshot: Snapshot,
-    status: JobStatus,
-    now: datetime,
-    cause: str,
+    connection: sa.Connection, attempt: Attempt, judgement: Judgement, now: datetime, cause: str
 ) -> JobStatus:
     """Write what a report changes of the items that `attempt` sent, one event per status that moved.
 
     Returns:
-        The status of the attempt: `status`, or the roll-up of its items where the provider tells them apart.
+        The status of the attempt: as it is said, or the roll-up of its items where the provider tells them apart.
         An item that is final stays so, whatever a later report says.
     """
+    if judgement.tells_no_item:
+        _record_places(connection, attempt, judgement.snapshot.queue_position)
+        return attempt.status
     query = sa.select(*_REPORTED).where(ITEM.c.job_id == attempt.job_id).order_by(ITEM.c.item_index)
     rows: dict[int, sa.Row[Any]] = {row.item_index: row for row in connection.execute(query)}
     updates: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
     events: list[dict[str, Any]] = []
     after: list[JobStatus] = []
     refused: dict[int, JobStatus] = {}
-    for index, report in _by_item(attempt, snapshot, status, list(rows)).items():
+    for index, report in _by_item(attempt, judgement, list(rows)).items():
         old = JobStatus(rows[index].status)
-        values = _item_changes(rows[index], report, now)
+        if not judgement.may_touch(old, report.status):
+            after.append(old)
+            continue
+        values = _item_changes(rows[index], report, judgement, now)
         after.append(values.get("status", old))
         if "status" in values:
-            events.append(event_row(attempt.job_id, old, report.status, cause, report.message, now, index))
+            why = cause if can_move(old, report.status) else _ALIVE_AGAIN
+            events.append(event_row(attempt.job_id, old, report.status, why, report.message, now, index))
         elif report.status is not old:
             refused[index] = report.status
         if values:
@@ -159,25 +287,32 @@ def _record_items(
         connection.execute(statement, changes)
     if events:
         connection.execute(EVENT.insert(), events)
-    if not snapshot.items:
-        return status
+    if not judgement.tells_items and not attempt.by_item:
+        return judgement.status_of_whole(attempt.status)
     if events:
         counts = Counter(event["new"] for event in events)
         moved = ", ".join(f"{count} {new}" for new, count in counts.items())
-        log_job(connection, attempt.job_id, attempt.remote_id, f"items: {moved}", cause)
+        log_job(connection, attempt.job_id, attempt.remote_id, f"items: {moved}", events[0]["cause"])
     if refused and not attempt.status.is_final:
-        _record_contradictions(connection, attempt, rows, refused, now)
+        _record_refused(connection, attempt, rows, refused, now)
     return roll_up(after)
 
 
-def _by_item(
-    attempt: Attempt, snapshot: Snapshot, status: JobStatus, indices: Sequence[int]
-) -> dict[int, ItemSnapshot]:
+def _record_places(connection: sa.Connection, attempt: Attempt, place: int | None) -> None:
+    """Write the place in the queue that a whole job has."""
+    if place is not None:
+        queued = sent_items(attempt) & (ITEM.c.status == JobStatus.QUEUED)
+        connection.execute(ITEM.update().where(queued).values(queue_position=place))
+
+
+def _by_item(attempt: Attempt, judgement: Judgement, indices: Sequence[int]) -> dict[int, ItemSnapshot]:
     """What is reported of each item that was sent: all the same where the provider does not tell items apart."""
+    snapshot = judgement.snapshot
     sent = indices if attempt.items is None else attempt.items
     place = snapshot.queue_position
     if not snapshot.items:
-        return dict.fromkeys(sent, ItemSnapshot(status=status, message=snapshot.message, queue_position=place))
+        each = ItemSnapshot(status=judgement.said, message=snapshot.message, queue_position=place)
+        return dict.fromkeys(sent, each)
     found = {}
     for index, item in zip(sent, snapshot.items, strict=True):
         has_no_place = item.status is JobStatus.QUEUED and item.queue_position is None
@@ -185,7 +320,7 @@ def _by_item(
     return found
 
 
-def _record_contradictions(
+def _record_refused(
     connection: sa.Connection,
     attempt: Attempt,
     rows: Mapping[int, sa.Row[Any]],
@@ -193,48 +328,73 @@ def _record_contradictions(
     now: datetime,
 ) -> None:
     """Record reports against a final item; the same report is recorded once, however often it is polled."""
-    cause = "contradiction"
     query = sa.select(EVENT.c.item_index, EVENT.c.detail).where(
-        EVENT.c.job_id == attempt.job_id, EVENT.c.cause == cause
+        EVENT.c.job_id == attempt.job_id, EVENT.c.cause == _CONTRADICTION
     )
     recorded = {(row.item_index, row.detail) for row in connection.execute(query)}
     for index, reported in refused.items():
         status = JobStatus(rows[index].status)
         detail = f"item {index} is {status}; a later report of {reported} changes nothing"
         if (index, detail) not in recorded:
-            row = event_row(attempt.job_id, status, status, cause, detail, now, index)
+            row = event_row(attempt.job_id, status, status, _CONTRADICTION, detail, now, index)
             connection.execute(EVENT.insert(), row)
-            log_job(connection, attempt.job_id, attempt.remote_id, cause, detail)
+            log_job(connection, attempt.job_id, attempt.remote_id, _CONTRADICTION, detail)
+
+
+def _record_contradiction(
+    connection: sa.Connection, row: sa.Row[Any], known: Attempt, said: JobStatus, now: datetime
+) -> None:
+    detail = f"attempt {known.number} is {known.status}; a later report of {said} changes nothing"
+    _record_once(connection, row, known, _CONTRADICTION, detail, now)
+
+
+def _record_once(
+    connection: sa.Connection, row: sa.Row[Any], known: Attempt, cause: str, detail: str, now: datetime
+) -> None:
+    """Write an event that moves nothing, unless the history has the same one: a poll may say it many times."""
+    same = sa.select(sa.func.count()).where(
+        EVENT.c.job_id == known.job_id,
+        EVENT.c.item_index.is_(None),
+        EVENT.c.cause == cause,
+        EVENT.c.detail == detail,
+    )
+    if not connection.scalar(same):
+        record_event(connection, row, known.remote_id, cause, detail, now)
 
 
 def _record_job(
-    connection: sa.Connection, row: sa.Row[Any], attempt: Attempt, snapshot: Snapshot, now: datetime, cause: str
+    connection: sa.Connection, row: sa.Row[Any], attempt: Attempt, judgement: Judgement, now: datetime, cause: str
 ) -> JobStatus:
     """Roll the items up into the job; returns the job's status afterwards."""
     job_id = JobId(row.job_id)
+    snapshot = judgement.snapshot
     old = JobStatus(row.status)
     new = roll_up(item_statuses(connection, job_id))
     values: dict[str, Any] = {}
-    if snapshot.message != row.message:
+    tells = not judgement.note and (snapshot.message or not judgement.tells_no_item)
+    if tells and snapshot.message != row.message:
         values["message"] = snapshot.message
     cost = connection.scalar(sa.select(sa.func.sum(ATTEMPT.c.cost)).where(ATTEMPT.c.job_id == job_id))
     if cost is not None and cost != row.cost:
         values["cost"] = cost
-    if new is not old and can_move(old, new):
+    if new is not old and judgement.may_move(old, new):
         if new.is_final:
             values |= {"finished_at": now, "next_poll_at": now}  # its results are still to be fetched
+        elif old.is_final:
+            values |= {"finished_at": None, "cancel_requested_at": None}
+        why = cause if can_move(old, new) else _ALIVE_AGAIN
         detail = snapshot.message or snapshot.remote_status
-        move_job(connection, job_id, old, new, cause, detail, now, remote_id=attempt.remote_id, **values)
+        move_job(connection, job_id, old, new, why, detail, now, remote_id=attempt.remote_id, **values)
         return new
     if values:
         connection.execute(JOB.update().where(JOB.c.job_id == job_id).values(**values))
     return old
 
 
-def _item_changes(row: sa.Row[Any], report: ItemSnapshot, now: datetime) -> dict[str, Any]:
+def _item_changes(row: sa.Row[Any], report: ItemSnapshot, judgement: Judgement, now: datetime) -> dict[str, Any]:
     """What a report changes of an item's row; nothing once it is final, unless COMPLETED won over a cancellation."""
     old = JobStatus(row.status)
-    if old is not report.status and not can_move(old, report.status):
+    if old is not report.status and not judgement.may_move(old, report.status):
         return {}
     values: dict[str, Any] = {}
     for name in ("message", "error_detail", "queue_position"):
@@ -249,4 +409,6 @@ def _item_changes(row: sa.Row[Any], report: ItemSnapshot, now: datetime) -> dict
         for status, at in times.items():
             if status in TIMED_STATUSES:
                 values[f"{status.lower()}_at"] = at
+        if old in REOPENS:
+            values |= {"cancel_requested_at": None, "no_result": None}
     return values

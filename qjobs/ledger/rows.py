@@ -33,10 +33,6 @@ from qjobs.model import (
     RemoteRetryStrategy,
 )
 
-_OPENED_AS = "backend_name"
-_DEFINITION = "definition"
-"""Keys in the column `properties` under which these fields of a job are kept; only this module reads them there."""
-
 
 def encode_options(options: ExecuteOptions) -> dict[str, Any]:
     """JSON form of a job's options."""
@@ -126,6 +122,7 @@ def job_of(row: sa.Row[Any]) -> Job:
         name=row.name,
         experiment=row.experiment,
         run=row.run,
+        logical_run=row.logical_run,
         project=row.project,
         owner=row.owner,
         status=JobStatus(row.status),
@@ -133,9 +130,11 @@ def job_of(row: sa.Row[Any]) -> Job:
         epoch=row.epoch,
         n_items=row.n_items,
         options=decode_options(row.spec),
-        opened_as=row.properties.get(_OPENED_AS) or row.backend,
-        definition=row.properties.get(_DEFINITION, ""),
-        properties={name: value for name, value in row.properties.items() if name not in {_OPENED_AS, _DEFINITION}},
+        opened_as=row.opened_as or row.backend,
+        fingerprint=row.fingerprint,
+        definition=row.definition,
+        compiled_with=row.compiled_with,
+        properties=row.properties,
         cost_estimate=row.cost_estimate,
         cost=row.cost,
         cancel_requested_at=row.cancel_requested_at,
@@ -161,9 +160,15 @@ def attempt_of(row: sa.Row[Any]) -> Attempt:
         cost=row.cost,
         lease_owner=row.lease_owner,
         lease_until=row.lease_until,
+        claimed_at=row.claimed_at,
         sent_at=row.sent_at,
         accepted_at=row.accepted_at,
         finished_at=row.finished_at,
+        by_item=row.by_item,
+        awaited=None if row.awaited is None else JobStatus(row.awaited),
+        awaited_since=row.awaited_since,
+        awaited_at=row.awaited_at,
+        awaited_times=row.awaited_times,
     )
 
 
@@ -188,6 +193,7 @@ def item_of(row: sa.Row[Any]) -> Item:
         error_detail=row.error_detail,
         cost=row.cost,
         cancel_requested_at=row.cancel_requested_at,
+        no_result=row.no_result,
         times=times,
     )
 
@@ -206,11 +212,6 @@ def event_of(row: sa.Row[Any]) -> Event:
     )
 
 
-def _named(spec: JobSpec) -> dict[str, str]:
-    named = {_OPENED_AS: spec.opened_as, _DEFINITION: spec.definition}
-    return {name: value for name, value in named.items() if value}
-
-
 def job_row(job_id: JobId, spec: JobSpec, now: datetime) -> dict[str, Any]:
     """Row of a new job."""
     return {
@@ -222,14 +223,19 @@ def job_row(job_id: JobId, spec: JobSpec, now: datetime) -> dict[str, Any]:
         "name": spec.name,
         "experiment": spec.experiment,
         "run": spec.run,
+        "logical_run": spec.logical_run,
         "project": spec.project,
         "owner": spec.owner,
+        "opened_as": spec.opened_as,
+        "fingerprint": spec.fingerprint,
+        "definition": spec.definition,
+        "compiled_with": spec.compiled_with,
         "spec": encode_options(spec.batch.options),
         "status": JobStatus.CREATED,
         "epoch": 1,
         "n_items": len(spec.batch.items),
         "cost_estimate": spec.cost_estimate,
-        "properties": {**spec.properties, **_named(spec)},
+        "properties": dict(spec.properties),
         "created_at": now,
     }
 

@@ -1,14 +1,16 @@
 """The attempts to submit a job, from the intent to the remote id (write-ahead).
 
 `claim` writes the intent before anything is sent, and the database itself forbids a second live attempt. The process
-that claimed the job holds a lease. It may `renew` the lease before it sends, and it settles the attempt in one of four
-ways. `accept`: there is a remote job. `reject`: the provider refused. `release`: nothing was sent. `mark_unknown`: the
-reply was lost. A process that does not settle its attempt loses the lease, and the attempt becomes UNKNOWN.
+that claimed the job holds a lease. It may `renew` the lease while it prepares, and it must, with `sending`, right
+before the request leaves after which a remote job can exist. Where a provider gives an id before anything can run, it
+may `reserve` that. It settles the attempt in one of four ways. `accept`: there is a remote job. `reject`: the provider
+refused. `release`: nothing was sent. `mark_unknown`: the reply was lost. A process that does not settle its attempt
+loses the lease: the attempt becomes UNKNOWN, or is released where it is proved that nothing was sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,9 +22,10 @@ from qjobs.ledger import transitions as moves
 from qjobs.ledger.database import Database
 from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import attempt_of
-from qjobs.ledger.tables import ATTEMPT
+from qjobs.ledger.strays import record_stray
+from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB
 from qjobs.lifecycle import JobStatus, roll_up
-from qjobs.model import Attempt, AttemptNumber, JobId, RemoteId, RemoteRetryStrategy
+from qjobs.model import Attempt, AttemptNumber, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
 
 __all__ = ["Submissions"]
 
@@ -44,15 +47,17 @@ class Submissions:
         now: datetime,
         items: tuple[int, ...] | None = None,
         new_epoch: bool = False,
+        programs: Mapping[ProgramHash, ProgramHash] | None = None,
         max_live_jobs: int | None = None,
         cause: str = "submit",
     ) -> Attempt:
         """Write the intent to submit: open an attempt in SUBMITTING and take its lease.
 
         `expected` is the status in which the caller saw the job. The lease lasts `lease_s` seconds; an attempt whose
-        lease ran out counts as UNKNOWN. `items` are the indices that are sent, None for all. `new_epoch` starts all
-        anew; the results of older epochs stay readable. Where the device has `max_live_jobs` live jobs already, it is
-        refused.
+        lease ran out is released, or UNKNOWN once it was being sent. `items` are the indices that are sent, None for
+        all. `new_epoch` starts all anew; the results of older epochs stay readable, and the circuits in `programs` are
+        replaced by those that they are mapped to (stored before, by `Ledger.add_programs`). Where the device has
+        `max_live_jobs` live jobs already, it is refused.
 
         Raises:
             StaleJob: The job has moved, or another attempt of it is live: nothing was written.
@@ -76,7 +81,7 @@ class Submissions:
                 "status": JobStatus.SUBMITTING,
                 "lease_owner": owner,
                 "lease_until": now + timedelta(seconds=lease_s),
-                "sent_at": now,
+                "claimed_at": now,
             }
             try:
                 with connection.begin_nested():
@@ -84,9 +89,10 @@ class Submissions:
             except IntegrityError as error:
                 raise StaleJob(f"{job_id} has a live attempt already", job_id=job_id) from error
             if new_epoch:
-                moves.reset_items(connection, job_id)
+                moves.reset_items(connection, job_id, programs)
             else:
                 moves.withdraw_cancellations(connection, job_id, items)
+                moves.forget_no_results(connection, job_id, items)
             moves.move_job(
                 connection,
                 job_id,
@@ -102,21 +108,70 @@ class Submissions:
             )
             return moves.read_attempt(connection, job_id, number)
 
-    def renew(self, attempt: Attempt, *, lease_s: float, now: datetime) -> None:
+    def renew(self, attempt: Attempt, *, lease_s: float, now: datetime, sending: bool = False) -> None:
         """Extend the lease of a submission: it ends `lease_s` seconds from now.
+
+        `sending` says that the request leaves next after which something can run or be billed: from then on a remote
+        job may exist.
 
         Raises:
             StaleJob: The attempt is no longer in SUBMITTING: another process has settled it.
         """
         held = (ATTEMPT.c.job_id == attempt.job_id) & (ATTEMPT.c.number == attempt.number)
+        values: dict[str, Any] = {"lease_until": now + timedelta(seconds=lease_s)}
+        if sending:
+            values["sent_at"] = now
         with self._db.write() as connection:
-            until = now + timedelta(seconds=lease_s)
             update = ATTEMPT.update().where(held, ATTEMPT.c.status == JobStatus.SUBMITTING)
-            if connection.execute(update.values(lease_until=until)).rowcount == 0:
+            if connection.execute(update.values(**values)).rowcount == 0:
                 raise StaleJob(
                     f"attempt {attempt.number} of {attempt.job_id} lost its lease; it is not sent",
                     job_id=attempt.job_id,
                 )
+
+    def reserve(self, attempt: Attempt, remote_id: RemoteId, *, now: datetime) -> None:
+        """Write an id that the provider gave before anything of the job can run or be billed.
+
+        The attempt stays as it is. A second call with the same id changes nothing.
+
+        Raises:
+            StaleJob: The attempt is settled, or has another id: this one is recorded as a stray.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, attempt.job_id)
+            known = moves.read_attempt(connection, attempt.job_id, attempt.number)
+            if known.remote_id == remote_id:
+                return
+            free = known.status in moves.UNSETTLED and known.remote_id is None
+            if free:
+                moves.settle_attempt(connection, known, known.status, remote_id=remote_id)
+                detail = f"attempt {known.number} is {remote_id}, and nothing of it runs yet"
+                moves.record_event(connection, row, remote_id, "reserved", detail, now)
+            else:
+                _record_late_id(connection, row, known, remote_id, now)
+        if not free:
+            raise _too_late(known, remote_id)
+
+    def take_over(self, attempt: Attempt, *, owner: str, lease_s: float, now: datetime) -> Attempt:
+        """Claim an attempt that is reserved, to go on with it: it is SUBMITTING again, under this lease.
+
+        Raises:
+            StaleJob: It is not reserved any more, or another process has it.
+        """
+        with self._db.write() as connection:
+            moves.locked_job(connection, attempt.job_id)
+            known = moves.read_attempt(connection, attempt.job_id, attempt.number)
+            if not known.is_reserved or known.status is not JobStatus.UNKNOWN:
+                raise StaleJob(
+                    f"attempt {known.number} of {known.job_id} is {known.status} and cannot be gone on with",
+                    job_id=known.job_id,
+                )
+            until = now + timedelta(seconds=lease_s)
+            submitting = JobStatus.SUBMITTING
+            moves.settle_attempt(connection, known, submitting, lease_owner=owner, lease_until=until)
+            detail = f"attempt {known.number} goes on with {known.remote_id}"
+            moves.move_job(connection, known.job_id, known.status, submitting, "resume", detail, now)
+            return moves.read_attempt(connection, known.job_id, known.number)
 
     def accept(self, attempt: Attempt, remote_id: RemoteId, *, now: datetime, cause: str = "submit") -> None:
         """Write the remote id, the moment it exists: the attempt, the job and its items are SUBMITTED.
@@ -125,32 +180,23 @@ class Submissions:
         with the same id changes nothing.
 
         Raises:
-            StaleJob: The attempt is settled otherwise; the id is kept in an event.
+            StaleJob: The attempt is settled otherwise: the id is recorded as a stray, with an event.
         """
         with self._db.write() as connection:
             row = moves.locked_job(connection, attempt.job_id)
             known = moves.read_attempt(connection, attempt.job_id, attempt.number)
-            if known.remote_id == remote_id:
+            if known.remote_id == remote_id and known.accepted_at is not None:
                 return
             detail = f"attempt {attempt.number} is {remote_id}"
             settled = known.status not in moves.UNSETTLED
             if settled:  # the id must not be lost with the error
-                words = f"{detail}, and was settled as {known.status}"
-                moves.record_event(connection, row, remote_id, "contradiction", words, now)
+                _record_late_id(connection, row, known, remote_id, now)
             else:
-                values = {"remote_id": remote_id, "accepted_at": now, "lease_until": None}
-                submitted = JobStatus.SUBMITTED
-                moves.settle_attempt(connection, known, submitted, **values)
-                moves.set_sent_items(connection, known, status=submitted, submitted_at=now, message="")
-                moves.move_job(
-                    connection, attempt.job_id, known.status, submitted, cause, detail, now, remote_id=remote_id
-                )
+                if known.remote_id not in {None, remote_id}:
+                    detail = f"{detail}, and was reserved as {known.remote_id}"
+                moves.accept_attempt(connection, known, remote_id, cause, detail, now)
         if settled:
-            raise StaleJob(
-                f"{detail}, and the ledger had settled it as {known.status}; "
-                f"see the job's history: qjobs jobs show {attempt.job_id}",
-                job_id=attempt.job_id,
-            )
+            raise _too_late(known, remote_id)
 
     def reject(self, attempt: Attempt, message: str, *, now: datetime) -> None:
         """The provider refused: attempt, job and items are ERROR with its words.
@@ -172,24 +218,17 @@ class Submissions:
     def release(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "not sent") -> None:
         """No remote job came of this attempt: it is closed, and the job is as it was before.
 
-        For an attempt that is proved never sent, or one whose lost reply was decided (`cause` says how). A job, or
-        an item, that was never sent and whose cancellation was requested meanwhile is CANCELLED.
+        For an attempt that is proved never sent, and one whose lost reply, or whose lost job, was decided (`cause` says
+        how). A job, or an item, that was never sent and whose cancellation was requested meanwhile is CANCELLED. Items
+        that were LOST are CREATED again.
 
         Raises:
             StaleJob: The attempt is settled otherwise.
         """
         with self._db.write() as connection:
             row = moves.locked_job(connection, attempt.job_id)
-            known = moves.unsettled(connection, attempt)
-            values = {"message": message, "sent_at": None, "finished_at": now, "lease_until": None}
-            moves.settle_attempt(connection, known, JobStatus.CANCELLED, **values)
-            before = roll_up(moves.item_statuses(connection, attempt.job_id))
-            again: dict[str, Any] = {"message": message, "finished_at": now if before.is_final else None}
-            moves.move_job(connection, attempt.job_id, known.status, before, cause, message, now, **again)
-            if before is JobStatus.CREATED and row.cancel_requested_at is not None:
-                moves.cancel_unsent(connection, attempt.job_id, now)
-            elif before is JobStatus.CREATED:
-                moves.cancel_requested_items(connection, attempt.job_id, now)
+            known = moves.unsettled(connection, attempt, JobStatus.LOST)
+            _release(connection, row, known, message, now, cause)
 
     def mark_unknown(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "lost reply") -> None:
         """The reply was lost: attempt and job are UNKNOWN until a poll, a reconcile or a person says more.
@@ -204,12 +243,14 @@ class Submissions:
             known = moves.unsettled(connection, attempt)
             if known.status is JobStatus.UNKNOWN:
                 return
-            _make_unknown(connection, known, message, cause, now)
+            is_sent = known.sent_at is not None or known.remote_id is not None
+            _make_unknown(connection, known, message, cause, now, sent_at=known.sent_at if is_sent else now)
 
     def expire_leases(self, *, now: datetime, job_ids: Sequence[JobId] | None = None) -> list[JobId]:
-        """Make submissions UNKNOWN that their process did not settle within its lease, or can no longer settle.
+        """End submissions that their process did not settle within its lease, or can no longer settle.
 
-        A process that is proved to have ended (`qjobs.ledger.liveness`) loses its lease at once.
+        One that was never sent, and has no remote id, is released; every other one becomes UNKNOWN. A process that is
+        proved to have ended (`qjobs.ledger.liveness`) loses its lease at once.
 
         Returns:
             Their jobs.
@@ -231,16 +272,85 @@ class Submissions:
             message = f"attempt {attempt.number}: {display_owner(attempt.lease_owner)} {how}"
             try:
                 with self._db.write() as connection:
-                    moves.locked_job(connection, attempt.job_id)
-                    _make_unknown(connection, attempt, message, cause, now)
+                    _expire(connection, attempt, message, cause, now)
             except StaleJob:
                 continue  # it was settled meanwhile, or its lease was renewed
             expired.append(attempt.job_id)
         return expired
 
 
-def _make_unknown(connection: sa.Connection, attempt: Attempt, message: str, cause: str, now: datetime) -> None:
+def _too_late(known: Attempt, remote_id: RemoteId) -> StaleJob:
+    return StaleJob(
+        f"attempt {known.number} is {remote_id}, and the ledger had settled it as {known.status}; "
+        f"see the job's history: qjobs jobs show {known.job_id}",
+        job_id=known.job_id,
+    )
+
+
+def _record_late_id(
+    connection: sa.Connection, row: sa.Row[Any], known: Attempt, remote_id: RemoteId, now: datetime
+) -> None:
+    """Record the id of a remote job that came after its attempt was settled: it is to be cancelled.
+
+    But not where another attempt has that id: a provider that deduplicates gives it to each submission of a key.
+    """
+    query = sa.select(ATTEMPT.c.job_id, ATTEMPT.c.number).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
+    claimed = query.where(JOB.c.backend == row.backend, ATTEMPT.c.remote_id == remote_id).limit(1)
+    other = connection.execute(claimed).one_or_none()
+    if other is None:
+        record_stray(connection, row, remote_id, f"late id of attempt {known.number}", now)
+    else:
+        words = f"attempt {known.number} is {remote_id} too, as attempt {other.number} of {other.job_id} is"
+        moves.record_event(connection, row, remote_id, "contradiction", words, now)
+
+
+def _expire(connection: sa.Connection, attempt: Attempt, message: str, cause: str, now: datetime) -> None:
+    """End an attempt whose process cannot be waited for, if it is still as it was read."""
+    row = moves.locked_job(connection, attempt.job_id)
+    if attempt.sent_at is None and attempt.remote_id is None:
+        _release(connection, row, attempt, f"{message}; nothing was sent", now, cause)
+    else:
+        _make_unknown(connection, attempt, message, cause, now)
+
+
+def _release(
+    connection: sa.Connection, row: sa.Row[Any], known: Attempt, message: str, now: datetime, cause: str
+) -> None:
+    """Close an attempt that counts as never sent, if it is still as it was read; its job is as it was before."""
+    values: dict[str, Any] = {"message": message, "sent_at": None, "finished_at": now, "lease_until": None}
+    moves.settle_attempt(connection, known, JobStatus.CANCELLED, **values)
+    if known.status is JobStatus.LOST:
+        _forget_lost_items(connection, known, message, now, cause)
+        if moves.later_attempts(connection, known):
+            detail = f"attempt {known.number} was LOST and is given up: {message}"
+            moves.record_event(connection, row, known.remote_id, cause, detail, now)
+            return
+    before = roll_up(moves.item_statuses(connection, known.job_id))
+    again: dict[str, Any] = {"message": message, "finished_at": now if before.is_final else None}
+    moves.move_job(connection, known.job_id, known.status, before, cause, message, now, **again)
+    if before is JobStatus.CREATED and row.cancel_requested_at is not None:
+        moves.cancel_unsent(connection, known.job_id, now)
+    elif before is JobStatus.CREATED:
+        moves.cancel_requested_items(connection, known.job_id, now)
+
+
+def _forget_lost_items(connection: sa.Connection, attempt: Attempt, message: str, now: datetime, cause: str) -> None:
+    """Make the LOST items of an attempt CREATED again."""
+    lost = moves.sent_items(attempt) & (ITEM.c.status == JobStatus.LOST)
+    indices = connection.scalars(sa.select(ITEM.c.item_index).where(lost)).all()
+    if indices:
+        connection.execute(ITEM.update().where(lost).values(status=JobStatus.CREATED, message=""))
+        rows = [
+            moves.event_row(attempt.job_id, JobStatus.LOST, JobStatus.CREATED, cause, message, now, index)
+            for index in indices
+        ]
+        connection.execute(EVENT.insert(), rows)
+
+
+def _make_unknown(
+    connection: sa.Connection, attempt: Attempt, message: str, cause: str, now: datetime, **values: Any
+) -> None:
     """Move an attempt and its job to UNKNOWN, if the attempt is still as it was read."""
     unknown = JobStatus.UNKNOWN
-    moves.settle_attempt(connection, attempt, unknown, message=message, lease_until=None)
+    moves.settle_attempt(connection, attempt, unknown, message=message, lease_until=None, **values)
     moves.move_job(connection, attempt.job_id, attempt.status, unknown, cause, message, now, message=message)

@@ -1,4 +1,8 @@
-"""The flow runs that wait for jobs: no process of them runs meanwhile, and the sensor resumes them."""
+"""The runs that wait for jobs.
+
+A suspended one has no process meanwhile, and the sensor resumes it. Another waits itself, inline: what it waits for is
+written down too, so that nobody cancels it as if it were their own.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +10,39 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
 from qjobs.ledger.database import Database, log_after_commit
-from qjobs.ledger.tables import JOB, WAIT
-from qjobs.lifecycle import FINAL, LIVE, NOT_MOVED_BY_WAITING
+from qjobs.ledger.liveness import has_ended
+from qjobs.ledger.tables import ITEM, JOB, RESULT, WAIT, AtDeadline, Until
+from qjobs.lifecycle import FINAL, LIVE, NOT_MOVED_BY_WAITING, JobStatus
 from qjobs.model import JobId
 
-__all__ = ["AtDeadline", "SuspendedRun", "SuspendedRuns"]
+__all__ = ["AtDeadline", "SuspendedRun", "SuspendedRuns", "Until"]
 
-
-class AtDeadline(StrEnum):
-    """What is done when a wait reaches its deadline."""
-
-    NOTIFY = "notify"
-    """An event is recorded, and the wait goes on."""
-    CANCEL = "cancel"
-    """The jobs that are still open are cancelled."""
-    GO_ON = "go on"
-    """The run goes on with what there is."""
+_AWAITS_RESULTS = (
+    JOB.c.status.in_(sorted(FINAL))
+    & JOB.c.next_poll_at.is_not(None)
+    & sa.exists().where(
+        ITEM.c.job_id == JOB.c.job_id,
+        ITEM.c.status == JobStatus.COMPLETED,
+        ITEM.c.no_result.is_(None),
+        ~sa.exists().where(
+            RESULT.c.job_id == ITEM.c.job_id, RESULT.c.item_index == ITEM.c.item_index, RESULT.c.epoch == JOB.c.epoch
+        ),
+    )
+)
+"""A final job is polled on for its results, and also for the end of a stray, which no run waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuspendedRun:
-    """A flow run that waits for jobs; `open_ids` are those that waiting can still move."""
+    """A flow run that waits for jobs; `open_ids` are those that are not done yet.
+
+    Done is what waiting no longer moves, or, until there is room, what takes no place at its device.
+    """
 
     flow_run_id: str
     job_ids: tuple[JobId, ...]
@@ -45,8 +55,8 @@ class SuspendedRun:
 
     @property
     def is_over(self) -> bool:
-        """Whether the jobs that it waits for are done: all of them, or any."""
-        return not self.open_ids or (self.until == "any" and len(self.open_ids) < len(self.job_ids))
+        """Whether the jobs that it waits for are done, or have left their places: all of them, or any."""
+        return not self.open_ids or (self.until != Until.ALL and len(self.open_ids) < len(self.job_ids))
 
 
 class SuspendedRuns:
@@ -65,10 +75,12 @@ class SuspendedRuns:
         server: str = "",
         deadline_at: datetime | None = None,
         at_deadline: AtDeadline | None = None,
+        held_by: str | None = None,
     ) -> None:
         """Record that a run waits for these jobs from now on, and for no others. Idempotent.
 
-        `server` is where Prefect knows the run: its API's URL.
+        `until` is a word of `Until`. `server` is where Prefect knows the run: its API's URL. `held_by` is the process
+        that waits (`qjobs.ledger.liveness.lease_owner`), None for a run that is suspended.
         """
         rows = [
             {
@@ -79,31 +91,62 @@ class SuspendedRuns:
                 "registered_at": now,
                 "deadline_at": deadline_at,
                 "at_deadline": at_deadline,
+                "held_by": held_by,
             }
             for job_id in dict.fromkeys(job_ids)
         ]
         names = ", ".join(str(row["job_id"]) for row in rows)
         with self._db.write() as connection:
             connection.execute(sa.delete(WAIT).where(WAIT.c.flow_run_id == flow_run_id))
-            connection.execute(WAIT.insert(), rows)
+            if rows:
+                connection.execute(WAIT.insert(), rows)
             log_after_commit(
                 connection, "flow run %s waits for %s of %d jobs: %s", flow_run_id, until, len(rows), names
             )
 
-    def end(self, flow_run_id: str) -> None:
-        """Record that a run waits no longer. Idempotent."""
+    def end(self, flow_run_id: str, *, registered_before: datetime | None = None, held_by: str | None = None) -> None:
+        """Record that a run waits no longer. Idempotent.
+
+        A wait that was registered after `registered_before` is left: the run waits again. With `held_by` only a wait
+        in that process ends, and a run that is suspended goes on waiting.
+        """
+        chosen = WAIT.c.flow_run_id == flow_run_id
+        if held_by is not None:
+            chosen &= WAIT.c.held_by == held_by
+        if registered_before is not None:
+            chosen &= WAIT.c.registered_at <= registered_before
         with self._db.write() as connection:
-            ended = connection.execute(sa.delete(WAIT).where(WAIT.c.flow_run_id == flow_run_id))
+            ended = connection.execute(sa.delete(WAIT).where(chosen))
             if ended.rowcount:
                 log_after_commit(connection, "flow run %s waits no longer", flow_run_id)
 
+    def jobs_of_others(self, job_ids: Sequence[JobId], run: str) -> set[JobId]:
+        """Those of these jobs that another run waits for: suspended, or in a process that may still live."""
+        query = sa.select(WAIT.c.job_id, WAIT.c.held_by).where(WAIT.c.flow_run_id != run)
+        rows = self._db.rows_among(query, WAIT.c.job_id, job_ids)
+        return {JobId(row.job_id) for row in rows if row.held_by is None or not has_ended(row.held_by)}
+
+    def are_attended(self, runs: Sequence[str]) -> bool:
+        """Whether one of these runs waits: suspended, or in a process that may still live."""
+        return any(held_by is None or not has_ended(held_by) for held_by in self._holders(runs))
+
+    def are_left_behind(self, runs: Sequence[str]) -> bool:
+        """Whether one of these runs was waiting in a process that is proved to have ended."""
+        return any(held_by is not None and has_ended(held_by) for held_by in self._holders(runs))
+
+    def _holders(self, runs: Sequence[str]) -> set[str | None]:
+        query = sa.select(WAIT.c.held_by).distinct()
+        return {row.held_by for row in self._db.rows_among(query, WAIT.c.flow_run_id, runs)}
+
     def runs(self, *, flow_run_id: str | None = None) -> list[SuspendedRun]:
-        """Every run that waits, the longest waiting first; a job whose results are still to be fetched is open too."""
-        moves = JOB.c.status.in_(sorted(LIVE - NOT_MOVED_BY_WAITING))
-        awaits_results = JOB.c.status.in_(sorted(FINAL)) & JOB.c.next_poll_at.is_not(None)
+        """Every run that is suspended, the longest waiting first; a job whose results are to be fetched is open too."""
+        moves = JOB.c.status.in_(sorted(LIVE - NOT_MOVED_BY_WAITING)) | _AWAITS_RESULTS
+        takes_a_place = JOB.c.status.in_(sorted(LIVE))
+        is_open = sa.case((WAIT.c.until == Until.ROOM, takes_a_place), else_=moves)
         query = (
-            sa.select(WAIT, (moves | awaits_results).label("is_open"))
+            sa.select(WAIT, is_open.label("is_open"))
             .join(JOB, JOB.c.job_id == WAIT.c.job_id)
+            .where(WAIT.c.held_by.is_(None))
             .order_by(WAIT.c.registered_at, WAIT.c.flow_run_id, WAIT.c.job_id)
         )
         if flow_run_id is not None:

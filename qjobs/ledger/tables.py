@@ -7,14 +7,22 @@ of the known words, a job has one live attempt at the most, an item one result p
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TypeVar
 
 import sqlalchemy as sa
 
 from qjobs.errors import InvalidInput
 from qjobs.lifecycle import LIVE, JobStatus
+from qjobs.model import JobKind, ProgramFormat, RemoteRetryStrategy
+from qjobs.redaction import bounded, redacted
 
-SCHEMA_VERSION = 4
-"""Raised with every change of a table; `Ledger` refuses any other number."""
+SCHEMA_VERSION = 5
+"""Raised with every change of a table, which needs a migration of the same number (`qjobs.ledger.migrations`)."""
+OLDEST_VERSION = 4
+"""The oldest schema that can be migrated."""
+
+_Word = TypeVar("_Word", bound=StrEnum)
 
 TIMED_STATUSES = tuple(s for s in JobStatus if s not in {JobStatus.SUBMITTING, JobStatus.UNKNOWN})
 """An item keeps one timestamp for each of these."""
@@ -44,27 +52,74 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class Words(sa.types.TypeDecorator[str]):
-    """Text of others: PostgreSQL stores no NUL and no half of a surrogate pair, and a poll must not fail over one."""
+class StorableText(sa.types.TypeDecorator[str]):
+    """Text that may hold what PostgreSQL does not store: NUL, and half of a surrogate pair."""
 
     impl = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         """Leave out what cannot be stored."""
-        return None if value is None else value.replace("\x00", "").encode("utf-8", "replace").decode()
+        return None if value is None else storable(value)
+
+
+class Words(sa.types.TypeDecorator[str]):
+    """Words of others: a poll must not fail over them, and no secret of theirs or of ours is kept."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        """Leave out what cannot be stored, what is secret and what nobody reads to the end."""
+        return None if value is None else as_stored(value)
+
+
+class AtDeadline(StrEnum):
+    """What is done when a wait reaches its deadline."""
+
+    NOTIFY = "notify"
+    """An event is recorded, and the wait goes on."""
+    CANCEL = "cancel"
+    """The jobs that are still open are cancelled."""
+    GO_ON = "go on"
+    """The run goes on with what there is."""
+
+
+class Until(StrEnum):
+    """What a run waits for."""
+
+    ALL = "all"
+    """All of its jobs are done."""
+    ANY = "any"
+    """Any of its jobs is done."""
+    ROOM = "room"
+    """Any of its jobs has left its place at the device."""
+
+
+def storable(text: str) -> str:
+    """The text without what PostgreSQL cannot store."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def as_stored(text: str) -> str:
+    """The words of others, as a column of type `Words` keeps them; a second call changes nothing."""
+    return bounded(redacted(storable(text))) if text else text
 
 
 def _words(statuses: frozenset[JobStatus] | tuple[JobStatus, ...]) -> str:
     return ", ".join(f"'{status}'" for status in sorted(statuses))
 
 
-def _status(name: str, *, nullable: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.String(16), nullable=nullable)
-
-
-def _known(column: str) -> sa.CheckConstraint:
-    return sa.CheckConstraint(f"{column} IN ({_words(tuple(JobStatus))})")
+def _one_of(words: type[_Word], check: str, *, length: int = 16) -> sa.Enum:
+    """A column's type for a closed set of words; the database itself refuses any other."""
+    return sa.Enum(
+        words,
+        name=f"{check}_check",
+        native_enum=False,
+        create_constraint=True,
+        length=length,
+        values_callable=lambda kind: [str(word.value) for word in kind],
+    )
 
 
 LEDGER_META = sa.Table(
@@ -74,11 +129,18 @@ LEDGER_META = sa.Table(
     sa.Column("value", sa.Text, nullable=False),
 )
 
+LEDGER_REVISION = sa.Table(  # Alembic's own: the migration that made the other tables
+    "ledger_revision",
+    metadata,
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="ledger_revision_pkc"),
+)
+
 PROGRAM = sa.Table(
     "program",
     metadata,
     sa.Column("hash", sa.String(64), primary_key=True),
-    sa.Column("format", sa.String(16), nullable=False),
+    sa.Column("format", _one_of(ProgramFormat, "program_format"), nullable=False),
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("n_qubits", sa.Integer, nullable=False),
     sa.Column("n_bits", sa.Integer, nullable=False),
@@ -91,16 +153,21 @@ JOB = sa.Table(
     metadata,
     sa.Column("job_id", sa.String(40), primary_key=True),
     sa.Column("key", sa.String(64), nullable=False, unique=True),
-    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("kind", _one_of(JobKind, "job_kind"), nullable=False),
     sa.Column("backend", sa.Text, nullable=False),
     sa.Column("device", sa.Text, nullable=False),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("experiment", sa.Text, nullable=False),
     sa.Column("run", sa.Text, nullable=False),
+    sa.Column("logical_run", sa.Text, nullable=False, server_default=""),
     sa.Column("project", sa.Text, nullable=False),
     sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("opened_as", sa.Text, nullable=False, server_default=""),
+    sa.Column("fingerprint", sa.Text, nullable=False, server_default=""),
+    sa.Column("definition", sa.Text, nullable=False, server_default=""),
+    sa.Column("compiled_with", sa.Text, nullable=False, server_default=""),
     sa.Column("spec", sa.JSON, nullable=False),
-    _status("status"),
+    sa.Column("status", _one_of(JobStatus, "job_status"), nullable=False),
     sa.Column("message", Words, nullable=False, default=""),
     sa.Column("epoch", sa.Integer, nullable=False, default=1),
     sa.Column("n_items", sa.Integer, nullable=False),
@@ -113,24 +180,25 @@ JOB = sa.Table(
     sa.Column("properties", sa.JSON, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("finished_at", UtcDateTime),
-    _known("status"),
     sa.Index("job_by_status", "status", "next_poll_at"),
     sa.Index("job_by_experiment", "experiment", "created_at"),
     sa.Index("job_by_run", "run"),
+    sa.Index("job_by_logical_run", "logical_run"),
+    sa.Index("job_by_definition", "definition"),
     sa.Index("job_by_device", "backend", "device", "status"),
 )
 
 WAIT = sa.Table(  # which run waits for which jobs; several runs may wait for one job
     "wait",
     metadata,
-    sa.Column("flow_run_id", sa.String(64), primary_key=True),
+    sa.Column("flow_run_id", sa.Text, primary_key=True),
     sa.Column("job_id", sa.ForeignKey("job.job_id"), primary_key=True),
-    sa.Column("until", sa.String(8), nullable=False),
+    sa.Column("until", _one_of(Until, "wait_until", length=8), nullable=False),
     sa.Column("server", sa.Text, nullable=False, server_default=""),  # where Prefect knows the run
     sa.Column("registered_at", UtcDateTime, nullable=False),
     sa.Column("deadline_at", UtcDateTime),
-    sa.Column("at_deadline", sa.String(8)),
-    sa.CheckConstraint("until IN ('all', 'any')"),
+    sa.Column("at_deadline", _one_of(AtDeadline, "wait_at_deadline", length=8)),
+    sa.Column("held_by", sa.Text),  # the process that waits for them itself; null for a run that is suspended
     sa.Index("wait_by_job", "job_id"),
 )
 
@@ -151,19 +219,24 @@ ATTEMPT = sa.Table(
     sa.Column("job_id", sa.ForeignKey("job.job_id"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True),
     sa.Column("epoch", sa.Integer, nullable=False),
-    sa.Column("strategy", sa.String(16), nullable=False),
+    sa.Column("strategy", _one_of(RemoteRetryStrategy, "attempt_strategy"), nullable=False),
     sa.Column("items", sa.JSON(none_as_null=True)),
-    _status("status"),
+    sa.Column("status", _one_of(JobStatus, "attempt_status"), nullable=False),
     sa.Column("remote_id", sa.Text),
     sa.Column("remote_status", Words),
     sa.Column("message", Words, nullable=False, default=""),
     sa.Column("cost", sa.Float),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", UtcDateTime),
+    sa.Column("claimed_at", UtcDateTime, nullable=False),
     sa.Column("sent_at", UtcDateTime),
     sa.Column("accepted_at", UtcDateTime),
     sa.Column("finished_at", UtcDateTime),
-    _known("status"),
+    sa.Column("by_item", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("awaited", _one_of(JobStatus, "attempt_awaited")),
+    sa.Column("awaited_since", UtcDateTime),
+    sa.Column("awaited_at", UtcDateTime),
+    sa.Column("awaited_times", sa.Integer, nullable=False, server_default="0"),
     sa.Index("attempt_by_remote_id", "remote_id"),
 )
 sa.Index(
@@ -184,15 +257,15 @@ ITEM = sa.Table(
     sa.Column("source_hash", sa.String(64)),
     sa.Column("parameters", sa.JSON, nullable=False),
     sa.Column("shots", sa.Integer, nullable=False),
-    _status("status"),
+    sa.Column("status", _one_of(JobStatus, "item_status"), nullable=False),
     sa.Column("queue_position", sa.Integer),
     sa.Column("message", Words, nullable=False, default=""),
     sa.Column("error_detail", Words),
     sa.Column("cost", sa.Float),
     sa.Column("cancel_requested_at", UtcDateTime),
+    sa.Column("no_result", Words),  # why its result will never come
     *(sa.Column(f"{status.lower()}_at", UtcDateTime) for status in TIMED_STATUSES),
-    _known("status"),
-    sa.CheckConstraint("shots >= 0"),
+    sa.CheckConstraint("shots >= 0", name="item_shots_check"),
     sa.UniqueConstraint("job_id", "label"),
 )
 sa.Index(
@@ -200,6 +273,23 @@ sa.Index(
     ITEM.c.job_id,
     sqlite_where=ITEM.c.cancel_requested_at.is_not(None),
     postgresql_where=ITEM.c.cancel_requested_at.is_not(None),
+)
+
+STRAY = sa.Table(  # remote jobs of ours that no attempt claims
+    "stray",
+    metadata,
+    sa.Column("job_id", sa.ForeignKey("job.job_id"), primary_key=True),
+    sa.Column("remote_id", sa.Text, primary_key=True),
+    sa.Column("why", Words, nullable=False),
+    sa.Column("found_at", UtcDateTime, nullable=False),
+    sa.Column("ended_at", UtcDateTime),
+    sa.Column("outcome", Words),
+)
+sa.Index(
+    "stray_to_end",
+    STRAY.c.job_id,
+    sqlite_where=STRAY.c.ended_at.is_(None),
+    postgresql_where=STRAY.c.ended_at.is_(None),
 )
 
 RESULT = sa.Table(
@@ -220,8 +310,8 @@ EVENT = sa.Table(
     sa.Column("job_id", sa.ForeignKey("job.job_id"), nullable=False),
     sa.Column("item_index", sa.Integer),
     sa.Column("at", UtcDateTime, nullable=False),
-    sa.Column("old", sa.String(16)),
-    sa.Column("new", sa.String(16), nullable=False),
+    sa.Column("old", _one_of(JobStatus, "event_old")),
+    sa.Column("new", _one_of(JobStatus, "event_new"), nullable=False),
     sa.Column("cause", sa.Text, nullable=False),
     sa.Column("detail", Words, nullable=False, default=""),
     sa.Index("event_by_job", "job_id", "id"),

@@ -6,7 +6,7 @@ A move is one guarded UPDATE plus one event, and one line in the log. These func
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,14 +15,15 @@ import sqlalchemy as sa
 from qjobs.errors import Busy, InvalidInput, JobNotFound, StaleJob
 from qjobs.ledger.database import log_after_commit
 from qjobs.ledger.rows import attempt_of
-from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, LIVE_WORDS, TIMED_STATUSES
-from qjobs.lifecycle import FINAL, JobStatus
-from qjobs.model import Attempt, AttemptNumber, JobId, RemoteId
+from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, LIVE_WORDS, TIMED_STATUSES, as_stored
+from qjobs.lifecycle import FINAL, JobStatus, roll_up
+from qjobs.model import Attempt, AttemptNumber, JobId, ProgramHash, RemoteId
 
 UNSETTLED = frozenset({JobStatus.SUBMITTING, JobStatus.UNKNOWN})
 """Statuses of an attempt whose outcome is not known yet."""
 _REQUESTED = "cancellation was requested"
 _NEVER_SENT = "never sent"
+_NOT_THERE = "its provider does not know it, so there is nothing to cancel"
 
 
 def locked_job(connection: sa.Connection, job_id: JobId) -> sa.Row[Any]:
@@ -52,10 +53,10 @@ def read_attempt(connection: sa.Connection, job_id: JobId, number: AttemptNumber
     return attempt_of(connection.execute(query).one())
 
 
-def unsettled(connection: sa.Connection, attempt: Attempt) -> Attempt:
-    """The attempt as it is now; raises `StaleJob` unless it is SUBMITTING or UNKNOWN (its lease may have run out)."""
+def unsettled(connection: sa.Connection, attempt: Attempt, *also: JobStatus) -> Attempt:
+    """The attempt as it is now; raises `StaleJob` unless it is SUBMITTING, UNKNOWN or one of `also`."""
     known = read_attempt(connection, attempt.job_id, attempt.number)
-    if known.status not in UNSETTLED:
+    if known.status not in UNSETTLED and known.status not in also:
         raise StaleJob(
             f"attempt {known.number} of {known.job_id} was settled before: it is {known.status}", job_id=known.job_id
         )
@@ -63,7 +64,7 @@ def unsettled(connection: sa.Connection, attempt: Attempt) -> Attempt:
 
 
 def settle_attempt(connection: sa.Connection, attempt: Attempt, status: JobStatus, **values: Any) -> None:
-    """Guarded move of an attempt: it must still have the status and the lease that `attempt` has."""
+    """Guarded move of an attempt: it must still have the status, the lease and the `sent_at` that `attempt` has."""
     moved = connection.execute(
         ATTEMPT.update()
         .where(
@@ -71,6 +72,7 @@ def settle_attempt(connection: sa.Connection, attempt: Attempt, status: JobStatu
             ATTEMPT.c.number == attempt.number,
             ATTEMPT.c.status == attempt.status,
             ATTEMPT.c.lease_until.is_not_distinct_from(attempt.lease_until),
+            ATTEMPT.c.sent_at.is_not_distinct_from(attempt.sent_at),
         )
         .values(status=status, **values)
     )
@@ -81,26 +83,42 @@ def settle_attempt(connection: sa.Connection, attempt: Attempt, status: JobStatu
         )
 
 
+def sent_items(attempt: Attempt) -> sa.ColumnElement[bool]:
+    """The items that `attempt` sent."""
+    chosen = ITEM.c.job_id == attempt.job_id
+    return chosen if attempt.items is None else chosen & ITEM.c.item_index.in_(attempt.items)
+
+
 def set_sent_items(
     connection: sa.Connection, attempt: Attempt, *, except_in: JobStatus | None = None, **values: Any
 ) -> None:
     """Write the same to every item that `attempt` sent, except to those in status `except_in`."""
-    chosen = ITEM.c.job_id == attempt.job_id
+    chosen = sent_items(attempt)
     if except_in is not None:
         chosen &= ITEM.c.status != except_in
-    if attempt.items is not None:
-        chosen &= ITEM.c.item_index.in_(attempt.items)
     connection.execute(ITEM.update().where(chosen).values(**values))
 
 
-def is_replaced(connection: sa.Connection, attempt: Attempt, epoch: int) -> bool:
-    """Whether the items belong to a later attempt: a newer epoch has begun, or something was sent since."""
-    later = sa.select(sa.func.count()).where(
-        ATTEMPT.c.job_id == attempt.job_id,
-        ATTEMPT.c.number > attempt.number,
-        ATTEMPT.c.sent_at.is_not(None),
+def accept_attempt(
+    connection: sa.Connection, known: Attempt, remote_id: RemoteId, cause: str, detail: str, now: datetime
+) -> None:
+    """Make an attempt that was not settled, its job and its items SUBMITTED."""
+    submitted = JobStatus.SUBMITTED
+    values = {"remote_id": remote_id, "sent_at": known.sent_at or now, "accepted_at": now, "lease_until": None}
+    settle_attempt(connection, known, submitted, **values)
+    set_sent_items(connection, known, status=submitted, submitted_at=now, message="")
+    move_job(connection, known.job_id, known.status, submitted, cause, detail, now, remote_id=remote_id)
+
+
+def later_attempts(connection: sa.Connection, attempt: Attempt) -> list[Attempt]:
+    """Later attempts that were not released: sent, about to be, or refused."""
+    released = (ATTEMPT.c.status == JobStatus.CANCELLED) & ATTEMPT.c.sent_at.is_(None)
+    query = (
+        sa.select(ATTEMPT)
+        .where(ATTEMPT.c.job_id == attempt.job_id, ATTEMPT.c.number > attempt.number, ~released)
+        .order_by(ATTEMPT.c.number)
     )
-    return attempt.epoch != epoch or bool(connection.scalar(later))
+    return [attempt_of(row) for row in connection.execute(query)]
 
 
 def move_job(
@@ -127,6 +145,7 @@ def move_job(
 
 def log_job(connection: sa.Connection, job_id: JobId, remote_id: RemoteId | None, what: str, reason: str) -> None:
     """Log what was done to a job, once it has landed."""
+    reason = as_stored(reason)
     name = job_id if remote_id is None else f"{job_id} (remote {remote_id})"
     log_after_commit(connection, "%s: %s, %s", name, what, reason)
 
@@ -144,12 +163,15 @@ def item_statuses(connection: sa.Connection, job_id: JobId) -> list[JobStatus]:
     return [JobStatus(status) for status in connection.scalars(query)]
 
 
-def reset_items(connection: sa.Connection, job_id: JobId) -> None:
-    """Make all items of a job CREATED again, for a new epoch."""
+def reset_items(
+    connection: sa.Connection, job_id: JobId, programs: Mapping[ProgramHash, ProgramHash] | None = None
+) -> None:
+    """Make all items of a job CREATED again, for a new epoch; `programs` says which circuits are sent instead."""
     blank = {f"{status.lower()}_at": None for status in TIMED_STATUSES if status is not JobStatus.CREATED}
+    of_job = ITEM.c.job_id == job_id
     connection.execute(
         ITEM.update()
-        .where(ITEM.c.job_id == job_id)
+        .where(of_job)
         .values(
             status=JobStatus.CREATED,
             message="",
@@ -157,9 +179,27 @@ def reset_items(connection: sa.Connection, job_id: JobId) -> None:
             queue_position=None,
             cost=None,
             cancel_requested_at=None,
+            no_result=None,
             **blank,
         )
     )
+    present = connection.execute(sa.select(ITEM.c.item_index, ITEM.c.program_hash).where(of_job)).all()
+    changed = [
+        {"at_index": row.item_index, "other": programs[row.program_hash]}
+        for row in present
+        if programs and row.program_hash in programs
+    ]
+    if changed:
+        statement = ITEM.update().where(of_job, ITEM.c.item_index == sa.bindparam("at_index"))
+        connection.execute(statement.values(program_hash=sa.bindparam("other")), changed)
+
+
+def forget_no_results(connection: sa.Connection, job_id: JobId, items: tuple[int, ...] | None) -> None:
+    """Forget that no result would come of items, as they are sent again."""
+    chosen = (ITEM.c.job_id == job_id) & ITEM.c.no_result.is_not(None)
+    if items is not None:
+        chosen &= ITEM.c.item_index.in_(items)
+    connection.execute(ITEM.update().where(chosen).values(no_result=None))
 
 
 def withdraw_cancellations(connection: sa.Connection, job_id: JobId, items: tuple[int, ...] | None) -> None:
@@ -202,11 +242,17 @@ def event_row(
 
 
 def request_job_cancellation(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
-    """Record that a job is to be cancelled: it is CANCELLED at once if it was never sent, and left alone if final."""
+    """Record that a job is to be cancelled: it is CANCELLED at once if it was never sent or is LOST.
+
+    A final one is left alone.
+    """
     status = JobStatus(row.status)
     job_id = JobId(row.job_id)
     if status is JobStatus.CREATED:
         cancel_unsent(connection, job_id, now)
+    elif status is JobStatus.LOST:
+        connection.execute(JOB.update().where(JOB.c.job_id == job_id).values(cancel_requested_at=now))
+        cancel_lost(connection, row, now)
     elif status not in FINAL and row.cancel_requested_at is None:
         connection.execute(JOB.update().where(JOB.c.job_id == job_id).values(cancel_requested_at=now))
         record_event(connection, row, newest_remote_id(connection, job_id), "cancel", _REQUESTED, now)
@@ -242,6 +288,8 @@ def request_item_cancellation(connection: sa.Connection, row: sa.Row[Any], items
         log_job(connection, job_id, remote_id, f"items: {len(found)} of {row.n_items}", f"cancel: {_REQUESTED}")
     if JobStatus(row.status) is JobStatus.CREATED:
         cancel_requested_items(connection, job_id, now)
+    elif JobStatus(row.status) is JobStatus.LOST:
+        cancel_lost(connection, row, now, items)
 
 
 def cancel_requested_items(connection: sa.Connection, job_id: JobId, now: datetime) -> None:
@@ -267,3 +315,27 @@ def cancel_unsent(connection: sa.Connection, job_id: JobId, now: datetime) -> No
         .where(ITEM.c.job_id == job_id, ITEM.c.status == JobStatus.CREATED)
         .values(status=JobStatus.CANCELLED, cancelled_at=now)
     )
+
+
+def cancel_lost(connection: sa.Connection, row: sa.Row[Any], now: datetime, items: Sequence[int] | None = None) -> None:
+    """Make items of a LOST job, or all, CANCELLED; with the last open one its attempt and the job are over."""
+    job_id = JobId(row.job_id)
+    chosen = (ITEM.c.job_id == job_id) & ITEM.c.status.not_in(sorted(FINAL))
+    if items is not None:
+        chosen &= ITEM.c.item_index.in_(items)
+    cancelled = JobStatus.CANCELLED
+    found = connection.execute(sa.select(ITEM.c.item_index, ITEM.c.status).where(chosen)).all()
+    connection.execute(ITEM.update().where(chosen).values(status=cancelled, cancelled_at=now))
+    events = [
+        event_row(job_id, JobStatus(each.status), cancelled, "cancel", _NOT_THERE, now, each.item_index)
+        for each in found
+    ]
+    if events:
+        connection.execute(EVENT.insert(), events)
+    after = roll_up(item_statuses(connection, job_id))
+    if after.is_final:
+        lost = (ATTEMPT.c.job_id == job_id) & (ATTEMPT.c.status == JobStatus.LOST)
+        connection.execute(ATTEMPT.update().where(lost).values(status=cancelled, finished_at=now))
+        values = {"finished_at": now, "next_poll_at": None}
+        remote_id = newest_remote_id(connection, job_id)
+        move_job(connection, job_id, JobStatus.LOST, after, "cancel", _NOT_THERE, now, remote_id=remote_id, **values)

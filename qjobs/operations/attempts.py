@@ -1,31 +1,50 @@
-"""What an attempt sends, and under which key."""
+"""What an attempt sends, under which key, and whether the caps of the policy allow it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
-from qjobs.errors import BackendUnavailable
+from qjobs.backends.base import Backend
+from qjobs.errors import BackendUnavailable, PolicyLimit
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Batch, Item, ItemSpec, Job, Key, RemoteRetryStrategy
+from qjobs.operations.retry import RetryPolicy
 
-__all__ = ["LEAVES_CANCELLED_ALONE", "LOOKED_UP", "batch_of", "items_to_send", "last_attempt", "submission_key"]
+__all__ = [
+    "LEAVES_CANCELLED_ALONE",
+    "LOOKED_UP",
+    "NOT_FOUND",
+    "RISK_TAKEN",
+    "SAME_KEY",
+    "batch_of",
+    "check_caps",
+    "check_cost",
+    "items_to_send",
+    "last_attempt",
+    "submission_key",
+]
 
 LEAVES_CANCELLED_ALONE = frozenset({RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT})
 """Strategies that do not send a job whose cancellation was requested."""
 LOOKED_UP = "looked up by its key and not found"
 """Message of an attempt whose lost reply was decided so: its request may still arrive."""
+NOT_FOUND = "not found"
+RISK_TAKEN = "risk taken"
+SAME_KEY = "same key"
+"""Causes of the events that say how a lost reply was decided, before the job was sent again."""
 
 
 def last_attempt(attempts: Sequence[Attempt], epoch: int) -> Attempt | None:
-    """The newest attempt of a job's present epoch that was sent; where none was, the newest.
+    """The newest attempt of a job's present epoch that was sent or is open; where there is none, the newest.
 
     `attempts` are all attempts of the job, first to last.
     """
     present = [attempt for attempt in attempts if attempt.epoch == epoch]
     for attempt in reversed(present):
-        if attempt.sent_at is not None:
+        if attempt.sent_at is not None or not attempt.status.is_final:
             return attempt
     return present[-1] if present else None
 
@@ -36,7 +55,7 @@ def submission_key(job: Job, attempts: Sequence[Attempt], attempt: Attempt) -> K
     Attempts that left no remote job and send the same items share one key, so that a request that arrives
     late is found or deduplicated; once a remote job exists the next attempt gets a key of its own.
     """
-    accepted = sum(one.number < attempt.number and one.remote_id is not None for one in attempts)
+    accepted = sum(one.number < attempt.number and one.accepted_at is not None for one in attempts)
     key = job.key if accepted == 0 else f"{job.key}-{accepted + 1}"
     if attempt.items is not None:
         key = f"{key}.{hashlib.sha256(repr(attempt.items).encode()).hexdigest()[:8]}"
@@ -64,7 +83,10 @@ def items_to_send(
     before = [attempt for attempt in attempts if attempt.epoch == job.epoch]
     if before and before[-1].remote_id is None and before[-1].message == LOOKED_UP:
         return tuple(range(job.n_items)) if before[-1].items is None else before[-1].items
-    late = [item.label for item in items if item.index in missing and item.status is JobStatus.COMPLETED]
+    late = []
+    for item in items:
+        if item.index in missing and item.status is JobStatus.COMPLETED and item.no_result is None:
+            late.append(item.label)
     if late and only is None:  # it ran, and it was paid for
         raise BackendUnavailable(
             f"{len(late)} items of {job.job_id} are COMPLETED and their results are not there yet (the first is "
@@ -95,3 +117,68 @@ def batch_of(ledger: Ledger, job: Job, items: Sequence[Item], indices: tuple[int
         )
         specs.append(spec)
     return Batch(number=0, items=tuple(specs), programs=programs, options=job.options, kind=job.kind, name=job.name)
+
+
+def check_caps(ledger: Ledger, job: Job, attempts: Sequence[Attempt], policy: RetryPolicy, present: datetime) -> None:
+    """Refuse a further submission of a job that is above a cap of the policy; lost ones count too.
+
+    Raises:
+        PolicyLimit: It was submitted too often, or was tried for too long.
+    """
+    if not attempts:
+        return
+    events = ledger.events(job.job_id, of_items=False)
+    sent = sum(attempt.sent_at is not None for attempt in attempts)
+    sent += sum(event.cause in {NOT_FOUND, RISK_TAKEN, SAME_KEY} for event in events)
+    more = f"or allow more with: qjobs jobs retry {job.job_id} --strategy FORCE_RESUBMIT"
+    if not sent:
+        return
+    if sent >= policy.max_submissions:
+        raise PolicyLimit(
+            f"{job.job_id} was submitted {sent} times and the policy allows {policy.max_submissions}; see its history "
+            f"with: qjobs jobs show {job.job_id}; {more} --max-submissions {sent + 1}",
+            job_id=job.job_id,
+        )
+    tried_s = _tried_s(attempts, present)
+    if tried_s > policy.max_total_s:
+        raise PolicyLimit(
+            f"{tried_s:.0f} s were spent trying to submit {job.job_id}, and the policy allows {policy.max_total_s:g}; "
+            f"{more} --max-total-s {tried_s + 3600:.0f}",
+            job_id=job.job_id,
+        )
+
+
+def check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch) -> None:
+    """Refuse a submission, the first one too, with which a job would cost more than the policy allows.
+
+    Raises:
+        PolicyLimit: It would, or nobody can tell what it would cost.
+    """
+    if policy.max_cost is None:
+        return
+    estimate = backend.estimate(batch)
+    if estimate is None:
+        raise PolicyLimit(
+            f"nobody can tell what {job.job_id} would cost on {job.device}, and it is capped at {policy.max_cost:g}; "
+            "it is not sent; leave out the cap to send it",
+            job_id=job.job_id,
+        )
+    cost = (job.cost or 0.0) + estimate
+    if cost > policy.max_cost:
+        raise PolicyLimit(
+            f"{job.job_id} would cost {cost:g} in all, which is more than the policy's {policy.max_cost:g}; raise the "
+            "cap, or send less",
+            job_id=job.job_id,
+        )
+
+
+def _tried_s(attempts: Sequence[Attempt], present: datetime) -> float:
+    """How long a job was tried to be submitted, in seconds; the time that it spent at the provider does not count."""
+    tried_s = 0.0
+    began: datetime | None = None
+    for attempt in attempts:
+        began = began or attempt.claimed_at
+        if attempt.accepted_at is not None:
+            tried_s += (attempt.accepted_at - began).total_seconds()
+            began = None
+    return tried_s if began is None else tried_s + (present - began).total_seconds()

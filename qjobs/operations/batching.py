@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from qjobs.errors import InvalidInput
-from qjobs.model import ExecuteOptions, ItemSpec, JobKind, Key, Limits, Program, ProgramHash
+from qjobs.model import ExecuteOptions, Fingerprint, ItemSpec, JobKind, Key, Limits, Program, ProgramHash
 
-__all__ = ["batch_key", "check_items", "pack", "size_bytes_of"]
+__all__ = ["base_key", "batch_key", "check_items", "pack", "size_bytes_of"]
 
+_OF_ATTEMPT = re.compile(r"(-\d{1,3})?(\.[0-9a-f]{8})?$")
 PARAMETER_BYTES = 24
 """What one bound value costs on the wire at the most: 17 digits, sign, exponent, a comma."""
 
@@ -92,20 +94,33 @@ def batch_key(
     *,
     backend: str,
     device: str,
+    ledger: str,
+    fingerprint: Fingerprint | None = None,
     kind: JobKind = JobKind.EXECUTE,
 ) -> Key:
     """Idempotency key of one batch of a logical run.
 
     The same run, batch number and content give the same key, so that a run that is retried, resumed
-    or crashed finds its own jobs again; another logical run gives another key.
+    or crashed finds its own jobs again; another logical run, another ledger or another configuration of the device
+    gives another key. It begins with `ledger` (`Ledger.key_prefix`), so that two ledgers at one account tell their
+    jobs apart.
     """
     digest = hashlib.sha256()
 
     def add(value: object) -> None:
         digest.update(json.dumps(value, separators=(",", ":")).encode() + b"\n")
 
-    add(["qjobs-key-1", run, number, backend, device, options.seed, kind, options.level])
+    add(["qjobs-key-2", run, number, backend, device, str(fingerprint), options.seed, kind, options.level])
     add([[o.name, o.terms] for o in options.observables])
     for item in items:
         add([item.label, item.program, item.shots, [[name, float(value).hex()] for name, value in item.parameters]])
-    return Key(digest.hexdigest()[:40])
+    return Key(f"{ledger}-{digest.hexdigest()[:32]}")
+
+
+def base_key(key: Key) -> Key:
+    """The key of the job that a submission's key (`qjobs.operations.attempts.submission_key`) was made of.
+
+    >>> base_key(Key("12345678-0123456789abcdef0123456789abcdef-2.89abcdef"))
+    '12345678-0123456789abcdef0123456789abcdef'
+    """
+    return Key(_OF_ATTEMPT.sub("", key))

@@ -1,4 +1,7 @@
-"""Cancel: a request that is recorded, passed on, and confirmed by polling."""
+"""Cancel: a request that is recorded, passed on, and confirmed by polling.
+
+And the end of remote jobs that no attempt claims.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,16 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
-from qjobs.backends.base import Backend
-from qjobs.errors import InvalidInput
+from qjobs.backends.base import Backend, Capability
+from qjobs.errors import InvalidInput, QJobsError
 from qjobs.ledger import Ledger
+from qjobs.ledger.strays import Stray
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Job, JobId
+from qjobs.model import Job, JobId, Snapshot
 from qjobs.operations.attempts import last_attempt
-from qjobs.operations.poll import poll, utc_now
+from qjobs.operations.poll import place_problem, poll, utc_now
 
-__all__ = ["cancel"]
+__all__ = ["cancel", "end_strays"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +56,49 @@ def cancel(
 
 
 def _check_cancels_items(job: Job, backend: Backend) -> None:
-    if not (backend.cancels_items or job.status.is_final or job.status is JobStatus.CREATED):
+    can = Capability.CANCEL_ITEMS in backend.capabilities
+    if not (can or job.status.is_final or job.status is JobStatus.CREATED):
         raise InvalidInput(
             f"{job.job_id} is {job.status}, and {backend.name} cancels whole jobs only; cancel the job, "
             "or leave it to run",
             field="items",
         )
+
+
+def end_strays(
+    ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], *, now: Callable[[], datetime] = utc_now
+) -> list[Stray]:
+    """Cancel remote jobs of these jobs that no attempt claims.
+
+    Such a one is the job whose reply came after it was sent again. What has run by then stays at the provider, and the
+    job's history says so. One that cannot be asked for stops no other.
+
+    Returns:
+        Those that are not ended yet.
+    """
+    pending = ledger.strays.pending(job_ids)
+    if not pending:
+        return []
+    jobs = {job.job_id: job for job in ledger.jobs(job_ids=[stray.job_id for stray in pending])}
+    left = [stray for stray in pending if place_problem(jobs[stray.job_id], backend) is not None]
+    alive = _not_ended(ledger, backend, [stray for stray in pending if stray not in left], now)
+    for stray in alive:
+        try:
+            backend.cancel(stray.remote_id)
+        except QJobsError as error:
+            logger.warning("%s: %s cannot be cancelled: %s", stray.job_id, stray.remote_id, error)
+    return left + _not_ended(ledger, backend, alive, now)
+
+
+def _not_ended(ledger: Ledger, backend: Backend, strays: Sequence[Stray], now: Callable[[], datetime]) -> list[Stray]:
+    """Ask for strays and record which have ended; the others."""
+    answers = backend.status([stray.remote_id for stray in strays]) if strays else {}
+    left = []
+    for stray in strays:
+        answer = answers.get(stray.remote_id)
+        if answer is None or (isinstance(answer, Snapshot) and answer.status.is_final):
+            outcome = "the provider does not know it" if answer is None else f"it is {answer.status}"
+            ledger.strays.end(stray, outcome=outcome, now=now())
+        else:
+            left.append(stray)
+    return left

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from qjobs.backends.base import Backend, MissingResult
-from qjobs.errors import BackendUnavailable, Busy, JobFailed, ProtocolError
+from qjobs.backends.base import Backend, Result
+from qjobs.errors import BackendUnavailable, Busy, JobFailed, LedgerError, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Item, ItemResult, Job, JobId
-from qjobs.operations.poll import utc_now
+from qjobs.operations.poll import check_place, utc_now
 
-__all__ = ["Collected", "collect", "store_results"]
+__all__ = ["Collected", "collect", "store_ready", "store_results"]
 
 logger = logging.getLogger(__name__)
+
+_TOGETHER = 50
+"""Results that are stored in one transaction, as they come."""
+_NEVER_COMES_S = 86_400.0
+"""How long the result of a COMPLETED item is asked for before it is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +70,26 @@ def collect(
     else:
         missing = store_results(ledger, backend, job, now=now)
     if missing and not partial:
-        raise _missing_results(ledger, job, missing)
+        _raise_missing(ledger, backend, job, missing)
     return Collected(job=job, missing=missing, ledger=ledger)
 
 
-def _missing_results(ledger: Ledger, job: Job, missing: Mapping[int, str]) -> JobFailed | BackendUnavailable:
+def _raise_missing(ledger: Ledger, backend: Backend | None, job: Job, missing: Mapping[int, str]) -> None:
+    """Raise for the items without a result, unless they are done without one, as on a syntax checker."""
     items = {item.index: item for item in ledger.items(job.job_id) if item.index in missing}
-    late = [item for item in items.values() if item.status is JobStatus.COMPLETED]
+    late = [item for item in items.values() if item.status is JobStatus.COMPLETED and item.no_result is None]
     if late:
-        return BackendUnavailable(
-            f"{len(late)} items of {job.job_id} are COMPLETED and their results are not there yet"
+        raise BackendUnavailable(
+            f"{len(late)} items of {job.job_id} are COMPLETED and their results are not there yet: "
+            f"{missing[late[0].index]}"
         )
-    reasons = {index: item.message or missing[index] for index, item in items.items()}
+    if backend is not None and not backend.limits.gives_results:
+        items = {index: item for index, item in items.items() if item.status is not JobStatus.COMPLETED}
+        if not items:
+            return
+    reasons = {index: _reason(item, missing[index]) for index, item in items.items()}
     first = items[min(items)]
-    return JobFailed(
+    raise JobFailed(
         f"{len(items)} of {job.n_items} items of {job.job_id} on {job.device} have no result; the first is "
         f"{first.label} ({first.status}): {reasons[first.index] or 'no reason given'}",
         job_id=job.job_id,
@@ -87,64 +98,149 @@ def _missing_results(ledger: Ledger, job: Job, missing: Mapping[int, str]) -> Jo
     )
 
 
+def _reason(item: Item, missing: str) -> str:
+    """Why an item has no result: the provider's words, with its detail."""
+    words = item.no_result or item.message or missing
+    detail = item.error_detail
+    return f"{words} ({detail})" if detail and detail not in words else words
+
+
+def store_ready(
+    ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], *, now: Callable[[], datetime] = utc_now
+) -> dict[JobId, QJobsError]:
+    """Store the results of items that are COMPLETED, of jobs that still run others too.
+
+    Returns:
+        What went wrong, by job; it stops no other.
+    """
+    troubles: dict[JobId, QJobsError] = {}
+    for job in ledger.jobs(job_ids=ledger.jobs_awaiting_results(job_ids)):
+        try:
+            store_results(ledger, backend, job, now=now)
+        except LedgerError:
+            raise
+        except QJobsError as error:
+            troubles[job.job_id] = error
+    return troubles
+
+
 def store_results(
     ledger: Ledger, backend: Backend, job: Job, *, now: Callable[[], datetime] = utc_now
 ) -> dict[int, str]:
     """Store the results of a job that are at its backend now; what is stored already is kept.
 
-    Asked for are the attempts of the present epoch, the newest first, as long as an item has none.
+    Asked for are the attempts of the present epoch, the newest first, as long as an item has none. A result that will
+    never come is recorded as such, with the reason, and nobody waits for it any more.
 
     Returns:
         Item index to reason, for every item that still has no result.
 
     Raises:
-        BackendUnavailable, CredentialsRejected, ProtocolError: As `Backend.results`.
+        BackendUnavailable, CredentialsRejected, ProtocolError: As `Backend.results`; what came before it is stored.
+        WrongBackend: The backend is not the one that the job was sent to.
     """
+    check_place(job, backend)
     reasons = dict.fromkeys(ledger.missing_items(job.job_id), job.message or f"the job is {job.status}")
     attempts = []
     for attempt in ledger.attempts(job.job_id):
-        if attempt.epoch == job.epoch and attempt.remote_id is not None:
+        if attempt.epoch == job.epoch and attempt.accepted_at is not None:
             attempts.append(attempt)
     for attempt in reversed(attempts):
         if not reasons:
             break
         try:
-            reasons = _store_results_of(ledger, backend, job, attempt, reasons, now())
+            reasons = _Download(ledger, backend, job, attempt, now()).run(reasons)
         except ProtocolError:
             if attempt is attempts[-1]:
                 raise  # an older one may be forgotten by now
-    if job.status.is_final and job.next_poll_at is not None and not _are_late(ledger, job, reasons):
+    if job.status.is_final and job.next_poll_at is not None and not ledger.awaited_items(job.job_id):
         ledger.schedule.set_next({job.job_id: None})
     return reasons
 
 
-def _are_late(ledger: Ledger, job: Job, reasons: Mapping[int, str]) -> bool:
-    """Whether an item is COMPLETED and its result is not there yet."""
-    return bool(reasons) and any(
-        item.status is JobStatus.COMPLETED for item in ledger.items(job.job_id) if item.index in reasons
-    )
+@dataclass(frozen=True, slots=True)
+class _Download:
+    """Brings what one attempt has of the items that lack a result."""
+
+    ledger: Ledger
+    backend: Backend
+    job: Job
+    attempt: Attempt
+    present: datetime
+
+    def run(self, reasons: Mapping[int, str]) -> dict[int, str]:
+        """Store what there is; `reasons` are those of all items that lack a result, and so is what is returned."""
+        sent = self.attempt.items if self.attempt.items is not None else tuple(range(self.job.n_items))
+        wanted = [position for position, index in enumerate(sent) if index in reasons]
+        if self.attempt.remote_id is None or not wanted:
+            return dict(reasons)
+        answers = self.backend.results(self.attempt.remote_id, wanted)
+        still_missing = dict(reasons)
+        permanent: dict[int, str] = {}
+        unanswered = {sent[position] for position in wanted}
+        for part in _parts(answers):
+            found: dict[int, ItemResult] = {}
+            for position, entry in part:
+                index = self._index(sent, unanswered, position)
+                unanswered.discard(index)
+                if isinstance(entry, ItemResult):
+                    found[index] = entry
+                    still_missing.pop(index, None)
+                else:
+                    still_missing[index] = entry.reason
+                    if entry.permanent:
+                        permanent[index] = entry.reason
+            new = self.ledger.store_results(self.job.job_id, self.attempt, found, now=self.present)
+            if new:
+                logger.info("%s: %d new results from %s", self.job.job_id, new, self.attempt.remote_id)
+        self._settle(permanent, still_missing)
+        if unanswered:
+            raise ProtocolError(
+                f"{self.backend.name} said nothing of {len(unanswered)} of the {len(wanted)} items of "
+                f"{self.attempt.remote_id} that were asked for; collect again later"
+            )
+        return still_missing
+
+    def _index(self, sent: Sequence[int], unanswered: Collection[int], position: int) -> int:
+        if not 0 <= position < len(sent) or sent[position] not in unanswered:
+            raise ProtocolError(
+                f"{self.backend.name} gave a result for position {position} of {self.attempt.remote_id}, which was "
+                "not asked for, or twice; what came before it is stored; collect again later"
+            )
+        return sent[position]
+
+    def _settle(self, permanent: Mapping[int, str], still_missing: Mapping[int, str]) -> None:
+        """Record which results will never come: the provider said so, or it keeps none for so long."""
+        settled = dict(permanent)
+        kept_s = self.backend.limits.results_kept_s
+        for item in self.ledger.items(self.job.job_id) if still_missing else []:
+            completed_at = item.times.get(JobStatus.COMPLETED)
+            if item.index not in still_missing or item.status is not JobStatus.COMPLETED or completed_at is None:
+                settled.pop(item.index, None)  # an open item may still get one; a failed one needs no such word
+                continue
+            age_s = (self.present - completed_at).total_seconds()
+            if kept_s is not None and age_s > kept_s:
+                words = f"{self.backend.name} keeps results for {kept_s:g} s, and {still_missing[item.index]}"
+                settled.setdefault(item.index, words)
+            elif age_s > _NEVER_COMES_S:
+                words = f"it has been COMPLETED for {age_s / 3600:.0f} hours, and {still_missing[item.index]}"
+                settled.setdefault(item.index, words)
+        if settled:
+            self.ledger.settle_missing(self.job.job_id, self.attempt, settled, now=self.present)
 
 
-def _store_results_of(
-    ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, reasons: Mapping[int, str], present: datetime
-) -> dict[int, str]:
-    """Store what an attempt has of the items that lack a result (`reasons`); the reasons for those that still do."""
-    sent = attempt.items if attempt.items is not None else tuple(range(job.n_items))
-    if attempt.remote_id is None or not set(sent) & set(reasons):
-        return dict(reasons)
-    answers = backend.results(attempt.remote_id)
-    if len(answers) != len(sent):
-        raise ProtocolError(
-            f"{backend.name} gave {len(answers)} results for the {len(sent)} items of {attempt.remote_id}; "
-            "none of them was stored; collect again later"
-        )
-    by_index = dict(zip(sent, answers, strict=True))
-    found = {index: answer for index, answer in by_index.items() if not isinstance(answer, MissingResult)}
-    new = ledger.store_results(job.job_id, attempt, found, now=present)
-    logger.info("%s: %d new results from %s", job.job_id, new, attempt.remote_id)
-    still_missing = {}
-    for index, reason in reasons.items():
-        answer = by_index.get(index)
-        if index not in found:
-            still_missing[index] = answer.reason if isinstance(answer, MissingResult) else reason
-    return still_missing
+def _parts(answers: Iterable[tuple[int, Result]]) -> Iterable[list[tuple[int, Result]]]:
+    """A stream in parts; what came before an error is a part of its own."""
+    part: list[tuple[int, Result]] = []
+    try:
+        for answer in answers:
+            part.append(answer)
+            if len(part) == _TOGETHER:
+                yield part
+                part = []
+    except QJobsError:
+        if part:
+            yield part
+        raise
+    if part:
+        yield part

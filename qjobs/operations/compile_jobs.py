@@ -119,5 +119,9 @@ def _asked_for(ledger: Ledger, backend: Backend, level: int, run: str) -> dict[P
 def _known(ledger: Ledger, backend: Backend, level: int) -> dict[ProgramHash, ProgramHash]:
     """What the provider has compiled at this level before."""
     jobs = ledger.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device)
-    done = [job for job in reversed(jobs) if job.status is JobStatus.COMPLETED and job.options.level == level]
-    return compiled_by(ledger, [job.job_id for job in done])
+    done = []
+    for job in reversed(jobs):
+        same = job.fingerprint in {"", str(backend.fingerprint)} and job.options.level == level
+        if same and job.status is JobStatus.COMPLETED:
+            done.append(job.job_id)
+    return compiled_by(ledger, done)

@@ -4,37 +4,73 @@ What differs between them is how a stage is entered: directly, or as a task of P
 is `Stages`. The order of the stages, what is done with a full device, and what is submitted again is here, once.
 
 A stage may end the process (a flow run is suspended while it waits). Entering again with the same `run` goes on from
-what the ledger has.
+what the ledger has; so does an execution whose ledger went away for a while.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler
-from qjobs.errors import Busy, QJobsError
+from qjobs.errors import Busy, LedgerAway, LedgerError, QJobsError, StaleJob
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY
-from qjobs.model import Job, JobId, ProgramHash
+from qjobs.ledger.liveness import lease_owner
+from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
+from qjobs.model import Job, JobId, ProgramHash, RemoteRetryStrategy
 from qjobs.operations.collect import collect
 from qjobs.operations.compile_jobs import compile_programs, compiled_by, plan_compilation
 from qjobs.operations.plan import ExperimentJobs, ExperimentPlan, find_existing, plan_missing
+from qjobs.operations.poll import utc_now
+from qjobs.operations.retry import RetryPolicy
 from qjobs.operations.submit import submit
 from qjobs.operations.wait import Progress, wait
 
-__all__ = ["DirectStages", "Executed", "ExperimentPlan", "Shown", "Stages", "Until", "execute", "finish"]
+__all__ = [
+    "DirectStages",
+    "Executed",
+    "ExperimentPlan",
+    "Shown",
+    "Stages",
+    "ToSubmit",
+    "Until",
+    "attended",
+    "execute",
+    "finish",
+]
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 1.0
-Until = Literal["any", "all"]
+_LEDGER_PAUSE_S = 2.0
+_LEDGER_PATIENCE_S = 600.0
+"""How long an execution waits for a ledger that is away, before it ends."""
+_PLANS = 20
+"""How often an experiment is planned anew because another run has planned some of it meanwhile."""
+_ASKED = "asked for"
+"""Cause of the event that a run has asked for a strategy; entered again, it does not ask again."""
+Until = Literal["any", "all", "room"]
 Shown = Literal["progress", "compile-progress", "room"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToSubmit:
+    """A job that is to be submitted: the name of its backend, what may be done about an earlier attempt, and the caps.
+
+    `strategy` is that of the first entry; retries climb the ladder of `policy`. `programs` is as in
+    `qjobs.operations.submit.submit`.
+    """
+
+    backend: str
+    policy: RetryPolicy
+    strategy: RemoteRetryStrategy = RemoteRetryStrategy.DEFAULT
+    programs: Mapping[ProgramHash, ProgramHash] = field(default_factory=dict)
 
 
 class Stages(Protocol):
@@ -48,7 +84,7 @@ class Stages(Protocol):
     ) -> Mapping[ProgramHash, ProgramHash]:
         """Compile circuits of the ledger for a backend in this process; from given to compiled hash."""
 
-    def submit(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
+    def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
         """Submit jobs, side by side if possible; what went wrong, by job."""
 
     def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
@@ -70,35 +106,41 @@ class Executed:
     summaries: tuple[str, ...]
 
 
+@contextlib.contextmanager
+def attended(ledger: Ledger, run: str) -> Iterator[None]:
+    """What a run does with its jobs, from the plan to the results being where they belong.
+
+    Meanwhile the run counts as waiting for its jobs: nobody else's cancellation cancels them, and a run that is killed
+    is known by it. A run that is suspended goes on waiting.
+    """
+    try:
+        yield
+    finally:
+        with contextlib.suppress(LedgerError):  # a ledger that is away: the process ends soon, and is known to have
+            ledger.waits.end(run, held_by=lease_owner())
+
+
 def execute(ledger: Ledger, plan: ExperimentPlan, stages: Stages, *, run: str, identity: str = "") -> Executed:
     """Take an experiment from its plan to its results: compile, submit, wait, collect.
 
-    What the ledger has of it is not run again. One job's failure leaves the others alone. Entering again with the same
-    `run` goes on where it was; `identity` is the logical run, where it is another.
+    What the ledger has of it is not run again, unless the experiment asks for a strategy that does. One job's failure
+    leaves the others alone. Entering again with the same `run` goes on where it was; `identity` is the logical run,
+    where it is another. Enter it inside of `attended`.
 
     Raises:
         InvalidInput: It cannot be run. Nothing was submitted for the backends behind the one that refused.
+        LedgerAway: The ledger was away for ten minutes; entering again goes on.
     """
-    names = list(plan.spec.backends) if isinstance(plan, SweepPlan) else [plan.spec.backend]
-    for name in names:
-        stages.backend(name)  # a name that is wrong is refused before any backend gets a job
     execution = _Execution(ledger=ledger, plan=plan, stages=stages, run=run, identity=identity or run)
-    jobs: dict[str, tuple[JobId, ...]] = {}
-    to_finish: dict[JobId, str] = {}
-    summaries = []
-    for name in names:
-        planned = execution.jobs_on(name)
-        jobs[name] = planned.job_ids
-        entered_before = {*planned.new, *planned.failed}
-        for job in ledger.jobs(job_ids=jobs[name]):
-            # A job that was reused with its results is left alone; one of an earlier entry is collected once more.
-            if not job.status.is_final or job.job_id in entered_before:
-                to_finish[job.job_id] = name
-        summaries.append(f"{name}: {planned.summary}")
-        logger.info("%s: %s", plan.spec.name, summaries[-1])
-    ledger.waits.end(run)  # not before: a job that the run waited for counts as its own while it is planned
-    problems = finish(ledger, to_finish, stages)
-    return Executed(jobs=jobs, problems=problems, summaries=tuple(summaries))
+    until = time.monotonic() + _LEDGER_PATIENCE_S
+    while True:
+        try:
+            return execution.run_all()
+        except LedgerAway as error:
+            if time.monotonic() > until:
+                raise
+            logger.warning("%s: %s; it goes on when the ledger is back", plan.spec.name, error)
+            time.sleep(_LEDGER_PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,14 +151,75 @@ class _Execution:
     run: str
     identity: str
 
+    def run_all(self) -> Executed:
+        names = list(self.plan.spec.backends) if isinstance(self.plan, SweepPlan) else [self.plan.spec.backend]
+        for name in names:
+            self.stages.backend(name)  # a name that is wrong is refused before any backend gets a job
+        jobs: dict[str, tuple[JobId, ...]] = {}
+        to_finish: dict[JobId, ToSubmit] = {}
+        summaries = []
+        for name in names:
+            planned = self.jobs_on(name)
+            jobs[name] = planned.job_ids
+            to_finish.update(self._unfinished(name, planned))
+            summaries.append(f"{name}: {planned.summary}")
+            logger.info("%s: %s", self.plan.spec.name, summaries[-1])
+        waited_for = [job_id for job_ids in jobs.values() for job_id in job_ids]
+        # Not before: a job that the run waited for counts as its own while it is planned.
+        if waited_for:
+            self.ledger.waits.register(self.run, waited_for, until="all", now=utc_now(), held_by=lease_owner())
+        problems = finish(self.ledger, to_finish, self.stages)
+        return Executed(jobs=jobs, problems=problems, summaries=tuple(summaries))
+
+    def _unfinished(self, name: str, planned: ExperimentJobs) -> dict[JobId, ToSubmit]:
+        """The jobs that are still to be brought to their results, and how."""
+        retries = self.plan.spec.retries
+        plain = ToSubmit(backend=name, policy=RetryPolicy.from_form(retries, self.stages.backend(name).lookup))
+        entered_before = {*planned.new, *planned.failed}
+        asks = retries.strategy is not RemoteRetryStrategy.DEFAULT
+        found = {}
+        for job in self.ledger.jobs(job_ids=planned.job_ids):
+            # A job that was reused with its results is left alone; one of an earlier entry is collected once more.
+            if asks and self._asks_for_the_first_time(job, retries.strategy):
+                programs = self._recompiled(name, job) if retries.strategy is RemoteRetryStrategy.FULL_RESTART else {}
+                found[job.job_id] = replace(plain, strategy=retries.strategy, programs=programs)
+            elif not job.status.is_final or job.job_id in entered_before:
+                found[job.job_id] = plain
+        return found
+
+    def _asks_for_the_first_time(self, job: Job, strategy: RemoteRetryStrategy) -> bool:
+        """Whether this run has not asked for the strategy yet, of a job that was there before it."""
+        words = f"{strategy} by the run {self.run}"
+        if job.status is JobStatus.CREATED or self.ledger.jobs_with_event([job.job_id], _ASKED, words):
+            return False
+        self.ledger.record_event(job.job_id, _ASKED, words, now=utc_now())
+        return True
+
+    def _recompiled(self, name: str, job: Job) -> dict[ProgramHash, ProgramHash]:
+        """Compile the circuits of a job anew; from the program that was sent to the one that is to be sent."""
+        pairs = self.ledger.program_pairs(job.job_id)
+        sources = {source: sent for source, sent, _ in pairs if source is not None}
+        compiled = self.compile(name, list(sources), fresh=True)
+        return {sent: compiled[source] for source, sent in sources.items()}
+
     def jobs_on(self, name: str) -> ExperimentJobs:
         """The jobs of the experiment on one backend, after compiling what is not there."""
+        for _ in range(_PLANS):
+            try:
+                return self._jobs_on(name)
+            except StaleJob:
+                logger.info("%s: another run has planned some of it meanwhile; looking again", self.plan.spec.name)
+        return self._jobs_on(name)
+
+    def _jobs_on(self, name: str) -> ExperimentJobs:
         backend = self.stages.backend(name)
-        existing = find_existing(self.ledger, backend, self.plan, run=self.run)
+        existing = find_existing(self.ledger, backend, self.plan, run=self.run, identity=self.identity)
         compiled: Mapping[ProgramHash, ProgramHash] = {}
         if any(label not in existing.jobs for label in self.plan.labels()):
             self.ledger.add_programs(self.plan.programs.values())
-            compiled = self.compile(name, list(self.plan.programs))
+            fresh = isinstance(self.plan, SweepPlan) and self.plan.spec.fresh
+            full = self.plan.spec.retries.strategy is RemoteRetryStrategy.FULL_RESTART
+            compiled = self.compile(name, list(self.plan.programs), fresh=fresh or full)
         return plan_missing(
             self.ledger,
             backend,
@@ -124,14 +227,13 @@ class _Execution:
             existing,
             compiled,
             run=self.run,
-            identity=self.identity,
+            logical_run=self.identity,
             opened_as=name,
         )
 
-    def compile(self, name: str, hashes: Sequence[ProgramHash]) -> Mapping[ProgramHash, ProgramHash]:
+    def compile(self, name: str, hashes: Sequence[ProgramHash], *, fresh: bool) -> Mapping[ProgramHash, ProgramHash]:
         """Compile circuits in this process, or by a compile job of the provider's; from given to compiled hash."""
         options = self.plan.compile_options
-        fresh = isinstance(self.plan, SweepPlan) and self.plan.spec.fresh
         if options.compiler is not Compiler.REMOTE:
             return self.stages.compile(name, hashes, options, fresh=fresh)
         planned = plan_compilation(
@@ -145,49 +247,58 @@ class _Execution:
             identity=self.identity,
             fresh=fresh,
         )
-        compiling = dict.fromkeys(planned.job_ids, name)
+        policy = RetryPolicy.from_form(self.plan.spec.retries, self.stages.backend(name).lookup)
+        compiling = dict.fromkeys(planned.job_ids, ToSubmit(backend=name, policy=policy))
         for problem in finish(self.ledger, compiling, self.stages, kind="compile-progress").values():
             raise problem
         return {**planned.have, **compiled_by(self.ledger, planned.job_ids)}
 
 
 def finish(
-    ledger: Ledger, jobs: Mapping[JobId, str], stages: Stages, *, kind: Shown = "progress"
+    ledger: Ledger, jobs: Mapping[JobId, ToSubmit], stages: Stages, *, kind: Shown = "progress"
 ) -> dict[JobId, Exception]:
     """Take jobs from wherever they are to their results: submit, wait, collect.
 
     Never more live jobs than a device takes. A job that cannot be submitted now (the device is full, or another
-    process is submitting it) is submitted again later. `jobs` maps job ids to the names of their backends, in the order
-    of submission.
+    process is submitting it) is submitted again later. `jobs` are in the order of submission.
 
     Returns:
         What went wrong, by job; empty when every job has all its results.
     """
-    final = {job.job_id: jobs[job.job_id] for job in ledger.jobs(job_ids=list(jobs), statuses=FINAL)}
+    names = {job_id: job.backend for job_id, job in jobs.items()}
+    to_submit = dict(jobs)
+    default = RemoteRetryStrategy.DEFAULT
+    final = {}
+    for job in ledger.jobs(job_ids=list(jobs), statuses=FINAL):
+        if jobs[job.job_id].strategy is default:
+            final[job.job_id] = names[job.job_id]
     problems = dict(stages.collect(final)) if final else {}
     unsent = [job_id for job_id in jobs if job_id not in final]
     under_way: list[JobId] = []
     while unsent or under_way:
-        chosen = _that_fit(ledger, stages, unsent, jobs)
+        chosen = _that_fit(ledger, stages, unsent, names)
         if not chosen and not under_way:
-            _wait_for_room(ledger, stages, unsent, jobs)
-            chosen = _that_fit(ledger, stages, unsent, jobs) or unsent[:1]
-        failed = stages.submit({job_id: jobs[job_id] for job_id in chosen}) if chosen else {}
+            _wait_for_room(ledger, stages, unsent, names)
+            chosen = _that_fit(ledger, stages, unsent, names) or unsent[:1]
+        failed = stages.submit({job_id: to_submit[job_id] for job_id in chosen}) if chosen else {}
         later, lost = _sort(ledger, failed)
         problems.update(lost)
+        for job_id in chosen:
+            if job_id not in later:  # what was asked for is done; from now on it is entered as any other
+                to_submit[job_id] = replace(to_submit[job_id], strategy=default, programs={})
         under_way += [job_id for job_id in chosen if job_id not in later and job_id not in lost]
         tried = set(chosen) - later
         unsent = [job_id for job_id in unsent if job_id not in tried]
         if not under_way:
             continue
-        waited_for = {job_id: jobs[job_id] for job_id in under_way}
+        waited_for = {job_id: names[job_id] for job_id in under_way}
         stages.wait(waited_for, until="any" if unsent else "all", shown=list(jobs), kind=kind)
         statuses = {job.job_id: job.status for job in ledger.jobs(job_ids=under_way)}
         under_way = []
         done: dict[JobId, str] = {}
         for job_id, status in statuses.items():
             if status.is_final:
-                done[job_id] = jobs[job_id]
+                done[job_id] = names[job_id]
             elif status in UNDER_WAY:
                 under_way.append(job_id)
             else:
@@ -212,11 +323,11 @@ def _that_fit(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Map
 
 
 def _wait_for_room(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Mapping[JobId, str]) -> None:
-    """Wait for any live job on the devices that `unsent` waits for; it may be another run's."""
+    """Wait for a place on the devices that `unsent` waits for; another run's job may have it, in whatever status."""
     others: dict[JobId, str] = {}
     for name in sorted({jobs[job_id] for job_id in unsent}):
         others.update(dict.fromkeys((job.job_id for job in _live_on(ledger, stages.backend(name))), name))
-    stages.wait(others, until="any", shown=list(others), kind="room")
+    stages.wait(others, until="room", shown=list(others), kind="room")
 
 
 def _live_on(ledger: Ledger, backend: Backend) -> list[Job]:
@@ -229,7 +340,7 @@ def _sort(ledger: Ledger, failed: Mapping[JobId, Exception]) -> tuple[set[JobId]
     later: set[JobId] = set()
     lost: dict[JobId, Exception] = {}
     for job_id, error in failed.items():
-        if isinstance(error, Busy):
+        if isinstance(error, Busy | LedgerAway):
             later.add(job_id)
         elif job_id not in at_provider or not isinstance(error, QJobsError):
             lost[job_id] = error
@@ -265,13 +376,23 @@ class DirectStages:
         """Compile circuits of the ledger here."""
         return compile_programs(self._ledger, self._backends[name], hashes, options, self._cache, fresh=fresh)
 
-    def submit(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
+    def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
         """Submit jobs one after the other; pauses where all of them are to be repeated later."""
-        failed = _errors(jobs, lambda job_id: submit(self._ledger, self._backends[jobs[job_id]], job_id))
+        failed = _errors(jobs, lambda job_id: self._submit(job_id, jobs[job_id]))
         pauses_s = [error.retry_after_s for error in failed.values() if isinstance(error, Busy)]
         if len(pauses_s) == len(jobs):
             time.sleep(min(*pauses_s, _LONGEST_PAUSE_S))
         return failed
+
+    def _submit(self, job_id: JobId, wanted: ToSubmit) -> None:
+        submit(
+            self._ledger,
+            self._backends[wanted.backend],
+            job_id,
+            strategy=wanted.strategy,
+            policy=wanted.policy,
+            programs=wanted.programs,
+        )
 
     def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
         """Poll in this thread."""

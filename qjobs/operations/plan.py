@@ -5,25 +5,27 @@ Nothing here can submit.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
 
-from qjobs.backends.base import Backend
+from qjobs.backends.base import Backend, Capability
 from qjobs.circuits.programs import check_runs
-from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError
+from qjobs.errors import InvalidInput, LedgerError, QJobsError
 from qjobs.experiments.circuit_list import CircuitListPlan
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import FINAL, LIVE, JobStatus
+from qjobs.ledger.planning import Seen
+from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import (
     Batch,
     ExecuteOptions,
     ItemSpec,
+    Job,
     JobId,
     JobKind,
     JobSpec,
@@ -32,10 +34,21 @@ from qjobs.model import (
     ProgramHash,
 )
 from qjobs.operations.batching import batch_key, pack
-from qjobs.operations.collect import store_results
-from qjobs.operations.poll import poll, utc_now
+from qjobs.operations.collect import store_ready
+from qjobs.operations.poll import poll_each, utc_now
 
-__all__ = ["Existing", "ExperimentJobs", "ExperimentPlan", "existing_points", "find_existing", "plan", "plan_missing"]
+__all__ = [
+    "Existing",
+    "ExperimentJobs",
+    "ExperimentPlan",
+    "existing_points",
+    "find_existing",
+    "interrupted_run",
+    "plan",
+    "plan_missing",
+]
+
+logger = logging.getLogger(__name__)
 
 ExperimentPlan: TypeAlias = SweepPlan | CircuitListPlan
 
@@ -49,6 +62,7 @@ def plan(
     run: str,
     name: str,
     identity: str | None = None,
+    logical_run: str = "",
     experiment: str = "",
     options: ExecuteOptions | None = None,
     kind: JobKind = JobKind.EXECUTE,
@@ -56,30 +70,34 @@ def plan(
     owner: str = "",
     opened_as: str = "",
     definition: str = "",
+    compiled_with: str = "",
     properties: Mapping[str, JsonValue] | None = None,
+    seen: Seen | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> list[JobId]:
     """Check everything, cut the items into batches, and store one job per batch. Sends nothing.
 
     `programs` are the circuits that the items name, compiled for the backend. `run` is who makes the jobs, for example
-    a flow run's id; `identity` is the logical run, where it is another: the same identity, items and options find the
-    same jobs again. Batches are numbered behind `name`. `experiment` is what the jobs belong to (a sweep's name).
-    `options` hold for every item; a seed is derived per batch from it, so that no two batches draw the same random
-    numbers. `opened_as` is the name that opens the backend again; `definition` is the hash of everything that gives the
-    results their meaning.
+    a flow run's id, and `logical_run` the wish of a user that they serve, where it is another. The same `identity`
+    (`logical_run` if None), items and options find the same jobs again. Batches are numbered behind `name`.
+    `experiment` is what the jobs belong to (a sweep's name). `options` hold for every item; a seed is derived per batch
+    from it, so that no two batches draw the same random numbers. `opened_as` is the name that opens the backend again;
+    `definition` is the hash of everything that gives the results their meaning; `compiled_with` says how the circuits
+    were compiled. `seen` is what the items were chosen by.
 
     Returns:
         Job ids, in the order of the items.
 
     Raises:
         InvalidInput: Something cannot be run; nothing was stored.
+        StaleJob: Other jobs of the experiment were planned since `seen`; nothing was stored: look again.
     """
     options = options or ExecuteOptions()
-    if kind is JobKind.COMPILE and not backend.compiles:
+    if kind is JobKind.COMPILE and Capability.COMPILE not in backend.capabilities:
         raise InvalidInput(
             f"{backend.name} does not compile circuits; set the compiler to qiskit or tket", field="compiler"
         )
-    if options.observables and not backend.exact_expvals:
+    if options.observables and Capability.EXACT_EXPVALS not in backend.capabilities:
         raise InvalidInput(f"{backend.name} has no exact expectation values; ask for sampled ones", field="observables")
     if kind is JobKind.EXECUTE:
         _check_programs(items, programs, need_counts=not options.observables)
@@ -88,29 +106,42 @@ def plan(
     for number, batch_items in enumerate(batches):
         batch_options = replace(options, seed=_batch_seed(options.seed, number, batch_items[0].label))
         key = batch_key(
-            identity or run, number, batch_items, batch_options, backend=backend.name, device=backend.device, kind=kind
+            identity or logical_run or run,
+            number,
+            batch_items,
+            batch_options,
+            backend=backend.name,
+            device=backend.device,
+            ledger=ledger.key_prefix,
+            fingerprint=backend.fingerprint,
+            kind=kind,
         )
         used = {item.program: programs[item.program] for item in batch_items}
         sources = {item.source for item in batch_items if item.source is not None}
         used.update({source: programs[source] for source in sources if source in programs})
+        batch = Batch(number=number, items=batch_items, programs=used, options=batch_options, kind=kind)
         specs.append(
             JobSpec(
                 key=key,
                 backend=backend.name,
                 device=backend.device,
                 name=f"{name} {number + 1}/{len(batches)}" if len(batches) > 1 else name,
-                batch=Batch(number=number, items=batch_items, programs=used, options=batch_options, kind=kind),
+                batch=batch,
                 kind=kind,
                 experiment=experiment,
                 run=run,
+                logical_run=logical_run or run,
                 project=project,
                 owner=owner,
                 opened_as=opened_as,
+                fingerprint=str(backend.fingerprint),
                 definition=definition,
+                compiled_with=compiled_with,
+                cost_estimate=backend.estimate(batch),
                 properties=properties or {},
             )
         )
-    return ledger.create(specs, now=now())
+    return ledger.create(specs, seen=seen, now=now())
 
 
 def _check_programs(items: Sequence[ItemSpec], programs: Mapping[ProgramHash, Program], *, need_counts: bool) -> None:
@@ -136,13 +167,13 @@ class Existing:
     """What the ledger has of an experiment on one backend, before anything is planned.
 
     `jobs` maps a circuit's label to the job that has its result or is running it. `failed` are jobs among them that
-    ended without it and that the asking run made or waits for: nobody has asked to pay for them again. `n_jobs` is
-    how many jobs of the experiment were looked at.
+    ended without it and that the asking run made or waits for: nobody has asked to pay for them again. `seen` is what
+    was looked at: jobs that are planned after that make it void.
     """
 
     jobs: Mapping[str, JobId]
     failed: tuple[JobId, ...]
-    n_jobs: int
+    seen: Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,22 +203,25 @@ class ExperimentJobs:
         )
 
 
-def find_existing(ledger: Ledger, backend: Backend, experiment: ExperimentPlan, *, run: str) -> Existing:
-    """What the ledger has of an experiment already.
+def find_existing(
+    ledger: Ledger, backend: Backend, experiment: ExperimentPlan, *, run: str, identity: str = ""
+) -> Existing:
+    """What the ledger has of an experiment already; `identity` is the logical run, where it is not `run`.
 
     Of a sweep, finished points are reused and points under way are waited for: two runs of the same sweep at the
     same time share their jobs; with `fresh` only this run's own jobs count. A circuit list is always run as it is:
-    only the run's own jobs count, found by what the run was given, whatever a compiler that was upgraded meanwhile
-    would make of it. Live jobs of a sweep are polled first, so that a job that died is not waited for. Jobs on other
-    backends and devices do not count.
+    only the logical run's own jobs count, found by what the run was given, whatever a compiler that was upgraded
+    meanwhile would make of it. Live jobs of a sweep are polled first, so that a job that died is not waited for. Jobs
+    on other backends and devices do not count, nor do those of another configuration of the device.
     """
     if isinstance(experiment, SweepPlan):
         spec = experiment.spec
         _refresh(ledger, backend, spec.name)
+        own = (identity or run) if spec.fresh else None
         return existing_points(
-            ledger, backend, experiment=spec.name, definition=experiment.definition, run=run, only_own=spec.fresh
+            ledger, backend, experiment=spec.name, definition=experiment.definition, run=run, only_of=own
         )
-    return _find_circuits(ledger, backend, experiment, run)
+    return _find_circuits(ledger, backend, experiment, run, identity or run)
 
 
 def plan_missing(
@@ -198,7 +232,7 @@ def plan_missing(
     compiled: Mapping[ProgramHash, ProgramHash],
     *,
     run: str,
-    identity: str,
+    logical_run: str,
     opened_as: str,
     now: Callable[[], datetime] = utc_now,
 ) -> ExperimentJobs:
@@ -208,6 +242,7 @@ def plan_missing(
 
     Raises:
         InvalidInput: It cannot be run; no job was made.
+        StaleJob: Another run has planned some of it since `existing` was looked at; no job was made: look again.
     """
     labels = experiment.labels()
     reused = {label: existing.jobs[label] for label in labels if label in existing.jobs}
@@ -218,44 +253,66 @@ def plan_missing(
     programs = ledger.programs([*compiled, *compiled.values()])
     items = experiment.items({source: programs[sent] for source, sent in compiled.items()})
     options = ExecuteOptions(seed=experiment.spec.seed)
-    definition = ""
+    identity = logical_run
     if isinstance(experiment, SweepPlan):
         if experiment.spec.exact:
             options = replace(options, observables=experiment.observables)
-        definition = experiment.definition
-        identity = f"{experiment.spec.name}/{run if experiment.spec.fresh else definition}/{existing.n_jobs}"
+        whose = logical_run if experiment.spec.fresh else experiment.definition
+        identity = f"{experiment.spec.name}/{whose}/{existing.seen.n_jobs}"
     new = plan(
         ledger,
         backend,
         [item for item in items if item.label not in reused],
         programs,
         run=run,
+        logical_run=logical_run,
         identity=identity,
         name=experiment.spec.name,
         experiment=experiment.spec.name,
         options=options,
         opened_as=opened_as,
-        definition=definition,
+        definition=experiment.definition,
+        compiled_with=experiment.compile_options.as_json(),
+        seen=existing.seen if isinstance(experiment, SweepPlan) else None,
         now=now,
     )
     return ExperimentJobs(reused=reused, new=tuple(new), n_circuits=len(labels), failed=failed)
 
 
 def existing_points(
-    ledger: Ledger, backend: Backend, *, experiment: str, definition: str, run: str = "", only_own: bool = False
+    ledger: Ledger,
+    backend: Backend,
+    *,
+    experiment: str,
+    definition: str,
+    run: str = "",
+    only_of: str | None = None,
 ) -> Existing:
     """What the ledger has of the points of a sweep, as it is now.
 
     A run that is entered again also gets what its own jobs failed to bring, and jobs that it waits for count as its
     own: else a run that is resumed because its job failed would pay for another one. `definition` is the hash of what
     gives a result its meaning. Jobs of another definition, and jobs on other backends and devices, do not count; with
-    `only_own`, neither do jobs of other runs.
+    `only_of`, neither do jobs of other logical runs.
 
     Returns:
         For each label a finished item before one under way before one that failed, the newest first.
     """
-    own = run if only_own else None
-    jobs = ledger.jobs(experiment=experiment, backend=backend.name, device=backend.device, run=own)
+    jobs = ledger.jobs(
+        experiment=experiment,
+        backend=backend.name,
+        device=backend.device,
+        definition=definition,
+        logical_run=only_of,
+    )
+    seen = Seen(
+        experiment=experiment,
+        backend=backend.name,
+        device=backend.device,
+        definition=definition,
+        logical_run=only_of,
+        n_jobs=len(jobs),
+    )
     waited_for: set[JobId] = set()
     if run:
         for wait in ledger.waits.runs(flow_run_id=run):
@@ -263,18 +320,39 @@ def existing_points(
     finished: dict[str, JobId] = {}
     under_way: dict[str, JobId] = {}
     failed: dict[str, JobId] = {}
-    same = [job for job in jobs if job.definition == definition]
-    for job in same:
+    for job in jobs:
+        if job.fingerprint not in {"", str(backend.fingerprint)}:
+            continue  # of another configuration of the device
         for label, has_result in ledger.labels(job.job_id).items():
             if has_result:
                 finished.setdefault(label, job.job_id)
-            elif not job.status.is_final:
+            elif not job.status.is_final and job.status is not JobStatus.LOST:
                 under_way.setdefault(label, job.job_id)
             elif job.run == run or job.job_id in waited_for:
                 failed.setdefault(label, job.job_id)
     chosen = {**failed, **under_way, **finished}
     lost = dict.fromkeys(job_id for label, job_id in failed.items() if chosen[label] == job_id)
-    return Existing(jobs=chosen, failed=tuple(lost), n_jobs=len(same))
+    return Existing(jobs=chosen, failed=tuple(lost), seen=seen)
+
+
+def interrupted_run(ledger: Ledger, experiment: ExperimentPlan) -> str | None:
+    """The newest logical run of the same experiment, if it was interrupted: entering it again pays for nothing twice.
+
+    Its jobs are not final, or its process has ended before it had brought the results where they belong. A run that
+    suspended itself, or that another process is at, was not interrupted. Sweeps that reuse points need no such run.
+    """
+    if isinstance(experiment, SweepPlan) and not experiment.spec.fresh:
+        return None
+    jobs = ledger.jobs(experiment=experiment.spec.name, definition=experiment.definition, kind=JobKind.EXECUTE)
+    if not jobs:
+        return None
+    newest = jobs[0].logical_run
+    own = [job for job in jobs if job.logical_run == newest]
+    runs = sorted({job.run for job in own})
+    if ledger.waits.are_attended(runs):
+        return None
+    is_open = any(not job.status.is_final for job in own)
+    return newest if is_open or ledger.waits.are_left_behind(runs) else None
 
 
 def _refresh(ledger: Ledger, backend: Backend, experiment: str) -> None:
@@ -283,31 +361,45 @@ def _refresh(ledger: Ledger, backend: Backend, experiment: str) -> None:
     A job that died with its process is not waited for then, and nothing that exists is run again.
     """
     jobs = ledger.jobs(experiment=experiment, backend=backend.name, device=backend.device)
-    live = [job.job_id for job in jobs if job.status in LIVE]
-    with contextlib.suppress(BackendUnavailable, CredentialsRejected, ProtocolError):
+    job_ids = [job.job_id for job in jobs]
+    live = [job.job_id for job in jobs if job.status in LIVE or job.status is JobStatus.LOST]
+    try:
         if live:
-            poll(ledger, backend, live)
-        for job in ledger.jobs(job_ids=[job.job_id for job in jobs], statuses=FINAL):
-            completed = ledger.item_counts([job.job_id]).get(JobStatus.COMPLETED, 0)
-            if completed > ledger.result_counts([job.job_id])[job.job_id]:
-                store_results(ledger, backend, job)
+            poll_each(ledger, backend, live, utc_now, {})
+        store_ready(ledger, backend, job_ids)
+    except LedgerError:
+        raise
+    except QJobsError as error:  # what cannot be asked for now counts as it stands
+        logger.warning("%s: the jobs of %s cannot be asked for: %s", backend.name, experiment, error)
 
 
-def _find_circuits(ledger: Ledger, backend: Backend, experiment: CircuitListPlan, run: str) -> Existing:
-    """The jobs that this run has made, if they hold all of its circuits."""
-    jobs = ledger.jobs(
-        experiment=experiment.spec.name, backend=backend.name, device=backend.device, run=run, kind=JobKind.EXECUTE
+def _find_circuits(ledger: Ledger, backend: Backend, experiment: CircuitListPlan, run: str, identity: str) -> Existing:
+    """The jobs that this logical run has made, if they hold all of its circuits."""
+    name = experiment.spec.name
+    jobs: dict[JobId, Job] = {}
+    for job in ledger.jobs(experiment=name, backend=backend.name, device=backend.device, kind=JobKind.EXECUTE):
+        if job.logical_run == identity or job.run == run:
+            jobs[job.job_id] = job
+    seen = Seen(
+        experiment=name,
+        backend=backend.name,
+        device=backend.device,
+        definition=experiment.definition,
+        logical_run=identity,
+        n_jobs=len(jobs),
     )
     made: dict[tuple[object, ...], JobId] = {}
-    for job in reversed(jobs):
+    for job in sorted(jobs.values(), key=lambda job: job.created_at):
         for item in ledger.items(job.job_id):
             made[item.label, item.source, item.shots, item.parameters] = job.job_id
     found = {}
-    for wanted in experiment.items(experiment.programs):
-        job_id = made.get((wanted.label, wanted.source, wanted.shots, wanted.parameters))
+    for item_spec in experiment.items(experiment.programs):
+        job_id = made.get((item_spec.label, item_spec.source, item_spec.shots, item_spec.parameters))
         if job_id is None:
-            return Existing(jobs={}, failed=(), n_jobs=len(jobs))
-        found[wanted.label] = job_id
+            return Existing(jobs={}, failed=(), seen=seen)
+        found[item_spec.label] = job_id
     counts = ledger.result_counts(list(dict.fromkeys(found.values())))
-    failed = [job for job in jobs if job.job_id in counts and counts[job.job_id] < job.n_items]
-    return Existing(jobs=found, failed=tuple(job.job_id for job in failed if job.status.is_final), n_jobs=len(jobs))
+    failed = [
+        job_id for job_id, count in counts.items() if count < jobs[job_id].n_items and jobs[job_id].status.is_final
+    ]
+    return Existing(jobs=found, failed=tuple(failed), seen=seen)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qjobs.errors import InvalidInput
+from qjobs.experiments.forms import RetryInput
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, LostReply, RemoteRetryStrategy
+from qjobs.model import Attempt, Lookup, RemoteRetryStrategy
 
 __all__ = [
     "Action",
@@ -30,12 +31,18 @@ class Standing(StrEnum):
 
     UNSENT = "unsent"
     """No attempt, or the last one is proved never sent."""
+    RESERVED = "reserved"
+    """There is a remote id, and nothing of it can run or be billed yet."""
     REJECTED = "rejected"
     """The provider refused: there is no remote job."""
+    STEP_LOST = "step lost"
+    """There is a remote id, and the reply to the step that makes it run was lost."""
     UNKNOWN = "unknown"
-    """The reply was lost."""
+    """The reply was lost, and with it the remote id, if there is one."""
     OPEN = "open"
     """There is a remote id and the provider has not finished."""
+    LOST = "lost"
+    """There is a remote id and the provider does not know it any more."""
     INCOMPLETE = "incomplete"
     """The remote job is final and some items have no result."""
     COMPLETE = "complete"
@@ -55,12 +62,18 @@ class Action(StrEnum):
     """Cancel what lives, confirm, then all anew."""
     FIND = "find"
     """Look the key up and adopt what is found; if nothing is found, `Decision.otherwise`."""
+    RESUME = "resume"
+    """Go on with what is reserved; where that is gone, submit."""
+    ABANDON_AND_RESTART = "abandon and restart"
+    """End what is reserved, then all anew."""
+    ASK = "ask"
+    """Ask for the remote id: adopt it if it is alive or ran; if it is dead, go on as with one that was never sent."""
     SYNC = "sync"
     """Poll and collect; send nothing."""
     STAY_UNKNOWN = "stay unknown"
     """Leave it to reconcile or to a person."""
     REFUSE = "refuse"
-    """Raise the provider's refusal."""
+    """Raise the provider's refusal, or that it does not know the job any more."""
     RETURN = "return"
     """Nothing is left to do."""
 
@@ -88,9 +101,13 @@ def standing_of(last: Attempt | None, missing: int) -> Standing:
     if last is None or (last.status.is_final and last.sent_at is None):
         return Standing.UNSENT
     if last.status in {JobStatus.UNKNOWN, JobStatus.SUBMITTING}:
-        return Standing.UNKNOWN
+        if last.remote_id is None:
+            return Standing.UNKNOWN
+        return Standing.RESERVED if last.is_reserved else Standing.STEP_LOST
     if last.remote_id is None:
         return Standing.REJECTED
+    if last.status is JobStatus.LOST:
+        return Standing.LOST
     return Standing.INCOMPLETE if last.status.is_final else Standing.OPEN
 
 
@@ -102,6 +119,18 @@ _ANEW = "a restart was asked for"
 
 _TABLE: dict[Standing, dict[RemoteRetryStrategy, _Cell]] = {
     Standing.UNSENT: dict.fromkeys(RemoteRetryStrategy, (Action.SUBMIT, "nothing was sent before: this is the first")),
+    Standing.RESERVED: {
+        _DEFAULT: (Action.RESUME, "the provider has reserved it, and nothing of it has run"),
+        _ALLOW: (Action.RESUME, "the provider has reserved it, and nothing of it has run"),
+        _FORCE: (Action.RESUME, "the provider has reserved it, and nothing of it has run"),
+        _FULL: (Action.ABANDON_AND_RESTART, "what is reserved is ended before the restart"),
+    },
+    Standing.STEP_LOST: {
+        _DEFAULT: (Action.ASK, "the reply to its last step was lost; its remote id is asked for"),
+        _ALLOW: (Action.ASK, "the reply to its last step was lost; its remote id is asked for"),
+        _FORCE: (Action.ASK, "the reply to its last step was lost; its remote id is asked for"),
+        _FULL: (Action.CANCEL_AND_RESTART, "the reply to its last step was lost; it is cancelled before the restart"),
+    },
     Standing.REJECTED: {
         _DEFAULT: (Action.REFUSE, "the provider refused it, and DEFAULT does not send again"),
         _ALLOW: (Action.SUBMIT, "the provider refused it, so no remote job exists"),
@@ -122,6 +151,12 @@ _TABLE: dict[Standing, dict[RemoteRetryStrategy, _Cell]] = {
             "the remote job is under way; it is cancelled before anything is resent",
         ),
         _FULL: (Action.CANCEL_AND_RESTART, "the remote job is under way; it is cancelled before the restart"),
+    },
+    Standing.LOST: {
+        _DEFAULT: (Action.REFUSE, "the provider does not know it any more, and DEFAULT does not send again"),
+        _ALLOW: (Action.REFUSE, "the provider does not know it any more, and there is a record of its remote id"),
+        _FORCE: (Action.SUBMIT, "the provider does not know it any more; what has no result is sent again"),
+        _FULL: (Action.RESTART, _ANEW),
     },
     Standing.INCOMPLETE: {
         _DEFAULT: (Action.SYNC, "the remote job is final; what it has is kept"),
@@ -148,13 +183,13 @@ _OPAQUE: dict[RemoteRetryStrategy, _Cell] = {
 """The row UNKNOWN where the provider is opaque."""
 
 
-def decide(standing: Standing, strategy: RemoteRetryStrategy, lost_reply: LostReply) -> Decision:
+def decide(standing: Standing, strategy: RemoteRetryStrategy, lookup: Lookup) -> Decision:
     """What a stage that enters a job again may do.
 
     Returns:
         The cell. DEFAULT never submits a second time.
     """
-    opaque = standing is Standing.UNKNOWN and lost_reply is LostReply.OPAQUE
+    opaque = standing is Standing.UNKNOWN and not lookup.can_find
     action, reason, *otherwise = _OPAQUE[strategy] if opaque else _TABLE[standing][strategy]
     return Decision(action=action, reason=reason, otherwise=otherwise[0] if otherwise else None)
 
@@ -171,14 +206,18 @@ class Rung:
 class RetryPolicy:
     """A ladder: the n-th retry of a stage uses its n-th rung; the first run uses DEFAULT.
 
-    `max_submissions` caps the attempts of a job in all, `max_total_s` the time from its creation in
-    which it may be sent, `max_cost` what its attempts may cost together, in the provider's unit.
+    `max_submissions` caps the attempts of a job in all. `max_total_s` caps the time spent trying to submit it, in
+    seconds; the time that it spends at the provider does not count. `max_cost` caps what its attempts may cost
+    together, the first one included, in the provider's unit; where nobody can tell what it will cost, it is not sent.
+    With `resend_unfound` off, a job whose submission was lost is never sent again, however often the provider does not
+    find it.
     """
 
     rungs: tuple[Rung, ...]
     max_submissions: int = 3
     max_total_s: float = 86_400.0
     max_cost: float | None = None
+    resend_unfound: bool = True
 
     def __post_init__(self) -> None:
         if self.max_submissions < 1:
@@ -205,12 +244,29 @@ class RetryPolicy:
         return cls(rungs=tuple(Rung(strategy=s, delay_s=delays_s[min(n, last)]) for n, s in enumerate(strategies)))
 
     @classmethod
-    def for_backend(cls, lost_reply: LostReply) -> RetryPolicy:
-        """The stated default: a lost reply is resolved where it can be, never gambled on."""
+    def for_backend(cls, lookup: Lookup) -> RetryPolicy:
+        """The stated default: a lost reply is resolved where it can be, never gambled on.
+
+        The last rung looks up what the one before it sent.
+        """
         default = RemoteRetryStrategy.DEFAULT
-        if lost_reply is LostReply.OPAQUE:
+        if not lookup.can_find:
             return cls.ladder((default, default))
-        return cls.ladder((default, default, RemoteRetryStrategy.ALLOW_RESUBMIT))
+        return cls.ladder((default, default, RemoteRetryStrategy.ALLOW_RESUBMIT, default))
+
+    @classmethod
+    def from_form(cls, form: RetryInput, lookup: Lookup) -> RetryPolicy:
+        """The policy that a form asks for; without a ladder of its own it has the backend's."""
+        rungs = cls.for_backend(lookup).rungs
+        if form.ladder:
+            rungs = cls.ladder(form.ladder, form.delays_s).rungs
+        return cls(
+            rungs=rungs,
+            max_submissions=form.max_submissions,
+            max_total_s=form.max_total_s,
+            max_cost=form.max_cost,
+            resend_unfound=form.resend_unfound,
+        )
 
     def strategy_for(self, run_count: int) -> RemoteRetryStrategy:
         """Strategy of the `run_count`-th run of a stage; 1 is the first run, 2 its first retry.

@@ -28,7 +28,8 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
-from qjobs.operations.collect import store_results
+from qjobs.operations.cancel import end_strays
+from qjobs.operations.collect import store_ready, store_results
 from qjobs.operations.poll import poll_each, utc_now
 from qjobs.operations.recover import Finding, reconcile
 
@@ -41,7 +42,11 @@ LEASE_S = 600.0
 DEEPEST_PAUSE_S = 1200.0
 _PARKED_S = {BackendUnavailable: 60.0, CredentialsRejected: 300.0, ProtocolError: 300.0}
 _UNDECIDED_S = 600.0
-"""After how long a job that its provider does not know is looked up again."""
+"""After how long a job that its provider does not find is looked up again."""
+_LOST_S = 3600.0
+"""How often a job that its provider no longer knows is asked for: it may come back."""
+_STRAY_S = 60.0
+"""How soon a remote job that is to be ended is looked at again."""
 _PROVIDERS_AT_ONCE = 8
 _NEAR = 3
 _S_PER_PLACE = 10.0
@@ -153,6 +158,7 @@ class _BackendPass:
     now: Callable[[], datetime]
     rng: random.Random
     parked: set[JobId] = field(default_factory=set)
+    with_strays: set[JobId] = field(default_factory=set)
 
     def run(self) -> None:
         try:
@@ -167,6 +173,7 @@ class _BackendPass:
         for job in self.jobs:
             by_status[job.status].append(job.job_id)
         self._settle_unknown(backend, by_status.pop(JobStatus.UNKNOWN, []))
+        self._end_strays(backend)
         under_way: list[JobId] = []
         for status, job_ids in by_status.items():
             if not status.is_final:
@@ -184,14 +191,23 @@ class _BackendPass:
             if settled and settled[0].finding is not Finding.ADOPTED:
                 self._put_off([job_id], _UNDECIDED_S, settled[0].words)
 
+    def _end_strays(self, backend: Backend) -> None:
+        job_ids = [job.job_id for job in self.jobs if job.job_id not in self.parked]
+        try:
+            left = end_strays(self.ledger, backend, job_ids, now=self.now)
+        except LedgerError:
+            raise
+        except QJobsError as error:
+            self.report.trouble[self.name] = f"{type(error).__name__}: {error}"
+            return
+        self.with_strays.update(stray.job_id for stray in left)
+
     def _poll(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
         """Poll all at once; where the answer breaks the contract, find the job that it is about by halves."""
         if not job_ids:
             return
         try:
-            statuses, failure = poll_each(self.ledger, backend, job_ids, self.now, {})
-            if failure is not None:
-                raise failure
+            polled = poll_each(self.ledger, backend, job_ids, self.now, {})
         except ProtocolError as error:
             if len(job_ids) == 1:
                 self._park(job_ids, error)
@@ -202,21 +218,31 @@ class _BackendPass:
             return
         except StaleJob:  # another process moved it: the next pass sees how
             return
+        except LedgerError:
+            raise
         except QJobsError as error:
             self._park(job_ids, error)
             return
+        for job_id, trouble in polled.troubles.items():
+            self._park([job_id], trouble)
         before = {job.job_id: job.status for job in self.jobs}
-        for job_id, status in statuses.items():
+        for job_id, status in polled.statuses.items():
             if status is not before[job_id]:
                 self.report.moved[job_id] = status
+        for job_id, trouble in store_ready(self.ledger, backend, job_ids, now=self.now).items():
+            self._park([job_id], trouble)
 
     def _store_and_schedule(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
         """Store the results of final jobs, and schedule the next poll of each job."""
         jobs = self.ledger.jobs(job_ids=job_ids)
-        for job in [job for job in jobs if job.status.is_final]:
+        for job in [job for job in jobs if job.status.is_final and job.job_id not in self.parked]:
             try:
                 if store_results(self.ledger, backend, job, now=self.now) and self.ledger.job(job.job_id).next_poll_at:
                     self._put_off([job.job_id], _PARKED_S[BackendUnavailable], "COMPLETED, and no results yet")
+                elif job.job_id in self.with_strays:
+                    self._put_off([job.job_id], _STRAY_S, "another remote job of it is not ended yet")
+            except LedgerError:
+                raise
             except QJobsError as error:
                 self._park([job.job_id], error)
         held = [job for job in jobs if not job.status.is_final and job.job_id not in self.parked]
@@ -234,6 +260,10 @@ class _BackendPass:
         ]
 
     def _next(self, job: Job, place: int | None, backend: Backend, present: datetime) -> datetime:
+        if job.status is JobStatus.LOST:
+            return present + timedelta(seconds=_LOST_S * self.rng.uniform(0.9, 1.1))
+        if job.job_id in self.with_strays:
+            return present + timedelta(seconds=_STRAY_S)
         age_s = (present - job.created_at).total_seconds()
         pause = pause_s(job.status, age_s, place, backend.poll_interval_s)
         return together(present, pause) or present + timedelta(seconds=pause * self.rng.uniform(0.9, 1.1))

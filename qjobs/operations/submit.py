@@ -1,56 +1,58 @@
 """Submit: the only code that can create a remote job.
 
 The intent is recorded before the call, and the remote id the moment it exists (write-ahead). What may be done about an
-earlier attempt is decided by the table in `qjobs.operations.retry`, never here.
+earlier attempt is decided by the table in `qjobs.operations.retry`, never here. Before anything is sent a second time,
+every remote job that there ever was is asked for once more.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from qjobs.backends.base import Backend
-from qjobs.errors import (
-    BackendUnavailable,
-    Busy,
-    CredentialsRejected,
-    LedgerError,
-    NotSent,
-    PolicyLimit,
-    StaleJob,
-    SubmissionRejected,
-    SubmissionUnknown,
-)
+from qjobs.backends.base import Backend, SteppedBackend
+from qjobs.errors import Busy, JobLost, StaleJob, SubmissionRejected
 from qjobs.ledger import Ledger
-from qjobs.ledger.liveness import display_owner, lease_owner
-from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, Batch, Job, JobId, Key, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.ledger.liveness import display_owner
+from qjobs.lifecycle import FINAL, JobStatus
+from qjobs.model import Attempt, Batch, Job, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import (
     LEAVES_CANCELLED_ALONE,
     LOOKED_UP,
+    NOT_FOUND,
+    RISK_TAKEN,
+    SAME_KEY,
     batch_of,
+    check_caps,
+    check_cost,
     items_to_send,
     last_attempt,
-    submission_key,
 )
-from qjobs.operations.cancel import cancel
+from qjobs.operations.cancel import end_strays
 from qjobs.operations.collect import store_results
-from qjobs.operations.poll import poll, utc_now
-from qjobs.operations.retry import Action, RetryPolicy, decide, standing_of
+from qjobs.operations.look_up import LookUp
+from qjobs.operations.poll import ask_again, check_settings, poll, utc_now
+from qjobs.operations.retry import Action, RetryPolicy, Standing, decide, standing_of
+from qjobs.operations.sending import Sender, unknown
 
 __all__ = ["Submission", "submit"]
 
 logger = logging.getLogger(__name__)
 
-_SENDS = frozenset({Action.SUBMIT, Action.RESTART, Action.CANCEL_AND_SUBMIT, Action.CANCEL_AND_RESTART})
-_RESTARTS = frozenset({Action.RESTART, Action.CANCEL_AND_RESTART})
-_NOT_FOUND = "not found"
-_RISK_TAKEN = "risk taken"
-LEASE_S = 300.0
-"""How long a submission may take before it counts as lost; longer than any time-out of an adapter."""
+_SENDS = frozenset(
+    {
+        Action.SUBMIT,
+        Action.RESTART,
+        Action.CANCEL_AND_SUBMIT,
+        Action.CANCEL_AND_RESTART,
+        Action.ABANDON_AND_RESTART,
+    }
+)
+_RESTARTS = frozenset({Action.RESTART, Action.CANCEL_AND_RESTART, Action.ABANDON_AND_RESTART})
+_ASKED_AGAIN = frozenset({Standing.INCOMPLETE, Standing.LOST})
+"""Standings in which a job is asked for once more, whatever the strategy: it may be alive there again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +74,7 @@ def submit(
     strategy: RemoteRetryStrategy = RemoteRetryStrategy.DEFAULT,
     policy: RetryPolicy | None = None,
     only: Sequence[int] | None = None,
+    programs: Mapping[ProgramHash, ProgramHash] | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Submission:
     """Submit a job, or settle what an earlier attempt left.
@@ -79,17 +82,20 @@ def submit(
     Calling it again is always safe: what it does is the cell of the decision table for the job's last attempt and
     `strategy`. At most one remote job is alive at any time. DEFAULT never sends a second time. `policy` caps
     submissions, time and cost; None takes the backend's default. `only` limits which items are sent again; None for all
-    without a result.
+    without a result. `programs` maps programs of the job to newly compiled ones, which a restart sends instead.
 
     Returns:
         What was done.
 
     Raises:
         BackendUnavailable: Transient; submit again.
-        Busy: Another process is submitting it, the device is full, or a cancellation is not confirmed.
+        Busy: Another process is submitting it, the device is full, a cancellation is not confirmed, or other items of
+            it are under way.
         SubmissionRejected: The provider refused; no remote job exists.
         SubmissionUnknown: The reply was lost and the provider cannot be asked.
+        JobLost: The provider does not know the job any more.
         CredentialsRejected: No remote job exists; renew the credentials.
+        WrongBackend: The backend is another one than the job was planned for.
         PolicyLimit: A cap of the policy is reached.
     """
     job = ledger.job(job_id)
@@ -99,7 +105,8 @@ def submit(
     ):
         job = ledger.job(job_id)
         attempts = ledger.attempts(job_id)
-    entry = _Entry(ledger, backend, job, attempts, strategy, policy, only, now)
+    policy = policy or RetryPolicy.for_backend(backend.lookup)
+    entry = _Entry(ledger, backend, job, attempts, strategy, policy, only, programs or {}, now)
     try:
         return entry.run()
     except StaleJob as error:
@@ -115,77 +122,138 @@ class _Entry:
     job: Job
     attempts: Sequence[Attempt]
     strategy: RemoteRetryStrategy
-    policy: RetryPolicy | None
+    policy: RetryPolicy
     only: Sequence[int] | None
+    programs: Mapping[ProgramHash, ProgramHash]
     now: Callable[[], datetime]
 
     @property
     def last(self) -> Attempt | None:
         return last_attempt(self.attempts, self.job.epoch)
 
+    @property
+    def look_up(self) -> LookUp:
+        return LookUp(self.ledger, self.backend, self.job, self.attempts, self.now)
+
     def read_again(self) -> None:
         self.job = self.ledger.job(self.job.job_id)
         self.attempts = self.ledger.attempts(self.job.job_id)
 
     def run(self) -> Submission:
-        job_id = self.job.job_id
         last = self.last
         if last is not None and last.status is JobStatus.SUBMITTING:
             raise Busy(
-                f"{display_owner(last.lease_owner)} is submitting {job_id} now", job_id=job_id, retry_after_s=2.0
+                f"{display_owner(last.lease_owner)} is submitting {self.job.job_id} now",
+                job_id=self.job.job_id,
+                retry_after_s=2.0,
             )
-        decision = decide(standing_of(last, self._n_missing(last)), self.strategy, self.backend.lost_reply)
-        action = decision.action
-        reason = decision.reason
-        if action is Action.FIND:
-            found = last is not None and self._adopt(last)
-            action = Action.SYNC if found else decision.otherwise or Action.STAY_UNKNOWN
+        action, reason = self._decide()
+        if action is Action.RESUME:
+            action, reason = self._resume(reason)
         if action in _SENDS:
             action, reason = self._send_again(action, reason)
         match action:
             case Action.SYNC:
-                poll(self.ledger, self.backend, [job_id], now=self.now)
+                poll(self.ledger, self.backend, [self.job.job_id], now=self.now)
                 self.read_again()
             case Action.REFUSE:
-                words = last.message if last else self.job.message
-                raise SubmissionRejected(
-                    f"{self.backend.name} refused {job_id}: {words}; correct what it names, then: "
-                    f"qjobs jobs retry {job_id} --strategy ALLOW_RESUBMIT",
-                    detail=words,
-                    job_id=job_id,
-                )
+                raise self._refusal()
             case Action.STAY_UNKNOWN:
-                raise _unknown(job_id, self.backend, reason)
+                raise unknown(self.job, self.backend, reason)
             case _:  # sent by now, or nothing is to be done
                 self.read_again()
         last = self.last
         remote_id = last.remote_id if last else None
-        logger.info("%s: %s (%s), %s as %s", job_id, action, reason, self.job.status, remote_id)
-        return Submission(job_id=job_id, action=action, reason=reason, status=self.job.status, remote_id=remote_id)
+        logger.info("%s: %s (%s), %s as %s", self.job.job_id, action, reason, self.job.status, remote_id)
+        return Submission(
+            job_id=self.job.job_id, action=action, reason=reason, status=self.job.status, remote_id=remote_id
+        )
 
-    def _n_missing(self, last: Attempt | None) -> int:
+    def _decide(self) -> tuple[Action, str]:
+        """The cell of the table, after asking once more for what the ledger takes for dead."""
+        standing = self._standing()
+        decision = decide(standing, self.strategy, self.backend.lookup)
+        asks = standing in _ASKED_AGAIN or (decision.action in _SENDS and bool(self.attempts))
+        if asks and ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
+            self.read_again()
+            standing = self._standing()
+            decision = decide(standing, self.strategy, self.backend.lookup)
+        action = decision.action
+        if action is Action.FIND:
+            found = self.look_up.adopt(self._last())
+            action = Action.SYNC if found else decision.otherwise or Action.STAY_UNKNOWN
+        elif action is Action.ASK:
+            action = Action.SYNC if self.look_up.adopt_by_id(self._last(), cancel_now=False) else Action.SUBMIT
+        if standing is Standing.UNKNOWN and action in _SENDS and not self.policy.resend_unfound:
+            return Action.STAY_UNKNOWN, "the reply was lost, and the policy never sends such a job again"
+        return action, decision.reason
+
+    def _standing(self) -> Standing:
+        return standing_of(self.last, self._n_missing())
+
+    def _last(self) -> Attempt:
+        last = self.last
+        if last is None:
+            raise AssertionError("a decision about an attempt needs one")
+        return last
+
+    def _n_missing(self) -> int:
         """How many items have no result, after asking a final remote job for what it has."""
+        last = self.last
         if last is None:
             return self.job.n_items
         if last.remote_id is not None and last.status.is_final:
             return len(store_results(self.ledger, self.backend, self.job, now=self.now))
         return len(self.ledger.missing_items(self.job.job_id))
 
-    def _adopt(self, attempt: Attempt) -> bool:
-        """Look an UNKNOWN attempt up by its key and adopt what is found; whether something was."""
-        remote_id = self.backend.find(submission_key(self.job, self.attempts, attempt))
-        if remote_id is not None:
-            self.ledger.submissions.accept(attempt, remote_id, now=self.now(), cause="found by key")
-        return remote_id is not None
+    def _refusal(self) -> SubmissionRejected | JobLost:
+        job_id = self.job.job_id
+        last = self.last
+        words = last.message if last else self.job.message
+        if last is not None and last.status is JobStatus.LOST:
+            return JobLost(
+                f"{self.backend.name} no longer knows {last.remote_id}, the remote job of {job_id} ({words}). Look "
+                f"there; if it is gone, send what has no result again with: qjobs jobs retry {job_id} --strategy "
+                f"FORCE_RESUBMIT; or give it up with: qjobs jobs cancel {job_id}",
+                job_id=job_id,
+            )
+        return SubmissionRejected(
+            f"{self.backend.name} refused {job_id}: {words}; correct what it names, then: "
+            f"qjobs jobs retry {job_id} --strategy ALLOW_RESUBMIT",
+            detail=words,
+            job_id=job_id,
+        )
+
+    def _resume(self, reason: str) -> tuple[Action, str]:
+        """Go on with what is reserved; where it cannot be gone on with, it is ended and sent anew."""
+        last = self._last()
+        if not isinstance(self.backend, SteppedBackend):
+            raise unknown(self.job, self.backend, f"{self.backend.name} takes no job in steps")
+        check_settings(self.job, self.backend)
+        items = self.ledger.items(self.job.job_id)
+        batch = batch_of(self.ledger, self.job, items, last.items)
+        try:
+            Sender(self.ledger, self.backend, self.job, self.attempts, self.now).resume(last, batch)
+        except SubmissionRejected as error:
+            logger.info("%s: %s cannot be gone on with: %s", self.job.job_id, last.remote_id, error)
+            self.read_again()
+            return Action.SUBMIT, f"what was reserved is gone ({error}), and nothing of it has run"
+        return Action.RESUME, reason
 
     def _send_again(self, action: Action, reason: str) -> tuple[Action, str]:
         """End what may be alive of the job, then send; returns what was done after all, and why."""
-        self._check_caps()
+        check_settings(self.job, self.backend)
         restart = action in _RESTARTS
+        self._refuse_chosen_while_others_run()
+        check_caps(self.ledger, self.job, self.attempts, self.policy, self.now())
+        check_cost(self.backend, self.job, self.policy, self._most(restart=restart))
         last = self.last
         if last is not None and not last.status.is_final:
-            self._end(last, looked_up=action is Action.SUBMIT, restart=restart)
+            is_there = self._end(last, restart=restart, cancels=action is not Action.SUBMIT)
             self.read_again()
+            if is_there:
+                return Action.SYNC, "it was found at the provider after all"
+        self._end_strays()
         if self.job.cancel_requested_at is not None and self.strategy in LEAVES_CANCELLED_ALONE:
             return Action.RETURN, "its cancellation was requested, so nothing is sent"
         items = self.ledger.items(self.job.job_id)
@@ -196,32 +264,98 @@ class _Entry:
             if not chosen:
                 return Action.RETURN, "it finished before it could be cancelled: every item has a result"
             indices = None if len(chosen) == self.job.n_items else chosen
-        self._send(batch_of(self.ledger, self.job, items, indices), indices, restart=restart)
+        batch = batch_of(self.ledger, self.job, items, indices)
+        programs = self.programs if restart else {}
+        if programs:
+            batch = self._recompiled(batch)
+        sender = Sender(self.ledger, self.backend, self.job, self.attempts, self.now)
+        sender.send(batch, indices, strategy=self.strategy, restart=restart, programs=programs)
         return Action.RESTART if restart else Action.SUBMIT, reason
 
-    def _end(self, attempt: Attempt, *, looked_up: bool, restart: bool) -> None:
+    def _most(self, *, restart: bool) -> Batch:
+        """The most that may be sent: what comes to an end meanwhile is left out of it."""
+        items = self.ledger.items(self.job.job_id)
+        if self.policy.max_cost is None:
+            return Batch(number=0, items=(), programs={})
+        missing = None if restart or not self.attempts else self.ledger.missing_items(self.job.job_id)
+        return batch_of(self.ledger, self.job, items, missing)
+
+    def _recompiled(self, batch: Batch) -> Batch:
+        """The batch with the programs that take the place of its own."""
+        items = tuple(replace(item, program=self.programs.get(item.program, item.program)) for item in batch.items)
+        programs = {**batch.programs, **self.ledger.programs(self.programs.values())}
+        return replace(batch, items=items, programs=programs)
+
+    def _refuse_chosen_while_others_run(self) -> None:
+        """Raise `Busy` where chosen items are to be sent again while the remote job still runs others."""
+        last = self.last
+        if self.only is None or last is None or last.status not in {*JobStatus} - FINAL - {JobStatus.LOST}:
+            return
+        if last.status is JobStatus.UNKNOWN or self.strategy is RemoteRetryStrategy.FULL_RESTART:
+            return
+        others = []
+        for item in self.ledger.items(self.job.job_id):
+            if item.index not in self.only and not item.status.is_final:
+                others.append(item.label)
+        if others:
+            raise Busy(
+                f"{len(others)} other items of {self.job.job_id} are still under way (the first is {others[0]}), and "
+                f"sending some again would cancel them; wait for them, then: qjobs jobs retry {self.job.job_id} "
+                f"--strategy {self.strategy}",
+                job_id=self.job.job_id,
+                retry_after_s=60.0,
+            )
+
+    def _end(self, attempt: Attempt, *, restart: bool, cancels: bool) -> bool:
         """Make sure that no remote job of `attempt` is alive, as far as the provider can confirm it.
 
-        `looked_up` says that an UNKNOWN attempt was looked up a moment ago and not found. With `restart` all items are
-        sent next, otherwise the same ones as were lost.
+        With `restart` all items are sent next, otherwise the same ones as were lost. What is found is cancelled with
+        `cancels`, and kept without: then True is returned.
 
         Raises:
-            Busy: The cancellation is not confirmed yet.
+            Busy: It is not certain yet.
         """
         submissions = self.ledger.submissions
-        if attempt.status is JobStatus.UNKNOWN:
-            if self.backend.lost_reply is LostReply.OPAQUE:
+        look_up = self.look_up
+        if attempt.status is JobStatus.LOST:
+            return False
+        if attempt.is_reserved:
+            self._abandon(attempt)
+            return False
+        if attempt.status is JobStatus.UNKNOWN and attempt.remote_id is not None:
+            if not look_up.adopt_by_id(attempt, cancel_now=cancels):
+                return False
+        elif attempt.status is JobStatus.UNKNOWN and not look_up.adopt(attempt):  # a fresh look, right before sending
+            same_items = attempt.items is None or not restart
+            if same_items and look_up.is_deduplicated(attempt):
+                submissions.release(attempt, LOOKED_UP, now=self.now(), cause=SAME_KEY)
+            elif not self.backend.lookup.can_find:
                 words = "the caller takes the risk of a second remote job"
-                submissions.release(attempt, words, now=self.now(), cause=_RISK_TAKEN)
-                return
-            if looked_up or not self._adopt(attempt):
-                same_key = attempt.items is None or not restart
-                if self.backend.lost_reply is not LostReply.DEDUPLICATED or not same_key:
-                    self._wait_for_stragglers(attempt)
-                submissions.release(attempt, LOOKED_UP, now=self.now(), cause=_NOT_FOUND)
-                return
+                submissions.release(attempt, words, now=self.now(), cause=RISK_TAKEN)
+            else:
+                look_up.check_absence_is_certain(attempt)
+                submissions.release(attempt, LOOKED_UP, now=self.now(), cause=NOT_FOUND)
+            return False
+        if cancels:
+            self._cancel()
+        return not cancels
+
+    def _abandon(self, attempt: Attempt) -> None:
+        if attempt.remote_id is None or not isinstance(self.backend, SteppedBackend):
+            return
+        self.backend.abandon(attempt.remote_id)
+        self.ledger.submissions.release(attempt, "what was reserved was ended", now=self.now(), cause="abandoned")
+
+    def _cancel(self) -> None:
+        """Cancel the remote job, and see that it is final.
+
+        Raises:
+            Busy: The provider has not confirmed it yet.
+        """
         job_id = self.job.job_id
-        after = cancel(self.ledger, self.backend, job_id, now=self.now)
+        self.ledger.request_cancel(job_id, now=self.now())
+        poll(self.ledger, self.backend, [job_id], now=self.now)
+        after = self.ledger.job(job_id)
         if not after.status.is_final:
             raise Busy(
                 f"{job_id} is being cancelled and {self.backend.name} has not confirmed it; submit again later",
@@ -230,148 +364,17 @@ class _Entry:
             )
         store_results(self.ledger, self.backend, after, now=self.now)
 
-    def _wait_for_stragglers(self, attempt: Attempt) -> None:
-        """Raise `Busy` while a submission whose reply was lost may still arrive at the provider.
+    def _end_strays(self) -> None:
+        """End remote jobs of this job that no attempt claims, before another one is sent.
 
-        Counted from the moment it was given up: the intent is recorded before the call, which may take long.
+        Raises:
+            Busy: One of them is still alive.
         """
-        if attempt.sent_at is None:
-            return
-        present = self.now()
-        lost_at = present
-        for event in self.ledger.events(attempt.job_id, of_items=False):
-            if event.old is JobStatus.SUBMITTING and event.new is JobStatus.UNKNOWN:
-                lost_at = event.at
-        left = self.backend.settle_s - (present - lost_at).total_seconds()
-        if left > 0:
+        left = end_strays(self.ledger, self.backend, [self.job.job_id], now=self.now)
+        if left:
             raise Busy(
-                f"{attempt.job_id} is not at {self.backend.name} and may still arrive there; submit again "
-                f"in {left:.0f} s",
-                job_id=attempt.job_id,
-                retry_after_s=left,
+                f"{left[0].remote_id}, another remote job of {self.job.job_id}, is not ended yet ({left[0].why}); "
+                "submit again later",
+                job_id=self.job.job_id,
+                retry_after_s=5.0,
             )
-
-    def _check_caps(self) -> None:
-        """Raise `PolicyLimit` where a further submission is above a cap; lost ones count too."""
-        if not self.attempts:
-            return
-        job_id = self.job.job_id
-        policy = self.policy or RetryPolicy.for_backend(self.backend.lost_reply)
-        events = self.ledger.events(job_id, of_items=False)
-        sent = sum(attempt.sent_at is not None for attempt in self.attempts)
-        sent += sum(event.cause in {_NOT_FOUND, _RISK_TAKEN} for event in events)
-        if not sent:
-            return
-        if sent >= policy.max_submissions:
-            raise PolicyLimit(
-                f"{job_id} was submitted {sent} times and the policy allows {policy.max_submissions}; "
-                f"see its history with: qjobs jobs show {job_id}",
-                job_id=job_id,
-            )
-        if self.now() - self.job.created_at > timedelta(seconds=policy.max_total_s):
-            raise PolicyLimit(
-                f"{job_id} is older than the {policy.max_total_s:g} s in which the policy submits again",
-                job_id=job_id,
-            )
-        cost = (self.job.cost or 0.0) + (self.job.cost_estimate or 0.0)
-        if policy.max_cost is not None and cost > policy.max_cost:
-            raise PolicyLimit(f"{job_id} would cost more than the policy's {policy.max_cost:g}", job_id=job_id)
-
-    def _send(self, batch: Batch, indices: tuple[int, ...] | None, *, restart: bool) -> None:
-        """Record the intent, call, record the outcome."""
-        job = self.job
-        ledger = self.ledger
-        attempt = ledger.submissions.claim(
-            job.job_id,
-            expected=job.status,
-            strategy=self.strategy,
-            owner=lease_owner(),
-            lease_s=LEASE_S,
-            now=self.now(),
-            items=indices,
-            new_epoch=restart,
-            max_live_jobs=self.backend.limits.max_live_jobs,
-        )
-        key = submission_key(job, self.attempts, attempt)
-        given: list[RemoteId] = []
-        accepted: list[RemoteId] = []
-
-        def created(remote_id: RemoteId) -> None:
-            given.append(remote_id)
-            ledger.submissions.accept(attempt, remote_id, now=self.now())
-            accepted.append(remote_id)
-
-        def sending() -> None:
-            try:
-                ledger.submissions.renew(attempt, lease_s=LEASE_S, now=self.now())
-            except StaleJob:
-                raise
-            except LedgerError as error:
-                raise NotSent(f"the ledger cannot be written, so nothing was sent: {error}") from error
-
-        try:
-            _call(self.backend, batch, key, created, sending, accepted)
-        except BaseException as error:
-            if accepted:
-                words = f"{type(error).__name__}: {error}"
-                ledger.record_event(job.job_id, "after acceptance", words, now=self.now())
-                if isinstance(error, Exception):
-                    return
-                raise
-            _settle_failure(ledger, self.backend, attempt, given, error, self.now())
-            raise
-
-
-def _unknown(job_id: JobId, backend: Backend, reason: str) -> SubmissionUnknown:
-    return SubmissionUnknown(
-        f"{job_id} may or may not exist at {backend.device}: {reason}. Check there; if it exists: "
-        f"qjobs jobs adopt {job_id} ITS_ID; if you are sure that it does not: qjobs jobs discard {job_id}",
-        job_id=job_id,
-    )
-
-
-def _call(
-    backend: Backend,
-    batch: Batch,
-    key: Key,
-    created: Callable[[RemoteId], None],
-    sending: Callable[[], None],
-    accepted: Sequence[RemoteId],
-) -> None:
-    backend.submit(batch, key, created, sending)
-    if not accepted:
-        raise SubmissionUnknown(f"{backend.name} returned without naming a remote job")
-
-
-def _settle_failure(
-    ledger: Ledger,
-    backend: Backend,
-    attempt: Attempt,
-    given: Sequence[RemoteId],
-    error: BaseException,
-    present: datetime,
-) -> None:
-    """Record what a failed submission means; raises a clearer error than `error` where there is one."""
-    match error:
-        case StaleJob():  # from `renew`, before anything was sent; or from `accept`, which keeps the id in an event
-            return
-        case NotSent() if not given:
-            ledger.submissions.release(attempt, str(error), now=present)
-        case CredentialsRejected() if not given:
-            ledger.submissions.release(attempt, str(error), now=present, cause="credentials refused")
-        case SubmissionRejected() if not given:
-            error.job_id = attempt.job_id
-            ledger.submissions.reject(attempt, error.detail or str(error), now=present)
-        case _:
-            words = str(error) or type(error).__name__
-            if given:  # the id must not be lost with the error
-                words = f"{backend.name} made {given[-1]}, which could not be written down: {words}"
-            with contextlib.suppress(LedgerError):  # then the lease runs out, and the attempt becomes UNKNOWN so
-                ledger.submissions.mark_unknown(attempt, words, now=present)
-            if not isinstance(error, Exception):
-                return
-            if backend.lost_reply is LostReply.OPAQUE:
-                raise _unknown(attempt.job_id, backend, words) from error
-            raise BackendUnavailable(
-                f"the reply to the submission of {attempt.job_id} was lost ({words}); submit again to look it up"
-            ) from error

@@ -13,11 +13,12 @@ from datetime import datetime
 
 from qjobs.backends.base import Backend, Snapshot
 from qjobs.backends.limiter import back_off_s
-from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
+from qjobs.errors import LedgerAway, LedgerError, QJobsError, WaitTimeout
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import NOT_MOVED_BY_WAITING, JobStatus
+from qjobs.lifecycle import LIVE, NOT_MOVED_BY_WAITING, JobStatus
 from qjobs.model import Job, JobId, RemoteId
-from qjobs.operations.collect import store_results
+from qjobs.operations.collect import store_ready
+from qjobs.operations.look_up import LookUp
 from qjobs.operations.poll import poll_each, utc_now
 from qjobs.operations.watch import MAX_WATCHED, CanWatch, Watchers
 
@@ -28,8 +29,6 @@ logger = logging.getLogger(__name__)
 _MAX_BACK_OFF_S = 60.0
 _SLICE_S = 0.5
 """Every sleep is cut into slices: Prefect cannot time out one long sleep."""
-_TROUBLE = (BackendUnavailable, CredentialsRejected, ProtocolError)
-"""What never ends a wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,14 +84,15 @@ def wait(
     sleep: Callable[[float], None] = time.sleep,
     rng: random.Random | None = None,
 ) -> dict[JobId, JobStatus]:
-    """Wait in this process until jobs are final; results are stored as soon as they exist.
+    """Wait in this process until jobs are final; results are stored as soon as their items have them.
 
-    An unreachable provider, refused credentials or an answer outside the contract never end the
-    wait: they are reported, and the provider is polled again with back-off. Waiting does not move jobs in CREATED or
-    UNKNOWN; they count as settled. `backends` may have any names: a job is polled at the backend of its device. With
-    `until` "any" it returns as soon as one job has become final. It gives up after `timeout_s` seconds; None waits for
-    ever. `report` is called after every pass that changed something. `now` is the clock of what is recorded,
-    `monotonic` that of the pauses.
+    An unreachable provider, refused credentials, an answer outside the contract or a ledger that restarts never end
+    the wait: they are reported, and it goes on with back-off. What is wrong with one job delays no other. Waiting does
+    not move jobs in CREATED, UNKNOWN or LOST; they count as settled. `backends` may have any names: a job is polled at
+    the backend of its device. With `until` "any" it returns as soon as one job has become final; with "room" as soon
+    as one no longer takes a place on its device, for which jobs in UNKNOWN are looked up. It gives up after
+    `timeout_s` seconds; None waits for ever. `report` is called after every pass that changed something. `now` is the
+    clock of what is recorded, `monotonic` that of the pauses.
 
     Returns:
         The status of each job.
@@ -100,7 +100,9 @@ def wait(
     Raises:
         WaitTimeout: The time is over; the jobs go on.
     """
-    state = _Wait(ledger, backends, ledger.jobs(job_ids=job_ids), now, monotonic, rng or random.Random())  # noqa: S311
+    rng = rng or random.Random()  # noqa: S311
+    settles = _leaves_room if until == "room" else _settled
+    state = _Wait(ledger, backends, ledger.jobs(job_ids=job_ids), settles, now, monotonic, rng)
     with contextlib.closing(state):
         return _until_settled(state, until, timeout_s, report, monotonic, sleep)
 
@@ -116,10 +118,14 @@ def _until_settled(
     started = monotonic()
     settled_before = state.settled()
     while True:
-        if state.poll_due():
+        try:
+            has_changed = state.poll_due()
+        except LedgerAway as error:  # its server restarts, or another program has locked it
+            has_changed = state.is_away(error)
+        if has_changed:
             report(state.progress())
         settled = state.settled()
-        if len(settled) == len(state.statuses) or (until == "any" and settled > settled_before):
+        if len(settled) == len(state.statuses) or (until != "all" and settled > settled_before):
             return state.statuses
         if timeout_s is not None and monotonic() - started >= timeout_s:
             late = tuple(job_id for job_id in state.statuses if job_id not in settled)
@@ -139,11 +145,13 @@ class _Wait:
         ledger: Ledger,
         backends: Mapping[str, Backend],
         jobs: Sequence[Job],
+        settles: Callable[[JobStatus], bool],
         now: Callable[[], datetime],
         monotonic: Callable[[], float],
         rng: random.Random,
     ) -> None:
         self._ledger = ledger
+        self._settles = settles
         self._now = now
         self._monotonic = monotonic
         # One account may serve several devices: their backends share a name, and each polls its own jobs.
@@ -156,6 +164,7 @@ class _Wait:
         self._paces = {name: _Pace(backends[name], rng) for name in self._groups}
         self._seen: dict[RemoteId, Snapshot] = {}
         self._trouble: dict[str, str] = {}
+        self._trouble_of: dict[JobId, str] = {}
         self._watchers = Watchers()
         self.statuses = {job.job_id: job.status for job in jobs}
 
@@ -164,7 +173,7 @@ class _Wait:
 
     def settled(self) -> set[JobId]:
         """Jobs that waiting cannot move."""
-        return {job_id for job_id, status in self.statuses.items() if _settled(status)}
+        return {job_id for job_id, status in self.statuses.items() if self._settles(status)}
 
     def progress(self) -> Progress:
         return Progress(statuses=dict(self.statuses), trouble=dict(self._trouble))
@@ -173,7 +182,7 @@ class _Wait:
         return min(pace.due for name, pace in self._paces.items() if self._waiting(name))
 
     def _waiting(self, name: str) -> list[JobId]:
-        return [job_id for job_id in self._groups[name] if not _settled(self.statuses[job_id])]
+        return [job_id for job_id in self._groups[name] if not self._settles(self.statuses[job_id])]
 
     def poll_due(self) -> bool:
         """Poll every backend that is due; returns whether a status or a trouble is another than before."""
@@ -186,36 +195,82 @@ class _Wait:
                 self._pass(name, pace, waiting)
         return self.statuses != before or self._trouble != trouble
 
+    def is_away(self, error: LedgerAway) -> bool:
+        """The ledger cannot be used now: everybody waits for it; whether that is news."""
+        for name, pace in self._paces.items():
+            if self._waiting(name):
+                pace.failed(self._monotonic(), None)
+        is_news = self._trouble.get("ledger") != str(error)
+        self._trouble["ledger"] = str(error)
+        if is_news:
+            logger.warning("the wait goes on when the ledger is back: %s", error)
+        return is_news
+
     def _pass(self, name: str, pace: _Pace, waiting: Sequence[JobId]) -> None:
-        """Poll one backend and store the results of what is final; a failure delays the next pass."""
+        """Poll one backend and store the results of what has them; a failure delays the next pass."""
         submitting = [job_id for job_id in waiting if self.statuses[job_id] is JobStatus.SUBMITTING]
         if submitting:  # their process may have ended: nobody else would ever settle them
             self._ledger.submissions.expire_leases(now=self._now(), job_ids=submitting)
         seen = dict(self._seen)
-        failure: BackendUnavailable | CredentialsRejected | ProtocolError | None
+        troubles: dict[JobId, QJobsError] = {}
         try:
-            statuses, failure = poll_each(self._ledger, pace.backend, waiting, self._now, self._seen)
-        except _TROUBLE as error:
-            statuses = {}
-            failure = error
-        for job in self._ledger.jobs(job_ids=[job_id for job_id, status in statuses.items() if status.is_final]):
-            try:
-                store_results(self._ledger, pace.backend, job, now=self._now)
-            except _TROUBLE as error:  # it counts as open until its results are stored
-                statuses.pop(job.job_id)
-                failure = error
-        self.statuses.update(statuses)
-        if failure is None:
-            self._trouble.pop(name, None)
+            self._look_up_unknown(pace.backend, waiting, troubles)
+            polled = poll_each(self._ledger, pace.backend, waiting, self._now, self._seen)
+            troubles.update(polled.troubles)
+            late = store_ready(self._ledger, pace.backend, list(polled.statuses), now=self._now)
+            troubles.update(late)
+            for job_id in late:  # it counts as open until its results are stored
+                if polled.statuses[job_id].is_final:
+                    del polled.statuses[job_id]
+            self._forget_late(polled.statuses)
+            self.statuses.update(polled.statuses)
+        except LedgerError:
+            raise
+        except QJobsError as error:
+            troubles = dict.fromkeys(waiting, error)
+        self._trouble.pop("ledger", None)
+        self._report_troubles(name, troubles)
+        if not troubles:
             self._watch(pace.backend, self._waiting(name))
+        if len(troubles) == len(waiting) and troubles:
+            longest = max((getattr(each, "retry_after_s", None) or 0.0 for each in troubles.values()), default=0.0)
+            pace.failed(self._monotonic(), longest)
+        else:
             pace.changed(self._monotonic(), any_change=self._seen != seen)
-            return
-        if self._trouble.get(name) != str(failure):
-            for job_id in waiting:
-                self._ledger.record_event(job_id, type(failure).__name__, str(failure), now=self._now())
-            logger.warning("%s cannot be polled: %s", name, failure)
-        self._trouble[name] = str(failure)
-        pace.failed(self._monotonic(), getattr(failure, "retry_after_s", None))
+
+    def _look_up_unknown(self, backend: Backend, waiting: Sequence[JobId], troubles: dict[JobId, QJobsError]) -> None:
+        """Look up jobs in UNKNOWN that are waited for, because they take a place on the device."""
+        unknown = [job_id for job_id in waiting if self.statuses[job_id] is JobStatus.UNKNOWN]
+        for job in self._ledger.jobs(job_ids=unknown, statuses=[JobStatus.UNKNOWN]):
+            attempts = self._ledger.attempts(job.job_id)
+            try:
+                if attempts[-1].remote_id is None:
+                    LookUp(self._ledger, backend, job, attempts, self._now).adopt(attempts[-1])
+            except LedgerError:
+                raise
+            except QJobsError as error:  # StaleJob too: another process has decided
+                troubles[job.job_id] = error
+
+    def _forget_late(self, statuses: dict[JobId, JobStatus]) -> None:
+        """Leave out final jobs of which a result is still to come: they count as open."""
+        final = [job_id for job_id, status in statuses.items() if status.is_final]
+        for job_id in self._ledger.jobs_awaiting_results(final):
+            del statuses[job_id]
+
+    def _report_troubles(self, name: str, troubles: Mapping[JobId, QJobsError]) -> None:
+        """Record what is wrong, once for each job and each reason."""
+        if not troubles:
+            self._trouble.pop(name, None)
+        for job_id, trouble in troubles.items():
+            if self._trouble_of.get(job_id) == str(trouble):
+                continue
+            self._trouble_of[job_id] = str(trouble)
+            self._ledger.record_event(job_id, type(trouble).__name__, str(trouble), now=self._now())
+            logger.warning("%s: %s cannot be asked for: %s", name, job_id, trouble)
+        if troubles:
+            self._trouble[name] = str(next(iter(troubles.values())))
+        for job_id in [each for each in self._trouble_of if each in self._groups[name] and each not in troubles]:
+            del self._trouble_of[job_id]
 
     def _watch(self, backend: Backend, waiting: Sequence[JobId]) -> None:
         if 0 < len(waiting) <= MAX_WATCHED and isinstance(backend, CanWatch):
@@ -226,3 +281,8 @@ class _Wait:
 def _settled(status: JobStatus) -> bool:
     """Whether waiting cannot move a job in this status."""
     return status.is_final or status in NOT_MOVED_BY_WAITING
+
+
+def _leaves_room(status: JobStatus) -> bool:
+    """Whether a job in this status takes no place on its device."""
+    return status not in LIVE

@@ -11,15 +11,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from qjobs.ledger.database import Schema
-from qjobs.ledger.tables import UtcDateTime, Words
+from qjobs.ledger.tables import StorableText, UtcDateTime
 from qjobs.lifecycle import JobStatus
 
 SCHEMA_VERSION = 1
 """Increased with every change of a table."""
 
-TIMED = tuple(
-    status for status in JobStatus if status not in {JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN}
-)
+_OURS = {JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN, JobStatus.LOST}
+"""Statuses that no provider reports."""
+TIMED = tuple(status for status in JobStatus if status not in _OURS)
 """Jobs and items keep one timestamp for each of these."""
 
 metadata = sa.MetaData()
@@ -40,8 +40,8 @@ def _status_columns() -> list[Any]:
     words = ", ".join(f"'{status}'" for status in sorted(TIMED))
     return [
         sa.Column("status", sa.String(16), nullable=False),
-        sa.Column("message", Words, nullable=False, default=""),
-        sa.Column("error_detail", Words),
+        sa.Column("message", StorableText, nullable=False, default=""),
+        sa.Column("error_detail", StorableText),
         sa.Column("cost", sa.Float),
         *(sa.Column(f"{status.lower()}_at", UtcDateTime) for status in TIMED),
         sa.CheckConstraint(f"status IN ({words})"),
@@ -50,8 +50,8 @@ def _status_columns() -> list[Any]:
 
 def _named_columns() -> list[Any]:
     return [
-        sa.Column("name", Words, nullable=False),
-        sa.Column("description", Words, nullable=False, default=""),
+        sa.Column("name", StorableText, nullable=False),
+        sa.Column("description", StorableText, nullable=False, default=""),
         sa.Column("properties", sa.JSON, nullable=False),
         sa.Column("created_at", UtcDateTime, nullable=False),
         sa.Column("modified_at", UtcDateTime, nullable=False),
@@ -70,7 +70,7 @@ user = sa.Table(
     metadata,
     _id("user_id", key=True),
     sa.Column("email", sa.String(320), nullable=False, unique=True),  # in lower case
-    sa.Column("display_name", Words, nullable=False),
+    sa.Column("display_name", StorableText, nullable=False),
     sa.Column("password_hash", sa.Text, nullable=False),
     sa.Column("groups", sa.JSON, nullable=False),  # names of user groups
     sa.Column("created_real", UtcDateTime, nullable=False),
@@ -109,9 +109,9 @@ team = sa.Table(
     metadata,
     _id("team_id", key=True),
     sa.Column("owner_id", sa.ForeignKey("service_user.user_id"), nullable=False),
-    sa.Column("name", Words, nullable=False),
-    sa.Column("display_name", Words, nullable=False),
-    sa.Column("description", Words, nullable=False, default=""),
+    sa.Column("name", StorableText, nullable=False),
+    sa.Column("display_name", StorableText, nullable=False),
+    sa.Column("description", StorableText, nullable=False, default=""),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
@@ -137,7 +137,7 @@ credential = sa.Table(
     metadata,
     _id("credential_id", key=True),
     sa.Column("owner_id", sa.ForeignKey("service_user.user_id"), nullable=False),
-    sa.Column("name", Words, nullable=False),
+    sa.Column("name", StorableText, nullable=False),
     sa.Column("backend_issuer", sa.String(16), nullable=False),
     sa.Column("is_default_for_issuer", sa.Boolean, nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
@@ -169,8 +169,8 @@ property_definition = sa.Table(
     metadata,
     _id("property_id", key=True),
     _in("project"),
-    sa.Column("name", Words, nullable=False),
-    sa.Column("description", Words, nullable=False, default=""),
+    sa.Column("name", StorableText, nullable=False),
+    sa.Column("description", StorableText, nullable=False, default=""),
     sa.Column("property_type", sa.String(16), nullable=False),
     sa.Column("required", sa.Boolean, nullable=False),
     sa.Column("color", sa.String(16), nullable=False),
@@ -267,7 +267,7 @@ compilation_pass = sa.Table(
     _id("pass_id", key=True),
     _in("compilation", index=True),
     sa.Column("number", sa.Integer, nullable=False),
-    sa.Column("pass_name", Words, nullable=False),
+    sa.Column("pass_name", StorableText, nullable=False),
     sa.Column("original_id", sa.String(36), nullable=False),
     sa.Column("compiled_id", sa.String(36), nullable=False),
 )

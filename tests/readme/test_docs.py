@@ -16,7 +16,7 @@ import pytest
 
 from qjobs.backends.aer import AerBackend
 from qjobs.cli.main import main as cli
-from qjobs.model import LostReply, RemoteRetryStrategy
+from qjobs.model import Lookup, RemoteRetryStrategy
 from qjobs.operations.retry import Standing, decide
 
 ROOT = Path(__file__).parents[2]
@@ -71,14 +71,14 @@ def test_map() -> None:
     assert shown == there
 
 
-@pytest.mark.parametrize("kind", list(LostReply))
-def test_retry_table(kind: LostReply) -> None:
+@pytest.mark.parametrize("kind", [Lookup(by_key=True), Lookup()])
+def test_retry_table(kind: Lookup) -> None:
     """The page shows every answer of the decision table."""
     head, _, *rows = _rows(_between(PAGES["guarantees.md"], "<!-- generated: retry-table -->", "<!-- end -->"))
     assert head[1:] == [f"`{strategy}`" for strategy in RemoteRetryStrategy]
     shown = {row[0]: row[1:] for row in rows}
     for standing in Standing:
-        opaque = standing is Standing.UNKNOWN and kind is LostReply.OPAQUE
+        opaque = standing is Standing.UNKNOWN and kind.is_opaque
         cells = shown[f"**{standing}**{', and the provider is opaque' if opaque else ''}"]
         for strategy, cell in zip(RemoteRetryStrategy, cells, strict=True):
             decision = decide(standing, strategy, kind)

@@ -9,42 +9,49 @@ from support import NOW
 
 from qjobs.errors import InvalidInput
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
-from qjobs.model import Attempt, AttemptNumber, JobId, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.model import Attempt, AttemptNumber, JobId, Lookup, RemoteId, RemoteRetryStrategy
 from qjobs.operations.retry import Action, RetryPolicy, Rung, Standing, decide, standing_of
 
 # One line per row, one cell per strategy (DEFAULT | ALLOW_RESUBMIT | FORCE_RESUBMIT | FULL_RESTART).
 # "find/x": look the key up and adopt, else x.
 TABLE = """
 unsent       | submit            | submit       | submit            | submit
+reserved     | resume            | resume       | resume            | abandon and restart
 rejected     | refuse            | submit       | submit            | restart
+step lost    | ask               | ask          | ask               | cancel and restart
 unknown      | find/stay unknown | find/submit  | find/submit       | cancel and restart
 unknown!     | stay unknown      | submit       | submit            | restart
 open         | sync              | sync         | cancel and submit | cancel and restart
+lost         | refuse            | refuse       | submit            | restart
 incomplete   | sync              | sync         | submit            | restart
 complete     | return            | return       | return            | restart
-"""  # "unknown!" is the row of an opaque provider
+"""  # "unknown!" is the row of a provider that cannot find
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
+FINDABLE = Lookup(by_key=True)
+TOKENS = Lookup(token_lifetime_s=60.0)
+OPAQUE = Lookup()
+LOOKUPS = (FINDABLE, Lookup(chosen_id=True), TOKENS, OPAQUE)
 UNDECIDED = {JobStatus.SUBMITTING, JobStatus.UNKNOWN}
 
 
-def cells() -> list[tuple[str, Standing, RemoteRetryStrategy, LostReply]]:
+def cells() -> list[tuple[str, Standing, RemoteRetryStrategy, Lookup]]:
     rows = {}
     for line in TABLE.strip().splitlines():
         name, *words = (word.strip() for word in line.split("|"))
         rows[name] = dict(zip(RemoteRetryStrategy, words, strict=True))
     found = []
     for standing in Standing:
-        for lost_reply in LostReply:
-            opaque = standing is Standing.UNKNOWN and lost_reply is LostReply.OPAQUE
-            row = rows["unknown!" if opaque else standing.value]
-            found += [(row[strategy], standing, strategy, lost_reply) for strategy in RemoteRetryStrategy]
+        for lookup in LOOKUPS:
+            blind = standing is Standing.UNKNOWN and lookup in {TOKENS, OPAQUE}
+            row = rows["unknown!" if blind else standing.value]
+            found += [(row[strategy], standing, strategy, lookup) for strategy in RemoteRetryStrategy]
     return found
 
 
-@pytest.mark.parametrize(("cell", "standing", "strategy", "lost_reply"), cells())
-def test_every_cell(cell: str, standing: Standing, strategy: RemoteRetryStrategy, lost_reply: LostReply) -> None:
+@pytest.mark.parametrize(("cell", "standing", "strategy", "lookup"), cells())
+def test_every_cell(cell: str, standing: Standing, strategy: RemoteRetryStrategy, lookup: Lookup) -> None:
     """Each cell is as written here, with a reason."""
-    decision = decide(standing, strategy, lost_reply)
+    decision = decide(standing, strategy, lookup)
     action, _, otherwise = cell.partition("/")
     assert decision.action.value == action
     assert (decision.otherwise.value if decision.otherwise else "") == otherwise
@@ -52,21 +59,21 @@ def test_every_cell(cell: str, standing: Standing, strategy: RemoteRetryStrategy
 
 
 def test_all_cells() -> None:
-    """Six rows, three kinds of provider, four strategies."""
-    assert len(cells()) == 6 * 3 * 4
+    """Nine rows, four kinds of provider, four strategies."""
+    assert len(cells()) == 9 * 4 * 4
 
 
 def test_default_never_resends() -> None:
     """DEFAULT never sends a second time."""
     for standing in Standing:
-        for lost_reply in LostReply:
-            decision = decide(standing, DEFAULT, lost_reply)
+        for lookup in LOOKUPS:
+            decision = decide(standing, DEFAULT, lookup)
             sends = {Action.SUBMIT, Action.RESTART, Action.CANCEL_AND_SUBMIT, Action.CANCEL_AND_RESTART}
             assert decision.otherwise not in sends
             assert decision.action not in sends or standing is Standing.UNSENT
 
 
-def an_attempt(status: JobStatus, *, remote_id: str | None = None, sent: bool = True) -> Attempt:
+def an_attempt(status: JobStatus, *, remote_id: str | None = None, sent: bool = True, accepted: bool = True) -> Attempt:
     return Attempt(
         job_id=JobId("job-1"),
         number=AttemptNumber(1),
@@ -80,9 +87,15 @@ def an_attempt(status: JobStatus, *, remote_id: str | None = None, sent: bool = 
         cost=None,
         lease_owner=None,
         lease_until=None,
+        claimed_at=NOW,
         sent_at=NOW if sent else None,
-        accepted_at=None,
+        accepted_at=NOW if accepted and remote_id else None,
         finished_at=None,
+        by_item=False,
+        awaited=None,
+        awaited_since=None,
+        awaited_at=None,
+        awaited_times=0,
     )
 
 
@@ -91,6 +104,9 @@ STANDINGS = [
     (an_attempt(JobStatus.ERROR), Standing.REJECTED),
     (an_attempt(JobStatus.UNKNOWN), Standing.UNKNOWN),
     (an_attempt(JobStatus.SUBMITTING), Standing.UNKNOWN),
+    (an_attempt(JobStatus.UNKNOWN, remote_id="r", sent=False, accepted=False), Standing.RESERVED),
+    (an_attempt(JobStatus.UNKNOWN, remote_id="r", accepted=False), Standing.STEP_LOST),
+    (an_attempt(JobStatus.LOST, remote_id="r"), Standing.LOST),
     *((an_attempt(status, remote_id="r"), Standing.OPEN) for status in sorted(LIVE - UNDECIDED)),
     *((an_attempt(status, remote_id="r"), Standing.INCOMPLETE) for status in sorted(FINAL)),
 ]
@@ -104,10 +120,11 @@ def test_standing(attempt: Attempt | None, standing: Standing) -> None:
 
 
 def test_default_ladders() -> None:
-    """The ladder of a backend ends in ALLOW_RESUBMIT only where a lost reply can be looked up."""
-    for lost_reply in (LostReply.DEDUPLICATED, LostReply.FINDABLE):
-        assert [rung.strategy for rung in RetryPolicy.for_backend(lost_reply).rungs] == [DEFAULT, DEFAULT, ALLOW]
-    opaque = RetryPolicy.for_backend(LostReply.OPAQUE)
+    """The ladder of a backend has ALLOW_RESUBMIT only where a lost reply can be looked up, and ends in a look-up."""
+    for lookup in (FINDABLE, Lookup(chosen_id=True)):
+        rungs = [rung.strategy for rung in RetryPolicy.for_backend(lookup).rungs]
+        assert rungs == [DEFAULT, DEFAULT, ALLOW, DEFAULT]
+    opaque = RetryPolicy.for_backend(OPAQUE)
     assert [rung.strategy for rung in opaque.rungs] == [DEFAULT, DEFAULT]
     assert opaque.delays_s == [2.0, 10.0]
 
@@ -159,7 +176,7 @@ def test_needs_a_delay() -> None:
 
 def test_default_caps() -> None:
     """Every retry is capped by default."""
-    policy = RetryPolicy.for_backend(LostReply.FINDABLE)
+    policy = RetryPolicy.for_backend(FINDABLE)
     assert policy.max_submissions == 3
     assert policy.max_total_s == 86_400.0
     assert policy.max_cost is None

@@ -1,0 +1,88 @@
+"""Remote jobs of ours that no attempt claims: each is recorded when it is found, and ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from qjobs.ledger import transitions as moves
+from qjobs.ledger.database import Database
+from qjobs.ledger.tables import STRAY
+from qjobs.model import JobId, RemoteId
+
+__all__ = ["Stray", "Strays", "record_stray"]
+
+_CAUSE = "stray"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stray:
+    """A remote job that was made for a job of ours and is to be cancelled, because no attempt of it counts on it."""
+
+    job_id: JobId
+    remote_id: RemoteId
+    why: str
+    found_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+
+
+class Strays:
+    """`Ledger.strays`: remote jobs that are to be cancelled, each written down until that is done."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def record(self, job_id: JobId, remote_id: RemoteId, *, why: str, now: datetime) -> bool:
+        """Record a remote job that is to be cancelled, with an event; one that is recorded already stays as it is.
+
+        Returns:
+            Whether it is new.
+        """
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, job_id)
+            return record_stray(connection, row, remote_id, why, now)
+
+    def pending(self, job_ids: Sequence[JobId] | None = None) -> list[Stray]:
+        """Those that nobody has ended yet, the oldest first; of all jobs, or of these."""
+        query = sa.select(STRAY).where(STRAY.c.ended_at.is_(None)).order_by(STRAY.c.found_at, STRAY.c.remote_id)
+        rows = self._db.rows(query) if job_ids is None else self._db.rows_among(query, STRAY.c.job_id, job_ids)
+        return [_stray_of(row) for row in rows]
+
+    def end(self, stray: Stray, *, outcome: str, now: datetime) -> None:
+        """Record what came of it, with an event. A second call changes nothing."""
+        one = (STRAY.c.job_id == stray.job_id) & (STRAY.c.remote_id == stray.remote_id)
+        with self._db.write() as connection:
+            row = moves.locked_job(connection, stray.job_id)
+            update = STRAY.update().where(one, STRAY.c.ended_at.is_(None)).values(ended_at=now, outcome=outcome)
+            if connection.execute(update).rowcount:
+                detail = f"{stray.remote_id}: {outcome}"
+                moves.record_event(connection, row, stray.remote_id, _CAUSE, detail, now)
+
+
+def record_stray(
+    connection: sa.Connection, row: sa.Row[tuple[object, ...]], remote_id: RemoteId, why: str, now: datetime
+) -> bool:
+    """Record a stray of the job of `row`, which the caller has locked; whether it is new."""
+    one = (STRAY.c.job_id == row.job_id) & (STRAY.c.remote_id == remote_id)
+    if connection.scalar(sa.select(sa.func.count()).where(one)):
+        return False
+    values = {"job_id": row.job_id, "remote_id": remote_id, "why": why, "found_at": now}
+    connection.execute(STRAY.insert(), values)
+    detail = f"{remote_id} is to be cancelled: {why}"
+    moves.record_event(connection, row, remote_id, _CAUSE, detail, now)
+    return True
+
+
+def _stray_of(row: sa.Row[tuple[object, ...]]) -> Stray:
+    return Stray(
+        job_id=JobId(row.job_id),
+        remote_id=RemoteId(row.remote_id),
+        why=row.why,
+        found_at=row.found_at,
+        ended_at=row.ended_at,
+        outcome=row.outcome,
+    )

@@ -1,0 +1,164 @@
+"""Look up: what became of a submission whose reply was lost. Nothing here can submit.
+
+One answer that a job is not there proves nothing: lists lag and proxies hold requests back. Absence is certain when
+several answers agree, apart in time, by every route that there is, and longer after the last sign of life than a
+request can be on its way.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from qjobs.backends.base import Backend
+from qjobs.errors import Busy, ProtocolError, QJobsError
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Attempt, Job, RemoteId, Snapshot
+from qjobs.operations.attempts import submission_key
+
+__all__ = ["LookUp"]
+
+logger = logging.getLogger(__name__)
+
+_LOOKED_UP = "looked up"
+"""Cause of the event of each look-up that found nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """Looks up the attempts of one job; `attempts` are all of them, first to last."""
+
+    ledger: Ledger
+    backend: Backend
+    job: Job
+    attempts: Sequence[Attempt]
+    now: Callable[[], datetime]
+
+    def adopt(self, attempt: Attempt, *, cause: str = "found by key") -> RemoteId | None:
+        """Look an UNKNOWN attempt up by its key, and adopt what is found; None where nothing is, which is noted.
+
+        Raises:
+            BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be looked up now.
+        """
+        if not self.backend.lookup.can_find:
+            return None
+        key = submission_key(self.job, self.attempts, attempt)
+        remote_id = self.backend.find(key)
+        if remote_id is None:
+            listed = self.backend.remote_jobs() or []
+            remote_id = next((job.remote_id for job in listed if job.key == key), None)
+        if remote_id is None:
+            self._note_absence(attempt)
+            return None
+        self.ledger.submissions.accept(attempt, remote_id, now=self.now(), cause=cause)
+        return remote_id
+
+    def adopt_by_id(self, attempt: Attempt, *, cancel_now: bool) -> bool:
+        """Ask for the remote id of an attempt whose last step's reply was lost; whether it is alive or ran.
+
+        It is adopted then. One that is confirmed dead is released: it never ran. With `cancel_now` one that waits is
+        cancelled at once, else only when it has waited for longer than a step can be on its way.
+
+        Raises:
+            Busy: It waits, and the step may still arrive; or its end is not confirmed.
+        """
+        remote_id = attempt.remote_id
+        if remote_id is None:
+            raise AssertionError("an attempt is asked for by its remote id")
+        answer = self.backend.status([remote_id]).get(remote_id)
+        if isinstance(answer, QJobsError):
+            raise answer
+        waits = answer is not None and answer.status is JobStatus.SUBMITTED
+        left_s = 0.0 if cancel_now else self._may_arrive_for_s(attempt)
+        if waits and left_s > 0:
+            raise Busy(
+                f"{remote_id} waits at {self.backend.name}, and the step that makes it run may still arrive; submit "
+                f"again in {left_s:.0f} s",
+                job_id=self.job.job_id,
+                retry_after_s=left_s,
+            )
+        if waits:
+            answer = self._after_cancelling(remote_id)
+        submissions = self.ledger.submissions
+        if answer is None or answer.status is JobStatus.CANCELLED:
+            submissions.release(attempt, f"{remote_id} never ran and is ended", now=self.now(), cause="never ran")
+            return False
+        submissions.accept(attempt, remote_id, now=self.now(), cause="asked for by its id")
+        return True
+
+    def _after_cancelling(self, remote_id: RemoteId) -> Snapshot | None:
+        try:
+            self.backend.cancel(remote_id)
+        except ProtocolError as error:  # refused because it ran
+            logger.info("%s cannot be cancelled: %s", remote_id, error)
+        answer = self.backend.status([remote_id]).get(remote_id)
+        if isinstance(answer, QJobsError):
+            raise answer
+        if answer is not None and answer.status in {JobStatus.SUBMITTED, JobStatus.CANCELLING}:
+            raise Busy(
+                f"{remote_id} is being cancelled and {self.backend.name} has not confirmed it; submit again later",
+                job_id=self.job.job_id,
+                retry_after_s=5.0,
+            )
+        return answer
+
+    def is_deduplicated(self, attempt: Attempt) -> bool:
+        """Whether the same submission may be sent again now, because the provider takes it for the first one."""
+        age_s = (self.now() - (attempt.sent_at or attempt.claimed_at)).total_seconds()
+        return self.backend.lookup.deduplicates(age_s)
+
+    def check_absence_is_certain(self, attempt: Attempt) -> None:
+        """Refuse to send again while a submission whose reply was lost may still be there, or arrive.
+
+        Raises:
+            Busy: It is not certain yet; it says for how long.
+        """
+        confirm = self.backend.confirm
+        absences = self._absences(attempt)
+        left_s = self._may_arrive_for_s(attempt)
+        missing = confirm.absent_times - len(absences)
+        if missing > 0 and absences:
+            since = (self.now() - absences[-1]).total_seconds()
+            left_s = max(left_s, missing * confirm.absent_apart_s - since)
+        if left_s > 0 or missing > 0:
+            left_s = max(left_s, 1.0)
+            raise Busy(
+                f"{self.job.job_id} is not at {self.backend.name}, by {len(absences)} of {confirm.absent_times} "
+                f"answers, and may still appear there; submit again in {left_s:.0f} s",
+                job_id=self.job.job_id,
+                retry_after_s=left_s,
+            )
+
+    def _note_absence(self, attempt: Attempt) -> None:
+        absences = self._absences(attempt)
+        present = self.now()
+        if absences and (present - absences[-1]).total_seconds() < self.backend.confirm.absent_apart_s:
+            return
+        words = f"attempt {attempt.number} is not found"
+        self.ledger.record_event(self.job.job_id, _LOOKED_UP, words, now=present)
+
+    def _absences(self, attempt: Attempt) -> list[datetime]:
+        """When look-ups of an attempt found nothing, each long enough after the one before."""
+        words = f"attempt {attempt.number} is not found"
+        found = []
+        for event in self.ledger.events(self.job.job_id, of_items=False):
+            if event.cause == _LOOKED_UP and event.detail == words:
+                found.append(event.at)
+        return found
+
+    def _may_arrive_for_s(self, attempt: Attempt) -> float:
+        """For how long the request of a lost attempt may still arrive at the provider, in seconds.
+
+        Counted from the moment it was given up: the intent is recorded before the call, which may take long.
+        """
+        if attempt.sent_at is None:
+            return 0.0
+        present = self.now()
+        lost_at = present
+        for event in self.ledger.events(attempt.job_id, of_items=False):
+            if event.old is JobStatus.SUBMITTING and event.new is JobStatus.UNKNOWN:
+                lost_at = event.at
+        return self.backend.settle_s - (present - lost_at).total_seconds()

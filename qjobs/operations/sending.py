@@ -1,0 +1,227 @@
+"""Sending: one call of an adapter's `submit` or `resume`, written down step by step."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from qjobs.backends.base import Backend, SteppedBackend
+from qjobs.errors import (
+    BackendUnavailable,
+    CredentialsRejected,
+    LedgerAway,
+    LedgerError,
+    NotSent,
+    QJobsError,
+    StaleJob,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
+from qjobs.ledger import Ledger
+from qjobs.ledger.liveness import lease_owner
+from qjobs.model import Attempt, Batch, Job, ProgramHash, RemoteId, RemoteRetryStrategy
+from qjobs.operations.attempts import submission_key
+
+__all__ = ["LEASE_S", "Sender", "unknown"]
+
+logger = logging.getLogger(__name__)
+
+LEASE_S = 300.0
+"""How long a submission may take before it counts as lost; longer than any time-out of an adapter."""
+_PATIENCE_S = 60.0
+"""How long the remote id of a job is held for a ledger that is away; it is lost with this process else."""
+_PAUSE_S = 0.5
+
+
+def unknown(job: Job, backend: Backend, reason: str) -> SubmissionUnknown:
+    """The error of a job whose submission was lost and cannot be looked up; it says how to decide."""
+    return SubmissionUnknown(
+        f"{job.job_id} may or may not exist at {backend.device}: {reason}. Check there; if it exists: "
+        f"qjobs jobs adopt {job.job_id} ITS_ID; if you are sure that it does not: qjobs jobs discard {job.job_id}",
+        job_id=job.job_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Sends a job: claims it, calls the adapter, records the outcome."""
+
+    ledger: Ledger
+    backend: Backend
+    job: Job
+    attempts: Sequence[Attempt]
+    now: Callable[[], datetime]
+
+    def send(
+        self,
+        batch: Batch,
+        indices: tuple[int, ...] | None,
+        *,
+        strategy: RemoteRetryStrategy,
+        restart: bool,
+        programs: Mapping[ProgramHash, ProgramHash],
+    ) -> None:
+        """Record the intent, call, record the outcome.
+
+        Raises:
+            As `qjobs.operations.submit.submit`.
+        """
+        attempt = self.ledger.submissions.claim(
+            self.job.job_id,
+            expected=self.job.status,
+            strategy=strategy,
+            owner=lease_owner(),
+            lease_s=LEASE_S,
+            now=self.now(),
+            items=indices,
+            new_epoch=restart,
+            max_live_jobs=self.backend.limits.max_live_jobs,
+            programs=programs or None,
+        )
+        key = submission_key(self.job, self.attempts, attempt)
+        self._call(attempt, lambda journal: self.backend.submit(batch, key, journal))
+
+    def resume(self, attempt: Attempt, batch: Batch) -> None:
+        """Go on with an attempt that was reserved.
+
+        Raises:
+            SubmissionRejected: It cannot be gone on with; the attempt is released, and nothing of it has run.
+        """
+        backend = self.backend
+        remote_id = attempt.remote_id
+        if remote_id is None or not isinstance(backend, SteppedBackend):
+            raise AssertionError("only a reservation can be gone on with")
+        attempt = self.ledger.submissions.take_over(attempt, owner=lease_owner(), lease_s=LEASE_S, now=self.now())
+        key = submission_key(self.job, self.attempts, attempt)
+        self._call(attempt, lambda journal: backend.resume(remote_id, batch, key, journal), resumes=True)
+
+    def _call(self, attempt: Attempt, call: Callable[[_LedgerJournal], None], *, resumes: bool = False) -> None:
+        journal = _LedgerJournal(self.ledger, self.backend, attempt, self.now)
+        try:
+            call(journal)
+            journal.check_is_named()
+        except BaseException as error:
+            if journal.is_written:
+                words = f"{type(error).__name__}: {error}"
+                self.ledger.record_event(self.job.job_id, "after acceptance", words, now=self.now())
+                if isinstance(error, Exception):
+                    return
+                raise
+            self._settle_failure(journal, error, resumes=resumes)
+            raise
+
+    def _settle_failure(self, journal: _LedgerJournal, error: BaseException, *, resumes: bool) -> None:
+        """Record what a failed submission means; raises a clearer error than `error` where there is one."""
+        if isinstance(error, StaleJob):  # before anything was sent; or a late id, which is a stray by now
+            return
+        attempt = journal.attempt
+        submissions = self.ledger.submissions
+        present = self.now()
+        words = str(error) or type(error).__name__
+        if resumes and isinstance(error, SubmissionRejected):
+            submissions.release(attempt, words, now=present, cause="never ran")
+        elif journal.given is not None or (journal.is_reserved and journal.has_sent):
+            self._lose(journal, words, error)
+        elif journal.is_reserved:
+            submissions.mark_unknown(attempt, words, now=present, cause="reserved")
+        elif isinstance(error, SubmissionRejected):
+            error.job_id = self.job.job_id
+            submissions.reject(attempt, error.detail or words, now=present)
+        elif isinstance(error, CredentialsRejected):
+            submissions.release(attempt, words, now=present, cause="credentials refused")
+        elif isinstance(error, NotSent):
+            submissions.release(attempt, words, now=present)
+        elif journal.has_sent:
+            self._lose(journal, words, error)
+        else:
+            submissions.release(attempt, words, now=present)
+            if isinstance(error, Exception) and not isinstance(error, QJobsError):
+                raise NotSent(f"nothing was sent, because of {type(error).__name__}: {words}") from error
+
+    def _lose(self, journal: _LedgerJournal, words: str, error: BaseException) -> None:
+        """Record that a remote job may exist which is not written down."""
+        if journal.given is not None:  # the id must not be lost with the error
+            words = f"{self.backend.name} made {journal.given}, which could not be written down: {words}"
+        with contextlib.suppress(LedgerError):  # then the lease runs out, and the attempt becomes UNKNOWN so
+            self.ledger.submissions.mark_unknown(journal.attempt, words, now=self.now())
+        if not isinstance(error, Exception):
+            return
+        if not self.backend.lookup.can_find and not journal.is_reserved:
+            raise unknown(self.job, self.backend, words) from error
+        raise BackendUnavailable(
+            f"the reply to the submission of {self.job.job_id} was lost ({words}); submit again to look it up"
+        ) from error
+
+
+@dataclass(slots=True)
+class _LedgerJournal:
+    """`qjobs.backends.base.Journal` that writes to the ledger."""
+
+    ledger: Ledger
+    backend: Backend
+    attempt: Attempt
+    now: Callable[[], datetime]
+    has_sent: bool = False
+    is_reserved: bool = field(init=False)
+    given: RemoteId | None = None
+    is_written: bool = False
+
+    def __post_init__(self) -> None:
+        self.is_reserved = self.attempt.remote_id is not None
+
+    def preparing(self) -> None:
+        self._renew(sending=False)
+
+    def sending(self) -> None:
+        self._renew(sending=True)
+        self.has_sent = True
+
+    def _renew(self, *, sending: bool) -> None:
+        try:
+            self.ledger.submissions.renew(self.attempt, lease_s=LEASE_S, now=self.now(), sending=sending)
+        except StaleJob:
+            raise
+        except LedgerError as error:
+            raise NotSent(f"the ledger cannot be written, so nothing was sent: {error}") from error
+
+    def reserved(self, remote_id: RemoteId) -> None:
+        self.ledger.submissions.reserve(self.attempt, remote_id, now=self.now())
+        self.is_reserved = True
+
+    def check_is_named(self) -> None:
+        if self.given is None:
+            raise SubmissionUnknown(f"{self.backend.name} returned without naming a remote job")
+
+    def accepted(self, remote_id: RemoteId) -> None:
+        self.given = remote_id
+        try:
+            self._accept(remote_id)
+        except StaleJob:
+            self._end_late(remote_id)
+            raise
+        self.is_written = True
+
+    def _accept(self, remote_id: RemoteId) -> None:
+        """Write the id down; a ledger that is away is waited for, because the id is in this process alone."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self.ledger.submissions.accept(self.attempt, remote_id, now=self.now())
+            except LedgerAway:
+                if time.monotonic() > until:
+                    raise
+                logger.warning("%s: the ledger is away; %s is still to be written", self.attempt.job_id, remote_id)
+                time.sleep(_PAUSE_S)
+            else:
+                return
+
+    def _end_late(self, remote_id: RemoteId) -> None:
+        """Cancel a job that was made after this process had lost its claim: another one may have sent by now."""
+        try:
+            self.backend.cancel(remote_id)
+        except QJobsError as error:  # it is a stray by now, which a pass of the sensor ends
+            logger.warning("%s: %s came late and could not be cancelled: %s", self.attempt.job_id, remote_id, error)
