@@ -200,8 +200,9 @@ class ScriptedBackend:
             found: list[Result] = [MissingResult(reason="404: no such job", permanent=True)] * len(job.items)
         else:
             found = self.answer([self._entry(job, n) for n in range(len(job.items))])
-        for position in range(len(found)) if items is None else items:
-            yield position, found[position]
+        for position, entry in enumerate(found):  # `answer` may give fewer than there are, or more
+            if items is None or position in items or position >= len(job.items):
+                yield position, entry
 
     def _entry(self, job: Remote, n: int) -> Result:
         if n in self.gone:
