@@ -115,9 +115,13 @@ class Submissions:
         job may exist.
 
         Raises:
-            StaleJob: The attempt is no longer in SUBMITTING: another process has settled it.
+            StaleJob: The attempt is no longer in SUBMITTING, or another process has it.
         """
-        held = (ATTEMPT.c.job_id == attempt.job_id) & (ATTEMPT.c.number == attempt.number)
+        held = (
+            (ATTEMPT.c.job_id == attempt.job_id)
+            & (ATTEMPT.c.number == attempt.number)
+            & ATTEMPT.c.lease_owner.is_not_distinct_from(attempt.lease_owner)
+        )
         values: dict[str, Any] = {"lease_until": now + timedelta(seconds=lease_s)}
         if sending:
             values["sent_at"] = now
