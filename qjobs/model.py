@@ -438,8 +438,9 @@ class Confirmation:
     """When what a provider reports is believed, because providers take back some of what they say.
 
     A status in `revocable` counts as final once it was reported `times` times more, each `apart_s` seconds or more
-    after the one before. A job that the provider does not know counts as LOST, and a submission that cannot be found
-    as not there, after `absent_times` such answers in all, each `absent_apart_s` seconds or more after the one before.
+    after the one before. A submission that cannot be found counts as not there after `absent_times` such answers in all,
+    each `absent_apart_s` seconds or more after the one before; a job that the provider had, and does not know any more,
+    counts as LOST after as many, each `lost_apart_s` seconds or more apart.
     """
 
     revocable: frozenset[JobStatus] = frozenset()
@@ -447,6 +448,7 @@ class Confirmation:
     apart_s: float = 30.0
     absent_times: int = 3
     absent_apart_s: float = 20.0
+    lost_apart_s: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,8 +121,8 @@ def observe(
 ) -> JobStatus:
     """Record one report; what is wrong with it is raised."""
     report = Report(job_id=job_id, number=number, snapshot=snapshot)
-    statuses, failure = ledger.record_reports([report], now=now, cause=cause)
-    if failure is not None:
+    statuses, failures = ledger.record_reports([report], now=now, cause=cause)
+    for failure in failures.values():
         raise failure
     return statuses[job_id]
 

@@ -134,7 +134,7 @@ def judge_absence(known: Attempt, confirm: Confirmation, now: datetime) -> tuple
     lost = JobStatus.LOST
     if not can_move(known.status, lost):
         return None
-    awaited = _counted(known, lost, confirm.absent_apart_s, now)
+    awaited = _counted(known, lost, confirm.lost_apart_s, now)
     if awaited == _awaited_of(known):
         return None
     times = awaited["awaited_times"]

@@ -60,6 +60,7 @@ from qjobs.model import (
     JobId,
     JobKind,
     JobSpec,
+    Key,
     Program,
     ProgramHash,
     RemoteId,
@@ -176,20 +177,20 @@ class Ledger:
 
     def record_reports(
         self, reports: Sequence[Report], *, now: datetime, cause: str = "poll"
-    ) -> tuple[dict[JobId, JobStatus], ProtocolError | None]:
+    ) -> tuple[dict[JobId, JobStatus], dict[JobId, ProtocolError]]:
         """Record what providers report, many reports to a transaction (`qjobs.ledger.provider_reports`).
 
         A report that cannot be about its job keeps no other from being recorded.
 
         Returns:
-            The status of each job afterwards, and the last error; its job is not among them.
+            The status of each job afterwards; and the errors, by the jobs that are not among them.
 
         Raises:
             StaleJob: An attempt has no remote id, so that no report can be about it. The other reports of its
                 transaction are not recorded; the next poll brings them again.
         """
         statuses: dict[JobId, JobStatus] = {}
-        failure: ProtocolError | None = None
+        failures: dict[JobId, ProtocolError] = {}
         ordered = sorted(reports, key=lambda report: report.job_id)  # two sensors lock in the same order
         for start in range(0, len(ordered), _REPORTS_TOGETHER):
             part: dict[JobId, JobStatus] = {}
@@ -198,9 +199,9 @@ class Ledger:
                     try:
                         part[report.job_id] = record_report(connection, report, now, cause)
                     except ProtocolError as error:  # nothing of its job is written yet
-                        failure = error
+                        failures[report.job_id] = error
             statuses.update(part)
-        return statuses, failure
+        return statuses, failures
 
     def record_queue_positions(self, places: Mapping[JobId, int]) -> None:
         """Record where jobs stand in their provider's queue, from 1, at those of their items that are QUEUED."""
@@ -400,6 +401,15 @@ class Ledger:
         )
         return tuple(row.item_index for row in self._db.rows(query.order_by(ITEM.c.item_index)))
 
+    def jobs_awaiting_results(self, job_ids: Sequence[JobId]) -> list[JobId]:
+        """Those of these jobs that have an item which is COMPLETED and whose result is still to come."""
+        joined = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
+        query = sa.select(ITEM.c.job_id).select_from(joined).distinct()
+        query = query.where(
+            RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED
+        )
+        return [JobId(row.job_id) for row in self._db.rows_among(query, ITEM.c.job_id, job_ids)]
+
     def labels(self, job_id: JobId) -> dict[str, bool]:
         """Labels of a job's items, each with whether it has a result in the present epoch."""
         query = _items_and_results(job_id, ITEM.c.label, RESULT.c.job_id.is_not(None).label("has_result"))
@@ -447,6 +457,10 @@ class Ledger:
             source = ProgramHash(row.source_hash) if row.source_hash else None
             pairs.append((source, ProgramHash(row.program_hash), row.found))
         return pairs
+
+    def known_keys(self, keys: Sequence[Key]) -> set[Key]:
+        """Those of these keys that a job has."""
+        return {Key(row.key) for row in self._db.rows_among(sa.select(JOB.c.key), JOB.c.key, keys)}
 
     def remote_ids(self, backend: str) -> set[RemoteId]:
         """Every remote id that an attempt on this backend ever had."""

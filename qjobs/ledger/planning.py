@@ -28,7 +28,7 @@ _LOCK = "qjobs-create"
 class Seen:
     """How many jobs of a description there were when a caller decided which are still to be made.
 
-    `run` None is any run.
+    `logical_run` None is any.
     """
 
     experiment: str
@@ -36,7 +36,7 @@ class Seen:
     device: str
     definition: str
     n_jobs: int
-    run: str | None = None
+    logical_run: str | None = None
 
 
 def create_jobs(db: Database, specs: Sequence[JobSpec], now: datetime, seen: Seen | None) -> list[JobId]:
@@ -84,8 +84,8 @@ def _check_seen(connection: sa.Connection, seen: Seen) -> None:
         & (JOB.c.device == seen.device)
         & (JOB.c.definition == seen.definition)
     )
-    if seen.run is not None:
-        described &= JOB.c.run == seen.run
+    if seen.logical_run is not None:
+        described &= JOB.c.logical_run == seen.logical_run
     n_jobs = connection.scalar(sa.select(sa.func.count()).where(described)) or 0
     if n_jobs != seen.n_jobs:
         raise StaleJob(

@@ -152,27 +152,26 @@ class Submissions:
         if not free:
             raise _too_late(known, remote_id)
 
-    def unreserve(self, attempt: Attempt, *, now: datetime) -> None:
-        """The reservation was abandoned at the provider: the attempt has no remote id, and can be released.
-
-        An attempt without one stays as it is.
+    def take_over(self, attempt: Attempt, *, owner: str, lease_s: float, now: datetime) -> Attempt:
+        """Claim an attempt that is reserved, to go on with it: it is SUBMITTING again, under this lease.
 
         Raises:
-            StaleJob: The attempt is settled, or was being sent.
+            StaleJob: It is not reserved any more, or another process has it.
         """
         with self._db.write() as connection:
-            row = moves.locked_job(connection, attempt.job_id)
-            known = moves.unsettled(connection, attempt)
-            if known.remote_id is None:
-                return
-            if not known.is_reserved:
+            moves.locked_job(connection, attempt.job_id)
+            known = moves.read_attempt(connection, attempt.job_id, attempt.number)
+            if not known.is_reserved or known.status is not JobStatus.UNKNOWN:
                 raise StaleJob(
-                    f"attempt {known.number} of {known.job_id} was being sent: it may run at its provider",
+                    f"attempt {known.number} of {known.job_id} is {known.status} and cannot be gone on with",
                     job_id=known.job_id,
                 )
-            moves.settle_attempt(connection, known, known.status, remote_id=None)
-            detail = f"attempt {known.number} is no longer {known.remote_id}: it was abandoned before it could run"
-            moves.record_event(connection, row, known.remote_id, "abandoned", detail, now)
+            until = now + timedelta(seconds=lease_s)
+            submitting = JobStatus.SUBMITTING
+            moves.settle_attempt(connection, known, submitting, lease_owner=owner, lease_until=until)
+            detail = f"attempt {known.number} goes on with {known.remote_id}"
+            moves.move_job(connection, known.job_id, known.status, submitting, "resume", detail, now)
+            return moves.read_attempt(connection, known.job_id, known.number)
 
     def accept(self, attempt: Attempt, remote_id: RemoteId, *, now: datetime, cause: str = "submit") -> None:
         """Write the remote id, the moment it exists: the attempt, the job and its items are SUBMITTED.

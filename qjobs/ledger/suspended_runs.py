@@ -104,12 +104,17 @@ class SuspendedRuns:
                 connection, "flow run %s waits for %s of %d jobs: %s", flow_run_id, until, len(rows), names
             )
 
-    def end(self, flow_run_id: str, *, registered_before: datetime | None = None) -> None:
+    def end(
+        self, flow_run_id: str, *, registered_before: datetime | None = None, held_by: str | None = None
+    ) -> None:
         """Record that a run waits no longer. Idempotent.
 
-        A wait that was registered after `registered_before` is left: the run waits again.
+        A wait that was registered after `registered_before` is left: the run waits again. With `held_by` only a wait
+        in that process ends, and a run that is suspended goes on waiting.
         """
         chosen = WAIT.c.flow_run_id == flow_run_id
+        if held_by is not None:
+            chosen &= WAIT.c.held_by == held_by
         if registered_before is not None:
             chosen &= WAIT.c.registered_at <= registered_before
         with self._db.write() as connection:
@@ -122,6 +127,18 @@ class SuspendedRuns:
         query = sa.select(WAIT.c.job_id, WAIT.c.held_by).where(WAIT.c.flow_run_id != run)
         rows = self._db.rows_among(query, WAIT.c.job_id, job_ids)
         return {JobId(row.job_id) for row in rows if row.held_by is None or not has_ended(row.held_by)}
+
+    def are_attended(self, runs: Sequence[str]) -> bool:
+        """Whether one of these runs waits: suspended, or in a process that may still live."""
+        return any(held_by is None or not has_ended(held_by) for held_by in self._holders(runs))
+
+    def are_left_behind(self, runs: Sequence[str]) -> bool:
+        """Whether one of these runs was waiting in a process that is proved to have ended."""
+        return any(held_by is not None and has_ended(held_by) for held_by in self._holders(runs))
+
+    def _holders(self, runs: Sequence[str]) -> set[str | None]:
+        query = sa.select(WAIT.c.held_by).distinct()
+        return {row.held_by for row in self._db.rows_among(query, WAIT.c.flow_run_id, runs)}
 
     def runs(self, *, flow_run_id: str | None = None) -> list[SuspendedRun]:
         """Every run that is suspended, the longest waiting first; a job whose results are to be fetched is open too."""

@@ -55,7 +55,7 @@ def submission_key(job: Job, attempts: Sequence[Attempt], attempt: Attempt) -> K
     Attempts that left no remote job and send the same items share one key, so that a request that arrives
     late is found or deduplicated; once a remote job exists the next attempt gets a key of its own.
     """
-    accepted = sum(one.number < attempt.number and one.remote_id is not None for one in attempts)
+    accepted = sum(one.number < attempt.number and one.accepted_at is not None for one in attempts)
     key = job.key if accepted == 0 else f"{job.key}-{accepted + 1}"
     if attempt.items is not None:
         key = f"{key}.{hashlib.sha256(repr(attempt.items).encode()).hexdigest()[:8]}"

@@ -84,7 +84,6 @@ class LookUp:
             answer = self._after_cancelling(remote_id)
         submissions = self.ledger.submissions
         if answer is None or answer.status is JobStatus.CANCELLED:
-            submissions.unreserve(attempt, now=self.now())
             submissions.release(attempt, f"{remote_id} never ran and is ended", now=self.now(), cause="never ran")
             return False
         submissions.accept(attempt, remote_id, now=self.now(), cause="asked for by its id")

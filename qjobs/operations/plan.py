@@ -19,12 +19,13 @@ from qjobs.errors import InvalidInput, LedgerError, QJobsError
 from qjobs.experiments.circuit_list import CircuitListPlan
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
-from qjobs.ledger.ledger import Seen
+from qjobs.ledger.planning import Seen
 from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import (
     Batch,
     ExecuteOptions,
     ItemSpec,
+    Job,
     JobId,
     JobKind,
     JobSpec,
@@ -374,10 +375,18 @@ def _refresh(ledger: Ledger, backend: Backend, experiment: str) -> None:
 def _find_circuits(ledger: Ledger, backend: Backend, experiment: CircuitListPlan, run: str, identity: str) -> Existing:
     """The jobs that this logical run has made, if they hold all of its circuits."""
     name = experiment.spec.name
-    wanted = {"experiment": name, "backend": backend.name, "device": backend.device}
-    jobs = {job.job_id: job for job in ledger.jobs(**wanted, logical_run=identity, kind=JobKind.EXECUTE)}
-    jobs.update({job.job_id: job for job in ledger.jobs(**wanted, run=run, kind=JobKind.EXECUTE)})
-    seen = Seen(**wanted, definition=experiment.definition, logical_run=identity, n_jobs=len(jobs))
+    jobs: dict[JobId, Job] = {}
+    for job in ledger.jobs(experiment=name, backend=backend.name, device=backend.device, kind=JobKind.EXECUTE):
+        if job.logical_run == identity or job.run == run:
+            jobs[job.job_id] = job
+    seen = Seen(
+        experiment=name,
+        backend=backend.name,
+        device=backend.device,
+        definition=experiment.definition,
+        logical_run=identity,
+        n_jobs=len(jobs),
+    )
     made: dict[tuple[object, ...], JobId] = {}
     for job in sorted(jobs.values(), key=lambda job: job.created_at):
         for item in ledger.items(job.job_id):

@@ -332,8 +332,6 @@ def discard(ledger: Ledger, job_id: JobId, *, now: Callable[[], datetime] = utc_
         )
     words = "a person says that no remote job exists"
     try:
-        if attempt.remote_id is not None and attempt.status is JobStatus.UNKNOWN:
-            ledger.submissions.unreserve(attempt, now=now())
         ledger.submissions.release(attempt, words, now=now(), cause="discarded by a person")
     except StaleJob as error:
         raise _decided_already(job_id, error) from error

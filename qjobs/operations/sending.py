@@ -124,7 +124,6 @@ class Sender:
         present = self.now()
         words = str(error) or type(error).__name__
         if resumes and isinstance(error, SubmissionRejected):
-            submissions.unreserve(attempt, now=present)
             submissions.release(attempt, words, now=present, cause="never ran")
         elif journal.given is not None or (journal.is_reserved and journal.has_sent):
             self._lose(journal, words, error)

@@ -344,7 +344,6 @@ class _Entry:
         if attempt.remote_id is None or not isinstance(self.backend, SteppedBackend):
             return
         self.backend.abandon(attempt.remote_id)
-        self.ledger.submissions.unreserve(attempt, now=self.now())
         self.ledger.submissions.release(attempt, "what was reserved was ended", now=self.now(), cause="abandoned")
 
     def _cancel(self) -> None:
