@@ -17,7 +17,7 @@ from qjobs.operations.retry import RetryPolicy
 
 __all__ = ["add_cap_options", "add_retry_options", "check_caps_given", "policy_of", "with_retries"]
 
-_Spec = TypeVar("_Spec", SweepSpec, CircuitList)
+_Spec = TypeVar("_Spec", bound=SweepSpec | CircuitList)
 
 
 def add_retry_options(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +62,8 @@ def with_retries(spec: _Spec, options: argparse.Namespace) -> _Spec:
         retries = RetryInput.model_validate({**spec.retries.model_dump(), **given})
     except ValidationError as error:
         raise explain(error, "what the options say") from error
-    return spec.model_copy(update={"retries": retries})
+    changed: _Spec = spec.model_copy(update={"retries": retries})  # type: ignore[assignment]  # mypy joins the union
+    return changed
 
 
 def policy_of(options: argparse.Namespace, backend: Backend) -> RetryPolicy | None:
@@ -85,4 +86,3 @@ def check_caps_given(options: argparse.Namespace) -> None:
     given = _given(options)
     given.pop("strategy", None)
     RetryPolicy(rungs=(), **given)
-

@@ -131,8 +131,8 @@ def _of_others(name: str) -> Backend:
     """What an entry point opens."""
     if "/" not in name:
         raise InvalidInput(
-            f"there is no backend {name!r}; use aer, nexus/DEVICE, or a saved block such as rest-backend/NAME. A job of "
-            "an adapter that a program of yours has made needs its options: --url URL --lost-reply KIND, or "
+            f"there is no backend {name!r}; use aer, nexus/DEVICE, or a saved block such as rest-backend/NAME. A job "
+            "of an adapter that a program of yours has made needs its options: --url URL --lost-reply KIND, or "
             "--backend nexus --device DEVICE",
             field="backend",
         )
@@ -148,8 +148,8 @@ def _of_others(name: str) -> Backend:
         raise refusal
     raise InvalidInput(
         f"{name} is a saved block of Prefect, and what opens blocks is not installed here"
-        f"{f' ({refusal})' if refusal else ''}: install the project qjobs with its extra prefect, in place (pip install "
-        "-e '.[prefect]'), and set PREFECT_API_URL to the server that has the block; or give the backend's options: "
+        f"{f' ({refusal})' if refusal else ''}: install the project qjobs with its extra prefect, in place (pip "
+        "install -e '.[prefect]'), and set PREFECT_API_URL to the server that has it; or give the backend's options: "
         "--url URL --lost-reply KIND, or --backend nexus --device DEVICE",
         field="backend",
     )
@@ -176,4 +176,3 @@ def _nexus(device: str, *, url: str | None = None, name: str = "", project: str 
     name = name or ("nexus" if is_own else f"nexus@{address.partition('://')[2]}")
     max_per_s = _MAX_PER_S if is_own else None
     return NexusBackend(device, url=address, name=name, project=project, verify=verify, max_per_s=max_per_s)
-

@@ -19,14 +19,16 @@ from qjobs.cli.jobs import chosen, find_job, print_json, print_table
 from qjobs.cli.opening import add_options, backend_of, check_options, from_options, named_in, opened
 from qjobs.errors import InvalidInput, QJobsError
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import UNDER_WAY, JobStatus
-from qjobs.model import Job, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
+from qjobs.lifecycle import JobStatus
+from qjobs.model import Job, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.cancel import cancel
 from qjobs.operations.poll import utc_now
+from qjobs.operations.retry import Action
 from qjobs.operations.wait import wait
 from qjobs.paths import data_home, ledger_url
 
+_SENT = frozenset({Action.SUBMIT, Action.RESTART, Action.RESUME})
 _LATELY = timedelta(days=30)
 """Backends of jobs that are younger are looked at too when nothing is named."""
 
@@ -87,7 +89,9 @@ def _retry(options: argparse.Namespace) -> int:
             policy=policy_of(options, backend),
             programs=programs,
         )
-        status = _waited_for(ledger, backend, job.job_id) or done.status
+        status = done.status
+        if done.action in _SENT and Capability.DURABLE not in backend.capabilities:  # it ends with this process
+            status = wait(ledger, {backend.name: backend}, [job.job_id])[job.job_id]
     if options.json:
         print_json({**asdict(done), "status": status})
     else:
@@ -103,14 +107,6 @@ def _job_and_backend(options: argparse.Namespace) -> Iterator[tuple[Ledger, Job,
         job = find_job(ledger, options.job_id)
         with backend_of(job, options) as backend:
             yield ledger, job, backend
-
-
-def _waited_for(ledger: Ledger, backend: Backend, job_id: JobId) -> JobStatus | None:
-    """Wait for a job that would end with this process, and store its results; None where it goes on without us."""
-    is_under_way = ledger.job(job_id).status in UNDER_WAY
-    if Capability.DURABLE in backend.capabilities or not is_under_way:
-        return None
-    return wait(ledger, {backend.name: backend}, [job_id])[job_id]
 
 
 def _recompiled(ledger: Ledger, backend: Backend, job: Job) -> dict[ProgramHash, ProgramHash]:
@@ -159,8 +155,8 @@ def _cancel(options: argparse.Namespace) -> int:
 
 def _adopt(options: argparse.Namespace) -> int:
     with _job_and_backend(options) as (ledger, job, backend):
-        job = recovery.adopt(ledger, backend, job.job_id, RemoteId(options.remote_id))
-    return _say_job(job, options)
+        adopted = recovery.adopt(ledger, backend, job.job_id, RemoteId(options.remote_id))
+    return _say_job(adopted, options)
 
 
 def _discard(options: argparse.Namespace) -> int:
