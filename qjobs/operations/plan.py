@@ -41,6 +41,7 @@ __all__ = [
     "Existing",
     "ExperimentJobs",
     "ExperimentPlan",
+    "end_interruption",
     "existing_points",
     "find_existing",
     "interrupted_run",
@@ -349,10 +350,19 @@ def interrupted_run(ledger: Ledger, experiment: ExperimentPlan) -> str | None:
     newest = jobs[0].logical_run
     own = [job for job in jobs if job.logical_run == newest]
     runs = sorted({job.run for job in own})
-    if ledger.waits.are_attended(runs):
+    if ledger.waits.are_attended(runs) or ledger.waits.jobs_of_others([job.job_id for job in own], ""):
         return None
     is_open = any(not job.status.is_final for job in own)
     return newest if is_open or ledger.waits.are_left_behind(runs) else None
+
+
+def end_interruption(ledger: Ledger, logical_run: str, *, before: datetime) -> None:
+    """Record that a logical run was brought to its end by another run: what its own processes waited for is over.
+
+    What was registered after `before` is left.
+    """
+    for run in sorted({logical_run} | {job.run for job in ledger.jobs(logical_run=logical_run)}):
+        ledger.waits.end(run, registered_before=before)
 
 
 def _refresh(ledger: Ledger, backend: Backend, experiment: str) -> None:
