@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from scripted import Fault, ScriptedBackend
+from scripted import Fault, ScriptedBackend, SteppedBackend
 from support import at, create
 
 import qjobs
 from qjobs.errors import (
     BackendUnavailable,
     NotSent,
+    QJobsError,
     SubmissionRejected,
     SubmissionUnknown,
 )

@@ -22,7 +22,7 @@ from qjobs.ledger import transitions as moves
 from qjobs.ledger.database import Database
 from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import attempt_of
-from qjobs.ledger.strays import record_stray
+from qjobs.ledger.strays import claim_stray, record_stray
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM
 from qjobs.lifecycle import JobStatus, roll_up
 from qjobs.model import Attempt, AttemptNumber, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
@@ -195,7 +195,8 @@ class Submissions:
             if settled:  # the id must not be lost with the error
                 words = f"{detail}, and was settled as {known.status}"
                 moves.record_event(connection, row, remote_id, "contradiction", words, now)
-                record_stray(connection, row, remote_id, f"late id of attempt {known.number}", now)
+                if not _is_claimed(connection, known, remote_id):
+                    record_stray(connection, row, remote_id, f"late id of attempt {known.number}", now)
             else:
                 if known.remote_id not in {None, remote_id}:
                     detail = f"{detail}, and was reserved as {known.remote_id}"
@@ -207,6 +208,7 @@ class Submissions:
                 }
                 submitted = JobStatus.SUBMITTED
                 moves.settle_attempt(connection, known, submitted, **values)
+                claim_stray(connection, row, remote_id, known.number, now)
                 moves.set_sent_items(connection, known, status=submitted, submitted_at=now, message="")
                 moves.move_job(
                     connection, attempt.job_id, known.status, submitted, cause, detail, now, remote_id=remote_id
@@ -293,6 +295,13 @@ class Submissions:
                 continue  # it was settled meanwhile, or its lease was renewed
             expired.append(attempt.job_id)
         return expired
+
+
+def _is_claimed(connection: sa.Connection, attempt: Attempt, remote_id: RemoteId) -> bool:
+    """Whether another attempt of the job has this remote id: its provider takes both submissions for one."""
+    others = (ATTEMPT.c.job_id == attempt.job_id) & (ATTEMPT.c.number != attempt.number)
+    query = sa.select(sa.func.count()).where(others, ATTEMPT.c.remote_id == remote_id)
+    return bool(connection.scalar(query))
 
 
 def _too_late(known: Attempt, remote_id: RemoteId) -> StaleJob:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from scripted import Fault, ScriptedBackend
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Fault, ScriptedBackend
 from standing import LOST, a_job, enter
 from support import at, check_history, create, observe
 
 import qjobs
-from qjobs.backends.base import ItemSnapshot, Limits, LostReply, Snapshot
+from qjobs.backends.base import ItemSnapshot, Limits, Lookup, Snapshot
 from qjobs.errors import (
     BackendUnavailable,
     Busy,
@@ -28,7 +28,6 @@ from qjobs.model import RemoteId, RemoteRetryStrategy
 from qjobs.operations.retry import Action, RetryPolicy
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
-DEDUPLICATED, FINDABLE, OPAQUE = LostReply
 # One line per row, a cell per strategy (DEFAULT | ALLOW | FORCE | FULL): what is done, and how many remote jobs there
 # are afterwards. "!": the row of an opaque provider.
 TABLE = """
@@ -44,12 +43,13 @@ incomplete            | sync 1           | sync 1    | submit 2  | restart 2
 complete              | return 1         | return 1  | return 1  | restart 2
 """
 S = JobStatus
+LOOKUPS = (DEDUPLICATED, FINDABLE, OPAQUE)
 
 
-def cells() -> Iterator[tuple[str, RemoteRetryStrategy, LostReply, str, int]]:
+def cells() -> Iterator[tuple[str, RemoteRetryStrategy, Lookup, str, int]]:
     for line in TABLE.strip().splitlines():
         name, *words = (word.strip() for word in line.split("|"))
-        for variant in LostReply:
+        for variant in LOOKUPS:
             if (name.endswith("!") and variant is not OPAQUE) or (f"{name}!" in TABLE and variant is OPAQUE):
                 continue
             for strategy, cell in zip(RemoteRetryStrategy, words, strict=True):
@@ -59,7 +59,7 @@ def cells() -> Iterator[tuple[str, RemoteRetryStrategy, LostReply, str, int]]:
 
 @pytest.mark.parametrize(("standing", "strategy", "variant", "done", "n_remote"), list(cells()))
 def test_every_cell(
-    store: Ledger, standing: str, strategy: RemoteRetryStrategy, variant: LostReply, done: str, n_remote: int
+    store: Ledger, standing: str, strategy: RemoteRetryStrategy, variant: Lookup, done: str, n_remote: int
 ) -> None:
     """Each cell does what the table says, with so many remote jobs, never two alive but at the caller's risk."""
     backend = ScriptedBackend(variant)
@@ -188,7 +188,7 @@ def test_max_submissions(store: Ledger) -> None:
 
 
 @pytest.mark.parametrize("variant", [FINDABLE, OPAQUE])
-def test_lost_ones_count(store: Ledger, variant: LostReply) -> None:
+def test_lost_ones_count(store: Ledger, variant: Lookup) -> None:
     """Submissions whose reply was lost count."""
     backend = ScriptedBackend(variant)
     backend.faults += [Fault(LOST) for _ in range(9)]

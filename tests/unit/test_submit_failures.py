@@ -8,12 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from scripted import Clock, Fault, ScriptedBackend
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
 from support import check_history, claim, create, job_moves
 
 import qjobs
-from qjobs.backends.base import LostReply
+from qjobs.backends.base import Lookup
 from qjobs.errors import (
     BackendUnavailable,
     Busy,
@@ -29,18 +29,18 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import batch_of
 from qjobs.operations.retry import Action
-from qjobs.operations.submit import LEASE_S
+from qjobs.operations.sending import LEASE_S
 
 S = JobStatus
-DEDUPLICATED, FINDABLE, OPAQUE = LostReply
+LOOKUPS = (DEDUPLICATED, FINDABLE, OPAQUE)
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 
 
-@pytest.mark.parametrize("variant", LostReply)
+@pytest.mark.parametrize("variant", LOOKUPS)
 @pytest.mark.parametrize(
     ("error", "cause"), [(NotSent("no route"), "not sent"), (CredentialsRejected("401"), "credentials refused")]
 )
-def test_not_sent(store: Ledger, variant: LostReply, error: Exception, cause: str) -> None:
+def test_not_sent(store: Ledger, variant: Lookup, error: Exception, cause: str) -> None:
     """What was not sent, or with refused credentials, leaves the job as it was, to be sent later."""
     backend = ScriptedBackend(variant)
     job_id = create(store)
@@ -114,7 +114,7 @@ class LockedSubmissions(Submissions):
 
 
 @pytest.mark.parametrize("variant", [FINDABLE, OPAQUE])
-def test_unwritten_id(store: Ledger, variant: LostReply) -> None:
+def test_unwritten_id(store: Ledger, variant: Lookup) -> None:
     """An id that cannot be written is in the error and in the history."""
     backend = ScriptedBackend(variant)
     job_id = create(store)
@@ -245,8 +245,8 @@ def test_stragglers(store: Ledger) -> None:
     assert len(backend.jobs) == 1
 
 
-@pytest.mark.parametrize("variant", LostReply)
-def test_two_threads(ledger: Ledger, variant: LostReply) -> None:
+@pytest.mark.parametrize("variant", LOOKUPS)
+def test_two_threads(ledger: Ledger, variant: Lookup) -> None:
     """Two threads make one remote job."""
     backend = ScriptedBackend(variant)
     job_id = create(ledger)
