@@ -19,7 +19,7 @@ import qjobs
 from qjobs.backends.base import Backend, ItemSnapshot, Snapshot
 from qjobs.ledger import Ledger, tables
 from qjobs.ledger.provider_reports import Report
-from qjobs.lifecycle import JobStatus
+from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import (
     Attempt,
     AttemptNumber,
@@ -88,6 +88,7 @@ def a_spec(
     program: Program | None = None,
     options: ExecuteOptions | None = None,
     properties: Mapping[str, JsonValue] | None = None,
+    fingerprint: str = "",
 ) -> JobSpec:
     """A job of `n_items` items of one program."""
     program = program or a_program()
@@ -102,6 +103,7 @@ def a_spec(
         experiment=experiment,
         run=run,
         properties=properties or {},
+        fingerprint=fingerprint,
     )
 
 
@@ -203,9 +205,9 @@ def check_history(ledger: Ledger, job_id: JobId) -> None:
     for index, chain in chains.items():
         assert all(event.old is not None for event in chain), (index, chain)
     attempts = ledger.attempts(job_id)
-    live = [attempt for attempt in attempts if not attempt.status.is_final]
+    live = [attempt for attempt in attempts if attempt.status in LIVE]
     assert len(live) <= 1
-    assert bool(live) == (job.status is not JobStatus.CREATED and not job.status.is_final), (job.status, attempts)
+    assert bool(live) == (job.status in LIVE), (job.status, attempts)
     assert (job.finished_at is not None) == job.status.is_final
     for attempt in attempts:
         assert (attempt.finished_at is not None) == attempt.status.is_final

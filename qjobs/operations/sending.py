@@ -141,7 +141,7 @@ class Sender:
             submissions.release(attempt, words, now=present, cause="credentials refused")
         elif isinstance(error, NotSent):
             submissions.release(attempt, words, now=present)
-        elif journal.has_sent:
+        elif journal.has_sent or isinstance(error, SubmissionUnknown):
             self._lose(journal, words, error)
         else:
             submissions.release(attempt, words, now=present)

@@ -269,7 +269,8 @@ class _Entry:
             self.read_again()
             if is_there:
                 return Action.SYNC, "it was found at the provider after all"
-        self._end_strays()
+        if self.attempts:
+            self._end_strays()
         if self.job.cancel_requested_at is not None and self.strategy in LEAVES_CANCELLED_ALONE:
             return Action.RETURN, "its cancellation was requested, so nothing is sent"
         items = self.ledger.items(self.job.job_id)

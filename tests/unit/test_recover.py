@@ -9,11 +9,11 @@ from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBacke
 from support import check_history, create, job_moves
 
 import qjobs
-from qjobs.backends.base import RemoteJob
+from qjobs.backends.base import PlainJournal, RemoteJob
 from qjobs.errors import BackendUnavailable, Busy, InvalidInput, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import JobId, Lookup, RemoteId, RemoteRetryStrategy
+from qjobs.model import JobId, Key, Lookup, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.collect import store_results
 from qjobs.operations.recover import Finding
@@ -179,8 +179,8 @@ def test_adopt_refuses(ledger: Ledger, clock: Clock) -> None:
     backend = Listing()
     other = submitted(ledger, backend, clock, key="other")
     batch = backend.jobs[RemoteId("remote-1")].batch
-    backend.submit(batch, "foreign", lambda _: None)
-    backend.submit(replace(batch, items=batch.items[:1]), "narrow", lambda _: None)
+    backend.submit(batch, Key("foreign"), PlainJournal(accepted=lambda _: None))
+    backend.submit(replace(batch, items=batch.items[:1]), Key("narrow"), PlainJournal(accepted=lambda _: None))
     job_id = lost(ledger, backend, clock, when="before")
     events = ledger.events(job_id)
     for remote_id, words in {
@@ -200,7 +200,7 @@ def test_discard(ledger: Ledger, clock: Clock) -> None:
     backend = ScriptedBackend(OPAQUE)
     job_id = lost(ledger, backend, clock, when="before")
     assert recovery.discard(ledger, job_id, now=clock.now).status is S.CREATED
-    with pytest.raises(InvalidInput, match="only an UNKNOWN job"):
+    with pytest.raises(InvalidInput, match="only an UNKNOWN or LOST job"):
         recovery.discard(ledger, job_id, now=clock.now)
     qjobs.submit(ledger, backend, job_id, now=clock.now)
     assert len(backend.jobs) == 1
