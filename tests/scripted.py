@@ -322,4 +322,6 @@ class SteppedBackend(ScriptedBackend):
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
         waiting = Snapshot(status=JobStatus.SUBMITTED, remote_status="OPEN")
         known = {each: waiting for each in remote_ids if each in self.reserved and each not in self.hidden}
+        ended = Snapshot(status=JobStatus.CANCELLED, remote_status="ABANDONED")
+        known.update({each: ended for each in remote_ids if each in self.abandoned})
         return {**known, **super().status(remote_ids)}

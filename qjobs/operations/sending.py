@@ -13,6 +13,7 @@ from qjobs.backends.base import Backend, SteppedBackend
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
+    InvalidInput,
     LedgerAway,
     LedgerError,
     NotSent,
@@ -91,12 +92,13 @@ class Sender:
         """Go on with an attempt that was reserved.
 
         Raises:
-            SubmissionRejected: It cannot be gone on with; the attempt is released, and nothing of it has run.
+            InvalidInput: The backend takes no job in steps.
+            SubmissionRejected: It cannot be gone on with. Where it has ended the attempt is released: it never ran.
         """
         backend = self.backend
         remote_id = attempt.remote_id
         if remote_id is None or not isinstance(backend, SteppedBackend):
-            raise AssertionError("only a reservation can be gone on with")
+            raise InvalidInput(f"{remote_id} is reserved, and {backend.name} takes no job in steps", field="backend")
         attempt = self.ledger.submissions.take_over(attempt, owner=lease_owner(), lease_s=LEASE_S, now=self.now())
         key = submission_key(self.job, self.attempts, attempt)
         self._call(attempt, lambda journal: backend.resume(remote_id, batch, key, journal), resumes=True)

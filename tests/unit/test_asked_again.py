@@ -69,9 +69,9 @@ def test_older_attempt(store: Ledger, backend: ScriptedBackend) -> None:
     enter(store, backend, job_id, FORCE)
     for number in (3, 4):
         backend.report(S.ERROR)
-        qjobs.poll(store, backend, [job_id], now=lambda: at(2))
+        qjobs.poll(store, backend, [job_id], now=lambda: at(number))  # noqa: B023
         backend.report(S.COMPLETED, S.RUNNING, of=0)
-        enter(store, backend, job_id, FORCE, after_s=number, policy=RETRY_FOR_EVER)
+        enter(store, backend, job_id, FORCE, after_s=number + 0.5, policy=RETRY_FOR_EVER)
         assert len(backend.jobs) == number
         assert backend.jobs[FIRST].status is S.CANCELLED
         assert backend.jobs[FIRST].cancels == number - 2
