@@ -173,12 +173,14 @@ def check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch) ->
 
 
 def _tried_s(attempts: Sequence[Attempt], present: datetime) -> float:
-    """How long a job was tried to be submitted, in seconds; the time that it spent at the provider does not count."""
+    """How long a job was tried to be submitted, in seconds; the time after an answer does not count."""
     tried_s = 0.0
     began: datetime | None = None
     for attempt in attempts:
         began = began or attempt.claimed_at
-        if attempt.accepted_at is not None:
-            tried_s += (attempt.accepted_at - began).total_seconds()
+        refused_at = attempt.finished_at if attempt.sent_at is not None else None
+        until = attempt.accepted_at or refused_at
+        if until is not None:
+            tried_s += (until - began).total_seconds()
             began = None
     return tried_s if began is None else tried_s + (present - began).total_seconds()

@@ -82,6 +82,9 @@ class LookUp:
             )
         if waits:
             answer = self._after_cancelling(remote_id)
+        if answer is None:
+            self._note_absence(attempt)
+            self.check_absence_is_certain(attempt)
         submissions = self.ledger.submissions
         if answer is None or answer.status is JobStatus.CANCELLED:
             submissions.release(attempt, f"{remote_id} never ran and is ended", now=self.now(), cause="never ran")

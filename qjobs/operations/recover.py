@@ -249,9 +249,9 @@ def _late_ones(
             if job_id is None:
                 continue
             words = f"{lost.remote_id} appeared after the job was sent again"
-            ledger.strays.record(job_id, lost.remote_id, why=words, now=now())
-            found.append(Reconciled(job_id=job_id, finding=Finding.LATE, words=f"{words}; it is cancelled"))
-            logger.error("%s: %s: two remote jobs were made of it; the late one is cancelled", job_id, words)
+            if ledger.strays.record(job_id, lost.remote_id, why=words, now=now()):
+                found.append(Reconciled(job_id=job_id, finding=Finding.LATE, words=f"{words}; it is cancelled"))
+                logger.error("%s: %s: two remote jobs were made of it; the late one is cancelled", job_id, words)
         end_strays(ledger, backend, sorted(sent_again), now=now)
     except QJobsError as error:
         logger.warning("%s: late jobs cannot be looked for: %s", backend.name, error)
