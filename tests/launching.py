@@ -21,11 +21,13 @@ def planned(
     options: CompileOptions | None = None,
 ) -> ExperimentJobs:
     """The jobs of an experiment."""
-    existing = find_existing(ledger, backend, plan, run=run)
+    existing = find_existing(ledger, backend, plan, run=run, identity=identity)
     compiled = {}
     if any(label not in existing.jobs for label in plan.labels()):
         ledger.add_programs(plan.programs.values())
         hashes = list(plan.programs)
         fresh = isinstance(plan, SweepPlan) and plan.spec.fresh
         compiled = compile_programs(ledger, backend, hashes, options or plan.compile_options, cache, fresh=fresh)
-    return plan_missing(ledger, backend, plan, existing, compiled, run=run, identity=identity or run, opened_as="aer")
+    return plan_missing(
+        ledger, backend, plan, existing, compiled, run=run, logical_run=identity or run, opened_as="aer"
+    )

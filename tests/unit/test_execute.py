@@ -11,7 +11,7 @@ from scripted import Fault, ScriptedBackend
 from support import NOW, claim, create
 
 import qjobs
-from qjobs.backends.base import Limits, LostReply
+from qjobs.backends.base import Limits, Lookup
 from qjobs.compiling.compiler import CompileCache
 from qjobs.errors import (
     BackendUnavailable,
@@ -186,7 +186,7 @@ def test_refused_spares_others(store: Ledger, stages: Callable[..., Stages]) -> 
 
 def test_unknown_ends_the_run(store: Ledger, stages: Callable[..., Stages]) -> None:
     """A job that stays UNKNOWN is neither waited for nor sent again."""
-    staged = stages(ScriptedBackend(LostReply.OPAQUE))
+    staged = stages(ScriptedBackend(Lookup()))
     staged.opened["fake"].faults.append(Fault(SubmissionUnknown("the connection broke"), "after"))
     done = run(staged, circuits(1))
     assert [type(error) for error in done.problems.values()] == [SubmissionUnknown]

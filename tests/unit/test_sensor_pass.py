@@ -10,7 +10,7 @@ from scripted import Clock, Fault, ScriptedBackend
 from support import LEASE_S, claim, create, job_moves
 
 import qjobs
-from qjobs.backends.base import Backend, LostReply, Snapshot
+from qjobs.backends.base import Backend, Lookup, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
