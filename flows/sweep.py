@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 from prefect.utilities.annotations import quote
 
 from flows._support.command import run_flow
-from flows._support.heartbeat import heartbeat
+from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
 from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
@@ -43,7 +43,7 @@ def sweep(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    with heartbeat(ledger):
+    with entered(ledger):
         plan = expand_sweep(spec)
         done = execute_in_flow(plan, ledger=ledger, waiting=waiting)
         # Prefect hands the task the plan itself; without the quotes it would look for futures in every point.

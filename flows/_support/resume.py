@@ -32,11 +32,12 @@ from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Job, JobId
 from qjobs.operations.poll import utc_now
 
-TRANSIENT = (QJobsError, httpx.HTTPError, OSError, RuntimeError, ValueError)
+TRANSIENT = (QJobsError, httpx.HTTPError, ObjectNotFound, OSError, RuntimeError, ValueError)
 """What never ends a sensor: it is logged, and the next pass tries again. Prefect's client raises httpx's errors."""
 _RUNS_A_REQUEST = 200
 _AT_ONCE = 4
 _MOST_CRASHES = 3
+TOO_OFTEN = "it crashed too often and is not started again; its logs say why, and Retry in Prefect starts it"
 
 
 @dataclass(slots=True)
@@ -161,6 +162,14 @@ def start_again(client: SyncPrefectClient, run: FlowRun, words: str) -> bool:
         return False
     client.set_flow_run_state(run.id, Scheduled(message=words), force=True)
     return True
+
+
+def go_on_if_possible(client: SyncPrefectClient, run: FlowRun, words: str, done: PassSummary) -> None:
+    """Start a crashed run again, or tell that it has crashed too often."""
+    if not may_start_again(client, run):
+        done.trouble[f"flow run {run.id}"] = TOO_OFTEN
+    elif start_again(client, run, words):
+        done.resumed.append(str(run.id))
 
 
 def _at_deadline(store: Ledger, wait: SuspendedRun) -> None:

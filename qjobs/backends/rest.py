@@ -90,6 +90,10 @@ def proves_refusal(response: httpx.Response) -> bool:
     return isinstance(body, dict) and body.get("refused") is True
 
 
+class _Refused(ProtocolError):
+    """The provider itself refused a request, and nobody on the way did."""
+
+
 class RestBackend:
     """A backend behind a small REST interface.
 
@@ -284,7 +288,7 @@ class RestBackend:
                 if index not in given and (items is None or index in items):
                     given.add(index)
                     yield index, result
-        except ProtocolError as error:
+        except _Refused as error:
             if error.code not in _GONE or items is None:
                 raise
             why = MissingResult(reason=str(error), permanent=True)
@@ -331,7 +335,7 @@ class RestBackend:
         for _ in range(_MOST_PAGES):
             body = self._http.read("GET", path, params={**params, **cursor}, proves_refusal=proves_refusal)
             if isinstance(body, Refusal):
-                raise ProtocolError(f"{self.name} refused ({body.code}): {body.words}", code=body.code)
+                raise _Refused(f"{self.name} refused ({body.code}): {body.words}", code=body.code)
             entries = [entry if isinstance(entry, dict) else {} for entry in _list(body, name)]
             yield from entries
             if (following := body.get("next")) is None:

@@ -111,7 +111,10 @@ def provider_app(store: Store) -> Starlette:
         from starlette.responses import JSONResponse
 
         if request.method == "POST":
-            _configure(store, await request.json())
+            try:
+                _configure(store, await request.json())
+            except Refused as error:
+                return refused(error.code, str(error))
         return JSONResponse(_summary(store))
 
     return Starlette(

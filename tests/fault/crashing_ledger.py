@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
+from model_backend import BACKEND
 from support import NOW, a_spec
 
 from qjobs.errors import LedgerUnavailable
@@ -15,9 +16,8 @@ from qjobs.ledger.database import Database
 from qjobs.model import JobId
 
 if TYPE_CHECKING:
-    from simulation import World
+    from simulation_world import World
 
-BACKEND = "model"
 TABLES = ("event", "result", "item", "attempt", "job")
 
 

@@ -1,21 +1,28 @@
-"""What must hold in every simulated schedule, after every step and in the end."""
+"""What must hold in every simulated schedule, after every step and in the end.
+
+A law that an audit was needed to find begins with the number of the fault that it is about, as "#12".
+"""
 
 from __future__ import annotations
 
 import json
 import zlib
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from qjobs.lifecycle import FINAL, LIVE, JobStatus
+from qjobs.errors import BackendUnavailable, PolicyLimit, ProtocolError
+from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
 from qjobs.model import JobId, LostReply
 from qjobs.operations.recover import orphans
 
 if TYPE_CHECKING:
     from model_provider import Remote
-    from simulation import World
+    from simulation_world import Process, World
 
 S = JobStatus
+LONGEST_CELL = 10_000
+_CELLS = (("job", "message"), ("job", "trouble"), ("attempt", "message"), ("item", "message"), ("event", "detail"))
 
 
 class Violation(BaseException):
@@ -43,18 +50,36 @@ class Laws:
     def _was(self, cause: str, job_id: JobId) -> bool:
         return bool(self.world.ledger.rows("SELECT 1 FROM event WHERE job_id = ? AND cause = ?", job_id, cause))
 
+    def _remotes(self, job_id: JobId) -> list[Remote]:
+        return [remote for remote in self.world.provider.jobs.values() if remote.job_id == job_id]
+
+    def _last_remote(self, job_id: JobId) -> Remote | None:
+        """The remote job of the last attempt, if it has one."""
+        query = "SELECT remote_id FROM attempt WHERE job_id = ? AND sent_at IS NOT NULL ORDER BY number DESC"
+        rows = self.world.ledger.rows(query, job_id)
+        return self.world.provider.jobs.get(rows[0][0]) if rows and rows[0][0] else None
+
+    def is_gone(self, job_id: JobId) -> bool:
+        """Whether the remote job of a job is gone, and results of it are missing for ever."""
+        remote = self._last_remote(job_id)
+        return remote is not None and remote.gone and bool(self.world.ledger.missing_items(job_id))
+
     def check(self) -> None:
         self._check_history()
         self._check_attempts()
         self._check_results()
+        if "alternates" in self.world.traits:
+            self._check_moves()
 
     def _check_history(self) -> None:
-        """Every change of a status has one event with a cause; final is left by a claim only."""
+        """Every change of a status has one event with a cause; final is left by a claim, or if it was queued again."""
         query = "SELECT id, job_id, item_index, old, new, cause FROM event WHERE id > ? ORDER BY id"
         for number, job_id, index, old, new, cause in self.world.ledger.rows(query, self._last_event):
             self._last_event = number
             demand(bool(cause), f"event {number} has no cause")
             left_final = old in FINAL and new != old and (old, new) != (S.CANCELLED, S.COMPLETED)
+            if left_final and old != S.COMPLETED and any(remote.requeued for remote in self._remotes(job_id)):
+                left_final = False
             if index is not None:
                 demand(not left_final, f"an item left {old} for {new} by {cause}")
                 continue
@@ -68,8 +93,10 @@ class Laws:
 
     def _check_attempts(self) -> None:
         live: dict[str, int] = defaultdict(int)
-        for job_id, status in self.world.ledger.rows("SELECT job_id, status FROM attempt"):
+        for job_id, status, message in self.world.ledger.rows("SELECT job_id, status, message FROM attempt"):
             live[job_id] += status in LIVE
+            broke = status == S.UNKNOWN and "the adapter broke" in message
+            demand(not broke, f"#24 {job_id} is UNKNOWN, and nothing was sent: {message[:100]}")
         for job_id, status in self.world.ledger.rows("SELECT job_id, status FROM job"):
             demand(live[job_id] <= 1, f"{job_id} has {live[job_id]} live attempts")
             demand((live[job_id] == 1) == (status in LIVE), f"{job_id} is {status} with {live[job_id]} live attempts")
@@ -83,9 +110,86 @@ class Laws:
             demand(now[where] == payload, f"the result {where} changed")
         for (job_id, _, index), payload in now.items():
             counts = json.loads(zlib.decompress(payload))["counts"]
-            remote = self.world.provider.jobs[f"remote-{counts['0']}"]
+            ours = self.world.provider
+            demand(counts["11"] == ours.server, f"#10 {job_id}[{index}] got a result of another server: {counts}")
+            remote = ours.jobs[f"remote-{counts['0']}"]
             demand(remote.job_id == job_id and counts["1"] == index, f"{job_id}[{index}] got a result of {remote}")
         self._results = now
+
+    def _check_moves(self) -> None:
+        """No more events of an item than moves that were made."""
+        query = (
+            "SELECT job_id, item_index, count(*) FROM event WHERE item_index IS NOT NULL AND old <> new "
+            "GROUP BY job_id, item_index"
+        )
+        for job_id, index, count in self.world.ledger.rows(query):
+            most = 1
+            for remote in self._remotes(job_id):
+                most += 1 + sum(n for position, n in remote.moves.items() if remote.items[position] == index)
+            demand(count <= most, f"#12 {count} events of {job_id}[{index}], which moved {most} times at the most")
+
+    def check_cancel(self, remote: Remote, positions: Iterable[int]) -> None:
+        """A process that was to retry chosen items ends no others."""
+        process = self.world.current
+        if process is None or process.chosen is None:
+            return
+        for position in positions:
+            index = remote.items[position]
+            ended = remote.statuses[position] not in FINAL and index not in process.chosen
+            wished = (remote.job_id, index) in self.world.people.wished
+            words = f"#1 {process.name} of items {process.chosen} cancels item {index}, which is well, of {remote}"
+            if ended and not wished:
+                self.world.break_law(words)
+
+    def check_outcome(self, process: Process) -> None:
+        """What a process may not say."""
+        if not isinstance(process.outcome, PolicyLimit) or "older than" not in str(process.outcome):
+            return
+        limit_s = process.policy.max_total_s if process.policy else 86_400.0
+        queued_s = 0.0
+        for remote in self._remotes(process.job_id):
+            queued_s += (self.world.elapsed_s if remote.final_s is None else remote.final_s) - remote.made_s
+        ours_s = self.world.elapsed_s - queued_s
+        demand(ours_s > limit_s, f"#21 only {ours_s:.0f} s were ours, {queued_s:.0f} s its queue's: {process.outcome}")
+
+    # In the end
+
+    def check_late(self) -> None:
+        """Where a sender woke after another one had sent, one of the two remote jobs was ended."""
+        for job_id in self.world.jobs:
+            live = [remote for remote in self._remotes(job_id) if remote.live]
+            woke = any(remote.woke for remote in live) and all(remote.told for remote in live)
+            going_on = [remote for remote in live if len(remote.cancelling) < len(remote.items)]
+            shared = len(going_on) > 1 and set(going_on[0].items) & set(going_on[1].items)
+            demand(not (woke and shared), f"#4 a late sender's job goes on beside the other one: {going_on}")
+
+    def check_final(self) -> None:
+        """After rounds with a healthy provider: what is final there, or gone, is final here."""
+        jobs = self.world.ledger.rows("SELECT job_id, status FROM job")
+        refused = any(remote.refuses or remote.gone for remote in self.world.provider.jobs.values())
+        for job_id, word in jobs:
+            remote = self._last_remote(job_id)
+            if word not in UNDER_WAY or (remote and remote.refuses):
+                continue
+            cause = "#17 one job is refused, and " if refused else ""
+            if remote and remote.stuck is not None:
+                cause = "#16 one item is shown open for ever: "
+            if remote and remote.gone:
+                cause = "#15 it is gone: "
+            if word != S.UNKNOWN:
+                raise Violation(f"{cause}{job_id} is still {word} as {remote}")
+
+    def check_queued_again(self, by: str, number: str) -> None:
+        """What was queued again there ends here as it ended there."""
+        for job_id in self.world.jobs:
+            remote = self._last_remote(job_id)
+            if remote is None or remote.requeued != by or remote.gone or remote.refuses:
+                continue
+            items = dict(self.world.ledger.rows("SELECT item_index, status FROM item WHERE job_id = ?", job_id))
+            for index, word in zip(remote.items, remote.statuses, strict=True):
+                known = items[index]
+                words = f"{number} item {index} was queued again by {by} and is {word}; here it is {known}: {remote}"
+                demand(word is not S.COMPLETED or known == word, words)
 
     def check_end(self) -> None:
         """After a round with a healthy provider: all is claimed, settled and stored."""
@@ -93,11 +197,12 @@ class Laws:
         attempts = world.ledger.rows("SELECT job_id, remote_id, epoch FROM attempt WHERE remote_id IS NOT NULL")
         claimed = {remote_id: (job_id, epoch) for job_id, remote_id, epoch in attempts}
         demand(len(claimed) == len(attempts), f"a remote job belongs to two attempts: {attempts}")
+        self.check_final()
         status = dict(world.ledger.rows("SELECT job_id, status FROM job"))
         epochs = dict(world.ledger.rows("SELECT job_id, epoch FROM job"))
-        for job_id, word in status.items():
-            demand(word not in LIVE or word == S.UNKNOWN, f"{job_id} is still {word}")
         for remote in world.provider.jobs.values():
+            if remote.gone or remote.refuses:
+                continue
             if remote.remote_id not in claimed:
                 self._check_unclaimed(remote, status[remote.job_id])
                 continue
@@ -105,19 +210,41 @@ class Laws:
             demand(job_id == remote.job_id, f"{remote} is claimed by {job_id}")
             if epoch != epochs[job_id]:
                 continue
-            for index, word in zip(remote.items, remote.statuses, strict=True):
-                if word is S.COMPLETED:
+            for position, (index, word) in enumerate(zip(remote.items, remote.statuses, strict=True)):
+                never = position in (remote.kept, remote.stuck)
+                if word is S.COMPLETED and not never:
                     demand((job_id, epoch, index) in self._results, f"the result of item {index} of {remote} is lost")
+        if "talks" in world.traits:
+            self._check_cells()
+
+    def _check_cells(self) -> None:
+        for table, column in _CELLS:
+            for (length,) in self.world.ledger.rows(f"SELECT max(length({column})) FROM {table}"):
+                demand((length or 0) <= LONGEST_CELL, f"#25 {length} characters in {table}.{column}")
 
     def _check_unclaimed(self, remote: Remote, status: str) -> None:
+        if any(other.woke for other in self._remotes(remote.job_id)):
+            return  # it was told to a process too late, and `check_late` says what must have become of it
+        cause = "#34 " if remote.gateway else f"{remote.hidden} ".lstrip()
         if self.world.provider.variant is LostReply.OPAQUE:
             known = status == S.UNKNOWN or self.risk_was_taken(remote.job_id)
-            demand(known, f"nobody knows of {remote}; its job is {status}")
+            demand(known, f"{cause}nobody knows of {remote}; its job is {status}")
             return
-        demand(status != S.UNKNOWN, f"{remote} was not found")
+        demand(status != S.UNKNOWN, f"{cause}{remote} was not found")
         self.world.provider.happened["orphan"] += 1
         listed = {each.remote_id for each in orphans(self.world.ledger, self.world.backend)}
-        demand(remote.remote_id in listed, f"{remote} is claimed by nobody and not listed")
+        demand(remote.remote_id in listed, f"{cause}{remote} is claimed by nobody and not listed")
         # A straggler, after its attempt was decided: the next submission of its key is deduplicated to it.
         late = self.world.provider.variant is LostReply.DEDUPLICATED and self._was("not found", remote.job_id)
-        demand(late, f"nobody claims {remote}; its job is {status}")
+        demand(late, f"{cause}nobody claims {remote}; its job is {status}")
+
+    def check_ways_out(self, collected: dict[JobId, object], restarted: dict[JobId, object]) -> None:
+        """Weeks later: nothing is waited for that cannot come, and a restart is a way out."""
+        for job_id, outcome in collected.items():
+            remote = self._last_remote(job_id)
+            waits = isinstance(outcome, BackendUnavailable | ProtocolError)
+            if remote and not remote.gone and remote.kept is not None:
+                demand(not waits, f"#13 weeks later a result that never comes is waited for: {outcome!r}")
+        for job_id, outcome in restarted.items():
+            refused = isinstance(outcome, ProtocolError | BackendUnavailable)
+            demand(not refused, f"#14 the remote job is gone, and FULL_RESTART of {job_id} says {outcome!r}")

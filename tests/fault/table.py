@@ -17,11 +17,12 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from provider_rows import ROWS, STATUS, SUBMIT, Row
 
 import qjobs
 from qjobs.backends.base import LostReply
@@ -30,90 +31,21 @@ from qjobs.backends.rest import RestBackend
 from qjobs.circuits.programs import read_circuit
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import JobStatus
+from qjobs.lifecycle import UNDER_WAY, JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations.recover import adopt, reconcile
 from qjobs.operations.retry import RetryPolicy
 from qjobs.testing.contract import bits_of, flips
-from qjobs.testing.faults import Action, Fault, Route
+from qjobs.testing.faults import Action
 from qjobs.testing.servers import ScriptedProvider
 from tasks.retrying import READ_DELAYS_S, climbing, is_transient
 
 N_ITEMS = 4
-LATE_S = 1.5
 SHORT_S = 0.3
 LONG_S = 30.0
 MAX_RUNS = 3
 EVERY = int(os.environ.get("QJOBS_FAULTS_EVERY", "1"))
 """Every n-th row is printed; `test_fault_rows.py` has them all."""
-SUBMIT = Route.SUBMIT
-FIND = Route.FIND
-STATUS = Route.STATUS
-RESULTS = Route.RESULTS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One fault. `lost` names what became of a submission without an answer: "made", "never" or "late"."""
-
-    name: str
-    faults: tuple[Fault, ...] = ()
-    lost: str = ""
-    recorded: str = ""
-    broken: dict[int, str] = field(default_factory=dict)
-    peers: str = ""
-
-
-def _fault(route: Route, action: Action, times: int = 1, **more: object) -> Fault:
-    return Fault(route=route, action=action, times=times, **more)  # type: ignore[arg-type]
-
-
-def _code(route: Route, code: int, times: int = 1, retry_after: str = "") -> Fault:
-    return _fault(route, Action.CODE_BEFORE, times, code=code, retry_after=retry_after)
-
-
-_GONE = _fault(SUBMIT, Action.DROP_AFTER)
-ROWS = (
-    Row(name="none"),
-    Row(name="submit: made, reply dropped", faults=(_GONE,), lost="made", peers="3 or lost (Divi)"),
-    Row(name="submit: made, 502", faults=(_fault(SUBMIT, Action.CODE_AFTER, code=502),), lost="made"),
-    Row(name="submit: made, answered too late", faults=(_fault(SUBMIT, Action.LATE, seconds=LATE_S),), lost="made"),
-    Row(name="submit: made, JSON cut", faults=(_fault(SUBMIT, Action.CUT),), lost="made"),
-    Row(name="submit: made, not JSON", faults=(_fault(SUBMIT, Action.NOT_JSON),), lost="made"),
-    Row(
-        name="submit: dropped, arrives 20 s later", faults=(_fault(SUBMIT, Action.DONE_LATE, seconds=20),), lost="late"
-    ),
-    Row(name="submit: dropped before", faults=(_fault(SUBMIT, Action.DROP_BEFORE),), lost="never"),
-    Row(name="submit: 503 before", faults=(_code(SUBMIT, 503),), lost="never"),
-    Row(name="submit: 429", faults=(_code(SUBMIT, 429),)),
-    Row(name="submit: 429, Retry-After 30", faults=(_code(SUBMIT, 429, 2, "30"),)),
-    Row(name="submit: 401 for a while", faults=(_code(SUBMIT, 401, 2),)),
-    Row(name="reply dropped, find 502 x4", faults=(_GONE, _code(FIND, 502, 4)), lost="made"),
-    Row(name="reply dropped, find 401", faults=(_GONE, _code(FIND, 401)), lost="made"),
-    Row(name="reply dropped, find not JSON x4", faults=(_GONE, _fault(FIND, Action.NOT_JSON, 4)), lost="made"),
-    Row(name="status: 502", faults=(_code(STATUS, 502),), peers="2"),
-    Row(name="status: 502 x9", faults=(_code(STATUS, 502, 9),), recorded="BackendUnavailable", peers="2"),
-    Row(name="status: 401 for a while", faults=(_code(STATUS, 401, 5),), recorded="CredentialsRejected", peers="6"),
-    Row(name="status: 403 for a while", faults=(_code(STATUS, 403, 5),), recorded="CredentialsRejected"),
-    Row(name="status: 429 x20", faults=(_code(STATUS, 429, 20),), recorded="BackendUnavailable"),
-    Row(name="status: 429 x9, Retry-After 7", faults=(_code(STATUS, 429, 9, "7"),), recorded="BackendUnavailable"),
-    Row(
-        name="status: time-out x3",
-        faults=(_fault(STATUS, Action.LATE, 3, seconds=LATE_S),),
-        recorded="BackendUnavailable",
-        peers="4",
-    ),
-    Row(name="status: dropped x9", faults=(_fault(STATUS, Action.DROP_BEFORE, 9),), recorded="BackendUnavailable"),
-    Row(name="status: JSON cut x4", faults=(_fault(STATUS, Action.CUT, 4),), recorded="ProtocolError"),
-    Row(name="status: not JSON x4", faults=(_fault(STATUS, Action.NOT_JSON, 4),), recorded="ProtocolError"),
-    Row(name="status: unknown word x3", faults=(_fault(STATUS, Action.UNKNOWN_WORD, 3),), recorded="ProtocolError"),
-    Row(name="status: tells of nothing x9", faults=(_fault(STATUS, Action.NOTHING, 9),)),
-    Row(name="results: 500 x7", faults=(_code(RESULTS, 500, 7),), recorded="BackendUnavailable", peers="6"),
-    Row(name="results: 401 x3", faults=(_code(RESULTS, 401, 3),), recorded="CredentialsRejected", peers="6"),
-    Row(name="results: JSON cut x4", faults=(_fault(RESULTS, Action.CUT, 4),), recorded="ProtocolError"),
-    Row(name="results: dropped", faults=(_fault(RESULTS, Action.DROP_AFTER),)),
-    Row(name="item 1 fails", broken={1: "the laser went off"}),
-)
 
 
 def one_of_each(rows: Sequence[Row]) -> list[object]:
@@ -158,6 +90,7 @@ class Seen:
     runs: int
     message: str
     causes: frozenset[str]
+    waits: bool = False
     adapter: str = ""
 
     def line(self) -> str:
@@ -178,6 +111,8 @@ class Seen:
         found = []
         if self.created != 1:
             found.append(f"{self.created} remote jobs")
+        if self.row.gone:
+            return found + self._problems_of_gone()
         if self.lost:
             found.append(f"{self.lost} results lost")
         if self.status not in allowed:
@@ -189,6 +124,17 @@ class Seen:
             found.append(f"the message does not say how to decide: {self.message!r}")
         if self.row.recorded and self.row.recorded not in self.causes:
             found.append(f"its history has no {self.row.recorded}")
+        return found
+
+    def _problems_of_gone(self) -> list[str]:
+        """Where the results are gone for ever: the run ends, and says so."""
+        found = []
+        if self.status in UNDER_WAY:
+            found.append(f"it is {self.status} for ever")
+        if self.waits:
+            found.append("its results are waited for for ever")
+        if self.row.gone not in self.message:
+            found.append(f"{self.row.gone!r} is not in: {self.message!r}")
         return found
 
 
@@ -324,6 +270,7 @@ class _Run:
             runs=runs,
             message=message,
             causes=self._causes(job_id),
+            waits=self.ledger.job(job_id).next_poll_at is not None,
         )
 
     def _causes(self, job_id: JobId) -> frozenset[str]:
@@ -343,6 +290,8 @@ def play(
     provider.store.clock = clock.monotonic
     provider.inject(*row.faults)
     provider.break_items(row.broken)
+    for seconds, what in row.there:
+        provider.store.do_late(seconds, functools.partial(provider.store.by_a_person, what))
     run = make(row, provider, ledger, clock)
     try:
         return run.see()
