@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from scripted import Fault, ScriptedBackend
-from support import NOW, create, submitted
+from support import NOW, at, create, submitted
 
 import qjobs
 from qjobs.backends.base import MissingResult
@@ -61,7 +61,7 @@ def test_late_results(store: Ledger, backend: ScriptedBackend) -> None:
     job_id = a_final_job(store, backend, *DONE)
     backend.answer = lambda results: [results[0], MissingResult(reason="not yet")]
     with pytest.raises(BackendUnavailable, match="1 items"):
-        qjobs.collect(store, backend, job_id)
+        qjobs.collect(store, backend, job_id, now=lambda: at(60))
     assert store.results(job_id).keys() == {0}
     backend.answer = lambda results: results
     assert len(qjobs.collect(store, backend, job_id).results) == 2
@@ -115,7 +115,12 @@ def test_open_job(store: Ledger, backend: ScriptedBackend) -> None:
 
 @pytest.mark.parametrize(
     ("positions", "words", "stored"),
-    [([0], "said nothing of 1 of the 2", {0}), ([0, 0], "position 0", set()), ([2], "position 2", set()), ([], "2", set())],
+    [
+        ([0], "said nothing of 1 of the 2", {0}),
+        ([0, 0], "position 0", set()),
+        ([2], "position 2", set()),
+        ([], "2", set()),
+    ],
 )
 def test_wrong_positions(
     store: Ledger, backend: ScriptedBackend, positions: list[int], words: str, stored: set[int]

@@ -27,8 +27,18 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.submissions import Submissions
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, JobKind
-from qjobs.operations.execute import DirectStages, Executed, ExperimentPlan, Shown, Until, execute, finish
+from qjobs.operations.execute import (
+    DirectStages,
+    Executed,
+    ExperimentPlan,
+    Shown,
+    ToSubmit,
+    Until,
+    execute,
+    finish,
+)
 from qjobs.operations.poll import utc_now
+from qjobs.operations.retry import RetryPolicy
 
 S = JobStatus
 TURN = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
@@ -86,6 +96,10 @@ def run(stages: Stages, plan: ExperimentPlan, name: str = "run", identity: str =
     return execute(stages.ledger, plan, stages, run=name, identity=identity)
 
 
+def to_submit() -> ToSubmit:
+    return ToSubmit(backend="fake", policy=RetryPolicy(rungs=()))
+
+
 def n_missing(store: Ledger) -> int:
     return sum(job.n_items - store.result_counts([job.job_id])[job.job_id] for job in store.jobs())
 
@@ -139,7 +153,7 @@ def test_room_of_others(store: Ledger, stages: Callable[..., Stages]) -> None:
     other = create(store, "other", n_items=1)
     qjobs.submit(store, backend, other)
     assert run(staged, circuits(1)).problems == {}
-    assert staged.waits == [("any", "room", 1), ("all", "progress", 1)]
+    assert staged.waits == [("room", "room", 1), ("all", "progress", 1)]
 
 
 def test_busy_elsewhere(store: Ledger, stages: Callable[..., Stages]) -> None:
@@ -149,7 +163,7 @@ def test_busy_elsewhere(store: Ledger, stages: Callable[..., Stages]) -> None:
     later = threading.Timer(0.2, lambda: store.submissions.release(attempt, "no route", now=NOW))
     later.start()
     staged = stages()
-    assert finish(store, {job_id: "fake"}, staged) == {}
+    assert finish(store, {job_id: to_submit()}, staged) == {}
     later.join()
     assert len(staged.opened["fake"].jobs) == 1
 
@@ -167,7 +181,7 @@ def test_left_submitting(store: Ledger, stages: Callable[..., Stages]) -> None:
     with Ledger(store.url) as locked:
         locked.submissions = Locked(locked._db)
         staged._ledger = locked
-        problems = finish(locked, {job_id: "fake"}, staged)
+        problems = finish(locked, {job_id: to_submit()}, staged)
     assert isinstance(problems[job_id], BackendUnavailable)
     assert (store.job(job_id).status, staged.waits) == (S.SUBMITTING, [])
 

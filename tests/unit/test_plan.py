@@ -11,7 +11,7 @@ from scripted import ScriptedBackend
 from support import NOW, a_program, an_item
 
 import qjobs
-from qjobs.backends.base import Limits
+from qjobs.backends.base import Capability, Limits
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
