@@ -16,7 +16,7 @@ from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ExecuteOptions, ItemSpec, JobId, Observable, Program, ProgramHash
-from qjobs.operations.plan import Existing, existing_points
+from qjobs.operations.plan import existing_points
 
 S = JobStatus
 PARAMETRIC = a_program("parametric", parameters=("theta",))
