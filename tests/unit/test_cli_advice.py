@@ -240,8 +240,7 @@ def ended_with_its_process(world: World) -> str:
     world.store.submissions.accept(attempt, long_ago, now=utc_now())
     poll(world.store, opened, [world.job_id])
     assert world.status is JobStatus.TERMINATED
-    words = world.says("jobs", "retry", world.job_id, "--strategy", "FORCE_RESUBMIT", code=0)
-    return words
+    return world.says("jobs", "retry", world.job_id, "--strategy", "FORCE_RESUBMIT", code=0)
 
 
 def aer_not_found(world: World) -> str:
