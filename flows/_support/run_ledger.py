@@ -18,12 +18,14 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, SyncClientContext
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from blocks import ledger_named
 from flows._support.heartbeat import heartbeat
 from flows._support.publish import is_uuid
 from qjobs.errors import WrongLedger
 from qjobs.ledger import Ledger
+from qjobs.operations.execute import attended
 
 __all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
 
@@ -55,7 +57,7 @@ def entered(ledger: str, logical_run: str = "") -> Iterator[None]:
             stamp(store)
         else:
             _write_first(store, run)
-    with heartbeat(ledger):
+    with heartbeat(ledger), attended(store, str(flow_run.id or "")):
         yield
 
 

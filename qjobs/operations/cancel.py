@@ -70,8 +70,8 @@ def end_strays(
 ) -> list[Stray]:
     """Cancel remote jobs of these jobs that no attempt claims.
 
-    Such a one is the job whose reply came after it was sent again. What has run by then stays at the provider, and the job's history says so. One that cannot be asked for stops no
-    other.
+    Such a one is the job whose reply came after it was sent again. What has run by then stays at the provider, and the
+    job's history says so. One that cannot be asked for stops no other.
 
     Returns:
         Those that are not ended yet.

@@ -80,10 +80,11 @@ def plan(
 
     `programs` are the circuits that the items name, compiled for the backend. `run` is who makes the jobs, for example
     a flow run's id, and `logical_run` the wish of a user that they serve, where it is another. The same `identity`
-    (`logical_run` if None), items and options find the same jobs again. Batches are numbered behind `name`. `experiment` is what the jobs belong to (a sweep's name).
-    `options` hold for every item; a seed is derived per batch from it, so that no two batches draw the same random
-    numbers. `opened_as` is the name that opens the backend again; `definition` is the hash of everything that gives the
-    results their meaning; `compiled_with` says how the circuits were compiled. `seen` is what the items were chosen by.
+    (`logical_run` if None), items and options find the same jobs again. Batches are numbered behind `name`.
+    `experiment` is what the jobs belong to (a sweep's name). `options` hold for every item; a seed is derived per batch
+    from it, so that no two batches draw the same random numbers. `opened_as` is the name that opens the backend again;
+    `definition` is the hash of everything that gives the results their meaning; `compiled_with` says how the circuits
+    were compiled. `seen` is what the items were chosen by.
 
     Returns:
         Job ids, in the order of the items.

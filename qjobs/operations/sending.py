@@ -103,8 +103,7 @@ class Sender:
         journal = _LedgerJournal(self.ledger, self.backend, attempt, self.now)
         try:
             call(journal)
-            if journal.given is None:
-                raise SubmissionUnknown(f"{self.backend.name} returned without naming a remote job")
+            journal.check_is_named()
         except BaseException as error:
             if journal.is_written:
                 words = f"{type(error).__name__}: {error}"
@@ -193,6 +192,10 @@ class _LedgerJournal:
         self.ledger.submissions.reserve(self.attempt, remote_id, now=self.now())
         self.is_reserved = True
 
+    def check_is_named(self) -> None:
+        if self.given is None:
+            raise SubmissionUnknown(f"{self.backend.name} returned without naming a remote job")
+
     def accepted(self, remote_id: RemoteId) -> None:
         self.given = remote_id
         try:
@@ -208,12 +211,13 @@ class _LedgerJournal:
         while True:
             try:
                 self.ledger.submissions.accept(self.attempt, remote_id, now=self.now())
-                return
             except LedgerAway:
                 if time.monotonic() > until:
                     raise
                 logger.warning("%s: the ledger is away; %s is still to be written", self.attempt.job_id, remote_id)
                 time.sleep(_PAUSE_S)
+            else:
+                return
 
     def _end_late(self, remote_id: RemoteId) -> None:
         """Cancel a job that was made after this process had lost its claim: another one may have sent by now."""

@@ -138,6 +138,23 @@ def test_renewed_in_time(tokens_of: Tokens, clock: Clock) -> None:
     assert tokens.access() == "a2"
 
 
+def test_short_lives(nexus: Nexus, tokens_of: Tokens, clock: Clock, opened: ExitStack) -> None:
+    """Where tokens live for a shorter time than at Quantinuum, that is learned, so that no submission is refused."""
+    tokens = tokens_of(monotonic=clock.monotonic)
+    client = opened.enter_context(closing(HttpClient(nexus.url, name="n", limiter=Limiter(), auth=NexusAuth(tokens))))
+    client.read("POST", "/upload", json={})
+    clock.sleep(1)
+    client.read("POST", "/upload", json={})
+    clock.sleep(19)
+    nexus.n_renewals += 1  # after 20 s it has run out
+    client.read("POST", "/upload", json={})
+    assert tokens.access() == "a3"
+    clock.sleep(13)
+    assert tokens.access() == "a3"
+    clock.sleep(1)
+    assert tokens.access() == "a4"
+
+
 def test_submission_not_sent_again(nexus: Nexus, tokens: NexusTokens, client: HttpClient) -> None:
     """A submission that was answered 401 is not sent once more, since a gateway may have answered; a read is."""
     tokens.access()

@@ -1,6 +1,6 @@
 """Tokens of Nexus: where the refresh token is found, and the access token that every request carries.
 
-The access token lives some five minutes. It is renewed a minute earlier, and when a request is answered 401;
+The access token lives some five minutes. It is renewed a minute earlier, and when a read is answered 401;
 however many threads notice, one of them renews it and the others wait for that one.
 """
 
@@ -28,6 +28,7 @@ _REFRESH_COOKIE: Final = "myqos_oat"
 _ACCESS_COOKIE: Final = "myqos_id"
 _FRESH_S: Final = 240.0
 """An access token is valid for 300 s: https://github.com/NVIDIA/cuda-quantum, QuantinuumHelper."""
+_SHORTEST_FRESH_S: Final = 10.0
 _LONGEST_PAUSE_S: Final = 5.0
 _LOG_IN: Final = "run: qnx login (or set QJOBS_NEXUS_TOKEN, or renew the token in the backend's block)"
 
@@ -92,6 +93,8 @@ class NexusTokens:
         self._lock = threading.Lock()
         self._access = ""
         self._stale_at = 0.0
+        self._fresh_s = _FRESH_S
+        self._given_at = 0.0
         self._accepted_at = float("-inf")
         self._rotated: dict[str, str] = {}
         """The refresh token that Nexus gave in exchange for another one."""
@@ -128,6 +131,11 @@ class NexusTokens:
         """
         with self._lock:
             if self._access == refused:
+                if (
+                    self._accepted_at > self._given_at
+                ):  # it was good, so it has run out: the next one is renewed earlier
+                    age_s = self._monotonic() - self._given_at
+                    self._fresh_s = max(_SHORTEST_FRESH_S, min(self._fresh_s, 0.7 * age_s))
                 self._renew()
             return self._access
 
@@ -153,8 +161,8 @@ class NexusTokens:
         if cookies.get(_REFRESH_COOKIE, refresh) != refresh:
             self._rotated = {given: cookies[_REFRESH_COOKIE]}
         self._access = cookies[_ACCESS_COOKIE]
-        self._accepted_at = self._monotonic()
-        self._stale_at = self._accepted_at + _FRESH_S
+        self._given_at = self._accepted_at = self._monotonic()
+        self._stale_at = self._given_at + self._fresh_s
         logger.debug("renewed the access token for %s", self._client.base_url.host)
 
     def _request_renewal(self, refresh: str) -> httpx.Response:
