@@ -2,8 +2,8 @@
 
 `aer` and `nexus/DEVICE` are opened here. Any other name is given to the functions in the entry-point group
 `qjobs.backends`, one after the other: they take a name and return a backend, or raise `InvalidInput` where it is not
-one of theirs. One that is named as the name begins (`mine` for `mine/DEVICE`) is asked alone. The package `blocks` of this
-project is another; it knows the saved blocks of Prefect.
+one of theirs. One that is named as the name begins (`mine` for `mine/DEVICE`) is asked alone. The package `blocks` of
+this project is another; it knows the saved blocks of Prefect.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import own_backends
 import pytest
 from scripted import OPAQUE, Fault, ScriptedBackend
-from support import create
+from support import unsettled
 
 import qjobs as library
 from qjobs.backends.aer import AerBackend
@@ -74,7 +74,7 @@ def test_all_backends(qjobs: Callable[..., Said], store: Ledger, own: dict[str, 
     code, out, err = qjobs("orphans", "--json")
     assert (code, [one["remote_id"] for one in json.loads(out)]) == (1, ["remote-1"])
     assert err.startswith("own/a: a cannot list jobs by our keys")
-    create(store, backend="gone")
+    unsettled(store, JobStatus.UNKNOWN, backend="gone")
     code, out, err = qjobs("reconcile", "--json")
     assert (code, [one["finding"] for one in json.loads(out)]) == (1, ["adopted", "adopted"])
     (line,) = err.splitlines()
