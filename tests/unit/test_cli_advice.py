@@ -108,8 +108,7 @@ def world(qjobs: Callable[..., Said], home: Path, tmp_path: Path, monkeypatch: p
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as store:
         made = World(store, qjobs)
         yield made
-    while own_backends.OPENED:
-        own_backends.OPENED.popitem()[1].close()
+    own_backends.close_all()
     for provider in made.providers.values():
         provider.close()
 
