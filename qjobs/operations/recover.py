@@ -99,7 +99,10 @@ def retry(
         there = sorted({str(item.status) for item in without})
         words = f"no item without a result is {', '.join(wanted)}"
         if there:
-            words += f", they are {', '.join(there)}; name them with --status {there[0]}"
+            words += (
+                f", they are {', '.join(there)}; name them with: qjobs jobs retry {job_id} --status {there[0]} "
+                f"--strategy {strategy}"
+            )
         return Submission(
             job_id=job_id, action=Action.RETURN, reason=words, status=ledger.job(job_id).status, remote_id=None
         )
