@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -13,12 +14,13 @@ from support import NOW, a_spec
 from qjobs.errors import LedgerUnavailable
 from qjobs.ledger import Ledger
 from qjobs.ledger.database import Database
-from qjobs.model import JobId
+from qjobs.model import Fingerprint, JobId
 
 if TYPE_CHECKING:
     from simulation_world import World
 
-TABLES = ("event", "result", "item", "attempt", "job")
+TABLES = ("event", "stray", "result", "item", "attempt", "job")
+PLACE = Fingerprint(place="server 1")
 
 
 class CrashingDatabase:
@@ -52,6 +54,7 @@ class SimulatedLedger(Ledger):
         self.planned = {}
         for n, size in ((n, size) for n in range(2) for size in (1, 2, 3)):
             spec = a_spec(f"sim{n}{size}x", n_items=size, backend=BACKEND)
+            spec = replace(spec, fingerprint=str(PLACE), opened_as=BACKEND)
             (self.planned[n, size],) = self.create([spec], now=NOW)
         self._compose(CrashingDatabase(self._db))
         for table in TABLES:

@@ -11,9 +11,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from model_provider import Kind
+
 from qjobs.errors import BackendUnavailable, PolicyLimit, ProtocolError
 from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
-from qjobs.model import JobId, LostReply
+from qjobs.model import JobId
 from qjobs.operations.recover import orphans
 
 if TYPE_CHECKING:
@@ -226,7 +228,7 @@ class Laws:
         if any(other.woke for other in self._remotes(remote.job_id)):
             return  # it was told to a process too late, and `check_late` says what must have become of it
         cause = "#34 " if remote.gateway else f"{remote.hidden} ".lstrip()
-        if self.world.provider.variant is LostReply.OPAQUE:
+        if not self.world.backend.lookup.can_find:
             known = status == S.UNKNOWN or self.risk_was_taken(remote.job_id)
             demand(known, f"{cause}nobody knows of {remote}; its job is {status}")
             return
@@ -235,7 +237,7 @@ class Laws:
         listed = {each.remote_id for each in orphans(self.world.ledger, self.world.backend)}
         demand(remote.remote_id in listed, f"{cause}{remote} is claimed by nobody and not listed")
         # A straggler, after its attempt was decided: the next submission of its key is deduplicated to it.
-        late = self.world.provider.variant is LostReply.DEDUPLICATED and self._was("not found", remote.job_id)
+        late = self.world.provider.variant is Kind.DEDUPLICATED and self._was("not found", remote.job_id)
         demand(late, f"{cause}nobody claims {remote}; its job is {status}")
 
     def check_ways_out(self, collected: dict[JobId, object], restarted: dict[JobId, object]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import qjobs
 from qjobs.lifecycle import JobStatus
-from qjobs.model import JobId, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.model import JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.retry import RetryPolicy
 
@@ -35,7 +35,7 @@ class People:
         getattr(self, f"do_{name}")(job_id)
 
     def do_submit(self, job_id: JobId, strategy: RemoteRetryStrategy | None = None) -> Process:
-        policy = RetryPolicy.for_backend(self.backend.lost_reply)
+        policy = RetryPolicy.for_backend(self.backend.lookup)
         if strategy is None:
             self.runs[job_id] = self.runs.get(job_id, 0) + 1
             strategy = policy.strategy_for(self.runs[job_id])
@@ -133,7 +133,7 @@ class People:
         right = [r.remote_id for r in provider.jobs.values() if r.job_id == job_id and not r.gone]
         claimed = {r for (r,) in self.ledger.rows("SELECT remote_id FROM attempt WHERE remote_id IS NOT NULL")}
         wrong = [r.remote_id for r in provider.jobs.values() if r.job_id != job_id]
-        if provider.variant is LostReply.OPAQUE:  # where nothing shows the content, a person has looked
+        if not self.backend.lookup.can_find:  # where nothing shows the content, a person has looked
             right = [each for each in right if provider.fits(job_id, each)]
             wrong = [each for each in wrong if each in claimed]
         remote_id = self.rng.choice([*right, *right, *wrong, RemoteId("no such job")])

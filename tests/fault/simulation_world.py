@@ -11,14 +11,15 @@ from typing import NoReturn
 
 import greenlet
 from crashing_ledger import SimulatedLedger
-from model_backend import BROKEN, ModelBackend
-from model_provider import CONFIRM_S, KINDS, TRAITS, Crash, Provider, another_server
+from model_backend import BROKEN, backend_of
+from model_provider import KINDS, REQUEUED_S, TRAITS, Crash, Provider, another_server
 from simulation_laws import Laws, Violation
 from simulation_people import ACTIONS, DAY_S, WITH_TRAITS, People
 from support import NOW
 
 from qjobs.errors import InvalidInput, JobNotFound, QJobsError, StaleJob
 from qjobs.model import JobId, Key, RemoteRetryStrategy
+from qjobs.operations.batching import base_key
 from qjobs.operations.retry import RetryPolicy
 
 PROCESS_LIFE_S = 2000.0
@@ -65,7 +66,7 @@ class World:
         self.p_pause = rng.choice((0.0, 0.1, 0.3))
         self.traits = frozenset(rng.sample(list(TRAITS), rng.choice((0, 1, 1, 1, 2))))
         self.provider = Provider(self, variant, p_fault=p_fault)
-        self.backend = ModelBackend(self.provider)
+        self.backend = backend_of(self.provider)
         self.laws = Laws(self)
         self.people = People(self)
         least = 2 if self.traits & {"alternates", "chooses"} else 1
@@ -91,8 +92,7 @@ class World:
 
     def owner(self, key: Key) -> tuple[JobId, int]:
         """Whose submission is under way: our job and its epoch."""
-        ours = re.sub(r"(?<=.)(-\d+)?(\.[0-9a-f]{8})?$", "", key)
-        ((job_id, epoch),) = self.ledger.rows("SELECT job_id, epoch FROM job WHERE key = ?", ours)
+        ((job_id, epoch),) = self.ledger.rows("SELECT job_id, epoch FROM job WHERE key = ?", base_key(key))
         return JobId(job_id), epoch
 
     def index_of(self, label: str) -> int:
@@ -255,7 +255,7 @@ class World:
         self.provider.finish()
         people.do_poll(self.jobs[0])
         for _ in range(_ASKED_AGAIN if self.traits & _SLOW else 2 * ("requeues" in self.traits)):
-            self.advance(10 * DAY_S if self.traits & _SLOW else 2 * CONFIRM_S)
+            self.advance(10 * DAY_S if self.traits & _SLOW else 2 * REQUEUED_S)
             people.do_poll(self.jobs[0])
         collected = {}
         for job_id in self.jobs:
