@@ -22,7 +22,7 @@ from qjobs.ledger import transitions as moves
 from qjobs.ledger.database import Database
 from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import attempt_of
-from qjobs.ledger.strays import record_stray
+from qjobs.ledger.strays import claim_stray, record_stray
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB
 from qjobs.lifecycle import JobStatus, roll_up
 from qjobs.model import Attempt, AttemptNumber, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
@@ -199,6 +199,7 @@ class Submissions:
                 if known.remote_id not in {None, remote_id}:
                     detail = f"{detail}, and was reserved as {known.remote_id}"
                 moves.accept_attempt(connection, known, remote_id, cause, detail, now)
+                claim_stray(connection, row, remote_id, known.number, now)
         if settled:
             raise _too_late(known, remote_id)
 

@@ -18,6 +18,7 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Job, RemoteId, Snapshot
 from qjobs.operations.attempts import submission_key
+from qjobs.operations.poll import check_place
 
 __all__ = ["LookUp"]
 
@@ -42,7 +43,9 @@ class LookUp:
 
         Raises:
             BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be looked up now.
+            WrongBackend: It was sent to another place, and what is not here proves nothing.
         """
+        check_place(self.job, self.backend)
         if not self.backend.lookup.can_find:
             return None
         key = submission_key(self.job, self.attempts, attempt)
@@ -64,7 +67,9 @@ class LookUp:
 
         Raises:
             Busy: It waits, and the step may still arrive; or its end is not confirmed.
+            WrongBackend: It was sent to another place.
         """
+        check_place(self.job, self.backend)
         remote_id = attempt.remote_id
         if remote_id is None:
             raise AssertionError("an attempt is asked for by its remote id")
@@ -82,6 +87,9 @@ class LookUp:
             )
         if waits:
             answer = self._after_cancelling(remote_id)
+        if answer is None:
+            self._note_absence(attempt)
+            self.check_absence_is_certain(attempt)
         submissions = self.ledger.submissions
         if answer is None or answer.status is JobStatus.CANCELLED:
             submissions.release(attempt, f"{remote_id} never ran and is ended", now=self.now(), cause="never ran")
@@ -135,6 +143,8 @@ class LookUp:
     def _note_absence(self, attempt: Attempt) -> None:
         absences = self._absences(attempt)
         present = self.now()
+        if len(absences) >= self.backend.confirm.absent_times:
+            return  # enough for every decision, and whoever waits for it looks it up for days
         if absences and (present - absences[-1]).total_seconds() < self.backend.confirm.absent_apart_s:
             return
         words = f"attempt {attempt.number} is not found"
