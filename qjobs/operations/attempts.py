@@ -130,13 +130,13 @@ def check_caps(ledger: Ledger, job: Job, attempts: Sequence[Attempt], policy: Re
     events = ledger.events(job.job_id, of_items=False)
     sent = sum(attempt.sent_at is not None for attempt in attempts)
     sent += sum(event.cause in {NOT_FOUND, RISK_TAKEN, SAME_KEY} for event in events)
-    more = f"or allow more with: qjobs jobs retry {job.job_id} --strategy FORCE_RESUBMIT"
+    more = f"allow more with: qjobs jobs retry {job.job_id} --strategy FORCE_RESUBMIT"
     if not sent:
         return
     if sent >= policy.max_submissions:
         raise PolicyLimit(
             f"{job.job_id} was submitted {sent} times and the policy allows {policy.max_submissions}; see its history "
-            f"with: qjobs jobs show {job.job_id}; {more} --max-submissions {sent + 1}",
+            f"with: qjobs jobs show {job.job_id}; or {more} --max-submissions {sent + 1}",
             job_id=job.job_id,
         )
     tried_s = _tried_s(attempts, present)

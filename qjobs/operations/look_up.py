@@ -18,6 +18,7 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Job, RemoteId, Snapshot
 from qjobs.operations.attempts import submission_key
+from qjobs.operations.poll import check_place
 
 __all__ = ["LookUp"]
 
@@ -42,7 +43,9 @@ class LookUp:
 
         Raises:
             BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be looked up now.
+            WrongBackend: The backend is another one than the job was sent to.
         """
+        check_place(self.job, self.backend)
         if not self.backend.lookup.can_find:
             return None
         key = submission_key(self.job, self.attempts, attempt)
@@ -64,7 +67,9 @@ class LookUp:
 
         Raises:
             Busy: It waits, and the step may still arrive; or its end is not confirmed.
+            WrongBackend: The backend is another one than the job was sent to.
         """
+        check_place(self.job, self.backend)
         remote_id = attempt.remote_id
         if remote_id is None:
             raise AssertionError("an attempt is asked for by its remote id")
