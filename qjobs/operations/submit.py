@@ -57,7 +57,10 @@ _ASKED_AGAIN = frozenset({Standing.INCOMPLETE, Standing.LOST})
 
 def _may_send(decision: Decision) -> bool:
     """Whether what is decided may end in a submission."""
-    return not _SENDS.isdisjoint({decision.action, decision.otherwise}) or decision.action in {Action.ASK, Action.RESUME}
+    return not _SENDS.isdisjoint({decision.action, decision.otherwise}) or decision.action in {
+        Action.ASK,
+        Action.RESUME,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,8 +309,7 @@ class _Entry:
     def _recompiled(self, batch: Batch) -> Batch:
         """The batch with the programs that take the place of its own."""
         items = tuple(replace(item, program=self.programs.get(item.program, item.program)) for item in batch.items)
-        programs = {**batch.programs, **self.ledger.programs(self.programs.values())}
-        return replace(batch, items=items, programs=programs)
+        return replace(batch, items=items, programs=self.ledger.programs({item.program for item in items}))
 
     def _refuse_chosen_while_others_run(self) -> None:
         """Raise `Busy` where chosen items are to be sent again while the remote job still runs others."""

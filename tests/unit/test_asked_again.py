@@ -183,7 +183,9 @@ def gone(store: Ledger, backend: ScriptedBackend) -> JobId:
     enter(store, backend, job_id)
     backend.report(S.COMPLETED, S.COMPLETED, S.ERROR)
     backend.gone[1] = "not there yet"
-    backend.answer = lambda entries: [replace(e, permanent=False) if isinstance(e, MissingResult) else e for e in entries]
+    backend.answer = lambda entries: [
+        replace(e, permanent=False) if isinstance(e, MissingResult) else e for e in entries
+    ]
     qjobs.poll(store, backend, [job_id], now=lambda: at(1))
     with pytest.raises(BackendUnavailable):
         qjobs.collect(store, backend, job_id, now=lambda: at(1))
