@@ -8,6 +8,7 @@ request can be on its way.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,10 +106,13 @@ class LookUp:
             )
         return answer
 
-    def is_deduplicated(self, attempt: Attempt) -> bool:
-        """Whether the same submission may be sent again now, because the provider takes it for the first one."""
-        age_s = (self.now() - (attempt.sent_at or attempt.claimed_at)).total_seconds()
-        return self.backend.lookup.deduplicates(age_s)
+    def is_deduplicated(self) -> bool:
+        """Whether the same submission may be sent again whenever: the provider always takes it for the first one.
+
+        A token that runs out does not do: nobody knows when the first request arrived, nor when the next one leaves.
+        """
+        lookup = self.backend.lookup
+        return lookup.chosen_id or lookup.token_lifetime_s == math.inf
 
     def check_absence_is_certain(self, attempt: Attempt) -> None:
         """Refuse to send again while a submission whose reply was lost may still be there, or arrive.
