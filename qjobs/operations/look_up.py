@@ -64,7 +64,7 @@ class LookUp:
         cancelled at once, else only when it has waited for longer than a step can be on its way.
 
         Raises:
-            Busy: It waits, and the step may still arrive; or its end is not confirmed.
+            Busy: It waits, and the step may still arrive; or its end, or that it is not there, is not certain.
         """
         remote_id = attempt.remote_id
         if remote_id is None:
@@ -84,7 +84,10 @@ class LookUp:
         if waits:
             answer = self._after_cancelling(remote_id)
         submissions = self.ledger.submissions
-        if answer is None or answer.status is JobStatus.CANCELLED:
+        if answer is None:
+            self._note_absence(attempt)
+            self.check_absence_is_certain(attempt)
+        if answer is None or _is_dead(answer):
             submissions.release(attempt, f"{remote_id} never ran and is ended", now=self.now(), cause="never ran")
             return False
         submissions.accept(attempt, remote_id, now=self.now(), cause="asked for by its id")
@@ -166,3 +169,9 @@ class LookUp:
             if event.old is JobStatus.SUBMITTING and event.new is JobStatus.UNKNOWN:
                 lost_at = event.at
         return self.backend.settle_s - (present - lost_at).total_seconds()
+
+
+def _is_dead(answer: Snapshot) -> bool:
+    """Whether a job was ended before anything of it came to a result."""
+    completed = [item for item in answer.items or () if item.status is JobStatus.COMPLETED]
+    return answer.status is JobStatus.CANCELLED and not completed
