@@ -19,6 +19,7 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Job, RemoteId, Snapshot
 from qjobs.operations.attempts import submission_key
+from qjobs.operations.poll import check_place
 
 __all__ = ["LookUp"]
 
@@ -43,7 +44,9 @@ class LookUp:
 
         Raises:
             BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be looked up now.
+            WrongBackend: It was sent to another place, and what is not here proves nothing.
         """
+        check_place(self.job, self.backend)
         if not self.backend.lookup.can_find:
             return None
         key = submission_key(self.job, self.attempts, attempt)
@@ -65,7 +68,9 @@ class LookUp:
 
         Raises:
             Busy: It waits, and the step may still arrive; or its end, or that it is not there, is not certain.
+            WrongBackend: It was sent to another place.
         """
+        check_place(self.job, self.backend)
         remote_id = attempt.remote_id
         if remote_id is None:
             raise AssertionError("an attempt is asked for by its remote id")
@@ -142,6 +147,8 @@ class LookUp:
     def _note_absence(self, attempt: Attempt) -> None:
         absences = self._absences(attempt)
         present = self.now()
+        if len(absences) >= self.backend.confirm.absent_times:
+            return  # enough for every decision, and whoever waits for it looks it up for days
         if absences and (present - absences[-1]).total_seconds() < self.backend.confirm.absent_apart_s:
             return
         words = f"attempt {attempt.number} is not found"

@@ -17,8 +17,8 @@ import table
 from provider_rows import coded, fault
 from table import Clock, Row, Seen
 
-from qjobs.backends.base import LostReply
 from qjobs.backends.nexus import NexusBackend
+from qjobs.backends.rest import LostReply
 from qjobs.ledger import Ledger
 from qjobs.service.running import RunningService
 from qjobs.testing.faults import Action, Route

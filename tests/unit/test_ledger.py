@@ -105,7 +105,7 @@ def test_seen(ledger: Ledger) -> None:
     assert (caught.value.job_id, ids_of(ledger)) == ("", [planned])
     assert ledger.create([first], now=NOW, seen=seen(0)) == [planned], "nothing new is planned"
     ledger.create([second], now=NOW, seen=seen(1))
-    ledger.create([third], now=NOW, seen=seen(0, run="another run"))
+    ledger.create([third], now=NOW, seen=seen(0, logical_run="another"))
     ledger.create([a_spec("d")], now=NOW, seen=seen(0, definition="another"))
     assert len(ids_of(ledger)) == 4
 

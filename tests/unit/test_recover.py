@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scripted import Clock, Fault, ScriptedBackend
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend
 from support import check_history, create, job_moves
 
 import qjobs
-from qjobs.backends.base import RemoteJob
+from qjobs.backends.base import PlainJournal, RemoteJob
 from qjobs.errors import BackendUnavailable, Busy, InvalidInput, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import JobId, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.model import JobId, Key, Lookup, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.collect import store_results
 from qjobs.operations.recover import Finding
@@ -120,14 +120,14 @@ def test_rerun_needs_a_name(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("kind", "when", "finding", "status"),
     [
-        (LostReply.FINDABLE, "after", Finding.ADOPTED, S.QUEUED),
-        (LostReply.DEDUPLICATED, "after", Finding.ADOPTED, S.QUEUED),
-        (LostReply.FINDABLE, "before", Finding.NOT_FOUND, S.UNKNOWN),
-        (LostReply.OPAQUE, "after", Finding.OPAQUE, S.UNKNOWN),
+        (FINDABLE, "after", Finding.ADOPTED, S.QUEUED),
+        (DEDUPLICATED, "after", Finding.ADOPTED, S.QUEUED),
+        (FINDABLE, "before", Finding.NOT_FOUND, S.UNKNOWN),
+        (OPAQUE, "after", Finding.OPAQUE, S.UNKNOWN),
     ],
 )
 def test_reconcile(
-    ledger: Ledger, clock: Clock, kind: LostReply, when: str, finding: Finding, status: JobStatus
+    ledger: Ledger, clock: Clock, kind: Lookup, when: str, finding: Finding, status: JobStatus
 ) -> None:
     """What is found by its key is adopted; all else stays UNKNOWN; nothing is sent."""
     backend = ScriptedBackend(kind)
@@ -156,7 +156,7 @@ def test_reconcile_later(ledger: Ledger, clock: Clock) -> None:
 
 def test_adopt(ledger: Ledger, clock: Clock) -> None:
     """The remote job that a person names is adopted, once."""
-    backend = ScriptedBackend(LostReply.OPAQUE)
+    backend = ScriptedBackend(OPAQUE)
     job_id = lost(ledger, backend, clock)
     assert recovery.adopt(ledger, backend, job_id, RemoteId("remote-1"), now=clock.now).status is S.QUEUED
     assert (S.UNKNOWN, S.SUBMITTED, "adopted by a person") in job_moves(ledger, job_id)
@@ -179,8 +179,8 @@ def test_adopt_refuses(ledger: Ledger, clock: Clock) -> None:
     backend = Listing()
     other = submitted(ledger, backend, clock, key="other")
     batch = backend.jobs[RemoteId("remote-1")].batch
-    backend.submit(batch, "foreign", lambda _: None)
-    backend.submit(replace(batch, items=batch.items[:1]), "narrow", lambda _: None)
+    backend.submit(batch, Key("foreign"), PlainJournal(accepted=lambda _: None))
+    backend.submit(replace(batch, items=batch.items[:1]), Key("narrow"), PlainJournal(accepted=lambda _: None))
     job_id = lost(ledger, backend, clock, when="before")
     events = ledger.events(job_id)
     for remote_id, words in {
@@ -197,10 +197,10 @@ def test_adopt_refuses(ledger: Ledger, clock: Clock) -> None:
 
 def test_discard(ledger: Ledger, clock: Clock) -> None:
     """A discarded job is as it was before it was sent."""
-    backend = ScriptedBackend(LostReply.OPAQUE)
+    backend = ScriptedBackend(OPAQUE)
     job_id = lost(ledger, backend, clock, when="before")
     assert recovery.discard(ledger, job_id, now=clock.now).status is S.CREATED
-    with pytest.raises(InvalidInput, match="only an UNKNOWN job"):
+    with pytest.raises(InvalidInput, match="only an UNKNOWN or LOST job"):
         recovery.discard(ledger, job_id, now=clock.now)
     qjobs.submit(ledger, backend, job_id, now=clock.now)
     assert len(backend.jobs) == 1
@@ -222,7 +222,7 @@ def test_orphans(ledger: Ledger, clock: Clock) -> None:
 
 def test_two_decisions(ledger: Ledger, clock: Clock) -> None:
     """Of two people who decide at once, the first one's decision holds and the second is told so."""
-    backend = ScriptedBackend(LostReply.OPAQUE)
+    backend = ScriptedBackend(OPAQUE)
     job_id = lost(ledger, backend, clock)
 
     class Slow(ScriptedBackend):
@@ -231,6 +231,6 @@ def test_two_decisions(ledger: Ledger, clock: Clock) -> None:
             return backend.status(remote_ids)
 
     with pytest.raises(Busy, match="another process decided"):
-        recovery.adopt(ledger, Slow(LostReply.OPAQUE), job_id, RemoteId("remote-1"), now=clock.now)
+        recovery.adopt(ledger, Slow(OPAQUE), job_id, RemoteId("remote-1"), now=clock.now)
     assert ledger.job(job_id).status is S.CREATED
     assert "remote-1" in ledger.events(job_id)[-1].detail  # the id is kept

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from scripted import Fault, ScriptedBackend
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Fault, ScriptedBackend, SteppedBackend
 from standing import LOST, a_job, enter
 from support import at, check_history, create, observe
 
 import qjobs
-from qjobs.backends.base import ItemSnapshot, Limits, LostReply, Snapshot
+from qjobs.backends.base import ItemSnapshot, Limits, Lookup, Snapshot
 from qjobs.errors import (
     BackendUnavailable,
     Busy,
@@ -28,7 +28,6 @@ from qjobs.model import RemoteId, RemoteRetryStrategy
 from qjobs.operations.retry import Action, RetryPolicy
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
-DEDUPLICATED, FINDABLE, OPAQUE = LostReply
 # One line per row, a cell per strategy (DEFAULT | ALLOW | FORCE | FULL): what is done, and how many remote jobs there
 # are afterwards. "!": the row of an opaque provider.
 TABLE = """
@@ -42,14 +41,22 @@ lost, does not exist! | SubmissionUnknown 0 | submit 1 | submit 1 | restart 1
 open                  | sync 1           | sync 1    | submit 2  | restart 2
 incomplete            | sync 1           | sync 1    | submit 2  | restart 2
 complete              | return 1         | return 1  | return 1  | restart 2
+reserved              | resume 1         | resume 1  | resume 1  | restart 1
+step lost, runs       | sync 1           | sync 1    | sync 1    | restart 2
+step lost, waits      | submit 1         | submit 1  | submit 1  | restart 1
+forgotten             | JobLost 1        | JobLost 1 | submit 2  | restart 2
+forgotten, alive again | sync 1          | sync 1    | submit 2  | restart 2
+incomplete, gone      | sync 1           | sync 1    | submit 2  | restart 2
+incomplete, alive again | sync 1         | sync 1    | submit 2  | restart 2
 """
 S = JobStatus
+LOOKUPS = (DEDUPLICATED, FINDABLE, OPAQUE)
 
 
-def cells() -> Iterator[tuple[str, RemoteRetryStrategy, LostReply, str, int]]:
+def cells() -> Iterator[tuple[str, RemoteRetryStrategy, Lookup, str, int]]:
     for line in TABLE.strip().splitlines():
         name, *words = (word.strip() for word in line.split("|"))
-        for variant in LostReply:
+        for variant in LOOKUPS:
             if (name.endswith("!") and variant is not OPAQUE) or (f"{name}!" in TABLE and variant is OPAQUE):
                 continue
             for strategy, cell in zip(RemoteRetryStrategy, words, strict=True):
@@ -59,10 +66,11 @@ def cells() -> Iterator[tuple[str, RemoteRetryStrategy, LostReply, str, int]]:
 
 @pytest.mark.parametrize(("standing", "strategy", "variant", "done", "n_remote"), list(cells()))
 def test_every_cell(
-    store: Ledger, standing: str, strategy: RemoteRetryStrategy, variant: LostReply, done: str, n_remote: int
+    store: Ledger, standing: str, strategy: RemoteRetryStrategy, variant: Lookup, done: str, n_remote: int
 ) -> None:
     """Each cell does what the table says, with so many remote jobs, never two alive but at the caller's risk."""
-    backend = ScriptedBackend(variant)
+    in_steps = standing.startswith(("reserved", "step lost"))
+    backend = SteppedBackend(variant) if in_steps else ScriptedBackend(variant)
     job_id = a_job(store, standing, backend)
     epoch = store.job(job_id).epoch
     if done[0].isupper():
@@ -87,8 +95,8 @@ def test_every_cell(
 
 
 def test_all_cells() -> None:
-    """Eight rows, four strategies, three kinds of provider."""
-    assert len(list(cells())) == 8 * 4 * 3
+    """Fifteen rows, four strategies, three kinds of provider."""
+    assert len(list(cells())) == 15 * 4 * 3
 
 
 def test_force(store: Ledger) -> None:
@@ -188,7 +196,7 @@ def test_max_submissions(store: Ledger) -> None:
 
 
 @pytest.mark.parametrize("variant", [FINDABLE, OPAQUE])
-def test_lost_ones_count(store: Ledger, variant: LostReply) -> None:
+def test_lost_ones_count(store: Ledger, variant: Lookup) -> None:
     """Submissions whose reply was lost count."""
     backend = ScriptedBackend(variant)
     backend.faults += [Fault(LOST) for _ in range(9)]
@@ -212,20 +220,6 @@ def test_not_sent_does_not_count(store: Ledger) -> None:
     assert enter(store, backend, job_id).action is Action.SUBMIT
 
 
-def test_time_and_cost(store: Ledger) -> None:
-    """Time and cost are capped."""
-    backend = ScriptedBackend()
-    job_id = a_job(store, "incomplete", backend)
-    with pytest.raises(PolicyLimit, match="older"):
-        enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_total_s=100), after_s=101)
-    bill = replace(backend.snapshot(RemoteId("remote-1")), cost=5.0)
-    observe(store, job_id, store.attempts(job_id)[0].number, bill, now=at(1))
-    with pytest.raises(PolicyLimit, match="cost"):
-        enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_cost=4.0))
-    assert len(backend.jobs) == 1
-    assert enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_cost=6.0)).action is Action.SUBMIT
-
-
 def test_cost_of_every_attempt(store: Ledger) -> None:
     """The cap on cost counts every attempt."""
 
@@ -235,7 +229,7 @@ def test_cost_of_every_attempt(store: Ledger) -> None:
             items = tuple(ItemSnapshot(status=each, cost=4.0) for each in self.jobs[remote_id].items)
             return Snapshot(status=status, remote_status="theirs", items=items)
 
-    backend, job_id = Dear(), create(store)
+    backend, job_id = Dear(price=1.0), create(store)
     policy = RetryPolicy(rungs=(), max_submissions=9, max_cost=11.0)
     for reported, spent in (((S.COMPLETED, S.ERROR), 8.0), ((S.ERROR,), 12.0)):
         enter(store, backend, job_id, FORCE, policy=policy)
@@ -244,7 +238,7 @@ def test_cost_of_every_attempt(store: Ledger) -> None:
         assert store.job(job_id).cost == spent
         with pytest.raises(JobFailed):
             qjobs.collect(store, backend, job_id)
-    with pytest.raises(PolicyLimit, match="cost more"):
+    with pytest.raises(PolicyLimit, match="would cost 13 in all"):
         enter(store, backend, job_id, FORCE, policy=policy)
     assert len(backend.jobs) == 2
 
@@ -264,7 +258,7 @@ def test_full_device(store: Ledger) -> None:
 
 
 def test_transactions(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first submission takes nine transactions, three of which write; entering it again writes the report alone."""
+    """A first submission takes ten transactions, four of which write; entering it again writes the report alone."""
     backend = ScriptedBackend()
     job_id = create(store)
     database = store._db
@@ -282,7 +276,7 @@ def test_transactions(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("read", "write"):
         monkeypatch.setattr(database, kind, counted(kind))
     enter(store, backend, job_id)
-    assert (len(used), used.count("write")) == (9, 3)
+    assert (len(used), used.count("write")) == (10, 4)
     used.clear()
     enter(store, backend, job_id)
     assert used.count("write") == 1
