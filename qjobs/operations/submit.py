@@ -353,7 +353,7 @@ class _Entry:
                 return False
         elif attempt.status is JobStatus.UNKNOWN and not look_up.adopt(attempt):  # a fresh look, right before sending
             same_items = attempt.items is None or not restart
-            if same_items and look_up.is_deduplicated(attempt):
+            if same_items and look_up.is_deduplicated():
                 submissions.release(attempt, LOOKED_UP, now=self.now(), cause=SAME_KEY)
             elif not self.backend.lookup.can_find:
                 words = "the caller takes the risk of a second remote job"

@@ -195,9 +195,7 @@ class Run:
         circuits = [read_circuit(flips(3, on=bits_of(number))) for number in range(N_ITEMS)]
         programs = {program.hash: program for program in circuits}
         items = [ItemSpec(label=f"{n}", program=h, shots=16 + n) for n, h in enumerate(programs)]
-        (job_id,) = qjobs.plan(
-            self.ledger, self.sending, items, programs, run=self.run, name="row", now=self.clock.now
-        )
+        (job_id,) = qjobs.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=self.clock.now)
         return job_id
 
     def submit(self, job_id: JobId) -> None:
