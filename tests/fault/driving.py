@@ -93,7 +93,7 @@ class Seen:
         """Where it breaks the rule."""
         row = self.row
         found = [] if self.created == 1 else [f"{self.created} remote jobs"]
-        if row.gone and row.gone not in self.message:
+        if row.gone and not any(words in self.message for words in row.gone.split("|")):
             found.append(f"{row.gone!r} is not in: {self.message!r}")
         if row.gone and self.waits and self.status is not JobStatus.LOST:
             found.append("its results are waited for for ever")

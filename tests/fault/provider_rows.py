@@ -28,7 +28,7 @@ class Row:
     final. `there` is what is done at the provider's own page, so many seconds after the run began: "delete" the job, or
     press "retry"; and `requeues` says how often it queues by itself what failed. `revocable` says that its adapter asks
     once more after an error. `again` is what a person enters here when the job has ended. `gone` says that no result
-    comes of what the row names, of all items if it names none; it is a word that the run's message must have.
+    comes of what the row names, of all items if it names none; the run's message must have one of its words.
     """
 
     name: str
@@ -140,6 +140,6 @@ ROWS = (
         name="deleted there, final here (#14)",
         faults=(coded(RESULTS, 500, for_s=60.0),),
         there=((40.0, "delete"),),
-        gone="404",
+        gone="404|no longer has",
     ),
 )

@@ -9,9 +9,11 @@ import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import driving
+import provider_rows
 import table
-from provider_rows import coded, fault
-from table import Clock, Row, Seen
+from driving import Clock, Seen
+from provider_rows import Row, coded, fault
 
 from qjobs.backends.base import Backend
 from qjobs.ledger import Ledger
@@ -24,6 +26,7 @@ from qjobs.testing.servers import ScriptedProvider
 _EVERY_S = 5.0
 _SELDOM_S = 30.0
 """How often the sensor passes while a fault lasts for an hour."""
+_LONGEST_S = 60.0
 _MOST_S = 8 * 3600.0
 _HOUR_S = 3600.0
 _FOR_EVER = 1_000_000
@@ -60,7 +63,7 @@ LONG_ROWS = (
     LongRow(name="the clock jumps forward 10 days", jump_s=10 * 86400.0),
     LongRow(name="the clock jumps back 10 days", jump_s=-10 * 86400.0),
 )
-ROWS = (*table.ROWS, *LONG_ROWS)
+ROWS = (*provider_rows.ROWS, *LONG_ROWS)
 
 
 class _Jumping(Clock):
@@ -74,12 +77,10 @@ class _Jumping(Clock):
         return super().now() + timedelta(seconds=self.jump_s if self.elapsed_s >= 2 * _EVERY_S else 0.0)
 
 
-class _Suspended(table._Run):
+class _Suspended(driving.Run):
     """A run that submits and ends; passes of the sensor until nothing is left to be asked."""
 
-    def __init__(self, row: Row, provider: ScriptedProvider, ledger: Ledger, _clock: Clock) -> None:
-        clock = _Jumping(row)
-        provider.store.clock = clock.monotonic
+    def __init__(self, row: Row, provider: table.Scripted, ledger: Ledger, clock: Clock) -> None:
         super().__init__(row, provider, ledger, clock)
         ledger.schedule.set_next({job.job_id: None for job in ledger.jobs()})  # rows before this one are not asked for
 
@@ -89,25 +90,27 @@ class _Suspended(table._Run):
         ends_at = self.clock.elapsed_s + _MOST_S
         while self.clock.elapsed_s < ends_at:
             if long.for_s and self.clock.elapsed_s >= long.for_s:
-                self.provider.inject()
+                self.provider.store.script.inject()
             sensor_pass(self.ledger, self._open, now=self.clock.now, rng=rng)
             job = self.ledger.job(job_id)
-            if (job.status.is_final and job.next_poll_at is None) or self._is_left_to_a_person(job.status):
-                return
-            self.clock.sleep(_SELDOM_S if long.for_s else _EVERY_S)
-
-    def _is_left_to_a_person(self, status: JobStatus) -> bool:
-        return status in {JobStatus.UNKNOWN, JobStatus.CREATED} and self.clock.elapsed_s > 1800.0
+            if job.status is JobStatus.LOST or (job.status.is_final and job.next_poll_at is None):
+                break
+            if job.status in {JobStatus.UNKNOWN, JobStatus.CREATED} and self.clock.elapsed_s > 1800.0:
+                return  # it is left to a person
+            due_s = (job.next_poll_at - self.clock.now()).total_seconds() if job.next_poll_at else 0.0
+            self.clock.sleep(max(_SELDOM_S if long.for_s else _EVERY_S, min(due_s, _LONGEST_S)))
+        if self.ledger.job(job_id).status.is_final:  # the run is resumed, and collects
+            self.collect(job_id)
 
     def _open(self, _name: str) -> Backend:
         return self.reading
 
-    def _causes(self, job_id: JobId) -> frozenset[str]:
+    def causes(self, job_id: JobId) -> frozenset[str]:
         parked = {event.detail.split(":")[0] for event in self.ledger.events(job_id) if event.cause == "parked"}
-        return super()._causes(job_id) | parked
+        return super().causes(job_id) | parked
 
 
 def play(row: Row, provider: ScriptedProvider, ledger: Ledger) -> Seen:
     """Run one row."""
-    seen = table.play(row, provider, ledger, _Suspended)
-    return replace(seen, adapter=f"{seen.variant[:6]}. sensor")
+    seen = table.play(row, provider, ledger, _Suspended, _Jumping(row))
+    return replace(seen, adapter=f"{seen.adapter[:6]}. sensor")

@@ -51,9 +51,9 @@ class Scripted:
 
     @property
     def ids(self) -> list[str]:
-        """The jobs that can run, or have; of those in steps, the ones whose last step came."""
+        """All jobs that it has made."""
         self.store.run_due()
-        return [job.id for job in self.store.jobs.values() if job.outcomes and not job.is_open]
+        return list(self.store.jobs)
 
     @property
     def created(self) -> int:
@@ -88,12 +88,13 @@ def play(
     ledger: Ledger,
     make: Callable[[Row, Scripted, Ledger, Clock], Run] = Run,
     clock: Clock | None = None,
+    scripted: type[Scripted] = Scripted,
 ) -> Seen:
     """Run one row, on a provider that forgets everything before."""
     clock = clock or Clock()
-    scripted = Scripted(provider)
-    scripted.prepare(row, clock)
-    run = make(row, scripted, ledger, clock)
+    prepared = scripted(provider)
+    prepared.prepare(row, clock)
+    run = make(row, prepared, ledger, clock)
     try:
         return run.see()
     finally:
