@@ -6,7 +6,6 @@ for the operations and real for the service, so a pause of theirs lasts a moment
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,14 +13,14 @@ from pathlib import Path
 
 import driving
 import provider_rows
-from driving import Clock, Seen
-from provider_rows import Row, coded, fault
+from driving import N_ITEMS, Clock, Following, Seen
+from provider_rows import IN_QUEUE, Row, coded, fault
 
 from qjobs.backends.nexus import NexusBackend
 from qjobs.ledger import Ledger
 from qjobs.service.running import RunningService
 from qjobs.testing.faults import Action, Route
-from qjobs.testing.proxy import FaultyProxy
+from qjobs.testing.proxy import FaultyProxy, Whims
 
 _MOMENT_S = 0.01
 _SHORTEST_TIMEOUT_S = 1.0
@@ -54,14 +53,6 @@ ROWS = (
 )
 
 
-class _Clock(Clock):
-    """Virtual time in which the service gets a moment of real time with every pause."""
-
-    def sleep(self, seconds: float) -> None:
-        super().sleep(seconds)
-        time.sleep(min(seconds, _MOMENT_S))
-
-
 class NexusProvider:
     """What a row needs to know of a provider: the proxy, and the service behind it."""
 
@@ -92,7 +83,10 @@ class NexusProvider:
         proxy.clock = clock.monotonic
         proxy.inject(*row.faults)
         whims = proxy.whims
-        whims.withheld = set(row.withheld) | row.stuck
+        whims.withheld = set(row.withheld) | row.stuck | set(row.broken)
+        if IN_QUEUE in row.there:
+            whims.words = OfAll("QUEUED")
+            whims.item_words = OfAll(dict.fromkeys(range(N_ITEMS), "QUEUED"))
         if row.broken:
             whims.words = OfAll("ERROR")
         if row.broken or row.stuck:
@@ -102,12 +96,14 @@ class NexusProvider:
         if row.requeues:
             proxy.do_at(_HEALED_S, self._heal)
 
+    def end_faults(self) -> None:
+        self.proxy.inject()
+
     def _delete(self) -> None:
         self.proxy.whims.forgotten.update(self.proxy.created)
 
     def _heal(self) -> None:
-        self.proxy.whims.words = {}
-        self.proxy.whims.item_words = {}
+        self.proxy.whims = Whims()
 
 
 class OfAll(dict):
@@ -149,11 +145,13 @@ class _NexusRun(driving.Run):
         )
 
 
-def play(row: Row, provider: NexusProvider, ledger: Ledger) -> Seen:
+def play(
+    row: Row, provider: NexusProvider, ledger: Ledger, *, jump_s: float = 0.0, follow: Following | None = None
+) -> Seen:
     """Run one row; the proxy forgets everything before, the service does not."""
-    clock = _Clock()
+    clock = Clock(jump_s=jump_s, moment_s=_MOMENT_S)
     provider.prepare(row, clock)
-    run = _NexusRun(row, provider, ledger, clock)
+    run = _NexusRun(row, provider, ledger, clock, follow)
     try:
         return run.see()
     finally:

@@ -73,6 +73,8 @@ def coded(route: Route, code: int, times: int = 1, retry_after: str = "", **more
 _GONE = fault(SUBMIT, Action.DROP_AFTER)
 _OFF = "the laser went off"
 _FOR_EVER = 1_000_000
+IN_QUEUE = (2.0, "delete")
+"""Done at the provider's own page while the job waits there."""
 ROWS = (
     Row(name="none"),
     Row(name="submit: made, reply dropped", faults=(_GONE,), lost="made", peers="3 or lost (Divi)"),
@@ -135,7 +137,7 @@ ROWS = (
     Row(name="item 1 fails and is queued again (#3)", broken={1: _OFF}, requeues=1, revocable=True),
     Row(name="item 1 fails, Retry there, then here (#2)", broken={1: _OFF}, there=((60.0, "retry"),), again=FORCE),
     Row(name="item 2 never ends (#16)", stuck=frozenset({2}), gone="never ended"),
-    Row(name="deleted there in the queue (#15)", there=((2.0, "delete"),), gone="no longer knows"),
+    Row(name="deleted there in the queue (#15)", there=(IN_QUEUE,), gone="no longer knows"),
     Row(
         name="deleted there, final here (#14)",
         faults=(coded(RESULTS, 500, for_s=60.0),),

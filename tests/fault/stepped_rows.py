@@ -79,6 +79,6 @@ class _SteppedRun(driving.Run):
         )
 
 
-def play(row: Row, provider: ScriptedProvider, ledger: Ledger) -> Seen:
+def play(row: Row, provider: ScriptedProvider, ledger: Ledger, **options: object) -> Seen:
     """Run one row."""
-    return table.play(row, provider, ledger, _SteppedRun, scripted=_Steps)
+    return table.play(row, provider, ledger, make=_SteppedRun, scripted=_Steps, **options)
