@@ -240,7 +240,8 @@ def _late_ones(
     found = []
     try:
         listed = backend.remote_jobs() or []
-        by_key = {}  # read after the list and before the claims: what is being sent now must not be taken for a late one
+        # Read after the list and before the claims: what is being sent now must not be taken for a late one.
+        by_key = {}
         for job in ledger.jobs(job_ids=sorted(sent_again)):
             if job.status not in {JobStatus.SUBMITTING, JobStatus.UNKNOWN}:
                 by_key[job.key] = job.job_id

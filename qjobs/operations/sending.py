@@ -107,8 +107,7 @@ class Sender:
         journal = _LedgerJournal(self.ledger, self.backend, attempt, self.now)
         try:
             call(journal)
-            if journal.given is None:
-                raise SubmissionUnknown(f"{self.backend.name} returned without naming a remote job")
+            journal.check_named()
         except BaseException as error:
             if journal.is_written:
                 words = f"{type(error).__name__}: {error}"
@@ -239,12 +238,18 @@ class _LedgerJournal:
         while True:
             try:
                 self.ledger.submissions.accept(self.attempt, remote_id, now=self.now())
-                return
             except LedgerAway:
                 if time.monotonic() > until:
                     raise
                 logger.warning("%s: the ledger is away; %s is still to be written", self.attempt.job_id, remote_id)
                 time.sleep(_PAUSE_S)
+            else:
+                return
+
+    def check_named(self) -> None:
+        """Raise `SubmissionUnknown` where an adapter has returned and named no remote job."""
+        if self.given is None:
+            raise SubmissionUnknown(f"{self.backend.name} returned without naming a remote job")
 
     def _end_late(self, remote_id: RemoteId) -> None:
         """Cancel a job that was made after this process had lost its claim: another one may have sent by now."""

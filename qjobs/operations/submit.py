@@ -181,11 +181,11 @@ class _Entry:
         """The cell of the table, after asking once more for what the ledger takes for dead."""
         standing = self._standing()
         decision = decide(standing, self.strategy, self.backend.lookup)
-        if standing in _ASKED_AGAIN or _may_send(decision):
-            if ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
-                self.read_again()
-                standing = self._standing()
-                decision = decide(standing, self.strategy, self.backend.lookup)
+        asks = standing in _ASKED_AGAIN or _may_send(decision)
+        if asks and ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
+            self.read_again()
+            standing = self._standing()
+            decision = decide(standing, self.strategy, self.backend.lookup)
         action = decision.action
         if action is Action.FIND:
             found = self.look_up.adopt(self._last())

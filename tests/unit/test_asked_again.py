@@ -224,7 +224,7 @@ def test_open_and_unknown_there(store: Ledger) -> None:
     assert len(backend.jobs) == 1
     assert not store.job(job_id).status.is_final
     assert enter(store, backend, job_id, FULL, after_s=4000.0).action is Action.RESTART
-    assert [attempt.status for attempt in store.attempts(job_id)][0] is S.LOST
+    assert store.attempts(job_id)[0].status is S.LOST
 
 
 def test_lost(store: Ledger) -> None:
