@@ -22,8 +22,9 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import PREFECT_API_URL
 
 import blocks
-from blocks import backend_named
-from qjobs.errors import InvalidInput
+from blocks import backend_named, ledger_named
+from flows._support.run_ledger import ledger_tag
+from qjobs.errors import InvalidInput, LedgerError
 from qjobs.model import Capability
 from qjobs.reports.files import slug
 
@@ -32,8 +33,12 @@ __all__ = ["NO_SERVER", "POOL", "PROJECT", "main"]
 PROJECT = Path(__file__).parents[1]
 POOL = "qjobs"
 _POOL_PATH = {"work_pool_name": POOL}
-QUEUES = {"experiments": 10, "upkeep": 4}
-"""Runs at a time. A suspended run holds no place; live jobs per device are counted in the ledger."""
+QUEUES: dict[str, int | None] = {"experiments": 10, "upkeep": None}
+"""Runs at a time. A suspended run holds no place; live jobs per device are counted in the ledger.
+
+A run whose worker died keeps its place until a sensor frees it, so that the queue of the sensors has no limit: those
+of their deployments are leases, which run out.
+"""
 NO_SERVER = "set PREFECT_API_URL first; with make ui it is http://127.0.0.1:4200/api"
 _RUNS_ON_A_DEVICE = 10
 _RUNS_IN_PROCESS = 1
@@ -54,7 +59,8 @@ def main() -> int:
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
         try:
             limits = {**QUEUES, **{slug(device): _runs_at_a_time(device) for device in devices}}
-        except InvalidInput as error:
+            tag = ledger_tag(ledger_named())
+        except (InvalidInput, LedgerError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
         _make_queues(client, limits)
@@ -62,7 +68,8 @@ def main() -> int:
     environment = {**os.environ, "QJOBS_PROJECT": os.environ.get("QJOBS_PROJECT", str(PROJECT))}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "prefect.yaml"
-        file.write_text(yaml.safe_dump(_with_devices(yaml.safe_load(_FILE.read_text()), devices), sort_keys=False))
+        project = _with_tag(_with_devices(yaml.safe_load(_FILE.read_text()), devices), tag)
+        file.write_text(yaml.safe_dump(project, sort_keys=False))
         done = subprocess.run([*command, "--prefect-file", str(file)], cwd=PROJECT, env=environment, check=False)
     if done.returncode == 0:
         print(f"now start a worker: prefect worker start --pool {POOL}")
@@ -94,16 +101,26 @@ def _with_devices(project: dict[str, Any], devices: Sequence[str]) -> dict[str, 
     return {**project, "deployments": [*project["deployments"], *more]}
 
 
+def _with_tag(project: dict[str, Any], tag: str) -> dict[str, Any]:
+    """The project file with one more tag at every deployment, and so at the runs that they make."""
+    return {**project, "deployments": [{**each, "tags": [*each["tags"], tag]} for each in project["deployments"]]}
+
+
 def _on(device: str, entrypoint: str) -> dict[str, Any]:
     return {"backends": [device]} if entrypoint.endswith(":sweep") else {"backend": device}
 
 
-def _make_queues(client: SyncPrefectClient, limits: Mapping[str, int]) -> None:
-    have = client.request("POST", "/work_pools/{work_pool_name}/queues/filter", path_params=_POOL_PATH, json={}).json()
+def _make_queues(client: SyncPrefectClient, limits: Mapping[str, int | None]) -> None:
+    """Make the queues that are missing; a limit that people have changed stays, but for a queue that needs none."""
+    found = client.request("POST", "/work_pools/{work_pool_name}/queues/filter", path_params=_POOL_PATH, json={}).json()
+    have = {queue["name"]: queue["concurrency_limit"] for queue in found}
     for name, limit in limits.items():
-        if name not in {queue["name"] for queue in have}:
-            body = {"name": name, "concurrency_limit": limit}
+        body = {"name": name, "concurrency_limit": limit}
+        if name not in have:
             client.request("POST", "/work_pools/{work_pool_name}/queues", path_params=_POOL_PATH, json=body)
+        elif limit is None and have[name] is not None:
+            path = {**_POOL_PATH, "name": name}
+            client.request("PATCH", "/work_pools/{work_pool_name}/queues/{name}", path_params=path, json=body)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
 from flows._support.heartbeat import heartbeat
-from flows._support.lost_runs import recover_lost_runs
+from flows._support.lost_runs import recover_crashed_runs, recover_lost_runs
 from flows._support.resume import PassSummary
+from flows._support.unstarted_runs import recover_unstarted_runs
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -48,6 +49,8 @@ def reconcile(ledger: str = "", backends: list[str] = [], orphans: bool = True) 
         lost = PassSummary()
         with get_client(sync_client=True) as client:
             recover_lost_runs(store, client, lost)
+            recover_unstarted_runs(store, client, lost)
+            recover_crashed_runs(store, client, lost)
         for line in lost.lines({}):
             get_run_logger().info(line)
         used = {job.opened_as for job in store.open_jobs()}

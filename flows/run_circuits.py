@@ -12,7 +12,7 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows._support.command import run_flow
-from flows._support.heartbeat import heartbeat
+from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
 from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list, load_circuit_list
@@ -44,7 +44,7 @@ def run_circuits(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    with heartbeat(ledger):
+    with entered(ledger, logical_run):
         plan = expand_circuit_list(spec)
         identity = logical_run or str(flow_run.id or "")
         done = execute_in_flow(plan, ledger=ledger, waiting=waiting, identity=identity)
@@ -54,4 +54,4 @@ def run_circuits(
 
 
 if __name__ == "__main__":
-    sys.exit(run_flow(run_circuits, lambda path: load_circuit_list(Path(path))))
+    sys.exit(run_flow(run_circuits, lambda path: load_circuit_list(Path(path)), experiment=True))

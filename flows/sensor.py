@@ -27,9 +27,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
 from flows._support.heartbeat import heartbeat
-from flows._support.lost_runs import recover_lost_runs
+from flows._support.lost_runs import recover_crashed_runs, recover_lost_runs
 from flows._support.publish import Publisher
 from flows._support.resume import TRANSIENT, PassSummary, cancel_for_cancelled_runs, resume_waiting_runs
+from flows._support.unstarted_runs import recover_unstarted_runs
 from flows.deploy import NO_SERVER
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
@@ -79,6 +80,7 @@ class Sensor:
         self._job_watch = JobWatch(store, backend_named, self._wake)
         self._changed: set[JobId] = set()
         self._trouble: dict[str, str] = {}
+        self._found_by_upkeep: dict[str, str] = {}
         self._upkeep_at = -math.inf
 
     def run_pass(self) -> PassSummary:
@@ -133,8 +135,14 @@ class Sensor:
     def _upkeep(self, done: PassSummary) -> None:
         """What looks at every job and run, and need not be done in every pass."""
         if self._monotonic() < self._upkeep_at:
+            done.trouble.update(self._found_by_upkeep)
             return
-        recover_lost_runs(self._store, self._client, done)
+        found = PassSummary(lost=done.lost, resumed=done.resumed)
+        recover_lost_runs(self._store, self._client, found)
+        recover_unstarted_runs(self._store, self._client, found)
+        recover_crashed_runs(self._store, self._client, found)
+        self._found_by_upkeep = found.trouble
+        done.trouble.update(found.trouble)
         cancel_for_cancelled_runs(self._store, self._client)
         self._record_stalled()
         self._upkeep_at = self._monotonic() + _UPKEEP_S

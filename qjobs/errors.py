@@ -23,6 +23,7 @@ A branch answers "what can the caller do", not "which layer broke"::
         ├── LedgerUnavailable   unreadable or not a ledger: put right what it names
         │   └── LedgerAway      transient: locked, restarting or not reachable now; enter the operation again
         ├── LedgerSchemaMismatch  the ledger is of another schema version
+        ├── WrongLedger         the run belongs to another ledger: start it where that one is
         └── StorageFull         no room to write; what was stored before is intact
 
 Each error carries its data as attributes and survives `pickle` (a keyword-only constructor
@@ -57,6 +58,7 @@ __all__ = [
     "SubmissionUnknown",
     "WaitTimeout",
     "WrongBackend",
+    "WrongLedger",
 ]
 
 
@@ -292,6 +294,21 @@ class LedgerSchemaMismatch(LedgerError):
         super().__init__(message)
         self.found = found
         self.expected = expected
+
+
+class WrongLedger(LedgerError):
+    """The jobs of this run are in another ledger, or in a newer copy of this one; nothing was sent.
+
+    Args:
+        message: What to do.
+        wanted_id: Id of the run's ledger.
+        found_id: Id of this ledger.
+    """
+
+    def __init__(self, message: str, *, wanted_id: str, found_id: str) -> None:
+        super().__init__(message)
+        self.wanted_id = wanted_id
+        self.found_id = found_id
 
 
 class StorageFull(LedgerError):

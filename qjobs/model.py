@@ -438,9 +438,9 @@ class Confirmation:
     """When what a provider reports is believed, because providers take back some of what they say.
 
     A status in `revocable` counts as final once it was reported `times` times more, each `apart_s` seconds or more
-    after the one before. A submission that cannot be found counts as not there after `absent_times` such answers in all,
-    each `absent_apart_s` seconds or more after the one before; a job that the provider had, and does not know any more,
-    counts as LOST after as many, each `lost_apart_s` seconds or more apart.
+    after the one before. A submission that cannot be found counts as not there after `absent_times` such answers in
+    all, each `absent_apart_s` seconds or more after the one before; a job that the provider had, and does not know any
+    more, counts as LOST after as many, each `lost_apart_s` seconds or more apart.
     """
 
     revocable: frozenset[JobStatus] = frozenset()

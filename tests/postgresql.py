@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -65,6 +65,13 @@ def server() -> Iterator[str]:
     Raises:
         RuntimeError: It cannot be had; `why_not` says why without an attempt.
     """
+    with restartable() as (url, _):
+        yield url
+
+
+@contextlib.contextmanager
+def restartable() -> Iterator[tuple[str, Callable[[], contextlib.AbstractContextManager[None]]]]:
+    """As `server`, with a function that stops the server for as long as a block lasts."""
     programs = _programs()
     if programs is None:
         raise RuntimeError(why_not())
@@ -100,7 +107,18 @@ def server() -> Iterator[str]:
                 break
         else:
             raise RuntimeError(f"PostgreSQL does not start: {(folder / 'log').read_text()[-2000:]}")
-        yield url
+
+        @contextlib.contextmanager
+        def stopped() -> Iterator[None]:
+            nonlocal process
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+            yield
+            with (folder / "log").open("ab") as log:
+                process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **account)
+            assert _answers(url, process)
+
+        yield url, stopped
     finally:
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGINT)  # "fast shutdown": sessions are ended, nothing is awaited

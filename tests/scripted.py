@@ -147,7 +147,8 @@ class ScriptedBackend:
         with self._lock:
             remote_id = self._known(key) if self.lookup.token_lifetime_s is not None else None
             if remote_id is None:
-                remote_id = self._make(batch, key)
+                remote_id = RemoteId(f"remote-{len(self.jobs) + 1}")
+                self._make(remote_id, batch, key)
         self._fail(fault, "after")
         journal.accepted(remote_id)
         self._fail(fault, "accepted")
@@ -156,13 +157,11 @@ class ScriptedBackend:
         if fault and fault.when == when:
             raise fault.error
 
-    def _make(self, batch: Batch, key: Key) -> RemoteId:
-        remote_id = RemoteId(f"remote-{len(self.jobs) + 1}")
+    def _make(self, remote_id: RemoteId, batch: Batch, key: Key) -> None:
         self.jobs[remote_id] = Remote(remote_id, key, batch, [JobStatus.QUEUED] * len(batch.items))
         labels = {item.label for item in batch.items}
         overlapping = [j for j in self.live() if labels & {item.label for item in j.batch.items}]
         self.most_live = max(self.most_live, len(overlapping))
-        return remote_id
 
     def _known(self, key: Key) -> RemoteId | None:
         return next((job.remote_id for job in self.jobs.values() if job.key == key), None)
@@ -201,8 +200,9 @@ class ScriptedBackend:
             found: list[Result] = [MissingResult(reason="404: no such job", permanent=True)] * len(job.items)
         else:
             found = self.answer([self._entry(job, n) for n in range(len(job.items))])
-        for position in range(len(found)) if items is None else items:
-            yield position, found[position]
+        for position, entry in enumerate(found):  # `answer` may give fewer than there are, or more
+            if items is None or position in items or position >= len(job.items):
+                yield position, entry
 
     def _entry(self, job: Remote, n: int) -> Result:
         if n in self.gone:
@@ -298,8 +298,7 @@ class SteppedBackend(ScriptedBackend):
         self._fail(fault, "before")
         with self._lock:
             if self.reserved.pop(remote_id, None) is not None:
-                made = self._make(batch, key)
-                self.jobs[remote_id] = replace(self.jobs.pop(made), remote_id=remote_id)
+                self._make(remote_id, batch, key)
         self._fail(fault, "after")
         journal.accepted(remote_id)
         self._fail(fault, "accepted")

@@ -118,11 +118,24 @@ def claim(ledger: Ledger, job_id: JobId, expected: JobStatus = JobStatus.CREATED
     return ledger.submissions.claim(job_id, expected=expected, **given)
 
 
+def sending(ledger: Ledger, attempt: Attempt, *, now: datetime = NOW) -> Attempt:
+    """The attempt, whose request leaves now: from here on a remote job may exist."""
+    ledger.submissions.renew(attempt, lease_s=LEASE_S, now=now, sending=True)
+    return ledger.attempts(attempt.job_id)[-1]
+
+
 def observe(
-    ledger: Ledger, job_id: JobId, number: AttemptNumber, snapshot: Snapshot, *, now: datetime, cause: str = "poll"
+    ledger: Ledger,
+    job_id: JobId,
+    number: AttemptNumber,
+    snapshot: Snapshot | None,
+    *,
+    now: datetime,
+    cause: str = "poll",
+    **values: object,
 ) -> JobStatus:
     """Record one report; what is wrong with it is raised."""
-    report = Report(job_id=job_id, number=number, snapshot=snapshot)
+    report = Report(job_id=job_id, number=number, snapshot=snapshot, **values)
     statuses, failures = ledger.record_reports([report], now=now, cause=cause)
     for failure in failures.values():
         raise failure
@@ -146,9 +159,9 @@ def submitted(ledger: Ledger, backend: Backend, *keys: str) -> list[JobId]:
 
 
 def unsettled(ledger: Ledger, status: JobStatus = JobStatus.SUBMITTING, **values: object) -> tuple[JobId, Attempt]:
-    """A job whose attempt nobody has settled: SUBMITTING or UNKNOWN."""
+    """A job whose attempt was being sent and that nobody has settled: SUBMITTING or UNKNOWN."""
     job_id = create(ledger, **values)
-    attempt = claim(ledger, job_id)
+    attempt = sending(ledger, claim(ledger, job_id))
     if status is JobStatus.UNKNOWN:
         ledger.submissions.mark_unknown(attempt, "no reply", now=NOW)
     return job_id, attempt
@@ -208,6 +221,8 @@ def check_history(ledger: Ledger, job_id: JobId) -> None:
     live = [attempt for attempt in attempts if attempt.status in LIVE]
     assert len(live) <= 1
     assert bool(live) == (job.status in LIVE), (job.status, attempts)
+    if job.status is JobStatus.LOST:
+        assert JobStatus.LOST in {attempt.status for attempt in attempts}
     assert (job.finished_at is not None) == job.status.is_final
     for attempt in attempts:
         assert (attempt.finished_at is not None) == attempt.status.is_final

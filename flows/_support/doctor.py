@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from blocks import backend_named, ledger_named
+from flows._support.run_ledger import TAG, ledger_tag, tags_of_others
 from flows.deploy import POOL, PROJECT
 from qjobs.cli.doctor import Check
 from qjobs.errors import QJobsError
@@ -36,7 +38,9 @@ def prefect_checks() -> list[Check]:
         with get_client(sync_client=True) as client:
             version = client.request("GET", "/admin/version").json()
             server = Check(name="prefect server", ok=True, words=f"{version} at {url}")
-            return [server, _worker(client), _deployments(client), _sensor(client), *_blocks(client)]
+            deployments = client.request("POST", "/deployments/filter", json={}).json()
+            mine = [_worker(client), _deployments(client, deployments), _deployed_ledger(deployments)]
+            return [server, *mine, _sensor(client), *_blocks(client)]
     except (httpx.HTTPError, PrefectHTTPStatusError, OSError) as error:
         words = f"{url} does not answer ({error}); start it with: make ui"
         return [Check(name="prefect server", ok=False, words=words)]
@@ -58,14 +62,37 @@ def _worker(client: SyncPrefectClient) -> Check:
     return Check(name=name, ok=True, words=f"{len(alive)} in the pool {POOL}")
 
 
-def _deployments(client: SyncPrefectClient) -> Check:
+def _deployments(client: SyncPrefectClient, deployments: Sequence[Mapping[str, Any]]) -> Check:
     wanted = {one["entrypoint"].split(":")[1].replace("_", "-") for one in _file()["deployments"]}
     names = {one["id"]: one["name"] for one in client.request("POST", "/flows/filter", json={}).json()}
-    have = {names.get(one["flow_id"]) for one in client.request("POST", "/deployments/filter", json={}).json()}
+    have = {names.get(one["flow_id"]) for one in deployments}
     missing = sorted(wanted - have)
     if missing:
         return Check(name="deployments", ok=False, words=f"not deployed: {', '.join(missing)}; run: make deploy")
     return Check(name="deployments", ok=True, words=", ".join(sorted(wanted)))
+
+
+def _deployed_ledger(deployments: Sequence[Mapping[str, Any]]) -> Check:
+    """Whether what is deployed was deployed for the ledger that is opened here, as a worker started here would."""
+    name = "ledger of the deployments"
+    try:
+        store = ledger_named()
+        others = {one["name"]: other for one in deployments for other in tags_of_others(store, one["tags"])}
+        is_tagged = any(ledger_tag(store) in one["tags"] for one in deployments)
+    except QJobsError as error:
+        return Check(name=name, ok=False, words=str(error))
+    here = f"{store.ledger_id[:8]} at {store.url}"
+    if others:
+        ids = ", ".join(sorted({tag[len(TAG) :][:8] for tag in others.values()}))
+        words = (
+            f"{', '.join(sorted(others))} were deployed for the ledger {ids}, and here it is {here}: a worker that is "
+            "started here refuses runs that began there, and knows none of their jobs. Set QJOBS_LEDGER or QJOBS_HOME "
+            "as where it was deployed; if this is to be the ledger from now on, run: make deploy"
+        )
+        return Check(name=name, ok=False, words=words)
+    if not is_tagged:
+        return Check(name=name, ok=not deployments, words="no deployment says which ledger it is for; run: make deploy")
+    return Check(name=name, ok=True, words=here)
 
 
 def _sensor(client: SyncPrefectClient) -> Check:

@@ -8,20 +8,37 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelled, Crashed
 
-from flows._support.resume import TRANSIENT, PassSummary, may_start_again, runs_by_id, start_again
+from flows._support.our_runs import EXPERIMENTS, UPKEEP, our_flows, runs_of
+from flows._support.publish import is_uuid
+from flows._support.resume import (
+    TOO_OFTEN,
+    TRANSIENT,
+    PassSummary,
+    may_start_again,
+    runs_by_id,
+    start_again,
+)
+from flows._support.run_ledger import ledger_label
 from qjobs.ledger import Ledger
 from qjobs.ledger.heartbeats import Runner
 from qjobs.operations.poll import utc_now
 
-UPKEEP = ("sensor", "reconcile")
-"""Flows that nobody needs to start again: their schedules do."""
 _WORDS = "its process has ended, and its worker too; its jobs are safe in the ledger"
 _AGAIN = "its process was lost; it goes on with the jobs that it has"
+_LATELY = timedelta(days=7)
+_CRASHED = "it crashed; it goes on with the jobs that it has"
 
 
 def recover_lost_runs(store: Ledger, client: SyncPrefectClient, done: PassSummary) -> None:
@@ -75,3 +92,37 @@ def _recover(
         and start_again(client, run, _AGAIN)
     ):
         done.resumed.append(str(run.id))
+
+
+def recover_crashed_runs(store: Ledger, client: SyncPrefectClient, done: PassSummary) -> None:
+    """Start those runs again that crashed by themselves, where they belong to this ledger or have open jobs in it.
+
+    Such a run has neither a process nor a wait in the ledger. A job that it left UNKNOWN is settled by the pass that
+    polls, and may be final before its run goes on.
+    """
+    looked_after = {wait.flow_run_id for wait in store.waits.runs()}
+    looked_after.update(runner.flow_run_id for runner in store.heartbeats.runners())
+    with_open_jobs = [run for run in store.runs_with_open_jobs() if is_uuid(run)]
+    crashed = {**runs_by_id(client, with_open_jobs, [StateType.CRASHED]), **_crashed_lately(store, client)}
+    for run_id, run in crashed.items():
+        if run.deployment_id is None or run_id in looked_after:
+            continue
+        try:
+            if may_start_again(client, run):
+                if start_again(client, run, _CRASHED):
+                    done.resumed.append(run_id)
+            elif run_id in with_open_jobs:
+                done.trouble[f"flow run {run_id}"] = TOO_OFTEN
+        except TRANSIENT as error:
+            done.trouble[f"flow run {run_id}"] = f"{type(error).__name__}: {error}"
+
+
+def _crashed_lately(store: Ledger, client: SyncPrefectClient) -> dict[str, FlowRun]:
+    """Runs that have come to our code with this ledger, and then crashed."""
+    experiments = {key: name for key, name in our_flows(client).items() if name in EXPERIMENTS}
+    chosen = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
+        end_time=FlowRunFilterEndTime(after_=utc_now() - _LATELY),  # type: ignore[arg-type]
+    )
+    found = runs_of(client, experiments, chosen)
+    return {str(run.id): run for run in found if ledger_label(run) == store.ledger_id}

@@ -32,11 +32,12 @@ from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Job, JobId
 from qjobs.operations.poll import utc_now
 
-TRANSIENT = (QJobsError, httpx.HTTPError, OSError, RuntimeError, ValueError)
+TRANSIENT = (QJobsError, httpx.HTTPError, ObjectNotFound, OSError, RuntimeError, ValueError)
 """What never ends a sensor: it is logged, and the next pass tries again. Prefect's client raises httpx's errors."""
 _RUNS_A_REQUEST = 200
 _AT_ONCE = 4
 _MOST_CRASHES = 3
+TOO_OFTEN = "it crashed too often and is not started again; its logs say why, and Retry in Prefect starts it"
 
 
 @dataclass(slots=True)
@@ -163,6 +164,14 @@ def start_again(client: SyncPrefectClient, run: FlowRun, words: str) -> bool:
     return True
 
 
+def go_on_if_possible(client: SyncPrefectClient, run: FlowRun, words: str, done: PassSummary) -> None:
+    """Start a crashed run again, or tell that it has crashed too often."""
+    if not may_start_again(client, run):
+        done.trouble[f"flow run {run.id}"] = TOO_OFTEN
+    elif start_again(client, run, words):
+        done.resumed.append(str(run.id))
+
+
 def _at_deadline(store: Ledger, wait: SuspendedRun) -> None:
     """Record once for each job that this run has waited too long for it; cancel the job where that is the policy."""
     present = utc_now()
@@ -187,11 +196,15 @@ def cancel_for_cancelled_runs(store: Ledger, client: SyncPrefectClient) -> None:
 
 
 def _cancel_jobs_of(store: Ledger, run: FlowRun) -> None:
-    """Cancel the jobs that a cancelled run made; not what was sent since then, because a person retried it."""
+    """Cancel the jobs that a cancelled run made, once no other run waits for them.
+
+    What was sent since then, because a person retried it, goes on.
+    """
     if run.state is None or not (run.parameters or {}).get("cancel_remote_jobs", True):
         return
     open_jobs = store.jobs(run=str(run.id), statuses=set(JobStatus) - FINAL)
-    jobs = [job for job in open_jobs if job.cancel_requested_at is None]
+    shared = store.waits.jobs_of_others([job.job_id for job in open_jobs], str(run.id))
+    jobs = [job for job in open_jobs if job.cancel_requested_at is None and job.job_id not in shared]
     attempts = store.last_attempts([job.job_id for job in jobs])
     for job in jobs:
         attempt = attempts.get(job.job_id)

@@ -14,6 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 import qjobs
 from blocks import backend_named, ledger_named
+from flows._support.run_ledger import stamp
 from flows._support.waiting import Waiting, wait_until
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileOptions
@@ -50,6 +51,8 @@ class TaskStages:
 
     def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
         """Submit each job in a task run; the ladder of its policy says how often it is retried."""
+        store = ledger_named(self._ledger)
+        stamp(store)  # a copy of the ledger from before now lacks these jobs
         futures = {}
         for job_id, job in jobs.items():
             policy = job.policy
@@ -62,7 +65,9 @@ class TaskStages:
                 strategy=job.strategy,
                 programs=dict(job.programs),
             )
-        return _errors(futures)
+        errors = _errors(futures)
+        stamp(store)
+        return errors
 
     def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
         """Wait in this process, or suspend the run."""

@@ -18,6 +18,7 @@ from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
 from blocks import backend_named, ledger_named
+from flows._support.run_ledger import stamp
 from qjobs.experiments.forms import FormInput
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline
@@ -121,5 +122,6 @@ def _suspend(
     if store.waits.runs(flow_run_id=run)[0].is_over:
         return
     show_progress(store, shown or job_ids, progress_key)
+    stamp(store)
     get_run_logger().info("suspended until %s of %d jobs is done; the sensor goes on from here", until, len(job_ids))
     suspend_flow_run(timeout=SUSPENDED_S, key=f"wait-{uuid.uuid4().hex}")

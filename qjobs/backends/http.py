@@ -199,8 +199,6 @@ class _SentOnce(httpx.Auth):
     The signer still sees the answer, so that it renews a token that has run out.
     """
 
-    requires_response_body = True
-
     def __init__(self, signer: httpx.Auth, proves_refusal: Callable[[httpx.Response], bool]) -> None:
         self._signer = signer
         self._proves_refusal = proves_refusal
@@ -211,6 +209,7 @@ class _SentOnce(httpx.Auth):
         signed = next(flow)
         while True:
             response = yield signed
+            response.read()  # else there is no body to look at yet
             refused = response.is_client_error and self._proves_refusal(response)
             try:
                 signed = flow.send(response)

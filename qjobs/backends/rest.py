@@ -90,6 +90,10 @@ def proves_refusal(response: httpx.Response) -> bool:
     return isinstance(body, dict) and body.get("refused") is True
 
 
+class _Refused(ProtocolError):
+    """The provider itself refused a request, and nobody on the way did."""
+
+
 class RestBackend:
     """A backend behind a small REST interface.
 
@@ -185,11 +189,22 @@ class RestBackend:
         return found
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
-        """Read the status of many jobs, 200 in a request; a list that is refused is asked for again in halves."""
+        """Read the status of many jobs, 200 in a request; a list that is refused is asked for again in halves.
+
+        An error of a list is the answer for each of its jobs, unless there is no other list.
+        """
         asked = list(dict.fromkeys(remote_ids))
+        parts = [asked[start : start + _IDS_PER_REQUEST] for start in range(0, len(asked), _IDS_PER_REQUEST)]
         found: dict[RemoteId, Answer] = {}
-        for start in range(0, len(asked), _IDS_PER_REQUEST):
-            found |= self._status_of(asked[start : start + _IDS_PER_REQUEST])
+        failures = 0
+        for part in parts:
+            try:
+                found |= self._status_of(part)
+            except (BackendUnavailable, ProtocolError) as error:
+                failures += 1
+                if failures == len(parts):
+                    raise
+                found |= dict.fromkeys(part, error)
         return {remote_id: found[remote_id] for remote_id in asked if remote_id in found}
 
     def _status_of(self, asked: list[RemoteId]) -> dict[RemoteId, Answer]:
@@ -284,7 +299,7 @@ class RestBackend:
                 if index not in given and (items is None or index in items):
                     given.add(index)
                     yield index, result
-        except ProtocolError as error:
+        except _Refused as error:
             if error.code not in _GONE or items is None:
                 raise
             why = MissingResult(reason=str(error), permanent=True)
@@ -331,7 +346,7 @@ class RestBackend:
         for _ in range(_MOST_PAGES):
             body = self._http.read("GET", path, params={**params, **cursor}, proves_refusal=proves_refusal)
             if isinstance(body, Refusal):
-                raise ProtocolError(f"{self.name} refused ({body.code}): {body.words}", code=body.code)
+                raise _Refused(f"{self.name} refused ({body.code}): {body.words}", code=body.code)
             entries = [entry if isinstance(entry, dict) else {} for entry in _list(body, name)]
             yield from entries
             if (following := body.get("next")) is None:

@@ -405,9 +405,7 @@ class Ledger:
         """Those of these jobs that have an item which is COMPLETED and whose result is still to come."""
         joined = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
         query = sa.select(ITEM.c.job_id).select_from(joined).distinct()
-        query = query.where(
-            RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED
-        )
+        query = query.where(RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED)
         return [JobId(row.job_id) for row in self._db.rows_among(query, ITEM.c.job_id, job_ids)]
 
     def labels(self, job_id: JobId) -> dict[str, bool]:

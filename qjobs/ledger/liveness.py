@@ -2,12 +2,14 @@
 
 A process that was killed can no longer settle its submission, so nobody needs to wait for its lease to run out. That
 must be proved: pids are used again, and the same pid means other processes on other machines and in other containers.
-An owner therefore names its machine's boot, its pid and time namespaces and the moment it started (proc(5)). Where any
-of these cannot be read, nothing is proved and the lease decides.
+An owner therefore names its host, its machine's boot, its pid and time namespaces, its network interfaces and the
+moment it started (proc(5)). The ids of boot and machine alone do not do: clones of a machine that was running share
+them. Where any of these cannot be read, nothing is proved and the lease decides.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import threading
@@ -16,6 +18,9 @@ from pathlib import Path
 __all__ = ["display_owner", "has_ended", "is_alive", "lease_owner"]
 
 _PROC = Path("/proc")
+_NET = Path("/sys/class/net")
+_VIRTUAL = "/devices/virtual/"
+"""In the path of an interface that the system made itself; they come and go, or have the same address everywhere."""
 _STATE = 0
 _STARTED = 19
 """Fields of /proc/PID/stat behind the command name: state (field 3) and start time (field 22)."""
@@ -49,7 +54,7 @@ def _is_running(owner: str | None) -> bool | None:
     name, _, proof = (owner or "").partition(" ")
     machine, _, started = proof.rpartition("/")
     pid = name.split(":")[1] if name.count(":") == 2 else ""
-    if not machine or machine != _this_machine() or not pid.isdigit():
+    if not machine or machine != _this_machine() or name.split(":")[0] != socket.gethostname() or not pid.isdigit():
         return None
     try:
         os.kill(int(pid), 0)  # asked first: /proc may hide the processes of other users
@@ -72,13 +77,25 @@ def _is_zombie(pid: int, state: str) -> bool:
 
 
 def _this_machine() -> str:
-    """This boot of this machine, and the namespaces of this process; empty where they cannot be read."""
+    """This boot of this machine, its interfaces and the namespaces of this process; empty where one cannot be read."""
     try:
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
         spaces = [(_PROC / "self/ns" / kind).stat().st_ino for kind in ("pid", "time")]
+        addresses = _addresses()
     except OSError:
         return ""
-    return "/".join([boot, *map(str, spaces)])
+    if not addresses:
+        return ""
+    return "/".join([boot, *map(str, spaces), hashlib.sha256(" ".join(addresses).encode()).hexdigest()[:16]])
+
+
+def _addresses() -> list[str]:
+    """The addresses of this machine's own network interfaces, in order."""
+    found = []
+    for interface in _NET.iterdir():
+        if _VIRTUAL not in f"{interface.resolve()}/":
+            found.append((interface / "address").read_text().strip())
+    return sorted(found)
 
 
 def _stat(pid: int) -> list[str]:

@@ -19,6 +19,8 @@ from qjobs.ledger.judgement import NOTHING_AWAITED, Judgement, judge, judge_abse
 from qjobs.ledger.strays import record_stray
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, TIMED_STATUSES, as_stored
 from qjobs.ledger.transitions import (
+    UNSETTLED,
+    accept_attempt,
     event_row,
     item_statuses,
     later_attempts,
@@ -93,6 +95,10 @@ def record_report(connection: sa.Connection, report: Report, now: datetime, caus
     if replaced:
         _record_replaced(connection, row, known, later, snapshot, now)
         return JobStatus(row.status)
+    if known.status in UNSETTLED:  # it is faster than the reply to the submission
+        accept_attempt(connection, known, known.remote_id, cause, f"attempt {known.number} is there", now)
+        row = locked_job(connection, report.job_id)
+        known = read_attempt(connection, report.job_id, report.number)
     judgement = judge(known, snapshot, report.confirm, now, asked_again=report.asked_again)
     return _record(connection, row, known, judgement, now, cause)
 
@@ -227,8 +233,8 @@ def _record_attempt(
     }
     if status is not attempt.status:
         values["finished_at"] = now if status.is_final else None
-        if attempt.accepted_at is None:  # the report is faster than the reply
-            values |= {"accepted_at": now, "sent_at": attempt.sent_at or now, "lease_until": None}
+        if attempt.accepted_at is None:  # it was reserved, refused, and runs after all
+            values |= {"accepted_at": now, "sent_at": attempt.sent_at or now}
     elif all(getattr(attempt, name) == value for name, value in values.items()):
         return
     settle_attempt(connection, attempt, status, **values)
@@ -373,12 +379,13 @@ def _record_job(
     cost = connection.scalar(sa.select(sa.func.sum(ATTEMPT.c.cost)).where(ATTEMPT.c.job_id == job_id))
     if cost is not None and cost != row.cost:
         values["cost"] = cost
-    if new is not old and judgement.may_move(old, new):
+    unsent = new is JobStatus.CREATED  # what was sent is over, and other items never were
+    if new is not old and (unsent or judgement.may_move(old, new)):
         if new.is_final:
             values |= {"finished_at": now, "next_poll_at": now}  # its results are still to be fetched
         elif old.is_final:
             values |= {"finished_at": None, "cancel_requested_at": None}
-        why = cause if can_move(old, new) else _ALIVE_AGAIN
+        why = cause if unsent or can_move(old, new) else _ALIVE_AGAIN
         detail = snapshot.message or snapshot.remote_status
         move_job(connection, job_id, old, new, why, detail, now, remote_id=attempt.remote_id, **values)
         return new

@@ -23,7 +23,7 @@ from qjobs.ledger.database import Database
 from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import attempt_of
 from qjobs.ledger.strays import claim_stray, record_stray
-from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM
+from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB
 from qjobs.lifecycle import JobStatus, roll_up
 from qjobs.model import Attempt, AttemptNumber, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
 
@@ -115,9 +115,13 @@ class Submissions:
         job may exist.
 
         Raises:
-            StaleJob: The attempt is no longer in SUBMITTING: another process has settled it.
+            StaleJob: The attempt is no longer in SUBMITTING, or another process has it.
         """
-        held = (ATTEMPT.c.job_id == attempt.job_id) & (ATTEMPT.c.number == attempt.number)
+        held = (
+            (ATTEMPT.c.job_id == attempt.job_id)
+            & (ATTEMPT.c.number == attempt.number)
+            & ATTEMPT.c.lease_owner.is_not_distinct_from(attempt.lease_owner)
+        )
         values: dict[str, Any] = {"lease_until": now + timedelta(seconds=lease_s)}
         if sending:
             values["sent_at"] = now
@@ -148,7 +152,7 @@ class Submissions:
                 detail = f"attempt {known.number} is {remote_id}, and nothing of it runs yet"
                 moves.record_event(connection, row, remote_id, "reserved", detail, now)
             else:
-                record_stray(connection, row, remote_id, f"late id of attempt {known.number}", now)
+                _record_late_id(connection, row, known, remote_id, now)
         if not free:
             raise _too_late(known, remote_id)
 
@@ -180,39 +184,22 @@ class Submissions:
         with the same id changes nothing.
 
         Raises:
-            StaleJob: The attempt is settled otherwise: the id is recorded as a stray, and in an event.
+            StaleJob: The attempt is settled otherwise: the id is recorded as a stray, with an event.
         """
         with self._db.write() as connection:
             row = moves.locked_job(connection, attempt.job_id)
             known = moves.read_attempt(connection, attempt.job_id, attempt.number)
             if known.remote_id == remote_id and known.accepted_at is not None:
                 return
-            if known.remote_id == remote_id and known.status not in moves.UNSETTLED:  # a report was faster
-                moves.settle_attempt(connection, known, known.status, accepted_at=now)
-                return
             detail = f"attempt {attempt.number} is {remote_id}"
             settled = known.status not in moves.UNSETTLED
             if settled:  # the id must not be lost with the error
-                words = f"{detail}, and was settled as {known.status}"
-                moves.record_event(connection, row, remote_id, "contradiction", words, now)
-                if not _is_claimed(connection, known, remote_id):
-                    record_stray(connection, row, remote_id, f"late id of attempt {known.number}", now)
+                _record_late_id(connection, row, known, remote_id, now)
             else:
                 if known.remote_id not in {None, remote_id}:
                     detail = f"{detail}, and was reserved as {known.remote_id}"
-                values = {
-                    "remote_id": remote_id,
-                    "sent_at": known.sent_at or now,
-                    "accepted_at": now,
-                    "lease_until": None,
-                }
-                submitted = JobStatus.SUBMITTED
-                moves.settle_attempt(connection, known, submitted, **values)
+                moves.accept_attempt(connection, known, remote_id, cause, detail, now)
                 claim_stray(connection, row, remote_id, known.number, now)
-                moves.set_sent_items(connection, known, status=submitted, submitted_at=now, message="")
-                moves.move_job(
-                    connection, attempt.job_id, known.status, submitted, cause, detail, now, remote_id=remote_id
-                )
         if settled:
             raise _too_late(known, remote_id)
 
@@ -297,19 +284,30 @@ class Submissions:
         return expired
 
 
-def _is_claimed(connection: sa.Connection, attempt: Attempt, remote_id: RemoteId) -> bool:
-    """Whether another attempt of the job has this remote id: its provider takes both submissions for one."""
-    others = (ATTEMPT.c.job_id == attempt.job_id) & (ATTEMPT.c.number != attempt.number)
-    query = sa.select(sa.func.count()).where(others, ATTEMPT.c.remote_id == remote_id)
-    return bool(connection.scalar(query))
-
-
 def _too_late(known: Attempt, remote_id: RemoteId) -> StaleJob:
     return StaleJob(
         f"attempt {known.number} is {remote_id}, and the ledger had settled it as {known.status}; "
         f"see the job's history: qjobs jobs show {known.job_id}",
         job_id=known.job_id,
     )
+
+
+def _record_late_id(
+    connection: sa.Connection, row: sa.Row[Any], known: Attempt, remote_id: RemoteId, now: datetime
+) -> None:
+    """Record the id of a remote job that came after its attempt was settled: it is to be cancelled.
+
+    But not where another attempt has that id: a provider that deduplicates gives it to each submission of a key.
+    """
+    query = sa.select(ATTEMPT.c.job_id, ATTEMPT.c.number).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
+    itself = (ATTEMPT.c.job_id == known.job_id) & (ATTEMPT.c.number == known.number)
+    claimed = query.where(JOB.c.backend == row.backend, ATTEMPT.c.remote_id == remote_id, ~itself).limit(1)
+    other = connection.execute(claimed).one_or_none()
+    if other is None:
+        record_stray(connection, row, remote_id, f"late id of attempt {known.number}", now)
+    else:
+        words = f"attempt {known.number} is {remote_id} too, as attempt {other.number} of {other.job_id} is"
+        moves.record_event(connection, row, remote_id, "contradiction", words, now)
 
 
 def _expire(connection: sa.Connection, attempt: Attempt, message: str, cause: str, now: datetime) -> None:
@@ -328,11 +326,11 @@ def _release(
     values: dict[str, Any] = {"message": message, "sent_at": None, "finished_at": now, "lease_until": None}
     moves.settle_attempt(connection, known, JobStatus.CANCELLED, **values)
     if known.status is JobStatus.LOST:
-        _forget_lost_items(connection, known, message, now, cause)
-        if moves.later_attempts(connection, known):
+        if known.epoch != row.epoch or moves.later_attempts(connection, known):  # the items are another's now
             detail = f"attempt {known.number} was LOST and is given up: {message}"
             moves.record_event(connection, row, known.remote_id, cause, detail, now)
             return
+        _forget_lost_items(connection, known, message, now, cause)
     before = roll_up(moves.item_statuses(connection, known.job_id))
     again: dict[str, Any] = {"message": message, "finished_at": now if before.is_final else None}
     moves.move_job(connection, known.job_id, known.status, before, cause, message, now, **again)

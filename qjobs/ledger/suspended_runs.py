@@ -104,9 +104,7 @@ class SuspendedRuns:
                 connection, "flow run %s waits for %s of %d jobs: %s", flow_run_id, until, len(rows), names
             )
 
-    def end(
-        self, flow_run_id: str, *, registered_before: datetime | None = None, held_by: str | None = None
-    ) -> None:
+    def end(self, flow_run_id: str, *, registered_before: datetime | None = None, held_by: str | None = None) -> None:
         """Record that a run waits no longer. Idempotent.
 
         A wait that was registered after `registered_before` is left: the run waits again. With `held_by` only a wait

@@ -99,6 +99,17 @@ def set_sent_items(
     connection.execute(ITEM.update().where(chosen).values(**values))
 
 
+def accept_attempt(
+    connection: sa.Connection, known: Attempt, remote_id: RemoteId, cause: str, detail: str, now: datetime
+) -> None:
+    """Make an attempt that was not settled, its job and its items SUBMITTED."""
+    submitted = JobStatus.SUBMITTED
+    values = {"remote_id": remote_id, "sent_at": known.sent_at or now, "accepted_at": now, "lease_until": None}
+    settle_attempt(connection, known, submitted, **values)
+    set_sent_items(connection, known, status=submitted, submitted_at=now, message="")
+    move_job(connection, known.job_id, known.status, submitted, cause, detail, now, remote_id=remote_id)
+
+
 def later_attempts(connection: sa.Connection, attempt: Attempt) -> list[Attempt]:
     """Later attempts that were not released: sent, about to be, or refused."""
     released = (ATTEMPT.c.status == JobStatus.CANCELLED) & ATTEMPT.c.sent_at.is_(None)

@@ -43,7 +43,7 @@ class LookUp:
 
         Raises:
             BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be looked up now.
-            WrongBackend: The backend is another one than the job was sent to.
+            WrongBackend: It was sent to another place, and what is not here proves nothing.
         """
         check_place(self.job, self.backend)
         if not self.backend.lookup.can_find:
@@ -67,7 +67,7 @@ class LookUp:
 
         Raises:
             Busy: It waits, and the step may still arrive; or its end is not confirmed.
-            WrongBackend: The backend is another one than the job was sent to.
+            WrongBackend: It was sent to another place.
         """
         check_place(self.job, self.backend)
         remote_id = attempt.remote_id
@@ -143,6 +143,8 @@ class LookUp:
     def _note_absence(self, attempt: Attempt) -> None:
         absences = self._absences(attempt)
         present = self.now()
+        if len(absences) >= self.backend.confirm.absent_times:
+            return  # enough for every decision, and whoever waits for it looks it up for days
         if absences and (present - absences[-1]).total_seconds() < self.backend.confirm.absent_apart_s:
             return
         words = f"attempt {attempt.number} is not found"

@@ -41,6 +41,7 @@ __all__ = [
     "Existing",
     "ExperimentJobs",
     "ExperimentPlan",
+    "end_interruption",
     "existing_points",
     "find_existing",
     "interrupted_run",
@@ -79,10 +80,11 @@ def plan(
 
     `programs` are the circuits that the items name, compiled for the backend. `run` is who makes the jobs, for example
     a flow run's id, and `logical_run` the wish of a user that they serve, where it is another. The same `identity`
-    (`logical_run` if None), items and options find the same jobs again. Batches are numbered behind `name`. `experiment` is what the jobs belong to (a sweep's name).
-    `options` hold for every item; a seed is derived per batch from it, so that no two batches draw the same random
-    numbers. `opened_as` is the name that opens the backend again; `definition` is the hash of everything that gives the
-    results their meaning; `compiled_with` says how the circuits were compiled. `seen` is what the items were chosen by.
+    (`logical_run` if None), items and options find the same jobs again. Batches are numbered behind `name`.
+    `experiment` is what the jobs belong to (a sweep's name). `options` hold for every item; a seed is derived per batch
+    from it, so that no two batches draw the same random numbers. `opened_as` is the name that opens the backend again;
+    `definition` is the hash of everything that gives the results their meaning; `compiled_with` says how the circuits
+    were compiled. `seen` is what the items were chosen by.
 
     Returns:
         Job ids, in the order of the items.
@@ -320,8 +322,8 @@ def existing_points(
     under_way: dict[str, JobId] = {}
     failed: dict[str, JobId] = {}
     for job in jobs:
-        if job.fingerprint not in {"", str(backend.fingerprint)}:
-            continue  # of another configuration of the device
+        if not _is_configured_alike(job, backend):
+            continue
         for label, has_result in ledger.labels(job.job_id).items():
             if has_result:
                 finished.setdefault(label, job.job_id)
@@ -332,6 +334,11 @@ def existing_points(
     chosen = {**failed, **under_way, **finished}
     lost = dict.fromkeys(job_id for label, job_id in failed.items() if chosen[label] == job_id)
     return Existing(jobs=chosen, failed=tuple(lost), seen=seen)
+
+
+def _is_configured_alike(job: Job, backend: Backend) -> bool:
+    """Whether a job was planned for the configuration that its device has now, as far as is known."""
+    return job.fingerprint in {"", str(backend.fingerprint)}
 
 
 def interrupted_run(ledger: Ledger, experiment: ExperimentPlan) -> str | None:
@@ -348,10 +355,19 @@ def interrupted_run(ledger: Ledger, experiment: ExperimentPlan) -> str | None:
     newest = jobs[0].logical_run
     own = [job for job in jobs if job.logical_run == newest]
     runs = sorted({job.run for job in own})
-    if ledger.waits.are_attended(runs):
+    if ledger.waits.are_attended(runs) or ledger.waits.jobs_of_others([job.job_id for job in own], ""):
         return None
     is_open = any(not job.status.is_final for job in own)
     return newest if is_open or ledger.waits.are_left_behind(runs) else None
+
+
+def end_interruption(ledger: Ledger, logical_run: str, *, before: datetime) -> None:
+    """Record that a logical run was brought to its end by another run: what its own processes waited for is over.
+
+    What was registered after `before` is left.
+    """
+    for run in sorted({logical_run} | {job.run for job in ledger.jobs(logical_run=logical_run)}):
+        ledger.waits.end(run, registered_before=before)
 
 
 def _refresh(ledger: Ledger, backend: Backend, experiment: str) -> None:
@@ -377,7 +393,7 @@ def _find_circuits(ledger: Ledger, backend: Backend, experiment: CircuitListPlan
     name = experiment.spec.name
     jobs: dict[JobId, Job] = {}
     for job in ledger.jobs(experiment=name, backend=backend.name, device=backend.device, kind=JobKind.EXECUTE):
-        if job.logical_run == identity or job.run == run:
+        if (job.logical_run == identity or job.run == run) and _is_configured_alike(job, backend):
             jobs[job.job_id] = job
     seen = Seen(
         experiment=name,

@@ -99,7 +99,10 @@ def retry(
         there = sorted({str(item.status) for item in without})
         words = f"no item without a result is {', '.join(wanted)}"
         if there:
-            words += f", they are {', '.join(there)}; name them with --status {there[0]}"
+            words += (
+                f", they are {', '.join(there)}; name them with: qjobs jobs retry {job_id} --status {there[0]} "
+                f"--strategy {strategy}"
+            )
         return Submission(
             job_id=job_id, action=Action.RETURN, reason=words, status=ledger.job(job_id).status, remote_id=None
         )
@@ -240,8 +243,7 @@ def _late_ones(
     found = []
     try:
         listed = backend.remote_jobs() or []
-        # Read after the list and before the claims: what is being sent now must not be taken for a late one.
-        by_key = {}
+        by_key = {}  # read after the list and before the claims: what is being sent now is no late one
         for job in ledger.jobs(job_ids=sorted(sent_again)):
             if job.status not in {JobStatus.SUBMITTING, JobStatus.UNKNOWN}:
                 by_key[job.key] = job.job_id

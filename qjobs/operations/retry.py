@@ -247,12 +247,13 @@ class RetryPolicy:
     def for_backend(cls, lookup: Lookup) -> RetryPolicy:
         """The stated default: a lost reply is resolved where it can be, never gambled on.
 
-        The last rung looks up what the one before it sent.
+        The last rung looks up what the one before it sent. The rungs are so far apart that each look-up counts: a job
+        that was never made is sent by the third one.
         """
         default = RemoteRetryStrategy.DEFAULT
         if not lookup.can_find:
             return cls.ladder((default, default))
-        return cls.ladder((default, default, RemoteRetryStrategy.ALLOW_RESUBMIT, default))
+        return cls.ladder((default, default, RemoteRetryStrategy.ALLOW_RESUBMIT, default), (2.0, 25.0, 60.0))
 
     @classmethod
     def from_form(cls, form: RetryInput, lookup: Lookup) -> RetryPolicy:

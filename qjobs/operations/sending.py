@@ -107,7 +107,7 @@ class Sender:
         journal = _LedgerJournal(self.ledger, self.backend, attempt, self.now)
         try:
             call(journal)
-            journal.check_named()
+            journal.check_is_named()
         except BaseException as error:
             if journal.is_written:
                 words = f"{type(error).__name__}: {error}"
@@ -223,6 +223,10 @@ class _LedgerJournal:
             raise
         self.reserved_id = remote_id
 
+    def check_is_named(self) -> None:
+        if self.given is None:
+            raise SubmissionUnknown(f"{self.backend.name} returned without naming a remote job")
+
     def accepted(self, remote_id: RemoteId) -> None:
         self.given = remote_id
         try:
@@ -245,11 +249,6 @@ class _LedgerJournal:
                 time.sleep(_PAUSE_S)
             else:
                 return
-
-    def check_named(self) -> None:
-        """Raise `SubmissionUnknown` where an adapter has returned and named no remote job."""
-        if self.given is None:
-            raise SubmissionUnknown(f"{self.backend.name} returned without naming a remote job")
 
     def _end_late(self, remote_id: RemoteId) -> None:
         """Cancel a job that was made after this process had lost its claim: another one may have sent by now."""

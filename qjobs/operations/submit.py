@@ -184,8 +184,11 @@ class _Entry:
         asks = standing in _ASKED_AGAIN or _may_send(decision)
         if asks and ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
             self.read_again()
+            taken_for_over = standing in _ASKED_AGAIN
             standing = self._standing()
             decision = decide(standing, self.strategy, self.backend.lookup)
+            if taken_for_over and decision.action is Action.CANCEL_AND_SUBMIT:
+                return Action.SYNC, "it is alive there again, so that nothing is sent"
         action = decision.action
         if action is Action.FIND:
             found = self.look_up.adopt(self._last())

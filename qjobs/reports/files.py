@@ -57,10 +57,12 @@ def write_file(path: Path, content: bytes) -> Path:
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise StorageFull(
-                f"no room to write {path} ({error.strerror}); the results are safe in the ledger: "
+                f"no room to write {path} ({error.strerror}); what the ledger has stored is intact: "
                 "free some space and run it again"
             ) from error
-        raise StorageFull(f"{path} cannot be written: {error.strerror}; the results are safe in the ledger") from error
+        raise StorageFull(
+            f"{path} cannot be written: {error.strerror}; what the ledger has stored is intact"
+        ) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)

@@ -21,9 +21,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from qjobs.errors import InvalidInput
 from qjobs.service.errors import BadRequest
 
-_NAME_FIELDS = ("device_name", "system_name", "backend_name")
+_NAME_FIELDS = ("device_name", "system_name", "backend_name", "device")
 _Day: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 _DAYS: tuple[_Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_LONGEST_NAME = 80
 _PROPERTIES = (
     "supports_shots",
     "supports_counts",
@@ -144,6 +145,8 @@ class Device(_Strict):
             raise ValueError(f"gate_set: pytket has no {', '.join(unknown)}")
         if self.native_only and not self.gate_set:
             raise ValueError("native_only needs a gate_set")
+        if self.result is not ResultKind.SHOTS and self.noise != DeviceNoise():
+            raise ValueError(f"noise: only shots are simulated with noise, and the result is a {self.result}")
         for pair in self.connectivity or ():
             if not all(0 <= qubit < self.n_qubits for qubit in pair) or pair[0] == pair[1]:
                 raise ValueError(f"connectivity: {list(pair)} must be two different qubits below {self.n_qubits}")
@@ -259,15 +262,18 @@ class Devices:
             known = ", ".join(sorted({device.config for device in self.all}))
             raise BadRequest(f"this service has no backend for {kind!r}; it has {known}")
         names = ", ".join(device.name for device in same)
-        named = [backend_config[field] for field in _NAME_FIELDS if isinstance(backend_config.get(field), str)]
+        given = {field: backend_config[field] for field in _NAME_FIELDS if backend_config.get(field) is not None}
+        named = list(given.values())
+        if len(named) > 1:
+            raise BadRequest(f"{kind} names its device once, not by {' and '.join(given)}")
         if not named:
             if len(same) == 1:
                 return same[0]
             raise BadRequest(f"{kind} needs the name of a device: {names}")
         for device in same:
-            if named[0] in {device.name, device.device_name}:
+            if named[0] in (device.name, device.device_name):
                 return device
-        raise BadRequest(f"there is no device {named[0]!r}; there are {names}")
+        raise BadRequest(f"there is no device {str(named[0])[:_LONGEST_NAME]!r}; there are {names}")
 
     def backend_property(self, backend_config: Mapping[str, Any], name: str) -> bool:
         """Whether the backend has a property such as `supports_shots`.

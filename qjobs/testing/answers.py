@@ -69,6 +69,7 @@ def _spoil(action: Action, body: dict[str, Any]) -> None:
                     item["status"] = "PONDERING"
         case Action.NOTHING:
             body.update({name: [] for name in ("jobs", "results") if name in body})
+            body.pop("next", None)
         case Action.NO_ITEMS:
             for job in jobs:
                 job.pop("items", None)

@@ -5,7 +5,9 @@
         backend = NexusBackend("Aer", url=proxy.url, token=token)
 
 What it lets through is really carried out. It speaks plain HTTP, counts the requests by their route, and keeps the
-ids of the jobs that the service created. It refuses web sockets with 503, as proxies do that have none.
+ids of the jobs that the service created. It refuses web sockets with 503, as proxies do that have none. Besides the
+faults of requests it has `whims` about single jobs: it knows them no longer, refuses them, says other statuses than the
+service does (a job that was queued again, an item that stays open), or keeps results back.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,9 +27,12 @@ import httpx
 
 from qjobs.testing.faults import Action, Fault, FaultScript, Route
 
-__all__ = ["FaultyProxy", "route_of"]
+__all__ = ["FaultyProxy", "Whims", "route_of"]
 
+_PAGE = re.compile(r"page(%5B|\[)number(%5D|\])=\d+")
 _JOB = re.compile(r"/api/jobs/v1beta3/[^/]+")
+_ENDLESS = 10**9
+"""The number of pages of a list without an end."""
 _PASSED_ON = ("content-type", "cookie", "accept")
 _GIVEN_BACK = ("content-type", "set-cookie", "retry-after")
 
@@ -69,6 +74,62 @@ class _Request:
     body: bytes
 
 
+@dataclass(slots=True, kw_only=True)
+class Whims:
+    """What the proxy says of single jobs, by their ids."""
+
+    forgotten: set[str] = field(default_factory=set)
+    """Jobs that are not known (404, and in no list); the service goes on with them."""
+    refused: dict[str, dict[Route, int]] = field(default_factory=dict)
+    """Codes by which the requests STATUS and CANCEL about a job are refused."""
+    words: dict[str, str] = field(default_factory=dict)
+    """Statuses that are said instead of the service's, in lists too."""
+    item_words: dict[str, dict[int, str]] = field(default_factory=dict)
+    """Statuses of items, by their positions, that are said instead of the service's."""
+    withheld: set[int] = field(default_factory=set)
+    """Positions of items, in every job, whose results are gone (410) as soon as the job has shown their ids."""
+    gone: set[str] = field(default_factory=set)
+    """The ids of these results."""
+
+    def refusal(self, route: Route | None, target: str) -> httpx.Response | None:
+        """What is answered instead of asking the service, if anything is."""
+        parts = httpx.URL(target).path.rstrip("/").split("/")
+        if not self.gone.isdisjoint(parts):
+            return httpx.Response(410, json={"message": "this result was deleted"})
+        if not self.forgotten.isdisjoint(parts):
+            return httpx.Response(404, json={"message": "there is no such job"})
+        for job_id, codes in self.refused.items():
+            if job_id in parts and route in codes:
+                return httpx.Response(codes[route], json={"message": f"you may not see the job {job_id}"})
+        return None
+
+    def told(self, route: Route | None, response: httpx.Response) -> httpx.Response:
+        """The service's answer about jobs, as it is told on."""
+        if route not in {Route.STATUS, Route.LISTING, Route.FIND} or not response.is_success:
+            return response
+        if not (self.forgotten or self.words or self.item_words or self.withheld):
+            return response
+        body = response.json()
+        if isinstance(body["data"], list):
+            body["data"] = [self._job(job) for job in body["data"] if job["id"] not in self.forgotten]
+        else:
+            body["data"] = self._job(body["data"])
+        return httpx.Response(response.status_code, json=body)
+
+    def _job(self, job: Any) -> Any:
+        attributes = job["attributes"]
+        if job["id"] in self.words:
+            attributes["status"]["status"] = self.words[job["id"]]
+        items = attributes["definition"].get("items", [])
+        for position, word in self.item_words.get(job["id"], {}).items():
+            if position < len(items):
+                items[position]["status"]["status"] = word
+        for position in self.withheld:
+            if position < len(items) and "result_id" in items[position]:
+                self.gone.add(items[position]["result_id"])
+        return job
+
+
 class FaultyProxy:
     """The proxy in a thread, on a free port of 127.0.0.1.
 
@@ -82,6 +143,7 @@ class FaultyProxy:
         self._client = httpx.Client(base_url=target, verify=False, timeout=60.0)  # noqa: S501
         self._script = FaultScript()
         self._created: list[str] = []
+        self.whims = Whims()
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -113,8 +175,9 @@ class FaultyProxy:
         self._script.inject(*faults)
 
     def reset(self) -> None:
-        """Forget faults, counts and the ids of created jobs; the service keeps what it has."""
+        """Forget faults, whims, counts and the ids of created jobs; the service keeps what it has."""
         self._script.reset()
+        self.whims = Whims()
         self._created = []
 
     @property
@@ -145,7 +208,7 @@ class FaultyProxy:
         """Carry a request out, with whatever fault is due."""
         self._script.run_due(self.clock())
         route = route_of(request.method, request.target)
-        fault = self._script.fault_for(route) if route is not None else None
+        fault = self._script.fault_for(route, self.clock()) if route is not None else None
         if fault is None:
             _answer(handler, self._pass_on(request))
             return
@@ -160,10 +223,20 @@ class FaultyProxy:
             case Action.DROP_AFTER:
                 self._pass_on(request)
                 _drop(handler, reset=True)
+            case Action.ECHO:
+                self._pass_on(request)
+                _answer(handler, _echoed(fault, dict(handler.headers.items())))
+            case Action.ENDLESS:
+                first = _PAGE.sub("page%5Bnumber%5D=0", request.target)
+                again = _Request(request.method, first, request.headers, request.body)
+                _answer(handler, _faulty(fault, self._pass_on(again)))
             case _:
                 _answer(handler, _faulty(fault, self._pass_on(request)))
 
     def _pass_on(self, request: _Request) -> httpx.Response:
+        route = route_of(request.method, request.target)
+        if (refusal := self.whims.refusal(route, request.target)) is not None:
+            return refusal
         self._client.cookies.clear()
         try:
             response = self._client.request(
@@ -171,9 +244,9 @@ class FaultyProxy:
             )
         except httpx.HTTPError as error:
             return httpx.Response(502, json={"message": f"the service does not answer: {error!r}"})
-        if route_of(request.method, request.target) is Route.SUBMIT and response.is_success:
+        if route is Route.SUBMIT and response.is_success:
             self._created.append(str(response.json()["data"]["id"]))
-        return response
+        return self.whims.told(route, response)
 
 
 class _Server(ThreadingHTTPServer):
@@ -204,8 +277,19 @@ def _drop(handler: BaseHTTPRequestHandler, *, reset: bool) -> None:
 
 
 def _coded(fault: Fault) -> httpx.Response:
+    """An HTTP error: of a gateway, as a page; or, if it is proved, of Nexus itself, as its errors are."""
     headers = {"retry-after": fault.retry_after} if fault.retry_after else {}
-    return httpx.Response(fault.code, json={"message": f"scripted {fault.code}"}, headers=headers)
+    if fault.proved:
+        words = f"you may read this project, and no more ({fault.code})"  # begins as a refusal of `qjobs serve`
+        return httpx.Response(fault.code, json={"message": words}, headers=headers)
+    return httpx.Response(fault.code, html=f"<html>scripted {fault.code}</html>", headers=headers)
+
+
+def _echoed(fault: Fault, headers: dict[str, str]) -> httpx.Response:
+    """The page of a gateway that repeats the headers of the request, those with credentials too."""
+    lines = [f"<li>{name}: {value}</li>" for name, value in headers.items()]
+    padding = "<!-- -->" * (fault.size // 8)
+    return httpx.Response(fault.code, html=f"<html><h1>Bad gateway</h1><ul>{''.join(lines)}</ul>{padding}</html>")
 
 
 def _faulty(fault: Fault, response: httpx.Response) -> httpx.Response:
@@ -227,6 +311,10 @@ def _faulty(fault: Fault, response: httpx.Response) -> httpx.Response:
             body = response.json()
             if isinstance(body["data"], list):
                 body["data"] = []
+            return httpx.Response(response.status_code, json=body)
+        case Action.ENDLESS:
+            body = response.json()
+            body.setdefault("meta", {})["total_pages"] = _ENDLESS
             return httpx.Response(response.status_code, json=body)
         case _:
             return response

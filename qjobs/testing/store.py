@@ -38,6 +38,8 @@ class Habits:
 
     broken: dict[int, str] = field(default_factory=dict)
     """Items that fail, each with its words."""
+    details: dict[int, str] = field(default_factory=dict)
+    """What more is said of items that fail."""
     withheld: dict[int, str] = field(default_factory=dict)
     """Items that are done and whose results never come (410), each with its words."""
     stuck: set[int] = field(default_factory=set)
@@ -149,15 +151,15 @@ class Store:
     def revive(self, job_id: str) -> None:
         """Queue a final job again, as somebody does who presses Retry at the provider; what failed will do now."""
         with self.lock:
-            job = self.job(job_id)
-            if self.is_live(job):
+            job = self._any(job_id)
+            if self.is_live(job) or job.is_open:
                 raise Refused(409, f"{job_id} is not final")
             self._queue_again(job, self.clock(), heals=True)
 
     def forget(self, job_id: str, *, forgotten: bool = True) -> None:
         """Know a job no longer, or know it again; it goes on all the same."""
         with self.lock:
-            self.jobs[job_id].is_forgotten = forgotten
+            self._any(job_id).is_forgotten = forgotten
 
     def refuse(self, job_id: str, codes: Mapping[str, int], *, lists: bool = False) -> None:
         """Refuse requests about one job, by route ("status", "results", "cancel"), instead of what was before.
@@ -165,8 +167,9 @@ class Store:
         A status is refused in the job's entry of a list; with `lists`, the whole list is.
         """
         with self.lock:
-            self.jobs[job_id].refused = dict(codes)
-            self.jobs[job_id].refuses_lists = lists
+            job = self._any(job_id)
+            job.refused = dict(codes)
+            job.refuses_lists = lists
 
     def create(self, body: Mapping[str, Any], key: str) -> str:
         """A new job, or the one of the same key where the provider deduplicates; its id."""
@@ -237,6 +240,12 @@ class Store:
                 raise Refused(job.refused[route], f"{route} of {job_id} is not for you")
             return job
 
+    def _any(self, job_id: str) -> StoredJob:
+        """The job of an id, a forgotten one too."""
+        if job_id not in self.jobs:
+            raise Refused(404, f"there never was a job {job_id}")
+        return self.jobs[job_id]
+
     def stop(self, job: StoredJob, chosen: Sequence[int] | None) -> None:
         """Cancel the chosen items, or all, as far as they are not final; refuses with 409 for a final job."""
         with self.lock:
@@ -291,7 +300,10 @@ class Store:
             items = []
             for index, word in enumerate(self.item_words(job)):
                 words = self._why(job, index) if word == "BROKEN" else ""
-                items.append({"status": word, "message": words})
+                item = {"status": word, "message": words}
+                if word == "BROKEN" and index in job.habits.details:
+                    item["detail"] = job.habits.details[index]
+                items.append(item)
             found["items"] = items
         return found
 
@@ -302,9 +314,10 @@ class Store:
         """One entry per item, or per chosen item ("0,3"): counts, or why there are none."""
         found = []
         for index in range(len(job.outcomes)) if chosen is None else map(int, chosen.split(",")):
-            if not 0 <= index < len(job.outcomes):
-                raise Refused(400, f"{job.id} has no item {index}")
-            found.append({"item": index, **self._result(job, index)})
+            if 0 <= index < len(job.outcomes):
+                found.append({"item": index, **self._result(job, index)})
+            else:
+                found.append({"item": index, "error": f"{job.id} has no such item"})
         return found
 
     def _result(self, job: StoredJob, index: int) -> dict[str, Any]:

@@ -86,6 +86,22 @@ class TestNexus(BackendContract):
     def refused_batch(self, backend: Backend) -> Batch:
         return self.make_batch([(flips(1, on=[0]), 1_000_001)])
 
+    @pytest.fixture(autouse=True)
+    def _kept(self, opened: Callable[..., NexusBackend], service: RunningService, token: str) -> None:
+        self.opened = opened
+        self.service = service
+        self.token = token
+
+    def secrets(self, backend: Backend) -> list[str]:
+        return [self.token, PASSWORD]
+
+    def otherwise(self, backend: Backend) -> Backend:
+        return self.opened(config={"noise_model": {"errors": []}})
+
+    def forget(self, backend: Backend, remote_id: RemoteId) -> bool:
+        with httpx.Client(base_url=self.service.url, verify=False, cookies={"myqos_oat": self.token}) as client:
+            return client.delete(f"/api/jobs/v1beta3/{remote_id}").status_code == 204
+
 
 Opened = Callable[..., NexusBackend]
 suite = TestNexus()
@@ -140,7 +156,7 @@ def test_compile_job(opened: Opened) -> None:
     batch = batch_of(flips(3, on=[0, 2]), flips(2, on=[1]), symbolic, kind=JobKind.COMPILE, shots=0, level=0)
     remote_id = suite.submit(machine, batch)
     assert suite.wait(machine, remote_id).status is JobStatus.COMPLETED
-    results = machine.results(remote_id)
+    results = suite.entries(machine, remote_id, 3)
     compiled = [entry.program for entry in results if isinstance(entry, ItemResult)]
     assert [entry.parameters for entry in compiled if entry] == [(), (), ("angle",)]
     allowed = {"rz", "r", "rzz", "measure", "barrier"}
@@ -161,7 +177,7 @@ def test_not_compiled(opened: Opened) -> None:
     machine = opened("H1-1LE")
     remote_id = suite.submit(machine, batch_of(flips(1, on=[0]), native))
     assert suite.wait(machine, remote_id).status is JobStatus.ERROR
-    refused, done = machine.results(remote_id)
+    refused, done = suite.entries(machine, remote_id, 2)
     assert isinstance(refused, MissingResult)
     assert refused.reason
     assert isinstance(done, ItemResult)
@@ -176,6 +192,7 @@ def test_targets(opened: Opened) -> None:
     assert (machine.n_qubits, machine.basis_gates, machine.coupling) == (20, ("rz", "r", "rzz"), None)
     assert opened("H9-9").target().n_qubits is None
     assert opened().limits == Limits(max_items=300)
+    assert opened("H1-1SC").limits == Limits(max_items=300, max_shots=10_000, results_kept_s=0)
     assert opened("H1-1E").limits == Limits(max_items=300, max_shots=10_000)
 
 
@@ -189,9 +206,10 @@ def test_syntax_checker(opened: Opened) -> None:
     snapshot = suite.wait(checker, remote_id)
     assert snapshot.status is JobStatus.COMPLETED
     assert snapshot.cost is not None
-    (entry,) = checker.results(remote_id)
+    (entry,) = suite.entries(checker, remote_id, 1)
     assert isinstance(entry, MissingResult)
-    assert "COMPLETED without a result" in entry.reason
+    assert "syntax checker" in entry.reason
+    assert entry.permanent
 
 
 def test_key(opened: Opened, service: RunningService, token: str) -> None:
@@ -257,14 +275,18 @@ def test_command_finds_lost_job(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The variables that `qjobs serve` prints are enough for the command to find a lost job."""
-    for name, value in service.environment.items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setenv("QJOBS_NEXUS_TOKEN", token)
     monkeypatch.setenv("QJOBS_HOME", str(tmp_path))
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     program = read_circuit(flips(1, on=[0]))
     items = [ItemSpec(label="", program=program.hash, shots=8)]
+    where = ["--backend", "nexus", "--device", "Aer", "--project", "contract", "--ledger", url]
     with Ledger(url) as ledger, FaultyProxy(service.url) as proxy:
+        address = httpx.URL(proxy.url)
+        at_proxy = {"NEXUS_PROTOCOL": address.scheme, "NEXUS_DOMAIN": address.host, "NEXUS_PORT": str(address.port)}
+        assert set(at_proxy) <= set(service.environment)
+        for name, value in (service.environment | at_proxy).items():
+            monkeypatch.setenv(name, value)
         backend = opened(url=proxy.url)
         (job_id,) = qjobs.plan(ledger, backend, items, {program.hash: program}, run="r", name="lost")
         proxy.inject(Fault(route=Route.SUBMIT, action=Action.DROP_AFTER))
@@ -272,10 +294,8 @@ def test_command_finds_lost_job(
             qjobs.submit(ledger, backend, job_id)
         assert ledger.job(job_id).status is JobStatus.UNKNOWN
         (remote_id,) = proxy.created
-    where = ["--backend", "nexus", "--device", "Aer", "--project", "contract", "--ledger", url]
-    assert cli.main(["orphans", *where]) == 0
-    assert remote_id in capsys.readouterr().out, "no job of this ledger claims it yet"
-    assert cli.main(["reconcile", *where]) == 0
-    assert "ADOPTED" in capsys.readouterr().out.upper()
-    with Ledger(url) as ledger:
+        assert cli.main(["orphans", *where]) == 0
+        assert remote_id in capsys.readouterr().out, "no job of this ledger claims it yet"
+        assert cli.main(["reconcile", *where]) == 0
+        assert "ADOPTED" in capsys.readouterr().out.upper()
         assert ledger.last_attempts([job_id])[job_id].remote_id == remote_id

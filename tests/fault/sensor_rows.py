@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import table
+from provider_rows import coded, fault
 from table import Clock, Row, Seen
 
 from qjobs.backends.base import Backend
@@ -26,8 +27,6 @@ _SELDOM_S = 30.0
 _MOST_S = 8 * 3600.0
 _HOUR_S = 3600.0
 _FOR_EVER = 1_000_000
-_fault = table._fault
-_code = table._code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class LongRow(Row):
 
 def _everywhere(code: int, retry_after: str = "") -> tuple[Fault, ...]:
     routes = (Route.STATUS, Route.RESULTS, Route.FIND)
-    return tuple(_code(route, code, _FOR_EVER, retry_after) for route in routes)
+    return tuple(coded(route, code, _FOR_EVER, retry_after) for route in routes)
 
 
 LONG_ROWS = (
@@ -55,7 +54,7 @@ LONG_ROWS = (
     LongRow(name="503 for an hour", faults=_everywhere(503), for_s=_HOUR_S, recorded="BackendUnavailable"),
     LongRow(
         name="tells of nothing for an hour",
-        faults=(_fault(Route.STATUS, Action.NOTHING, _FOR_EVER),),
+        faults=(fault(Route.STATUS, Action.NOTHING, _FOR_EVER),),
         for_s=_HOUR_S,
     ),
     LongRow(name="the clock jumps forward 10 days", jump_s=10 * 86400.0),

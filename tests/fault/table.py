@@ -2,9 +2,9 @@
 
 `make faults` prints it; `test_fault_rows.py` asserts the same rows. Every row drives the real operations as the
 flow does: plan; submit, entered again by the ladder of its RetryPolicy on the errors that make Prefect run a
-task again; reconcile; wait; complete. Where a run of the flow ends before the job does, the flow run is
-resumed a minute later, three times at the most. What is UNKNOWN even then is decided as its message says:
-adopted if the provider has it, sent again if not. Pauses are virtual, the provider is a real HTTP server.
+task again; reconcile; wait; collect. Where a run of the flow ends before the job does, the flow run is
+entered again a minute later, three times at the most. What is UNKNOWN even then is decided as its message says:
+adopted if the provider has it, discarded and sent if not. Pauses are virtual, the provider is a real HTTP server.
 """
 
 from __future__ import annotations
@@ -15,105 +15,19 @@ import os
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from driving import Clock, Run, Seen
+from provider_rows import ROWS, Row
 
-import qjobs
-from qjobs.backends.base import LostReply
-from qjobs.backends.limiter import Limiter
-from qjobs.backends.rest import RestBackend
-from qjobs.circuits.programs import read_circuit
-from qjobs.errors import QJobsError
+from qjobs.backends.rest import LostReply
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import JobStatus
-from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
-from qjobs.operations.recover import adopt, reconcile
-from qjobs.operations.retry import RetryPolicy
-from qjobs.testing.contract import bits_of, flips
-from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
-from tasks.retrying import READ_DELAYS_S, climbing, is_transient
 
-N_ITEMS = 4
-LATE_S = 1.5
-SHORT_S = 0.3
-LONG_S = 30.0
-MAX_RUNS = 3
 EVERY = int(os.environ.get("QJOBS_FAULTS_EVERY", "1"))
 """Every n-th row is printed; `test_fault_rows.py` has them all."""
-SUBMIT = Route.SUBMIT
-FIND = Route.FIND
-STATUS = Route.STATUS
-RESULTS = Route.RESULTS
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One fault. `lost` names what became of a submission without an answer: "made", "never" or "late"."""
-
-    name: str
-    faults: tuple[Fault, ...] = ()
-    lost: str = ""
-    recorded: str = ""
-    broken: dict[int, str] = field(default_factory=dict)
-    peers: str = ""
-
-
-def _fault(route: Route, action: Action, times: int = 1, **more: object) -> Fault:
-    return Fault(route=route, action=action, times=times, **more)  # type: ignore[arg-type]
-
-
-def _code(route: Route, code: int, times: int = 1, retry_after: str = "") -> Fault:
-    return _fault(route, Action.CODE_BEFORE, times, code=code, retry_after=retry_after)
-
-
-_GONE = _fault(SUBMIT, Action.DROP_AFTER)
-ROWS = (
-    Row(name="none"),
-    Row(name="submit: made, reply dropped", faults=(_GONE,), lost="made", peers="3 or lost (Divi)"),
-    Row(name="submit: made, 502", faults=(_fault(SUBMIT, Action.CODE_AFTER, code=502),), lost="made"),
-    Row(name="submit: made, answered too late", faults=(_fault(SUBMIT, Action.LATE, seconds=LATE_S),), lost="made"),
-    Row(name="submit: made, JSON cut", faults=(_fault(SUBMIT, Action.CUT),), lost="made"),
-    Row(name="submit: made, not JSON", faults=(_fault(SUBMIT, Action.NOT_JSON),), lost="made"),
-    Row(
-        name="submit: dropped, arrives 20 s later", faults=(_fault(SUBMIT, Action.DONE_LATE, seconds=20),), lost="late"
-    ),
-    Row(name="submit: dropped before", faults=(_fault(SUBMIT, Action.DROP_BEFORE),), lost="never"),
-    Row(name="submit: 503 before", faults=(_code(SUBMIT, 503),), lost="never"),
-    Row(name="submit: 429", faults=(_code(SUBMIT, 429),)),
-    Row(name="submit: 429, Retry-After 30", faults=(_code(SUBMIT, 429, 2, "30"),)),
-    Row(name="submit: 401 for a while", faults=(_code(SUBMIT, 401, 2),)),
-    Row(name="reply dropped, find 502 x4", faults=(_GONE, _code(FIND, 502, 4)), lost="made"),
-    Row(name="reply dropped, find 401", faults=(_GONE, _code(FIND, 401)), lost="made"),
-    Row(name="reply dropped, find not JSON x4", faults=(_GONE, _fault(FIND, Action.NOT_JSON, 4)), lost="made"),
-    Row(name="status: 502", faults=(_code(STATUS, 502),), peers="2"),
-    Row(name="status: 502 x9", faults=(_code(STATUS, 502, 9),), recorded="BackendUnavailable", peers="2"),
-    Row(name="status: 401 for a while", faults=(_code(STATUS, 401, 5),), recorded="CredentialsRejected", peers="6"),
-    Row(name="status: 403 for a while", faults=(_code(STATUS, 403, 5),), recorded="CredentialsRejected"),
-    Row(name="status: 429 x20", faults=(_code(STATUS, 429, 20),), recorded="BackendUnavailable"),
-    Row(name="status: 429 x9, Retry-After 7", faults=(_code(STATUS, 429, 9, "7"),), recorded="BackendUnavailable"),
-    Row(
-        name="status: time-out x3",
-        faults=(_fault(STATUS, Action.LATE, 3, seconds=LATE_S),),
-        recorded="BackendUnavailable",
-        peers="4",
-    ),
-    Row(name="status: dropped x9", faults=(_fault(STATUS, Action.DROP_BEFORE, 9),), recorded="BackendUnavailable"),
-    Row(name="status: JSON cut x4", faults=(_fault(STATUS, Action.CUT, 4),), recorded="ProtocolError"),
-    Row(name="status: not JSON x4", faults=(_fault(STATUS, Action.NOT_JSON, 4),), recorded="ProtocolError"),
-    Row(name="status: unknown word x3", faults=(_fault(STATUS, Action.UNKNOWN_WORD, 3),), recorded="ProtocolError"),
-    Row(name="status: tells of nothing x9", faults=(_fault(STATUS, Action.NOTHING, 9),)),
-    Row(name="results: 500 x7", faults=(_code(RESULTS, 500, 7),), recorded="BackendUnavailable", peers="6"),
-    Row(name="results: 401 x3", faults=(_code(RESULTS, 401, 3),), recorded="CredentialsRejected", peers="6"),
-    Row(name="results: JSON cut x4", faults=(_fault(RESULTS, Action.CUT, 4),), recorded="ProtocolError"),
-    Row(name="results: dropped", faults=(_fault(RESULTS, Action.DROP_AFTER),)),
-    Row(name="item 1 fails", broken={1: "the laser went off"}),
-)
 
 
 def one_of_each(rows: Sequence[Row]) -> list[object]:
@@ -127,223 +41,59 @@ def one_of_each(rows: Sequence[Row]) -> list[object]:
     return found
 
 
-class Clock:
-    """Time that only sleeping moves."""
+class Scripted:
+    """What a run needs to know of the scripted provider."""
 
-    def __init__(self) -> None:
-        self.elapsed_s = 0.0
+    def __init__(self, provider: ScriptedProvider) -> None:
+        self.store = provider.store
+        self.url = provider.url
+        self._provider = provider
 
-    def now(self) -> datetime:
-        return datetime(2025, 3, 1, tzinfo=UTC) + timedelta(seconds=self.elapsed_s)
+    @property
+    def ids(self) -> list[str]:
+        """The jobs that can run, or have; of those in steps, the ones whose last step came."""
+        self.store.run_due()
+        return [job.id for job in self.store.jobs.values() if job.outcomes and not job.is_open]
 
-    def monotonic(self) -> float:
-        return self.elapsed_s
+    @property
+    def created(self) -> int:
+        return len(self.ids)
 
-    def sleep(self, seconds: float) -> None:
-        self.elapsed_s += seconds
+    @property
+    def n_asked(self) -> int:
+        return self._provider.asked.total()
 
-
-@dataclass(frozen=True, kw_only=True)
-class Seen:
-    """What a row came to. `status` is that before a person decided anything, `decided` that after."""
-
-    row: Row
-    variant: LostReply
-    created: int
-    lost: int
-    status: JobStatus
-    decision: str
-    decided: JobStatus
-    requests: int
-    runs: int
-    message: str
-    causes: frozenset[str]
-    adapter: str = ""
-
-    def line(self) -> str:
-        """Its line of the table."""
-        then = f"{self.decision} -> {self.decided}" if self.decision else ""
-        adapter = self.adapter or self.variant
-        return (
-            f"{self.row.name:37} {adapter:13} {self.created:7} {self.lost:4}  {self.status:9} {then:23} "
-            f"{self.requests:8} {self.runs:4}  {self.row.peers}"
-        ).rstrip()
-
-    def problems(self) -> list[str]:
-        """Where it breaks the rule."""
-        normal = JobStatus.ERROR if self.row.broken else JobStatus.COMPLETED
-        allowed = {normal}
-        if self.row.lost and self.variant is LostReply.OPAQUE:
-            allowed = {JobStatus.UNKNOWN}
-        found = []
-        if self.created != 1:
-            found.append(f"{self.created} remote jobs")
-        if self.lost:
-            found.append(f"{self.lost} results lost")
-        if self.status not in allowed:
-            found.append(f"it became {self.status}")
-        if self.decided is not normal:
-            found.append(f"it ended {self.decided}")
-        words = ("may or may not exist", "qjobs jobs adopt", "qjobs jobs discard")
-        if self.status is JobStatus.UNKNOWN and not all(word in self.message for word in words):
-            found.append(f"the message does not say how to decide: {self.message!r}")
-        if self.row.recorded and self.row.recorded not in self.causes:
-            found.append(f"its history has no {self.row.recorded}")
-        return found
-
-
-class _State:
-    """What Prefect's retry condition is given."""
-
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def result(self) -> None:
-        raise self._error
-
-
-class _Run:
-    """One wanted job, driven as the flow drives it."""
-
-    def __init__(self, row: Row, provider: ScriptedProvider, ledger: Ledger, clock: Clock) -> None:
-        self.row = row
-        self.provider = provider
-        self.ledger = ledger
-        self.clock = clock
-        self.variant = LostReply(provider.store.variant)
-        self.limiter = Limiter(clock.monotonic, clock.sleep)
-        self.policy = RetryPolicy.for_backend(self.variant)
-        self.message = ""
-        self.run = uuid.uuid4().hex
-        late = {fault.route for fault in row.faults if fault.action is Action.LATE}
-        self.sending = self._backend(SHORT_S if SUBMIT in late else LONG_S)
-        self.reading = self._backend(SHORT_S if STATUS in late else LONG_S)
-
-    def _backend(self, timeout_s: float) -> RestBackend:
-        return RestBackend(
-            self.provider.url,
-            name=f"rest-{self.run[:8]}",  # the provider counts its ids anew in every row
-            lost_reply=self.variant,
-            timeout_s=timeout_s,
-            poll_interval_s=(1.0, 10.0),
-            limiter=self.limiter,
-            sleep=self.clock.sleep,
+    def prepare(self, row: Row, clock: Clock) -> None:
+        """Forget everything before, and misbehave as the row says."""
+        provider, store = self._provider, self.store
+        provider.reset()
+        store.clock = clock.monotonic
+        store.list_items = True
+        provider.inject(*row.faults)
+        provider.have(
+            broken=dict(row.broken), withheld=dict(row.withheld), stuck=set(row.stuck), requeues=row.requeues
         )
+        acts = {"delete": store.forget, "retry": store.revive}
+        for seconds, what in row.there:
+            store.do_late(seconds, functools.partial(self._to_all, acts[what]))
 
-    def close(self) -> None:
-        self.sending.close()
-        self.reading.close()
-
-    def _stage(self, act: Callable[[int], object], delays_s: Sequence[float]) -> bool:
-        """A Prefect task: run again where its condition says so; whether it ended well."""
-        for count in range(1, len(delays_s) + 2):
-            try:
-                act(count)
-            except QJobsError as error:
-                self.message = str(error)
-                if count > len(delays_s) or not is_transient(None, None, _State(error)):
-                    return False
-                self.clock.sleep(delays_s[count - 1])
-            else:
-                return True
-        return False
-
-    def flow(self) -> JobId:
-        """One run of the flow; another one finds its job again."""
-        job_id = self.send()
-        self.follow(job_id)
-        return job_id
-
-    def send(self) -> JobId:
-        """Plan and submit."""
-        now = self.clock.now
-        circuits = [read_circuit(flips(3, on=bits_of(number))) for number in range(N_ITEMS)]
-        programs = {program.hash: program for program in circuits}
-        items = [ItemSpec(label=f"{n}", program=h, shots=16 + n) for n, h in enumerate(programs)]
-        (job_id,) = qjobs.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=now)
-
-        def submit(count: int) -> None:
-            strategy = self.policy.strategy_for(count)
-            with climbing(self.policy, count, self.variant):
-                qjobs.submit(self.ledger, self.sending, job_id, strategy=strategy, policy=self.policy, now=now)
-
-        self._stage(submit, self.policy.delays_s)
-        return job_id
-
-    def follow(self, job_id: JobId) -> None:
-        """Wait and collect."""
-        now = self.clock.now
-        clock = self.clock
-        backends = {self.reading.name: self.reading}
-        reconcile(self.ledger, backends, job_ids=[job_id], now=now)
-        self._stage(
-            lambda _: qjobs.wait(
-                self.ledger, backends, [job_id], timeout_s=9e4, now=now, monotonic=clock.monotonic, sleep=clock.sleep
-            ),
-            READ_DELAYS_S,
-        )
-        if self.ledger.job(job_id).status.is_final:
-            self._stage(lambda _: qjobs.collect(self.ledger, self.reading, job_id, now=now), READ_DELAYS_S)
-
-    def decide(self, job_id: JobId) -> str:
-        """Do what the message tells a person to do."""
-        if self.provider.created:
-            (remote_id,) = self.provider.store.jobs
-            adopt(self.ledger, self.sending, job_id, RemoteId(remote_id), now=self.clock.now)
-            word = "adopt"
-        else:
-            allow = RemoteRetryStrategy.ALLOW_RESUBMIT
-            qjobs.submit(self.ledger, self.sending, job_id, strategy=allow, now=self.clock.now)
-            word = "send again"
-        self.flow()
-        return word
-
-    def see(self) -> Seen:
-        job_id = self.flow()
-        runs = 1
-        while not self.ledger.job(job_id).status.is_final and runs < MAX_RUNS:
-            self.clock.sleep(60.0)
-            runs += 1
-            self.flow()
-        status = self.ledger.job(job_id).status
-        requests = self.provider.asked.total()
-        message = self.message
-        decision = self.decide(job_id) if status is JobStatus.UNKNOWN else ""
-        results = self.ledger.results(job_id)
-        wanted = [n for n in range(N_ITEMS) if n not in self.row.broken]
-        right = [n for n in wanted if n in results and results[n].counts == {f"{n:03b}": 16 + n}]
-        return Seen(
-            row=self.row,
-            variant=self.variant,
-            created=self.provider.created,
-            lost=len(wanted) - len(right),
-            status=status,
-            decision=decision,
-            decided=self.ledger.job(job_id).status,
-            requests=requests,
-            runs=runs,
-            message=message,
-            causes=self._causes(job_id),
-        )
-
-    def _causes(self, job_id: JobId) -> frozenset[str]:
-        """What the job's history says went wrong."""
-        return frozenset(event.cause for event in self.ledger.events(job_id))
+    def _to_all(self, act: Callable[[str], None]) -> None:
+        for job_id in list(self.store.jobs):
+            act(job_id)
 
 
 def play(
     row: Row,
     provider: ScriptedProvider,
     ledger: Ledger,
-    make: Callable[[Row, ScriptedProvider, Ledger, Clock], _Run] = _Run,
+    make: Callable[[Row, Scripted, Ledger, Clock], Run] = Run,
+    clock: Clock | None = None,
 ) -> Seen:
     """Run one row, on a provider that forgets everything before."""
-    clock = Clock()
-    provider.reset()
-    provider.store.clock = clock.monotonic
-    provider.inject(*row.faults)
-    provider.break_items(row.broken)
-    run = make(row, provider, ledger, clock)
+    clock = clock or Clock()
+    scripted = Scripted(provider)
+    scripted.prepare(row, clock)
+    run = make(row, scripted, ledger, clock)
     try:
         return run.see()
     finally:

@@ -11,9 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 import sensor_rows
-from table import ROWS, Row, one_of_each, play
+from provider_rows import ROWS, Row
+from table import one_of_each, play
 
-from qjobs.backends.base import LostReply
+from qjobs.backends.rest import LostReply
 from qjobs.ledger import Ledger
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider

@@ -16,7 +16,8 @@ import pytest
 from deploying import deployed, process_worker
 from given import parameters, sent
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -80,6 +81,8 @@ class Server:
 
 
 SERVER = Server()
+_STATES = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+UNFINISHED = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_STATES)))
 
 
 def _settings(folders: pytest.TempPathFactory) -> dict[Any, Any]:
@@ -114,6 +117,9 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> str:
 def client(api: str) -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as client:
         yield client
+        # A sensor looks after all runs that the server knows, also those that an earlier test left.
+        for run in client.read_flow_runs(flow_run_filter=UNFINISHED, limit=200):
+            client.delete_flow_run(run.id)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,9 +21,11 @@ POOL = "worker-test"
 
 
 @contextlib.contextmanager
-def process_worker(api: str, client: SyncPrefectClient, home: Path, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def process_worker(
+    api: str, client: SyncPrefectClient, home: Path, folder: Path, *, pool: str = POOL
+) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of the pool, whose flow runs have the test's data folder."""
-    _make_pool(client)
+    _make_pool(client, pool)
     environment = {
         **os.environ,
         "PREFECT_API_URL": api,
@@ -32,8 +35,8 @@ def process_worker(api: str, client: SyncPrefectClient, home: Path, folder: Path
         "QJOBS_HOME": str(home),
         "PYTHONPATH": str(ROOT),
     }
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-    with (folder / "worker.log").open("wb") as log:
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    with (folder / "worker.log").open("ab") as log:
         process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log)
         try:
             yield process
@@ -46,22 +49,34 @@ def process_worker(api: str, client: SyncPrefectClient, home: Path, folder: Path
                 process.wait(60)
 
 
-def deployed(client: SyncPrefectClient, flow: Flow[..., Any]) -> str:
-    """Id of a deployment of one of our flows in the pool."""
-    _make_pool(client)
+def deployed(
+    client: SyncPrefectClient, flow: Flow[..., Any], *, pool: str = POOL, first: str = "", limit: int | None = None
+) -> str:
+    """Id of a deployment of one of our flows in the pool; `first` is a command that its process runs at the start."""
+    _make_pool(client, pool)
+    steps: list[dict[str, Any]] = [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}]
+    if first:
+        steps.insert(0, {"prefect.deployments.steps.run_shell_script": {"script": first}})
     body = {
-        "name": "worker-test",
+        "name": pool,
         "flow_id": str(client.create_flow(flow)),
         "entrypoint": f"flows/{flow.fn.__name__}.py:{flow.fn.__name__}",
-        "work_pool_name": POOL,
-        "pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}],
+        "work_pool_name": pool,
+        "pull_steps": steps,
+        "concurrency_limit": limit,
     }
     return str(client.request("POST", "/deployments/", json=body).json()["id"])
 
 
-def _make_pool(client: SyncPrefectClient) -> None:
+def places_taken(client: SyncPrefectClient, deployment: str) -> int:
+    """How many places of its limit the runs of a deployment hold."""
+    found = client.request("GET", "/deployments/{id}", path_params={"id": deployment}).json()
+    return int(found["global_concurrency_limit"]["active_slots"])
+
+
+def _make_pool(client: SyncPrefectClient, name: str) -> None:
     with contextlib.suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        client.create_work_pool(WorkPoolCreate(name=name, type="process"))
 
 
 def process_of(worker: int, run: str) -> int:
@@ -72,3 +87,11 @@ def process_of(worker: int, run: str) -> int:
             if f"FLOW_RUN_ID={run}".encode() in Path(f"/proc/{pid}/environ").read_bytes():
                 return pid
     return 0
+
+
+def kill_all_of(run: str) -> None:
+    """Kill every process that was started for a flow run, as when its machine breaks down."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if f"FLOW_RUN_ID={run}".encode() in (folder / "environ").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)

@@ -34,8 +34,8 @@ import tasks
 from blocks import AerBackend, Ledger, NexusBackend, RestBackend, backend_named, ledger_named
 from qjobs.backends.aer import AerBackend as Adapter
 from qjobs.backends.aer.backend import NoiseSpec
+from qjobs.backends.rest import LostReply
 from qjobs.errors import CredentialsRejected, InvalidInput
-from qjobs.model import LostReply
 from qjobs.testing.servers import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]

@@ -15,6 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks import RestBackend
 from flows._support.doctor import prefect_checks
+from flows._support.run_ledger import ledger_tag
 from flows.deploy import main as deploy
 from qjobs.ledger import Ledger
 
@@ -81,7 +82,10 @@ def test_make_deploy(api: str, client: SyncPrefectClient, home: Path, store: Led
         "QJOBS_HOME": str(home),
     }
     environment["QJOBS_DEVICES"] = "rest-backend/nobody-there"
-    for _ in range(2):
+    for number in range(2):
+        if number:  # as earlier versions made it
+            body = {"name": "upkeep", "concurrency_limit": 4}
+            client.request("PATCH", "/work_pools/qjobs/queues/upkeep", json=body)
         done = subprocess.run(
             ["make", "deploy", f"VENV={sys.prefix}"],
             cwd=ROOT,
@@ -103,9 +107,11 @@ def test_make_deploy(api: str, client: SyncPrefectClient, home: Path, store: Led
         ]
         queues = client.request("POST", "/work_queues/filter", json={}).json()
         limits = {each["name"]: each["concurrency_limit"] for each in queues}
-        assert limits.items() >= {"experiments": 10, "upkeep": 4, "rest-backend-nobody-there": 10}.items()
+        assert limits.items() >= {"experiments": 10, "upkeep": None, "rest-backend-nobody-there": 10}.items()
+        assert {tuple(each["tags"]) for each in found} == {("qjobs", ledger_tag(store))}
     after = said(store)
     assert after["deployments"][0]
+    assert after["ledger of the deployments"] == (True, f"{store.ledger_id[:8]} at {store.url}")
     assert after["prefect server"][0]
     assert not after["worker"][0]
     assert "prefect worker start --pool qjobs" in after["worker"][1]

@@ -91,9 +91,9 @@ class Person:
 
     def _spare(self, wire: Wire, name: str) -> str:
         """An archived project, which may be deleted."""
-        body = {"data": {"type": "project", "attributes": {"name": name, "archived": True}}}
+        body = {"data": {"type": "project", "attributes": {"name": name}}}
         made = str(wire.json("POST", "/api/projects/v1beta2", body)["data"]["id"])
-        wire.json("PATCH", f"/api/projects/v1beta2/{made}", body)
+        wire.json("PATCH", f"/api/projects/v1beta2/{made}", {"data": {"attributes": {"archived": True}}})
         return made
 
     def _post(self, wire: Wire, path: str, attributes: dict[str, Any]) -> str:

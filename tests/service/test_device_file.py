@@ -108,6 +108,7 @@ def test_opening_hours_leave_no_gap(minutes: int) -> None:
         ("[1, 2]", "[1, 1]", r"\[1, 1\] must be two different"),
         ('start: "08:00"', "start: 8:00", "in quotes"),
         ("n_qubits: 3", "n_qubits: 0", "device mine: n_qubits"),
+        ("n_qubits: 3", "n_qubits: 3, result: state", "device mine: noise: only shots"),
         ("days: [mon, fri]", "days: [monday]", "device mine: opening_hours"),
         ("devices:", "devicess:", "devicess|devices"),
         (MINE, "devices: [", "is not YAML"),

@@ -49,6 +49,7 @@ def test_device_choice(ada: Person) -> None:
     assert ada.get(DEVICES, ("backend", "IBMQConfig")) == []
     assert "is_local" in ada.get(DEVICES, ("is_local", "maybe"), code=400)["message"]
     ada.get(DEVICES, ("region", "x"), ("credential_names", "a"), ("credential_names", "b"))
+    assert "'backends'" in ada.get(DEVICES, ("backends", "AerConfig"), code=400)["message"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ def test_circuit_shape(ada: Person) -> None:
     assert shape(ada.get(CIRCUITS)) == shape(sample("GET /api/circuits/v1beta2 -> 200"))
     changed = ada.patch(f"{CIRCUITS}/{circuit}", {"properties": {"a": "foo"}})
     assert shape(changed) == whole
+    words = ada.patch(f"{CIRCUITS}/{circuit}", {"name": "other", "commands": [{"args": []}]}, 422)["message"]
+    assert words == "body.data.attributes: there is no 'commands' here; there are name, description, properties"
+    assert ada.get(f"{CIRCUITS}/{circuit}")["data"]["attributes"]["name"] == GHZ["name"]
+    ada.patch(f"{CIRCUITS}/{circuit}", {"name": "other", "timestamps": {"created": "2026-11-20"}, "properties": {}})
 
 
 @pytest.mark.parametrize("kind", list(FILES))

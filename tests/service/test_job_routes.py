@@ -12,6 +12,8 @@ import pytest
 from own_service import AER
 from standing_service import Person, Standing, sample, shape, standing_service
 
+from qjobs.service import tables as schema
+
 URL = "/api/jobs/v1beta3"
 FINAL = ("COMPLETED", "CANCELLED", "ERROR", "DEPLETED", "TERMINATED")
 STATUSES = ("SUBMITTED", "QUEUED", "RUNNING", "RETRYING", "CANCELLING", *FINAL)
@@ -67,7 +69,7 @@ def test_definition_round_trip(ada: Person) -> None:
     """A definition comes back as it was posted."""
     project = ada.project()
     circuits = [ada.circuit(project), ada.circuit(project)]
-    config = {"type": "AerConfig", "n_qubits": 40, "simulation_method": "automatic", "unknown": {"deep": [1, None]}}
+    config = {"type": "AerConfig", "n_qubits": 40, "simulation_method": "automatic", "seed": 2**40, "noise_model": None}
     definition = {
         "backend_config": config,
         "user_group": "physics",
@@ -132,12 +134,15 @@ def test_bad_jobs(ada: Person) -> None:
     project = ada.project()
     unknown = [{"program_id": str(uuid.uuid4()), "n_shots": 1}]
     usual = {"backend_config": AER, "items": [{"program_id": ada.circuit(project), "n_shots": 1}]}
+    ignored = {"type": "QuantinuumConfig", "device_name": "H1-1", "compiler_options": {"target_2qb_gate": "ZZMax"}}
     good: dict[str, Any] = {"name": "n", "job_type": "execute", "definition": usual}
     for change, code, words in (
         ({"definition": {**usual, "backend_config": {"type": ["x"]}}}, 400, "no backend"),
         ({"definition": {**usual, "user_group": "made_up"}}, 403, "Not a member of any group with name: made_up"),
         ({"definition": {**usual, "items": unknown}}, 404, f"item 1: program {unknown[0]['program_id']} not found"),
+        ({"definition": {**usual, "backend_config": ignored}}, 400, "compiler_options.target_2qb_gate"),
         ({"job_type": "hamiltonian"}, 422, ""),
+        ({"user_group": "physics"}, 422, "there is no 'user_group' here"),
         ({"definition": []}, 422, ""),
         ({"name": None}, 422, ""),
         ({"properties": {"a": None}}, 422, ""),
@@ -211,7 +216,7 @@ def test_cancel(ada: Person) -> None:
     ada.post(f"{URL}/{job}/rpc/cancel", {"item_ids": [2]}, 202)
     items = ada.get(f"{URL}/{job}")["data"]["attributes"]["definition"]["items"]
     assert [item["status"]["status"] for item in items] == ["SUBMITTED", "CANCELLED", "SUBMITTED"]
-    for wrong in ({"item_ids": ["2"]}, {"item_ids": 2}, {"item_ids": [2**40]}, [], "x"):
+    for wrong in ({"item_ids": ["2"]}, {"item_ids": 2}, {"item_ids": [2**40]}, [], "x", {"items": [1]}):
         ada.post(f"{URL}/{job}/rpc/cancel", wrong, 422)
     ada.post(f"{URL}/{job}/rpc/cancel", {"item_ids": [4]}, 404)
 
@@ -228,13 +233,45 @@ def test_retry(standing: Standing, ada: Person) -> None:
     assert retried(remote_retry_strategy="DEFAULT") == "ERROR"
     for strategy in ("ALLOW_RESUBMIT", "FORCE_RESUBMIT", "FULL_RESTART"):
         assert retried(remote_retry_strategy=strategy) == "RETRYING"
+        assert retried(remote_retry_strategy=strategy, retry_status=[]) == "RETRYING"
     assert retried(remote_retry_strategy="FULL_RESTART", retry_status=["CANCELLED"]) == "ERROR"
     assert retried(remote_retry_strategy="FULL_RESTART", retry_status=["ERROR"], user_group="physics") == "RETRYING"
     standing.move(job, "ERROR")
-    for wrong in ({"remote_retry_strategy": "AGAIN"}, {"retry_status": ["DONE"]}, {"retry_status": "ERROR"}, []):
+    unread = {"remote_retry_strategy": "FULL_RESTART", "item_ids": [1]}
+    for wrong in (
+        {"remote_retry_strategy": "AGAIN"},
+        {"retry_status": ["DONE"]},
+        {"retry_status": "ERROR"},
+        [],
+        unread,
+    ):
         ada.post(f"{URL}/{job}/rpc/retry", wrong, 422)
     ada.post(f"{URL}/{job}/rpc/retry", {"remote_retry_strategy": "FULL_RESTART", "user_group": "others"}, 403)
     assert ada.get(f"{URL}/{job}/attributes/status")["status"] == "ERROR"
+
+
+def test_retry_without_statuses(standing: Standing, ada: Person) -> None:
+    """The client's default, a full restart without statuses, runs the items in ERROR again and no others."""
+    project = ada.project()
+    circuit = ada.circuit(project)
+    job = ada.job(project, *[circuit] * 4)
+    result = standing.store_result(job, {})
+    words = ["COMPLETED", "ERROR", "CANCELLED", "DEPLETED"]
+    with standing.service.db.write() as connection:
+        item = schema.job_item
+        for number, word in enumerate(words, start=1):
+            mine = (item.c.job_id == job) & (item.c.item_id == number)
+            connection.execute(item.update().where(mine).values(status=word))
+
+    def statuses(**body: Any) -> list[str]:
+        ada.post(f"{URL}/{job}/rpc/retry", {"remote_retry_strategy": "FULL_RESTART", **body}, 202)
+        items = ada.get(f"{URL}/{job}")["data"]["attributes"]["definition"]["items"]
+        return [item["status"]["status"] for item in items]
+
+    assert statuses() == ["COMPLETED", "RETRYING", "CANCELLED", "DEPLETED"]
+    assert statuses() == ["COMPLETED", "RETRYING", "CANCELLED", "DEPLETED"]
+    ada.get(f"/api/results/v1beta3/{result}")
+    assert statuses(retry_status=["COMPLETED", "DEPLETED"]) == ["RETRYING", "RETRYING", "CANCELLED", "RETRYING"]
 
 
 def test_rerun(ada: Person) -> None:
@@ -246,6 +283,7 @@ def test_rerun(ada: Person) -> None:
     assert (made["attributes"]["name"], made["attributes"]["status"]["status"]) == ("new", "SUBMITTED")
     assert sorted(ada.names(URL)) == ["new", "old"]
     ada.post(f"{URL}/{job}/rpc/rerun", {}, 422)
+    ada.post(f"{URL}/{job}/rpc/rerun", {"name": "new", "user_group": "physics"}, 422)
 
 
 def test_delete(standing: Standing, ada: Person, bob: Person) -> None:

@@ -64,7 +64,7 @@ def test_pages_of_equal_rows(standing: Standing, ada: Person, key: str) -> None:
 
 
 def test_page_size(standing: Standing, ada: Person) -> None:
-    """A page has 50 rows, and 100 at most."""
+    """A page has 50 rows, or as many as are asked for, which are 100 at most."""
     project = ada.project()
     circuit = ada.circuit(project)
     with standing.service.db.write() as connection:
@@ -73,9 +73,10 @@ def test_page_size(standing: Standing, ada: Person) -> None:
         copies = [{**row, "document_id": str(uuid.uuid4())} for _ in range(100)]
         connection.execute(table.insert(), copies)
     assert len(ada.get(CIRCUITS)["data"]) == 50
-    largest = ada.get(CIRCUITS, ("page[size]", 5000))
+    largest = ada.get(CIRCUITS, ("page[size]", 100))
     assert len(largest["data"]) == largest["meta"]["page_size"] == MAX_PAGE_SIZE == 100
     assert largest["meta"]["total_pages"] == 2
+    assert "from 1 to 100" in ada.get(CIRCUITS, ("page[size]", 101), code=400)["message"]
     assert ada.get(f"{CIRCUITS}/meta/count") == {"count": 101}
     assert len(ada.get(CIRCUITS, ("page[number]", 2))["data"]) == 1
     past = ada.get(CIRCUITS, ("page[number]", 2**31 - 1))

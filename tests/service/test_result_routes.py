@@ -145,6 +145,7 @@ def test_passes(standing: Standing, ada: Person) -> None:
         for entry in body["data"]
     ]
     assert steps == list(itertools.pairwise(circuits))
+    ada.get(PASSES, ("filter[compilation][id]", compilation), ("filter[pass_name]", "Pass1"), code=400)
 
 
 def test_foreign_results(standing: Standing, ada: Person, bob: Person) -> None:

@@ -99,5 +99,7 @@ def test_too_wide_is_an_item_error(own: OwnService) -> None:
     """A circuit that is too wide is an error of its item."""
     (item,) = own.run([Circuit(21)], quantinuum("H1-1"), job_type="compile")
     assert item.message == "the circuit has 21 qubits, and H1-1 has 20"
+    (item,) = own.run([Circuit(3)], {**AER, "n_qubits": 2}, job_type="compile")
+    assert item.message == "the circuit has 3 qubits, and n_qubits of the configuration is 2"
     (item,) = own.run([Circuit(3).measure_all()], {**AER, "n_qubits": 2})
     assert "runs at most 2" in item.message

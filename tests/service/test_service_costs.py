@@ -64,15 +64,37 @@ def test_max_cost_depletes(own: OwnService) -> None:
     assert record.status == "DEPLETED"
 
 
+def test_cap_of_the_configuration(own: OwnService) -> None:
+    """The max_cost of a configuration caps each of its items, beside their own."""
+    for given, status in ((14, "COMPLETED"), (13, "DEPLETED")):
+        (item,) = own.run([native()], quantinuum("H1-1LE", max_cost=given), shots=1000, item={"max_cost": 20.0})
+        assert (item.status, item.max_cost) == (status, 20.0)
+
+
 def test_checker_runs_nothing(own: OwnService) -> None:
-    """A syntax checker names the price and runs nothing."""
-    item, wrong = own.run([native(), entangled().measure_all()], quantinuum("H1-1SC"), shots=1000)
+    """A syntax checker names the price, whatever it may cost, and runs nothing."""
+    circuits = [native(), entangled().measure_all()]
+    item, wrong = own.run(circuits, quantinuum("H1-1SC", max_cost=1), shots=1000, item={"max_cost": 0.5})
     assert (item.status, item.result_type, item.result_id) == ("COMPLETED", None, None)
     assert status_body(item)["cost"] == pytest.approx(13.4)
     assert status_body(item)["cost_confidence"] == 1.0
     assert "cannot run" in wrong.message
     assert "cost_confidence" not in status_body(wrong)
     assert own.rows(schema.result, item_uuid=item.item_uuid) == []
+    job = own.submit([native()] * 2, quantinuum("H2-1SC"), shots=1000)
+    assert status_body(own.finish(job))["cost"] == pytest.approx(26.8)
+
+
+def test_every_checker_has_prices(tmp_path) -> None:
+    """A syntax checker of a device file names prices, though the file says nothing of costs."""
+    entry = "{name: XSC, kind: syntax-checker, backend: B, config: XConfig, n_qubits: 5}"
+    own = OwnService(tmp_path, devices=f"devices: [{entry}]")
+    try:
+        own.service.executor.start()
+        (item,) = own.run([native()], {"type": "XConfig"}, shots=1000)
+        assert status_body(item)["cost"] == pytest.approx(13.4)
+    finally:
+        own.close()
 
 
 def test_failure_rate_holds(own: OwnService) -> None:

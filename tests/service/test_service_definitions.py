@@ -67,7 +67,7 @@ def test_bad_jobs_are_not_stored(own: OwnService, definition, error, words) -> N
 @pytest.mark.parametrize("level", [-1, 4, "2", True, 1.5])
 def test_unknown_level_is_refused(own: OwnService, level) -> None:
     """There are levels 0 to 3."""
-    with pytest.raises(BadRequest, match="one of 0, 1, 2, 3"):
+    with pytest.raises(BadRequest, match="optimisation_level: this service takes 0, 1, 2 or 3, not"):
         own.submit([Circuit(1)], AER, job_type="compile", optimisation_level=level)
 
 

@@ -24,6 +24,8 @@ DATA = {
     "code": 404,
     "found": 1,
     "expected": 2,
+    "wanted_id": "a1",
+    "found_id": "b2",
 }
 
 

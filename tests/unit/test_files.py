@@ -40,7 +40,7 @@ def test_full_disk(small_disk: Path) -> None:
     """A full disk leaves the old file as it was, and needs no room for a third copy."""
     path = small_disk / "results.parquet"
     write_file(path, b"old" * 1000)
-    with pytest.raises(StorageFull, match=r"no room to write .*results\.parquet.*safe in the ledger"):
+    with pytest.raises(StorageFull, match=r"no room to write .*results\.parquet.*the ledger has stored is intact"):
         write_file(path, b"n" * 200_000)
     assert path.read_bytes() == b"old" * 1000
     assert [p.name for p in small_disk.iterdir()] == ["results.parquet"]
@@ -55,7 +55,7 @@ def test_full_disk(small_disk: Path) -> None:
 def test_unwritable_paths(tmp_path: Path) -> None:
     """A path that cannot be written is named."""
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StorageFull, match=r"cannot be written: .*safe in the ledger"):
+    with pytest.raises(StorageFull, match=r"cannot be written: .*the ledger has stored is intact"):
         write_file(tmp_path / "file" / "results.parquet", b"x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(StorageFull, match="folder cannot be written"):

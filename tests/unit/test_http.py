@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Iterator
-from datetime import timedelta
-from email.utils import format_datetime
+from functools import partial
 
 import httpx
 import pytest
 from scripted import Clock
-from support import NOW
 
-from qjobs.backends.http import MEANING, HttpClient, retry_after_of, words_of
+from qjobs.backends.http import MEANING, HttpClient, Refusal
 from qjobs.backends.limiter import Limiter
+from qjobs.backends.rest import proves_refusal
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
@@ -118,18 +118,18 @@ def test_httpx_errors(client: Client, cls: type) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "submitting", "reading"),
+    ("code", "refusing", "reading"),
     [
-        (302, SubmissionRejected, ProtocolError),
+        (302, SubmissionUnknown, ProtocolError),
         (303, SubmissionUnknown, ProtocolError),
         (400, SubmissionRejected, ProtocolError),
         (401, CredentialsRejected, CredentialsRejected),
         (403, CredentialsRejected, CredentialsRejected),
         (404, SubmissionRejected, ProtocolError),
-        (408, SubmissionUnknown, BackendUnavailable),
+        (408, SubmissionRejected, BackendUnavailable),
         (409, SubmissionRejected, ProtocolError),
         (422, SubmissionRejected, ProtocolError),
-        (425, SubmissionUnknown, BackendUnavailable),
+        (425, SubmissionRejected, BackendUnavailable),
         (429, NotSent, BackendUnavailable),
         (500, SubmissionUnknown, BackendUnavailable),
         (501, SubmissionUnknown, ProtocolError),
@@ -139,25 +139,85 @@ def test_httpx_errors(client: Client, cls: type) -> None:
         (524, SubmissionUnknown, BackendUnavailable),
     ],
 )
-def test_codes(client: Client, code: int, submitting: type, reading: type) -> None:
-    """Every code means one thing to a submission and one to a read."""
-    http, provider = client(answer(code, {"message": "their words"}))
+def test_codes(client: Client, code: int, refusing: type, reading: type) -> None:
+    """A code means one thing in the provider's own refusal, one to a read, and nothing to any other submission."""
+    http, provider = client(answer(code, {"message": "their words", "refused": True}))
     error = caught(lambda: http.submit("/jobs", json={}))
-    assert type(error) is submitting
+    assert type(error) is SubmissionUnknown, "a gateway may answer after the job was made"
     assert "their words" in str(error)
-    assert len(provider.requests) == 1
+    error = caught(lambda: http.submit("/jobs", json={}, proves_refusal=proves_refusal))
+    assert type(error) is refusing
+    assert "their words" in str(error)
+    assert len(provider.requests) == 2
     error = caught(lambda: http.read("GET", "/jobs"))
     assert type(error) is reading
     assert "their words" in str(error)
-    assert len(provider.requests) == 1 + (3 if reading is BackendUnavailable else 1)
+    assert len(provider.requests) == 2 + (3 if reading is BackendUnavailable else 1)
 
 
 def test_refusal_keeps_words(client: Client) -> None:
     """A refusal carries the words of the provider as they are."""
-    http, _ = client(answer(422, {"detail": [{"msg": "too wide"}]}))
-    error = caught(lambda: http.submit("/jobs"))
+    http, _ = client(answer(422, {"detail": [{"msg": "too wide"}], "refused": True}))
+    error = caught(lambda: http.submit("/jobs", proves_refusal=proves_refusal))
     assert isinstance(error, SubmissionRejected)
     assert error.detail == '[{"msg": "too wide"}]'
+
+
+def test_refused_read(client: Client) -> None:
+    """The provider's own refusal of a read is a value; an invalid token, and a gateway's answer, are raised."""
+    own = {"message": "no such job", "refused": True}
+    http, provider = client(answer(403, own), answer(404, {"message": "no such page"}), answer(401, own))
+    assert http.read("GET", "/jobs/1", proves_refusal=proves_refusal) == Refusal(code=403, words="no such job")
+    error = caught(lambda: http.read("GET", "/jobs/1", proves_refusal=proves_refusal))
+    assert isinstance(error, ProtocolError)
+    assert error.code == 404
+    assert type(caught(lambda: http.read("GET", "/jobs/1", proves_refusal=proves_refusal))) is CredentialsRejected
+    assert len(provider.requests) == 3
+
+
+def test_unproved_hold(client: Client) -> None:
+    """Whoever answers 429 is given the pause, whatever the outcome of the submission is."""
+    http, provider = client(answer(429, retry_after="60"))
+    assert type(caught(lambda: http.submit("/jobs"))) is SubmissionUnknown
+    error = caught(lambda: http.read("GET", "/jobs"))
+    assert isinstance(error, BackendUnavailable)
+    assert error.retry_after_s == pytest.approx(60.0)
+    assert len(provider.requests) == 1
+
+
+class Signer(httpx.Auth):
+    """Signs with a new token, and again, when it is answered 401."""
+
+    def __init__(self) -> None:
+        self.tokens = iter(["first-token-of-ours", "second-token-of-ours", "third-token-of-ours"])
+        self.error: QJobsError | None = None
+
+    def sync_auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:
+        request.headers["authorization"] = next(self.tokens)
+        response = yield request
+        if response.status_code == 401:
+            if self.error:
+                raise self.error
+            request.headers["authorization"] = next(self.tokens)
+            yield request
+
+
+def test_signed_once(client: Client) -> None:
+    """A submission is not sent again with a new token, unless the provider itself refused the first one."""
+    signer = Signer()
+    http, provider = client(answer(401, {}), answer(201, {"id": "1"}), auth=signer)
+    assert type(caught(lambda: http.submit("/jobs", proves_refusal=proves_refusal))) is SubmissionUnknown
+    assert len(provider.requests) == 1
+    assert next(signer.tokens) == "third-token-of-ours", "the token is renewed for the next request"
+    http, provider = client(answer(401, {"refused": True}), answer(201, {"id": "1"}), auth=Signer())
+    assert http.submit("/jobs", proves_refusal=proves_refusal) == {"id": "1"}
+    assert len(provider.requests) == 2
+    signer = Signer()
+    signer.error = NotSent("no token now")
+    http, provider = client(answer(401, {}), auth=signer)
+    assert type(caught(lambda: http.submit("/jobs"))) is SubmissionUnknown, "the first request may have made the job"
+    http, provider = client(answer(401, {}), answer(200, {}), auth=Signer())
+    assert http.read("GET", "/jobs") == {}, "a read may be signed again"
 
 
 @pytest.mark.parametrize("content", [b'{"id": "r', b"<html>", b"\xff\xfe\x00", b""])
@@ -224,30 +284,6 @@ def test_bad_certificates() -> None:
         HttpClient("https://provider.test", name="them", verify="/nowhere/none.pem")
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        ("7", 7.0),
-        (" 0 ", 0.0),
-        ("1.5", 1.5),
-        ("-3", 0.0),
-        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
-        (format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0.0),
-        ((NOW + timedelta(seconds=5)).strftime("%a, %d %b %Y %H:%M:%S -0000"), 5.0),
-        ("", None),
-        ("soon", None),
-        ("\u00b2", None),
-        ("9" * 400, None),
-        ("nan", None),
-        ("Fri, 99 Foo 99999", None),
-    ],
-)
-def test_retry_after(value: str, seconds: float | None) -> None:
-    """Retry-After holds seconds or a date; anything else is no wish."""
-    response = httpx.Response(429, headers=[(b"retry-after", value.encode("latin-1"))])
-    assert retry_after_of(response, lambda: NOW) == seconds
-
-
 def test_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     """A failure is logged with its path and reason, and without the credentials that the provider repeats."""
     caplog.set_level("DEBUG", "qjobs")
@@ -266,6 +302,22 @@ def test_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     assert secret not in caplog.text
 
 
+@pytest.mark.parametrize("code", [401, 502])
+def test_echo(client: Client, caplog: pytest.LogCaptureFixture, code: int) -> None:
+    """A gateway that repeats the headers of a request in a page of 3 MB leaves neither a secret nor a long message."""
+    caplog.set_level("DEBUG", "qjobs")
+    secrets = {"authorization": "Bearer eyJhbGciOi.J9/x+y==", "x-api-key": "k3y-of-the-account", "cookie": "s=abc"}
+    lines = "".join(f"<li>{name}: {html.escape(value)}</li>" for name, value in secrets.items())
+    for place in (0, 1_990, 99_990):
+        page = httpx.Response(code, html=f"<html>{'.' * place}{lines}{'<!-- -->' * 400_000}</html>")
+        http, _ = client(page, headers=lambda: secrets)
+        for act in (partial(http.submit, "/jobs"), partial(http.read, "GET", "/jobs")):
+            error = caught(act)
+            assert len(str(error)) < 2_200
+            for secret in ("eyJhbGciOi", "k3y-of", "of-the-account"):
+                assert secret not in str(error) + caplog.text
+
+
 def test_short_hold(client: Client, clock: Clock) -> None:
     """A read waits out a short Retry-After, in short naps."""
     http, provider = client(answer(429, retry_after="3"), answer(429), answer(200, {}))
@@ -278,7 +330,7 @@ def test_short_hold(client: Client, clock: Clock) -> None:
 @pytest.mark.parametrize(("wish", "hold_s"), [("120", 120.0), ("1000000000", 3600.0)])
 def test_long_hold(client: Client, clock: Clock, wish: str, hold_s: float) -> None:
     """A long Retry-After, of an hour at the most, is the caller's to wait out; nothing more is sent."""
-    http, provider = client(answer(429, {"message": "slow down"}, retry_after=wish))
+    http, provider = client(answer(429, {"message": "slow down", "refused": True}, retry_after=wish))
     error = caught(lambda: http.read("GET", "/jobs"))
     assert isinstance(error, BackendUnavailable)
     assert error.retry_after_s == pytest.approx(hold_s)
@@ -295,22 +347,3 @@ def test_hold_is_shared(client: Client, clock: Clock) -> None:
     assert type(caught(lambda: http.submit("/jobs"))) is SubmissionUnknown
     http.read("GET", "/jobs")
     assert clock.elapsed_s == pytest.approx(4.0)
-
-
-@pytest.mark.parametrize(
-    ("body", "words"),
-    [
-        (b'{"message": "no credits"}', "no credits"),
-        (b'{"detail": "no credits"}', "no credits"),
-        (b'{"detail": [{"loc": ["body"], "msg": "missing"}]}', '[{"loc": ["body"], "msg": "missing"}]'),
-        (b'{"error": {"code": 7, "message": "no credits"}}', "no credits"),
-        (b'{"other": 1}', '{"other": 1}'),
-        (b"[1]", "[1]"),
-        (b"<html>bad gateway</html>", "<html>bad gateway</html>"),
-        (b"", "Bad Gateway"),
-        (b"x" * 9999, "x" * 500),
-    ],
-)
-def test_words(body: bytes, words: str) -> None:
-    """The words are found wherever a provider puts them."""
-    assert words_of(httpx.Response(502, content=body)) == words

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from support import NOW, a_program, a_spec, check_history, claim, counts, create, raw, sent
 
-from qjobs.errors import JobNotFound, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
+from qjobs.errors import JobNotFound, LedgerAway, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
 from qjobs.ledger import Ledger, tables
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId
@@ -38,12 +38,13 @@ def test_open_again(ledger_url: str) -> None:
         third.close()
 
 
-@pytest.mark.parametrize("version", [0, tables.SCHEMA_VERSION - 1, tables.SCHEMA_VERSION + 1, 99])
+@pytest.mark.parametrize("version", [0, tables.OLDEST_VERSION - 1, tables.SCHEMA_VERSION + 1, 99])
 def test_another_version(ledger_url: str, version: int) -> None:
     """A ledger of another schema version is refused, with what to do about it."""
     advice = "start a new ledger" if version < tables.SCHEMA_VERSION else "upgrade qjobs"
     with Ledger(ledger_url) as ledger:
-        raw(ledger, tables.LEDGER_META.update().values(value=str(version)))
+        row = tables.LEDGER_META.c.name == "schema_version"
+        raw(ledger, tables.LEDGER_META.update().where(row).values(value=str(version)))
     with pytest.raises(LedgerSchemaMismatch, match=f"schema version {version} .*{advice}") as caught:
         Ledger(ledger_url)
     assert (caught.value.found, caught.value.expected) == (version, tables.SCHEMA_VERSION)
@@ -199,7 +200,7 @@ def test_locked(tmp_path: Path, other: sqlite3.Connection) -> None:
     with Ledger(f"sqlite:///{tmp_path / 'ledger.db'}", busy_timeout_s=0.05) as ledger:
         job_id = create(ledger)
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(LedgerUnavailable, match="locked by another program"):
+        with pytest.raises(LedgerAway, match="locked by another program"):
             claim(ledger, job_id)
         assert ledger.job(job_id).status is JobStatus.CREATED
         other.execute("ROLLBACK")

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from support import (
     LEASE_S,
     NOW,
+    a_program,
     a_spec,
     all_of,
     at,
@@ -21,6 +22,7 @@ from support import (
     job_moves,
     observe,
     report,
+    sending,
     sent,
     unsettled,
     whole,
@@ -43,7 +45,8 @@ def test_claim(ledger: Ledger) -> None:
     assert attempt == ledger.attempts(job_id)[0]
     assert (attempt.number, attempt.epoch, attempt.status, attempt.items) == (1, 1, S.SUBMITTING, (1,))
     assert (attempt.strategy, attempt.lease_owner) == (RemoteRetryStrategy.ALLOW_RESUBMIT, "me")
-    assert (attempt.sent_at, attempt.lease_until, attempt.remote_id) == (at(3), at(3 + LEASE_S), None)
+    assert (attempt.claimed_at, attempt.sent_at, attempt.remote_id) == (at(3), None, None)
+    assert attempt.lease_until == at(3 + LEASE_S)
     assert job_moves(ledger, job_id) == [(None, S.CREATED, "plan"), (S.CREATED, S.SUBMITTING, "submit")]
     check_history(ledger, job_id)
 
@@ -150,21 +153,6 @@ def test_accept(ledger: Ledger, status: JobStatus) -> None:
     check_history(ledger, job_id)
 
 
-@pytest.mark.parametrize("settled_by", ["accept", "reject", "release"])
-def test_late_id(ledger: Ledger, settled_by: str) -> None:
-    """A remote id that comes after the attempt was settled moves nothing, and is kept in the history."""
-    job_id, attempt = unsettled(ledger)
-    getattr(ledger.submissions, settled_by)(attempt, "first", now=NOW)
-    before = (ledger.job(job_id), ledger.attempts(job_id))
-    with pytest.raises(StaleJob, match="late-id") as caught:
-        ledger.submissions.accept(attempt, RemoteId("late-id"), now=NOW)
-    assert caught.value.job_id == job_id
-    assert (ledger.job(job_id), ledger.attempts(job_id)) == before
-    last = ledger.events(job_id)[-1]
-    assert (last.cause, "late-id" in last.detail) == ("contradiction", True)
-    check_history(ledger, job_id)
-
-
 @either_way
 def test_reject(ledger: Ledger, status: JobStatus) -> None:
     """A refusal ends the job with the provider's words, also when it comes after the lease."""
@@ -250,7 +238,7 @@ def test_settled_once(ledger: Ledger, verb: str, settled_by: str) -> None:
 def test_expired_leases(ledger: Ledger) -> None:
     """A submission that is not settled within its lease becomes UNKNOWN, and can still be accepted."""
     ids = ledger.create([a_spec(f"k{n}") for n in range(4)], now=NOW)
-    first = claim(ledger, ids[0], owner="host:1")
+    first = sending(ledger, claim(ledger, ids[0], owner="host:1"))
     claim(ledger, ids[1], lease_s=2 * LEASE_S)
     ledger.submissions.accept(claim(ledger, ids[2]), RemoteId("r"), now=NOW)
     assert ledger.submissions.expire_leases(now=at(LEASE_S)) == []
@@ -264,6 +252,58 @@ def test_expired_leases(ledger: Ledger) -> None:
     assert ledger.job(ids[0]).status is S.SUBMITTED
     for job_id in ids:
         check_history(ledger, job_id)
+
+
+@pytest.mark.parametrize("reserved", [False, True])
+def test_expired_before_it_was_sent(ledger: Ledger, reserved: bool) -> None:
+    """A claim whose request never left is released, unless its provider has given it an id."""
+    job_id = create(ledger)
+    attempt = claim(ledger, job_id, owner="host:1")
+    if reserved:
+        ledger.submissions.reserve(attempt, RemoteId("r"), now=NOW)
+    assert ledger.submissions.expire_leases(now=at(LEASE_S + 1)) == [job_id]
+    (known,) = ledger.attempts(job_id)
+    job = ledger.job(job_id)
+    assert (job.status, known.sent_at) == (S.UNKNOWN if reserved else S.CREATED, None)
+    assert known.status is (S.UNKNOWN if reserved else S.CANCELLED)
+    assert "host:1 did not settle it" in job.message
+    assert ("nothing was sent" in job.message) is not reserved
+    assert job_moves(ledger, job_id)[-1] == (S.SUBMITTING, job.status, "lease expired")
+    with pytest.raises(StaleJob, match="lost its lease; it is not sent"):
+        ledger.submissions.renew(attempt, lease_s=LEASE_S, now=at(99), sending=True)
+    check_history(ledger, job_id)
+
+
+def test_sending(ledger: Ledger) -> None:
+    """The moment at which the request leaves is written with the lease, and to renew alone does not write it."""
+    job_id = create(ledger)
+    attempt = claim(ledger, job_id)
+    ledger.submissions.renew(attempt, lease_s=LEASE_S, now=at(5))
+    assert ledger.attempts(job_id)[0].sent_at is None
+    known = sending(ledger, attempt, now=at(9))
+    assert (known.claimed_at, known.sent_at, known.lease_until) == (NOW, at(9), at(9 + LEASE_S))
+
+
+def test_sent_without_a_word(ledger: Ledger) -> None:
+    """What is UNKNOWN or accepted counts as sent, whether or not its adapter said so before."""
+    lost = claim(ledger, create(ledger, "lost"))
+    ledger.submissions.mark_unknown(lost, "no reply", now=at(3))
+    taken = claim(ledger, create(ledger, "taken"))
+    ledger.submissions.accept(taken, RemoteId("r"), now=at(4))
+    assert [ledger.attempts(attempt.job_id)[0].sent_at for attempt in (lost, taken)] == [at(3), at(4)]
+
+
+def test_other_circuits(ledger: Ledger) -> None:
+    """A new epoch sends the circuits that were compiled anew, for the items whose circuit was replaced."""
+    old = a_program("old")
+    new = a_program("new")
+    job_id, attempt = sent(ledger, program=old)
+    other = create(ledger, "other", program=old)
+    observe(ledger, job_id, attempt.number, whole(S.ERROR), now=NOW)
+    ledger.add_programs([new])
+    claim(ledger, job_id, S.ERROR, new_epoch=True, programs={old.hash: new.hash, new.hash: old.hash})
+    assert [item.program for item in ledger.items(job_id)] == [new.hash] * 2
+    assert [item.program for item in ledger.items(other)] == [old.hash] * 2
 
 
 def test_renew(ledger: Ledger) -> None:
@@ -314,4 +354,18 @@ def test_meanwhile(ledger: Ledger, status: JobStatus) -> None:
 
     assert SlowLedger(ledger, meanwhile).submissions.expire_leases(now=late) == []
     assert ledger.job(job_id).status is status
+    check_history(ledger, job_id)
+
+
+def test_sent_meanwhile(ledger: Ledger) -> None:
+    """What begins to be sent while another process expires its lease must not be released."""
+    job_id = create(ledger)
+    attempt = claim(ledger, job_id)
+    late = at(LEASE_S + 1)
+
+    def meanwhile() -> None:  # with the same lease: a clock may stand still
+        ledger.submissions.renew(attempt, lease_s=-1.0, now=late, sending=True)
+
+    assert SlowLedger(ledger, meanwhile).submissions.expire_leases(now=late) == []
+    assert ledger.job(job_id).status is S.SUBMITTING
     check_history(ledger, job_id)

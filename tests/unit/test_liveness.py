@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import NOW, claim, create, ended_owner, job_moves
+from support import NOW, claim, create, ended_owner, job_moves, sending
 
 from qjobs.ledger import Ledger, liveness
 from qjobs.ledger.liveness import display_owner, has_ended, is_alive, lease_owner
@@ -64,10 +64,51 @@ def test_pid_used_again() -> None:
     assert has_ended(changed(lease_owner(), -1, "1"))
 
 
-@pytest.mark.parametrize("field", [0, 1, 2], ids=["boot", "pid namespace", "time namespace"])
+@pytest.mark.parametrize("field", [0, 1, 2, 3], ids=["boot", "pid namespace", "time namespace", "network"])
 def test_another_machine(field: int) -> None:
     """Nothing is proved of the same pid on another machine or in another container."""
     assert not has_ended(changed(changed(lease_owner(), -1, "1"), field, "elsewhere"))
+
+
+def test_another_host() -> None:
+    """Nothing is proved of a machine with another name, though all its ids are the same: it is a clone."""
+    owner = changed(lease_owner(), -1, "1")
+    assert has_ended(owner)
+    assert not has_ended(f"clone-{owner}")
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of network interfaces, without one."""
+    folder = tmp_path / "net"
+    folder.mkdir()
+    monkeypatch.setattr(liveness, "_NET", folder)
+    return folder
+
+
+def plug_in(network: Path, name: str, address: str, bus: str) -> None:
+    device = network.parent / "devices" / bus / "net" / name
+    device.mkdir(parents=True)
+    (device / "address").write_text(f"{address}\n")
+    (network / name).symlink_to(device)
+
+
+def test_network(network: Path) -> None:
+    """A machine's own interfaces name it, and those that its system makes do not."""
+    plug_in(network, "eth0", "02:00:00:00:00:01", "pci0000:00")
+    owner = changed(lease_owner(), -1, "1")
+    plug_in(network, "veth7", "02:00:00:00:00:07", "virtual")
+    assert has_ended(owner)
+    plug_in(network, "eth1", "02:00:00:00:00:02", "pci0000:01")
+    assert not has_ended(owner)
+
+
+def test_without_a_network(network: Path) -> None:
+    """Nothing is proved where a machine has no interface of its own."""
+    plug_in(network, "eth0", "02:42:ac:11:00:02", "virtual")
+    owner = lease_owner()
+    assert owner == display_owner(owner)
+    assert not is_alive(owner)
 
 
 def test_without_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -82,7 +123,7 @@ def test_lease_of_an_ended_process(ledger: Ledger) -> None:
     """A process that has ended loses its lease at once, and no other does."""
     ended = create(ledger, "ended")
     alive = create(ledger, "alive")
-    claim(ledger, ended, owner=ended_owner())
+    sending(ledger, claim(ledger, ended, owner=ended_owner()))
     claim(ledger, alive, owner=lease_owner())
     assert ledger.submissions.expire_leases(now=NOW, job_ids=[alive]) == []
     assert ledger.submissions.expire_leases(now=NOW) == [ended]

@@ -1,109 +1,24 @@
-"""What the Nexus adapter sends, and how it takes the answers that the client qnexus got (`nexus_samples.json`)."""
+"""What the Nexus adapter sends, and what an answer to the POST of a job means to it."""
 
 from __future__ import annotations
 
-import copy
-import json
-import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
+from nexus_replay import EXECUTE, SAMPLES, Journal, Replay, batch, open_on, replaying, sample
 
-from qjobs.backends.base import MissingResult
-from qjobs.backends.limiter import Limiter
+from qjobs.backends.base import Backend, Capability, Confirmation, Limits, Lookup
 from qjobs.backends.nexus import NexusBackend, wire
-from qjobs.circuits.programs import read_circuit, to_qiskit
-from qjobs.errors import (
-    BackendUnavailable,
-    CredentialsRejected,
-    InvalidInput,
-    ProtocolError,
-    SubmissionRejected,
-    SubmissionUnknown,
-)
-from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, JobKind, Key, RemoteId
-from qjobs.testing.contract import flips
-
-SAMPLES = json.loads(Path(__file__).with_name("nexus_samples.json").read_text())
-EXECUTE = SAMPLES["POST /api/jobs/v1beta3 execute -> 202"]
-JOB = "GET /api/jobs/v1beta3/{id} "
-
-
-def sample(name: str) -> Any:
-    return copy.deepcopy(SAMPLES[name]["response"])
-
-
-class Replay:
-    """Answers by routes; a route is a method and a pattern of the path."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str, Any]] = []
-        self.routes: list[tuple[str, str, int, Any]] = []
-        replay = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                raw = self.rfile.read(int(self.headers.get("content-length") or 0))
-                path = self.path.partition("?")[0]
-                replay.asked.append((self.command, self.path, json.loads(raw) if raw else None))
-                code, body = replay.answer(self.command, path)
-                content = json.dumps(body).encode()
-                self.send_response(code)
-                if path == "/auth/tokens/refresh":
-                    self.send_header("set-cookie", SAMPLES["POST /auth/tokens/refresh -> 200"]["set_cookie"][0])
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = handle_any
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def on(self, method: str, path: str, code: int, body: Any) -> None:
-        """The newest of two routes that fit wins."""
-        self.routes.insert(0, (method, path, code, body))
-
-    def answer(self, method: str, path: str) -> tuple[int, Any]:
-        for wanted, pattern, code, body in self.routes:
-            if wanted == method and re.fullmatch(pattern, path):
-                return code, body
-        return 404, {"detail": "Not Found"}
-
-    def sent(self, method: str, path: str) -> list[Any]:
-        return [
-            body for how, where, body in self.asked if how == method and re.fullmatch(path, where.partition("?")[0])
-        ]
+from qjobs.errors import CredentialsRejected, InvalidInput, NotSent, StaleJob, SubmissionRejected, SubmissionUnknown
+from qjobs.lifecycle import JobStatus
+from qjobs.model import JobKind, Key, RemoteId
 
 
 @pytest.fixture
 def nexus() -> Iterator[Replay]:
-    replay = Replay()
-    replay.on("POST", "/auth/tokens/refresh", 200, {})
-    projects = sample("GET /api/projects/v1beta2 -> 200")
-    projects["data"][0]["attributes"]["name"] = "qjobs"
-    replay.on("GET", wire.PROJECTS, 200, projects)
-    replay.on("GET", wire.PROPERTIES, 200, sample("GET /api/property_definitions/v1beta2 -> 200"))
-    replay.on("POST", wire.PROPERTIES, 201, sample("POST /api/property_definitions/v1beta2 -> 201"))
-    replay.on("POST", wire.CIRCUITS, 201, sample("POST /api/circuits/v1beta2 -> 201"))
-    replay.on("POST", wire.JOBS, 202, sample("POST /api/jobs/v1beta3 execute -> 202"))
-    yield replay
-    replay.server.shutdown()
-    replay.server.server_close()
-
-
-def open_on(nexus: Replay, device: str = "Aer", **more: Any) -> NexusBackend:
-    return NexusBackend(device, url=nexus.url, token="t", limiter=Limiter(), sleep=lambda _: None, **more)
+    with replaying() as nexus:
+        yield nexus
 
 
 @pytest.fixture
@@ -113,24 +28,12 @@ def backend(nexus: Replay) -> Iterator[NexusBackend]:
     backend.close()
 
 
-def batch(kind: JobKind = JobKind.EXECUTE, **options: Any) -> Batch:
-    program = read_circuit(flips(2, on=[0]))
-    items = (ItemSpec(label="one", program=program.hash, shots=10),)
-    return Batch(
-        number=0,
-        items=items,
-        programs={program.hash: program},
-        options=ExecuteOptions(**options),
-        kind=kind,
-        name="for people",
-    )
-
-
 def test_execute_job_sent(nexus: Replay, backend: NexusBackend) -> None:
     """An execute job goes out as the client sends it."""
-    ids: list[RemoteId] = []
-    backend.submit(batch(seed=5), Key("k"), ids.append)
-    assert ids == [EXECUTE["response"]["data"]["id"]]
+    journal = Journal(nexus)
+    backend.submit(batch(seed=5), Key("k"), journal)
+    assert journal.steps == [("sending", 0), ("accepted", 1)]
+    assert journal.ids == [EXECUTE["response"]["data"]["id"]]
     (sent,) = nexus.sent("POST", wire.JOBS)
     assert set(sent["data"]) == set(EXECUTE["request"]["data"])
     ours = sent["data"]["attributes"]
@@ -149,7 +52,7 @@ def test_execute_job_sent(nexus: Replay, backend: NexusBackend) -> None:
 def test_compile_job_sent(nexus: Replay, backend: NexusBackend) -> None:
     """A compile job goes out as the client sends it."""
     recorded = SAMPLES["POST /api/jobs/v1beta3 compile -> 202"]["request"]["data"]["attributes"]
-    backend.submit(batch(JobKind.COMPILE, level=1), Key("k"), lambda _: None)
+    backend.submit(batch(JobKind.COMPILE, level=1), Key("k"), Journal(nexus))
     ours = nexus.sent("POST", wire.JOBS)[0]["data"]["attributes"]
     assert set(ours["definition"]) == set(recorded["definition"])
     assert (ours["job_type"], ours["definition"]["optimisation_level"]) == ("compile", 1)
@@ -158,7 +61,7 @@ def test_compile_job_sent(nexus: Replay, backend: NexusBackend) -> None:
 
 def test_circuit_and_property_sent(nexus: Replay, backend: NexusBackend) -> None:
     """A circuit and a property go out as the client sends them."""
-    backend.submit(batch(), Key("k"), lambda _: None)
+    backend.submit(batch(), Key("k"), Journal(nexus))
     for name, path in (
         ("POST /api/circuits/v1beta2 -> 201", wire.CIRCUITS),
         ("POST /api/property_definitions/v1beta2 -> 201", wire.PROPERTIES),
@@ -173,7 +76,7 @@ def test_circuit_and_property_sent(nexus: Replay, backend: NexusBackend) -> None
 def test_account_settings_sent(nexus: Replay) -> None:
     """Group, region, cost cap and configuration go with the job."""
     backend = open_on(nexus, "H1-1E", user_group="lab", region="us", max_cost=12.5, config={"noisy_simulation": False})
-    backend.submit(batch(seed=5), Key("k"), lambda _: None)
+    backend.submit(batch(seed=5), Key("k"), Journal(nexus))
     definition = nexus.sent("POST", wire.JOBS)[0]["data"]["attributes"]["definition"]
     assert (definition["user_group"], definition["target_region"]) == ("lab", "us")
     assert definition["items"][0]["max_cost"] == 12.5
@@ -185,32 +88,8 @@ def test_account_settings_sent(nexus: Replay) -> None:
 def test_property_not_allowed(nexus: Replay, backend: NexusBackend) -> None:
     """Who may not define the property of our keys can submit all the same."""
     nexus.on("POST", wire.PROPERTIES, 403, {"message": "only administrators define properties"})
-    backend.submit(batch(), Key("k"), lambda _: None)
+    backend.submit(batch(), Key("k"), Journal(nexus))
     assert nexus.sent("POST", wire.JOBS)[0]["data"]["attributes"]["properties"] == {}
-
-
-@pytest.mark.parametrize(
-    ("code", "body", "error"),
-    [
-        (400, sample("POST /api/jobs/v1beta3 execute -> 400"), SubmissionRejected),
-        (403, sample("POST /api/jobs/v1beta3 execute -> 403"), CredentialsRejected),
-        (422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, SubmissionRejected),
-        (202, {"data": {}}, SubmissionUnknown),
-        (202, [], SubmissionUnknown),
-    ],
-)
-def test_answers_to_a_submission(
-    nexus: Replay, backend: NexusBackend, code: int, body: Any, error: type[Exception]
-) -> None:
-    """One POST, and an error that says what it means."""
-    nexus.on("POST", wire.JOBS, code, body)
-    ids: list[RemoteId] = []
-    with pytest.raises(error) as caught:
-        backend.submit(batch(), Key("k"), ids.append)
-    assert ids == []
-    assert len(nexus.sent("POST", wire.JOBS)) == 1
-    words = {400: "current region", 403: "made_up_group", 422: "field required"}
-    assert words.get(code, "") in str(caught.value)
 
 
 @pytest.mark.parametrize("code", [400, 404, 413, 422])
@@ -218,7 +97,7 @@ def test_refused_program(nexus: Replay, backend: NexusBackend, code: int) -> Non
     """A refused program refuses the job, which is not sent."""
     nexus.on("POST", wire.CIRCUITS, code, {"message": "too large for us"})
     with pytest.raises(SubmissionRejected, match="too large for us"):
-        backend.submit(batch(), Key("k"), lambda _: None)
+        backend.submit(batch(), Key("k"), Journal(nexus))
     assert nexus.sent("POST", wire.JOBS) == []
 
 
@@ -227,105 +106,30 @@ def test_upload_after_refusal(nexus: Replay, backend: NexusBackend) -> None:
     nexus.on("POST", wire.JOBS, 400, {"message": "program not found"})
     for n in (1, 2):
         with pytest.raises(SubmissionRejected):
-            backend.submit(batch(), Key("k"), lambda _: None)
+            backend.submit(batch(), Key("k"), Journal(nexus))
         assert len(nexus.sent("POST", wire.CIRCUITS)) == n
 
 
 def test_deleted_project(nexus: Replay, backend: NexusBackend) -> None:
     """A project that was deleted is looked up again."""
-    backend.submit(batch(), Key("k"), lambda _: None)
+    backend.submit(batch(), Key("k"), Journal(nexus))
     nexus.on("POST", wire.JOBS, 404, {"message": "project not found"})
     with pytest.raises(SubmissionRejected):
-        backend.submit(batch(), Key("k2"), lambda _: None)
+        backend.submit(batch(), Key("k2"), Journal(nexus))
     projects = sample("GET /api/projects/v1beta2 -> 200")
     projects["data"][0] |= {"id": "another"}
     projects["data"][0]["attributes"]["name"] = "qjobs"
     nexus.on("GET", wire.PROJECTS, 200, projects)
     nexus.on("POST", wire.JOBS, 202, sample("POST /api/jobs/v1beta3 execute -> 202"))
-    backend.submit(batch(), Key("k3"), lambda _: None)
+    backend.submit(batch(), Key("k3"), Journal(nexus))
     sent = nexus.sent("POST", wire.JOBS)[-1]["data"]["relationships"]["project"]["data"]["id"]
     assert (sent, len(nexus.sent("POST", wire.CIRCUITS))) == ("another", 2)
-
-
-def test_lease_kept_at_upload(nexus: Replay) -> None:
-    """The lease is renewed while programs are uploaded, before the job is sent."""
-    clock = iter(range(0, 100_000, 20))
-    backend = open_on(nexus, monotonic=lambda: float(next(clock)))
-    n_sent: list[int] = []
-    backend.submit(batch(), Key("k"), lambda _: None, lambda: n_sent.append(len(nexus.sent("POST", wire.JOBS))))
-    assert len(n_sent) >= 2, "once at least before the request leaves"
-    assert set(n_sent) == {0}
-    backend.close()
-
-
-def test_partial_results(nexus: Replay, backend: NexusBackend) -> None:
-    """What finished is kept beside what failed."""
-    nexus.on("GET", f"{wire.JOBS}/.*", 200, sample(JOB + "execute ERROR -> 200"))
-    result = sample("GET /api/results/v1beta3/{id} -> 200")
-    result["data"]["attributes"]["shots"]["array"] = [[64], [0], [128], [64]]
-    nexus.on("GET", f"{wire.RESULTS}/544c2af4-c994-4f16-8edd-05e96769acad", 200, result)
-    failed, done = backend.results(RemoteId("j"))
-    assert isinstance(failed, MissingResult)
-    assert "does not support" in failed.reason
-    assert done == ItemResult(counts={"10": 2, "00": 1, "01": 1})
-
-
-@pytest.mark.parametrize("code", [404, 410])
-def test_result_is_gone(nexus: Replay, backend: NexusBackend, code: int) -> None:
-    """A result that Nexus has no longer is missing, and says so."""
-    nexus.on("GET", f"{wire.JOBS}/.*", 200, sample(JOB + "execute ERROR -> 200"))
-    nexus.on("GET", f"{wire.RESULTS}/.*", code, {"message": "gone"})
-    _, gone = backend.results(RemoteId("j"))
-    assert isinstance(gone, MissingResult)
-    assert "no longer" in gone.reason
-
-
-def test_late_result(nexus: Replay) -> None:
-    """COMPLETED without a result is asked again for a while; then it is what a syntax checker does."""
-    now = [0.0]
-    backend = open_on(nexus, monotonic=lambda: now[0])
-    body = sample(JOB + "execute COMPLETED -> 200")
-    (item,) = body["data"]["attributes"]["definition"]["items"]
-    assert "result_id" not in item
-    item["status"]["completed_time"] = "2099-01-01T00:00:00+00:00"
-    nexus.on("GET", f"{wire.JOBS}/.*", 200, body)
-    for now[0] in (0.0, 59.0):
-        with pytest.raises(BackendUnavailable, match="not there yet"):
-            backend.results(RemoteId("j"))
-    now[0] = 61.0
-    (entry,) = backend.results(RemoteId("j"))
-    assert isinstance(entry, MissingResult)
-    item["status"]["completed_time"] = "2024-01-01T00:00:00Z"
-    assert isinstance(backend.results(RemoteId("another"))[0], MissingResult), "nobody waits for an old one"
-    backend.close()
-
-
-def test_compiled_circuit(nexus: Replay, backend: NexusBackend) -> None:
-    """A compile job gives programs."""
-    nexus.on("GET", f"{wire.JOBS}/.*", 200, sample(JOB + "compile COMPLETED -> 200"))
-    nexus.on("GET", f"{wire.COMPILATIONS}/4668f3df.*", 200, sample("GET /api/compilations/v1beta3/{id} -> 200"))
-    nexus.on("GET", f"{wire.CIRCUITS}/3a704fbd.*", 200, sample("GET /api/circuits/v1beta2/{id} -> 200"))
-    (entry,) = backend.results(RemoteId("j"))
-    assert isinstance(entry, ItemResult)
-    assert entry.program is not None
-    assert dict(to_qiskit(entry.program).count_ops()) == {"measure": 2, "h": 1, "cx": 1}
-
-
-def test_cancel_final_job(nexus: Replay, backend: NexusBackend) -> None:
-    """A refused cancellation is an error only for a job that is not final."""
-    nexus.on("POST", f"{wire.JOBS}/.*/rpc/cancel", 422, {"message": "the job is final"})
-    nexus.on("GET", f"{wire.JOBS}/.*", 200, sample(JOB + "execute COMPLETED -> 200"))
-    backend.cancel(RemoteId("j"))
-    assert nexus.sent("POST", f"{wire.JOBS}/j/rpc/cancel") == [{}], "a missing body was a 422"
-    nexus.on("GET", f"{wire.JOBS}/.*", 200, sample(JOB + "execute SUBMITTED -> 200"))
-    with pytest.raises(ProtocolError, match="the job is final"):
-        backend.cancel(RemoteId("j"))
 
 
 def test_moves_are_logged(nexus: Replay, backend: NexusBackend, caplog: pytest.LogCaptureFixture) -> None:
     """Who reads the log knows which job was created and cancelled, and has no token."""
     caplog.set_level("DEBUG", "qjobs")
-    backend.submit(batch(), Key("k"), lambda _: None)
+    backend.submit(batch(), Key("k"), Journal(nexus))
     nexus.on("POST", f"{wire.JOBS}/.*/rpc/cancel", 202, {})
     backend.cancel(RemoteId("j"))
     moves = [record.getMessage() for record in caplog.records if record.levelname == "INFO"]
@@ -336,27 +140,141 @@ def test_moves_are_logged(nexus: Replay, backend: NexusBackend, caplog: pytest.L
     assert access not in caplog.text
 
 
-def test_similar_names(nexus: Replay, backend: NexusBackend) -> None:
-    """A name that only looks like ours is not ours."""
-    listed = sample("GET /api/jobs/v1beta3 -> 200")
-    nexus.on("GET", wire.JOBS, 200, listed)
-    assert backend.find(Key("k")) is None
-    assert backend.remote_jobs() == []
-    listed["data"][0]["attributes"]["name"] = "qjobs-k"
-    assert backend.find(Key("k")) == listed["data"][0]["id"]
-    assert backend.find(Key("K")) is None
-    (ours,) = backend.remote_jobs() or []
-    assert (ours.remote_id, ours.key, ours.n_items) == (listed["data"][0]["id"], "k", 1)
-
-
-def test_id_stays_in_its_path(nexus: Replay, backend: NexusBackend) -> None:
-    """An id cannot lead to another route."""
-    assert backend.status([RemoteId("../../users/v1beta2/me?x=1#")]) == {}
-    assert nexus.asked[-1][1].startswith("/api/jobs/v1beta3/..%2F..%2Fusers%2Fv1beta2%2Fme%3Fx%3D1%23?scope")
-
-
 @pytest.mark.parametrize("wrong", [{"device": ""}, {"project": ""}, {"prefix": ""}])
 def test_bad_settings(wrong: dict[str, str]) -> None:
     """Settings that cannot work are refused when the backend is opened."""
     with pytest.raises(InvalidInput):
         NexusBackend(**{"device": "Aer", "token": "t"} | wrong)
+
+
+UNAUTHORIZED = {"message": "Unauthorized"}
+FORBIDDEN = sample("POST /api/jobs/v1beta3 execute -> 403")
+NOT_HERE = {"detail": "Not Found"}
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "error"),
+    [
+        (400, sample("POST /api/jobs/v1beta3 execute -> 400"), SubmissionRejected),
+        (403, FORBIDDEN, CredentialsRejected),
+        (404, {"message": "project not found"}, SubmissionRejected),
+        (404, NOT_HERE, SubmissionRejected),
+        (422, {"detail": [{"loc": ["body"], "msg": "field required"}]}, SubmissionRejected),
+        (400, "<html>proxy</html>", SubmissionUnknown),
+        (400, {"error": "of somebody else"}, SubmissionUnknown),
+        (400, [], SubmissionUnknown),
+        (401, UNAUTHORIZED, SubmissionUnknown),
+        (403, {"message": "Forbidden"}, SubmissionUnknown),
+        (403, "<html>firewall</html>", SubmissionUnknown),
+        (408, {"message": "Request Timeout"}, SubmissionUnknown),
+        (429, {"message": "API rate limit exceeded"}, SubmissionUnknown),
+        (302, {"message": "moved"}, SubmissionUnknown),
+        (500, {"message": "Internal Server Error"}, SubmissionUnknown),
+        (202, {"data": {}}, SubmissionUnknown),
+        (202, [], SubmissionUnknown),
+        (200, "<html>log in</html>", SubmissionUnknown),
+    ],
+)
+def test_answers_to_a_submission(
+    nexus: Replay, backend: NexusBackend, code: int, body: Any, error: type[Exception]
+) -> None:
+    """One POST; only a refusal in Nexus's own words says that there is no job: gateways answer 401 too."""
+    nexus.on("POST", wire.JOBS, code, body)
+    journal = Journal(nexus)
+    with pytest.raises(error) as caught:
+        backend.submit(batch(), Key("k"), journal)
+    assert type(caught.value) is error
+    assert journal.ids == []
+    assert len(nexus.sent("POST", wire.JOBS)) == 1
+    words = {400: "current region", 403: "made_up_group", 422: "field required"}
+    assert error is SubmissionUnknown or words.get(code, "") in str(caught.value)
+
+
+def test_token_proved_before_submission(nexus: Replay) -> None:
+    """A token that Nexus has not taken lately is shown to it before the POST of a job, not by it."""
+    now = [0.0]
+    backend = open_on(nexus, monotonic=lambda: now[0])
+    backend.submit(batch(), Key("k"), Journal(nexus))
+    assert nexus.sent("GET", wire.ME) == [], "the uploads have shown it"
+    now[0] = 100.0
+    nexus.on_each("GET", wire.ME, (401, UNAUTHORIZED), (200, {}))
+    backend.submit(batch(), Key("k2"), Journal(nexus))
+    assert len(nexus.sent("GET", wire.ME)) == 2
+    assert len(nexus.sent("POST", "/auth/tokens/refresh")) == 2
+    now[0] = 200.0
+    nexus.on("GET", wire.ME, 401, UNAUTHORIZED)
+    with pytest.raises(CredentialsRejected):
+        backend.submit(batch(), Key("k3"), Journal(nexus))
+    nexus.on("GET", wire.ME, 503, {})
+    with pytest.raises(NotSent):
+        backend.submit(batch(), Key("k3"), Journal(nexus))
+    assert len(nexus.sent("POST", wire.JOBS)) == 2
+    backend.close()
+
+
+def test_claim_kept_at_upload(nexus: Replay) -> None:
+    """The claim is kept while programs are uploaded, and `sending` is said once, right before the job is sent."""
+    clock = iter(range(0, 100_000, 20))
+    backend = open_on(nexus, monotonic=lambda: float(next(clock)))
+    journal = Journal(nexus)
+    backend.submit(batch(), Key("k"), journal)
+    steps = [step for step, _ in journal.steps]
+    assert steps == ["preparing"] * (len(steps) - 2) + ["sending", "accepted"]
+    assert len(steps) > 2
+    assert [n for _, n in journal.steps] == [0] * (len(steps) - 1) + [1]
+    backend.close()
+
+
+@pytest.mark.parametrize("step", ["preparing", "sending"])
+def test_lost_claim(nexus: Replay, step: str) -> None:
+    """Who lost the claim sends no job."""
+    clock = iter(range(0, 100_000, 20))
+    backend = open_on(nexus, monotonic=lambda: float(next(clock)))
+    journal = Journal(nexus)
+
+    def stop() -> None:
+        raise StaleJob("another has it", job_id="j")
+
+    setattr(journal, step, stop)
+    with pytest.raises(StaleJob):
+        backend.submit(batch(), Key("k"), journal)
+    assert nexus.sent("POST", wire.JOBS) == []
+    backend.close()
+
+
+def test_declared() -> None:
+    """What the adapter promises."""
+    backend = NexusBackend("H1-1E", token="t")
+    assert isinstance(backend, Backend)
+    assert backend.lookup == Lookup(by_key=True)
+    assert backend.capabilities == {Capability.COMPILE, Capability.DURABLE}
+    assert backend.confirm.revocable == {JobStatus.ERROR, JobStatus.CANCELLED}
+    assert backend.limits == Limits(max_items=300, max_shots=10_000)
+    assert backend.link(RemoteId("j")) is None
+    ours = NexusBackend("H1-1SC", token="t", url="https://127.0.0.1:1", limits=Limits(max_items=7))
+    assert ours.confirm == Confirmation()
+    assert (ours.limits.max_items, ours.limits.gives_results) == (7, False)
+    assert not NexusBackend("Helios-1SC", token="t").limits.gives_results
+
+
+def test_fingerprint() -> None:
+    """What changes the meaning of a result changes the fingerprint, and nothing else does; no secret is in it."""
+
+    def of(device: str = "H1-1E", **more: Any) -> str:
+        return str(NexusBackend(device, **({"token": "a secret"} | more)).fingerprint)
+
+    same = of()
+    assert "secret" not in of(url="https://me:secret@nexus.quantinuum.com")
+    assert same == of(url="https://nexus.quantinuum.com/") == of(token="another") == of(user_group="lab", max_cost=3.0)
+    assert of(config={"a": 1, "b": 2}) == of(config={"b": 2, "a": 1})
+    others = {
+        same,
+        of(config={"noisy_simulation": False}),
+        of(config={"simulator": "stabilizer"}),
+        of("H2-1E"),
+        of("Aer"),
+        of(url="https://127.0.0.1:8470"),
+        of(name="another account"),
+    }
+    assert len(others) == 7
+    assert of("aer") == of("AerConfig"), "two names of one configuration"

@@ -18,7 +18,8 @@ from scripted import Clock
 from qjobs.backends.http import HttpClient
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus.tokens import NexusAuth, NexusTokens, find_refresh_token
-from qjobs.errors import CredentialsRejected, NotSent
+from qjobs.backends.nexus.wire import proves_refusal
+from qjobs.errors import CredentialsRejected, NotSent, SubmissionUnknown
 
 
 class Nexus:
@@ -32,6 +33,7 @@ class Nexus:
         self.codes: list[int] = []
         self.rotate_to = ""
         self.cookie_of_post = ""
+        self.refuses = False
         nexus = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -45,7 +47,8 @@ class Nexus:
                     return
                 nexus.n_posts += 1
                 nexus.cookie_of_post = cookie
-                self.reply(202 if cookie == f"myqos_id=a{nexus.n_renewals}" else 401, {"ok": True})
+                is_good = cookie == f"myqos_id=a{nexus.n_renewals}" and not nexus.refuses
+                self.reply(202 if is_good else 401, {"ok": True})
 
             def reply(self, code: int, body: dict[str, Any], *cookies: str) -> None:
                 content = json.dumps(body).encode()
@@ -135,14 +138,53 @@ def test_renewed_in_time(tokens_of: Tokens, clock: Clock) -> None:
     assert tokens.access() == "a2"
 
 
-def test_sent_again_after_401(nexus: Nexus, tokens: NexusTokens, client: HttpClient) -> None:
-    """A submission that was answered 401 did nothing, and is sent once more."""
+def test_short_lives(nexus: Nexus, tokens_of: Tokens, clock: Clock, opened: ExitStack) -> None:
+    """Where tokens live for a shorter time than at Quantinuum, that is learned, so that no submission is refused."""
+    tokens = tokens_of(monotonic=clock.monotonic)
+    client = opened.enter_context(closing(HttpClient(nexus.url, name="n", limiter=Limiter(), auth=NexusAuth(tokens))))
+    client.read("POST", "/upload", json={})
+    clock.sleep(1)
+    client.read("POST", "/upload", json={})
+    clock.sleep(19)
+    nexus.n_renewals += 1  # after 20 s it has run out
+    client.read("POST", "/upload", json={})
+    assert tokens.access() == "a3"
+    clock.sleep(13)
+    assert tokens.access() == "a3"
+    clock.sleep(1)
+    assert tokens.access() == "a4"
+
+
+def test_submission_not_sent_again(nexus: Nexus, tokens: NexusTokens, client: HttpClient) -> None:
+    """A submission that was answered 401 is not sent once more, since a gateway may have answered; a read is."""
     tokens.access()
     nexus.n_renewals += 1  # a1 is refused from now on
     left: list[str] = []
-    assert client.submit("/jobs", json={}, sending=lambda: left.append("left")) == {"ok": True}
-    assert (nexus.n_posts, left) == (2, ["left"])
+    with pytest.raises(SubmissionUnknown):
+        client.submit("/jobs", json={}, sending=lambda: left.append("left"), proves_refusal=proves_refusal)
+    assert (nexus.n_posts, left) == (1, ["left"])
+    assert client.submit("/jobs", json={}) == {"ok": True}, "the token was renewed meanwhile"
     assert nexus.cookie_of_post == "myqos_id=a3", "the refresh token stays at home"
+    nexus.n_renewals += 1
+    assert client.read("POST", "/upload", json={}) == {"ok": True}
+    assert nexus.n_posts == 4
+
+
+def test_accepted_lately(nexus: Nexus, tokens_of: Tokens, clock: Clock, opened: ExitStack) -> None:
+    """Whether Nexus took the token lately is known from its answers."""
+    tokens = tokens_of(monotonic=clock.monotonic)
+    client = opened.enter_context(closing(HttpClient(nexus.url, name="n", limiter=Limiter(), auth=NexusAuth(tokens))))
+    assert not tokens.accepted_within(5)
+    tokens.access()
+    assert tokens.accepted_within(5), "it gave it"
+    clock.sleep(6)
+    assert not tokens.accepted_within(5)
+    client.read("POST", "/upload", json={})
+    assert tokens.accepted_within(5)
+    nexus.refuses = True
+    with pytest.raises(CredentialsRejected):
+        client.read("POST", "/upload", json={})
+    assert not tokens.accepted_within(5)
 
 
 @pytest.mark.parametrize("codes", [[503] * 3, [500, 502, 504]])

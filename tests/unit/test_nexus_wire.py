@@ -20,7 +20,7 @@ SAMPLES = json.loads(Path(__file__).with_name("nexus_samples.json").read_text())
 
 def test_status_table() -> None:
     """Every status of a provider has its word, and no other word is taken."""
-    ours = {JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN}
+    ours = {JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN, JobStatus.LOST}
     assert set(wire.STATUSES.values()) == set(JobStatus) - ours
     assert all(word == status for word, status in wire.STATUSES.items())
 

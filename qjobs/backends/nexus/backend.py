@@ -6,18 +6,36 @@ first, which may be repeated; then one POST makes the job.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from qjobs.backends.base import Limits, LostReply, MissingResult, RemoteJob, Snapshot, Target, nothing
-from qjobs.backends.http import HttpClient, tls_context
+from qjobs.backends.base import (
+    Answer,
+    Capability,
+    Confirmation,
+    Fingerprint,
+    Journal,
+    Limits,
+    Lookup,
+    MissingResult,
+    RemoteJob,
+    Result,
+    Snapshot,
+    Target,
+)
+from qjobs.backends.http import HttpClient, place_of, tls_context
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import wire
+from qjobs.backends.nexus.costs import estimate_hqc, is_syntax_checker
 from qjobs.backends.nexus.devices import DEVICES, config_of, target_in
 from qjobs.backends.nexus.fan_out import FanOut
 from qjobs.backends.nexus.jobs import Jobs
+from qjobs.backends.nexus.lru import LruCache
+from qjobs.backends.nexus.programs import Templates
 from qjobs.backends.nexus.projects import KEY_PROPERTY, Project, Projects
 from qjobs.backends.nexus.results import Downloads
 from qjobs.backends.nexus.status_socket import StatusSocket
@@ -29,11 +47,12 @@ from qjobs.errors import (
     InvalidInput,
     NotSent,
     ProtocolError,
+    QJobsError,
     SubmissionRejected,
     SubmissionUnknown,
 )
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ItemResult, JobKind, Key, RemoteId
+from qjobs.model import Batch, JobKind, Key, RemoteId
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +62,10 @@ _MAX_ITEMS: Final = 300
 _MAX_SHOTS: Final = 10_000
 """Shots a circuit on Quantinuum's machines and their emulators: the same page. Simulators have limits of their own."""
 _MACHINES: Final = frozenset({"QuantinuumConfig", "HeliosConfig"})
+_PROVED_S: Final = 5.0
+"""How lately Nexus must have taken the access token before a job is sent: a 401 to its POST would prove nothing."""
+_REVOCABLE: Final = Confirmation(revocable=frozenset({JobStatus.ERROR, JobStatus.CANCELLED}))
+"""Nexus corrects these when it asks the device again: https://docs.quantinuum.com/nexus/user_guide/concepts/jobs.html."""
 
 
 class NexusBackend:
@@ -63,6 +86,8 @@ class NexusBackend:
         limits: What one job may hold; None for Nexus's own 300 circuits, and 10,000 shots on a machine.
         poll_interval_s: Shortest and longest pause between two polls, in seconds.
         settle_s: How long after a lost reply a job may still appear, in seconds.
+        confirm: When reports are believed; None to ask once more after an error or a cancellation at Quantinuum's own
+            Nexus. A service of one's own takes nothing back by itself.
         max_per_s: The most requests a second, sustained, of all backends of this `name`; None for no limit.
         limiter: Another limiter than the one of this process for the account.
 
@@ -70,11 +95,8 @@ class NexusBackend:
         InvalidInput: There is no device, project or prefix, `url` is not a URL, or `verify` not a file of certificates.
     """
 
-    exact_expvals = False
-    compiles = True
-    outlives_us = True
-    cancels_items = False
-    lost_reply = LostReply.FINDABLE
+    capabilities = frozenset({Capability.COMPILE, Capability.DURABLE})
+    lookup = Lookup(by_key=True)
 
     def __init__(
         self,
@@ -94,6 +116,7 @@ class NexusBackend:
         limits: Limits | None = None,
         poll_interval_s: tuple[float, float] = (1.0, 60.0),
         settle_s: float = 60.0,
+        confirm: Confirmation | None = None,
         max_per_s: float | None = None,
         limiter: Limiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -101,11 +124,15 @@ class NexusBackend:
     ) -> None:
         if not device or not project or not prefix:
             raise InvalidInput("a device, a project and a prefix of names are needed", field="device")
-        is_machine = config_of(device, config or {}, None)["type"] in _MACHINES
+        sent_config = config_of(device, config or {}, None)
+        is_machine = sent_config["type"] in _MACHINES
+        limits = limits or Limits(max_items=_MAX_ITEMS, max_shots=_MAX_SHOTS if is_machine else None)
+        gives_results = not is_syntax_checker(device)
         self.name = name
         self.device = device
         self.url = url
-        self.limits = limits or Limits(max_items=_MAX_ITEMS, max_shots=_MAX_SHOTS if is_machine else None)
+        self.limits = limits if gives_results else replace(limits, results_kept_s=0.0)
+        self.confirm = confirm or (_REVOCABLE if url.rstrip("/") == NEXUS_URL else Confirmation())
         self.poll_interval_s = poll_interval_s
         self.settle_s = settle_s
         self._user_group = user_group
@@ -129,18 +156,23 @@ class NexusBackend:
             verify=verify,
             auth=NexusAuth(self._tokens),
         )
+        self.fingerprint = Fingerprint(
+            place=f"{place_of(url)} as {name}".replace(" | ", " "), settings=json.dumps(sent_config, sort_keys=True)
+        )
         self._fan_out = FanOut()
+        self._templates = Templates()
+        self._sent: LruCache[RemoteId, tuple[str, ...]] = LruCache(1000)
+        """The ids of the programs of a job that was sent here, in the order of its items."""
         self._projects = Projects(self._http, project)
-        self._uploads = Uploads(self._http, self._fan_out, monotonic=monotonic)
+        self._uploads = Uploads(self._http, self._fan_out, self._templates, monotonic=monotonic)
         self._jobs = Jobs(self._http, self._projects, self._fan_out, prefix=prefix, monotonic=monotonic)
-        no_results = device.upper().endswith("SC")  # a syntax checker
-        self._downloads = Downloads(self._http, self._fan_out, no_results=no_results, monotonic=monotonic)
+        self._downloads = Downloads(
+            self._http, self._fan_out, device=device, gives_results=gives_results, monotonic=monotonic
+        )
 
-    def submit(
-        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
-    ) -> None:
+    def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
         """Upload the programs, then create the job with one POST; its name and a property of it hold the key."""
-        project, program_ids = self._prepare(batch, sending)
+        project, program_ids = self._prepare(batch, journal)
         body = wire.job_body(
             name=self._jobs.name_of(key),
             description=batch.name,
@@ -150,7 +182,9 @@ class NexusBackend:
             definition=self._definition(batch, program_ids),
         )
         try:
-            answer = self._http.submit(wire.JOBS, json=body, sending=sending)
+            answer = self._http.submit(
+                wire.JOBS, json=body, sending=journal.sending, proves_refusal=wire.proves_refusal
+            )
         except SubmissionRejected:
             self._uploads.forget(batch)  # perhaps Nexus no longer has one of them
             self._projects.forget()
@@ -159,16 +193,17 @@ class NexusBackend:
             remote_id = RemoteId(wire.text(answer, "data", "id"))
         except ProtocolError as error:
             raise SubmissionUnknown(f"{self.name} accepted something and answered no id: {error}") from error
-        created(remote_id)
-        self._jobs.remember(remote_id, JobStatus.SUBMITTED)
+        journal.accepted(remote_id)
+        self._sent.put(remote_id, tuple(program_ids))
         logger.info("%s: created job %s of %d items, key %s", self.name, remote_id, len(batch.items), key)
 
-    def _prepare(self, batch: Batch, sending: Callable[[], None]) -> tuple[Project, list[str]]:
+    def _prepare(self, batch: Batch, journal: Journal) -> tuple[Project, list[str]]:
         """The project and the ids of the uploaded programs. Whatever fails here, no job was sent."""
         try:
             project = self._projects.find_or_make()
-            program_ids = self._uploads.ids_of(batch, project.project_id, sending)
-            self._tokens.access()
+            program_ids = self._uploads.ids_of(batch, project.project_id, journal.preparing)
+            if not self._tokens.accepted_within(_PROVED_S):
+                self._http.read("GET", wire.ME, ignore={403, 404})
         except NotSent:
             raise
         except BackendUnavailable as error:
@@ -213,19 +248,27 @@ class NexusBackend:
         """List the jobs of the project whose names begin with the prefix."""
         return self._jobs.with_keys()
 
-    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
-        """Read the status of many jobs: open ones from the list, the rest, or just a few, with a request each.
-
-        While Nexus answers a word that we do not know, a job keeps the last status that was seen here.
-        """
+    def status(self, remote_ids: Sequence[RemoteId]) -> Mapping[RemoteId, Answer]:
+        """Read the status of many jobs: open ones from the list, the rest, or just a few, with a request each."""
         return self._jobs.status(remote_ids)
 
-    def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
-        """Download the results of a job; what was downloaded before an error is not downloaded again."""
+    def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
+        """Download results, eight at a time; of a job that Nexus no longer has, none of `items` ever comes.
+
+        Items are told by the number that Nexus gave each, not by where it lists them.
+        """
         job = self._jobs.read(remote_id)
         if job is None:
-            raise ProtocolError(f"Nexus knows no job {remote_id}", code=404)
-        return self._downloads.results_of(remote_id, job)
+            if items is None:
+                raise ProtocolError(f"Nexus knows no job {remote_id}", code=404)
+            for position in dict.fromkeys(items):
+                yield position, MissingResult(reason=f"Nexus no longer has the job {remote_id}", permanent=True)
+            return
+        handles = wire.handles_of(job)
+        sent = self._sent.get(remote_id)
+        if sent is not None and sent != tuple(handle.program_id for handle in handles):
+            raise ProtocolError(f"the items of job {remote_id} are not in the order in which they were sent")
+        yield from self._downloads.stream(remote_id, handles, items)
 
     def watch(
         self, remote_id: RemoteId, *, timeout_s: float, changed: Callable[[Snapshot], None] = lambda _: None
@@ -235,11 +278,17 @@ class NexusBackend:
             url=self.url,
             tokens=self._tokens,
             context=self._tls,
-            read=lambda each: self.status([each]).get(each),
+            read=self._read_one,
             sleep=self._sleep,
             monotonic=self._monotonic,
         )
         return status_socket.wait(remote_id, timeout_s=timeout_s, changed=changed)
+
+    def _read_one(self, remote_id: RemoteId) -> Snapshot | None:
+        answer = self.status([remote_id]).get(remote_id)
+        if isinstance(answer, QJobsError):
+            raise answer
+        return answer
 
     def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
         """Ask for the cancellation of a whole job: Nexus cancels no single items."""
@@ -249,6 +298,19 @@ class NexusBackend:
     def target(self) -> Target:
         """Read the device from Nexus's list of devices; its size is None where it is not in it."""
         return target_in(self._http.read("GET", DEVICES), self.device, config_of(self.device, self._config, None))
+
+    def estimate(self, batch: Batch) -> float | None:
+        """The cost of a batch in HQC on an H-series machine or its emulator, by the published formula.
+
+        0 on a syntax checker; None for a compile job, for a circuit of other gates than native ones, and for devices
+        that Nexus bills by time, or by what a program does.
+        """
+        config = config_of(self.device, self._config, None)
+        return estimate_hqc(self.device, config, batch, lambda program: self._templates.of(program).circuit)
+
+    def link(self, remote_id: RemoteId) -> str | None:
+        """None: Nexus publishes no address of the page of a job."""
+        return None
 
     def close(self) -> None:
         """Close all connections. Idempotent."""

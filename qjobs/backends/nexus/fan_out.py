@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, as_completed, wait
 from typing import Final, TypeVar
 
 _WIDTH: Final = 8
@@ -12,7 +12,10 @@ _R = TypeVar("_R")
 
 
 class FanOut:
-    """Runs requests eight at a time, however many threads ask for some. Its threads start when they are needed."""
+    """Runs requests eight at a time, however many threads ask for some. Its threads start when they are needed.
+
+    What is called may be called from several threads at once, and must not use the same `FanOut`.
+    """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_WIDTH, thread_name_prefix="nexus")
@@ -22,9 +25,8 @@ class FanOut:
     ) -> list[_R]:
         """What `call` returns for each argument, in their order.
 
-        The first error is raised when the calls that had begun are over; none begins after it.
-        `call` may be called from several threads at once, and must not call `map`. `tick` is called in this thread once
-        a second meanwhile; what it raises counts as an error.
+        The first error is raised when the calls that had begun are over; none begins after it. `tick` is called in this
+        thread once a second meanwhile; what it raises counts as an error.
         """
         futures = [self._pool.submit(call, argument) for argument in arguments]
         try:
@@ -37,6 +39,19 @@ class FanOut:
         finally:
             wait([future for future in futures if not future.cancel()])
         return [future.result() for future in futures]
+
+    def stream(self, call: Callable[[_A], _R], arguments: Iterable[_A]) -> Iterator[tuple[_A, _R]]:
+        """Each argument with what `call` returns for it, as soon as it does.
+
+        When the stream is closed early, no call begins any more.
+        """
+        futures = {self._pool.submit(call, argument): argument for argument in arguments}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            for future in futures:
+                future.cancel()
 
     def close(self) -> None:
         """Let no call begin any more. Idempotent."""

@@ -12,13 +12,12 @@ from typing import Any, Final
 
 import httpx
 
-from qjobs.backends.base import RemoteJob, Snapshot
-from qjobs.backends.http import HttpClient
+from qjobs.backends.base import Answer, RemoteJob, Snapshot
+from qjobs.backends.http import HttpClient, Refusal
 from qjobs.backends.nexus import wire
 from qjobs.backends.nexus.fan_out import FanOut
-from qjobs.backends.nexus.lru import LruCache
 from qjobs.backends.nexus.projects import Projects
-from qjobs.errors import BackendUnavailable, ProtocolError
+from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, QJobsError
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Key, RemoteId
 
@@ -26,12 +25,14 @@ logger = logging.getLogger(__name__)
 
 _OPEN_WORDS: Final = ("SUBMITTED", "QUEUED", "RUNNING")
 _PAGE_SIZE: Final = 100
+_MOST_PAGES: Final = 1_000
 _FEW: Final = 4
 """Fewer jobs than these, or than the list had pages, are read by their ids, which shows their items too."""
+_AWAY: Final = 8
+"""After so many jobs in a row that Nexus could not be asked for, the rest are not tried: it is away."""
 _LIST_TIMEOUT: Final = httpx.Timeout(10.0, read=30.0)
 _LIST_PAUSE_S: Final = 60.0
 """How long the list is left alone after it failed: it has failed for days while jobs could be read by their ids."""
-_REMEMBERED: Final = 10_000
 
 
 class Jobs:
@@ -48,7 +49,6 @@ class Jobs:
         self._fan_out = fan_out
         self._prefix = prefix
         self._monotonic = monotonic
-        self._last: LruCache[RemoteId, JobStatus] = LruCache(_REMEMBERED)
         self._list_again_at = 0.0
         self._list_pages = 1
 
@@ -56,17 +56,15 @@ class Jobs:
         """The name of the job that is made with a key."""
         return f"{self._prefix}{key}"
 
-    def remember(self, remote_id: RemoteId, status: JobStatus) -> None:
-        """Keep the last status of a job, which holds while Nexus answers a word that we do not know."""
-        self._last.put(remote_id, status)
-
     def find(self, key: Key) -> RemoteId | None:
         """The oldest job with the name of a key, in any project; None if there is none."""
         name = self.name_of(key)
-        for job in self._pages({"filter[name_exact]": name, **wire.OLDEST_FIRST}):
-            if wire.member(job, "attributes", "name") == name:
-                return RemoteId(wire.text(job, "id"))
-        return None
+        found = [
+            (wire.created_at(job), RemoteId(wire.text(job, "id")))
+            for job in self._pages({"filter[name_exact]": name, **wire.OLDEST_FIRST})
+            if wire.member(job, "attributes", "name") == name
+        ]
+        return min(found, key=lambda each: each[0])[1] if found else None  # of equal moments the first one listed
 
     def with_keys(self) -> list[RemoteJob]:
         """All jobs of the project whose names are made of our prefix and a key."""
@@ -74,7 +72,8 @@ class Jobs:
         if project is None:
             return []
         found = []
-        for job in self._pages({"filter[name_fuzzy]": self._prefix, "filter[project][id]": project.project_id}):
+        params = {"filter[name_fuzzy]": self._prefix, "filter[project][id]": project.project_id, **wire.OLDEST_FIRST}
+        for job in self._pages(params):
             name = wire.member(job, "attributes", "name")
             if not isinstance(name, str) or not name.startswith(self._prefix) or name == self._prefix:
                 continue
@@ -88,59 +87,88 @@ class Jobs:
             )
         return found
 
-    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
+    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
         """The status of many jobs: open ones come from the list, the rest, or just a few, from a request each.
 
-        A job whose status is a word that we do not know keeps the last status that was seen here, and the word. One
-        that cannot be read is left out, unless none can be.
+        Raises:
+            BackendUnavailable, CredentialsRejected: None of them could be asked for.
         """
         wanted = list(dict.fromkeys(remote_ids))
-        found: dict[RemoteId, Snapshot] = {}
+        found: dict[RemoteId, Answer] = {}
         if len(wanted) >= max(_FEW, self._list_pages):
-            found = self._open_ones(set(wanted))
+            found |= self._open_ones(set(wanted))
         rest = [remote_id for remote_id in wanted if remote_id not in found]
-        failures = []
-        for remote_id, answer in zip(rest, self._fan_out.map(self._answer, rest), strict=True):
-            if isinstance(answer, Snapshot):
+        failed: list[BackendUnavailable] = []
+
+        def ask(remote_id: RemoteId) -> Answer | None:
+            in_a_row = list(failed)  # another thread may clear it meanwhile
+            if len(in_a_row) >= _AWAY:
+                return in_a_row[-1]
+            answer = self._answer(remote_id)
+            if isinstance(answer, BackendUnavailable):
+                failed.append(answer)
+            else:
+                failed.clear()
+            return answer
+
+        for remote_id, answer in zip(rest, self._fan_out.map(ask, rest), strict=True):
+            if answer is not None:
                 found[remote_id] = answer
-            elif answer is not None:
-                failures.append(answer)
-        if failures and not found:
-            raise failures[0]
-        for remote_id, snapshot in found.items():
-            self.remember(remote_id, snapshot.status)
+        if len(found) == len(wanted) and all(isinstance(answer, QJobsError) for answer in found.values()):
+            for answer in found.values():
+                if isinstance(answer, BackendUnavailable | CredentialsRejected):
+                    raise answer
         return {remote_id: found[remote_id] for remote_id in wanted if remote_id in found}
 
-    def read(self, remote_id: RemoteId) -> Any:
-        """The resource of a job; None if there is no such job."""
-        return wire.member(self._http.read("GET", _path(remote_id), params=wire.USER, ignore={404}), "data")
+    def read(self, remote_id: RemoteId) -> Mapping[str, Any] | None:
+        """The resource of a job; None if Nexus itself says that there is no such job.
+
+        Raises:
+            BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be read; a 403 is a ProtocolError.
+        """
+        body = self._http.read("GET", _path(remote_id), params=wire.USER, proves_refusal=wire.says_itself)
+        if isinstance(body, Refusal):
+            if wire.is_gone(body) or (wire.lacks_route(body) and self._has_routes()):
+                return None
+            raise ProtocolError(f"Nexus does not show job {remote_id} ({body.code}: {body.words})", code=body.code)
+        job = wire.member(body, "data")
+        if not isinstance(job, Mapping):
+            raise ProtocolError(f"Nexus answered job {remote_id} without data")
+        return job
 
     def cancel(self, remote_id: RemoteId) -> None:
-        """Ask for the cancellation of a job; one that is final, or is none, is left alone."""
+        """Ask for the cancellation of a job; one that is final, is being cancelled, or is none, is left alone."""
+        path = f"{_path(remote_id)}/rpc/cancel"
         try:
-            self._http.read("POST", f"{_path(remote_id)}/rpc/cancel", params=wire.USER, json={}, ignore={404, 409})
-        except ProtocolError:  # the code for a final job is not documented
-            answer = self._answer(remote_id)
-            if not isinstance(answer, Snapshot) or not answer.status.is_final:
-                raise
+            body = self._http.read("POST", path, params=wire.USER, json={}, proves_refusal=wire.says_itself)
+            if not isinstance(body, Refusal):
+                return
+            refused = ProtocolError(
+                f"Nexus does not cancel job {remote_id} ({body.code}: {body.words})", code=body.code
+            )
+        except ProtocolError as error:
+            refused = error
+        answer = self._answer(remote_id)  # the code for a final job is not documented
+        if isinstance(answer, Snapshot) and (answer.status.is_final or answer.status is JobStatus.CANCELLING):
+            return
+        if answer is not None:
+            raise refused
 
-    def _answer(self, remote_id: RemoteId) -> Snapshot | BackendUnavailable | ProtocolError | None:
+    def _answer(self, remote_id: RemoteId) -> Answer | None:
         """A job by its id, or why it cannot be read; None if there is no such job."""
         try:
             job = self.read(remote_id)
-        except (BackendUnavailable, ProtocolError) as error:
+            return None if job is None else wire.snapshot_of(job, with_items=True)
+        except QJobsError as error:
             return error
-        if job is None:
-            return None
+
+    def _has_routes(self) -> bool:
+        """Whether Nexus has routes of jobs in this version, so that what it does not find is the job."""
         try:
-            return wire.snapshot_of(job, with_items=True)
-        except ProtocolError as error:
-            word = wire.member(job, "attributes", "status", "status")
-            last = self._last.get(remote_id)
-            if last is None or not isinstance(word, str) or word in wire.STATUSES:
-                return error
-            logger.warning("job %s has the unknown status %.50r and stays %s", remote_id, word, last)
-            return Snapshot(status=last, remote_status=word, message=str(error))
+            body = self._http.read("GET", f"{wire.JOBS}/meta/count", params=wire.USER)
+        except QJobsError:
+            return False
+        return type(wire.member(body, "count")) is int
 
     def _open_ones(self, wanted: Collection[RemoteId]) -> dict[RemoteId, Snapshot]:
         """Those that are open, as far as the list shows them; none while the list fails."""
@@ -172,19 +200,30 @@ class Jobs:
         return found
 
     def _pages(self, params: Mapping[str, Any], **options: Any) -> Iterator[Mapping[str, Any]]:
-        """The jobs that a filter lets through, page by page."""
-        number = 0
-        n_pages: int | None = None
-        while n_pages is None or number < n_pages:
+        """The jobs that a filter lets through, page by page, each once.
+
+        The number of pages that Nexus gives is believed only of a page that is not full.
+
+        Raises:
+            ProtocolError: A page shows nothing new, so that the end of the list cannot be seen.
+        """
+        seen: set[str] = set()
+        for number in range(_MOST_PAGES):
             page = {"page[number]": number, "page[size]": _PAGE_SIZE}
             body = self._http.read("GET", wire.JOBS, params={**wire.USER, **params, **page}, **options)
-            jobs = wire.resources(body)
+            jobs = {wire.text(job, "id"): job for job in wire.resources(body)}
             if not jobs:
                 return
-            yield from jobs
-            total = wire.member(body, "meta", "total_pages")
-            n_pages = total if type(total) is int else None
-            number += 1
+            new = [job_id for job_id in jobs if job_id not in seen]
+            if not new:
+                raise ProtocolError(f"Nexus lists the same jobs again on page {number}: the list has no end")
+            seen.update(new)
+            for job_id in new:
+                yield jobs[job_id]
+            n_pages = wire.member(body, "meta", "total_pages")
+            if type(n_pages) is int and number + 1 >= n_pages and len(jobs) < _PAGE_SIZE:
+                return
+        raise ProtocolError(f"Nexus lists more than {_MOST_PAGES} pages of jobs: the list has no end")
 
 
 def _path(remote_id: RemoteId) -> str:

@@ -45,17 +45,18 @@ class Template:
     def __init__(self, program: Program) -> None:
         from qjobs.circuits.programs import to_pytket
 
-        self._circuit: Circuit = to_pytket(program)
+        self.circuit: Circuit = to_pytket(program)
+        """The circuit with its symbols; never changed."""
         self._names = program.parameters
-        content = _content_of(self._circuit)
+        content = _content_of(self.circuit)
         self.unbound: str = _dump(content)
         """The JSON with its symbols, for a compile job."""
-        self._symbols = {decode(symbol.name): symbol for symbol in self._circuit.free_symbols()}
+        self._symbols = {decode(symbol.name): symbol for symbol in self.circuit.free_symbols()}
         self._pieces: list[str] = []
         """The JSON, cut at every angle that has to be put in."""
         self._angle_of: list[int] = []
         """Which angle follows each piece but the last."""
-        angles = _take_angles(self._circuit, content) if self._symbols else None
+        angles = _take_angles(self.circuit, content) if self._symbols else None
         if angles:
             cut = _MARK.split(_dump(content))  # a piece, the number of an angle, a piece, ...
             self._pieces = cut[::2]
@@ -89,7 +90,7 @@ class Template:
 
     def _bound_by_pytket(self, parameters: Mapping[str, float]) -> str:
         """As `bound`, for a circuit whose boxes hide symbols."""
-        circuit = self._circuit.copy()
+        circuit = self.circuit.copy()
         circuit.symbol_substitution({symbol: float(parameters[name]) for name, symbol in self._symbols.items()})
         if circuit.is_symbolic():
             raise ValueError("a box keeps its symbol")

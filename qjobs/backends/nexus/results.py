@@ -1,101 +1,132 @@
-"""Results of a Nexus job: downloaded side by side, and kept while the rest of them cannot be had."""
+"""Results of a Nexus job: downloaded side by side, and handed on as they come."""
 
 from __future__ import annotations
 
 import logging
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from qjobs.backends.base import MissingResult
-from qjobs.backends.http import HttpClient
+from qjobs.backends.base import MissingResult, Result
+from qjobs.backends.http import HttpClient, Refusal
 from qjobs.backends.nexus import wire
 from qjobs.backends.nexus.counts import counts_of
 from qjobs.backends.nexus.fan_out import FanOut
 from qjobs.backends.nexus.lru import LruCache
 from qjobs.backends.nexus.programs import program_of
 from qjobs.backends.nexus.wire import ItemHandles
-from qjobs.errors import BackendUnavailable, InvalidCircuit
-from qjobs.lifecycle import JobStatus
+from qjobs.errors import InvalidCircuit, ProtocolError, QJobsError
 from qjobs.model import ItemResult, RemoteId
 
 logger = logging.getLogger(__name__)
 
 _LATE_S: Final = 60.0
 """How long a result may follow its COMPLETED item: https://github.com/NVIDIA/cuda-quantum, QuantinuumHelper."""
-
-_Entry = ItemResult | MissingResult
+_OLD_S: Final = 600.0
+"""As `_LATE_S`, for an item that this process sees for the first time: by Nexus's clock, which may not be ours."""
+_READ_TYPES: Final = frozenset({"", "PYTKET"})
+_PARTS: Final = frozenset({"shots", "counts", "state", "unitary", "density_matrix", "bits", "qubits"})
+"""What the attributes of a result have: pytket's `BackendResult.to_dict()`."""
 
 
 class Downloads:
     """Downloads results. Safe to use from many threads.
 
-    `no_results` says that the device completes items without results, as syntax checkers do.
+    `gives_results` is false for a device that completes its items without results, as syntax checkers do.
     """
 
-    def __init__(self, http: HttpClient, fan_out: FanOut, *, no_results: bool, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, http: HttpClient, fan_out: FanOut, *, device: str, gives_results: bool, monotonic: Callable[[], float]
+    ) -> None:
         self._http = http
         self._fan_out = fan_out
-        self._no_results = no_results
+        self._device = device
+        self._gives_results = gives_results
         self._monotonic = monotonic
-        self._kept: LruCache[RemoteId, dict[int, _Entry]] = LruCache(8)
-        self._late_since: LruCache[RemoteId, float] = LruCache(1000)
+        self._late_since: LruCache[tuple[RemoteId, int], float] = LruCache(10_000)
 
-    def results_of(self, remote_id: RemoteId, job: object) -> list[_Entry]:
-        """One entry for each item of a job resource.
+    def stream(
+        self, remote_id: RemoteId, items: Sequence[ItemHandles], wanted: Sequence[int] | None
+    ) -> Iterator[tuple[int, Result]]:
+        """Each wanted position with its result, or with why there is none; what cannot be had is raised at the end.
 
         Raises:
-            BackendUnavailable: A result cannot be had now, or is not there yet; the next call goes on from here.
-            CredentialsRejected, ProtocolError: As `HttpClient.read`.
+            BackendUnavailable, CredentialsRejected: The rest cannot be had now; nothing more was asked for.
+            ProtocolError: Some answers are outside the contract, or the job has no such position.
         """
-        items = wire.handles_of(job)
-        kept = self._kept.get(remote_id) or {}
-        self._kept.put(remote_id, kept)
+        positions = list(range(len(items)) if wanted is None else dict.fromkeys(wanted))
+        known = [position for position in positions if 0 <= position < len(items)]
+        ready = [position for position in known if self._may_download(items[position])]
+        for position in sorted(set(known) - set(ready)):
+            yield position, self._missing(remote_id, position, items[position])
+        halted: list[QJobsError] = []
 
-        def download(index: int) -> None:
-            kept[index] = self._download(items[index])
+        def download(position: int) -> Result | QJobsError:
+            if halted:
+                return halted[0]
+            try:
+                return self._download(items[position])
+            except ProtocolError as error:  # of this one
+                return error
+            except QJobsError as error:
+                halted.append(error)
+                return error
 
-        ready = [index for index, item in enumerate(items) if item.compilation_id or item.result_id]
-        self._fan_out.map(download, [index for index in ready if index not in kept])
-        late = [item for item in items if _is_late(item)]
-        if late and not self._no_results and all(item.status.is_final for item in items):
-            self._raise_while_early(remote_id, late)
-        self._kept.forget([remote_id])
-        logger.debug("job %s: %d of %d items have a result", remote_id, len(ready), len(items))
-        return [kept[index] if index in kept else _missing(item) for index, item in enumerate(items)]
+        broken: list[QJobsError] = []
+        for position, entry in self._fan_out.stream(download, ready):
+            if isinstance(entry, QJobsError):
+                broken.append(entry)
+            else:
+                yield position, entry
+        logger.debug("job %s: %d of %d results were read", remote_id, len(ready) - len(broken), len(positions))
+        for error in (*halted, *broken):
+            raise error
+        if len(known) < len(positions):
+            raise ProtocolError(f"Nexus shows {len(items)} items of job {remote_id}, and {positions} were asked for")
 
-    def _raise_while_early(self, remote_id: RemoteId, late: list[ItemHandles]) -> None:
-        """Raise as long as the results that are missing may be on their way."""
+    def _may_download(self, item: ItemHandles) -> bool:
+        return bool(item.compilation_id or (item.result_id and self._gives_results))
+
+    def _missing(self, remote_id: RemoteId, position: int, item: ItemHandles) -> MissingResult:
+        """Why an item has no result, and whether it never will."""
+        if not item.is_completed:
+            return MissingResult(reason=item.words)
+        if not self._gives_results:
+            return MissingResult(
+                reason=f"{self._device} is a syntax checker: it completes an item without a result", permanent=True
+            )
         now = self._monotonic()
-        since = self._late_since.get(remote_id)
+        since = self._late_since.get((remote_id, position))
         if since is None:
             since = now
-            self._late_since.put(remote_id, now)
-        completed = [item.completed_at for item in late if item.completed_at is not None]
-        old = len(completed) == len(late) and (datetime.now(UTC) - max(completed)).total_seconds() > _LATE_S
-        if not old and now - since < _LATE_S:
-            raise BackendUnavailable(
-                f"{len(late)} items of {remote_id} are COMPLETED and their results are not there yet; ask again",
-                retry_after_s=1.0,
-            )
+            self._late_since.put((remote_id, position), now)
+        is_old = item.completed_at is not None and (datetime.now(UTC) - item.completed_at).total_seconds() > _OLD_S
+        if is_old or now - since > _LATE_S:
+            return MissingResult(reason=f"it is COMPLETED without a result: {item.words}", permanent=True)
+        return MissingResult(reason=f"it is COMPLETED and its result is not there yet: {item.words}")
 
-    def _download(self, item: ItemHandles) -> _Entry:
+    def _download(self, item: ItemHandles) -> Result:
         if item.compilation_id:
             return self._compiled(item.compilation_id)
-        if item.result_type not in {"", "PYTKET"}:
+        if item.result_type not in _READ_TYPES:
             return MissingResult(
-                reason=f"its result is of the type {item.result_type}, which qjobs does not read; use qnexus"
+                reason=f"its result is of the type {item.result_type[:50]}, which qjobs does not read; use qnexus",
+                permanent=True,
             )
         body = self._resource(wire.RESULTS, item.result_id)
         if isinstance(body, MissingResult):
             return body
         attributes = wire.member(body, "attributes")
-        if not wire.member(attributes, "shots") and not wire.member(attributes, "counts"):
-            return MissingResult(reason="its result has neither shots nor counts; use a device that counts")
+        if not isinstance(attributes, Mapping) or not _PARTS & set(attributes):
+            raise ProtocolError(f"Nexus answered the result {item.result_id} without anything in it")
+        if not attributes.get("shots") and not attributes.get("counts"):
+            return MissingResult(
+                reason="its result has neither shots nor counts; use a device that counts", permanent=True
+            )
         return ItemResult(counts=counts_of(attributes))
 
-    def _compiled(self, compilation_id: str) -> _Entry:
+    def _compiled(self, compilation_id: str) -> Result:
         compilation = self._resource(wire.COMPILATIONS, compilation_id)
         if isinstance(compilation, MissingResult):
             return compilation
@@ -103,25 +134,27 @@ class Downloads:
         circuit = self._resource(wire.CIRCUITS, circuit_id)
         if isinstance(circuit, MissingResult):
             return circuit
+        attributes = wire.member(circuit, "attributes")
+        if not isinstance(attributes, Mapping) or "commands" not in attributes:
+            raise ProtocolError(f"Nexus answered the circuit {circuit_id} without its commands")
         try:
-            return ItemResult(program=program_of(wire.member(circuit, "attributes") or {}))
+            return ItemResult(program=program_of(attributes))
         except InvalidCircuit as error:
-            return MissingResult(reason=f"the compiled circuit {circuit_id} cannot be read: {error}")
+            return MissingResult(
+                reason=f"the compiled circuit {circuit_id} cannot be read: {error}"[:1000], permanent=True
+            )
 
     def _resource(self, folder: str, resource_id: str) -> Any:
         """A resource by its id; a `MissingResult` where Nexus does not have it any more."""
         path = f"{folder}/{urllib.parse.quote(resource_id, safe='')}"
-        body = self._http.read("GET", path, params=wire.USER, ignore={410, 404})
-        if body is None:
-            return MissingResult(reason=f"Nexus no longer has {path} (404 or 410)")
-        return wire.member(body, "data")
-
-
-def _is_late(item: ItemHandles) -> bool:
-    return item.status is JobStatus.COMPLETED and not item.result_id and not item.compilation_id
-
-
-def _missing(item: ItemHandles) -> MissingResult:
-    if _is_late(item):
-        return MissingResult(reason=f"it is COMPLETED without a result: {item.words}")
-    return MissingResult(reason=item.words)
+        try:
+            body = self._http.read("GET", path, params=wire.USER, proves_refusal=wire.says_itself)
+        except ProtocolError as error:
+            if error.code != 410:
+                raise
+            body = Refusal(code=410, words=str(error))
+        if not isinstance(body, Refusal):
+            return wire.member(body, "data")
+        if not wire.is_gone(body):
+            raise ProtocolError(f"Nexus answered {path} with {body.code}: {body.words}", code=body.code)
+        return MissingResult(reason=f"Nexus no longer has {path} ({body.code}: {body.words})", permanent=True)

@@ -1,6 +1,6 @@
 """Tokens of Nexus: where the refresh token is found, and the access token that every request carries.
 
-The access token lives some five minutes. It is renewed a minute earlier, and when a request is answered 401;
+The access token lives some five minutes. It is renewed a minute earlier, and when a read is answered 401;
 however many threads notice, one of them renews it and the others wait for that one.
 """
 
@@ -28,6 +28,7 @@ _REFRESH_COOKIE: Final = "myqos_oat"
 _ACCESS_COOKIE: Final = "myqos_id"
 _FRESH_S: Final = 240.0
 """An access token is valid for 300 s: https://github.com/NVIDIA/cuda-quantum, QuantinuumHelper."""
+_SHORTEST_FRESH_S: Final = 10.0
 _LONGEST_PAUSE_S: Final = 5.0
 _LOG_IN: Final = "run: qnx login (or set QJOBS_NEXUS_TOKEN, or renew the token in the backend's block)"
 
@@ -92,6 +93,9 @@ class NexusTokens:
         self._lock = threading.Lock()
         self._access = ""
         self._stale_at = 0.0
+        self._fresh_s = _FRESH_S
+        self._given_at = 0.0
+        self._accepted_at = float("-inf")
         self._rotated: dict[str, str] = {}
         """The refresh token that Nexus gave in exchange for another one."""
 
@@ -107,6 +111,18 @@ class NexusTokens:
                 self._renew()
             return self._access
 
+    def answered(self, token: str, code: int) -> None:
+        """Note whether Nexus took a token just now."""
+        with self._lock:
+            if token == self._access:
+                is_taken = code != httpx.codes.UNAUTHORIZED
+                self._accepted_at = self._monotonic() if is_taken else float("-inf")
+
+    def accepted_within(self, seconds: float) -> bool:
+        """Whether Nexus took the present token, or gave it, in the last `seconds`."""
+        with self._lock:
+            return self._monotonic() - self._accepted_at <= seconds
+
     def renewed(self, refused: str) -> str:
         """Another access token than the one that was refused; it is renewed unless another thread has just done so.
 
@@ -115,6 +131,11 @@ class NexusTokens:
         """
         with self._lock:
             if self._access == refused:
+                if (
+                    self._accepted_at > self._given_at
+                ):  # it was good, so it has run out: the next one is renewed earlier
+                    age_s = self._monotonic() - self._given_at
+                    self._fresh_s = max(_SHORTEST_FRESH_S, min(self._fresh_s, 0.7 * age_s))
                 self._renew()
             return self._access
 
@@ -140,7 +161,8 @@ class NexusTokens:
         if cookies.get(_REFRESH_COOKIE, refresh) != refresh:
             self._rotated = {given: cookies[_REFRESH_COOKIE]}
         self._access = cookies[_ACCESS_COOKIE]
-        self._stale_at = self._monotonic() + _FRESH_S
+        self._given_at = self._accepted_at = self._monotonic()
+        self._stale_at = self._given_at + self._fresh_s
         logger.debug("renewed the access token for %s", self._client.base_url.host)
 
     def _request_renewal(self, refresh: str) -> httpx.Response:
@@ -177,7 +199,10 @@ def _cookies_of(response: httpx.Response) -> dict[str, str]:
 
 
 class NexusAuth(httpx.Auth):
-    """Signs requests; one that is answered 401 did nothing, and is sent once more with a new token."""
+    """Signs requests; a read that is answered 401 is sent once more with a new token.
+
+    After the POST of a job it only renews the token: `HttpClient.submit` lets nothing be sent twice.
+    """
 
     def __init__(self, tokens: NexusTokens) -> None:
         self._tokens = tokens
@@ -189,5 +214,7 @@ class NexusAuth(httpx.Auth):
         response = yield request
         if response.status_code == httpx.codes.UNAUTHORIZED:
             response.read()
-            request.headers["cookie"] = f"{_ACCESS_COOKIE}={self._tokens.renewed(token)}"
-            yield request
+            token = self._tokens.renewed(token)
+            request.headers["cookie"] = f"{_ACCESS_COOKIE}={token}"
+            response = yield request
+        self._tokens.answered(token, response.status_code)

@@ -15,7 +15,7 @@ from qjobs.model import Batch, ItemSpec, JobKind, ProgramHash
 
 logger = logging.getLogger(__name__)
 
-_RENEW_LEASE_S: Final = 15.0
+_RENEW_CLAIM_S: Final = 15.0
 _REMEMBERED: Final = 10_000
 
 _Circuit = tuple[ProgramHash, tuple[tuple[str, float], ...]]
@@ -25,17 +25,19 @@ _Circuit = tuple[ProgramHash, tuple[tuple[str, float], ...]]
 class Uploads:
     """Uploads programs, and remembers which it has uploaded. Safe to use from many threads."""
 
-    def __init__(self, http: HttpClient, fan_out: FanOut, *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, http: HttpClient, fan_out: FanOut, templates: Templates, *, monotonic: Callable[[], float]
+    ) -> None:
         self._http = http
         self._fan_out = fan_out
+        self._templates = templates
         self._monotonic = monotonic
-        self._templates = Templates()
         self._uploaded: LruCache[_Circuit, str] = LruCache(_REMEMBERED)
 
-    def ids_of(self, batch: Batch, project_id: str, sending: Callable[[], None]) -> list[str]:
+    def ids_of(self, batch: Batch, project_id: str, preparing: Callable[[], None]) -> list[str]:
         """Nexus's id of the program of each item, in the order of the items; uploaded first where it is new.
 
-        `sending` is called every 15 s meanwhile, to keep the lease of the job.
+        `preparing` is called every 15 s meanwhile, to keep the claim on the job.
 
         Raises:
             InvalidCircuit: A program cannot be written for Nexus.
@@ -52,16 +54,16 @@ class Uploads:
                 ids[circuit] = program_id
         renewed_at = self._monotonic()
 
-        def keep_lease() -> None:
+        def keep_claim() -> None:
             nonlocal renewed_at
-            if self._monotonic() - renewed_at >= _RENEW_LEASE_S:
-                sending()
+            if self._monotonic() - renewed_at >= _RENEW_CLAIM_S:
+                preparing()
                 renewed_at = self._monotonic()
 
         def upload(item: ItemSpec) -> str:
             return self._upload(batch, item, project_id)
 
-        for circuit, program_id in zip(new, self._fan_out.map(upload, new.values(), keep_lease), strict=True):
+        for circuit, program_id in zip(new, self._fan_out.map(upload, new.values(), keep_claim), strict=True):
             self._uploaded.put(circuit, program_id)
             ids[circuit] = program_id
         if new:

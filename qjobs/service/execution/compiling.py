@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qjobs.errors import InvalidCircuit
+from qjobs.service.choices import two_qubit_choices
 from qjobs.service.execution.programs import ItemFailure, Machine, load_circuit
 
-_ONE_QUBIT_NATIVE = ("PhasedX", "Rz")
-_TWO_QUBIT_NATIVE = ("ZZPhase", "ZZMax", "TK2")
 _SQUASHABLE = ("PhasedX", "Rz", "TK1", "Rx", "Ry", "U3")
 _GREEDY_TIMEOUT_S = 60
 
@@ -87,16 +86,19 @@ def compile_circuit(
 ) -> tuple[Any, list[Step]]:
     """Compile for a device.
 
-    The pytket circuit, which may have free symbols, is changed. Of a QuantinuumConfig `target_2qb_gate` counts. Level 0
-    rewrites gates only, 1 simplifies, 2 optimises, 3 also resynthesises Pauli rotations. `record` keeps the circuit
-    after every pass.
+    The pytket circuit, which may have free symbols, is changed. Of the configuration `target_2qb_gate` and `n_qubits`
+    count. Level 0 rewrites gates only, 1 simplifies, 2 optimises, 3 also resynthesises Pauli rotations. `record` keeps
+    the circuit after every pass.
 
     Returns:
         The compiled circuit, and the passes if they were to be recorded.
 
     Raises:
-        InvalidCircuit: It has more qubits than the device.
+        InvalidCircuit: It has more qubits than the device, or than the configuration allows.
     """
+    limit = config.get("n_qubits")
+    if isinstance(limit, int) and circuit.n_qubits > limit:
+        raise InvalidCircuit(f"the circuit has {circuit.n_qubits} qubits, and n_qubits of the configuration is {limit}")
     if circuit.n_qubits > machine.n_qubits:
         raise InvalidCircuit(f"the circuit has {circuit.n_qubits} qubits, and {machine.name} has {machine.n_qubits}")
     steps: list[Step] = []
@@ -139,8 +141,8 @@ def _target_gates(machine: Machine, config: Mapping[str, Any]) -> set[Any]:
     from pytket.circuit import OpType
 
     names = set(machine.gate_set) or {"CX", "TK1", "Measure", "Reset", "Barrier"}
-    two_qubit = [name for name in _TWO_QUBIT_NATIVE if name in names]
-    if machine.native_only and names.issuperset(_ONE_QUBIT_NATIVE) and two_qubit:
+    two_qubit = two_qubit_choices(names, native_only=machine.native_only)
+    if two_qubit:
         wanted = config.get("target_2qb_gate") or two_qubit[0]
         if wanted not in two_qubit:
             raise InvalidCircuit(

@@ -1,8 +1,10 @@
 """What a circuit costs on Quantinuum's machines, in HQC.
 
-HQC = 5 + C (N1q + 10 N2q + 5 Nm) / 5000, as published in Quantinuum's system user guides: C shots, N1q
-one-qubit gates, N2q two-qubit gates, Nm preparations, measurements and resets of a qubit. As in
-pytket-quantinuum's own estimate, Rz costs nothing (it is done in software).
+HQC = 5 + C (N1q + 10 N2q + 5 Nm) / 5000 for each circuit: C shots, N1q one-qubit gates, N2q two-qubit gates, Nm
+preparations (also the first, implicit ones), measurements and resets of a qubit. Quantinuum's own guides are at
+https://docs.quantinuum.com/systems/user_guide/hardware_user_guide/workflow.html, and the formula with the meaning of
+its letters is at https://learn.microsoft.com/azure/quantum/provider-quantinuum. As in pytket-quantinuum's own estimate,
+Rz costs nothing (it is done in software).
 """
 
 from __future__ import annotations

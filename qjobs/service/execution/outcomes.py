@@ -22,7 +22,10 @@ from qjobs.service.store.job_records import ItemRecord
 
 _S = JobStatus
 _COST_CONFIDENCE = 1.0
-"""The price of a circuit is known, not estimated."""
+"""The price of a circuit is known, not estimated.
+
+The client reads it from each item of a checker's job (`qnexus.jobs.cost_confidence`) and takes -1 where it is missing.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

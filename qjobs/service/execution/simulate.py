@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qjobs.backends.aer import NoiseSpec, engine
 from qjobs.errors import InvalidCircuit, InvalidInput
+from qjobs.service.choices import SIMULATION_METHODS
 from qjobs.service.execution.cost import cost_hqc, gate_counts
 from qjobs.service.execution.packing import outcomes_of_indices, outcomes_of_memory, state_body, unitary_body
 from qjobs.service.execution.programs import ItemFailure, Machine, check_circuit, load_circuit
@@ -22,14 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit import QuantumCircuit
 
-_METHODS = (
-    "automatic",
-    "statevector",
-    "density_matrix",
-    "stabilizer",
-    "extended_stabilizer",
-    "matrix_product_state",
-)
 _NOISELESS = frozenset({"id", "rz", "p", "u1"})
 """Gates that an ion trap does in software, or not at all."""
 
@@ -137,7 +130,7 @@ def _load(task: ExecuteTask, item: ExecuteItem) -> _Loaded:
     check_circuit(circuit, machine, n_qubits=_limit(task, item))
     one = _Loaded(
         item=item,
-        cost=_priced(circuit, item, machine),
+        cost=_priced(circuit, task, item),
         qubits=[qubit.to_list() for qubit in circuit.qubits],
         bits=[bit.to_list() for bit in circuit.bits],
     )
@@ -178,13 +171,15 @@ def _limit(task: ExecuteTask, item: ExecuteItem) -> int | None:
     return min(wanted, default=None)
 
 
-def _priced(circuit: Any, item: ExecuteItem, machine: Machine) -> float:
-    if not machine.priced:
+def _priced(circuit: Any, task: ExecuteTask, item: ExecuteItem) -> float:
+    """The price of the item, within what it may cost; a checker spends nothing, so that it names every price."""
+    if not task.machine.priced:
         return 0.0
     cost = cost_hqc(gate_counts(circuit), item.n_shots or 0)
-    if item.max_cost is not None and cost > item.max_cost:
+    caps = [cap for cap in (item.max_cost, task.config.get("max_cost")) if cap is not None]
+    if not task.machine.is_checker and cost > min(caps, default=cost):
         raise _Depleted(
-            f"the item costs {cost:g} HQC, and its max_cost is {item.max_cost:g}; it was not run. "
+            f"the item costs {cost:g} HQC, and its max_cost is {min(caps):g}; it was not run. "
             "Allow more, or take fewer shots"
         )
     return cost
@@ -227,8 +222,8 @@ def _method_of(task: ExecuteTask) -> str:
     method = task.config.get("simulation_method") or "automatic"
     if task.config.get("simulator") == "stabilizer":
         method = "stabilizer"
-    if method not in _METHODS:
-        raise InvalidInput(f"simulation_method: there is no {method!r}; there are {', '.join(_METHODS)}")
+    if method not in SIMULATION_METHODS:
+        raise InvalidInput(f"simulation_method: there is no {method!r}; there are {', '.join(SIMULATION_METHODS)}")
     return str(method)
 
 

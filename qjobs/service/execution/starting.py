@@ -225,7 +225,7 @@ def machine_of(device: Device) -> Machine:
         name=device.name,
         result=device.result.value,
         is_checker=device.kind is DeviceKind.SYNTAX_CHECKER,
-        priced=device.costs == "hqc",
+        priced=device.costs == "hqc" or device.kind is DeviceKind.SYNTAX_CHECKER,
         n_qubits=device.n_qubits,
         gate_set=frozenset(device.gate_set),
         native_only=device.native_only,

@@ -9,16 +9,20 @@ from qjobs.service.devices import DeviceKind
 from qjobs.service.errors import BadRequest, NotFound, ServiceError
 from qjobs.service.nexus.caller import Who
 from qjobs.service.nexus.request_bodies import BackendPropertyBody
+from qjobs.service.store.queries import check_parameters
 from qjobs.service.web.cookies import Serving, SignedIn
 
 router = APIRouter(tags=["devices"])
 
 _ISSUERS = ("Quantinuum", "Braket", "Qiskit")
 _READ = frozenset({"backend", "is_local"})
+_ACCOUNTS = frozenset({"region", "ibm_instance", "ibm_region", "credential_ids", "credential_names"})
+"""They choose among devices of Braket and IBM, and of those reached with somebody's credentials; here are none."""
 
 
 @router.get("/api/v5/available_devices")
 def _listed(caller: Who) -> JSONResponse:
+    check_parameters(caller.params, _READ | _ACCOUNTS)
     given = {name: [value for key, value in caller.params if key == name] for name in _READ}
     hosted = set(given["is_local"])
     if not hosted <= {"true", "false"}:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Response, WebSocket
 from fastapi.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
+from qjobs.lifecycle import JobStatus
 from qjobs.service.errors import Forbidden, NotFound
 from qjobs.service.nexus.caller import Caller, Who
 from qjobs.service.nexus.request_bodies import CancelBody, JobAttributes, Posted, RerunBody, RetryBody
@@ -124,7 +125,7 @@ def _retry(caller: Who, job_id: str, body: RetryBody | None = None) -> JSONRespo
         caller.writable,
         found,
         given.remote_retry_strategy,
-        given.retry_status,
+        given.retry_status or [JobStatus.ERROR],  # "By default, jobs with the ERROR status will be retried" (qnexus)
         given.user_group,
         user=caller.user,
     )

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import ROLES, Team, User
@@ -11,6 +11,7 @@ from qjobs.service.accounts.quotas import DATABASE_USAGE, Quota
 from qjobs.service.assembly import Service
 from qjobs.service.errors import Forbidden, NotFound
 from qjobs.service.nexus.request_bodies import Change, TeamAssignment, TeamAttributes, UserAssignment
+from qjobs.service.store.queries import check_parameters
 from qjobs.service.web.cookies import Serving, SignedIn
 
 router = APIRouter(prefix="/api")
@@ -19,6 +20,8 @@ Scope = Literal["user", "org_admin", "global_admin", "highest"] | None
 
 _OWN_SCOPES = {None, "user", "highest"}
 """Nobody here administers an organisation: the other scopes are empty, which is not an error."""
+
+_TEAM_NAME = "filter[team][name]"
 
 _DESCRIPTIONS = {
     "compilation": "Compilation time (s)",
@@ -47,11 +50,13 @@ def _user_body(user: User, *, email: bool = True) -> dict[str, Any]:
 
 @router.get("/teams/v1beta2", tags=["teams"])
 def _teams(
+    request: Request,
     user: SignedIn,
     service: Serving,
     scope: Scope = None,
-    name: Annotated[str | None, Query(alias="filter[team][name]")] = None,
+    name: Annotated[str | None, Query(alias=_TEAM_NAME)] = None,
 ) -> dict[str, Any]:
+    check_parameters(request.query_params.multi_items(), {_TEAM_NAME})
     found = service.accounts.teams(user.user_id, name=name) if scope in _OWN_SCOPES else []
     return {"data": [_team_body(team) for team in found]}
 

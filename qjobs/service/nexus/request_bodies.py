@@ -1,6 +1,7 @@
 """Bodies of requests of Nexus's clients, checked.
 
-Characters and numbers that cannot be stored were refused before (`web.guard`); here shapes and types are checked.
+Characters and numbers that cannot be stored were refused before (`web.guard`); here shapes and types are checked. What
+stands beside the attributes (the `type` of a resource, relationships other than the project) is never read.
 """
 
 from __future__ import annotations
@@ -9,7 +10,16 @@ import base64
 import binascii
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, StrictBool, StrictInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    StrictInt,
+    model_validator,
+)
 
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteRetryStrategy
@@ -20,6 +30,23 @@ _LONGEST_TEXT = 4096
 
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Read(_Wire):
+    """Attributes that are all read: what is not, and asks for something, is refused by its name.
+
+    Times may come back from an answer: nobody can change them.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unread(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            known = {*cls.model_fields, "timestamps"}
+            unread = [name for name, value in given.items() if name not in known and value not in (None, {}, [])]
+            if unread:
+                raise ValueError(f"there is no {str(unread[0])[:80]!r} here; there are {', '.join(cls.model_fields)}")
+        return given
 
 
 Name = Annotated[str, Field(max_length=4096)]
@@ -102,7 +129,7 @@ class Change(_Wire, Generic[A]):
         return self.data.attributes
 
 
-class ProjectAttributes(_Wire):
+class ProjectAttributes(_Read):
     """A new project; longer names do not fit PostgreSQL's index."""
 
     name: str = Field(min_length=1, max_length=500)
@@ -110,7 +137,7 @@ class ProjectAttributes(_Wire):
     properties: Properties | None = None
 
 
-class ProjectChange(_Wire):
+class ProjectChange(_Read):
     """Changes of a project; null keeps what there is."""
 
     name: str | None = Field(default=None, min_length=1, max_length=500)
@@ -118,7 +145,7 @@ class ProjectChange(_Wire):
     archived: StrictBool | None = None
 
 
-class PropertyAttributes(_Wire):
+class PropertyAttributes(_Read):
     """A new definition of a property."""
 
     name: str = Field(min_length=1, max_length=1024)
@@ -136,7 +163,7 @@ class Annotations(_Wire):
     properties: Properties | None = None
 
 
-class AnnotationsChange(_Wire):
+class AnnotationsChange(_Read):
     """Changes of a program; null and what is absent stay as they are."""
 
     name: Name | None = None
@@ -170,26 +197,26 @@ def _decodable(text: str) -> str:
     return text
 
 
-class FileAttributes(Annotations):
+class FileAttributes(_Read, Annotations):
     """A file: its contents are base64."""
 
     contents: Annotated[str, AfterValidator(_decodable)]
 
 
-class JobAttributes(Annotations):
+class JobAttributes(_Read, Annotations):
     """A new job; the job store checks its definition."""
 
     job_type: Literal["compile", "execute"]
     definition: dict[str, Any]
 
 
-class CancelBody(_Wire):
+class CancelBody(_Read):
     """Which items to cancel; all of them by default."""
 
     item_ids: list[Annotated[StrictInt, Field(ge=1, lt=2**31)]] | None = Field(default=None, max_length=10_000)
 
 
-class RetryBody(_Wire):
+class RetryBody(_Read):
     """How to retry a job."""
 
     remote_retry_strategy: RemoteRetryStrategy = RemoteRetryStrategy.DEFAULT
@@ -197,13 +224,13 @@ class RetryBody(_Wire):
     user_group: str | None = Field(default=None, max_length=4096)
 
 
-class RerunBody(_Wire):
+class RerunBody(_Read):
     """The name of the new job."""
 
     name: Name
 
 
-class TeamAttributes(_Wire):
+class TeamAttributes(_Read):
     """What a new team is called."""
 
     name: str = Field(min_length=1, max_length=1000)
@@ -211,7 +238,7 @@ class TeamAttributes(_Wire):
     description: str | None = Field(default=None, max_length=10_000)
 
 
-class TeamAssignment(_Wire):
+class TeamAssignment(_Read):
     """Body: a team gets a role."""
 
     team_id: str
@@ -219,7 +246,7 @@ class TeamAssignment(_Wire):
     resource_id: str
 
 
-class UserAssignment(_Wire):
+class UserAssignment(_Read):
     """Body: a user gets a role."""
 
     for_user_id: str
@@ -227,7 +254,7 @@ class UserAssignment(_Wire):
     resource_id: str
 
 
-class BackendPropertyBody(_Wire):
+class BackendPropertyBody(_Read):
     """A question about a backend."""
 
     backend_config: dict[str, Any]

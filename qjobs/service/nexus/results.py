@@ -12,7 +12,7 @@ from qjobs.service import tables as schema
 from qjobs.service.errors import BadRequest, NotFound
 from qjobs.service.nexus.caller import Caller, Who
 from qjobs.service.nexus.response_bodies import pointer, snapshot_body
-from qjobs.service.store.queries import clean_id
+from qjobs.service.store.queries import check_parameters, clean_id
 
 router = APIRouter(tags=["results"])
 
@@ -116,6 +116,7 @@ def _compilation(caller: Who, compilation_id: str) -> JSONResponse:
 
 @router.get("/api/compilation_passes/v1beta2")
 def _passes(caller: Who) -> JSONResponse:
+    check_parameters(caller.params, {_FILTER})
     wanted = [value for name, value in caller.params if name == _FILTER]
     if len(wanted) != 1:
         raise BadRequest(f"{_FILTER} is needed, once")

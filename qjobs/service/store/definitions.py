@@ -11,10 +11,9 @@ from typing import Any
 from qjobs.service.accounts.accounts import User
 from qjobs.service.devices import Device, DeviceKind, Devices, ResultKind
 from qjobs.service.errors import BadRequest, Forbidden
+from qjobs.service.store.options import BATCH_COST_HQC, check_item, check_options
 
 DEFAULT_LEVEL = 2
-_LEVELS = (0, 1, 2, 3)
-_MAX_BATCH_COST_HQC = 2000.0
 _MAX_COUNT = 2**31 - 1
 
 
@@ -57,9 +56,7 @@ def check_definition(
             raise Forbidden(f"Not a member of any group with name: {group}")
     if definition.get("target_region") is not None and device.kind is DeviceKind.NEXUS_HOSTED:
         raise BadRequest("Nexus hosted simulators can only be run in the current region")
-    level = definition.get("optimisation_level")
-    if job_type == "compile" and level is not None and (isinstance(level, bool) or level not in _LEVELS):
-        raise BadRequest(f"definition.optimisation_level: one of 0, 1, 2, 3 is needed, not {level!r}")
+    check_options(job_type, definition, device)
     items = definition.get("items")
     if not isinstance(items, list) or not items:
         raise BadRequest("definition.items: a list of at least one item is needed")
@@ -75,13 +72,14 @@ def _stored_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """As it was posted; Nexus answers a missing `max_batch_cost` with a number."""
     stored = dict(config)
     if stored.get("type") == "QuantinuumConfig" and stored.get("max_batch_cost") is None:
-        stored["max_batch_cost"] = _MAX_BATCH_COST_HQC
+        stored["max_batch_cost"] = BATCH_COST_HQC
     return stored
 
 
 def _item(number: int, item: object, job_type: str, device: Device) -> NewItem:
     if not isinstance(item, Mapping):
         raise BadRequest(f"item {number}: an object with a program_id is needed")
+    check_item(number, item, job_type)
     program_id = item.get("program_id")
     try:
         program_id = str(uuid.UUID(program_id if isinstance(program_id, str) else ""))

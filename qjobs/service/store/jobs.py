@@ -250,8 +250,8 @@ class JobStore:
     ) -> None:
         """Run items of a job again, under the same ids; if there are none to run, nothing changes.
 
-        `statuses` says which items to consider: empty means ERROR, and with FULL_RESTART all. `user_group` pays from
-        now on, and `user`, who asks, must be a member of it.
+        `statuses` says which items to consider: empty means ERROR, and with FULL_RESTART all (Nexus's route names
+        ERROR there, too). `user_group` pays from now on, and `user`, who asks, must be a member of it.
 
         Raises:
             Forbidden: The user is not in the group.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -24,8 +24,9 @@ Params = Sequence[tuple[str, str]]
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 100
-"""A longer page is cut to this; `meta.page_size` says so."""
+"""A longer page is refused: a shorter one in its place would begin elsewhere than at its number times its size."""
 
+_PARAMETERS = ("page[number]", "page[size]", "sort", "scope")
 _LAST_PAGE = 2**31 - 1
 _LONGEST = 4096
 """Characters of a filter; SQLite refuses patterns of more than 50,000 bytes."""
@@ -118,17 +119,27 @@ def listing_of(params: Params, resource: Resource, *, sqlite: bool) -> Listing:
         given.setdefault(name, []).append(value)
     clauses: list[sa.ColumnElement[bool]] = [sa.true()]
     for name, values in given.items():
-        kind = name.partition("[")[0]
-        if kind == "filter" and name != kind:
+        if name.startswith("filter["):
             clauses.append(_filter(resource, name, values, sqlite))
-        elif (kind == "page" and name not in {"page[number]", "page[size]"}) or name == "filter":
-            raise BadRequest(f"there is no parameter {name[:80]!r}; pages have page[number] and page[size]")
+        elif name not in _PARAMETERS:
+            raise BadRequest(f"there is no parameter {name[:80]!r}; there are {', '.join(_PARAMETERS)} and filters")
     return Listing(
         clause=sa.and_(*clauses),
         order_by=_order(resource, given.get("sort", [])),
-        page_number=_whole(given, "page[number]", 0, 0),
-        page_size=min(_whole(given, "page[size]", DEFAULT_PAGE_SIZE, 1), MAX_PAGE_SIZE),
+        page_number=_whole(given, "page[number]", 0, 0, _LAST_PAGE),
+        page_size=_whole(given, "page[size]", DEFAULT_PAGE_SIZE, 1, MAX_PAGE_SIZE),
     )
+
+
+def check_parameters(params: Params, known: Collection[str]) -> None:
+    """Refuse what an address asks for beside what is known and the scope.
+
+    Raises:
+        BadRequest: There is no such parameter.
+    """
+    for name, _ in params:
+        if name != "scope" and name not in known:
+            raise BadRequest(f"there is no parameter {name[:80]!r}; there are {', '.join(sorted(known))}")
 
 
 def scope_of(params: Params) -> Scope:
@@ -164,13 +175,13 @@ def clean_id(text: str, what: str) -> str:
     raise NotFound(f"{what} {text[:64]!r} not found")
 
 
-def _whole(given: Mapping[str, list[str]], name: str, default: int, least: int) -> int:
+def _whole(given: Mapping[str, list[str]], name: str, default: int, least: int, most: int) -> int:
     if name not in given:
         return default
     text = _single(name, given[name])
-    if re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) and least <= int(text) <= _LAST_PAGE:
+    if re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) and least <= int(text) <= most:
         return int(text)
-    raise BadRequest(f"{name} is a whole number from {least} to {_LAST_PAGE}")
+    raise BadRequest(f"{name} is a whole number from {least} to {most}")
 
 
 def _order(resource: Resource, values: Sequence[str]) -> tuple[sa.UnaryExpression[Any], ...]:

@@ -37,7 +37,7 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return _answer(422, f"{_path(first['loc'])}: {first['msg']}")
+        return _answer(422, f"{_path(first['loc'])}: {first['msg'].removeprefix('Value error, ')}")
 
     @app.exception_handler(QJobsError)
     def ours(request: Request, error: QJobsError) -> JSONResponse:

@@ -15,6 +15,7 @@ from qnexus.client.jobs import PollingStrategy, WebsocketStrategy
 from qnexus.exceptions import JobError, ResourceCreateFailed
 from qnexus.models.job_status import JobStatusEnum
 from qnexus.models.references import ExecutionResultRef, IncompleteJobItemRef
+from quantinuum_schemas.models.backend_config import QuantinuumCompilerOptions
 from session import MEASURED, bell, execute, final, ghz, project, refused, same, skewed, upload, uploaded
 
 AER = qnx.AerConfig(seed=11)
@@ -155,6 +156,10 @@ def check_refused() -> None:
     """A job that cannot run is refused in words."""
     error = refused(lambda: execute(uploaded("bell"), 10, AER, user_group="strangers"), ResourceCreateFailed)
     same((error.status_code, "Not a member of any group with name: strangers" in str(error)), (403, True))
+    options = QuantinuumCompilerOptions(target_2qb_gate="ZZMax")
+    config = qnx.QuantinuumConfig(device_name="H1-1LE", compiler_options=options)
+    error = refused(lambda: execute(uploaded("bell"), 10, config), ResourceCreateFailed)
+    same((error.status_code, "compiler_options.target_2qb_gate" in str(error)), (400, True))
 
 
 def check_configs() -> None:

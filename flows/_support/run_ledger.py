@@ -1,0 +1,189 @@
+"""Which ledger a flow run belongs to: written into its labels in Prefect, where every worker can see it.
+
+A run that was suspended, or that crashed, may be entered again by a worker with another ledger, in which none of its
+jobs are: it would send them all again. So the first entry writes the ledger's id and its newest event into the labels,
+and every later one compares. A newest event that is older than the one in the labels tells of an older copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Sequence
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext, SyncClientContext
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
+
+from blocks import ledger_named
+from flows._support.heartbeat import heartbeat
+from flows._support.publish import is_uuid
+from qjobs.errors import QJobsError, WrongLedger
+from qjobs.ledger import Ledger
+from qjobs.operations.execute import attended
+from tasks.logs import task_logger
+
+__all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
+
+_ID = "qjobs.ledger"
+_PLACE = "qjobs.ledger-place"
+_EVENT = "qjobs.ledger-event"
+TAG = "qjobs-ledger-"
+"""What the tags of deployments begin with that name their ledger."""
+_NOTHING_SENT = "Nothing was sent"
+_NO_SUCH_ROUTE = {404, 405}
+
+
+@contextlib.contextmanager
+def entered(ledger: str, logical_run: str = "") -> Iterator[None]:
+    """The body of a flow that sends jobs: it has the ledger that it began with, and says that it lives.
+
+    An error of ours leaves it without the errors behind it, each of which Prefect would log with a traceback.
+
+    Raises:
+        WrongLedger: The run, or the logical run that it goes on with, belongs to another ledger; nothing was sent.
+    """
+    try:
+        with _entered(ledger, logical_run):
+            yield
+    except QJobsError as error:
+        task_logger().debug("behind it:", exc_info=error.__cause__)
+        raise error from None
+
+
+@contextlib.contextmanager
+def _entered(ledger: str, logical_run: str) -> Iterator[None]:
+    store = ledger_named(ledger)
+    run = _deployed_run()
+    if logical_run and is_uuid(logical_run) and (run is None or logical_run != str(run.id)):
+        _compare_logical(store, logical_run)
+    if run is not None:
+        _compare(store, run)
+        if not ledger:
+            _say_other_deployment(store, run)
+        if ledger_label(run):
+            stamp(store)
+        else:
+            _write_first(store, run)
+    with heartbeat(ledger), attended(store, str(flow_run.id or "")):
+        yield
+
+
+def stamp(store: Ledger) -> None:
+    """Write into the labels of the present run, if it is deployed, that this ledger has it, up to the newest event.
+
+    A run that is not deployed cannot be entered by another process. What goes wrong is logged.
+    """
+    run = _deployed_run()
+    if run is None:
+        return
+    try:
+        _write(store, run)
+    except (httpx.HTTPError, OSError, RuntimeError) as error:
+        message = "the newest event of the ledger could not be written into the labels of the run: %s: %s"
+        get_run_logger().warning(message, type(error).__name__, error)
+
+
+def _write_first(store: Ledger, run: FlowRun) -> None:
+    """Nothing may be sent before the labels say where; only a server that has no labels is excused."""
+    try:
+        _write(store, run)
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code not in _NO_SUCH_ROUTE:
+            raise
+        message = "this Prefect server keeps no labels of runs: start all its workers with the ledger %s"
+        get_run_logger().warning(message, _place(store))
+
+
+def _write(store: Ledger, run: FlowRun) -> None:
+    labels: dict[str, bool | int | float | str] = {
+        _ID: store.ledger_id,
+        _PLACE: _place(store),
+        _EVENT: store.newest_event_id(),
+    }
+    with _client() as client:
+        client.update_flow_run_labels(run.id, labels)
+
+
+def ledger_label(run: FlowRun) -> str:
+    """Id of the ledger that a run belongs to; empty if it has not come to our code yet."""
+    return str(run.labels.get(_ID, ""))
+
+
+def ledger_tag(store: Ledger) -> str:
+    """The tag of what is deployed for this ledger."""
+    return f"{TAG}{store.ledger_id}"
+
+
+def tags_of_others(store: Ledger, tags: Sequence[str]) -> list[str]:
+    """The tags of other ledgers among those of a deployment, or of a run that it made."""
+    return [tag for tag in tags if tag.startswith(TAG) and tag != ledger_tag(store)]
+
+
+def _deployed_run() -> FlowRun | None:
+    """The present run, as it was when it was entered, if something outside this process could start it again."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return run if run is not None and run.deployment_id is not None else None
+
+
+@contextlib.contextmanager
+def _client() -> Iterator[SyncPrefectClient]:
+    """The client of the present run: opening another one takes longer than what is asked of it."""
+    with SyncClientContext.get_or_create() as context:
+        yield context.client
+
+
+def _compare_logical(store: Ledger, logical_run: str) -> None:
+    try:
+        with _client() as client:
+            earlier = client.read_flow_run(UUID(logical_run))
+    except ObjectNotFound:  # it ran elsewhere, or was deleted
+        return
+    _compare(store, earlier)
+
+
+def _compare(store: Ledger, run: FlowRun) -> None:
+    wanted = ledger_label(run)
+    if not wanted:
+        return
+    place = run.labels.get(_PLACE, "an unknown place")
+    if wanted != store.ledger_id:
+        raise WrongLedger(
+            f"the flow run {run.id} has its jobs in the ledger {_short(wanted)}, {place}; this worker has "
+            f"{_short(store.ledger_id)}, {_place(store)}. {_NOTHING_SENT}. Start a worker with that ledger (set "
+            "QJOBS_LEDGER or QJOBS_HOME as it was there), end this one or give it the same, and press Retry. If that "
+            "ledger is lost for good, look at the provider for what was sent, and start a new run",
+            wanted_id=wanted,
+            found_id=store.ledger_id,
+        )
+    known, newest = int(run.labels.get(_EVENT, 0)), store.newest_event_id()
+    if newest < known:
+        raise WrongLedger(
+            f"the ledger {_place(store)} ends with event {newest}, and the flow run {run.id} has seen event {known} of "
+            f"it: this is an older copy, in which jobs that were sent may be missing. {_NOTHING_SENT}. Put the newest "
+            "copy back and press Retry. If there is none, run the flow reconcile, which lists the remote jobs that the "
+            "ledger does not know, and then start a new run",
+            wanted_id=wanted,
+            found_id=store.ledger_id,
+        )
+
+
+def _say_other_deployment(store: Ledger, run: FlowRun) -> None:
+    if tags_of_others(store, run.tags):
+        message = "this was deployed for another ledger than that of this worker, %s, %s; see: qjobs doctor"
+        get_run_logger().warning(message, _short(store.ledger_id), _place(store))
+
+
+def _place(store: Ledger) -> str:
+    """Where a ledger is; a file may have the same path on another machine."""
+    return f"{store.url} on {socket.gethostname()}" if store.url.startswith("sqlite") else store.url
+
+
+def _short(ledger_id: str) -> str:
+    return ledger_id[:8]
