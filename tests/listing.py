@@ -13,7 +13,7 @@ from qjobs.model import Batch, Key, RemoteId
 class Listing(ScriptedBackend):
     """Shows its jobs with their keys. `unfound` are left out by `find`, `unlisted` by the list."""
 
-    def __init__(self, lookup: Lookup = FINDABLE, *, confirm: Confirmation | None = None, place: str = "there") -> None:
+    def __init__(self, lookup: Lookup = FINDABLE, *, confirm: Confirmation | None = None) -> None:
         super().__init__(lookup)
         self.confirm = confirm or self.confirm
         self.unfound: set[RemoteId] = set()

@@ -6,7 +6,7 @@ And the end of remote jobs that no attempt claims.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from qjobs.backends.base import Backend, Capability, SteppedBackend
@@ -102,8 +102,9 @@ def end_strays(
     """Cancel remote jobs of these jobs that no attempt claims.
 
     Such a one is the job whose reply came after it was sent again. What has run by then stays at the provider, and the
-    job's history says so. One that cannot be asked for stops no other. One that may be the job that is being sent now,
-    because the provider gives both one id, is left until that is settled.
+    job's history says so. One that the provider does not know is cancelled too: one answer without it proves nothing.
+    One that cannot be asked for stops no other. One that may be the job that is being sent now, because the provider
+    gives both one id, is left until that is settled.
 
     Returns:
         Those that are not ended yet.
@@ -112,18 +113,18 @@ def end_strays(
     if not pending:
         return []
     jobs = {job.job_id: job for job in ledger.jobs(job_ids=[stray.job_id for stray in pending])}
+    cancelled: list[Stray] = []
     left = []
     for stray in pending:
         job = jobs[stray.job_id]
         if place_problem(job, backend) is not None or _may_be_sent_now(backend, job):
             left.append(stray)
-    alive = _not_ended(ledger, backend, [stray for stray in pending if stray not in left], now)
-    for stray in alive:
-        try:
-            backend.cancel(stray.remote_id)
-        except QJobsError as error:
-            logger.warning("%s: %s cannot be cancelled: %s", stray.job_id, stray.remote_id, error)
-    return left + _not_ended(ledger, backend, alive, now)
+    for stray in _not_ended(ledger, backend, [stray for stray in pending if stray not in left], now, ()):
+        if _cancel(backend, stray):
+            cancelled.append(stray)
+        else:
+            left.append(stray)
+    return left + _not_ended(ledger, backend, cancelled, now, cancelled)
 
 
 def _may_be_sent_now(backend: Backend, job: Job) -> bool:
@@ -133,14 +134,31 @@ def _may_be_sent_now(backend: Backend, job: Job) -> bool:
     return deduplicates and job.status in {JobStatus.SUBMITTING, JobStatus.UNKNOWN}
 
 
-def _not_ended(ledger: Ledger, backend: Backend, strays: Sequence[Stray], now: Callable[[], datetime]) -> list[Stray]:
-    """Ask for strays and record which have ended; the others."""
+def _cancel(backend: Backend, stray: Stray) -> bool:
+    """Cancel a stray; whether its provider had the request, or says that there is nothing to cancel."""
+    try:
+        backend.cancel(stray.remote_id)
+    except QJobsError as error:
+        logger.warning("%s: %s cannot be cancelled: %s", stray.job_id, stray.remote_id, error)
+        return isinstance(error, ProtocolError)
+    return True
+
+
+def _not_ended(
+    ledger: Ledger,
+    backend: Backend,
+    strays: Sequence[Stray],
+    now: Callable[[], datetime],
+    cancelled: Collection[Stray],
+) -> list[Stray]:
+    """Ask for strays and record which have ended; the others. One that is not known has, if it was `cancelled` too."""
     answers = backend.status([stray.remote_id for stray in strays]) if strays else {}
     left = []
     for stray in strays:
         answer = answers.get(stray.remote_id)
-        if answer is None or (isinstance(answer, Snapshot) and answer.status.is_final):
-            outcome = "the provider does not know it" if answer is None else f"it is {answer.status}"
+        is_gone = answer is None and stray in cancelled
+        if is_gone or (isinstance(answer, Snapshot) and answer.status.is_final):
+            outcome = f"it is {answer.status}" if isinstance(answer, Snapshot) else "the provider does not know it"
             ledger.strays.end(stray, outcome=outcome, now=now())
         else:
             left.append(stray)

@@ -16,7 +16,7 @@ from qjobs.backends.base import Backend
 from qjobs.errors import Busy, JobLost, StaleJob, SubmissionRejected
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import display_owner
-from qjobs.lifecycle import FINAL, JobStatus
+from qjobs.lifecycle import FINAL, REOPENS, JobStatus
 from qjobs.model import Attempt, Batch, Job, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import (
     LEAVES_CANCELLED_ALONE,
@@ -182,7 +182,8 @@ class _Entry:
         standing = self._standing()
         decision = decide(standing, self.strategy, self.backend.lookup)
         asks = standing in _ASKED_AGAIN or _may_send(decision)
-        if asks and ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
+        has_more = standing is Standing.COMPLETE and self.job.status in REOPENS  # results of what had failed
+        if (asks or has_more) and ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
             self.read_again()
             taken_for_over = standing in _ASKED_AGAIN
             standing = self._standing()
@@ -353,7 +354,7 @@ class _Entry:
                 return False
         elif attempt.status is JobStatus.UNKNOWN and not look_up.adopt(attempt):  # a fresh look, right before sending
             same_items = attempt.items is None or not restart
-            if same_items and look_up.is_deduplicated(attempt):
+            if same_items and look_up.is_deduplicated():
                 submissions.release(attempt, LOOKED_UP, now=self.now(), cause=SAME_KEY)
             elif not self.backend.lookup.can_find:
                 words = "the caller takes the risk of a second remote job"

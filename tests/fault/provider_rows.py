@@ -28,7 +28,7 @@ class Row:
     final. `there` is what is done at the provider's own page, so many seconds after the run began: "delete" the job, or
     press "retry"; and `requeues` says how often it queues by itself what failed. `revocable` says that its adapter asks
     once more after an error. `again` is what a person enters here when the job has ended. `gone` says that no result
-    comes of what the row names, of all items if it names none; it is a word that the run's message must have.
+    comes of what the row names, of all items if it names none; the run's message must have one of its words.
     """
 
     name: str
@@ -73,6 +73,8 @@ def coded(route: Route, code: int, times: int = 1, retry_after: str = "", **more
 _GONE = fault(SUBMIT, Action.DROP_AFTER)
 _OFF = "the laser went off"
 _FOR_EVER = 1_000_000
+IN_QUEUE = (2.0, "delete")
+"""Done at the provider's own page while the job waits there."""
 ROWS = (
     Row(name="none"),
     Row(name="submit: made, reply dropped", faults=(_GONE,), lost="made", peers="3 or lost (Divi)"),
@@ -135,11 +137,11 @@ ROWS = (
     Row(name="item 1 fails and is queued again (#3)", broken={1: _OFF}, requeues=1, revocable=True),
     Row(name="item 1 fails, Retry there, then here (#2)", broken={1: _OFF}, there=((60.0, "retry"),), again=FORCE),
     Row(name="item 2 never ends (#16)", stuck=frozenset({2}), gone="never ended"),
-    Row(name="deleted there in the queue (#15)", there=((2.0, "delete"),), gone="no longer knows"),
+    Row(name="deleted there in the queue (#15)", there=(IN_QUEUE,), gone="no longer knows"),
     Row(
         name="deleted there, final here (#14)",
         faults=(coded(RESULTS, 500, for_s=60.0),),
         there=((40.0, "delete"),),
-        gone="404",
+        gone="404|no longer has",
     ),
 )

@@ -123,7 +123,7 @@ class Laws:
             demand(was_away, f"{job_id} is LOST, and its remote job never was")
         if cause == "never ran":
             remote = remotes.get(detail.partition(" ")[0])
-            ran = remote is not None and not (remote.is_open or remote.gone)
+            ran = remote is not None and (remote.live or S.COMPLETED in remote.statuses) and not remote.gone
             demand(not ran, f"{job_id} says that it never ran: {remote}")
 
     def _check_attempts(self) -> None:
@@ -196,7 +196,7 @@ class Laws:
 
     def check_outcome(self, process: Process) -> None:
         """What a process may not say."""
-        if not isinstance(process.outcome, PolicyLimit) or "older than" not in str(process.outcome):
+        if not isinstance(process.outcome, PolicyLimit) or "were spent trying" not in str(process.outcome):
             return
         limit_s = process.policy.max_total_s if process.policy else 86_400.0
         queued_s = 0.0
@@ -206,6 +206,21 @@ class Laws:
         demand(ours_s > limit_s, f"#21 only {ours_s:.0f} s were ours, {queued_s:.0f} s its queue's: {process.outcome}")
 
     # In the end
+
+    def check_stored(self) -> None:
+        """After passes of a healthy sensor: what an item of a running job has is stored."""
+        rows = self.world.ledger.rows(
+            "SELECT remote_id, job_id, status, epoch FROM attempt WHERE remote_id IS NOT NULL"
+        )
+        stored = {(job_id, epoch, index) for job_id, epoch, index in self._results}
+        for remote_id, job_id, status, epoch in rows:
+            remote = self.world.provider.jobs[remote_id]
+            if status not in UNDER_WAY or remote.refuses or remote.gone:
+                continue
+            for position, (index, word) in enumerate(zip(remote.items, remote.statuses, strict=True)):
+                is_there = word is S.COMPLETED and position not in (remote.kept, remote.stuck)
+                words = f"#23 the result of item {index} of {remote} lies at the provider"
+                demand(not is_there or (job_id, epoch, index) in stored, words)
 
     def check_live(self) -> None:
         """After rounds with a healthy provider: what runs is counted on, or is ended, or a person was told of it."""
