@@ -25,7 +25,6 @@ from flows._support.heartbeat import heartbeat
 from flows._support.publish import is_uuid
 from qjobs.errors import QJobsError, WrongLedger
 from qjobs.ledger import Ledger
-from qjobs.operations.execute import attended
 from tasks.logs import task_logger
 
 __all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
@@ -70,7 +69,7 @@ def _entered(ledger: str, logical_run: str) -> Iterator[None]:
             stamp(store)
         else:
             _write_first(store, run)
-    with heartbeat(ledger), attended(store, str(flow_run.id or "")):
+    with heartbeat(ledger), store.waits.attended(str(flow_run.id or "")):
         yield
 
 

@@ -24,7 +24,14 @@ from support import (
 
 import qjobs
 from qjobs.backends.base import Backend, Lookup, Snapshot
-from qjobs.errors import BackendUnavailable, CredentialsRejected, QJobsError, SubmissionUnknown, WaitTimeout, WrongBackend
+from qjobs.errors import (
+    BackendUnavailable,
+    CredentialsRejected,
+    QJobsError,
+    SubmissionUnknown,
+    WaitTimeout,
+    WrongBackend,
+)
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, RemoteId
