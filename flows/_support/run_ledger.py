@@ -25,7 +25,7 @@ from flows._support.heartbeat import heartbeat
 from flows._support.publish import is_uuid
 from qjobs.errors import QJobsError, WrongLedger
 from qjobs.ledger import Ledger
-from tasks.logs import task_logger
+
 
 __all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
 
@@ -51,7 +51,7 @@ def entered(ledger: str, logical_run: str = "") -> Iterator[None]:
         with _entered(ledger, logical_run):
             yield
     except QJobsError as error:
-        task_logger().debug("behind it:", exc_info=error.__cause__)
+        get_run_logger().debug("behind it:", exc_info=error.__cause__)
         raise error from None
 
 
