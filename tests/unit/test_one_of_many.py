@@ -1,4 +1,4 @@
-"""What is wrong with one job stops no other: in a poll, in a wait, in a pass of the sensor. Nor is it said of another."""
+"""What is wrong with one job stops no other: in a poll, in a wait, in a pass of the sensor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ from support import (
 
 import qjobs
 from qjobs.backends.base import Backend, Lookup, Snapshot
-from qjobs.errors import BackendUnavailable, CredentialsRejected, QJobsError, SubmissionUnknown, WaitTimeout, WrongBackend
+from qjobs.errors import (
+    BackendUnavailable,
+    CredentialsRejected,
+    QJobsError,
+    SubmissionUnknown,
+    WaitTimeout,
+    WrongBackend,
+)
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, RemoteId
@@ -77,7 +84,9 @@ def test_refused(store: Ledger, error: QJobsError, of: str, by: str) -> None:
         with pytest.raises(WaitTimeout) as caught:
             waited(store, backend, job_ids, 30.0)
         assert caught.value.job_ids == (job_ids[1],)
-        assert [event.detail for event in store.events(job_ids[1]) if event.cause == type(error).__name__] == [str(error)]
+        assert [event.detail for event in store.events(job_ids[1]) if event.cause == type(error).__name__] == [
+            str(error)
+        ]
     else:
         assert set(a_pass(store, backend).moved) >= {job_ids[0], job_ids[2]}
         assert str(error) in str(store.job(job_ids[1]).trouble)
