@@ -126,7 +126,7 @@ def test_other_place(store: Ledger, backend: ScriptedBackend, there: list[JobId]
     """Nothing of the answers of another server or account is stored; it is told, and others go on."""
     ours, theirs = there
     if by == "poll":
-        with pytest.raises(WrongBackend, match="was sent to there, and .* now opens elsewhere"):
+        with pytest.raises(WrongBackend, match=r"was sent to there, and .* now opens elsewhere"):
             qjobs.poll(store, backend, there, now=lambda: at(1))
     elif by == "wait":
         with pytest.raises(WaitTimeout):
@@ -153,9 +153,7 @@ def test_not_looked_up_elsewhere(store: Ledger) -> None:
     with pytest.raises(WrongBackend):
         qjobs.submit(store, elsewhere, job_id, now=lambda: at(100))
     with pytest.raises(WaitTimeout):
-        clock = Clock()
-        times = {"now": clock.now, "monotonic": clock.monotonic, "sleep": clock.sleep}
-        wait(store, {"fake": elsewhere}, [job_id], until="room", timeout_s=60.0, **times)
+        free_times(store, elsewhere, [job_id])
     assert [event.cause for event in store.events(job_id)[before:]] == ["WrongBackend"]
 
 
