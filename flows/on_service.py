@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("file", type=Path, help="YAML or JSON file of a sweep or a batch")
     parser.add_argument("--device", default="Aer", help="device of the service (default Aer)")
     parser.add_argument("--port", type=int, default=PORT, help=f"port of the service (default {PORT})")
-    options = parser.parse_args(arguments)
+    options, others = parser.parse_known_args(arguments)  # those of the flow
     try:
         is_batch = "circuits" in read_mapping(options.file)
     except InvalidInput as error:
@@ -44,8 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         backend = f"nexus/{options.device}"
         print(f"the service is at {service.url}; running on {backend}")
         if is_batch:
-            return run_flow(run_circuits, lambda path: _batch_on(backend, path), [str(options.file)])
-        return run_flow(sweep, lambda path: _sweep_on(backend, path), [str(options.file)])
+            return run_flow(
+                run_circuits, lambda path: _batch_on(backend, path), [str(options.file), *others], experiment=True
+            )
+        return run_flow(sweep, lambda path: _sweep_on(backend, path), [str(options.file), *others], experiment=True)
 
 
 def _sweep_on(backend: str, path: str) -> SweepSpec:

@@ -54,4 +54,4 @@ def run_circuits(
 
 
 if __name__ == "__main__":
-    sys.exit(run_flow(run_circuits, lambda path: load_circuit_list(Path(path))))
+    sys.exit(run_flow(run_circuits, lambda path: load_circuit_list(Path(path)), experiment=True))

@@ -32,6 +32,7 @@ __all__ = ["sweep"]
 def sweep(
     spec: SweepSpec,
     ledger: str = "",
+    logical_run: str = "",
     cancel_remote_jobs: bool = True,
     waiting: Waiting = AUTO,
 ) -> Published:
@@ -40,12 +41,13 @@ def sweep(
     Args:
         spec: The sweep.
         ledger: Name of a ledger block; the default ledger if empty.
+        logical_run: Name of an earlier logical run whose jobs are to be found again, where `fresh` is on.
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
     with entered(ledger):
         plan = expand_sweep(spec)
-        done = execute_in_flow(plan, ledger=ledger, waiting=waiting)
+        done = execute_in_flow(plan, ledger=ledger, waiting=waiting, identity=logical_run)
         # Prefect hands the task the plan itself; without the quotes it would look for futures in every point.
         quoted: SweepPlan = quote(plan)  # type: ignore[assignment]
         published = publish_artifacts(quoted, done.jobs, ledger=ledger, note="; ".join(done.summaries))
@@ -56,4 +58,4 @@ def sweep(
 
 
 if __name__ == "__main__":
-    sys.exit(run_flow(sweep, lambda path: load_sweep(Path(path))))
+    sys.exit(run_flow(sweep, lambda path: load_sweep(Path(path)), experiment=True))

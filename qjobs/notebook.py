@@ -5,20 +5,22 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qjobs.backends.aer import AerBackend
-from qjobs.backends.base import Backend
+from qjobs.backends.base import Backend, Capability
 from qjobs.compiling.compiler import CompileCache
 from qjobs.errors import InvalidInput
 from qjobs.experiments.circuit_list import CircuitList, CircuitListPlan, expand_circuit_list, load_circuit_list
 from qjobs.experiments.forms import read_mapping
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.ledger import Ledger
-from qjobs.model import JobId
+from qjobs.model import JobId, RemoteRetryStrategy
 from qjobs.operations.execute import DirectStages, execute
+from qjobs.operations.plan import end_interruption, interrupted_run
+from qjobs.operations.poll import utc_now
 from qjobs.operations.wait import Progress
 from qjobs.paths import data_home
 from qjobs.reports.provenance import jobs_table
@@ -67,19 +69,23 @@ def run(
     backends: Mapping[str, Backend] | None = None,
     ledger: str | None = None,
     run_id: str = "",
+    new: bool = False,
+    say: Callable[[str], object] = print,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Run:
     """Run an experiment in this process and wait for it.
 
-    What the ledger has of a sweep is not run again. A run that was interrupted goes on where it was when it is
-    entered with its `run_id`.
+    What the ledger has of a sweep is not run again. A run of the same experiment that was interrupted goes on where it
+    was, and so does the one that `run_id` names.
 
     Args:
         experiment: A sweep, a circuit list, or the path of a file with one.
         backends: Open adapters by the names that the experiment gives them; `aer` is opened here if it is not among
             them.
         ledger: URL of the ledger; the default ledger if None.
-        run_id: Name of the logical run; a new one if empty.
+        run_id: Name of the logical run; if empty the one that was interrupted, else a new one.
+        new: Run anew, whatever was interrupted.
+        say: Called with a line for people, where a run is gone on with.
         report: Called with the progress of each wait.
 
     Raises:
@@ -88,13 +94,12 @@ def run(
     spec = load(Path(experiment)) if isinstance(experiment, str | Path) else experiment
     plan = expand(spec)
     names = list(spec.backends) if isinstance(spec, SweepSpec) else [spec.backend]
-    run_id = run_id or f"run-{uuid.uuid4().hex[:12]}"
     with contextlib.ExitStack() as stack:
         opened = dict(backends or {})
         if missing := [name for name in names if name not in opened and name != "aer"]:
             raise InvalidInput(
                 f"{', '.join(missing)} is not open here, only {', '.join(['aer', *opened])}; give it as "
-                "backends={NAME: ADAPTER}, or run the flow: python -m flows.sweep or python -m flows.run_circuits",
+                "backends={NAME: ADAPTER}, or use the command: qjobs run FILE",
                 field="backends",
             )
         if "aer" in names and "aer" not in opened:
@@ -102,15 +107,32 @@ def run(
             simulator.warm()
             opened["aer"] = simulator
         store = stack.enter_context(Ledger(ledger))
+        began = utc_now()
+        interrupted = None if new or run_id else interrupted_run(store, plan)
+        run_id = interrupted or run_id or f"run-{uuid.uuid4().hex[:12]}"
+        entry = run_id
+        if interrupted is not None:
+            say(f"going on with the run {interrupted} that was interrupted; --new (in Python new=True) runs anew")
+            if not any(Capability.DURABLE in opened[name].capabilities for name in names):
+                plan = _with_what_died(plan)
+                entry = f"run-{uuid.uuid4().hex[:12]}"
         stages = DirectStages(store, opened, CompileCache(data_home() / "compiled"), report)
-        done = execute(store, plan, stages, run=run_id)
-        return Run(
-            run_id=run_id,
-            report=report_of(store, plan, done.jobs),
-            jobs=done.jobs,
-            problems=done.problems,
-            summaries=done.summaries,
-        )
+        with store.waits.attended(entry):
+            done = execute(store, plan, stages, run=entry, identity=run_id)
+            made = report_of(store, plan, done.jobs)
+        if interrupted is not None:
+            end_interruption(store, interrupted, before=began)
+        return Run(run_id=run_id, report=made, jobs=done.jobs, problems=done.problems, summaries=done.summaries)
+
+
+def _with_what_died(plan: SweepPlan | CircuitListPlan) -> SweepPlan | CircuitListPlan:
+    """The same experiment, which runs again what ended with the process that simulated it; that costs nothing."""
+    if plan.spec.retries.strategy is not RemoteRetryStrategy.DEFAULT:
+        return plan
+    retries = plan.spec.retries.model_copy(update={"strategy": RemoteRetryStrategy.FORCE_RESUBMIT})
+    if isinstance(plan, SweepPlan):
+        return replace(plan, spec=plan.spec.model_copy(update={"retries": retries}))
+    return replace(plan, spec=plan.spec.model_copy(update={"retries": retries}))
 
 
 def jobs(*, ledger: str | None = None, limit: int = 50, **filters: Any) -> pd.DataFrame:

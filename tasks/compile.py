@@ -9,7 +9,7 @@ from qjobs.compiling.compiler import CompileOptions
 from qjobs.model import ProgramHash
 from qjobs.operations.compile_jobs import compile_programs
 from tasks.logs import task_logger
-from tasks.retrying import READS
+from tasks.retrying import COMPILES
 
 
 @task(
@@ -17,7 +17,7 @@ from tasks.retrying import READS
     description="Compile circuits for a backend's device; a template once for all its points.",
     task_run_name="compile {backend}",
     timeout_seconds=3600,
-    **READS,
+    **COMPILES,
 )
 def compile_circuits(
     backend: str, hashes: list[ProgramHash], options: CompileOptions, *, ledger: str = "", fresh: bool = False

@@ -145,6 +145,20 @@ def own_server() -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def restartable() -> Iterator[tuple[str, Callable[[], contextlib.AbstractContextManager[None]]]]:
+    """As `server`, with a function that stops the server for as long as a block lasts."""
+    with own_server() as running:
+
+        @contextlib.contextmanager
+        def stopped() -> Iterator[None]:
+            running.stop()
+            yield
+            running.start()
+
+        yield running.url, stopped
+
+
+@contextlib.contextmanager
 def database(server_url: str) -> Iterator[str]:
     """URL of an empty database on a server, for as long as it is needed."""
     name = f"qjobs_{uuid.uuid4().hex}"

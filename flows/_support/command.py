@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from prefect.settings import (
@@ -17,14 +18,24 @@ from prefect.settings import (
 )
 from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as STARTUP_TIMEOUT
 
-from qjobs.errors import InvalidInput, QJobsError
+from blocks import ledger_named
+from qjobs.cli.caps import add_retry_options, with_retries
+from qjobs.errors import InvalidInput, LedgerError, QJobsError
+from qjobs.notebook import expand
+from qjobs.operations.plan import end_interruption, interrupted_run
+from qjobs.operations.poll import utc_now
 
 _STARTUP_S = 120
 """How long Prefect's own server may take to start on a busy machine; Prefect gives it 20 s."""
 
 
-def run_flow(flow: Any, load: Callable[[str], Any], arguments: Sequence[str] | None = None) -> int:
+def run_flow(
+    flow: Any, load: Callable[[str], Any], arguments: Sequence[str] | None = None, *, experiment: bool = False
+) -> int:
     """Run `flow` on the file that is named on the command line.
+
+    An `experiment` is a sweep or a list of circuits: strategies and caps can be given, and a run of it that was
+    interrupted is gone on with.
 
     Returns:
         Exit code: 0 done, 1 the run failed, 2 the input cannot be used (nothing was run).
@@ -32,22 +43,57 @@ def run_flow(flow: Any, load: Callable[[str], Any], arguments: Sequence[str] | N
     parser = argparse.ArgumentParser(description=flow.description)
     parser.add_argument("file", help="YAML or JSON file with the flow's parameters")
     parser.add_argument("--ledger", default="", help="name of a ledger block (default: QJOBS_LEDGER)")
+    has_logical_run = "logical_run" in inspect.signature(flow).parameters
+    if has_logical_run:
+        parser.add_argument("--logical-run", default="", help="name of an earlier run whose jobs are to be found again")
+    if experiment:
+        parser.add_argument("--new", action="store_true", help="run anew what an interrupted run left unfinished")
+        add_retry_options(parser)
     options = parser.parse_args(arguments)
     started = time.monotonic()
     try:
         spec = load(options.file)
+        if experiment:
+            spec = with_retries(spec, options)
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     try:
         patience = {STARTUP_TIMEOUT: max(STARTUP_TIMEOUT.value(), _STARTUP_S)}
-        with without_heartbeat(), temporary_settings(patience):
-            published = flow(spec, ledger=options.ledger)
+        with without_heartbeat(), temporary_settings(patience), _gone_on_with(spec, options) as logical_run:
+            named = {"logical_run": logical_run} if has_logical_run else {}
+            published = flow(spec, ledger=options.ledger, **named)
     except QJobsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInput) else 1
     _say(published, time.monotonic() - started)
     return 0
+
+
+@contextmanager
+def _gone_on_with(spec: Any, options: argparse.Namespace) -> Iterator[str]:
+    """The logical run that is entered: the one that was named, or that a killed command left unfinished; else none.
+
+    However the run ends, the interrupted one is over then, unless jobs of it are still open.
+    """
+    given: str = getattr(options, "logical_run", "")
+    interrupted = None
+    began = utc_now()
+    if not given and not getattr(options, "new", True):
+        store = ledger_named(options.ledger)
+        interrupted = interrupted_run(store, expand(spec))
+    if interrupted is None:
+        yield given
+        return
+    print(f"going on with the run {interrupted} that was interrupted; --new runs anew", file=sys.stderr)
+    try:
+        yield interrupted
+    except (InvalidInput, LedgerError):
+        raise
+    except QJobsError:
+        end_interruption(store, interrupted, before=began)
+        raise
+    end_interruption(store, interrupted, before=began)
 
 
 def without_heartbeat() -> AbstractContextManager[Any]:

@@ -189,11 +189,22 @@ class RestBackend:
         return found
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
-        """Read the status of many jobs, 200 in a request; a list that is refused is asked for again in halves."""
+        """Read the status of many jobs, 200 in a request; a list that is refused is asked for again in halves.
+
+        An error of a list is the answer for each of its jobs, unless there is no other list.
+        """
         asked = list(dict.fromkeys(remote_ids))
+        parts = [asked[start : start + _IDS_PER_REQUEST] for start in range(0, len(asked), _IDS_PER_REQUEST)]
         found: dict[RemoteId, Answer] = {}
-        for start in range(0, len(asked), _IDS_PER_REQUEST):
-            found |= self._status_of(asked[start : start + _IDS_PER_REQUEST])
+        failures = 0
+        for part in parts:
+            try:
+                found |= self._status_of(part)
+            except (BackendUnavailable, ProtocolError) as error:
+                failures += 1
+                if failures == len(parts):
+                    raise
+                found |= dict.fromkeys(part, error)
         return {remote_id: found[remote_id] for remote_id in asked if remote_id in found}
 
     def _status_of(self, asked: list[RemoteId]) -> dict[RemoteId, Answer]:

@@ -42,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser(others: Iterable[str]) -> argparse.ArgumentParser:
+    from qjobs.cli import caps, recover, serve
     from qjobs.cli import jobs as job_commands
-    from qjobs.cli import recover, serve
     from qjobs.cli import run as run_commands  # 60 MB of circuits, which `qjobs sensor` does without
 
     parser = argparse.ArgumentParser(prog="qjobs", description="Remote quantum jobs: never lost, never run twice.")
@@ -56,9 +56,11 @@ def _parser(others: Iterable[str]) -> argparse.ArgumentParser:
     plan.add_argument("file", type=Path, help="a sweep or batch (YAML, JSON), or a circuit (.qasm, .qpy)")
     plan.set_defaults(call=run_commands.plan)
 
-    run = commands.add_parser("run", parents=[shared], help="run a sweep or a batch on the simulator, in this process")
+    run = commands.add_parser("run", parents=[shared], help="run a sweep or a batch and wait for it in this process")
     run.add_argument("file", type=Path, help="a sweep or batch (YAML, JSON), or a circuit (.qasm, .qpy)")
     run.add_argument("--run-id", default="", help="name of the logical run; the same name finds the same jobs again")
+    run.add_argument("--new", action="store_true", help="run anew what an interrupted run of this file left unfinished")
+    caps.add_retry_options(run)
     run.add_argument("--out", type=Path, help="folder for the data frame and the picture")
     run.set_defaults(call=run_commands.run)
 

@@ -1,40 +1,51 @@
 """`qjobs jobs retry`, `rerun`, `cancel`, `adopt` and `discard`; `qjobs reconcile` and `orphans`.
 
-A job's backend is opened from the options of the command: `--backend aer`; `--url` for a provider behind the
-reference REST interface; `--backend nexus --device DEVICE` for Quantinuum Nexus, or for the service that the
-variables NEXUS_DOMAIN and so on name. A further adapter is one more entry of `_open`.
+A job's backend is opened by the name that the ledger has of it, so that these commands work as messages print them.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
-from qjobs.backends.aer import AerBackend
-from qjobs.backends.base import Backend
-from qjobs.backends.nexus import NexusBackend
-from qjobs.backends.nexus.tokens import address_in_environment
-from qjobs.backends.rest import RestBackend
+from qjobs.backends.base import Backend, Capability
+from qjobs.cli.caps import add_cap_options, check_caps_given, policy_of
 from qjobs.cli.jobs import chosen, find_job, print_json, print_table
-from qjobs.errors import InvalidInput
+from qjobs.cli.opening import add_options, backend_of, check_options, from_options, named_in, opened
+from qjobs.errors import InvalidInput, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Job, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.model import Job, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.cancel import cancel
-from qjobs.paths import ledger_url
+from qjobs.operations.poll import utc_now
+from qjobs.operations.retry import Action
+from qjobs.operations.wait import wait
+from qjobs.paths import data_home, ledger_url
+
+_SENT = frozenset({Action.SUBMIT, Action.RESTART, Action.RESUME})
+_LATELY = timedelta(days=30)
+"""Backends of jobs that are younger are looked at too when nothing is named."""
 
 
 def add_job_commands(jobs: Any, shared: argparse.ArgumentParser) -> None:
     """Put the commands about one job under `qjobs jobs`."""
-    where = _where()
+    where = argparse.ArgumentParser(add_help=False)
+    add_options(where)
     retry = jobs.add_parser("retry", parents=[shared, where], help="retry a job's items without a result")
     retry.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
-    retry.add_argument("--status", action="append", help="items of this status (default ERROR); may be repeated")
+    retry.add_argument(
+        "--status",
+        action="append",
+        help="items of this status; may be repeated (default ERROR, or the whole job where it is not at its provider)",
+    )
     retry.add_argument("--strategy", default="DEFAULT", help=f"one of {', '.join(RemoteRetryStrategy)}")
+    add_cap_options(retry)
     retry.set_defaults(call=_retry)
     rerun = jobs.add_parser("rerun", parents=[shared], help="a new job of the same definition; sends nothing")
     rerun.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
@@ -55,80 +66,73 @@ def add_job_commands(jobs: Any, shared: argparse.ArgumentParser) -> None:
 
 def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     """Put the commands about all jobs under `qjobs`."""
-    where = _where()
+    where = argparse.ArgumentParser(add_help=False)
+    add_options(where)
     settle = commands.add_parser("reconcile", parents=[shared, where], help="settle jobs whose fate is unknown")
     settle.set_defaults(call=_reconcile)
     lost = commands.add_parser("orphans", parents=[shared, where], help="remote jobs with our keys that no job claims")
     lost.set_defaults(call=_orphans)
 
 
-def _where() -> argparse.ArgumentParser:
-    where = argparse.ArgumentParser(add_help=False)
-    where.add_argument(
-        "--backend", choices=["aer", "nexus", "rest"], help="which adapter (default: rest with --url, else aer)"
-    )
-    where.add_argument("--url", help="where the provider of rest or nexus is (nexus: as NEXUS_DOMAIN and so on say)")
-    where.add_argument("--device", help="the job's device (nexus)")
-    where.add_argument("--name", default="nexus", help="the name of the job's block (nexus; default nexus)")
-    where.add_argument("--project", default="qjobs", help="the project of the job's block (nexus; default qjobs)")
-    where.add_argument(
-        "--lost-reply",
-        choices=[str(one) for one in LostReply],
-        default=str(LostReply.OPAQUE),
-        help="what that provider can do about a lost reply (default opaque: nothing)",
-    )
-    return where
+def _retry(options: argparse.Namespace) -> int:
+    strategy = chosen(RemoteRetryStrategy, options.strategy, field="strategy")
+    statuses = [chosen(JobStatus, word, field="status") for word in options.status] if options.status else None
+    check_caps_given(options)
+    with _job_and_backend(options) as (ledger, job, backend):
+        programs = _recompiled(ledger, backend, job) if strategy is RemoteRetryStrategy.FULL_RESTART else {}
+        done = recovery.retry(
+            ledger,
+            backend,
+            job.job_id,
+            statuses=statuses,
+            strategy=strategy,
+            policy=policy_of(options, backend),
+            programs=programs,
+        )
+        status = done.status
+        if done.action in _SENT and Capability.DURABLE not in backend.capabilities:  # it ends with this process
+            status = wait(ledger, {backend.name: backend}, [job.job_id])[job.job_id]
+    if options.json:
+        print_json({**asdict(done), "status": status})
+    else:
+        print(f"{done.job_id}: {done.action}, because {done.reason}; it is {status} as {done.remote_id or '-'}")
+    return 0
 
 
 @contextlib.contextmanager
-def _open(options: argparse.Namespace) -> Iterator[Backend]:
-    """The backend that the options name; no connection is made before it is asked something."""
-    name = options.backend or ("rest" if options.url else "aer")
-    if name != "nexus" and (name == "rest") != bool(options.url):
-        raise InvalidInput("--backend rest and --url URL belong together", field="url")
-    if (name == "nexus") != bool(options.device):
-        raise InvalidInput("--backend nexus and --device DEVICE belong together", field="device")
-    make: dict[str, Callable[[], Backend]] = {
-        "aer": AerBackend,
-        "nexus": lambda: _open_nexus(options),
-        "rest": lambda: RestBackend(options.url, lost_reply=LostReply(options.lost_reply)),
-    }
-    with contextlib.closing(make[name]()) as backend:
-        yield backend
-
-
-def _open_nexus(options: argparse.Namespace) -> NexusBackend:
-    url, verify = address_in_environment()
-    return NexusBackend(
-        options.device, url=options.url or url, name=options.name, project=options.project, verify=verify
-    )
-
-
-def _check(job: Job, backend: Backend) -> None:
-    """Refuse a backend that is not the job's own: it would answer for other jobs."""
-    if (job.backend, job.device) == (backend.name, backend.device):
-        return
-    hint = {"rest": "give --url URL --lost-reply KIND", "aer": "give --backend aer"}.get(
-        job.backend, f"if it is a job of Nexus, give --backend nexus --device {job.device} --name {job.backend}"
-    )
-    raise InvalidInput(
-        f"{job.job_id} is on {job.backend} ({job.device}), and {backend.name} ({backend.device}) was opened; {hint}",
-        field="backend",
-    )
-
-
-def _retry(options: argparse.Namespace) -> int:
-    strategy = chosen(RemoteRetryStrategy, options.strategy, field="strategy")
-    statuses = [chosen(JobStatus, word, field="status") for word in options.status or ["ERROR"]]
-    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
+def _job_and_backend(options: argparse.Namespace) -> Iterator[tuple[Ledger, Job, Backend]]:
+    """The ledger, the job that a command is about, and its backend."""
+    check_options(options)
+    with Ledger(ledger_url(options.ledger)) as ledger:
         job = find_job(ledger, options.job_id)
-        _check(job, backend)
-        done = recovery.retry(ledger, backend, job.job_id, statuses=statuses, strategy=strategy)
-    if options.json:
-        print_json(asdict(done))
-    else:
-        print(f"{done.job_id}: {done.action}, because {done.reason}; it is {done.status} as {done.remote_id or '-'}")
-    return 0
+        with backend_of(job, options) as backend:
+            yield ledger, job, backend
+
+
+def _recompiled(ledger: Ledger, backend: Backend, job: Job) -> dict[ProgramHash, ProgramHash]:
+    """Compile the circuits of a job anew, as they were compiled; from the program that was sent to the new one.
+
+    Raises:
+        InvalidInput: The provider compiled them, in a job of its own.
+    """
+    if not job.compiled_with:
+        return {}
+    from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler  # with it comes qiskit
+    from qjobs.operations.compile_jobs import compile_programs
+
+    compile_options = CompileOptions.from_json(job.compiled_with)
+    if compile_options.compiler is Compiler.REMOTE:
+        raise InvalidInput(
+            f"the circuits of {job.job_id} were compiled by {job.backend} in a job of its own, which this command does "
+            f"not make again; go on with the run of {job.experiment} instead: python -m flows.run_circuits FILE "
+            f"--logical-run {job.logical_run} --strategy FULL_RESTART; or, for a sweep: python -m flows.sweep FILE "
+            "--strategy FULL_RESTART",
+            field="strategy",
+        )
+    sources = {source: sent for source, sent, _ in ledger.program_pairs(job.job_id) if source is not None}
+    cache = CompileCache(data_home() / "compiled")
+    compiled = compile_programs(ledger, backend, list(sources), compile_options, cache, fresh=True)
+    return {sent: compiled[source] for source, sent in sources.items()}
 
 
 def _rerun(options: argparse.Namespace) -> int:
@@ -139,19 +143,20 @@ def _rerun(options: argparse.Namespace) -> int:
 
 
 def _cancel(options: argparse.Namespace) -> int:
-    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
+    check_options(options)
+    with Ledger(ledger_url(options.ledger)) as ledger:
         job = find_job(ledger, options.job_id)
-        _check(job, backend)
-        job = cancel(ledger, backend, job.job_id, items=options.item)
+        if options.item is None and not named_in(options):  # first: a backend that cannot be opened must not keep it
+            ledger.request_cancel(job.job_id, now=utc_now())
+        with backend_of(job, options) as backend:
+            job = cancel(ledger, backend, job.job_id, items=options.item)
     return _say_job(job, options)
 
 
 def _adopt(options: argparse.Namespace) -> int:
-    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
-        job = find_job(ledger, options.job_id)
-        _check(job, backend)
-        job = recovery.adopt(ledger, backend, job.job_id, RemoteId(options.remote_id))
-    return _say_job(job, options)
+    with _job_and_backend(options) as (ledger, job, backend):
+        adopted = recovery.adopt(ledger, backend, job.job_id, RemoteId(options.remote_id))
+    return _say_job(adopted, options)
 
 
 def _discard(options: argparse.Namespace) -> int:
@@ -170,22 +175,55 @@ def _say_job(job: Job, options: argparse.Namespace) -> int:
 
 
 def _reconcile(options: argparse.Namespace) -> int:
-    """Exit code 1 where a person has something to decide, or the provider could not be asked."""
-    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
-        mine = [job.job_id for job in ledger.open_jobs() if (job.backend, job.device) == (backend.name, backend.device)]
-        settled = recovery.reconcile(ledger, {backend.name: backend}, job_ids=mine)
+    """Exit code 1 where a person has something to decide, or a provider could not be asked."""
+    settled: list[recovery.Reconciled] = []
+
+    def settle(ledger: Ledger, backend: Backend) -> None:
+        mine = [job.job_id for job in ledger.jobs(backend=backend.name, device=backend.device)]
+        settled.extend(recovery.reconcile(ledger, {backend.name: backend}, job_ids=mine))
+
+    failed = _at_each_backend(options, settle)
     if options.json:
         print_json([asdict(one) for one in settled])
     else:
         print_table(["job", "finding", "what to do"], [[one.job_id, one.finding, one.words] for one in settled])
-    return 1 if any(one.finding is not recovery.Finding.ADOPTED for one in settled) else 0
+    return 1 if failed or any(one.finding is not recovery.Finding.ADOPTED for one in settled) else 0
 
 
 def _orphans(options: argparse.Namespace) -> int:
-    with Ledger(ledger_url(options.ledger)) as ledger, _open(options) as backend:
-        found = recovery.orphans(ledger, backend)
+    found = []
+    failed = _at_each_backend(options, lambda ledger, backend: found.extend(recovery.orphans(ledger, backend)))
     if options.json:
         print_json([asdict(one) for one in found])
     else:
         print_table(["remote id", "key", "items"], [[one.remote_id, one.key, one.n_items] for one in found])
-    return 0
+    return 1 if failed else 0
+
+
+def _at_each_backend(options: argparse.Namespace, act: Callable[[Ledger, Backend], None]) -> bool:
+    """Do something at the backend that is named, or at each one that the ledger's jobs are at.
+
+    Returns:
+        Whether it failed at one where jobs are open; what went wrong is said.
+
+    Raises:
+        QJobsError: It failed at the backend that is named.
+    """
+    check_options(options)
+    failed = False
+    with Ledger(ledger_url(options.ledger)) as ledger:
+        if named_in(options):
+            with from_options(options) as backend:
+                act(ledger, backend)
+            return False
+        open_names = {job.opened_as for job in ledger.open_jobs()}
+        since = utc_now() - _LATELY
+        lately = {job.opened_as for job in ledger.jobs() if job.created_at > since}
+        for name in sorted(open_names | lately):
+            try:
+                with opened(name) as backend:
+                    act(ledger, backend)
+            except QJobsError as error:
+                failed |= name in open_names
+                print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    return failed

@@ -3,56 +3,65 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
 from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qjobs import notebook
-from qjobs.backends.aer import AerBackend
-from qjobs.compiling.compiler import CompileCache, compile_program
-from qjobs.errors import InvalidInput
+from qjobs.backends.base import Backend
+from qjobs.cli.caps import with_retries
+from qjobs.cli.opening import opened
+from qjobs.compiling.compiler import CompileCache, Compiler, compile_program
 from qjobs.experiments.circuit_list import CircuitList
 from qjobs.experiments.sweep import SweepPlan, SweepSpec
 from qjobs.ledger import Ledger
+from qjobs.model import ItemSpec
 from qjobs.operations.batching import pack
 from qjobs.paths import data_home, ledger_url
 from qjobs.reports.files import write_file, write_parquet
 
 
-def _load(path: Path) -> SweepSpec | CircuitList:
-    spec = notebook.load(path)
-    backends = list(spec.backends) if isinstance(spec, SweepSpec) else [spec.backend]
-    if backends != ["aer"]:
-        raise InvalidInput(
-            f"this command runs on aer, and {path} names {', '.join(backends)}; saved blocks need Prefect: "
-            "use python -m flows.sweep or python -m flows.run_circuits",
-            field="backends",
-        )
-    return spec
+def _names(spec: SweepSpec | CircuitList) -> list[str]:
+    return list(spec.backends) if isinstance(spec, SweepSpec) else [spec.backend]
+
+
+@contextlib.contextmanager
+def _open(names: Sequence[str]) -> Iterator[dict[str, Backend]]:
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(opened(name)) for name in names}
 
 
 def plan(options: argparse.Namespace) -> int:
     """Check everything and say what would run; nothing is stored, nothing is sent."""
-    planned = notebook.expand(_load(options.file))
+    planned = notebook.expand(notebook.load(options.file))
     programs = list(planned.programs.values())
-    with AerBackend() as backend:
-        target = backend.target()
-        cache = CompileCache(data_home() / "compiled")
-        compiled = {each.hash: compile_program(each, target, planned.compile_options, cache) for each in programs}
-        items = planned.items(compiled)
-        batches = pack(items, {each.hash: each for each in compiled.values()}, backend.limits)
-        device = backend.device
+    cache = CompileCache(data_home() / "compiled")
+    devices = []
+    items: list[ItemSpec] = []
+    n_jobs = 0
+    with _open(_names(planned.spec)) as backends:
+        for backend in backends.values():
+            devices.append(backend.device)
+            compiled = dict(planned.programs)
+            if planned.compile_options.compiler is not Compiler.REMOTE:
+                target = backend.target()
+                for each in programs:
+                    compiled[each.hash] = compile_program(each, target, planned.compile_options, cache)
+            here = planned.items(compiled)
+            n_jobs += len(pack(here, {each.hash: each for each in compiled.values()}, backend.limits))
+            items += here
     shown: dict[str, Any] = {
         "name": planned.spec.name,
-        "backend": "aer",
-        "device": device,
+        "backend": ", ".join(_names(planned.spec)),
+        "device": ", ".join(devices),
         "circuits": len(items),
-        "jobs": len(batches),
+        "jobs": n_jobs,
         "shots": sum(item.shots for item in items),
         "qubits": max(each.n_qubits for each in programs),
-        "templates": len(compiled),
+        "templates": len(programs),
     }
     if isinstance(planned, SweepPlan):
         shown["points"] = len(planned.points)
@@ -62,15 +71,28 @@ def plan(options: argparse.Namespace) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run an experiment on the simulator in this process and print what came out."""
-    spec = _load(options.file)
+    """Run an experiment, wait for it in this process, and print what came out.
+
+    A run of the same experiment that was interrupted goes on.
+    """
+    spec = with_retries(notebook.load(options.file), options)
     url = ledger_url(options.ledger)
-    done = notebook.run(spec, ledger=url, run_id=options.run_id)
+    others = [name for name in _names(spec) if name != "aer"]  # which the library opens, and warms
+    with _open(others) as backends:
+        done = notebook.run(
+            spec,
+            backends=backends,
+            ledger=url,
+            run_id=options.run_id,
+            new=options.new,
+            say=lambda line: print(line, file=sys.stderr),
+        )
     job_ids = [job_id for ids in done.jobs.values() for job_id in ids]
     with Ledger(url) as ledger:
         statuses = Counter(job.status.value for job in ledger.jobs(job_ids=job_ids))
     folder = options.out or data_home() / "results" / spec.name
     report = done.report
+    problems = {job_id: " ".join(str(error).split()) for job_id, error in done.problems.items()}
     shown: dict[str, Any] = {
         "name": spec.name,
         "run": done.run_id,
@@ -79,12 +101,13 @@ def run(options: argparse.Namespace) -> int:
         "missing": report.n_missing,
         "reuse": "; ".join(done.summaries),
         "said": list(report.lines),
+        "problems": problems if options.json else [f"{job_id}: {words}" for job_id, words in problems.items()],
         "data frame": str(write_parquet(report.frame, folder / "results.parquet")),
     }
     if report.picture:
         shown["picture"] = str(write_file(folder / "landscape.png", report.picture))
     _print(shown, as_json=options.json)
-    return 1 if report.n_missing else 0
+    return 1 if report.n_missing or problems else 0
 
 
 def _print(shown: Mapping[str, Any], *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from qjobs.errors import InvalidInput
 from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import JobKind, ProgramFormat, RemoteRetryStrategy
-from qjobs.redaction import bounded, redacted
+from qjobs.redaction import kept
 
 SCHEMA_VERSION = 5
 """Raised with every change of a table, which needs a migration of the same number (`qjobs.ledger.migrations`)."""
@@ -103,7 +103,7 @@ def storable(text: str) -> str:
 
 def as_stored(text: str) -> str:
     """The words of others, as a column of type `Words` keeps them; a second call changes nothing."""
-    return bounded(redacted(storable(text))) if text else text
+    return kept(storable(text)) if text else text
 
 
 def _words(statuses: frozenset[JobStatus] | tuple[JobStatus, ...]) -> str:

@@ -9,11 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from qjobs.errors import InvalidInput
-from qjobs.experiments.forms import RetryInput
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Lookup, RemoteRetryStrategy
+
+if TYPE_CHECKING:  # with it come circuits: 60 MB, which a sensor has no use for
+    from qjobs.experiments.forms import RetryInput
 
 __all__ = [
     "Action",
@@ -104,7 +107,7 @@ def standing_of(last: Attempt | None, missing: int) -> Standing:
         if last.remote_id is None:
             return Standing.UNKNOWN
         return Standing.RESERVED if last.is_reserved else Standing.STEP_LOST
-    if last.remote_id is None:
+    if last.status.is_final and last.accepted_at is None:
         return Standing.REJECTED
     if last.status is JobStatus.LOST:
         return Standing.LOST
@@ -247,12 +250,13 @@ class RetryPolicy:
     def for_backend(cls, lookup: Lookup) -> RetryPolicy:
         """The stated default: a lost reply is resolved where it can be, never gambled on.
 
-        The last rung looks up what the one before it sent.
+        The last rung looks up what the one before it sent. The rungs are so far apart that each look-up counts: a job
+        that was never made is sent by the third one.
         """
         default = RemoteRetryStrategy.DEFAULT
         if not lookup.can_find:
             return cls.ladder((default, default))
-        return cls.ladder((default, default, RemoteRetryStrategy.ALLOW_RESUBMIT, default))
+        return cls.ladder((default, default, RemoteRetryStrategy.ALLOW_RESUBMIT, default), (2.0, 25.0, 60.0))
 
     @classmethod
     def from_form(cls, form: RetryInput, lookup: Lookup) -> RetryPolicy:

@@ -9,7 +9,7 @@ variants, one for each thing that can be done about a lost reply:
 
     POST   /jobs                 {"key"?, "programs": {name: {"format", "payload"}},
                                   "items": [{"program", "parameters", "shots"}]}          201 {"id"}
-    GET    /jobs?ids=a,b         {"jobs": [{"id", "key", "status", "items"?: [{"status", "message"}]}
+    GET    /jobs?ids=a,b         {"jobs": [{"id", "key", "status", "items"?: [{"status", "message", "detail"?}]}
                                            or {"id", "error": {"code", "message"}}], "next"?}
     GET    /jobs?key=k           the same, of the job with this key      (not where it is opaque)
     GET    /jobs?keys=1          the same, of all jobs with a key
@@ -202,6 +202,7 @@ def _habits(wishes: Mapping[str, Any]) -> Habits:
     """Habits from JSON, whose names are all texts."""
     return Habits(
         broken=_by_position(wishes.get("broken", {})),
+        details=_by_position(wishes.get("details", {})),
         withheld=_by_position(wishes.get("withheld", {})),
         stuck=set(wishes.get("stuck", ())),
         requeues=wishes.get("requeues", 0),

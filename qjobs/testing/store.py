@@ -38,6 +38,8 @@ class Habits:
 
     broken: dict[int, str] = field(default_factory=dict)
     """Items that fail, each with its words."""
+    details: dict[int, str] = field(default_factory=dict)
+    """What more is said of items that fail."""
     withheld: dict[int, str] = field(default_factory=dict)
     """Items that are done and whose results never come (410), each with its words."""
     stuck: set[int] = field(default_factory=set)
@@ -298,7 +300,10 @@ class Store:
             items = []
             for index, word in enumerate(self.item_words(job)):
                 words = self._why(job, index) if word == "BROKEN" else ""
-                items.append({"status": word, "message": words})
+                item = {"status": word, "message": words}
+                if word == "BROKEN" and index in job.habits.details:
+                    item["detail"] = job.habits.details[index]
+                items.append(item)
             found["items"] = items
         return found
 

@@ -214,6 +214,16 @@ def test_gateway_refuses_all(
     assert provider.asked[Route.STATUS] == 1
 
 
+def test_second_list_fails(provider: ScriptedProvider, backend: RestBackend) -> None:
+    """What one list of several says is kept when another cannot be had."""
+    ids = [submit(backend), *(RemoteId(f"x{number}") for number in range(199)), submit(backend)]
+    provider.inject(Fault(route=Route.STATUS, action=Action.CODE_BEFORE, code=502, skip=1, times=3))
+    assert kinds(backend.status(ids)) == [Snapshot, BackendUnavailable]
+    provider.inject(Fault(route=Route.STATUS, action=Action.CODE_BEFORE, code=502, times=6))
+    with pytest.raises(BackendUnavailable):
+        backend.status(ids)
+
+
 def test_cancel_refused(provider: ScriptedProvider, backend: RestBackend) -> None:
     """A cancellation that is refused for one job is about this job: the credentials are good."""
     provider.store.run_s = 60.0
@@ -311,6 +321,14 @@ def test_requeued(provider: ScriptedProvider, backend: RestBackend) -> None:
     backend.cancel(remote_id)
     clock.now_s += 60.0
     assert status_of(backend, remote_id) is JobStatus.CANCELLED, "not again"
+
+
+def test_detail(provider: ScriptedProvider, backend: RestBackend) -> None:
+    """What more the provider says of a failed item is kept."""
+    provider.have(broken={0: "laser off"}, details={0: "shutter 3 is closed"})
+    remote_id = submit(backend)
+    (item,) = backend.status([remote_id])[remote_id].items
+    assert (item.message, item.error_detail) == ("laser off", "shutter 3 is closed")
 
 
 def test_stuck_item(provider: ScriptedProvider, backend: RestBackend) -> None:

@@ -1,12 +1,29 @@
-"""The adapter to the model provider: every call has a fate, and its process may die before and after the effect."""
+"""The adapter to the model provider: every call has a fate, and its process may die before and after the effect.
+
+`backend_of` makes the one that fits the kind of provider; `model_steps` has that of a provider which takes steps.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
-from model_provider import LATEST_S, LIES, READ_FATES, SUBMIT_FATES, Provider, Remote
+from model_provider import LATEST_S, LOOKUPS, READ_FATES, REQUEUED_S, SUBMIT_FATES, Provider, Remote
 
-from qjobs.backends.base import ItemSnapshot, Limits, MissingResult, RemoteJob, Snapshot, Target, nothing
+from qjobs.backends.base import (
+    Answer,
+    Capability,
+    Confirmation,
+    Fingerprint,
+    ItemSnapshot,
+    Journal,
+    Limits,
+    MissingResult,
+    RemoteJob,
+    Result,
+    Snapshot,
+    Target,
+)
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
@@ -16,55 +33,89 @@ from qjobs.errors import (
     SubmissionUnknown,
 )
 from qjobs.lifecycle import FINAL, JobStatus, roll_up
-from qjobs.model import Batch, ItemResult, Key, LostReply, RemoteId
+from qjobs.model import Batch, ItemResult, Key, RemoteId
 
 BACKEND = "model"
 BROKEN = "the adapter broke"
 LONG = "the cryostat is warm " * 600
+CONFIRM = Confirmation(absent_times=3, absent_apart_s=5.0, lost_apart_s=20.0)
+REVOCABLE = Confirmation(
+    revocable=frozenset({JobStatus.ERROR, JobStatus.CANCELLED}),
+    times=1,
+    apart_s=REQUEUED_S,
+    absent_times=3,
+    absent_apart_s=5.0,
+    lost_apart_s=20.0,
+)
 S = JobStatus
 
 
 class ModelBackend:
-    """The adapter. It speaks to the server that its name points to at the moment."""
+    """The adapter. It speaks to the server that its name points to at the moment; `settings` are its configuration."""
 
     name = BACKEND
     device = "device"
     limits = Limits()
-    exact_expvals = False
-    cancels_items = True
-    compiles = False
-    outlives_us = True
+    capabilities = frozenset({Capability.CANCEL_ITEMS, Capability.DURABLE})
     poll_interval_s = (1.0, 10.0)
-    fingerprint = ""
+    settings = ""
     cost_per_item: float | None = None
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
         self.world = provider.world
-        self.lost_reply = provider.variant
-        self.settle_s = LATEST_S[self.lost_reply] + 0.1
+        self.lookup = LOOKUPS[provider.variant]
+        self.settle_s = LATEST_S[provider.variant] + 0.1
+        self.confirm = REVOCABLE if "requeues" in self.world.traits else CONFIRM
 
-    def submit(
-        self, batch: Batch, key: Key, created: Callable[[RemoteId], None], sending: Callable[[], None] = nothing
-    ) -> None:
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint(place=f"server {self.provider.server}", settings=self.settings)
+
+    def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
         provider = self.provider
         process = self.world.current
         job_id, epoch = self.world.owner(key)
         items = tuple(self.world.index_of(item.label) for item in batch.items)
         self.world.point("submit: before")
+        self.may_break()
+        journal.preparing()
+        self.world.point("submit: prepared")
+        mine = self.about_to_leave(journal, key)
+        fate = self.fate_of_request()
+        woke = provider.sendings[job_id] != mine
+
+        def arrive(*, late: bool = False) -> Remote:
+            return provider.make(key, job_id, epoch, items, process, late=late, woke=woke)
+
+        if fate in {"late", "dies, late"}:
+            provider.later(lambda: arrive(late=True), job_id)
+            self.late(fate)
+        remote = arrive()
+        self.answered(fate, remote, journal)
+
+    def may_break(self) -> None:
+        """Whatever an adapter raises before anything has left: it was not sent."""
         if "breaks" in self.world.traits and self.world.happens(0.3):
             self.world.say("      submit: the adapter breaks")
             raise self.world.rng.choice((RuntimeError, OSError, KeyError))(BROKEN)
-        sending()
-        provider.sendings[job_id] += 1
-        mine = provider.sendings[job_id]
+
+    def about_to_leave(self, journal: Journal, key: Key) -> int:
+        """The moment before the request leaves after which something can run; the number of this sending."""
+        journal.sending()
+        job_id, _ = self.world.owner(key)
+        self.provider.sendings[job_id] += 1
+        mine = self.provider.sendings[job_id]
         self.world.point("submit: about to leave")
         if "sleeps" in self.world.traits and self.world.happens(0.6):
             self.world.sleep("submit: about to leave")
-        woke = provider.sendings[job_id] != mine
-        if "switched" in self.world.traits and provider.server != 1:
-            raise NotSent("in maintenance")
-        fate = provider.fate("submit", SUBMIT_FATES)
+        return mine
+
+    def fate_of_request(self) -> str:
+        """What becomes of the request; raises where it makes nothing."""
+        if self.provider.server != 1:
+            self.world.break_law("#10 a job was sent to another server than it was planned for")
+        fate = self.provider.fate("submit", SUBMIT_FATES)
         if "gateway" in self.world.traits and self.world.happens(0.2):
             fate = self.world.rng.choice(("429 after", "401 after"))
             self.world.say(f"      submit: {fate}")
@@ -74,46 +125,46 @@ class ModelBackend:
             case "not sent" | "429":
                 raise NotSent(fate, retry_after_s=2.0)
             case "401":
-                raise CredentialsRejected("401")
+                raise CredentialsRejected("401, and its body is the provider's own")
             case "rejected":
-                raise SubmissionRejected("422", detail=self._words("no such gate"))
+                raise SubmissionRejected("422", detail=self.words("no such gate"))
             case "lost before":
                 raise SubmissionUnknown("no reply")
-            case "late" | "dies, late":
-                provider.later(lambda: provider.make(key, job_id, epoch, items, process, late=True, woke=woke), job_id)
-                if fate == "late" or process is None:
-                    raise SubmissionUnknown("timed out")
-                self.world.crash(process, "submit: under way")
-        remote = provider.make(key, job_id, epoch, items, process, woke=woke)
-        self._answered(fate, remote)
-        if fate == "no name":
-            return
+        return fate
+
+    def late(self, fate: str) -> NoReturn:
+        """The request is under way for longer than anybody waits for its answer."""
+        process = self.world.current
+        if fate == "late" or process is None:
+            raise SubmissionUnknown("timed out")
+        self.world.crash(process, "submit: under way")
+
+    def answered(self, fate: str, remote: Remote, journal: Journal) -> None:
+        """The reply to a submission that was carried out, if it comes."""
+        if fate in {"lost after", "no name"} and "lies" in self.world.traits:
+            remote.lies = self.confirm.absent_times - 1
+        self.world.point("submit: reply")
+        match fate:
+            case "lost after":
+                raise SubmissionUnknown("the reply was lost")
+            case "429 after" | "401 after":  # nothing in it is the provider's own
+                remote.gateway = True
+                raise SubmissionUnknown(f"{fate[:3]} from somebody on the way")
+            case "breaks after":
+                raise KeyError("it broke with the answer in its hand")
+            case "no name":
+                return
         remote.told = True
-        created(remote.remote_id)
+        journal.accepted(remote.remote_id)
         if not self.world.ledger.rows("SELECT 1 FROM attempt WHERE remote_id = ?", remote.remote_id):
             self.world.break_law(f"{remote.remote_id} was told and is not written down")
         if fate == "error after":
             raise SubmissionUnknown("cut off")
 
-    def _answered(self, fate: str, remote: Remote) -> None:
-        """The reply to a submission that was carried out, if it comes."""
-        if fate in {"lost after", "no name"} and "lies" in self.world.traits:
-            remote.lies = LIES
-        self.world.point("submit: reply")
-        match fate:
-            case "lost after":
-                raise SubmissionUnknown("the reply was lost")
-            case "429 after":  # as an adapter reads it that takes the gateway for the provider
-                remote.gateway = True
-                raise NotSent(fate, retry_after_s=2.0)
-            case "401 after":
-                remote.gateway = True
-                raise CredentialsRejected(fate)
-
-    def _words(self, words: str) -> str:
+    def words(self, words: str) -> str:
         return LONG if "talks" in self.world.traits else words
 
-    def _asked(self, call: str) -> str:
+    def asked(self, call: str) -> str:
         self.world.point(f"{call}: before")
         fate = self.provider.fate(call, READ_FATES)
         match fate:
@@ -125,27 +176,37 @@ class ModelBackend:
                 raise ProtocolError("an unknown word")
         return fate
 
-    def _job(self, remote_id: RemoteId) -> Remote:
+    def job(self, remote_id: RemoteId) -> Remote:
         job = self.provider.jobs.get(remote_id)
-        if job is None or job.gone:
+        if job is None or job.gone or job.hides:
             raise ProtocolError(f"404: there is no job {remote_id}", code=404)
         return job
 
     def find(self, key: Key) -> RemoteId | None:
-        self._asked("find")
-        found = None if self.lost_reply is LostReply.OPAQUE else self.provider.look_up(key)
+        self.asked("find")
+        found = self.provider.look_up(key) if self.lookup.can_find else None
         self.world.point("find: reply")
         return found and found.remote_id
 
-    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Snapshot]:
-        left_out = self._asked("status") == "left out"
+    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
+        left_out = self.asked("status") == "left out"
         jobs = self.provider.jobs
-        known = [each for each in remote_ids if each in jobs and not jobs[each].gone]
-        for each in known:
-            if jobs[each].refuses == "status 403":
-                raise CredentialsRejected(f"403: {each} is not yours")
+        known = [each for each in remote_ids if each in jobs and not (jobs[each].gone or jobs[each].hides)]
+        if left_out and known and jobs[known[0]].left_out < self.confirm.absent_times - 1:
+            jobs[known[0]].left_out += 1  # it is there: not so often that its absence would be believed
+            del known[0]
         with_items = "alternates" not in self.world.traits or self.world.rng.random() < 0.5
-        answer = {each: self._snapshot(jobs[each], with_items=with_items) for each in known[left_out:]}
+        answer: dict[RemoteId, Answer] = {}
+        for each in known:
+            job = jobs[each]
+            job.left_out = 0
+            match job.refuses:
+                case "status 403":
+                    answer[each] = CredentialsRejected(f"403: {each} is not yours")
+                case "status word":
+                    answer[each] = ProtocolError(f"{each} is PERHAPS")
+                case _:
+                    answer[each] = self._snapshot(job, with_items=with_items)
         self.world.point("status: reply")
         return answer
 
@@ -154,45 +215,60 @@ class ModelBackend:
         status = roll_up(shown)
         if job.stuck is not None and status in FINAL:
             shown[job.stuck] = S.QUEUED
-        message = self._words("") if status is S.ERROR else ""
+        message = self.words("") if status is S.ERROR else ""
         items = tuple(ItemSnapshot(status=word, message=message) for word in shown) if with_items else None
         return Snapshot(status=status, remote_status=f"their {status}", message=message, items=items)
 
-    def results(self, remote_id: RemoteId) -> list[ItemResult | MissingResult]:
-        late = self._asked("results") == "left out"
-        job = self._job(remote_id)
+    def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
+        late = self.asked("results") == "left out"
+        job = self.provider.jobs.get(remote_id)
+        if job is None:
+            raise ProtocolError(f"{remote_id} is no id of ours", code=404)
+        if job.hides:
+            raise BackendUnavailable("404 for a job that is there", retry_after_s=2.0)
         job.fetches += 1  # each answer differs, so that a result that was written twice shows
-        answer: list[ItemResult | MissingResult] = []
-        for position, (index, status) in enumerate(zip(job.items, job.statuses, strict=True)):
-            if position == job.kept:
-                answer.append(MissingResult(reason="410: it is gone"))
-            elif status is S.COMPLETED and not late and position != job.stuck:
-                counts = {"0": job.serial, "1": index, "10": job.fetches, "11": job.server}
-                answer.append(ItemResult(counts=counts))
-            else:
-                answer.append(MissingResult(reason=f"it is {status}"))
+        positions = list(range(len(job.items)) if items is None else items)
+        if "streams" in self.world.traits:
+            self.world.rng.shuffle(positions)
+        for position in positions:
+            if "streams" in self.world.traits and self.world.happens(0.3):
+                raise BackendUnavailable("cut off in the middle")
+            yield position, self._result(job, position, late=late)
         self.world.point("results: reply")
-        return answer
+
+    def _result(self, job: Remote, position: int, *, late: bool) -> Result:
+        index, status = job.items[position], job.statuses[position]
+        if job.gone:
+            return MissingResult(reason="404: the job is gone", permanent=True)
+        if position == job.kept:
+            return MissingResult(reason="410: it is gone", permanent=job.serial % 2 == 1)
+        if status is S.COMPLETED and not late and position != job.stuck:
+            return ItemResult(counts={"0": job.serial, "1": index, "10": job.fetches, "11": job.server})
+        return MissingResult(reason=f"it is {status}")
 
     def remote_jobs(self) -> list[RemoteJob] | None:
-        self._asked("remote_jobs")
-        if self.lost_reply is LostReply.OPAQUE:
+        self.asked("remote_jobs")
+        if not self.lookup.can_find:
             return None
-        jobs = [job for job in self.provider.jobs.values() if not job.gone]
-        return [RemoteJob(remote_id=j.remote_id, key=j.key, n_items=len(j.items)) for j in jobs]
+        listed = [job for job in self.provider.jobs.values() if not (job.gone or job.hides or job.unlisted)]
+        for job in self.provider.jobs.values():
+            job.unlisted = False
+        return [RemoteJob(remote_id=j.remote_id, key=j.key, n_items=len(j.items)) for j in listed]
 
     def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
-        lost = self._asked("cancel") == "left out"
-        job = self._job(remote_id)
+        lost = self.asked("cancel") == "left out"
+        job = self.job(remote_id)
         if job.refuses.startswith("cancel"):
             refusal = CredentialsRejected if job.refuses.endswith("403") else BackendUnavailable
             raise refusal(f"{job.refuses}: {remote_id}")
         chosen = set(range(len(job.items)) if items is None else items)
+        if job.is_open:
+            chosen = set(range(len(job.items)))
         self.world.laws.check_cancel(job, chosen)
         job.moves.update(chosen - job.cancelling)
         job.cancelling |= chosen
         self.provider.happened["cancel items"] += items is not None
-        if self.world.rng.random() < 0.6:
+        if job.is_open or self.world.rng.random() < 0.6:
             job.become(
                 [S.CANCELLED if n in chosen and s not in FINAL else s for n, s in enumerate(job.statuses)],
                 self.world.elapsed_s,
@@ -202,8 +278,23 @@ class ModelBackend:
         if lost:
             raise BackendUnavailable("the reply was lost")
 
+    def estimate(self, batch: Batch) -> float | None:
+        return None if self.cost_per_item is None else self.cost_per_item * len(batch.items)
+
     def target(self) -> Target:
         return Target(name=self.device)
 
+    def link(self, remote_id: RemoteId) -> str | None:
+        return f"https://{self.name}.example/{remote_id}"
+
     def close(self) -> None:
         pass
+
+
+def backend_of(provider: Provider) -> ModelBackend:
+    """The adapter that fits the kind of a provider."""
+    if not provider.takes_steps:
+        return ModelBackend(provider)
+    from model_steps import SteppedModel  # it is built on this module
+
+    return SteppedModel(provider)

@@ -5,14 +5,16 @@ This is what is true at the provider. How the project speaks to it is `model_bac
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from qjobs.lifecycle import FINAL, JobStatus
-from qjobs.model import JobId, Key, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.model import JobId, Key, Lookup, RemoteId, RemoteRetryStrategy
 
 if TYPE_CHECKING:
     import random
@@ -21,13 +23,35 @@ if TYPE_CHECKING:
     from simulation_laws import Laws
     from simulation_world import Process
 
-KINDS = tuple(LostReply)
-LATEST_S = {LostReply.FINDABLE: 20.0, LostReply.DEDUPLICATED: 120.0, LostReply.OPAQUE: 60.0}
+
+class Kind(StrEnum):
+    """What a provider can do about a submission whose reply was lost."""
+
+    DEDUPLICATED = "deduplicated"
+    """A second submission of a key returns the first job, which can be looked up by the key too."""
+    TOKEN = "token"
+    """A second submission of a key returns the first job for `TOKEN_S` seconds, and nothing can be looked up."""
+    FINDABLE = "findable"
+    """A job can be looked up by its key."""
+    OPAQUE = "opaque"
+    """Nothing of it."""
+    STEPPED = "stepped"
+    """Nothing of it; but it takes a job in steps, and gives an id before anything can run."""
+
+
+TOKEN_S = 600.0
+LOOKUPS = {
+    Kind.DEDUPLICATED: Lookup(token_lifetime_s=math.inf, by_key=True),
+    Kind.TOKEN: Lookup(token_lifetime_s=TOKEN_S),
+    Kind.FINDABLE: Lookup(by_key=True),
+    Kind.OPAQUE: Lookup(),
+    Kind.STEPPED: Lookup(),
+}
+KINDS = tuple(Kind)
+LATEST_S = {Kind.FINDABLE: 20.0, Kind.DEDUPLICATED: 120.0, Kind.TOKEN: 60.0, Kind.OPAQUE: 60.0, Kind.STEPPED: 30.0}
 """How late a submission may arrive, which is what `settle_s` promises."""
-CONFIRM_S = 60.0
+REQUEUED_S = 60.0
 """Within so many seconds the provider may queue a job again that it had called ERROR or CANCELLED."""
-LIES = 1
-"""So many look-ups in a row may be answered "200 and empty" for a job whose reply was lost."""
 TRAITS = {
     "requeues": "queues again by itself what it called ERROR or CANCELLED (#3)",
     "retried there": "somebody presses Retry at the provider (#2)",
@@ -42,6 +66,8 @@ TRAITS = {
     "talks": "messages of 12 kB (#25)",
     "switched": "the name of the backend points to another server for a while (#10)",
     "slow": "jobs lie in the queue for days (#21)",
+    "streams": "results come in any order, and stop in the middle",
+    "blinks": "says for a while that it does not know a job that it has (LOST)",
     "sleeps": "a sender is stopped right before its POST, and its lease runs out (#4)",
     "chooses": "people send failed items again while others run (#1)",
 }
@@ -57,6 +83,7 @@ SUBMIT_FATES = (
     "late",
     "no name",
     "error after",
+    "breaks after",
     "dies, late",
 )
 READ_FATES = ("unavailable", "429", "401", "protocol", "left out")
@@ -108,6 +135,11 @@ class Remote:
     cancelling: set[int] = field(default_factory=set)
     moves: Counter[int] = field(default_factory=Counter)
     gone: bool = False
+    hides: bool = False  # it is there, and the provider says that it does not know it
+    hid: bool = False
+    is_open: bool = False  # it is reserved, and nothing of it can run
+    left_out: int = 0  # how many answers in a row left it out though it is there
+    unlisted: bool = False  # the next list is without it
     requeued: str = ""  # by whom
     requeued_tick: int = 0
     kept: int | None = None  # the position whose result never comes
@@ -121,7 +153,7 @@ class Remote:
 
     @property
     def live(self) -> bool:
-        return not self.gone and any(status not in FINAL for status in self.statuses)
+        return not (self.gone or self.is_open) and any(status not in FINAL for status in self.statuses)
 
     def become(self, statuses: Sequence[JobStatus], elapsed_s: float) -> None:
         self.moves.update(n for n, (old, new) in enumerate(zip(self.statuses, statuses, strict=True)) if old != new)
@@ -134,13 +166,20 @@ class Provider:
     """What is true at the provider, and what is still on its way there."""
 
     world: Surroundings
-    variant: LostReply
+    variant: Kind
     server: int = _HERE
     jobs: dict[RemoteId, Remote] = field(default_factory=dict)
     coming: list[tuple[float, JobId, Callable[[], object]]] = field(default_factory=list)
     happened: Counter[str] = field(default_factory=Counter)
     sendings: Counter[JobId] = field(default_factory=Counter)
     p_fault: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.variant = Kind(self.variant)
+
+    @property
+    def takes_steps(self) -> bool:
+        return self.variant is Kind.STEPPED
 
     def fate(self, call: str, fates: Sequence[str]) -> str:
         self.happened[call] += 1
@@ -160,6 +199,7 @@ class Provider:
         if found and found.lies and self.world.happens(0.7):
             found.lies -= 1
             found.hidden = "#30"
+            found.unlisted = True  # the other route lies too
             self.world.say(f"      {found.remote_id} is there, and the answer is empty")
             return None
         return found
@@ -176,23 +216,51 @@ class Provider:
         woke: bool = False,
     ) -> Remote:
         """A submission has arrived."""
-        if self.variant is LostReply.DEDUPLICATED and (known := self.by_key(key)):
+        known = self.by_key(key)
+        lifetime_s = LOOKUPS[self.variant].token_lifetime_s
+        if known and lifetime_s is not None and self.world.elapsed_s - known.made_s < lifetime_s:
             return known
+        remote = self._new(key, job_id, epoch, items)
+        remote.woke = woke
+        shown = key[-6:] if "-" in key else 1
+        self.world.say(f"      {remote.remote_id} made for {job_id}, items {items}, key {shown}")
+        self._check_pairs(remote, sender, late=late)
+        return remote
+
+    def _new(self, key: Key, job_id: JobId, epoch: int, items: tuple[int, ...]) -> Remote:
         serial = len(self.jobs) + 1
         queued = [S.QUEUED] * len(items)
         remote = Remote(RemoteId(f"remote-{serial}"), key, job_id, epoch, items, queued, serial, self.server)
         remote.made_s = self.world.elapsed_s
-        remote.woke = woke
         self._give_character(remote)
-        mine = [job for job in self.jobs.values() if job.job_id == job_id]
         self.jobs[remote.remote_id] = remote
-        shown = key[-6:] if "-" in key else 1
-        self.world.say(f"      {remote.remote_id} made for {job_id}, items {items}, key {shown}")
-        if self.world.laws.risk_was_taken(job_id):
-            return remote
-        for other in mine:
-            self._check_pair(other, remote, sender, late=late)
         return remote
+
+    def reserve(self, key: Key, job_id: JobId, epoch: int, items: tuple[int, ...], sender: Process | None) -> Remote:
+        """An id for a job of which nothing can run yet."""
+        remote = self._new(key, job_id, epoch, items)
+        remote.is_open = True
+        remote.statuses = [S.SUBMITTED] * len(items)
+        self.world.say(f"      {remote.remote_id} reserved for {job_id}, items {items}")
+        return remote
+
+    def set_going(self, remote: Remote, sender: Process | None, *, late: bool, woke: bool) -> None:
+        """The last step has arrived: from now on it may run, unless it was ended before."""
+        if remote.gone or not remote.is_open or all(status in FINAL for status in remote.statuses):
+            return
+        remote.is_open = False
+        remote.woke = woke
+        remote.made_s = self.world.elapsed_s
+        remote.become([S.QUEUED] * len(remote.items), self.world.elapsed_s)
+        self.world.say(f"      {remote.remote_id} may run{', late' if late else ''}")
+        self._check_pairs(remote, sender, late=late)
+
+    def _check_pairs(self, remote: Remote, sender: Process | None, *, late: bool) -> None:
+        if self.world.laws.risk_was_taken(remote.job_id):
+            return
+        for other in self.jobs.values():
+            if other is not remote and other.job_id == remote.job_id and not other.is_open:
+                self._check_pair(other, remote, sender, late=late)
 
     def _give_character(self, remote: Remote) -> None:
         traits = self.world.traits
@@ -201,11 +269,11 @@ class Provider:
         if "open item" in traits and len(remote.items) > 1:
             remote.stuck = self.world.rng.randrange(len(remote.items))
         if "refuses one" in traits and not any(job.refuses for job in self.jobs.values()):
-            remote.refuses = self.world.rng.choice(("status 403", "cancel 403", "cancel 500"))
+            remote.refuses = self.world.rng.choice(("status 403", "status word", "cancel 403", "cancel 500"))
 
     def _check_pair(self, other: Remote, remote: Remote, sender: Process | None, *, late: bool) -> None:
         """No second remote job beside a live one, unless nobody could have known of that."""
-        if remote.woke or other.woke:
+        if remote.woke or other.woke or other.hides or other.hid:
             return  # what must become of it is a law of the end
         cause = "#34 " if other.gateway else f"{other.hidden} ".lstrip()
         if other.live and set(other.items) & set(remote.items):
@@ -238,7 +306,10 @@ class Provider:
     def is_certain(self, job_id: JobId, paused: Sequence[Process]) -> bool:
         """Whether no unclaimed remote job of it exists or will."""
         claimed = {r for (r,) in self.world.ledger.rows("SELECT remote_id FROM attempt WHERE remote_id IS NOT NULL")}
-        unclaimed = [j for j in self.jobs.values() if j.job_id == job_id and j.remote_id not in claimed and not j.gone]
+        unclaimed = False
+        for job in self.jobs.values():
+            is_there = not (job.gone or job.is_open)
+            unclaimed = unclaimed or (job.job_id == job_id and job.remote_id not in claimed and is_there)
         under_way = [p for p in paused if p.job_id == job_id]
         return not unclaimed and not under_way and not any(of == job_id for _, of, _ in self.coming)
 
@@ -263,7 +334,7 @@ class Provider:
 
     def interfere(self) -> None:
         """The provider ends a job on its own account, or finishes what it had called cancelled."""
-        newest = {job.job_id: job for job in self.jobs.values() if not job.gone}.values()
+        newest = {job.job_id: job for job in self.jobs.values() if not (job.gone or job.is_open)}.values()
         revived = [(job, n) for job in newest for n, status in enumerate(job.statuses) if status is S.CANCELLED]
         if revived and self.world.rng.random() < 0.5:
             job, n = self.world.rng.choice(revived)
@@ -284,8 +355,8 @@ class Provider:
         """A job that was ERROR or CANCELLED runs once more: by itself soon after, by a person whenever."""
         found = []
         for job in self.jobs.values():
-            soon = by != "itself" or (job.final_s is not None and self.world.elapsed_s - job.final_s < CONFIRM_S)
-            if soon and not (job.live or job.gone) and set(job.statuses) & set(_REQUEUED):
+            soon = by != "itself" or (job.final_s is not None and self.world.elapsed_s - job.final_s < REQUEUED_S)
+            if soon and not (job.live or job.gone or job.is_open) and set(job.statuses) & set(_REQUEUED):
                 found.append(job)
         if not found:
             return
@@ -307,9 +378,22 @@ class Provider:
             self.happened["forgotten"] += 1
             self._tell(job, "is gone")
 
+    def blink(self) -> None:
+        """A job that is there is not known for a while, and known again."""
+        hidden = [job for job in self.jobs.values() if job.hides]
+        for job in hidden:
+            job.hides = False
+            self._tell(job, "is known again")
+        live = [job for job in self.jobs.values() if job.live and job.told]
+        if live and not hidden:
+            job = self.world.rng.choice(live)
+            job.hides = job.hid = True
+            self.happened["hidden"] += 1
+            self._tell(job, "is said not to be known")
+
     def finish(self) -> None:
         for job in self.jobs.values():
-            if job.gone:
+            if job.gone or job.is_open:
                 continue
             ends = [S.CANCELLED if n in job.cancelling else S.COMPLETED for n in range(len(job.statuses))]
             job.become(
@@ -317,7 +401,7 @@ class Provider:
             )
 
 
-def another_server(world: Surroundings, variant: LostReply, usual: int) -> Provider:
+def another_server(world: Surroundings, variant: Kind, usual: int) -> Provider:
     """Another server with jobs of other people under the same remote ids, often of the `usual` size."""
     other = Provider(world, variant, _ELSEWHERE)
     for serial in range(1, 7):

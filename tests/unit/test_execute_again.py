@@ -26,7 +26,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, JobKind, RemoteRetryStrategy
-from qjobs.operations.execute import DirectStages, ExperimentPlan, Shown, Until, attended, execute
+from qjobs.operations.execute import DirectStages, ExperimentPlan, Shown, Until, execute
 from qjobs.operations.plan import end_interruption, interrupted_run
 
 S = JobStatus
@@ -327,7 +327,7 @@ def test_postgresql_restarts(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=restart)
         thread.start()
-        with attended(store, "run"):
+        with store.waits.attended("run"):
             done = execute(store, circuits(2), stages, run="run")
         thread.join()
         assert done.problems == {}

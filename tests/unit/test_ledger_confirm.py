@@ -29,7 +29,7 @@ from qjobs.model import Attempt, Confirmation, JobId, RemoteId
 
 S = JobStatus
 TWICE = Confirmation(revocable=frozenset({S.ERROR, S.CANCELLED, S.COMPLETED}), times=2, apart_s=30.0)
-PATIENT = Confirmation(absent_times=3, absent_apart_s=20.0)
+PATIENT = Confirmation(absent_times=3, lost_apart_s=20.0)
 
 
 class Reports:

@@ -160,13 +160,13 @@ def test_many_reports(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     snapshots = {job_id: whole(S.QUEUED if n % 2 else S.COMPLETED) for n, job_id in enumerate(ids)}
     snapshots[ids[7]] = report(S.QUEUED, S.QUEUED)  # it has one item
     reports = [Report(job_id=each, number=attempts[each].number, snapshot=snapshots[each]) for each in reversed(ids)]
-    written, failure = ledger.record_reports(reports, now=at(1))
-    assert "2 items of remote-7 and 1 were sent" in str(failure)
+    written, failures = ledger.record_reports(reports, now=at(1))
+    assert "2 items of remote-7 and 1 were sent" in str(failures[ids[7]])
     assert written == {job_id: snapshots[job_id].status for job_id in ids[:7]}
     assert {job.job_id: job.status for job in ledger.jobs()} == {**written, ids[7]: S.SUBMITTED}
     assert job_moves(ledger, ids[0])[-1] == (S.SUBMITTED, S.COMPLETED, "poll")
     assert job_moves(ledger, ids[7])[-1][1] is S.SUBMITTED
-    assert ledger.record_reports([], now=at(2)) == ({}, None)
+    assert ledger.record_reports([], now=at(2)) == ({}, {})
 
 
 @pytest.mark.parametrize("status", [S.SUBMITTING, S.UNKNOWN])

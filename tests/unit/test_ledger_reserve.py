@@ -74,23 +74,32 @@ def test_report_before_the_reply(ledger: Ledger, reserved: tuple[JobId, Attempt]
 def test_abandon(ledger: Ledger, reserved: tuple[JobId, Attempt]) -> None:
     """A reservation that was abandoned leaves an attempt that was never sent."""
     job_id, known = reserved
-    for _ in range(2):
-        ledger.submissions.unreserve(known, now=at(2))
     ledger.submissions.release(known, "abandoned", now=at(3))
     (after,) = ledger.attempts(job_id)
-    assert (after.status, after.remote_id, after.sent_at) == (S.CANCELLED, None, None)
-    abandoned = [event for event in ledger.events(job_id) if event.cause == "abandoned"]
-    assert [R in event.detail for event in abandoned] == [True]
+    assert (after.status, after.sent_at, after.is_reserved) == (S.CANCELLED, None, False)
+    assert ledger.job(job_id).status is S.CREATED
     check_history(ledger, job_id)
 
 
-def test_abandon_what_was_sent(ledger: Ledger, reserved: tuple[JobId, Attempt]) -> None:
-    """What was being sent keeps its id: it may run."""
-    job_id, known = reserved
-    sending(ledger, known)
-    with pytest.raises(StaleJob, match="may run at its provider"):
-        ledger.submissions.unreserve(known, now=at(2))
-    assert ledger.attempts(job_id)[0].remote_id == R
+def test_take_over(ledger: Ledger, reserved: tuple[JobId, Attempt]) -> None:
+    """A process goes on with what another one reserved and left, and that one cannot send it any more."""
+    job_id, left = reserved
+
+    def take_over() -> Attempt:
+        return ledger.submissions.take_over(left, owner="another", lease_s=LEASE_S, now=at(99))
+
+    with pytest.raises(StaleJob, match="cannot be gone on with"):
+        take_over()
+    ledger.submissions.expire_leases(now=at(LEASE_S + 1))
+    taken = take_over()
+    assert (taken.status, taken.remote_id, taken.lease_owner) == (S.SUBMITTING, R, "another")
+    with pytest.raises(StaleJob, match="lost its lease"):
+        sending(ledger, left, now=at(100))
+    with pytest.raises(StaleJob):
+        take_over()
+    ledger.submissions.accept(sending(ledger, taken, now=at(100)), R, now=at(101))
+    assert ledger.job(job_id).status is S.SUBMITTED
+    check_history(ledger, job_id)
 
 
 @pytest.mark.parametrize("verb", ["accept", "reserve"])
@@ -184,11 +193,20 @@ def test_wait_of_another(ledger: Ledger) -> None:
 def test_release_of_a_lost_job(ledger: Ledger) -> None:
     """A LOST attempt that a person gives up leaves its open items to be sent again."""
     job_id, attempt = sent(ledger)
-    for seconds in (0, 30, 60):
+    for seconds in (0, 1800, 3600):
         observe(ledger, job_id, attempt.number, None, now=at(seconds))
     assert ledger.job(job_id).status is S.LOST
-    ledger.submissions.release(attempt, "given up", now=at(LEASE_S), cause="discarded")
+    ledger.submissions.release(attempt, "given up", now=at(3700), cause="discarded")
     assert (ledger.job(job_id).status, item_statuses(ledger, job_id)) == (S.CREATED, [S.CREATED, S.CREATED])
     assert job_moves(ledger, job_id)[-1] == (S.LOST, S.CREATED, "discarded")
     assert ledger.attempts(job_id)[0].remote_id == "remote-1"
     check_history(ledger, job_id)
+
+
+def test_released_and_running(ledger: Ledger, reserved: tuple[JobId, Attempt]) -> None:
+    """A reserved job that runs after its attempt was given up is to be cancelled."""
+    _, known = reserved
+    ledger.submissions.release(known, "abandoned", now=at(2))
+    with pytest.raises(StaleJob):
+        ledger.submissions.accept(known, R, now=at(3))
+    assert strays(ledger) == [(R, "late id of attempt 1")]

@@ -87,6 +87,14 @@ def test_none_could_be_asked(
         backend.status(ids("a", "b"))
 
 
+def test_nexus_is_away(nexus: Replay, backend: NexusBackend) -> None:
+    """While Nexus is away, it is not asked for hundreds of jobs, each of them three times."""
+    nexus.on("GET", f"{wire.JOBS}.*", 503, {})
+    with pytest.raises(BackendUnavailable):
+        backend.status(ids(*(f"job {n}" for n in range(300))))
+    assert len(nexus.sent("GET", ONE)) <= 3 * (8 + 8)
+
+
 def test_odd_words_alone(nexus: Replay, backend: NexusBackend) -> None:
     """A word outside the contract is an answer also when no job has another one."""
     nexus.on("GET", ONE, 200, with_word("PONDERING" * 1000))
