@@ -408,10 +408,14 @@ class Ledger:
         query = query.where(RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED)
         return [JobId(row.job_id) for row in self._db.rows_among(query, ITEM.c.job_id, job_ids)]
 
-    def labels(self, job_id: JobId) -> dict[str, bool]:
-        """Labels of a job's items, each with whether it has a result in the present epoch."""
-        query = _items_and_results(job_id, ITEM.c.label, RESULT.c.job_id.is_not(None).label("has_result"))
-        return {row.label: bool(row.has_result) for row in self._db.rows(query)}
+    def labels(self, job_ids: Sequence[JobId]) -> dict[JobId, dict[str, bool]]:
+        """Labels of the items of jobs, each with whether it has a result in the present epoch."""
+        joined = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
+        query = sa.select(ITEM.c.job_id, ITEM.c.label, RESULT.c.job_id.is_not(None).label("has_result"))
+        found: dict[JobId, dict[str, bool]] = defaultdict(dict)
+        for row in self._db.rows_among(query.select_from(joined), ITEM.c.job_id, job_ids):
+            found[JobId(row.job_id)][row.label] = bool(row.has_result)
+        return dict(found)
 
     def item_counts(self, job_ids: Sequence[JobId]) -> dict[JobStatus, int]:
         """How many items of these jobs are in each status."""

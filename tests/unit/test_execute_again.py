@@ -75,9 +75,7 @@ def test_strategy_spares_own_jobs(suspending: Suspending, strategy: RemoteRetryS
 
 
 @pytest.mark.parametrize(("strategy", "n_sent"), [(FORCE, 1), (FULL, 2)])
-def test_strategy_once(
-    store: Ledger, suspending: Suspending, strategy: RemoteRetryStrategy, n_sent: int
-) -> None:
+def test_strategy_once(store: Ledger, suspending: Suspending, strategy: RemoteRetryStrategy, n_sent: int) -> None:
     """A strategy is applied once a run to what was there before: what failed, or all of it."""
     suspending.suspends = False
     backend = suspending.opened["fake"]
@@ -195,9 +193,10 @@ def test_killed(plan: ExperimentPlan, tmp_path: Path, request: pytest.FixtureReq
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     kind = request.node.callspec.id
     words = [sys.executable, "-c", LIVES, url, kind, str(tmp_path / "compiled")]
-    with Ledger(url) as store, subprocess.Popen(
-        words, env={**os.environ, "TESTS": str(TESTS)}, stdout=subprocess.PIPE
-    ) as process:
+    with (
+        Ledger(url) as store,
+        subprocess.Popen(words, env={**os.environ, "TESTS": str(TESTS)}, stdout=subprocess.PIPE) as process,
+    ):
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"waits\n"
