@@ -352,6 +352,15 @@ class Ledger:
         rows = self._db.rows_among(sa.select(ATTEMPT).order_by(ATTEMPT.c.number), ATTEMPT.c.job_id, job_ids)
         return {JobId(row.job_id): attempt_of(row) for row in rows}
 
+    def lost_and_replaced(self, job_ids: Sequence[JobId]) -> list[Attempt]:
+        """Attempts that are LOST and whose items were sent again since: their remote jobs may come back."""
+        later = ATTEMPT.alias()
+        sent_since = sa.exists().where(
+            later.c.job_id == ATTEMPT.c.job_id, later.c.number > ATTEMPT.c.number, later.c.sent_at.is_not(None)
+        )
+        query = sa.select(ATTEMPT).where(ATTEMPT.c.status == JobStatus.LOST, sent_since)
+        return [attempt_of(row) for row in self._db.rows_among(query, ATTEMPT.c.job_id, job_ids)]
+
     def events(self, job_id: JobId, *, of_items: bool = True) -> list[Event]:
         """History of a job, oldest first; without that of its items if `of_items` is False."""
         query = sa.select(EVENT).where(EVENT.c.job_id == job_id).order_by(EVENT.c.id)
