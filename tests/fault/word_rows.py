@@ -14,13 +14,13 @@ from support import a_spec
 
 import qjobs
 from qjobs.backends.base import ItemSnapshot, Snapshot
-from qjobs.backends.rest import RestBackend
+from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.circuits.programs import read_circuit
 from qjobs.cli import main as cli
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.ledger.provider_reports import Report
-from qjobs.model import ItemSpec, JobId, LostReply, RemoteRetryStrategy
+from qjobs.model import ItemSpec, JobId, RemoteRetryStrategy
 from qjobs.operations.recover import reconcile
 from qjobs.operations.retry import RetryPolicy
 from qjobs.testing.faults import Action, Fault, Route
