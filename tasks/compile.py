@@ -6,10 +6,11 @@ from prefect import task
 
 from blocks import backend_named, compile_cache, ledger_named
 from qjobs.compiling.compiler import CompileOptions
+from qjobs.errors import BackendUnavailable, ProtocolError
 from qjobs.model import ProgramHash
 from qjobs.operations.compile_jobs import compile_programs
 from tasks.logs import task_logger
-from tasks.retrying import READS
+from tasks.retrying import COMPILES
 
 
 @task(
@@ -17,7 +18,7 @@ from tasks.retrying import READS
     description="Compile circuits for a backend's device; a template once for all its points.",
     task_run_name="compile {backend}",
     timeout_seconds=3600,
-    **READS,
+    **COMPILES,
 )
 def compile_circuits(
     backend: str, hashes: list[ProgramHash], options: CompileOptions, *, ledger: str = "", fresh: bool = False
@@ -31,10 +32,15 @@ def compile_circuits(
 
     Raises:
         InvalidCircuit: A circuit does not fit the device.
+        BackendUnavailable, ProtocolError: The device cannot be read; Prefect runs the task again, twice.
     """
     device = backend_named(backend)
     cache = compile_cache()
-    compiled = compile_programs(ledger_named(ledger), device, hashes, options, cache, fresh=fresh)
+    try:
+        compiled = compile_programs(ledger_named(ledger), device, hashes, options, cache, fresh=fresh)
+    except (BackendUnavailable, ProtocolError) as error:
+        task_logger().warning("%s cannot be read, so that nothing is compiled for it yet: %s", device.device, error)
+        raise
     stats = cache.stats()
     words = "compiled %d circuits for %s; cache: %d hits of %d"
     task_logger().info(words, len(compiled), device.device, stats.hits, stats.hits + stats.misses)

@@ -19,6 +19,9 @@ DEFAULT_POLICY = RetryPolicy.for_backend(Lookup(by_key=True))
 READ_DELAYS_S = [2.0, 10.0, 60.0, 300.0]
 """Pauses of stages that only read, in seconds; they have no way to submit and may be retried freely."""
 
+COMPILE_DELAYS_S = [2.0, 10.0]
+"""Pauses of the compile stage, in seconds: it only reads what the device is like, and somebody may wait for it."""
+
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
     """Retry condition: errors that are transient by class, and no others."""
@@ -62,6 +65,12 @@ READS: dict[str, Any] = {
     "retry_delay_seconds": READ_DELAYS_S,
 }
 """Options of the stages that only read."""
+COMPILES: dict[str, Any] = {
+    **READS,
+    "retries": len(COMPILE_DELAYS_S),
+    "retry_delay_seconds": COMPILE_DELAYS_S,
+}
+"""Options of the compile stage, which says soon that a device cannot be read."""
 
 
 def run_count() -> int:
