@@ -18,9 +18,8 @@ DEFAULT_POLICY = RetryPolicy.for_backend(Lookup(by_key=True))
 
 READ_DELAYS_S = [2.0, 10.0, 60.0, 300.0]
 """Pauses of stages that only read, in seconds; they have no way to submit and may be retried freely."""
-
-COMPILE_DELAYS_S = [2.0, 10.0]
-"""Pauses of the compile stage, in seconds: it only reads what the device is like, and somebody may wait for it."""
+COMPILE_DELAYS_S = [2.0, 10.0, 20.0]
+"""Pauses of the compile stage, in seconds: a person waits for it, and nothing is lost when it is entered again."""
 
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
@@ -70,7 +69,7 @@ COMPILES: dict[str, Any] = {
     "retries": len(COMPILE_DELAYS_S),
     "retry_delay_seconds": COMPILE_DELAYS_S,
 }
-"""Options of the compile stage, which says soon that a device cannot be read."""
+"""Options of the compile stage."""
 
 
 def run_count() -> int:

@@ -310,7 +310,17 @@ class SteppedBackend(ScriptedBackend):
         if self.reserved.pop(remote_id, None) is not None:
             self.abandoned.append(remote_id)
 
+    def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
+        if remote_id not in self.reserved:
+            super().cancel(remote_id, items)
+        elif remote_id in self.refusals:
+            raise self.refusals[remote_id]
+        else:
+            self.abandon(remote_id)
+
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
         waiting = Snapshot(status=JobStatus.SUBMITTED, remote_status="OPEN")
         known = {each: waiting for each in remote_ids if each in self.reserved and each not in self.hidden}
+        ended = Snapshot(status=JobStatus.CANCELLED, remote_status="ABANDONED")
+        known.update({each: ended for each in remote_ids if each in self.abandoned})
         return {**known, **super().status(remote_ids)}

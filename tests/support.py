@@ -88,6 +88,7 @@ def a_spec(
     program: Program | None = None,
     options: ExecuteOptions | None = None,
     properties: Mapping[str, JsonValue] | None = None,
+    fingerprint: str = "",
 ) -> JobSpec:
     """A job of `n_items` items of one program."""
     program = program or a_program()
@@ -102,6 +103,7 @@ def a_spec(
         experiment=experiment,
         run=run,
         properties=properties or {},
+        fingerprint=fingerprint,
     )
 
 

@@ -46,6 +46,7 @@ def a_job(backend: str = "aer", **values: Any) -> Job:
         "name": "s",
         "experiment": "s",
         "run": "run",
+        "logical_run": "run",
         "project": "",
         "owner": "",
         "status": JobStatus.COMPLETED,
@@ -55,7 +56,9 @@ def a_job(backend: str = "aer", **values: Any) -> Job:
         "options": ExecuteOptions(),
         "properties": {},
         "opened_as": "fake",
+        "fingerprint": "",
         "definition": "",
+        "compiled_with": "",
         "cost_estimate": None,
         "cost": None,
         "cancel_requested_at": None,
@@ -83,6 +86,7 @@ def an_item(label: str, **values: Any) -> Item:
         "error_detail": None,
         "cost": None,
         "cancel_requested_at": None,
+        "no_result": None,
         "times": {JobStatus.SUBMITTED: at(1), JobStatus.COMPLETED: at(5)},
     }
     return Item(**{**fields, **values})

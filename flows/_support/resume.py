@@ -196,11 +196,15 @@ def cancel_for_cancelled_runs(store: Ledger, client: SyncPrefectClient) -> None:
 
 
 def _cancel_jobs_of(store: Ledger, run: FlowRun) -> None:
-    """Cancel the jobs that a cancelled run made; not what was sent since then, because a person retried it."""
+    """Cancel the jobs that a cancelled run made, once no other run waits for them.
+
+    What was sent since then, because a person retried it, goes on.
+    """
     if run.state is None or not (run.parameters or {}).get("cancel_remote_jobs", True):
         return
     open_jobs = store.jobs(run=str(run.id), statuses=set(JobStatus) - FINAL)
-    jobs = [job for job in open_jobs if job.cancel_requested_at is None]
+    shared = store.waits.jobs_of_others([job.job_id for job in open_jobs], str(run.id))
+    jobs = [job for job in open_jobs if job.cancel_requested_at is None and job.job_id not in shared]
     attempts = store.last_attempts([job.job_id for job in jobs])
     for job in jobs:
         attempt = attempts.get(job.job_id)

@@ -23,9 +23,10 @@ from prefect.runtime import flow_run
 from blocks import ledger_named
 from flows._support.heartbeat import heartbeat
 from flows._support.publish import is_uuid
-from qjobs.errors import WrongLedger
+from qjobs.errors import QJobsError, WrongLedger
 from qjobs.ledger import Ledger
 from qjobs.operations.execute import attended
+from tasks.logs import task_logger
 
 __all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
 
@@ -42,9 +43,21 @@ _NO_SUCH_ROUTE = {404, 405}
 def entered(ledger: str, logical_run: str = "") -> Iterator[None]:
     """The body of a flow that sends jobs: it has the ledger that it began with, and says that it lives.
 
+    An error of ours leaves it without the errors behind it, each of which Prefect would log with a traceback.
+
     Raises:
         WrongLedger: The run, or the logical run that it goes on with, belongs to another ledger; nothing was sent.
     """
+    try:
+        with _entered(ledger, logical_run):
+            yield
+    except QJobsError as error:
+        task_logger().debug("behind it:", exc_info=error.__cause__)
+        raise error from None
+
+
+@contextlib.contextmanager
+def _entered(ledger: str, logical_run: str) -> Iterator[None]:
     store = ledger_named(ledger)
     run = _deployed_run()
     if logical_run and is_uuid(logical_run) and (run is None or logical_run != str(run.id)):

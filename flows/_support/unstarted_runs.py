@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -23,7 +24,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Crashed
 
 from flows._support.our_runs import UPKEEP, our_flows, runs_of
@@ -36,6 +37,8 @@ _TAKEN = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
 _BEATS_MISSED = 3
 _OF_DEAD_WORKER = timedelta(minutes=5)
 """A process that its worker has started, and that outlived it, has so long to come to our code."""
+_CLAIMED = timedelta(minutes=15)
+"""Between Pending and Submitting a worker that lives asks the server for the work, and nothing else."""
 _OF_LIVING_WORKER = timedelta(hours=1)
 """A worker that lives may be building or fetching something; but it may also be a new one of the same name."""
 _TOLD = timedelta(minutes=10)
@@ -45,32 +48,44 @@ _PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
-    """A work pool: the last heartbeat of each of its workers, and whether their runs are processes beside them."""
+class Worker:
+    """A worker of a pool: since when the server knows it, and when it counts as silent."""
 
-    silent_after: Mapping[str, datetime]
+    name: str
+    since: datetime
+    silent_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """A work pool with its workers, and whether their runs are processes beside them."""
+
+    workers: tuple[Worker, ...]
     is_process: bool
 
-    def is_alive(self, worker: str, now: datetime) -> bool:
-        """Whether the worker was heard of."""
-        return worker in self.silent_after and now <= self.silent_after[worker]
-
-    def has_worker(self, now: datetime) -> bool:
-        """Whether any worker was heard of."""
-        return any(now <= silent for silent in self.silent_after.values())
+    def living(self, now: datetime) -> list[Worker]:
+        """The workers that were heard of."""
+        return [worker for worker in self.workers if now <= worker.silent_at]
 
 
-def grace_of(run: FlowRun, pool: Pool, now: datetime) -> timedelta | None:
+def grace_of(run: FlowRun, state: State[Any], pool: Pool, now: datetime) -> timedelta | None:
     """How old the state of a run may become before it is given up; None if only its worker can tell.
 
-    The worker writes its name into the labels before it says Submitting; while the run is Pending they may have the
-    name of the worker that had it before it was suspended, so that any worker of the pool may be starting it.
+    The worker writes its name into the labels before it says Submitting. While the run is Pending they may have the
+    name of the worker that had it before it was suspended: any that lived then may be starting it.
     """
-    worker = str(run.labels.get("prefect.worker.name", ""))
-    is_named = run.state is not None and run.state.name != "Pending" and worker != ""
-    if pool.is_process and not (pool.is_alive(worker, now) if is_named else pool.has_worker(now)):
+    name = run.labels.get("prefect.worker.name")
+    is_claimed_only = state.name == "Pending" or not name
+    may_have_it = [
+        worker
+        for worker in pool.living(now)
+        if (worker.since <= state.timestamp if is_claimed_only else worker.name == name)
+    ]
+    if pool.is_process and not may_have_it:
         return _OF_DEAD_WORKER
-    return None if run.state is not None and run.state.is_running() else _OF_LIVING_WORKER
+    if state.is_running():
+        return None
+    return _CLAIMED if pool.is_process and state.name == "Pending" else _OF_LIVING_WORKER
 
 
 def recover_unstarted_runs(store: Ledger, client: SyncPrefectClient, done: PassSummary) -> None:
@@ -99,7 +114,7 @@ def _is_given_up(store: Ledger, run: FlowRun, pool: Pool, present: datetime, don
         return False
     if run.state.is_running() and ledger_label(run) not in {"", store.ledger_id}:
         return False  # its process says in another ledger that it lives
-    age, grace = present - run.state.timestamp, grace_of(run, pool, present)
+    age, grace = present - run.state.timestamp, grace_of(run, run.state, pool, present)
     if grace is None or age <= _OF_DEAD_WORKER:
         return False
     if _has_process_here(run):
@@ -111,7 +126,7 @@ def _is_given_up(store: Ledger, run: FlowRun, pool: Pool, present: datetime, don
     if run.state.is_pending() and age > _TOLD:
         worker = run.labels.get("prefect.worker.name", "its worker")
         words = f"{run.state.name} for more than {_minutes(_TOLD)} minutes; {worker} may still be starting it"
-        done.trouble[f"flow run {run.id}"] = f"{words}. It is started again after {_minutes(grace)}"
+        done.trouble[f"flow run {run.id}"] = f"{words}. It is started again after {_minutes(grace)} minutes"
     return False
 
 
@@ -143,7 +158,7 @@ def _tell_waiting(
     )
     for run in runs_of(client, flows, due):
         is_new = run.state is None or run.state.timestamp > before
-        if run.work_pool_name and not is_new and not _pool_of(client, run, pools).has_worker(present):
+        if run.work_pool_name and not is_new and not _pool_of(client, run, pools).living(present):
             waiting[run.work_pool_name] += 1
     for name, n_runs in waiting.items():
         words = f"{n_runs} runs wait for a worker and none is heard of; start one"
@@ -160,15 +175,17 @@ def _pool_of(client: SyncPrefectClient, run: FlowRun, known: dict[str, Pool]) ->
 def _read_pool(client: SyncPrefectClient, name: str) -> Pool:
     """A pool as the server knows it; without a pool (`serve`) nothing is known of whoever starts the run."""
     if not name:
-        return Pool(silent_after={}, is_process=False)
+        return Pool(workers=(), is_process=False)
     path = {"work_pool_name": name}
-    workers = client.request("POST", "/work_pools/{work_pool_name}/workers/filter", path_params=path, json={}).json()
-    silent_after = {}
-    for worker in workers:
-        if worker["last_heartbeat_time"]:
-            pause = timedelta(seconds=worker["heartbeat_interval_seconds"] or 30)
-            silent_after[worker["name"]] = datetime.fromisoformat(worker["last_heartbeat_time"]) + _BEATS_MISSED * pause
-    return Pool(silent_after=silent_after, is_process=client.read_work_pool(name).type == "process")
+    found = client.request("POST", "/work_pools/{work_pool_name}/workers/filter", path_params=path, json={}).json()
+    workers = []
+    for one in found:
+        if one["last_heartbeat_time"]:
+            pause = timedelta(seconds=one["heartbeat_interval_seconds"] or 30)
+            silent_at = datetime.fromisoformat(one["last_heartbeat_time"]) + _BEATS_MISSED * pause
+            since = datetime.fromisoformat(one["created"])
+            workers.append(Worker(name=one["name"], since=since, silent_at=silent_at))
+    return Pool(workers=tuple(workers), is_process=client.read_work_pool(name).type == "process")
 
 
 def _has_process_here(run: FlowRun) -> bool:

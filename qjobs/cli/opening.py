@@ -2,7 +2,8 @@
 
 `aer` and `nexus/DEVICE` are opened here. Any other name is given to the functions in the entry-point group
 `qjobs.backends`, one after the other: they take a name and return a backend, or raise `InvalidInput` where it is not
-one of theirs. The package `blocks` of this project is one; it knows the saved blocks of Prefect.
+one of theirs. One that is named as the name begins (`mine` for `mine/DEVICE`) is asked alone. The package `blocks` of
+this project is another; it knows the saved blocks of Prefect.
 """
 
 from __future__ import annotations
@@ -137,7 +138,9 @@ def _of_others(name: str) -> Backend:
             field="backend",
         )
     refusal: Exception | None = None
-    for point in entry_points(group=BACKENDS):
+    points = entry_points(group=BACKENDS)
+    first = name.partition("/")[0]
+    for point in [each for each in points if each.name == first] or points:
         try:
             found: Backend = point.load()(name)
         except (InvalidInput, ImportError) as error:

@@ -182,7 +182,7 @@ class RetryInput(FormInput):
     ladder: list[RemoteRetryStrategy] = Field(
         default_factory=list, description="Strategies of the first, second, ... retry; the backend's own if empty."
     )
-    delays_s: list[float] = Field(
+    delays_s: list[Annotated[FiniteFloat, Field(ge=0)]] = Field(
         default=[2.0, 10.0, 60.0], min_length=1, description="Pauses before the retries of the ladder, in seconds."
     )
     max_submissions: int = Field(default=3, ge=1, description="The most submissions of one job, the first included.")

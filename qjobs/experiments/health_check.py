@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator
 from qjobs.circuits.builders import ghz
 from qjobs.circuits.mirror import mirror_circuit
 from qjobs.experiments.circuit_list import CircuitEntry, CircuitList
-from qjobs.experiments.forms import CompileInput, Name, explain, read_mapping
+from qjobs.experiments.forms import CompileInput, Name, RetryInput, explain, read_mapping
 
 _MOST_QUBITS = 100
 _LABEL = re.compile(r"(?P<family>ghz|mirror) (?P<size>\d+)(?: depth (?P<depth>\d+))? #\d+(?:: (?P<expected>[01]+))?")
@@ -40,6 +40,7 @@ class HealthCheck(CompileInput):
     min_success: float = Field(
         default=0.5, ge=0, le=1, description="The run warns of a success probability below this."
     )
+    retries: RetryInput = Field(default=RetryInput(), description="What this run may send again, and how often.")
 
     @field_validator("sizes")
     @classmethod
@@ -99,6 +100,7 @@ def health_check_circuits(spec: HealthCheck, seed: int) -> CircuitList:
         seed=seed,
         compiler=spec.compiler,
         level=spec.level,
+        retries=spec.retries,
     )
 
 

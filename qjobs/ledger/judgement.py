@@ -103,8 +103,9 @@ def _judge_whole(
         if said in confirm.revocable - {JobStatus.COMPLETED} and can_move(known.status, said):
             return replace(_confirmed(known, snapshot, said, confirm, now), only_open=True)
         return Judgement(snapshot=snapshot, said=said, only_open=True)
-    if known.status is JobStatus.LOST or (asked_again and known.status in REOPENS):
-        return Judgement(snapshot=snapshot, said=said, reopens=asked_again)
+    reopens = asked_again and known.status in REOPENS
+    if known.status is JobStatus.LOST or reopens:
+        return Judgement(snapshot=snapshot, said=said, reopens=reopens)
     keeps = known.awaited is not None and known.awaited_times == 0  # items that do not end: this route cannot tell
     return Judgement(
         snapshot=snapshot,

@@ -233,6 +233,8 @@ def _record_attempt(
     }
     if status is not attempt.status:
         values["finished_at"] = now if status.is_final else None
+        if attempt.accepted_at is None:  # it was reserved, refused, and runs after all
+            values |= {"accepted_at": now, "sent_at": attempt.sent_at or now}
     elif all(getattr(attempt, name) == value for name, value in values.items()):
         return
     settle_attempt(connection, attempt, status, **values)
@@ -377,12 +379,13 @@ def _record_job(
     cost = connection.scalar(sa.select(sa.func.sum(ATTEMPT.c.cost)).where(ATTEMPT.c.job_id == job_id))
     if cost is not None and cost != row.cost:
         values["cost"] = cost
-    if new is not old and judgement.may_move(old, new):
+    unsent = new is JobStatus.CREATED  # what was sent is over, and other items never were
+    if new is not old and (unsent or judgement.may_move(old, new)):
         if new.is_final:
             values |= {"finished_at": now, "next_poll_at": now}  # its results are still to be fetched
         elif old.is_final:
             values |= {"finished_at": None, "cancel_requested_at": None}
-        why = cause if can_move(old, new) else _ALIVE_AGAIN
+        why = cause if unsent or can_move(old, new) else _ALIVE_AGAIN
         detail = snapshot.message or snapshot.remote_status
         move_job(connection, job_id, old, new, why, detail, now, remote_id=attempt.remote_id, **values)
         return new

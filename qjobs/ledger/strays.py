@@ -13,7 +13,7 @@ from qjobs.ledger.database import Database
 from qjobs.ledger.tables import STRAY
 from qjobs.model import JobId, RemoteId
 
-__all__ = ["Stray", "Strays", "record_stray"]
+__all__ = ["Stray", "Strays", "claim_stray", "record_stray"]
 
 _CAUSE = "stray"
 
@@ -36,15 +36,17 @@ class Strays:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def record(self, job_id: JobId, remote_id: RemoteId, *, why: str, now: datetime) -> bool:
+    def record(self, job_id: JobId, remote_id: RemoteId, *, why: str, now: datetime, again: bool = False) -> bool:
         """Record a remote job that is to be cancelled, with an event; one that is recorded already stays as it is.
+
+        With `again` one that had ended, and was seen alive since, is to be cancelled once more.
 
         Returns:
             Whether it is new.
         """
         with self._db.write() as connection:
             row = moves.locked_job(connection, job_id)
-            return record_stray(connection, row, remote_id, why, now)
+            return record_stray(connection, row, remote_id, why, now, again=again)
 
     def pending(self, job_ids: Sequence[JobId] | None = None) -> list[Stray]:
         """Those that nobody has ended yet, the oldest first; of all jobs, or of these."""
@@ -64,17 +66,37 @@ class Strays:
 
 
 def record_stray(
-    connection: sa.Connection, row: sa.Row[tuple[object, ...]], remote_id: RemoteId, why: str, now: datetime
+    connection: sa.Connection,
+    row: sa.Row[tuple[object, ...]],
+    remote_id: RemoteId,
+    why: str,
+    now: datetime,
+    *,
+    again: bool = False,
 ) -> bool:
     """Record a stray of the job of `row`, which the caller has locked; whether it is new."""
     one = (STRAY.c.job_id == row.job_id) & (STRAY.c.remote_id == remote_id)
-    if connection.scalar(sa.select(sa.func.count()).where(one)):
-        return False
+    known = connection.execute(sa.select(STRAY.c.ended_at).where(one)).one_or_none()
     values = {"job_id": row.job_id, "remote_id": remote_id, "why": why, "found_at": now}
-    connection.execute(STRAY.insert(), values)
+    if known is None:
+        connection.execute(STRAY.insert(), values)
+    elif again and known.ended_at is not None:
+        connection.execute(STRAY.update().where(one).values(**values, ended_at=None, outcome=None))
+    else:
+        return False
     detail = f"{remote_id} is to be cancelled: {why}"
     moves.record_event(connection, row, remote_id, _CAUSE, detail, now)
     return True
+
+
+def claim_stray(
+    connection: sa.Connection, row: sa.Row[tuple[object, ...]], remote_id: RemoteId, number: int, now: datetime
+) -> None:
+    """Keep a stray that an attempt turns out to be: its provider gave two submissions of one key the same id."""
+    one = (STRAY.c.job_id == row.job_id) & (STRAY.c.remote_id == remote_id) & STRAY.c.ended_at.is_(None)
+    outcome = f"it is attempt {number}, and is kept"
+    if connection.execute(STRAY.update().where(one).values(ended_at=now, outcome=outcome)).rowcount:
+        moves.record_event(connection, row, remote_id, _CAUSE, f"{remote_id}: {outcome}", now)
 
 
 def _stray_of(row: sa.Row[tuple[object, ...]]) -> Stray:

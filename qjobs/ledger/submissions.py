@@ -22,7 +22,7 @@ from qjobs.ledger import transitions as moves
 from qjobs.ledger.database import Database
 from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import attempt_of
-from qjobs.ledger.strays import record_stray
+from qjobs.ledger.strays import claim_stray, record_stray
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB
 from qjobs.lifecycle import JobStatus, roll_up
 from qjobs.model import Attempt, AttemptNumber, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
@@ -199,6 +199,7 @@ class Submissions:
                 if known.remote_id not in {None, remote_id}:
                     detail = f"{detail}, and was reserved as {known.remote_id}"
                 moves.accept_attempt(connection, known, remote_id, cause, detail, now)
+                claim_stray(connection, row, remote_id, known.number, now)
         if settled:
             raise _too_late(known, remote_id)
 
@@ -299,7 +300,8 @@ def _record_late_id(
     But not where another attempt has that id: a provider that deduplicates gives it to each submission of a key.
     """
     query = sa.select(ATTEMPT.c.job_id, ATTEMPT.c.number).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
-    claimed = query.where(JOB.c.backend == row.backend, ATTEMPT.c.remote_id == remote_id).limit(1)
+    itself = (ATTEMPT.c.job_id == known.job_id) & (ATTEMPT.c.number == known.number)
+    claimed = query.where(JOB.c.backend == row.backend, ATTEMPT.c.remote_id == remote_id, ~itself).limit(1)
     other = connection.execute(claimed).one_or_none()
     if other is None:
         record_stray(connection, row, remote_id, f"late id of attempt {known.number}", now)
@@ -324,11 +326,11 @@ def _release(
     values: dict[str, Any] = {"message": message, "sent_at": None, "finished_at": now, "lease_until": None}
     moves.settle_attempt(connection, known, JobStatus.CANCELLED, **values)
     if known.status is JobStatus.LOST:
-        _forget_lost_items(connection, known, message, now, cause)
-        if moves.later_attempts(connection, known):
+        if known.epoch != row.epoch or moves.later_attempts(connection, known):  # the items are another's now
             detail = f"attempt {known.number} was LOST and is given up: {message}"
             moves.record_event(connection, row, known.remote_id, cause, detail, now)
             return
+        _forget_lost_items(connection, known, message, now, cause)
     before = roll_up(moves.item_statuses(connection, known.job_id))
     again: dict[str, Any] = {"message": message, "finished_at": now if before.is_final else None}
     moves.move_job(connection, known.job_id, known.status, before, cause, message, now, **again)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -130,20 +131,21 @@ def check_caps(ledger: Ledger, job: Job, attempts: Sequence[Attempt], policy: Re
     events = ledger.events(job.job_id, of_items=False)
     sent = sum(attempt.sent_at is not None for attempt in attempts)
     sent += sum(event.cause in {NOT_FOUND, RISK_TAKEN, SAME_KEY} for event in events)
-    more = f"or allow more with: qjobs jobs retry {job.job_id} --strategy FORCE_RESUBMIT"
     if not sent:
         return
     if sent >= policy.max_submissions:
         raise PolicyLimit(
             f"{job.job_id} was submitted {sent} times and the policy allows {policy.max_submissions}; see its history "
-            f"with: qjobs jobs show {job.job_id}; {more} --max-submissions {sent + 1}",
+            f"with: qjobs jobs show {job.job_id}; or allow one more with: qjobs jobs retry {job.job_id} "
+            f"--strategy FORCE_RESUBMIT --max-submissions {sent + 1}",
             job_id=job.job_id,
         )
     tried_s = _tried_s(attempts, present)
     if tried_s > policy.max_total_s:
         raise PolicyLimit(
             f"{tried_s:.0f} s were spent trying to submit {job.job_id}, and the policy allows {policy.max_total_s:g}; "
-            f"{more} --max-total-s {tried_s + 3600:.0f}",
+            f"allow an hour more with: qjobs jobs retry {job.job_id} --strategy FORCE_RESUBMIT --max-total-s "
+            f"{tried_s + 3600:.0f}",
             job_id=job.job_id,
         )
 
@@ -160,25 +162,27 @@ def check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch) ->
     if estimate is None:
         raise PolicyLimit(
             f"nobody can tell what {job.job_id} would cost on {job.device}, and it is capped at {policy.max_cost:g}; "
-            "it is not sent; leave out the cap to send it",
+            f"it is not sent; send it without a cap with: qjobs jobs retry {job.job_id} --strategy FORCE_RESUBMIT",
             job_id=job.job_id,
         )
     cost = (job.cost or 0.0) + estimate
     if cost > policy.max_cost:
         raise PolicyLimit(
-            f"{job.job_id} would cost {cost:g} in all, which is more than the policy's {policy.max_cost:g}; raise the "
-            "cap, or send less",
+            f"{job.job_id} would cost {cost:g} in all, which is more than the policy's {policy.max_cost:g}; allow it "
+            f"with: qjobs jobs retry {job.job_id} --strategy FORCE_RESUBMIT --max-cost {math.ceil(cost)}; or send less",
             job_id=job.job_id,
         )
 
 
 def _tried_s(attempts: Sequence[Attempt], present: datetime) -> float:
-    """How long a job was tried to be submitted, in seconds; the time that it spent at the provider does not count."""
+    """How long a job was tried to be submitted, in seconds; the time after an answer does not count."""
     tried_s = 0.0
     began: datetime | None = None
     for attempt in attempts:
         began = began or attempt.claimed_at
-        if attempt.accepted_at is not None:
-            tried_s += (attempt.accepted_at - began).total_seconds()
+        refused_at = attempt.finished_at if attempt.sent_at is not None else None
+        until = attempt.accepted_at or refused_at
+        if until is not None:
+            tried_s += (until - began).total_seconds()
             began = None
     return tried_s if began is None else tried_s + (present - began).total_seconds()

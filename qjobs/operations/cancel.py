@@ -6,19 +6,19 @@ And the end of remote jobs that no attempt claims.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
-from qjobs.backends.base import Backend, Capability
-from qjobs.errors import InvalidInput, QJobsError
+from qjobs.backends.base import Backend, Capability, SteppedBackend
+from qjobs.errors import InvalidInput, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.ledger.strays import Stray
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Job, JobId, Snapshot
+from qjobs.model import Attempt, Job, JobId, Snapshot
 from qjobs.operations.attempts import last_attempt
-from qjobs.operations.poll import place_problem, poll, utc_now
+from qjobs.operations.poll import check_place, place_problem, poll, utc_now
 
-__all__ = ["cancel", "end_strays"]
+__all__ = ["cancel", "end_reservation", "end_strays"]
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,10 @@ def cancel(
     attempt = last_attempt(ledger.attempts(job_id), job.epoch)
     if job.status.is_final or attempt is None or attempt.remote_id is None or attempt.status.is_final:
         return job
+    if attempt.is_reserved and job.cancel_requested_at is not None and attempt.status is JobStatus.UNKNOWN:
+        check_place(job, backend)
+        if end_reservation(ledger, backend, attempt, now=now):
+            return ledger.job(job_id)
     poll(ledger, backend, [job_id], now=now)
     return ledger.job(job_id)
 
@@ -65,13 +69,42 @@ def _check_cancels_items(job: Job, backend: Backend) -> None:
         )
 
 
+def end_reservation(
+    ledger: Ledger, backend: Backend, attempt: Attempt, *, now: Callable[[], datetime] = utc_now
+) -> bool:
+    """End what a provider reserved, so that it can never run: then the attempt counts as never sent.
+
+    Returns:
+        Whether it has ended; one that runs after all is adopted instead.
+
+    Raises:
+        InvalidInput: The backend takes no job in steps.
+        BackendUnavailable: It cannot be ended now.
+        StaleJob: Another process has settled the attempt.
+    """
+    if attempt.remote_id is None or not isinstance(backend, SteppedBackend):
+        raise InvalidInput(
+            f"{attempt.remote_id} is reserved, and {backend.name} takes no job in steps", field="backend"
+        )
+    try:
+        backend.abandon(attempt.remote_id)
+    except ProtocolError as error:
+        logger.warning("%s: %s was reserved and runs: %s", attempt.job_id, attempt.remote_id, error)
+        ledger.submissions.accept(attempt, attempt.remote_id, now=now(), cause="runs already")
+        return False
+    ledger.submissions.release(attempt, "what was reserved was ended", now=now(), cause="abandoned")
+    return True
+
+
 def end_strays(
     ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], *, now: Callable[[], datetime] = utc_now
 ) -> list[Stray]:
     """Cancel remote jobs of these jobs that no attempt claims.
 
     Such a one is the job whose reply came after it was sent again. What has run by then stays at the provider, and the
-    job's history says so. One that cannot be asked for stops no other.
+    job's history says so. One that the provider does not know is cancelled too: one answer without it proves nothing.
+    One that cannot be asked for stops no other. One that may be the job that is being sent now, because the provider
+    gives both one id, is left until that is settled.
 
     Returns:
         Those that are not ended yet.
@@ -80,24 +113,52 @@ def end_strays(
     if not pending:
         return []
     jobs = {job.job_id: job for job in ledger.jobs(job_ids=[stray.job_id for stray in pending])}
-    left = [stray for stray in pending if place_problem(jobs[stray.job_id], backend) is not None]
-    alive = _not_ended(ledger, backend, [stray for stray in pending if stray not in left], now)
-    for stray in alive:
-        try:
-            backend.cancel(stray.remote_id)
-        except QJobsError as error:
-            logger.warning("%s: %s cannot be cancelled: %s", stray.job_id, stray.remote_id, error)
-    return left + _not_ended(ledger, backend, alive, now)
+    cancelled: list[Stray] = []
+    left = []
+    for stray in pending:
+        job = jobs[stray.job_id]
+        if place_problem(job, backend) is not None or _may_be_sent_now(backend, job):
+            left.append(stray)
+    for stray in _not_ended(ledger, backend, [stray for stray in pending if stray not in left], now, ()):
+        if _cancel(backend, stray):
+            cancelled.append(stray)
+        else:
+            left.append(stray)
+    return left + _not_ended(ledger, backend, cancelled, now, cancelled)
 
 
-def _not_ended(ledger: Ledger, backend: Backend, strays: Sequence[Stray], now: Callable[[], datetime]) -> list[Stray]:
-    """Ask for strays and record which have ended; the others."""
+def _may_be_sent_now(backend: Backend, job: Job) -> bool:
+    """Whether a remote job of `job` may be that of a submission which is not settled: both have one key."""
+    lookup = backend.lookup
+    deduplicates = lookup.chosen_id or lookup.token_lifetime_s is not None
+    return deduplicates and job.status in {JobStatus.SUBMITTING, JobStatus.UNKNOWN}
+
+
+def _cancel(backend: Backend, stray: Stray) -> bool:
+    """Cancel a stray; whether its provider had the request, or says that there is nothing to cancel."""
+    try:
+        backend.cancel(stray.remote_id)
+    except QJobsError as error:
+        logger.warning("%s: %s cannot be cancelled: %s", stray.job_id, stray.remote_id, error)
+        return isinstance(error, ProtocolError)
+    return True
+
+
+def _not_ended(
+    ledger: Ledger,
+    backend: Backend,
+    strays: Sequence[Stray],
+    now: Callable[[], datetime],
+    cancelled: Collection[Stray],
+) -> list[Stray]:
+    """Ask for strays and record which have ended; the others. One that is not known has, if it was `cancelled` too."""
     answers = backend.status([stray.remote_id for stray in strays]) if strays else {}
     left = []
     for stray in strays:
         answer = answers.get(stray.remote_id)
-        if answer is None or (isinstance(answer, Snapshot) and answer.status.is_final):
-            outcome = "the provider does not know it" if answer is None else f"it is {answer.status}"
+        is_gone = answer is None and stray in cancelled
+        if is_gone or (isinstance(answer, Snapshot) and answer.status.is_final):
+            outcome = f"it is {answer.status}" if isinstance(answer, Snapshot) else "the provider does not know it"
             ledger.strays.end(stray, outcome=outcome, now=now())
         else:
             left.append(stray)

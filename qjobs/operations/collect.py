@@ -11,7 +11,7 @@ from qjobs.backends.base import Backend, Result
 from qjobs.errors import BackendUnavailable, Busy, JobFailed, LedgerError, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, Item, ItemResult, Job, JobId
+from qjobs.model import Attempt, Item, ItemResult, Job, JobId, JobKind
 from qjobs.operations.poll import check_place, utc_now
 
 __all__ = ["Collected", "collect", "store_ready", "store_results"]
@@ -77,16 +77,16 @@ def collect(
 def _raise_missing(ledger: Ledger, backend: Backend | None, job: Job, missing: Mapping[int, str]) -> None:
     """Raise for the items without a result, unless they are done without one, as on a syntax checker."""
     items = {item.index: item for item in ledger.items(job.job_id) if item.index in missing}
+    if backend is not None and not _gives_results(backend, job):
+        items = {index: item for index, item in items.items() if item.status is not JobStatus.COMPLETED}
+        if not items:
+            return
     late = [item for item in items.values() if item.status is JobStatus.COMPLETED and item.no_result is None]
     if late:
         raise BackendUnavailable(
             f"{len(late)} items of {job.job_id} are COMPLETED and their results are not there yet: "
             f"{missing[late[0].index]}"
         )
-    if backend is not None and not backend.limits.gives_results:
-        items = {index: item for index, item in items.items() if item.status is not JobStatus.COMPLETED}
-        if not items:
-            return
     reasons = {index: _reason(item, missing[index]) for index, item in items.items()}
     first = items[min(items)]
     raise JobFailed(
@@ -96,6 +96,11 @@ def _raise_missing(ledger: Ledger, backend: Backend | None, job: Job, missing: M
         status=job.status,
         failed=reasons,
     )
+
+
+def _gives_results(backend: Backend, job: Job) -> bool:
+    """Whether items of a job have results there: a syntax checker gives none, but what it compiles."""
+    return backend.limits.gives_results or job.kind is JobKind.COMPILE
 
 
 def _reason(item: Item, missing: str) -> str:
@@ -168,6 +173,10 @@ class _Download:
     attempt: Attempt
     present: datetime
 
+    @property
+    def gives_results(self) -> bool:
+        return _gives_results(self.backend, self.job)
+
     def run(self, reasons: Mapping[int, str]) -> dict[int, str]:
         """Store what there is; `reasons` are those of all items that lack a result, and so is what is returned."""
         sent = self.attempt.items if self.attempt.items is not None else tuple(range(self.job.n_items))
@@ -184,8 +193,9 @@ class _Download:
                 index = self._index(sent, unanswered, position)
                 unanswered.discard(index)
                 if isinstance(entry, ItemResult):
-                    found[index] = entry
-                    still_missing.pop(index, None)
+                    if self.gives_results:
+                        found[index] = entry
+                        still_missing.pop(index, None)
                 else:
                     still_missing[index] = entry.reason
                     if entry.permanent:
@@ -219,7 +229,9 @@ class _Download:
                 settled.pop(item.index, None)  # an open item may still get one; a failed one needs no such word
                 continue
             age_s = (self.present - completed_at).total_seconds()
-            if kept_s is not None and age_s > kept_s:
+            if not self.gives_results:
+                settled.setdefault(item.index, f"{self.job.device} gives no results")
+            elif kept_s and age_s > kept_s:
                 words = f"{self.backend.name} keeps results for {kept_s:g} s, and {still_missing[item.index]}"
                 settled.setdefault(item.index, words)
             elif age_s > _NEVER_COMES_S:

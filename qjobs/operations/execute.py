@@ -177,30 +177,46 @@ class _Execution:
         plain = ToSubmit(backend=name, policy=RetryPolicy.from_form(retries, self.stages.backend(name).lookup))
         entered_before = {*planned.new, *planned.failed}
         asks = retries.strategy is not RemoteRetryStrategy.DEFAULT
+        jobs = self.ledger.jobs(job_ids=planned.job_ids)
+        asked = self._ask_once(jobs, retries.strategy) if asks else {}
+        restarts = retries.strategy is RemoteRetryStrategy.FULL_RESTART
+        programs = self._recompiled(name, list(asked.values())) if restarts else {}
         found = {}
-        for job in self.ledger.jobs(job_ids=planned.job_ids):
+        for job in jobs:
             # A job that was reused with its results is left alone; one of an earlier entry is collected once more.
-            if asks and self._asks_for_the_first_time(job, retries.strategy):
-                programs = self._recompiled(name, job) if retries.strategy is RemoteRetryStrategy.FULL_RESTART else {}
-                found[job.job_id] = replace(plain, strategy=retries.strategy, programs=programs)
+            if job.job_id in asked:
+                found[job.job_id] = replace(plain, strategy=retries.strategy, programs=programs.get(job.job_id, {}))
             elif not job.status.is_final or job.job_id in entered_before:
                 found[job.job_id] = plain
         return found
 
-    def _asks_for_the_first_time(self, job: Job, strategy: RemoteRetryStrategy) -> bool:
-        """Whether this run has not asked for the strategy yet, of a job that was there before it."""
-        words = f"{strategy} by the run {self.run}"
-        if job.status is JobStatus.CREATED or self.ledger.jobs_with_event([job.job_id], _ASKED, words):
-            return False
-        self.ledger.record_event(job.job_id, _ASKED, words, now=utc_now())
-        return True
+    def _ask_once(self, jobs: Sequence[Job], strategy: RemoteRetryStrategy) -> dict[JobId, Job]:
+        """Those of these jobs that were there before this run, if it has not asked for the strategy yet.
 
-    def _recompiled(self, name: str, job: Job) -> dict[ProgramHash, ProgramHash]:
-        """Compile the circuits of a job anew; from the program that was sent to the one that is to be sent."""
-        pairs = self.ledger.program_pairs(job.job_id)
-        sources = {source: sent for source, sent, _ in pairs if source is not None}
-        compiled = self.compile(name, list(sources), fresh=True)
-        return {sent: compiled[source] for source, sent in sources.items()}
+        Jobs that it has just planned are noted too: entered again, it must not send them a second time.
+        """
+        words = f"{strategy} by the run {self.run}"
+        noted = self.ledger.jobs_with_event([job.job_id for job in jobs], _ASKED, words)
+        found = {}
+        for job in jobs:
+            if job.job_id not in noted:
+                self.ledger.record_event(job.job_id, _ASKED, words, now=utc_now())
+                if job.status is not JobStatus.CREATED:
+                    found[job.job_id] = job
+        return found
+
+    def _recompiled(self, name: str, jobs: Sequence[Job]) -> dict[JobId, dict[ProgramHash, ProgramHash]]:
+        """Compile the circuits of jobs anew, each once; for each job what takes the place of the circuits it sent."""
+        sources: dict[JobId, dict[ProgramHash, ProgramHash]] = {}
+        for job in jobs:
+            pairs = self.ledger.program_pairs(job.job_id)
+            sources[job.job_id] = {source: sent for source, sent, _ in pairs if source is not None}
+        wanted = list(dict.fromkeys(source for pairs in sources.values() for source in pairs))
+        compiled = self.compile(name, wanted, fresh=True, identity=f"restart/{self.run}") if wanted else {}
+        programs = {}
+        for job_id, sent in sources.items():
+            programs[job_id] = {sent_hash: compiled[source] for source, sent_hash in sent.items()}
+        return programs
 
     def jobs_on(self, name: str) -> ExperimentJobs:
         """The jobs of the experiment on one backend, after compiling what is not there."""
@@ -231,8 +247,13 @@ class _Execution:
             opened_as=name,
         )
 
-    def compile(self, name: str, hashes: Sequence[ProgramHash], *, fresh: bool) -> Mapping[ProgramHash, ProgramHash]:
-        """Compile circuits in this process, or by a compile job of the provider's; from given to compiled hash."""
+    def compile(
+        self, name: str, hashes: Sequence[ProgramHash], *, fresh: bool, identity: str = ""
+    ) -> Mapping[ProgramHash, ProgramHash]:
+        """Compile circuits in this process, or by a compile job of the provider's; from given to compiled hash.
+
+        A compile job of the same `identity` serves again; it is the logical run's where none is given.
+        """
         options = self.plan.compile_options
         if options.compiler is not Compiler.REMOTE:
             return self.stages.compile(name, hashes, options, fresh=fresh)
@@ -244,7 +265,7 @@ class _Execution:
             name=self.plan.spec.name,
             run=self.run,
             opened_as=name,
-            identity=self.identity,
+            identity=identity or self.identity,
             fresh=fresh,
         )
         policy = RetryPolicy.from_form(self.plan.spec.retries, self.stages.backend(name).lookup)
@@ -264,6 +285,9 @@ def finish(
 
     Returns:
         What went wrong, by job; empty when every job has all its results.
+
+    Raises:
+        LedgerAway: The ledger is away; entering again goes on.
     """
     names = {job_id: job.backend for job_id, job in jobs.items()}
     to_submit = dict(jobs)
@@ -272,7 +296,7 @@ def finish(
     for job in ledger.jobs(job_ids=list(jobs), statuses=FINAL):
         if jobs[job.job_id].strategy is default:
             final[job.job_id] = names[job.job_id]
-    problems = dict(stages.collect(final)) if final else {}
+    problems = _collect(stages, final)
     unsent = [job_id for job_id in jobs if job_id not in final]
     under_way: list[JobId] = []
     while unsent or under_way:
@@ -303,7 +327,20 @@ def finish(
                 under_way.append(job_id)
             else:
                 unsent.append(job_id)
-        problems.update(stages.collect(done) if done else {})
+        problems.update(_collect(stages, done))
+    return problems
+
+
+def _collect(stages: Stages, jobs: Mapping[JobId, str]) -> dict[JobId, Exception]:
+    """Collect jobs; what went wrong, by job.
+
+    Raises:
+        LedgerAway: The ledger is, which is no problem of a job.
+    """
+    problems = dict(stages.collect(jobs)) if jobs else {}
+    for error in problems.values():
+        if isinstance(error, LedgerAway):
+            raise error
     return problems
 
 

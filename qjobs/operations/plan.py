@@ -322,8 +322,8 @@ def existing_points(
     under_way: dict[str, JobId] = {}
     failed: dict[str, JobId] = {}
     for job in jobs:
-        if job.fingerprint not in {"", str(backend.fingerprint)}:
-            continue  # of another configuration of the device
+        if not _is_configured_alike(job, backend):
+            continue
         for label, has_result in ledger.labels(job.job_id).items():
             if has_result:
                 finished.setdefault(label, job.job_id)
@@ -334,6 +334,11 @@ def existing_points(
     chosen = {**failed, **under_way, **finished}
     lost = dict.fromkeys(job_id for label, job_id in failed.items() if chosen[label] == job_id)
     return Existing(jobs=chosen, failed=tuple(lost), seen=seen)
+
+
+def _is_configured_alike(job: Job, backend: Backend) -> bool:
+    """Whether a job was planned for the configuration that its device has now, as far as is known."""
+    return job.fingerprint in {"", str(backend.fingerprint)}
 
 
 def interrupted_run(ledger: Ledger, experiment: ExperimentPlan) -> str | None:
@@ -388,7 +393,7 @@ def _find_circuits(ledger: Ledger, backend: Backend, experiment: CircuitListPlan
     name = experiment.spec.name
     jobs: dict[JobId, Job] = {}
     for job in ledger.jobs(experiment=name, backend=backend.name, device=backend.device, kind=JobKind.EXECUTE):
-        if job.logical_run == identity or job.run == run:
+        if (job.logical_run == identity or job.run == run) and _is_configured_alike(job, backend):
             jobs[job.job_id] = job
     seen = Seen(
         experiment=name,

@@ -13,6 +13,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.provider_reports import Report
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Attempt, Job, JobId, RemoteId
+from qjobs.operations.attempts import last_attempt
 
 __all__ = ["Polled", "ask_again", "check_place", "check_settings", "place_problem", "poll", "poll_each", "utc_now"]
 
@@ -250,13 +251,14 @@ def ask_again(
     if not sent:
         return False
     answers = backend.status(list(sent))
-    newest = max(sent.values(), key=lambda attempt: attempt.number)
+    last = last_attempt(attempts, job.epoch)
+    newest = last if last is not None and last.sent_at is not None else None
     changed = False
     for remote_id, attempt in sent.items():
         answer = answers.get(remote_id)
         if isinstance(answer, QJobsError):
             raise answer
-        if attempt is newest and attempt.epoch == job.epoch:
+        if attempt is newest:
             if answer is None and attempt.status in FINAL | {JobStatus.LOST}:
                 continue  # what is final stands, though its record is gone
             report = Report(
@@ -270,6 +272,6 @@ def ask_again(
             changed = changed or before != (after, written[job.job_id])
         elif answer is not None and not answer.status.is_final:
             words = f"attempt {attempt.number} is {answer.status} there again, and another one has taken its place"
-            ledger.strays.record(job.job_id, remote_id, why=words, now=now())
+            ledger.strays.record(job.job_id, remote_id, why=words, now=now(), again=True)
             changed = True
     return changed

@@ -99,7 +99,10 @@ def retry(
         there = sorted({str(item.status) for item in without})
         words = f"no item without a result is {', '.join(wanted)}"
         if there:
-            words += f", they are {', '.join(there)}; name them with --status {there[0]}"
+            words += (
+                f", they are {', '.join(there)}; name them with: qjobs jobs retry {job_id} --status {there[0]} "
+                f"--strategy {strategy}"
+            )
         return Submission(
             job_id=job_id, action=Action.RETURN, reason=words, status=ledger.job(job_id).status, remote_id=None
         )
@@ -251,9 +254,9 @@ def _late_ones(
             if job_id is None:
                 continue
             words = f"{lost.remote_id} appeared after the job was sent again"
-            ledger.strays.record(job_id, lost.remote_id, why=words, now=now())
-            found.append(Reconciled(job_id=job_id, finding=Finding.LATE, words=f"{words}; it is cancelled"))
-            logger.error("%s: %s: two remote jobs were made of it; the late one is cancelled", job_id, words)
+            if ledger.strays.record(job_id, lost.remote_id, why=words, now=now()):
+                found.append(Reconciled(job_id=job_id, finding=Finding.LATE, words=f"{words}; it is cancelled"))
+                logger.error("%s: %s: two remote jobs were made of it; the late one is cancelled", job_id, words)
         end_strays(ledger, backend, sorted(sent_again), now=now)
     except QJobsError as error:
         logger.warning("%s: late jobs cannot be looked for: %s", backend.name, error)

@@ -104,7 +104,7 @@ def standing_of(last: Attempt | None, missing: int) -> Standing:
         if last.remote_id is None:
             return Standing.UNKNOWN
         return Standing.RESERVED if last.is_reserved else Standing.STEP_LOST
-    if last.remote_id is None:
+    if last.status.is_final and last.accepted_at is None:
         return Standing.REJECTED
     if last.status is JobStatus.LOST:
         return Standing.LOST

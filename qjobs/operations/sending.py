@@ -13,9 +13,11 @@ from qjobs.backends.base import Backend, SteppedBackend
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
+    InvalidInput,
     LedgerAway,
     LedgerError,
     NotSent,
+    ProtocolError,
     QJobsError,
     StaleJob,
     SubmissionRejected,
@@ -25,6 +27,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.model import Attempt, Batch, Job, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import submission_key
+from qjobs.operations.cancel import end_strays
 
 __all__ = ["LEASE_S", "Sender", "unknown"]
 
@@ -89,12 +92,13 @@ class Sender:
         """Go on with an attempt that was reserved.
 
         Raises:
-            SubmissionRejected: It cannot be gone on with; the attempt is released, and nothing of it has run.
+            InvalidInput: The backend takes no job in steps.
+            SubmissionRejected: It cannot be gone on with. Where it has ended the attempt is released: it never ran.
         """
         backend = self.backend
         remote_id = attempt.remote_id
         if remote_id is None or not isinstance(backend, SteppedBackend):
-            raise AssertionError("only a reservation can be gone on with")
+            raise InvalidInput(f"{remote_id} is reserved, and {backend.name} takes no job in steps", field="backend")
         attempt = self.ledger.submissions.take_over(attempt, owner=lease_owner(), lease_s=LEASE_S, now=self.now())
         key = submission_key(self.job, self.attempts, attempt)
         self._call(attempt, lambda journal: backend.resume(remote_id, batch, key, journal), resumes=True)
@@ -122,25 +126,44 @@ class Sender:
         submissions = self.ledger.submissions
         present = self.now()
         words = str(error) or type(error).__name__
-        if resumes and isinstance(error, SubmissionRejected):
+        refused = isinstance(error, SubmissionRejected) and journal.given is None and self._is_ended(journal)
+        if refused and resumes:
             submissions.release(attempt, words, now=present, cause="never ran")
+        elif isinstance(error, SubmissionRejected) and refused:
+            error.job_id = self.job.job_id
+            submissions.reject(attempt, error.detail or words, now=present)
         elif journal.given is not None or (journal.is_reserved and journal.has_sent):
             self._lose(journal, words, error)
         elif journal.is_reserved:
             submissions.mark_unknown(attempt, words, now=present, cause="reserved")
-        elif isinstance(error, SubmissionRejected):
-            error.job_id = self.job.job_id
-            submissions.reject(attempt, error.detail or words, now=present)
+            if isinstance(error, Exception) and not isinstance(error, QJobsError):
+                raise NotSent(f"nothing runs yet, because of {type(error).__name__}: {words}") from error
         elif isinstance(error, CredentialsRejected):
             submissions.release(attempt, words, now=present, cause="credentials refused")
         elif isinstance(error, NotSent):
             submissions.release(attempt, words, now=present)
-        elif journal.has_sent:
+        elif journal.has_sent or isinstance(error, SubmissionUnknown):
             self._lose(journal, words, error)
         else:
             submissions.release(attempt, words, now=present)
             if isinstance(error, Exception) and not isinstance(error, QJobsError):
                 raise NotSent(f"nothing was sent, because of {type(error).__name__}: {words}") from error
+
+    def _is_ended(self, journal: _LedgerJournal) -> bool:
+        """Whether nothing of a refused submission can run: what was reserved for it is ended."""
+        if journal.reserved_id is None or not isinstance(self.backend, SteppedBackend):
+            return journal.reserved_id is None
+        try:
+            self.backend.abandon(journal.reserved_id)
+        except ProtocolError as error:
+            logger.warning("%s: %s was refused and runs: %s", self.job.job_id, journal.reserved_id, error)
+            if not journal.has_sent:  # from now on it is asked for by its id
+                journal.sending()
+            return False
+        except QJobsError as error:
+            logger.warning("%s: %s cannot be ended now: %s", self.job.job_id, journal.reserved_id, error)
+            return False
+        return True
 
     def _lose(self, journal: _LedgerJournal, words: str, error: BaseException) -> None:
         """Record that a remote job may exist which is not written down."""
@@ -166,12 +189,16 @@ class _LedgerJournal:
     attempt: Attempt
     now: Callable[[], datetime]
     has_sent: bool = False
-    is_reserved: bool = field(init=False)
+    reserved_id: RemoteId | None = field(init=False)
     given: RemoteId | None = None
     is_written: bool = False
 
     def __post_init__(self) -> None:
-        self.is_reserved = self.attempt.remote_id is not None
+        self.reserved_id = self.attempt.remote_id
+
+    @property
+    def is_reserved(self) -> bool:
+        return self.reserved_id is not None
 
     def preparing(self) -> None:
         self._renew(sending=False)
@@ -189,8 +216,12 @@ class _LedgerJournal:
             raise NotSent(f"the ledger cannot be written, so nothing was sent: {error}") from error
 
     def reserved(self, remote_id: RemoteId) -> None:
-        self.ledger.submissions.reserve(self.attempt, remote_id, now=self.now())
-        self.is_reserved = True
+        try:
+            self.ledger.submissions.reserve(self.attempt, remote_id, now=self.now())
+        except StaleJob:
+            self._end_late(remote_id)
+            raise
+        self.reserved_id = remote_id
 
     def check_is_named(self) -> None:
         if self.given is None:
@@ -222,6 +253,6 @@ class _LedgerJournal:
     def _end_late(self, remote_id: RemoteId) -> None:
         """Cancel a job that was made after this process had lost its claim: another one may have sent by now."""
         try:
-            self.backend.cancel(remote_id)
+            end_strays(self.ledger, self.backend, [self.attempt.job_id], now=self.now)
         except QJobsError as error:  # it is a stray by now, which a pass of the sensor ends
             logger.warning("%s: %s came late and could not be cancelled: %s", self.attempt.job_id, remote_id, error)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from qjobs.backends.base import Backend, SteppedBackend
+from qjobs.backends.base import Backend
 from qjobs.errors import Busy, JobLost, StaleJob, SubmissionRejected
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import display_owner
@@ -30,11 +30,11 @@ from qjobs.operations.attempts import (
     items_to_send,
     last_attempt,
 )
-from qjobs.operations.cancel import end_strays
+from qjobs.operations.cancel import end_reservation, end_strays
 from qjobs.operations.collect import store_results
 from qjobs.operations.look_up import LookUp
 from qjobs.operations.poll import ask_again, check_settings, poll, utc_now
-from qjobs.operations.retry import Action, RetryPolicy, Standing, decide, standing_of
+from qjobs.operations.retry import Action, Decision, RetryPolicy, Standing, decide, standing_of
 from qjobs.operations.sending import Sender, unknown
 
 __all__ = ["Submission", "submit"]
@@ -53,6 +53,14 @@ _SENDS = frozenset(
 _RESTARTS = frozenset({Action.RESTART, Action.CANCEL_AND_RESTART, Action.ABANDON_AND_RESTART})
 _ASKED_AGAIN = frozenset({Standing.INCOMPLETE, Standing.LOST})
 """Standings in which a job is asked for once more, whatever the strategy: it may be alive there again."""
+
+
+def _may_send(decision: Decision) -> bool:
+    """Whether what is decided may end in a submission."""
+    return not _SENDS.isdisjoint({decision.action, decision.otherwise}) or decision.action in {
+        Action.ASK,
+        Action.RESUME,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +181,7 @@ class _Entry:
         """The cell of the table, after asking once more for what the ledger takes for dead."""
         standing = self._standing()
         decision = decide(standing, self.strategy, self.backend.lookup)
-        asks = standing in _ASKED_AGAIN or (decision.action in _SENDS and bool(self.attempts))
+        asks = standing in _ASKED_AGAIN or _may_send(decision)
         has_more = standing is Standing.COMPLETE and self.job.status in REOPENS  # results of what had failed
         if (asks or has_more) and ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
             self.read_again()
@@ -187,8 +195,13 @@ class _Entry:
             found = self.look_up.adopt(self._last())
             action = Action.SYNC if found else decision.otherwise or Action.STAY_UNKNOWN
         elif action is Action.ASK:
-            action = Action.SYNC if self.look_up.adopt_by_id(self._last(), cancel_now=False) else Action.SUBMIT
+            cancel_now = self.job.cancel_requested_at is not None
+            action = Action.SYNC if self.look_up.adopt_by_id(self._last(), cancel_now=cancel_now) else Action.SUBMIT
+            self.read_again()
         if standing is Standing.UNKNOWN and action in _SENDS and not self.policy.resend_unfound:
+            if decision.action is not Action.FIND and self.look_up.adopt(self._last()):
+                self.read_again()
+                return self._decide()
             return Action.STAY_UNKNOWN, "the reply was lost, and the policy never sends such a job again"
         return action, decision.reason
 
@@ -231,9 +244,12 @@ class _Entry:
     def _resume(self, reason: str) -> tuple[Action, str]:
         """Go on with what is reserved; where it cannot be gone on with, it is ended and sent anew."""
         last = self._last()
-        if not isinstance(self.backend, SteppedBackend):
-            raise unknown(self.job, self.backend, f"{self.backend.name} takes no job in steps")
+        if self.job.cancel_requested_at is not None:
+            runs = not end_reservation(self.ledger, self.backend, last, now=self.now)
+            self.read_again()
+            return Action.SYNC if runs else Action.SUBMIT, "its cancellation was requested, so what was reserved ended"
         check_settings(self.job, self.backend)
+        self._end_strays()
         items = self.ledger.items(self.job.job_id)
         batch = batch_of(self.ledger, self.job, items, last.items)
         try:
@@ -241,6 +257,8 @@ class _Entry:
         except SubmissionRejected as error:
             logger.info("%s: %s cannot be gone on with: %s", self.job.job_id, last.remote_id, error)
             self.read_again()
+            if not self._last().status.is_final:
+                raise
             return Action.SUBMIT, f"what was reserved is gone ({error}), and nothing of it has run"
         return Action.RESUME, reason
 
@@ -250,14 +268,16 @@ class _Entry:
         restart = action in _RESTARTS
         self._refuse_chosen_while_others_run()
         check_caps(self.ledger, self.job, self.attempts, self.policy, self.now())
-        check_cost(self.backend, self.job, self.policy, self._most(restart=restart))
+        if self.policy.max_cost is not None:
+            check_cost(self.backend, self.job, self.policy, self._most(restart=restart))
         last = self.last
         if last is not None and not last.status.is_final:
             is_there = self._end(last, restart=restart, cancels=action is not Action.SUBMIT)
             self.read_again()
             if is_there:
                 return Action.SYNC, "it was found at the provider after all"
-        self._end_strays()
+        if self.attempts:
+            self._end_strays()
         if self.job.cancel_requested_at is not None and self.strategy in LEAVES_CANCELLED_ALONE:
             return Action.RETURN, "its cancellation was requested, so nothing is sent"
         items = self.ledger.items(self.job.job_id)
@@ -279,16 +299,18 @@ class _Entry:
     def _most(self, *, restart: bool) -> Batch:
         """The most that may be sent: what comes to an end meanwhile is left out of it."""
         items = self.ledger.items(self.job.job_id)
-        if self.policy.max_cost is None:
-            return Batch(number=0, items=(), programs={})
-        missing = None if restart or not self.attempts else self.ledger.missing_items(self.job.job_id)
-        return batch_of(self.ledger, self.job, items, missing)
+        if restart or not self.attempts:
+            return batch_of(self.ledger, self.job, items)
+        missing = self.ledger.missing_items(self.job.job_id)
+        if self.only is None:
+            return batch_of(self.ledger, self.job, items, missing)
+        named = [index for index in missing if index in self.only or items[index].status is JobStatus.CREATED]
+        return batch_of(self.ledger, self.job, items, tuple(named))
 
     def _recompiled(self, batch: Batch) -> Batch:
         """The batch with the programs that take the place of its own."""
         items = tuple(replace(item, program=self.programs.get(item.program, item.program)) for item in batch.items)
-        programs = {**batch.programs, **self.ledger.programs(self.programs.values())}
-        return replace(batch, items=items, programs=programs)
+        return replace(batch, items=items, programs=self.ledger.programs({item.program for item in items}))
 
     def _refuse_chosen_while_others_run(self) -> None:
         """Raise `Busy` where chosen items are to be sent again while the remote job still runs others."""
@@ -324,14 +346,15 @@ class _Entry:
         if attempt.status is JobStatus.LOST:
             return False
         if attempt.is_reserved:
-            self._abandon(attempt)
+            if not end_reservation(self.ledger, self.backend, attempt, now=self.now):
+                self._cancel()
             return False
         if attempt.status is JobStatus.UNKNOWN and attempt.remote_id is not None:
             if not look_up.adopt_by_id(attempt, cancel_now=cancels):
                 return False
         elif attempt.status is JobStatus.UNKNOWN and not look_up.adopt(attempt):  # a fresh look, right before sending
             same_items = attempt.items is None or not restart
-            if same_items and look_up.is_deduplicated(attempt):
+            if same_items and look_up.is_deduplicated():
                 submissions.release(attempt, LOOKED_UP, now=self.now(), cause=SAME_KEY)
             elif not self.backend.lookup.can_find:
                 words = "the caller takes the risk of a second remote job"
@@ -343,12 +366,6 @@ class _Entry:
         if cancels:
             self._cancel()
         return not cancels
-
-    def _abandon(self, attempt: Attempt) -> None:
-        if attempt.remote_id is None or not isinstance(self.backend, SteppedBackend):
-            return
-        self.backend.abandon(attempt.remote_id)
-        self.ledger.submissions.release(attempt, "what was reserved was ended", now=self.now(), cause="abandoned")
 
     def _cancel(self) -> None:
         """Cancel the remote job, and see that it is final.

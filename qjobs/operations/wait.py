@@ -116,14 +116,15 @@ def _until_settled(
     sleep: Callable[[float], None],
 ) -> dict[JobId, JobStatus]:
     started = monotonic()
-    settled_before = state.settled()
+    settled_before = set() if until == "room" else state.settled()  # a place that is free by now is room
     while True:
         try:
-            has_changed = state.poll_due()
+            if state.poll_due():
+                report(state.progress())
         except LedgerAway as error:  # its server restarts, or another program has locked it
-            has_changed = state.is_away(error)
-        if has_changed:
-            report(state.progress())
+            if state.is_away(error):
+                with contextlib.suppress(LedgerAway):
+                    report(state.progress())
         settled = state.settled()
         if len(settled) == len(state.statuses) or (until != "all" and settled > settled_before):
             return state.statuses

@@ -29,6 +29,12 @@ class Found:
     item: Item
     result: ItemResult | None
 
+    @property
+    def measured(self) -> ItemResult | None:
+        """The result; None also where its counts add up to nothing, as those of a syntax checker do."""
+        counts = self.result.counts if self.result is not None else None
+        return None if counts is not None and not any(counts.values()) else self.result
+
 
 _DTYPES = {
     "point_id": "str",
@@ -70,15 +76,15 @@ def circuits_frame(found: Sequence[Found]) -> pd.DataFrame:
     Columns: label, backend, device, shots, status, message, cost, job_id, submitted_at, completed_at,
     and counts as JSON text (bit 0 rightmost; null where there is no result). Where a job gave exact
     expectation values there is a column expvals, as JSON text too. Status is COMPLETED where there is
-    a result, MISSING where it is COMPLETED without one.
+    a result, MISSING where it is COMPLETED without one. Counts that add up to nothing are no result.
     """
     columns: _Columns = {name: [] for name in ("label", *_COMMON, "counts")}
     expvals = []
     for one in found:
         columns["label"].append(one.item.label)
         _append_common(columns, [one])
-        columns["counts"].append(_counts_json(one.result))
-        expvals.append(_json(one.result.expvals) if one.result is not None else None)
+        columns["counts"].append(_counts_json(one.measured))
+        expvals.append(_json(one.measured.expvals) if one.measured is not None else None)
     if any(expvals):
         columns["expvals"] = expvals
     return _frame(columns)
@@ -109,7 +115,7 @@ def sweep_frame(plan: SweepPlan, found: Mapping[tuple[str, str], Found]) -> pd.D
                 items.append(item)
         _append_common(common, items, len(plan.templates))
         common["backend"][-1] = backend
-        have = [item.result for item in items if item.result is not None]
+        have = [item.measured for item in items if item.measured is not None]
         results.append(have if len(have) == len(plan.templates) else [])
     return _frame({**columns, **_values(plan, results), **common})
 
@@ -141,15 +147,24 @@ def _append_common(columns: _Columns, found: Sequence[Found], n_wanted: int = 1)
 def _status(found: Sequence[Found], n_wanted: int) -> tuple[str, str]:
     """Status and message of a row: COMPLETED exactly where every result is there."""
     for one in found:
-        if one.result is None and one.item.status is not JobStatus.COMPLETED:
-            return one.item.status.value, one.item.message or one.job.message
-        if one.result is None:
-            return "MISSING", "it is COMPLETED, and its result has not been collected"
+        if one.measured is None and one.item.status is not JobStatus.COMPLETED:
+            return one.item.status.value, _words_of(one)
+        if one.measured is None and one.result is not None:
+            return "MISSING", "its counts add up to nothing"
+        if one.measured is None:
+            return "MISSING", one.item.no_result or "it is COMPLETED, and its result has not been collected"
     if not found:
         return "MISSING", "it was not run"
     if len(found) < n_wanted:
         return "MISSING", "not all of its measurement bases were run"
     return JobStatus.COMPLETED.value, ""
+
+
+def _words_of(one: Found) -> str:
+    """Why an item has no result, in the provider's words, with their detail."""
+    words = one.item.message or one.job.message
+    detail = one.item.error_detail
+    return f"{words} ({detail})" if detail and detail not in words else words
 
 
 def _json(values: Mapping[str, float] | None) -> str | None:

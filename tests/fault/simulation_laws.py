@@ -6,14 +6,14 @@ A law that an audit was needed to find begins with the number of the fault that 
 from __future__ import annotations
 
 import json
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from model_provider import Kind
-
-from qjobs.errors import BackendUnavailable, PolicyLimit, ProtocolError
+from qjobs.errors import BackendUnavailable, InvalidInput, PolicyLimit, ProtocolError
 from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
 from qjobs.model import JobId
 from qjobs.operations.recover import orphans
@@ -36,11 +36,32 @@ def demand(holds: bool, words: str) -> None:
         raise Violation(words)
 
 
+@dataclass(frozen=True)
+class Advice:
+    """A command that was printed, such as `retry JOB --strategy FORCE_RESUBMIT`."""
+
+    words: tuple[str, ...]
+
+    @property
+    def verb(self) -> str:
+        return self.words[0]
+
+    @property
+    def job_id(self) -> JobId:
+        return JobId(self.words[1])
+
+    @property
+    def options(self) -> dict[str, str]:
+        pairs = zip(self.words, self.words[1:], strict=False)
+        return {name[2:]: value for name, value in pairs if name.startswith("--")}
+
+
 class Laws:
     """The laws of one schedule; it remembers what was true before."""
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.advice: Advice | None = None
         self._last_event = 0
         self._last_status: dict[JobId, str | None] = defaultdict(lambda: None)
         self._results: dict[tuple[JobId, int, int], bytes] = {}
@@ -75,13 +96,14 @@ class Laws:
 
     def _check_history(self) -> None:
         """Every change of a status has one event with a cause; final is left by a claim, or if it was queued again."""
-        query = "SELECT id, job_id, item_index, old, new, cause FROM event WHERE id > ? ORDER BY id"
-        for number, job_id, index, old, new, cause in self.world.ledger.rows(query, self._last_event):
+        query = "SELECT id, job_id, item_index, old, new, cause, detail FROM event WHERE id > ? ORDER BY id"
+        for number, job_id, index, old, new, cause, detail in self.world.ledger.rows(query, self._last_event):
             self._last_event = number
             demand(bool(cause), f"event {number} has no cause")
             left_final = old in FINAL and new != old and (old, new) != (S.CANCELLED, S.COMPLETED)
-            if left_final and old != S.COMPLETED and any(remote.requeued for remote in self._remotes(job_id)):
-                left_final = False
+            if left_final and cause == "alive again" and old != S.COMPLETED:
+                left_final = not any(remote.requeued for remote in self._remotes(job_id))
+            self._check_cause(job_id, old, new, cause, detail)
             if index is not None:
                 demand(not left_final, f"an item left {old} for {new} by {cause}")
                 continue
@@ -92,6 +114,17 @@ class Laws:
         for job_id, status in self.world.ledger.rows("SELECT job_id, status FROM job"):
             told = self._last_status[job_id]
             demand(told == status, f"{job_id} is {status}, and its last event says {told}")
+
+    def _check_cause(self, job_id: JobId, old: str, new: str, cause: str, detail: str) -> None:
+        """What an event says was so at the provider."""
+        remotes = {remote.remote_id: remote for remote in self._remotes(job_id)}
+        if new == S.LOST and old != new:
+            was_away = any(remote.gone or remote.hid for remote in remotes.values())
+            demand(was_away, f"{job_id} is LOST, and its remote job never was")
+        if cause == "never ran":
+            remote = remotes.get(detail.partition(" ")[0])
+            ran = remote is not None and (remote.live or S.COMPLETED in remote.statuses) and not remote.gone
+            demand(not ran, f"{job_id} says that it never ran: {remote}")
 
     def _check_attempts(self) -> None:
         live: dict[str, int] = defaultdict(int)
@@ -143,9 +176,27 @@ class Laws:
             if ended and not wished:
                 self.world.break_law(words)
 
+    def read_advice(self, process: Process) -> None:
+        """The commands that a process prints; one of them may be entered next."""
+        self.advice = None
+        outcome = process.outcome
+        words = [str(outcome) if isinstance(outcome, Exception) else getattr(outcome, "reason", "")]
+        if isinstance(outcome, list):
+            words = [getattr(each, "words", "") for each in outcome]
+        found = re.findall(r"qjobs jobs ((?:retry|adopt|discard|cancel) [^;:,)]+)", "; ".join(words))
+        if found:
+            self.advice = Advice(tuple(self.world.rng.choice(found).split()))
+
+    def check_advice(self, process: Process) -> None:
+        """What was printed does something, where it is entered at once."""
+        outcome = process.outcome
+        refused = isinstance(outcome, InvalidInput)
+        nothing = getattr(outcome, "reason", "").startswith("no item without a result")
+        demand(not (refused or nothing), f"#20 {process.name} was entered as it was printed: {outcome}")
+
     def check_outcome(self, process: Process) -> None:
         """What a process may not say."""
-        if not isinstance(process.outcome, PolicyLimit) or "older than" not in str(process.outcome):
+        if not isinstance(process.outcome, PolicyLimit) or "were spent trying" not in str(process.outcome):
             return
         limit_s = process.policy.max_total_s if process.policy else 86_400.0
         queued_s = 0.0
@@ -156,14 +207,51 @@ class Laws:
 
     # In the end
 
-    def check_late(self) -> None:
-        """Where a sender woke after another one had sent, one of the two remote jobs was ended."""
-        for job_id in self.world.jobs:
-            live = [remote for remote in self._remotes(job_id) if remote.live]
-            woke = any(remote.woke for remote in live) and all(remote.told for remote in live)
-            going_on = [remote for remote in live if len(remote.cancelling) < len(remote.items)]
-            shared = len(going_on) > 1 and set(going_on[0].items) & set(going_on[1].items)
-            demand(not (woke and shared), f"#4 a late sender's job goes on beside the other one: {going_on}")
+    def check_stored(self) -> None:
+        """After passes of a healthy sensor: what an item of a running job has is stored."""
+        rows = self.world.ledger.rows(
+            "SELECT remote_id, job_id, status, epoch FROM attempt WHERE remote_id IS NOT NULL"
+        )
+        stored = {(job_id, epoch, index) for job_id, epoch, index in self._results}
+        for remote_id, job_id, status, epoch in rows:
+            remote = self.world.provider.jobs[remote_id]
+            if status not in UNDER_WAY or remote.refuses or remote.gone:
+                continue
+            for position, (index, word) in enumerate(zip(remote.items, remote.statuses, strict=True)):
+                is_there = word is S.COMPLETED and position not in (remote.kept, remote.stuck)
+                words = f"#23 the result of item {index} of {remote} lies at the provider"
+                demand(not is_there or (job_id, epoch, index) in stored, words)
+
+    def check_live(self) -> None:
+        """After rounds with a healthy provider: what runs is counted on, or is ended, or a person was told of it."""
+        rows = self.world.ledger.rows(
+            "SELECT remote_id, status, epoch, number FROM attempt WHERE remote_id IS NOT NULL"
+        )
+        counted_on = {remote_id for remote_id, status, _, _ in rows if status in LIVE}
+        words = dict(self.world.ledger.rows("SELECT job_id, status FROM job"))
+        for remote in self.world.provider.jobs.values():
+            if not remote.live or len(remote.cancelling) == len(remote.items) or remote.refuses:
+                continue
+            if remote.remote_id in counted_on or self.risk_was_taken(remote.job_id):
+                continue
+            if words[remote.job_id] == S.UNKNOWN and not self.world.backend.lookup.can_find:
+                continue
+            if remote.requeued:
+                continue  # nobody has asked for it yet: `check_queued_again`
+            others = [each for each in self._remotes(remote.job_id) if each.live and each is not remote]
+            cause = "#4 " if remote.woke or any(each.woke for each in others) else self._cause_of(remote)
+            raise Violation(f"{cause}{remote} runs, and nobody counts on it or ends it; beside it are {others}")
+
+    def _cause_of(self, remote: Remote) -> str:
+        return "#34 " if remote.gateway else f"{remote.hidden} ".lstrip()
+
+    def check_steps(self) -> None:
+        """Where the provider takes steps, a lost reply is always decided without a person."""
+        if not self.world.provider.takes_steps:
+            return
+        for job_id, word in self.world.ledger.rows("SELECT job_id, status FROM job"):
+            refused = any(remote.refuses for remote in self._remotes(job_id))
+            demand(word != S.UNKNOWN or refused, f"{job_id} takes steps and is UNKNOWN in the end")
 
     def check_final(self) -> None:
         """After rounds with a healthy provider: what is final there, or gone, is final here."""
@@ -225,20 +313,26 @@ class Laws:
                 demand((length or 0) <= LONGEST_CELL, f"#25 {length} characters in {table}.{column}")
 
     def _check_unclaimed(self, remote: Remote, status: str) -> None:
-        if any(other.woke for other in self._remotes(remote.job_id)):
-            return  # it was told to a process too late, and `check_late` says what must have become of it
-        cause = "#34 " if remote.gateway else f"{remote.hidden} ".lstrip()
-        if not self.world.backend.lookup.can_find:
-            known = status == S.UNKNOWN or self.risk_was_taken(remote.job_id)
-            demand(known, f"{cause}nobody knows of {remote}; its job is {status}")
+        """What no attempt claims was written down to be ended, or is what an UNKNOWN job or a stated risk is about."""
+        if remote.is_open or self._is_stray(remote):
             return
-        demand(status != S.UNKNOWN, f"{cause}{remote} was not found")
-        self.world.provider.happened["orphan"] += 1
-        listed = {each.remote_id for each in orphans(self.world.ledger, self.world.backend)}
-        demand(remote.remote_id in listed, f"{cause}{remote} is claimed by nobody and not listed")
-        # A straggler, after its attempt was decided: the next submission of its key is deduplicated to it.
-        late = self.world.provider.variant is Kind.DEDUPLICATED and self._was("not found", remote.job_id)
-        demand(late, f"{cause}nobody claims {remote}; its job is {status}")
+        cause = "#4 " if remote.woke else self._cause_of(remote)
+        can_find = self.world.backend.lookup.can_find
+        known = status == S.UNKNOWN and not can_find
+        told = self._was("contradiction", remote.job_id) and remote.woke
+        demand(
+            known or told or self.risk_was_taken(remote.job_id), f"{cause}nobody knows of {remote}; its job is {status}"
+        )
+        if can_find:
+            listed = {each.remote_id for each in orphans(self.world.ledger, self.world.backend)}
+            demand(remote.remote_id in listed, f"{cause}{remote} is claimed by nobody and not listed")
+
+    def _is_stray(self, remote: Remote) -> bool:
+        rows = self.world.ledger.rows("SELECT ended_at FROM stray WHERE remote_id = ?", remote.remote_id)
+        if rows:
+            self.world.provider.happened["stray"] += 1
+            demand(rows[0][0] is not None, f"{remote} is to be ended for ever")
+        return bool(rows)
 
     def check_ways_out(self, collected: dict[JobId, object], restarted: dict[JobId, object]) -> None:
         """Weeks later: nothing is waited for that cannot come, and a restart is a way out."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import qjobs
@@ -10,13 +12,14 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.retry import RetryPolicy
+from qjobs.operations.sensor_pass import sensor_pass
 
 if TYPE_CHECKING:
     from simulation_world import Process, World
 
 MAX_JOBS = 3
 STRATEGIES = tuple(RemoteRetryStrategy)
-STATUS_SETS = ((JobStatus.ERROR,), (JobStatus.ERROR, JobStatus.CANCELLED), tuple(JobStatus))
+STATUS_SETS = (None, None, (JobStatus.ERROR,), (JobStatus.ERROR, JobStatus.CANCELLED), tuple(JobStatus))
 DAY_S = 86_400.0
 
 
@@ -66,13 +69,19 @@ class People:
     def do_retry(self, job_id: JobId) -> None:
         self._retry(job_id, self.rng.choice(STRATEGIES), self.rng.choice(STATUS_SETS))
 
-    def _retry(self, job_id: JobId, strategy: RemoteRetryStrategy, statuses: tuple[JobStatus, ...]) -> None:
-        policy = RetryPolicy(rungs=(), max_submissions=12)
+    def _retry(
+        self,
+        job_id: JobId,
+        strategy: RemoteRetryStrategy,
+        statuses: Sequence[JobStatus] | None,
+        policy: RetryPolicy | None = None,
+    ) -> Process:
+        policy = policy or RetryPolicy(rungs=(), max_submissions=12)
         chosen = None
-        if strategy is not RemoteRetryStrategy.FULL_RESTART:
+        if strategy is not RemoteRetryStrategy.FULL_RESTART and statuses is not None:
             rows = self.ledger.rows("SELECT item_index, status FROM item WHERE job_id = ?", job_id)
             chosen = frozenset(index for index, status in rows if status in statuses)
-        self.world.start(
+        return self.world.start(
             "retry",
             lambda: recovery.retry(
                 self.ledger,
@@ -128,6 +137,36 @@ class People:
             rows = self.ledger.rows("SELECT job_id FROM job ORDER BY rowid")
             jobs += [JobId(each) for (each,) in rows if each not in known]
 
+    def do_sensor(self, _: JobId) -> None:
+        rng = random.Random(self.world.tick)
+        act = functools.partial(sensor_pass, self.ledger, lambda _: self.backend, now=self.world.now, rng=rng)
+        self.world.start("sensor", act)
+
+    def do_advice(self, _: JobId) -> None:
+        """Enter what the last message printed, while nothing else has happened."""
+        advice = self.world.laws.advice
+        if advice is None:
+            return
+        self.world.say(f"  as it was printed: qjobs jobs {' '.join(advice.words)}")
+        job_id, options = advice.job_id, advice.options
+        match advice.verb:
+            case "retry":
+                policy = None
+                if "max-submissions" in options:
+                    policy = RetryPolicy(rungs=(), max_submissions=int(options["max-submissions"]))
+                if "max-total-s" in options:
+                    policy = RetryPolicy(rungs=(), max_submissions=12, max_total_s=float(options["max-total-s"]))
+                strategy = RemoteRetryStrategy(options.get("strategy", "DEFAULT"))
+                statuses = [JobStatus(options["status"])] if "status" in options else None
+                process = self._retry(job_id, strategy, statuses, policy)
+                self.world.laws.check_advice(process)
+            case "adopt":
+                self.do_adopt(job_id)
+            case "discard":
+                self.do_discard(job_id)
+            case "cancel":
+                self.do_cancel(job_id)
+
     def do_adopt(self, job_id: JobId) -> None:
         provider = self.world.provider
         right = [r.remote_id for r in provider.jobs.values() if r.job_id == job_id and not r.gone]
@@ -172,6 +211,8 @@ class People:
             provider.forget()
         if "switched" in traits:
             self.world.switch()
+        if "blinks" in traits:
+            self._blink(job_id)
         if "sleeps" in traits:
             self.world.advance(310.0)
             self._submit_again(job_id)
@@ -186,6 +227,14 @@ class People:
             self.do_poll(job_id)
             self._retry(job_id, RemoteRetryStrategy.FORCE_RESUBMIT, (JobStatus.ERROR,))
 
+    def _blink(self, job_id: JobId) -> None:
+        self.world.provider.blink()
+        for _ in range(self.rng.choice((1, 3, 4))):
+            self.world.advance(21.0)
+            self.do_poll(job_id)
+        if self.rng.random() < 0.5:
+            self.do_submit(job_id, RemoteRetryStrategy.FORCE_RESUBMIT)
+
 
 ACTIONS = [
     *["submit"] * 6,
@@ -198,6 +247,8 @@ ACTIONS = [
     *["cancel"] * 2,
     *["cancel_items"] * 2,
     *["reconcile"] * 2,
+    *["sensor"] * 3,
+    *["advice"] * 3,
     "collect",
     "adopt",
     "discard",

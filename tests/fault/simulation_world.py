@@ -12,7 +12,7 @@ from typing import NoReturn
 import greenlet
 from crashing_ledger import SimulatedLedger
 from model_backend import BROKEN, backend_of
-from model_provider import KINDS, REQUEUED_S, TRAITS, Crash, Provider, another_server
+from model_provider import KINDS, REQUEUED_S, TRAITS, Crash, Kind, Provider, another_server
 from simulation_laws import Laws, Violation
 from simulation_people import ACTIONS, DAY_S, WITH_TRAITS, People
 from support import NOW
@@ -45,6 +45,27 @@ class Process:
     thread: greenlet.greenlet = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class Character:
+    """What is drawn first of a schedule."""
+
+    variant: Kind
+    p_fault: float
+    p_crash: float
+    p_pause: float
+    traits: frozenset[str]
+
+    @classmethod
+    def of(cls, rng: random.Random) -> Character:
+        return cls(
+            rng.choice(KINDS),
+            rng.choice((0.0, 0.15, 0.4)),
+            rng.choice((0.0, 0.02, 0.08)),
+            rng.choice((0.0, 0.1, 0.3)),
+            frozenset(rng.sample(list(TRAITS), rng.choice((0, 1, 1, 1, 2)))),
+        )
+
+
 class World:
     """One schedule."""
 
@@ -59,19 +80,21 @@ class World:
         self.current: Process | None = None
         self.paused: list[Process] = []
         self.main = greenlet.getcurrent()
-        variant = rng.choice(KINDS)
-        p_fault = rng.choice((0.0, 0.15, 0.4))
-        self.p_fault = p_fault
-        self.p_crash = rng.choice((0.0, 0.02, 0.08))
-        self.p_pause = rng.choice((0.0, 0.1, 0.3))
-        self.traits = frozenset(rng.sample(list(TRAITS), rng.choice((0, 1, 1, 1, 2))))
+        character = Character.of(rng)
+        variant = character.variant
+        self.p_fault = p_fault = character.p_fault
+        self.p_crash = character.p_crash
+        self.p_pause = character.p_pause
+        self.traits = character.traits
         self.provider = Provider(self, variant, p_fault=p_fault)
-        self.backend = backend_of(self.provider)
+        self.ours = backend_of(self.provider)
+        self.backend = self.ours
         self.laws = Laws(self)
         self.people = People(self)
         least = 2 if self.traits & {"alternates", "chooses"} else 1
         sizes = [rng.randint(least, 3) for _ in range(rng.choice((1, 1, 1, 2)))]
         self.other = another_server(self, variant, sizes[0]) if "switched" in self.traits else None
+        self.theirs = backend_of(self.other) if self.other else None
         if "refuses one" in self.traits and len(sizes) == 1:
             sizes.append(1)
         self.jobs = ledger.begin(self, sizes)
@@ -166,10 +189,12 @@ class World:
             outcome = error
         process.outcome = outcome
         self.laws.check_outcome(process)
+        self.laws.read_advice(process)
         words = repr(outcome) if isinstance(outcome, Exception) else str(getattr(outcome, "status", outcome))
         self.say(f"    {process.name}: {words[:600]}")
 
     def go_on(self, process: Process) -> None:
+        self.laws.advice = None
         self.current = process
         try:
             process.thread.switch()
@@ -190,9 +215,10 @@ class World:
         self.go_on(process)
 
     def switch(self) -> None:
-        """The name of the backend points to the other server from now on, or to ours again."""
+        """Who opens the backend gets the other server from now on, or ours again."""
         if self.other is not None:
-            self.backend.provider = self.other if self.backend.provider is self.provider else self.provider
+            self.backend = self.theirs if self.backend is self.ours else self.ours
+            self.people.backend = self.backend
             self.say(f"  {self.backend.name} is server {self.backend.provider.server} now")
 
     # The schedule
@@ -208,10 +234,13 @@ class World:
                 self.go_on(process)
             return
         name = self.rng.choice(WITH_TRAITS if self.traits else ACTIONS)
+        if self.laws.advice is not None and self.rng.random() < 0.3:
+            name = "advice"
         self.people.do(name, self.rng.choice(self.jobs))
 
     def advance(self, seconds: float) -> None:
         self.elapsed_s += seconds
+        self.laws.advice = None
         self.say(f"+{seconds:g} s")
         for process in [p for p in self.paused if self.elapsed_s - p.started_s > PROCESS_LIFE_S]:
             self.kill(process)
@@ -246,12 +275,18 @@ class World:
         """The last round: a healthy provider, and everything that is promised to hold in the end."""
         self.calm = True
         people = self.people
-        if self.backend.provider is not self.provider:
+        if self.backend is not self.ours:
             self.switch()
+        for remote in self.provider.jobs.values():
+            remote.hides = False
         self.advance(1000.0)
         people.do_reconcile(self.jobs[0])
-        if any(remote.woke for remote in self.provider.jobs.values()):
-            self.laws.check_late()
+        for _ in range(3):
+            people.do_sensor(self.jobs[0])
+            self.advance(4000.0)
+        self.laws.check_live()
+        self.laws.check()
+        self.laws.check_stored()
         self.provider.finish()
         people.do_poll(self.jobs[0])
         for _ in range(_ASKED_AGAIN if self.traits & _SLOW else 2 * ("requeues" in self.traits)):
@@ -270,5 +305,6 @@ class World:
         if "retried there" in self.traits:
             people.do_poll(self.jobs[0])
             self.laws.check_queued_again("a person", "#2")
+        self.laws.check_steps()
         restarted = {job_id: people.do_restart(job_id).outcome for job_id in self.jobs if self.laws.is_gone(job_id)}
         self.laws.check_ways_out(collected, restarted)

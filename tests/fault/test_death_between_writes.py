@@ -7,12 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from scripted import Clock, Fault, ScriptedBackend
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend, SteppedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
 from support import check_history
 
 import qjobs
-from qjobs.backends.base import LostReply
 from qjobs.errors import (
     NotSent,
     QJobsError,
@@ -25,7 +24,6 @@ from qjobs.model import RemoteRetryStrategy
 from qjobs.operations.submit import LEASE_S
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
-OPAQUE = LostReply.OPAQUE
 S = JobStatus
 
 

@@ -242,7 +242,7 @@ def device_list(folder: Path) -> str:
     waits_s = sum(map(float, retries))
     if waits_s > 60:
         return f"the compile stage tries for {waits_s:.0f} s before anybody is told"
-    with LittleServer(refusing) as server:
+    with LittleServer(refusing) as server, Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
         limiter = Limiter(time.monotonic, lambda _: None)
         backend = NexusBackend("Aer", url=server.url, token="t", limiter=limiter, sleep=lambda _: None)
         said: list[str] = []
@@ -253,8 +253,8 @@ def device_list(folder: Path) -> str:
         before = logging.root.manager.disable
         logging.disable(logging.INFO)
         try:
-            with mock.patch("tasks.compile.backend_named", lambda _: backend):
-                compile_circuits.fn("nexus", [], CompileOptions(), ledger=str(folder / "ledger.db"))
+            with mock.patch.multiple("tasks.compile", backend_named=lambda _: backend, ledger_named=lambda _: ledger):
+                compile_circuits.fn("nexus", [], CompileOptions())
         except QJobsError:
             pass
         finally:

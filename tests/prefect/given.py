@@ -52,10 +52,11 @@ def parameters(provider: ScriptedProvider, name: str, **values: object) -> dict[
     return {"spec": {**spec, "backend": f"rest-backend/{provider.block}"}, **values}
 
 
-def sent(store: Ledger, provider: ScriptedProvider, run: str, experiment: str = "") -> JobId:
-    """A job of one circuit that a run made and that the provider has."""
+def sent(store: Ledger, provider: ScriptedProvider, run: str, experiment: str = "", n: int = 1) -> JobId:
+    """A job of `n` circuits that a run made and that the provider has."""
     bell, name = read_circuit(BELL), f"rest-backend/{provider.block}"
-    backend, items = backend_named(name), [ItemSpec(label="bell", program=bell.hash, shots=20)]
+    backend = backend_named(name)
+    items = [ItemSpec(label=f"bell-{index}", program=bell.hash, shots=20) for index in range(n)]
     (job_id,) = qjobs.plan(
         store,
         backend,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from prefect.blocks.core import Block
@@ -22,7 +22,7 @@ from qjobs.backends.base import (
     Snapshot,
     Target,
 )
-from qjobs.errors import NotSent, SubmissionRejected, SubmissionUnknown
+from qjobs.errors import BackendUnavailable, NotSent, ProtocolError, SubmissionRejected, SubmissionUnknown
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, Key, RemoteId
 
@@ -45,6 +45,10 @@ class ScriptedBackend:
         lookup: How a submission whose reply was lost can be looked up.
         polls: A job is final at its so-many-th poll; None never ends.
         fail_items: Indices of items that fail.
+        withheld: Items that are done and whose results never come, each with the reason.
+        odd_answers: So many first answers to the question for results are outside of the contract.
+        cost: What each submission costs; None where nobody can tell.
+        on_target: Called when the device is read.
         dies_at_poll: `Died` at this poll of the backend.
     """
 
@@ -62,17 +66,25 @@ class ScriptedBackend:
         lookup: Lookup = FINDABLE,
         polls: int | None = 1,
         fail_items: Sequence[int] = (),
+        withheld: Mapping[int, str] | None = None,
+        odd_answers: int = 0,
+        cost: float | None = None,
+        on_target: Callable[[], None] = lambda: None,
         dies_at_poll: int | None = None,
     ) -> None:
         self.name = self.device = name
         self.fingerprint = Fingerprint(place="the scripts", settings=name)
         self.limits, self.lookup, self.polls = limits or Limits(), lookup, polls
         self.fail_items, self.dies_at_poll = set(fail_items), dies_at_poll
+        self.withheld, self.odd_answers = withheld or {}, odd_answers
+        self.cost, self.on_target = cost, on_target
         self.words = list(on_submit)
         self.jobs: dict[RemoteId, tuple[Key, Batch]] = {}
         self.polled: dict[RemoteId, int] = {}
         self.cancelled: set[RemoteId] = set()
         self.n_submissions = self.n_polls = self.most_live = 0
+        self.is_blind = False
+        """Whether it cannot be asked for keys now."""
         self.lock = threading.Lock()
 
     def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
@@ -96,6 +108,8 @@ class ScriptedBackend:
             raise Died
 
     def find(self, key: Key) -> RemoteId | None:
+        if self.is_blind:
+            raise BackendUnavailable("the search is being repaired")
         with self.lock:
             return next((remote_id for remote_id, (known, _) in self.jobs.items() if known == key), None)
 
@@ -126,12 +140,17 @@ class ScriptedBackend:
         return Snapshot(status=status, remote_status=status.lower(), items=items)
 
     def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
+        if self.odd_answers:
+            self.odd_answers -= 1
+            raise ProtocolError("the provider answered the word 'humming'")
         _, batch = self.jobs[remote_id]
         is_over = self._status(remote_id) in {JobStatus.COMPLETED, JobStatus.ERROR}
         for index in range(len(batch.items)) if items is None else items:
             item = batch.items[index]
             if not is_over:
                 yield index, MissingResult(reason="not finished")
+            elif index in self.withheld:
+                yield index, MissingResult(reason=self.withheld[index], permanent=True)
             elif index in self.fail_items:
                 yield index, MissingResult(reason="laser off")
             else:
@@ -146,9 +165,10 @@ class ScriptedBackend:
                 self.cancelled.add(remote_id)
 
     def estimate(self, batch: Batch) -> float | None:
-        return None
+        return self.cost
 
     def target(self) -> Target:
+        self.on_target()
         return Target(name=self.device)
 
     def link(self, remote_id: RemoteId) -> str | None:

@@ -34,8 +34,8 @@ import tasks
 from blocks import AerBackend, Ledger, NexusBackend, RestBackend, backend_named, ledger_named
 from qjobs.backends.aer import AerBackend as Adapter
 from qjobs.backends.aer.backend import NoiseSpec
+from qjobs.backends.rest import LostReply
 from qjobs.errors import CredentialsRejected, InvalidInput
-from qjobs.model import LostReply
 from qjobs.testing.servers import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]
@@ -153,7 +153,7 @@ def test_rest_token() -> None:
     with ScriptedProvider("findable", token=PASSWORD) as provider:
         block = partial(RestBackend, url=provider.url, lost_reply="findable")
         with closing(block(token=SecretStr(PASSWORD)).get_backend()) as backend:
-            assert (backend.lost_reply, backend.remote_jobs()) == (LostReply.FINDABLE, [])
+            assert (backend.lookup, backend.remote_jobs()) == (LostReply.FINDABLE.lookup, [])
         with closing(block().get_backend()) as backend, pytest.raises(CredentialsRejected):
             backend.remote_jobs()
 

@@ -40,7 +40,7 @@ def test_while_sending(
 ) -> None:
     """A process that ends while it sends: the job is found, and the run goes on with it."""
     monkeypatch.setattr(heartbeats, "_GONE_IF_ENDED", timedelta(0))
-    provider.inject(Fault(route=Route.SUBMIT, action=Action.LATE, seconds=30.0))
+    provider.inject(Fault(route=Route.SUBMIT, action=Action.LATE, seconds=10.0))
     name = f"aborted-{number.name}"
     made = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=parameters(provider, name))
     eventually(lambda: provider.created, bool, deadline_s=240)

@@ -33,10 +33,17 @@ from qjobs.compiling.compiler import CompileOptions
 from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ItemSpec, JobId, LostReply, RemoteRetryStrategy
-from qjobs.operations.execute import _sort, finish
+from qjobs.model import ItemSpec, JobId, Lookup, RemoteRetryStrategy
+from qjobs.operations.execute import ToSubmit, _sort, finish
 from qjobs.operations.retry import RetryPolicy, Rung
-from tasks.retrying import DEFAULT_POLICY, READ_DELAYS_S, is_transient, run_count
+from tasks.retrying import (
+    COMPILE_DELAYS_S,
+    DEFAULT_POLICY,
+    READ_DELAYS_S,
+    is_transient,
+    is_transient_read,
+    run_count,
+)
 
 ROOT = Path(__file__).parents[2]
 TASKS = [getattr(tasks, name) for name in tasks.__all__]
@@ -65,10 +72,13 @@ def test_length() -> None:
 @pytest.mark.parametrize("one", TASKS, ids=lambda one: one.name)
 def test_task_options(one: Task) -> None:
     """Every task has the options of its kind."""
-    delays = DEFAULT_POLICY.delays_s if one is tasks.submit_job else READ_DELAYS_S
+    submits = one is tasks.submit_job
+    delays = {tasks.submit_job: DEFAULT_POLICY.delays_s, tasks.compile_circuits: COMPILE_DELAYS_S}.get(
+        one, READ_DELAYS_S
+    )
     assert (one.retries, one.retry_delay_seconds) == (len(delays), delays)
     assert one.retry_jitter_factor > 0
-    assert one.retry_condition_fn is is_transient
+    assert one.retry_condition_fn is (is_transient if submits else is_transient_read)
     assert one.persist_result is False
     assert one.cache_policy == NO_CACHE
     assert one.tags == {"qjobs"}
@@ -103,9 +113,11 @@ def _error(name: str) -> Exception:
 
 @pytest.mark.parametrize("name", errors.__all__)
 def test_transient(name: str) -> None:
-    """Transient errors are retried, and no others."""
-    expected = name in {"BackendUnavailable", "NotSent", "Busy"}
-    assert is_transient(None, None, Failed(data=_error(name))) is expected
+    """Transient errors are retried, and no others; a stage that only reads also asks again for an odd answer."""
+    transient = {"BackendUnavailable", "NotSent", "Busy", "LedgerAway"}
+    state = Failed(data=_error(name))
+    assert is_transient(None, None, state) is (name in transient)
+    assert is_transient_read(None, None, state) is (name in {*transient, "ProtocolError"})
 
 
 @pytest.mark.parametrize(
@@ -182,7 +194,7 @@ SUBMISSIONS = {
     ),  # what is found is asked for its status at once
     "the ladder ends": (["not sent"] * 9, {}, [DEFAULT, ALLOW, ALLOW], (4, 0), "NotSent"),
     "rejected": (["refused"], {}, [], (1, 0), "SubmissionRejected"),
-    "opaque": (["lost reply"], {"lost_reply": LostReply.OPAQUE}, [], (1, 1), "SubmissionUnknown"),
+    "opaque": (["lost reply"], {"lookup": Lookup()}, [], (1, 1), "SubmissionUnknown"),
 }
 LEFT = {"the ladder ends": JobStatus.CREATED, "rejected": JobStatus.ERROR, "opaque": JobStatus.UNKNOWN}
 
@@ -232,7 +244,10 @@ def test_sort(api: str, store: Ledger) -> None:
 
 @flow(name="some-jobs", log_prints=False)
 def some_jobs(jobs: dict[JobId, str]) -> dict[JobId, str]:
-    problems = finish(ledger_named(), jobs, TaskStages("", "some jobs", AUTO))
+    wanted = {}
+    for job_id, name in jobs.items():
+        wanted[job_id] = ToSubmit(backend=name, policy=RetryPolicy.for_backend(backend_named(name).lookup))
+    problems = finish(ledger_named(), wanted, TaskStages("", "some jobs", AUTO))
     return {job_id: type(error).__name__ for job_id, error in problems.items()}
 
 

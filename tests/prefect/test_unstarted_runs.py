@@ -186,22 +186,34 @@ def test_cancelled(client: SyncPrefectClient, store: Ledger, pool: str) -> None:
 
 @pytest.mark.parametrize("state", [Pending(), Submitting(), Running()], ids=lambda state: state.name)
 def test_living_worker(client: SyncPrefectClient, store: Ledger, pool: str, state: State) -> None:
-    """While its worker is heard of, a run is left alone for an hour, and told of."""
+    """While its worker is heard of, a run is left alone for long, and told of."""
     run = taken(client, pool, state)
     for _ in range(2):
         passed = at_once(store, client)
         assert passed.lost == []
         assert (f"flow run {run.id}" in passed.trouble) == run.state.is_pending()
     with pytest.MonkeyPatch.context() as patch:  # a new worker of the same name
-        patch.setattr(unstarted_runs, "_OF_LIVING_WORKER", timedelta(0))
+        for name in ("_CLAIMED", "_OF_LIVING_WORKER"):
+            patch.setattr(unstarted_runs, name, timedelta(0))
         assert at_once(store, client).lost == ([str(run.id)] if run.state.is_pending() else [])
 
 
 def test_earlier_worker(client: SyncPrefectClient, store: Ledger, pool: str) -> None:
-    """The worker in the labels of a Pending run may be that of its life before: any that lives may be starting it."""
+    """The worker in the labels of a Pending run may be that of its life before: any that lived may be starting it."""
     pending, submitting = (taken(client, pool, state, "a dead one") for state in (Pending(), Submitting()))
     assert at_once(store, client).lost == [str(submitting.id)]
     assert client.read_flow_run(pending.id).state.name == "Pending"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unstarted_runs, "_CLAIMED", timedelta(0))
+        assert at_once(store, client).lost == [str(pending.id)], "no worker needs so long to say Submitting"
+
+
+def test_new_worker(client: SyncPrefectClient, store: Ledger) -> None:
+    """A worker that came later has not taken the run: it is no reason to wait."""
+    pool = f"pool-{uuid.uuid4().hex[:8]}"
+    run = taken(client, pool, Pending())
+    heard(client, pool, "a new one")
+    assert at_once(store, client).lost == [str(run.id)]
 
 
 def test_bounded(client: SyncPrefectClient, store: Ledger, pool: str) -> None:

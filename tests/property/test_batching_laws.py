@@ -89,6 +89,6 @@ def test_keys(left: list[ItemSpec], right: list[ItemSpec], number: int, other: i
     """Keys are equal exactly when the content is."""
 
     def key(batch: list[ItemSpec], number: int) -> str:
-        return batch_key("run", number, batch, ExecuteOptions(), backend="fake", device="device")
+        return batch_key("run", number, batch, ExecuteOptions(), backend="fake", device="device", ledger="ledger")
 
     assert (key(left, number) == key(right, other)) == (left == right and number == other)

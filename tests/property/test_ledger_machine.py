@@ -19,12 +19,14 @@ from qjobs.backends.base import ItemSnapshot, Snapshot
 from qjobs.errors import ProtocolError, StaleJob
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus, roll_up
-from qjobs.model import Attempt, ItemResult, JobId, RemoteId
+from qjobs.model import Attempt, Confirmation, ItemResult, JobId, RemoteId
 
 S = JobStatus
 AT_PROVIDER = [S.SUBMITTED, S.QUEUED, S.RUNNING, S.RETRYING, S.CANCELLING]
 FINISHED = [S.COMPLETED, S.CANCELLED, S.ERROR, S.DEPLETED, S.TERMINATED]
 UNSETTLED = [S.SUBMITTING, S.UNKNOWN]
+MAY_REVIVE = [S.CANCELLED, S.ERROR, S.DEPLETED, S.TERMINATED]
+CONFIRM = Confirmation(absent_times=2, lost_apart_s=0.0)
 
 
 @dataclass
@@ -35,7 +37,23 @@ class ModelAttempt:
     lease_until: object
     status: JobStatus = S.SUBMITTING
     remote_id: str | None = None
-    proved_unsent: bool = False
+    is_sent: bool = False
+    is_accepted: bool = False
+    by_item: bool = False
+    absences: int = 0
+
+    def is_told(self, status: JobStatus) -> None:
+        if status is not self.status and not self.is_accepted:  # it runs, so it was sent
+            self.is_sent = self.is_accepted = True
+        self.status = status
+
+    @property
+    def is_released(self) -> bool:
+        return self.status is S.CANCELLED and not self.is_sent
+
+    @property
+    def is_reserved(self) -> bool:
+        return self.remote_id is not None and not self.is_sent and self.status in UNSETTLED
 
 
 @dataclass
@@ -49,7 +67,7 @@ class ModelJob:
 
     @property
     def live(self) -> bool:
-        return any(attempt.status not in FINISHED for attempt in self.attempts)
+        return any(attempt.status not in [*FINISHED, S.LOST] for attempt in self.attempts)
 
 
 def may_report(old: JobStatus, new: JobStatus) -> bool:
@@ -69,6 +87,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.keys: dict[str, JobId] = {}
         self.now = NOW
         self.remote_ids = 0
+        self.strays: set[tuple[JobId, str]] = set()
 
     def pick(self, data: st.DataObject) -> tuple[JobId, ModelJob]:
         job_id = data.draw(st.sampled_from(list(self.jobs)), label="job")
@@ -145,6 +164,7 @@ class LedgerMachine(RuleBasedStateMachine):
         sent = ModelAttempt(handle=attempt, epoch=job.epoch, items=tuple(range(len(job.items))), lease_until=None)
         sent.status = S.SUBMITTED
         sent.remote_id = remote_id
+        sent.is_sent = sent.is_accepted = True
         job.attempts.append(sent)
 
     @precondition(some_attempt)
@@ -157,16 +177,36 @@ class LedgerMachine(RuleBasedStateMachine):
             self.ledger.submissions.accept(attempt.handle, RemoteId(remote_id), now=self.now)
         except StaleJob:
             assert attempt.status not in UNSETTLED
-            assert attempt.remote_id != remote_id
-            assert remote_id in self.ledger.events(job_id)[-1].detail
+            assert attempt.remote_id != remote_id or not attempt.is_accepted
+            self.strays.add((job_id, remote_id))
             return
-        if attempt.remote_id == remote_id:
+        if attempt.remote_id == remote_id and attempt.is_accepted:
             return
         assert attempt.status in UNSETTLED
-        attempt.status = job.status = S.SUBMITTED
+        self.model_accept(job, attempt)
         attempt.remote_id = remote_id
+
+    def model_accept(self, job: ModelJob, attempt: ModelAttempt) -> None:
+        attempt.status = job.status = S.SUBMITTED
+        attempt.is_sent = attempt.is_accepted = True
         for index in attempt.items:
             job.items[index] = S.SUBMITTED
+
+    @precondition(some_attempt)
+    @rule(data=st.data())
+    def reserve(self, data: st.DataObject) -> None:
+        job_id, _, attempt = self.pick_attempt(data)
+        self.remote_ids += 1
+        remote_id = f"remote-{self.remote_ids}"
+        try:
+            self.ledger.submissions.reserve(attempt.handle, RemoteId(remote_id), now=self.now)
+        except StaleJob:
+            assert attempt.status not in UNSETTLED or attempt.remote_id is not None
+            self.strays.add((job_id, remote_id))
+            return
+        assert attempt.status in UNSETTLED
+        assert attempt.remote_id is None
+        attempt.remote_id = remote_id
 
     def settle(self, data: st.DataObject, verb: str) -> tuple[ModelJob, ModelAttempt] | None:
         _, job, attempt = self.pick_attempt(data)
@@ -175,7 +215,7 @@ class LedgerMachine(RuleBasedStateMachine):
         except StaleJob:
             assert attempt.status not in UNSETTLED
             return None
-        assert attempt.status in UNSETTLED
+        assert attempt.status in UNSETTLED or (verb, attempt.status) == ("release", S.LOST)
         return job, attempt
 
     @precondition(some_attempt)
@@ -194,12 +234,25 @@ class LedgerMachine(RuleBasedStateMachine):
     def release(self, data: st.DataObject) -> None:
         settled = self.settle(data, "release")
         if settled:
-            job, attempt = settled
-            attempt.status = S.CANCELLED
-            attempt.proved_unsent = True
-            job.status = roll_up(job.items)
-            if job.status is S.CREATED and job.cancel_requested:
-                self.cancelled_unsent(job)
+            self.model_release(*settled)
+
+    def model_release(self, job: ModelJob, attempt: ModelAttempt) -> None:
+        was_lost = attempt.status is S.LOST
+        attempt.status = S.CANCELLED
+        attempt.is_sent = False
+        if was_lost:
+            if self.is_replaced(job, attempt):
+                return
+            for index in attempt.items:
+                if job.items[index] is S.LOST:
+                    job.items[index] = S.CREATED
+        job.status = roll_up(job.items)
+        if job.status is S.CREATED and job.cancel_requested:
+            self.cancelled_unsent(job)
+
+    def is_replaced(self, job: ModelJob, attempt: ModelAttempt) -> bool:
+        later = job.attempts[job.attempts.index(attempt) + 1 :]
+        return attempt.epoch != job.epoch or any(not each.is_released for each in later)
 
     @precondition(some_attempt)
     @rule(data=st.data())
@@ -207,31 +260,38 @@ class LedgerMachine(RuleBasedStateMachine):
         settled = self.settle(data, "mark_unknown")
         if settled:
             job, attempt = settled
+            attempt.is_sent = attempt.is_sent or (attempt.status is S.SUBMITTING and attempt.remote_id is None)
             attempt.status = job.status = S.UNKNOWN
 
-    def reported(self, data: st.DataObject, attempt: ModelAttempt) -> Snapshot:
+    def reported(self, data: st.DataObject, attempt: ModelAttempt) -> Snapshot | None:
         words = st.sampled_from(AT_PROVIDER + FINISHED * 2)
-        kind = data.draw(st.sampled_from(["whole", "items", "items", "wrong number"]), label="report")
-        status = data.draw(words, label="status")
+        kinds = ["whole", "whole", "items", "items", "wrong number", "absent"]
+        kind = data.draw(st.sampled_from(kinds), label="report")
+        if kind == "absent":
+            return None
         if kind == "whole":
+            status = data.draw(words, label="status")
             return Snapshot(status=status, remote_status=f"their {status}")
         n = len(attempt.items) + (kind == "wrong number")
         items = data.draw(st.lists(words, min_size=n, max_size=n), label="statuses")
         snapshots = tuple(ItemSnapshot(status=s) for s in items)
-        return Snapshot(status=status, remote_status="theirs", items=snapshots)
+        return Snapshot(status=roll_up(items), remote_status="theirs", items=snapshots)
 
     @precondition(some_attempt)
-    @rule(data=st.data())
-    def observe(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), asked_again=st.booleans())
+    def observe(self, data: st.DataObject, asked_again: bool) -> None:
         """Up to three reports of one attempt."""
         job_id, job, attempt = self.pick_attempt(data)
         for _ in range(data.draw(st.integers(1, 3), label="reports")):
-            self.observe_once(data, job_id, job, attempt)
+            self.observe_once(data, job_id, job, attempt, asked_again)
 
-    def observe_once(self, data: st.DataObject, job_id: JobId, job: ModelJob, attempt: ModelAttempt) -> None:
+    def observe_once(
+        self, data: st.DataObject, job_id: JobId, job: ModelJob, attempt: ModelAttempt, asked_again: bool
+    ) -> None:
         snapshot = self.reported(data, attempt)
+        values = {"now": self.now, "confirm": CONFIRM, "asked_again": asked_again}
         try:
-            after = observe(self.ledger, job_id, attempt.handle.number, snapshot, now=self.now)
+            after = observe(self.ledger, job_id, attempt.handle.number, snapshot, **values)
         except StaleJob:
             assert attempt.remote_id is None
             return
@@ -240,34 +300,79 @@ class LedgerMachine(RuleBasedStateMachine):
             assert len(snapshot.items) != len(attempt.items)
             return
         assert attempt.remote_id is not None
-        self.model_observe(job, attempt, snapshot)
+        if not attempt.is_reserved:
+            replaced = self.is_replaced(job, attempt) or attempt.is_released
+            if snapshot is None:
+                self.model_absence(job, attempt, replaced)
+            elif replaced:
+                self.model_late(job_id, job, attempt, snapshot.status)
+            else:
+                self.model_observe(job, attempt, snapshot, asked_again)
         assert after is job.status
 
-    def model_observe(self, job: ModelJob, attempt: ModelAttempt, snapshot: Snapshot) -> None:
-        reports = [item.status for item in snapshot.items or ()]
-        said = roll_up(reports) if reports else snapshot.status
-        later = job.attempts[job.attempts.index(attempt) + 1 :]
-        if attempt.epoch != job.epoch or any(not a.proved_unsent for a in later):  # the items are another's now
-            if may_report(attempt.status, said):
-                attempt.status = said
+    def model_absence(self, job: ModelJob, attempt: ModelAttempt, replaced: bool) -> None:
+        if replaced or attempt.status in [*FINISHED, S.LOST, S.SUBMITTING]:
             return
-        if not reports:
-            if said is attempt.status or may_report(attempt.status, said):
-                attempt.status = said
-                reports = [said] * len(attempt.items)
-            else:
-                return
-        for index, status in zip(attempt.items, reports, strict=True):
-            if may_report(job.items[index], status):
-                job.items[index] = status
+        attempt.absences += 1
+        if attempt.absences < CONFIRM.absent_times:
+            return
+        attempt.absences = 0
+        attempt.status = S.LOST
+        for index in attempt.items:
+            if job.items[index] not in FINISHED:
+                job.items[index] = S.LOST
+        job.status = roll_up(job.items)
+
+    def model_late(self, job_id: JobId, job: ModelJob, attempt: ModelAttempt, said: JobStatus) -> None:
+        """The items are another attempt's now: an older one that was LOST makes that a second job."""
+        if attempt.status is S.LOST and said in [*AT_PROVIDER, S.COMPLETED]:
+            for younger in job.attempts[job.attempts.index(attempt) + 1 :]:
+                if younger.remote_id and younger.status not in FINISHED:
+                    self.strays.add((job_id, younger.remote_id))
+        if may_report(attempt.status, said) and not (attempt.status is S.LOST and said in AT_PROVIDER):
+            attempt.is_told(said)
+
+    def model_observe(self, job: ModelJob, attempt: ModelAttempt, snapshot: Snapshot, asked_again: bool) -> None:
+        if attempt.status in UNSETTLED:  # the report is faster than the reply
+            self.model_accept(job, attempt)
+        said = snapshot.status
+        revives = asked_again and (bool(snapshot.items) or attempt.status in MAY_REVIVE)
+        if attempt.by_item and not snapshot.items and said in FINISHED:
+            revives = False
+
+        def may(old: JobStatus, new: JobStatus) -> bool:
+            alive = new in [*AT_PROVIDER, S.COMPLETED]
+            return may_report(old, new) or (revives and old in MAY_REVIVE and alive)
+
+        contradicts = said is not attempt.status and not may(attempt.status, said)
         if snapshot.items:
-            of_items = roll_up(job.items[index] for index in attempt.items)
-            if may_report(attempt.status, of_items):
-                attempt.status = of_items
-        if not later:
-            job.status = roll_up(job.items)
-        elif job.status in FINISHED or job.status is S.CREATED:  # later attempts were never sent
-            job.status = roll_up(job.items) if may_report(job.status, roll_up(job.items)) else job.status
+            for index, item in zip(attempt.items, snapshot.items, strict=True):
+                if may(job.items[index], item.status):
+                    job.items[index] = item.status
+        elif contradicts:
+            return
+        elif not attempt.by_item or attempt.status is S.LOST or (revives and attempt.status in MAY_REVIVE):
+            for index in attempt.items:
+                if may(job.items[index], said):
+                    job.items[index] = said
+        elif said in FINISHED:
+            for index in attempt.items:
+                if job.items[index] not in FINISHED:
+                    job.items[index] = said
+        status = roll_up(job.items[index] for index in attempt.items)
+        if not snapshot.items and not attempt.by_item:
+            status = said
+        if status is attempt.status and contradicts:
+            return
+        if status is attempt.status or may(attempt.status, status):
+            attempt.is_told(status)
+            attempt.absences = 0
+            attempt.by_item = attempt.by_item or bool(snapshot.items)
+            new = roll_up(job.items)
+            if may(job.status, new) or new is S.CREATED:
+                if job.status in FINISHED and new not in FINISHED:
+                    job.cancel_requested = False
+                job.status = new
 
     @precondition(some_attempt)
     @rule(data=st.data(), n=st.integers(0, 1000))
@@ -291,19 +396,26 @@ class LedgerMachine(RuleBasedStateMachine):
             job.cancel_requested = True
         if job.status is S.CREATED:
             self.cancelled_unsent(job)
+        elif job.status is S.LOST:
+            job.items = [status if status in FINISHED else S.CANCELLED for status in job.items]
+            job.status = roll_up(job.items)
+            for attempt in job.attempts:
+                if attempt.status is S.LOST:
+                    attempt.status = S.CANCELLED
         assert self.ledger.request_cancel(job_id, now=self.now).status is job.status
 
     @precondition(some_attempt)
-    @rule(data=st.data(), lease_s=st.sampled_from([10.0, 60.0]))
-    def renew(self, data: st.DataObject, lease_s: float) -> None:
+    @rule(data=st.data(), lease_s=st.sampled_from([10.0, 60.0]), sending=st.booleans())
+    def renew(self, data: st.DataObject, lease_s: float, sending: bool) -> None:
         _, _, attempt = self.pick_attempt(data)
         try:
-            self.ledger.submissions.renew(attempt.handle, lease_s=lease_s, now=self.now)
+            self.ledger.submissions.renew(attempt.handle, lease_s=lease_s, now=self.now, sending=sending)
         except StaleJob:
             assert attempt.status is not S.SUBMITTING
             return
         assert attempt.status is S.SUBMITTING
         attempt.lease_until = self.now + timedelta(seconds=lease_s)
+        attempt.is_sent = attempt.is_sent or sending
 
     @rule()
     def expire_leases(self) -> None:
@@ -311,8 +423,11 @@ class LedgerMachine(RuleBasedStateMachine):
         for job_id, job in self.jobs.items():
             for attempt in job.attempts:
                 if attempt.status is S.SUBMITTING and attempt.lease_until < self.now:
-                    attempt.status = job.status = S.UNKNOWN
                     late.append(job_id)
+                    if attempt.is_sent or attempt.remote_id:
+                        attempt.status = job.status = S.UNKNOWN
+                    else:
+                        self.model_release(job, attempt)
         assert sorted(self.ledger.submissions.expire_leases(now=self.now)) == sorted(late)
 
     @invariant()
@@ -324,7 +439,11 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (job.cancel_requested_at is not None) == model.cancel_requested
             assert [item.status for item in self.ledger.items(job_id)] == model.items
             attempts = [(a.status, a.remote_id, a.epoch, a.sent_at is None) for a in self.ledger.attempts(job_id)]
-            assert attempts == [(a.status, a.remote_id, a.epoch, a.proved_unsent) for a in model.attempts]
+            assert attempts == [(a.status, a.remote_id, a.epoch, not a.is_sent) for a in model.attempts]
+
+    @invariant()
+    def no_remote_job_is_forgotten(self) -> None:
+        assert {(stray.job_id, stray.remote_id) for stray in self.ledger.strays.pending()} == self.strays
 
     @invariant()
     def results_are_never_lost(self) -> None:
@@ -342,7 +461,9 @@ class LedgerMachine(RuleBasedStateMachine):
             moves = self.ledger.events(job_id, of_items=False)
             for event in moves:
                 if event.old in FINISHED and event.new is not event.old:
-                    assert event.new is S.SUBMITTING or (event.old, event.new) == (S.CANCELLED, S.COMPLETED)
+                    revived = event.cause == "alive again" and event.old is not S.COMPLETED
+                    by_caller = event.new is S.SUBMITTING or revived
+                    assert by_caller or (event.old, event.new) == (S.CANCELLED, S.COMPLETED)
 
 
 def check(ledger: Ledger, n_examples: int) -> None:

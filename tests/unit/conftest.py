@@ -9,10 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from launching import Stages
 from scripted import Clock, ScriptedBackend
 from support import SWEEP
 
 from qjobs.cli import main as cli
+from qjobs.compiling.compiler import CompileCache
+from qjobs.ledger import Ledger
 
 Said = tuple[int, str, str]
 
@@ -25,6 +28,17 @@ def backend() -> ScriptedBackend:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+def stages(store: Ledger, tmp_path: Path) -> Callable[..., Stages]:
+    """Makes stages with a `fake` backend, or with those that are given."""
+
+    def make(backend: ScriptedBackend | None = None, **backends: ScriptedBackend) -> Stages:
+        given = {"fake": backend} if backend else backends or {"fake": ScriptedBackend()}
+        return Stages(store, CompileCache(tmp_path / "compiled"), **given)
+
+    return make
 
 
 @pytest.fixture(scope="module")

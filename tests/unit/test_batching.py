@@ -8,8 +8,8 @@ import pytest
 from support import a_program, an_item
 
 from qjobs.errors import InvalidInput
-from qjobs.model import ExecuteOptions, ItemSpec, Limits, Observable
-from qjobs.operations.batching import PARAMETER_BYTES, batch_key, check_items, pack, size_bytes_of
+from qjobs.model import ExecuteOptions, Fingerprint, ItemSpec, JobKind, Key, Limits, Observable
+from qjobs.operations.batching import PARAMETER_BYTES, base_key, batch_key, check_items, pack, size_bytes_of
 
 PROGRAM = a_program("x" * 10)
 PROGRAMS = {PROGRAM.hash: PROGRAM}
@@ -64,14 +64,14 @@ def test_at_the_limits() -> None:
 
 def key(run: str = "run", number: int = 0, given: list[ItemSpec] | None = None, **values: object) -> str:
     options = values.pop("options", ExecuteOptions())
-    where = {"backend": "fake", "device": "device", **values}
+    where = {"backend": "fake", "device": "device", "ledger": "12345678", **values}
     return batch_key(run, number, given if given is not None else items(2), options, **where)
 
 
 def test_same_key() -> None:
     """The same content has the same key."""
     assert key() == key()
-    assert len(key()) == 40
+    assert len(key()) == 41
 
 
 def test_other_key() -> None:
@@ -84,6 +84,11 @@ def test_other_key() -> None:
         key(number=1),
         key(backend="other"),
         key(device="other"),
+        key(ledger="87654321"),
+        key(fingerprint=Fingerprint(place="here", settings="noise off")),
+        key(fingerprint=Fingerprint(place="here", settings="noise on")),
+        key(fingerprint=Fingerprint(place="there", settings="noise on")),
+        key(kind=JobKind.COMPILE),
         key(given=items(3)),
         key(given=list(reversed(items(2)))),
         key(given=[item]),
@@ -100,6 +105,13 @@ def test_other_key() -> None:
         key(options=ExecuteOptions(observables=(replace(zz, terms=(("ZZ", 2.0),)),))),
     ]
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("of_attempt", ["", "-2", "-12", ".0123abcd", "-2.0123abcd"])
+@pytest.mark.parametrize("whole", [key(), key()[9:]])
+def test_base_key(whole: str, of_attempt: str) -> None:
+    """What an attempt adds to a key comes off again, of keys without a ledger too."""
+    assert base_key(Key(whole + of_attempt)) == whole
 
 
 def test_whole_number() -> None:

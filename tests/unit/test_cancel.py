@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from scripted import Fault, ScriptedBackend
+from scripted import DEDUPLICATED, FINDABLE, Fault, ScriptedBackend
 from standing import LOST, a_job, enter
 from support import NOW, at, check_history, claim, create
 
 import qjobs
-from qjobs.backends.base import LostReply
+from qjobs.backends.base import Lookup
 from qjobs.errors import (
     BackendUnavailable,
     InvalidInput,
@@ -217,8 +217,8 @@ def test_unsent_goes_along(store: Ledger, backend: ScriptedBackend) -> None:
     assert [item.label for item in backend.jobs[FIRST].batch.items] == ["item-0", "item-1"]
 
 
-@pytest.mark.parametrize("variant", [LostReply.DEDUPLICATED, LostReply.FINDABLE])
-def test_same_items_after_loss(store: Ledger, variant: LostReply) -> None:
+@pytest.mark.parametrize("variant", [DEDUPLICATED, FINDABLE])
+def test_same_items_after_loss(store: Ledger, variant: Lookup) -> None:
     """An attempt after a lost one sends the same items, because both carry one key."""
     backend = ScriptedBackend(variant)
     job_id = create(store, n_items=3)

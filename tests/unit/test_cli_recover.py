@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 import qjobs as library
-from qjobs.backends.rest import RestBackend
+from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.circuits.programs import read_circuit
 from qjobs.errors import BackendUnavailable, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ItemSpec, JobId, LostReply
+from qjobs.model import ItemSpec, JobId
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 
@@ -121,7 +121,7 @@ def test_discard(qjobs: Callable[..., Said], store: Ledger, opaque: ScriptedProv
     assert (code, json.loads(out)["status"]) == (0, "CREATED")
     code, _, err = qjobs("jobs", "discard", job_id)
     assert code == 2
-    assert "only an UNKNOWN job" in err
+    assert "only an UNKNOWN or LOST job" in err
     code, out, _ = qjobs("jobs", "retry", job_id, "--status", "created", *where(opaque), "--json")
     assert (code, json.loads(out)["action"]) == (0, "submit")
     assert opaque.created == 2, "the person was wrong, and said so in words"
@@ -208,7 +208,9 @@ def test_wrong_backend(qjobs: Callable[..., Said], store: Ledger, findable: Scri
         (["--backend", "rest"], "belong together"),
         (["--backend", "aer", "--url", "http://x"], "belong together"),
         (["--strategy", "maybe"], "use one of DEFAULT"),
-        (["--status", "lost"], "use one of"),
+        (["--status", "gone"], "use one of"),
+        (["--max-submissions", "0"], "must be 1 or more"),
+        (["--max-cost", "-1"], "must not be negative"),
     ],
 )
 def test_bad_options(qjobs: Callable[..., Said], store: Ledger, options: list[str], words: str) -> None:

@@ -94,7 +94,7 @@ BAD = {
     "not YAML": ("name: [1, 2\ncircuit: }", "neither YAML nor JSON"),
     "not a mapping": ("- 1\n- 2", "mapping"),
     "misspelt": (sweep(shot=5), "shot"),
-    "another backend": (sweep(backends=["aer-backend/noisy"]), "aer-backend/noisy"),
+    "no backend": (sweep(backends=["nobody"]), "no backend 'nobody'"),
     "no circuit file": (sweep(circuit={"file": "gone.qasm"}), "gone.qasm"),
     "no builder": (sweep(circuit={"builder": "nobody"}), "nobody"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from scripted import Fault, ScriptedBackend
-from support import NOW, create, submitted
+from support import NOW, at, create, submitted
 
 import qjobs
 from qjobs.backends.base import MissingResult
@@ -61,7 +61,7 @@ def test_late_results(store: Ledger, backend: ScriptedBackend) -> None:
     job_id = a_final_job(store, backend, *DONE)
     backend.answer = lambda results: [results[0], MissingResult(reason="not yet")]
     with pytest.raises(BackendUnavailable, match="1 items"):
-        qjobs.collect(store, backend, job_id)
+        qjobs.collect(store, backend, job_id, now=lambda: at(60))
     assert store.results(job_id).keys() == {0}
     backend.answer = lambda results: results
     assert len(qjobs.collect(store, backend, job_id).results) == 2
@@ -113,16 +113,27 @@ def test_open_job(store: Ledger, backend: ScriptedBackend) -> None:
     assert qjobs.collect(store, backend, job_id, partial=True).results.keys() == {0}
 
 
-@pytest.mark.parametrize("change", [lambda r: r[:1], lambda r: [*r, r[0]], lambda _: []])
-def test_wrong_number(store: Ledger, backend: ScriptedBackend, change: object) -> None:
-    """A wrong number of results stores nothing."""
+@pytest.mark.parametrize(
+    ("positions", "words", "stored"),
+    [
+        ([0], "said nothing of 1 of the 2", {0}),
+        ([0, 0], "position 0", set()),
+        ([2], "position 2", set()),
+        ([], "2", set()),
+    ],
+)
+def test_wrong_positions(
+    store: Ledger, backend: ScriptedBackend, positions: list[int], words: str, stored: set[int]
+) -> None:
+    """A stream that leaves items out, or has others, is told; what is certain is stored."""
     (job_id,) = submitted(store, backend, "a")
     backend.report(*DONE)
     qjobs.poll(store, backend, [job_id])
-    backend.answer = change
-    with pytest.raises(ProtocolError, match="2 items"):
+    entry = ItemResult(counts={"00": 1})
+    backend.results = lambda *_: iter([(position, entry) for position in positions])
+    with pytest.raises(ProtocolError, match=words):
         store_results(store, backend, store.job(job_id))
-    assert store.results(job_id) == {}
+    assert set(store.results(job_id)) == stored
 
 
 def test_no_replacement(store: Ledger, backend: ScriptedBackend) -> None:

@@ -118,7 +118,7 @@ def test_rerun(store: Ledger, given: list[Program]) -> None:
 def test_no_compiler(store: Ledger, given: list[Program]) -> None:
     """A backend that does not compile is refused before a job is made."""
     backend = ScriptedBackend()
-    backend.compiles = False
+    backend.capabilities = frozenset()
     with pytest.raises(InvalidInput, match="set the compiler to"):
         planned(store, backend, given)
     assert store.jobs() == []

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
+from launching import Stages, circuits, points, run, to_submit
 from scripted import Fault, ScriptedBackend
 from support import NOW, claim, create
 
 import qjobs
-from qjobs.backends.base import Limits, LostReply
-from qjobs.compiling.compiler import CompileCache
+from qjobs.backends.base import Limits, Lookup
 from qjobs.errors import (
     BackendUnavailable,
     InvalidInput,
@@ -21,69 +20,15 @@ from qjobs.errors import (
     SubmissionRejected,
     SubmissionUnknown,
 )
-from qjobs.experiments.circuit_list import CircuitList, CircuitListPlan, expand_circuit_list
-from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep
 from qjobs.ledger import Ledger
 from qjobs.ledger.submissions import Submissions
 from qjobs.lifecycle import JobStatus
-from qjobs.model import JobId, JobKind
-from qjobs.operations.execute import DirectStages, Executed, ExperimentPlan, Shown, Until, execute, finish
+from qjobs.model import JobKind
+from qjobs.operations.execute import ExperimentPlan, finish
 from qjobs.operations.poll import utc_now
 
 S = JobStatus
-TURN = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
-qubit[1] q; bit[1] c; ry(theta) q[0]; c[0] = measure q[0];"""
-PLAIN = """OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; h q[0]; measure q -> c;"""
 ONE_EACH = Limits(max_items=1)
-
-
-class Stages(DirectStages):
-    """Direct stages where every live job ends in `end` while it is waited for."""
-
-    def __init__(self, ledger: Ledger, cache: CompileCache, **backends: ScriptedBackend) -> None:
-        super().__init__(ledger, backends, cache)
-        self.ledger = ledger
-        self.opened = backends
-        self.end = S.COMPLETED
-        self.waits: list[tuple[Until, Shown, int]] = []
-
-    def backend(self, name: str) -> ScriptedBackend:
-        if name not in self.opened:
-            raise InvalidInput(f"there is no backend {name!r}", field="backends")
-        return self.opened[name]
-
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
-        self.waits.append((until, kind, len(jobs)))
-        for name in set(jobs.values()):
-            for remote in self.opened[name].live():
-                remote.items = [self.end] * len(remote.items)
-            qjobs.poll(self.ledger, self.opened[name], [job_id for job_id in jobs if jobs[job_id] == name])
-
-
-@pytest.fixture
-def stages(store: Ledger, tmp_path: Path) -> Callable[..., Stages]:
-    """Makes stages with a `fake` backend, or with those that are given."""
-
-    def make(backend: ScriptedBackend | None = None, **backends: ScriptedBackend) -> Stages:
-        given = {"fake": backend} if backend else backends or {"fake": ScriptedBackend()}
-        return Stages(store, CompileCache(tmp_path / "compiled"), **given)
-
-    return make
-
-
-def circuits(count: int, **values: object) -> CircuitListPlan:
-    given = {"name": "list", "circuits": [{"openqasm": PLAIN}] * count, "shots": 5, "backend": "fake"}
-    return expand_circuit_list(CircuitList.model_validate({**given, "compiler": "none", **values}))
-
-
-def points(*values: float, **other: object) -> SweepPlan:
-    axes = [{"name": "theta", "values": list(values or (0.1, 0.2))}]
-    given = {"name": "sweep", "circuit": {"openqasm": TURN}, "axes": axes, "shots": 5, "backends": ["fake"]}
-    return expand_sweep(SweepSpec.model_validate({**given, "compile": {"compiler": "none"}, **other}))
-
-
-def run(stages: Stages, plan: ExperimentPlan, name: str = "run", identity: str = "") -> Executed:
-    return execute(stages.ledger, plan, stages, run=name, identity=identity)
 
 
 def n_missing(store: Ledger) -> int:
@@ -139,7 +84,7 @@ def test_room_of_others(store: Ledger, stages: Callable[..., Stages]) -> None:
     other = create(store, "other", n_items=1)
     qjobs.submit(store, backend, other)
     assert run(staged, circuits(1)).problems == {}
-    assert staged.waits == [("any", "room", 1), ("all", "progress", 1)]
+    assert staged.waits == [("room", "room", 1), ("all", "progress", 1)]
 
 
 def test_busy_elsewhere(store: Ledger, stages: Callable[..., Stages]) -> None:
@@ -149,7 +94,7 @@ def test_busy_elsewhere(store: Ledger, stages: Callable[..., Stages]) -> None:
     later = threading.Timer(0.2, lambda: store.submissions.release(attempt, "no route", now=NOW))
     later.start()
     staged = stages()
-    assert finish(store, {job_id: "fake"}, staged) == {}
+    assert finish(store, {job_id: to_submit()}, staged) == {}
     later.join()
     assert len(staged.opened["fake"].jobs) == 1
 
@@ -167,7 +112,7 @@ def test_left_submitting(store: Ledger, stages: Callable[..., Stages]) -> None:
     with Ledger(store.url) as locked:
         locked.submissions = Locked(locked._db)
         staged._ledger = locked
-        problems = finish(locked, {job_id: "fake"}, staged)
+        problems = finish(locked, {job_id: to_submit()}, staged)
     assert isinstance(problems[job_id], BackendUnavailable)
     assert (store.job(job_id).status, staged.waits) == (S.SUBMITTING, [])
 
@@ -186,7 +131,7 @@ def test_refused_spares_others(store: Ledger, stages: Callable[..., Stages]) -> 
 
 def test_unknown_ends_the_run(store: Ledger, stages: Callable[..., Stages]) -> None:
     """A job that stays UNKNOWN is neither waited for nor sent again."""
-    staged = stages(ScriptedBackend(LostReply.OPAQUE))
+    staged = stages(ScriptedBackend(Lookup()))
     staged.opened["fake"].faults.append(Fault(SubmissionUnknown("the connection broke"), "after"))
     done = run(staged, circuits(1))
     assert [type(error) for error in done.problems.values()] == [SubmissionUnknown]

@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 
-from qjobs.lifecycle import FINAL, LIVE, JobStatus, can_move, roll_up
+from qjobs.lifecycle import FINAL, LIVE, REOPENS, JobStatus, can_move, roll_up
 
-OURS = {"CREATED", "SUBMITTING", "UNKNOWN"}
+OURS = {"CREATED", "SUBMITTING", "UNKNOWN", "LOST"}
 OPEN_AT_PROVIDER = {"SUBMITTED", "QUEUED", "RUNNING", "RETRYING", "CANCELLING"}
 FINISHED = {"COMPLETED", "CANCELLED", "ERROR", "DEPLETED", "TERMINATED"}
 
@@ -18,15 +18,16 @@ def words(statuses: object) -> set[str]:
 
 
 def test_statuses() -> None:
-    """There are thirteen statuses: three of ours, ten of the providers'."""
+    """There are fourteen statuses: four of ours, ten of the providers'."""
     assert words(JobStatus) == OURS | OPEN_AT_PROVIDER | FINISHED
     assert all(status.name == status.value for status in JobStatus)
 
 
 def test_final_and_live() -> None:
-    """FINAL and LIVE split all statuses but CREATED."""
+    """FINAL and LIVE split all statuses but CREATED and LOST, and COMPLETED alone is never reopened."""
     assert words(FINAL) == FINISHED
-    assert words(LIVE) == (OURS - {"CREATED"}) | OPEN_AT_PROVIDER
+    assert words(LIVE) == {"SUBMITTING", "UNKNOWN"} | OPEN_AT_PROVIDER
+    assert words(REOPENS) == FINISHED - {"COMPLETED"}
     assert {status for status in JobStatus if status.is_final} == FINAL
 
 
@@ -38,9 +39,11 @@ def expected_moves(old: str) -> set[str]:
     if old == "SUBMITTING":
         return at_provider | {"CREATED", "UNKNOWN"}
     if old == "UNKNOWN":
+        return at_provider | {"CREATED", "LOST"}
+    if old == "LOST":
         return at_provider | {"CREATED"}
     if old in OPEN_AT_PROVIDER:
-        return at_provider - {old}
+        return at_provider - {old} | {"LOST"}
     return {"COMPLETED"} if old == "CANCELLED" else set()
 
 
@@ -81,6 +84,10 @@ def test_equal_items(status: JobStatus) -> None:
         ("SUBMITTED UNKNOWN", "SUBMITTED"),
         ("UNKNOWN CREATED", "UNKNOWN"),
         ("SUBMITTING CREATED", "SUBMITTING"),
+        ("COMPLETED LOST", "LOST"),
+        ("SUBMITTED LOST", "SUBMITTED"),
+        ("SUBMITTING LOST", "SUBMITTING"),
+        ("LOST CREATED", "LOST"),
     ],
 )
 def test_mixed_items(items: str, job: str) -> None:

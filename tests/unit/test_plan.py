@@ -11,12 +11,12 @@ from scripted import ScriptedBackend
 from support import NOW, a_program, an_item
 
 import qjobs
-from qjobs.backends.base import Limits
+from qjobs.backends.base import Capability, Limits
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ExecuteOptions, ItemSpec, JobId, Observable, Program, ProgramHash
-from qjobs.operations.plan import Existing, existing_points
+from qjobs.operations.plan import existing_points
 
 S = JobStatus
 PARAMETRIC = a_program("parametric", parameters=("theta",))
@@ -125,7 +125,7 @@ def test_exact_values(store: Ledger, backend: ScriptedBackend) -> None:
         planned(store, backend, wanted, options=options)
     assert caught.value.field == "observables"
     assert store.jobs() == []
-    backend.exact_expvals = True
+    backend.capabilities = frozenset({Capability.EXACT_EXPVALS})
     (job_id,) = planned(store, backend, wanted, options=options)  # and then no measurement is needed
     assert store.job(job_id).options.observables == (ENERGY,)
 
@@ -145,7 +145,7 @@ def a_run(
 
 def found(store: Ledger, backend: ScriptedBackend, **values: object) -> tuple[dict[str, JobId], int]:
     known = existing_points(store, backend, **{"experiment": "e", "definition": "d", **values})
-    return dict(known.jobs), known.n_jobs
+    return dict(known.jobs), known.seen.n_jobs
 
 
 def test_found_items(store: Ledger, backend: ScriptedBackend) -> None:
@@ -180,8 +180,8 @@ def test_same_definition_only(store: Ledger, backend: ScriptedBackend) -> None:
     a_run(store, ScriptedBackend(name="other"), ["d"], "1")
     later = a_run(store, backend, ["e"], "2")
     assert found(store, backend) == ({"a": mine, "e": later}, 2)
-    assert found(store, backend, run="1", only_own=True) == ({"a": mine}, 1)
-    assert found(store, backend, run="3", only_own=True) == ({}, 0)
+    assert found(store, backend, run="1", only_of="1") == ({"a": mine}, 1)
+    assert found(store, backend, run="3", only_of="3") == ({}, 0)
 
 
 def test_own_failures(store: Ledger, backend: ScriptedBackend) -> None:
@@ -192,12 +192,13 @@ def test_own_failures(store: Ledger, backend: ScriptedBackend) -> None:
     qjobs.poll(store, backend, [lost])
     qjobs.collect(store, backend, lost, partial=True)
 
-    def known(run: str) -> Existing:
-        return existing_points(store, backend, experiment="e", definition="d", run=run)
+    def known(run: str) -> tuple[dict[str, JobId], tuple[JobId, ...]]:
+        existing = existing_points(store, backend, experiment="e", definition="d", run=run)
+        return dict(existing.jobs), existing.failed
 
-    assert known("1") == Existing(jobs={"a": lost, "b": lost}, failed=(lost,), n_jobs=1)
-    assert known("2") == Existing(jobs={"a": lost}, failed=(), n_jobs=1)
+    assert known("1") == ({"a": lost, "b": lost}, (lost,))
+    assert known("2") == ({"a": lost}, ())
     store.waits.register("2", [lost], until="all", now=NOW)
-    assert known("2").failed == (lost,), "what a run waited for counts as its own"
+    assert known("2")[1] == (lost,), "what a run waited for counts as its own"
     newer = a_run(store, backend, ["b"], "3")
-    assert known("1") == Existing(jobs={"a": lost, "b": newer}, failed=(), n_jobs=2)
+    assert known("1") == ({"a": lost, "b": newer}, ())

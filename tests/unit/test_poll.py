@@ -9,7 +9,7 @@ from scripted import ScriptedBackend
 from support import NOW, check_history, claim, create, submitted, whole
 
 import qjobs
-from qjobs.backends.base import Snapshot
+from qjobs.backends.base import Confirmation, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError
 from qjobs.ledger import Ledger
 from qjobs.ledger.provider_reports import Report
@@ -74,7 +74,8 @@ def test_nothing_to_poll(store: Ledger, backend: ScriptedBackend) -> None:
 
 
 def test_silent_about_one(store: Ledger, backend: ScriptedBackend) -> None:
-    """A job that the answer leaves out keeps its status."""
+    """A job that one answer leaves out keeps its status."""
+    backend.confirm = Confirmation()
     first, second = submitted(store, backend, "a", "b")
     backend.hidden.add(RemoteId("remote-1"))
     backend.report(*DONE)

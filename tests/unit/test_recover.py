@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scripted import Clock, Fault, ScriptedBackend
-from support import check_history, create, job_moves
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend, SteppedBackend
+from standing import a_job
+from support import a_program, at, check_history, create, job_moves
 
 import qjobs
-from qjobs.backends.base import RemoteJob
+from qjobs.backends.base import PlainJournal, RemoteJob
 from qjobs.errors import BackendUnavailable, Busy, InvalidInput, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import JobId, LostReply, RemoteId, RemoteRetryStrategy
+from qjobs.model import JobId, Key, Lookup, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.collect import store_results
 from qjobs.operations.recover import Finding
@@ -58,6 +59,63 @@ def test_retry_by_status(
     assert (done.action, len(backend.jobs)) == (Action.SUBMIT, 2)
     assert ledger.attempts(job_id)[-1].items == sent
     check_history(ledger, job_id)
+
+
+@pytest.mark.parametrize(
+    ("standing", "strategy", "n_remote"),
+    [
+        ("new", R.DEFAULT, 1),
+        ("not sent", R.DEFAULT, 1),
+        ("rejected", R.ALLOW_RESUBMIT, 1),
+        ("lost, exists", R.ALLOW_RESUBMIT, 1),
+        ("lost, does not exist", R.ALLOW_RESUBMIT, 1),
+        ("forgotten", R.FORCE_RESUBMIT, 2),
+        ("reserved", R.DEFAULT, 1),
+        ("incomplete", R.FORCE_RESUBMIT, 2),
+    ],
+)
+def test_retry_as_advised(store: Ledger, standing: str, strategy: RemoteRetryStrategy, n_remote: int) -> None:
+    """A retry without statuses does what the messages advise for every job that is not at its provider."""
+    backend = SteppedBackend() if standing == "reserved" else ScriptedBackend()
+    job_id = a_job(store, standing, backend)
+    done = recovery.retry(store, backend, job_id, strategy=strategy, now=lambda: at(2))
+    assert done.action is not Action.RETURN
+    assert len(backend.jobs) == n_remote
+    assert store.job(job_id).status in {S.SUBMITTED, S.QUEUED}
+    check_history(store, job_id)
+
+
+def test_retry_by_default(store: Ledger, clock: Clock) -> None:
+    """A retry without statuses takes the items in ERROR, and says how to name others."""
+    backend = ScriptedBackend()
+    job_id = failed(store, backend, clock)
+    recovery.retry(store, backend, job_id, strategy=R.FORCE_RESUBMIT, now=clock.now)
+    assert store.attempts(job_id)[-1].items == (1,)
+    backend.report(S.COMPLETED)
+    qjobs.poll(store, backend, [job_id], now=clock.now)
+    qjobs.collect(store, backend, job_id, partial=True, now=clock.now)
+    done = recovery.retry(store, backend, job_id, strategy=R.FORCE_RESUBMIT, now=clock.now)
+    assert (done.action, len(backend.jobs)) == (Action.RETURN, 2)
+    assert done.reason.endswith("they are CANCELLED; name them with --status CANCELLED")
+
+
+def test_restart_with_other_programs(store: Ledger, clock: Clock) -> None:
+    """A restart sends the newly compiled circuits; what the old ones gave stays readable."""
+    backend = ScriptedBackend()
+    job_id = failed(store, backend, clock)
+    (old,) = {item.program for item in store.items(job_id)}
+    new = a_program("compiled anew")
+    store.add_programs([new])
+    recovery.retry(store, backend, job_id, strategy=R.FULL_RESTART, programs={old: new.hash}, now=clock.now)
+    sent = backend.jobs[RemoteId("remote-2")].batch
+    assert {item.program for item in sent.items} == {new.hash} == set(sent.programs)
+    assert sent.programs[new.hash].payload == b"compiled anew"
+    assert {item.program for item in store.items(job_id)} == {new.hash}
+    assert set(store.results(job_id, epoch=store.attempts(job_id)[0].epoch)) == {0}
+    backend.report(S.ERROR, S.COMPLETED, S.COMPLETED)
+    qjobs.poll(store, backend, [job_id], now=clock.now)
+    recovery.retry(store, backend, job_id, strategy=R.FORCE_RESUBMIT, now=clock.now)
+    assert {item.program for item in backend.jobs[RemoteId("remote-3")].batch.items} == {new.hash}
 
 
 def test_full_restart(ledger: Ledger, clock: Clock) -> None:
@@ -120,15 +178,13 @@ def test_rerun_needs_a_name(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("kind", "when", "finding", "status"),
     [
-        (LostReply.FINDABLE, "after", Finding.ADOPTED, S.QUEUED),
-        (LostReply.DEDUPLICATED, "after", Finding.ADOPTED, S.QUEUED),
-        (LostReply.FINDABLE, "before", Finding.NOT_FOUND, S.UNKNOWN),
-        (LostReply.OPAQUE, "after", Finding.OPAQUE, S.UNKNOWN),
+        (FINDABLE, "after", Finding.ADOPTED, S.QUEUED),
+        (DEDUPLICATED, "after", Finding.ADOPTED, S.QUEUED),
+        (FINDABLE, "before", Finding.NOT_FOUND, S.UNKNOWN),
+        (OPAQUE, "after", Finding.OPAQUE, S.UNKNOWN),
     ],
 )
-def test_reconcile(
-    ledger: Ledger, clock: Clock, kind: LostReply, when: str, finding: Finding, status: JobStatus
-) -> None:
+def test_reconcile(ledger: Ledger, clock: Clock, kind: Lookup, when: str, finding: Finding, status: JobStatus) -> None:
     """What is found by its key is adopted; all else stays UNKNOWN; nothing is sent."""
     backend = ScriptedBackend(kind)
     job_id = lost(ledger, backend, clock, when=when)
@@ -156,7 +212,7 @@ def test_reconcile_later(ledger: Ledger, clock: Clock) -> None:
 
 def test_adopt(ledger: Ledger, clock: Clock) -> None:
     """The remote job that a person names is adopted, once."""
-    backend = ScriptedBackend(LostReply.OPAQUE)
+    backend = ScriptedBackend(OPAQUE)
     job_id = lost(ledger, backend, clock)
     assert recovery.adopt(ledger, backend, job_id, RemoteId("remote-1"), now=clock.now).status is S.QUEUED
     assert (S.UNKNOWN, S.SUBMITTED, "adopted by a person") in job_moves(ledger, job_id)
@@ -179,8 +235,8 @@ def test_adopt_refuses(ledger: Ledger, clock: Clock) -> None:
     backend = Listing()
     other = submitted(ledger, backend, clock, key="other")
     batch = backend.jobs[RemoteId("remote-1")].batch
-    backend.submit(batch, "foreign", lambda _: None)
-    backend.submit(replace(batch, items=batch.items[:1]), "narrow", lambda _: None)
+    backend.submit(batch, Key("foreign"), PlainJournal(accepted=lambda _: None))
+    backend.submit(replace(batch, items=batch.items[:1]), Key("narrow"), PlainJournal(accepted=lambda _: None))
     job_id = lost(ledger, backend, clock, when="before")
     events = ledger.events(job_id)
     for remote_id, words in {
@@ -197,10 +253,10 @@ def test_adopt_refuses(ledger: Ledger, clock: Clock) -> None:
 
 def test_discard(ledger: Ledger, clock: Clock) -> None:
     """A discarded job is as it was before it was sent."""
-    backend = ScriptedBackend(LostReply.OPAQUE)
+    backend = ScriptedBackend(OPAQUE)
     job_id = lost(ledger, backend, clock, when="before")
     assert recovery.discard(ledger, job_id, now=clock.now).status is S.CREATED
-    with pytest.raises(InvalidInput, match="only an UNKNOWN job"):
+    with pytest.raises(InvalidInput, match="only an UNKNOWN or LOST job"):
         recovery.discard(ledger, job_id, now=clock.now)
     qjobs.submit(ledger, backend, job_id, now=clock.now)
     assert len(backend.jobs) == 1
@@ -222,7 +278,7 @@ def test_orphans(ledger: Ledger, clock: Clock) -> None:
 
 def test_two_decisions(ledger: Ledger, clock: Clock) -> None:
     """Of two people who decide at once, the first one's decision holds and the second is told so."""
-    backend = ScriptedBackend(LostReply.OPAQUE)
+    backend = ScriptedBackend(OPAQUE)
     job_id = lost(ledger, backend, clock)
 
     class Slow(ScriptedBackend):
@@ -231,6 +287,6 @@ def test_two_decisions(ledger: Ledger, clock: Clock) -> None:
             return backend.status(remote_ids)
 
     with pytest.raises(Busy, match="another process decided"):
-        recovery.adopt(ledger, Slow(LostReply.OPAQUE), job_id, RemoteId("remote-1"), now=clock.now)
+        recovery.adopt(ledger, Slow(OPAQUE), job_id, RemoteId("remote-1"), now=clock.now)
     assert ledger.job(job_id).status is S.CREATED
     assert "remote-1" in ledger.events(job_id)[-1].detail  # the id is kept

@@ -6,11 +6,11 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from scripted import Clock, Fault, ScriptedBackend
-from support import LEASE_S, claim, create, job_moves
+from scripted import FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend
+from support import LEASE_S, claim, create, job_moves, sending
 
 import qjobs
-from qjobs.backends.base import Backend, LostReply, Snapshot
+from qjobs.backends.base import Backend, Lookup, Snapshot
 from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -197,18 +197,18 @@ def test_bad_row(ledger: Ledger) -> None:
     assert len(picky.asked) <= 10  # by halves, not one by one
 
 
-@pytest.mark.parametrize("variant", [LostReply.FINDABLE, LostReply.OPAQUE])
+@pytest.mark.parametrize("lookup", [FINDABLE, OPAQUE])
 @pytest.mark.parametrize("exists", [True, False])
-def test_unknown(ledger: Ledger, variant: LostReply, exists: bool) -> None:
+def test_unknown(ledger: Ledger, lookup: Lookup, exists: bool) -> None:
     """UNKNOWN jobs are looked up where their provider can be asked."""
-    backend = ScriptedBackend(variant)
+    backend = ScriptedBackend(lookup)
     watched = Watched(ledger, backend)
     job_id = create(ledger)
     backend.faults.append(Fault(SubmissionUnknown("gone"), "after" if exists else "before"))
     with pytest.raises((BackendUnavailable, SubmissionUnknown)):
         qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
     watched.run_pass()
-    found = exists and variant is LostReply.FINDABLE
+    found = exists and lookup is FINDABLE
     assert watched.status(job_id) is (S.QUEUED if found else S.UNKNOWN)
     assert bool(ledger.job(job_id).trouble) == (not found)
     assert bool(watched.run_pass(60.0).asked) == found
@@ -239,7 +239,7 @@ def test_late_results(watched: Watched, backend: ScriptedBackend) -> None:
 def test_dead_submitter(watched: Watched, ledger: Ledger) -> None:
     """A submission whose lease ran out becomes UNKNOWN."""
     job_id = create(ledger)
-    claim(ledger, job_id)
+    sending(ledger, claim(ledger, job_id))
     watched.run_pass(LEASE_S + 1)
     assert watched.status(job_id) is S.UNKNOWN
 

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
-from scripted import Fault, ScriptedBackend
-from standing import LOST, a_job, enter
-from support import at, check_history, create, observe
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Fault, ScriptedBackend, SteppedBackend
+from standing import a_job, enter
+from support import check_history, create
 
 import qjobs
-from qjobs.backends.base import ItemSnapshot, Limits, LostReply, Snapshot
+from qjobs.backends.base import Limits, Lookup
 from qjobs.errors import (
-    BackendUnavailable,
     Busy,
-    JobFailed,
     NotSent,
-    PolicyLimit,
     QJobsError,
     SubmissionRejected,
-    SubmissionUnknown,
 )
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import RemoteId, RemoteRetryStrategy
-from qjobs.operations.retry import Action, RetryPolicy
+from qjobs.model import RemoteRetryStrategy
+from qjobs.operations.retry import Action
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
-DEDUPLICATED, FINDABLE, OPAQUE = LostReply
 # One line per row, a cell per strategy (DEFAULT | ALLOW | FORCE | FULL): what is done, and how many remote jobs there
 # are afterwards. "!": the row of an opaque provider.
 TABLE = """
@@ -42,14 +36,22 @@ lost, does not exist! | SubmissionUnknown 0 | submit 1 | submit 1 | restart 1
 open                  | sync 1           | sync 1    | submit 2  | restart 2
 incomplete            | sync 1           | sync 1    | submit 2  | restart 2
 complete              | return 1         | return 1  | return 1  | restart 2
+reserved              | resume 1         | resume 1  | resume 1  | restart 1
+step lost, runs       | sync 1           | sync 1    | sync 1    | restart 2
+step lost, waits      | submit 1         | submit 1  | submit 1  | restart 1
+forgotten             | JobLost 1        | JobLost 1 | submit 2  | restart 2
+forgotten, alive again | sync 1          | sync 1    | submit 2  | restart 2
+incomplete, gone      | sync 1           | sync 1    | submit 2  | restart 2
+incomplete, alive again | sync 1         | sync 1    | submit 2  | restart 2
 """
 S = JobStatus
+LOOKUPS = (DEDUPLICATED, FINDABLE, OPAQUE)
 
 
-def cells() -> Iterator[tuple[str, RemoteRetryStrategy, LostReply, str, int]]:
+def cells() -> Iterator[tuple[str, RemoteRetryStrategy, Lookup, str, int]]:
     for line in TABLE.strip().splitlines():
         name, *words = (word.strip() for word in line.split("|"))
-        for variant in LostReply:
+        for variant in LOOKUPS:
             if (name.endswith("!") and variant is not OPAQUE) or (f"{name}!" in TABLE and variant is OPAQUE):
                 continue
             for strategy, cell in zip(RemoteRetryStrategy, words, strict=True):
@@ -59,10 +61,11 @@ def cells() -> Iterator[tuple[str, RemoteRetryStrategy, LostReply, str, int]]:
 
 @pytest.mark.parametrize(("standing", "strategy", "variant", "done", "n_remote"), list(cells()))
 def test_every_cell(
-    store: Ledger, standing: str, strategy: RemoteRetryStrategy, variant: LostReply, done: str, n_remote: int
+    store: Ledger, standing: str, strategy: RemoteRetryStrategy, variant: Lookup, done: str, n_remote: int
 ) -> None:
     """Each cell does what the table says, with so many remote jobs, never two alive but at the caller's risk."""
-    backend = ScriptedBackend(variant)
+    in_steps = standing.startswith(("reserved", "step lost"))
+    backend = SteppedBackend(variant) if in_steps else ScriptedBackend(variant)
     job_id = a_job(store, standing, backend)
     epoch = store.job(job_id).epoch
     if done[0].isupper():
@@ -87,8 +90,8 @@ def test_every_cell(
 
 
 def test_all_cells() -> None:
-    """Eight rows, four strategies, three kinds of provider."""
-    assert len(list(cells())) == 8 * 4 * 3
+    """Fifteen rows, four strategies, three kinds of provider."""
+    assert len(list(cells())) == 15 * 4 * 3
 
 
 def test_force(store: Ledger) -> None:
@@ -174,81 +177,6 @@ def test_after_not_sent(store: Ledger) -> None:
     assert caught.value.detail == "too wide"
 
 
-def test_max_submissions(store: Ledger) -> None:
-    """The number of submissions is capped, which is checked before anything is cancelled."""
-    backend = ScriptedBackend()
-    job_id = a_job(store, "open", backend)
-    policy = RetryPolicy(rungs=(), max_submissions=2)
-    enter(store, backend, job_id, FULL, policy=policy)
-    for strategy in (FORCE, FULL):
-        with pytest.raises(PolicyLimit, match="2 times") as caught:
-            enter(store, backend, job_id, strategy, policy=policy)
-        assert caught.value.job_id == job_id
-    assert [job.cancels for job in backend.jobs.values()] == [1, 0]
-
-
-@pytest.mark.parametrize("variant", [FINDABLE, OPAQUE])
-def test_lost_ones_count(store: Ledger, variant: LostReply) -> None:
-    """Submissions whose reply was lost count."""
-    backend = ScriptedBackend(variant)
-    backend.faults += [Fault(LOST) for _ in range(9)]
-    job_id = create(store)
-    calls: list[int] = []
-    backend.before_submit = lambda: calls.append(1)
-    for _ in range(6):
-        with pytest.raises((BackendUnavailable, SubmissionUnknown, PolicyLimit)):
-            enter(store, backend, job_id, ALLOW)
-    assert len(calls) == 3
-
-
-def test_not_sent_does_not_count(store: Ledger) -> None:
-    """What was never sent does not count."""
-    backend = ScriptedBackend()
-    backend.faults += [Fault(NotSent("no route")) for _ in range(5)]
-    job_id = create(store)
-    for _ in range(5):
-        with pytest.raises(NotSent):
-            enter(store, backend, job_id)
-    assert enter(store, backend, job_id).action is Action.SUBMIT
-
-
-def test_time_and_cost(store: Ledger) -> None:
-    """Time and cost are capped."""
-    backend = ScriptedBackend()
-    job_id = a_job(store, "incomplete", backend)
-    with pytest.raises(PolicyLimit, match="older"):
-        enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_total_s=100), after_s=101)
-    bill = replace(backend.snapshot(RemoteId("remote-1")), cost=5.0)
-    observe(store, job_id, store.attempts(job_id)[0].number, bill, now=at(1))
-    with pytest.raises(PolicyLimit, match="cost"):
-        enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_cost=4.0))
-    assert len(backend.jobs) == 1
-    assert enter(store, backend, job_id, FORCE, policy=RetryPolicy(rungs=(), max_cost=6.0)).action is Action.SUBMIT
-
-
-def test_cost_of_every_attempt(store: Ledger) -> None:
-    """The cap on cost counts every attempt."""
-
-    class Dear(ScriptedBackend):
-        def snapshot(self, remote_id: RemoteId) -> Snapshot:
-            status = self.jobs[remote_id].status
-            items = tuple(ItemSnapshot(status=each, cost=4.0) for each in self.jobs[remote_id].items)
-            return Snapshot(status=status, remote_status="theirs", items=items)
-
-    backend, job_id = Dear(), create(store)
-    policy = RetryPolicy(rungs=(), max_submissions=9, max_cost=11.0)
-    for reported, spent in (((S.COMPLETED, S.ERROR), 8.0), ((S.ERROR,), 12.0)):
-        enter(store, backend, job_id, FORCE, policy=policy)
-        backend.report(*reported)
-        qjobs.poll(store, backend, [job_id])
-        assert store.job(job_id).cost == spent
-        with pytest.raises(JobFailed):
-            qjobs.collect(store, backend, job_id)
-    with pytest.raises(PolicyLimit, match="cost more"):
-        enter(store, backend, job_id, FORCE, policy=policy)
-    assert len(backend.jobs) == 2
-
-
 def test_full_device(store: Ledger) -> None:
     """A full device takes no more; the job stays CREATED."""
     backend = ScriptedBackend(limits=Limits(max_live_jobs=1))
@@ -264,7 +192,7 @@ def test_full_device(store: Ledger) -> None:
 
 
 def test_transactions(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first submission takes nine transactions, three of which write; entering it again writes the report alone."""
+    """A first submission takes ten transactions, four of which write; entering it again writes the report alone."""
     backend = ScriptedBackend()
     job_id = create(store)
     database = store._db
@@ -282,7 +210,7 @@ def test_transactions(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("read", "write"):
         monkeypatch.setattr(database, kind, counted(kind))
     enter(store, backend, job_id)
-    assert (len(used), used.count("write")) == (9, 3)
+    assert (len(used), used.count("write")) == (10, 4)
     used.clear()
     enter(store, backend, job_id)
     assert used.count("write") == 1

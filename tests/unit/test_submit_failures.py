@@ -4,43 +4,45 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from scripted import Clock, Fault, ScriptedBackend
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
-from support import check_history, claim, create, job_moves
+from support import NOW, check_history, claim, create, job_moves
 
 import qjobs
-from qjobs.backends.base import LostReply
+from qjobs.backends.base import Journal, Lookup, PlainJournal
 from qjobs.errors import (
     BackendUnavailable,
     Busy,
     CredentialsRejected,
+    LedgerAway,
     LedgerUnavailable,
     NotSent,
+    ProtocolError,
+    QJobsError,
     SubmissionRejected,
     SubmissionUnknown,
 )
 from qjobs.ledger import Ledger
 from qjobs.ledger.submissions import Submissions
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, RemoteId, RemoteRetryStrategy
+from qjobs.model import Attempt, Batch, Key, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import batch_of
 from qjobs.operations.retry import Action
-from qjobs.operations.submit import LEASE_S
+from qjobs.operations.sending import LEASE_S
 
 S = JobStatus
-DEDUPLICATED, FINDABLE, OPAQUE = LostReply
+LOOKUPS = (DEDUPLICATED, FINDABLE, OPAQUE)
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 
 
-@pytest.mark.parametrize("variant", LostReply)
+@pytest.mark.parametrize("variant", LOOKUPS)
 @pytest.mark.parametrize(
     ("error", "cause"), [(NotSent("no route"), "not sent"), (CredentialsRejected("401"), "credentials refused")]
 )
-def test_not_sent(store: Ledger, variant: LostReply, error: Exception, cause: str) -> None:
+def test_not_sent(store: Ledger, variant: Lookup, error: Exception, cause: str) -> None:
     """What was not sent, or with refused credentials, leaves the job as it was, to be sent later."""
     backend = ScriptedBackend(variant)
     job_id = create(store)
@@ -80,6 +82,38 @@ def test_lost_reply(store: Ledger) -> None:
         assert "connection reset" in store.job(job_id).message
 
 
+@pytest.mark.parametrize("variant", LOOKUPS)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("bad JSON"), OSError("disk full"), ProtocolError("odd"), LedgerAway("x")]
+)
+def test_failed_preparation(store: Ledger, variant: Lookup, error: Exception) -> None:
+    """Whatever fails before a request leaves was never sent, and is sent later."""
+    backend = ScriptedBackend(variant)
+    job_id = create(store)
+    backend.faults.append(Fault(error, "preparing"))
+    is_ours = isinstance(error, QJobsError)
+    with pytest.raises(type(error) if is_ours else NotSent, match=str(error)):
+        enter(store, backend, job_id)
+    assert (store.job(job_id).status, store.attempts(job_id)[0].sent_at) == (S.CREATED, None)
+    assert enter(store, backend, job_id).action is Action.SUBMIT
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("bad JSON"), OSError("reset"), ProtocolError("cut"), BackendUnavailable("429"), LOST]
+)
+@pytest.mark.parametrize("strategy", [ALLOW, FORCE])
+def test_failed_after_the_request(store: Ledger, error: Exception, strategy: RemoteRetryStrategy) -> None:
+    """Whatever fails once the request has left is UNKNOWN, and looked up before anything is sent again."""
+    backend = ScriptedBackend()
+    job_id = create(store)
+    backend.faults.append(Fault(error, "after"))
+    with pytest.raises(BackendUnavailable, match="look it up"):
+        enter(store, backend, job_id)
+    assert store.job(job_id).status is S.UNKNOWN
+    assert enter(store, backend, job_id, strategy).action is Action.SYNC
+    assert len(backend.jobs) == 1
+
+
 @pytest.mark.parametrize("error", [RuntimeError("bad JSON"), NotSent("claims so"), SubmissionRejected("claims so")])
 def test_error_after_acceptance(store: Ledger, error: Exception) -> None:
     """An error after the id is known changes nothing."""
@@ -114,7 +148,7 @@ class LockedSubmissions(Submissions):
 
 
 @pytest.mark.parametrize("variant", [FINDABLE, OPAQUE])
-def test_unwritten_id(store: Ledger, variant: LostReply) -> None:
+def test_unwritten_id(store: Ledger, variant: Lookup) -> None:
     """An id that cannot be written is in the error and in the history."""
     backend = ScriptedBackend(variant)
     job_id = create(store)
@@ -166,12 +200,12 @@ def test_renewed_lease(store: Ledger) -> None:
     clock = Clock()
 
     class Slow(ScriptedBackend):
-        def submit(self, batch: object, key: object, created: object, sending: Callable[[], None]) -> None:
+        def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
             for _ in range(3):
                 clock.sleep(LEASE_S * 0.9)
                 store.submissions.expire_leases(now=clock.now())
-                sending()
-            super().submit(batch, key, created, sending)
+                journal.preparing()
+            super().submit(batch, key, journal)
 
     job_id = create(store)
     assert qjobs.submit(store, Slow(), job_id, now=clock.now).status is S.SUBMITTED
@@ -181,10 +215,10 @@ def test_on_disk(store: Ledger) -> None:
     """The intent is on disk before the call, and the id the moment it exists."""
 
     class Watching(ScriptedBackend):
-        def submit(self, batch: object, key: object, created: object, sending: object) -> None:
+        def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
             seen.append(store.job(job_id).status)
             seen.extend(attempt.remote_id for attempt in store.attempts(job_id))
-            super().submit(batch, key, created, sending)
+            super().submit(batch, key, journal)
             seen.append(store.attempts(job_id)[0].remote_id)
 
     seen: list[object] = []
@@ -210,8 +244,10 @@ def test_dead_submitter(store: Ledger, exists: bool) -> None:
     backend = ScriptedBackend()
     job_id = create(store)
     attempt = claim(store, job_id, owner="dead:1")
+    store.submissions.renew(attempt, lease_s=LEASE_S, now=NOW, sending=True)
     if exists:
-        backend.submit(batch_of(store, store.job(job_id), store.items(job_id)), store.job(job_id).key, lambda _: None)
+        batch = batch_of(store, store.job(job_id), store.items(job_id))
+        backend.submit(batch, store.job(job_id).key, PlainJournal(accepted=lambda _: None))
     late_s = LEASE_S + 1
     if exists:
         got = enter(store, backend, job_id, after_s=late_s)
@@ -236,7 +272,7 @@ def test_stragglers(store: Ledger) -> None:
         qjobs.submit(store, backend, job_id, now=clock.now)
     backend.before_submit = lambda: None
     clock.sleep(20.0)  # 35 s after the intent, 20 s after the reply was given up
-    with pytest.raises(Busy, match="may still arrive") as refused:
+    with pytest.raises(Busy, match="may still appear") as refused:
         qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
     assert refused.value.retry_after_s == pytest.approx(10.0)
     assert not backend.jobs
@@ -245,8 +281,8 @@ def test_stragglers(store: Ledger) -> None:
     assert len(backend.jobs) == 1
 
 
-@pytest.mark.parametrize("variant", LostReply)
-def test_two_threads(ledger: Ledger, variant: LostReply) -> None:
+@pytest.mark.parametrize("variant", LOOKUPS)
+def test_two_threads(ledger: Ledger, variant: Lookup) -> None:
     """Two threads make one remote job."""
     backend = ScriptedBackend(variant)
     job_id = create(ledger)

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from scripted import Clock, ScriptedBackend, TellingBackend
-from support import LEASE_S, NOW, check_history, claim, create, submitted
+from support import LEASE_S, NOW, check_history, claim, create, sending, submitted
 
 import qjobs
 from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, WaitTimeout
@@ -192,7 +192,7 @@ def test_not_moved_by_waiting(store: Ledger, backend: ScriptedBackend) -> None:
 def test_dead_submitter(store: Ledger, backend: ScriptedBackend) -> None:
     """A submission whose process died becomes UNKNOWN when its lease runs out."""
     job_id = create(store)
-    claim(store, job_id, owner="dead:1")
+    sending(store, claim(store, job_id, owner="dead:1"))
     wait = Waited(store, backend)
     assert wait([job_id]) == {job_id: S.UNKNOWN}
     assert LEASE_S <= wait.clock.elapsed_s <= LEASE_S + 11

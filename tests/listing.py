@@ -1,0 +1,48 @@
+"""A scripted provider that lists its jobs by our keys, and that may hide some from every route by a key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scripted import FINDABLE, ScriptedBackend
+
+from qjobs.backends.base import Confirmation, RemoteJob
+from qjobs.backends.base import Lookup as HowToLook
+from qjobs.model import Batch, Key, RemoteId
+
+
+class Listing(ScriptedBackend):
+    """Shows its jobs with their keys. `unfound` are left out by `find`, `unlisted` by the list."""
+
+    def __init__(
+        self, lookup: HowToLook = FINDABLE, *, confirm: Confirmation | None = None, place: str = "there"
+    ) -> None:
+        super().__init__(lookup, place=place)
+        self.confirm = confirm or self.confirm
+        self.unfound: set[RemoteId] = set()
+        self.unlisted: set[RemoteId] = set()
+        self.found: list[Key] = []
+        self.after_listing: Callable[[], None] = lambda: None
+
+    def find(self, key: Key) -> RemoteId | None:
+        self._trouble()
+        self.found.append(key)
+        for job in self.jobs.values():
+            if job.key == key and job.remote_id not in self.unfound and self.lookup.can_find:
+                return job.remote_id
+        return None
+
+    def remote_jobs(self) -> list[RemoteJob]:
+        shown = [job for job in self.jobs.values() if job.remote_id not in self.unlisted]
+        listed = [RemoteJob(remote_id=job.remote_id, key=job.key, n_items=len(job.items)) for job in shown]
+        self.after_listing()
+        return listed
+
+    def arrives(self, batch: Batch, key: Key) -> RemoteId:
+        """Let a request that was on its way arrive now."""
+        return self._make(batch, key)
+
+    def hide(self, remote_id: RemoteId) -> None:
+        """Leave a job out of every answer by a key."""
+        self.unfound.add(remote_id)
+        self.unlisted.add(remote_id)
