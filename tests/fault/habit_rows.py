@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from audit_rows import Row, S
-from driving import Clock
+from driving import Clock, stage
 
 import qjobs
 from qjobs.backends.base import Backend, Journal, PlainJournal
@@ -22,7 +22,9 @@ from qjobs.model import Batch, ItemSpec, JobId, Key, RemoteRetryStrategy
 from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.operations.sending import LEASE_S
 from qjobs.testing.contract import bits_of, flips
+from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
+from tasks.retrying import READ_DELAYS_S
 
 N_ITEMS = 3
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
@@ -166,9 +168,9 @@ def other_server(folder: Path) -> str:
     with a_desk(folder, run_s=1e6) as desk, ScriptedProvider("findable", clock=desk.clock.monotonic) as theirs:
         job_id = desk.sent()
         other = desk.backend(theirs)
-        theirs.store.create({"programs": {}, "items": []}, "x") if False else None
         circuit = read_circuit(flips(2, on=[0, 1]))
-        batch = Batch(number=0, items=(ItemSpec(label="", program=circuit.hash, shots=99),) * 3, programs={circuit.hash: circuit})
+        items = (ItemSpec(label="", program=circuit.hash, shots=99),) * N_ITEMS
+        batch = Batch(number=0, items=items, programs={circuit.hash: circuit})
         other.submit(batch, Key("theirs"), PlainJournal(accepted=lambda _: None))
         desk.pass_sensor(3, 400.0, other)
         with contextlib.suppress(QJobsError):
@@ -186,11 +188,15 @@ def alternating_lists(folder: Path) -> str:
     with a_desk(folder, run_s=1e6) as desk:
         jobs = [desk.sent("one"), desk.sent("two")]
         desk.clock.sleep(6.0)
+        desk.provider.store.stop_s = 1e6
+        qjobs.poll(desk.ledger, desk.opened[0], jobs, now=desk.clock.now)
+        qjobs.cancel(desk.ledger, desk.opened[0], jobs[0], items=[0], now=desk.clock.now)
+        before = len(desk.ledger.events(jobs[0]))
         for number in range(8):
             desk.provider.store.list_items = number % 2 == 0
             qjobs.poll(desk.ledger, desk.opened[0], jobs, now=desk.clock.now)
-        moves = [event for event in desk.ledger.events(jobs[0]) if event.index is not None]
-        return f"{len(moves)} events of {N_ITEMS} items that moved once" if len(moves) > N_ITEMS else ""
+        more = len(desk.ledger.events(jobs[0])) - before
+        return f"{more} events of a job in which nothing moved" if more else ""
 
 
 def forgotten_record(folder: Path) -> str:
@@ -250,14 +256,59 @@ def long_words(folder: Path) -> str:
     return f"the ledger has {size} bytes" if size > 1_500_000 else ""
 
 
+def never_comes(folder: Path) -> str:
+    """A result that never comes is settled with its reason, and nobody waits for it."""
+    with a_desk(folder) as desk:
+        desk.provider.have(withheld={1: "shredded"})
+        job_id = desk.sent()
+        desk.pass_sensor(10, 600.0)
+        job = desk.ledger.job(job_id)
+        reason = desk.ledger.items(job_id)[1].no_result or ""
+        if job.next_poll_at is not None or len(desk.ledger.results(job_id)) != N_ITEMS - 1:
+            return f"it is waited for: {job.trouble}, {len(desk.ledger.results(job_id))} results are stored"
+        return "" if "shredded" in reason else f"the reason is not kept: {reason!r}"
+
+
+def open_item(folder: Path) -> str:
+    """A job that is final with an item that is open for ever becomes final here too."""
+    with a_desk(folder) as desk:
+        desk.provider.have(stuck={1})
+        job_id = desk.sent()
+        desk.pass_sensor(10, 200.0)
+        job = desk.ledger.job(job_id)
+        return "" if job.status.is_final else f"it is {job.status} after half an hour: {job.message}"
+
+
+def cut_while_collecting(folder: Path) -> str:
+    """JSON that is cut while a run collects is read again, and so is a word that nobody knows."""
+    with a_desk(folder) as desk:
+        job_id = desk.sent()
+        desk.clock.sleep(20.0)
+        qjobs.poll(desk.ledger, desk.opened[0], [job_id], now=desk.clock.now)
+        desk.provider.inject(Fault(route=Route.RESULTS, action=Action.CUT, times=7))
+        said: list[str] = []
+        stage(
+            lambda _: qjobs.collect(desk.ledger, desk.opened[0], job_id, now=desk.clock.now),
+            READ_DELAYS_S,
+            desk.clock,
+            said,
+            reads=True,
+        )
+        n_results = len(desk.ledger.results(job_id))
+        return "" if n_results == N_ITEMS else f"{n_results} of {N_ITEMS} results, and the run fails with {said[-1]}"
+
+
 ROWS = (
     Row("2", "Retry is pressed there, then FORCE_RESUBMIT and FULL_RESTART here", revived_there),
     Row("2", "Retry is pressed there, then DEFAULT here", requeued_there),
     Row("4", "a sender sleeps before its POST and wakes when another one has sent", late_sender),
     Row("10", "a block points to another server with a job of the same id", other_server),
     Row("12", "lists tell items and do not, in turns", alternating_lists),
+    Row("13", "a result never comes", never_comes),
     Row("14", "the record of a failed job is gone, four strategies", forgotten_record),
+    Row("16", "an item stays open in a job that is final", open_item),
     Row("17", "one cancellation or status of three jobs is refused", one_refused),
     Row("24", "an adapter breaks before its request leaves", broken_adapter),
     Row("25", "messages of a megabyte", long_words),
+    Row("35", "JSON is cut while a run collects", cut_while_collecting),
 )

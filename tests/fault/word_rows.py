@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import logging
 import re
@@ -35,6 +36,7 @@ from qjobs.model import ItemSpec, JobId, RemoteRetryStrategy
 from qjobs.operations.poll import utc_now
 from qjobs.operations.recover import reconcile
 from qjobs.operations.retry import RetryPolicy
+from qjobs.reports.files import write_file
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 from tasks import compile_circuits
@@ -210,7 +212,12 @@ def full_disk(folder: Path) -> str:
                 said = f"{type(error).__name__}: {error}"
             else:
                 return "nobody says that there was no room"
-        if re.search("result[^;]*safe|safe[^;]*result", said):
+        with mock.patch("qjobs.reports.files.os.fsync", side_effect=OSError(errno.ENOSPC, "No space left on device")):
+            try:
+                write_file(folder / "results.parquet", b"nothing")
+            except QJobsError as error:
+                said = f"{said}; {error}"
+        if re.search("results? [^;]*safe", said):
             return said
         qjobs.collect(ledger, scene.backend, job_id, now=scene.now)
         n_results = len(ledger.results(job_id))
