@@ -1,4 +1,4 @@
-"""One wanted job, driven as the flow drives it: plan; submit, by the ladder of its policy; reconcile; wait; collect."""
+"""One wanted job, driven as the flow drives it: plan; submit, by the ladder of its policy; wait; collect."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qjobs.errors import BackendUnavailable, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import UNDER_WAY, JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
-from qjobs.operations.recover import adopt, discard, reconcile
+from qjobs.operations.recover import adopt, discard
 from qjobs.operations.retry import RetryPolicy
 from qjobs.testing.contract import bits_of, flips
 from qjobs.testing.faults import Action
@@ -123,6 +123,8 @@ class Seen:
         words = ("may or may not exist", "qjobs jobs adopt", "qjobs jobs discard")
         if self.status is JobStatus.UNKNOWN and not all(word in self.message for word in words):
             found.append(f"the message does not say how to decide: {self.message!r}")
+        if row.runs and not self.is_opaque and self.runs > row.runs:
+            found.append(f"it took {self.runs} runs: {self.message}")
         if row.recorded and row.recorded not in self.causes:
             found.append(f"its history has no {row.recorded}")
         return found
@@ -136,6 +138,23 @@ class _State:
 
     def result(self) -> None:
         raise self._error
+
+
+def stage(
+    act: Callable[[int], object], delays_s: Sequence[float], clock: Clock, said: list[str], *, reads: bool = False
+) -> None:
+    """A Prefect task: run again where its condition says so; what was `said` by errors is added."""
+    condition = is_transient_read if reads else is_transient
+    for count in range(1, len(delays_s) + 2):
+        try:
+            act(count)
+        except QJobsError as error:
+            said.append(str(error))
+            if count > len(delays_s) or not condition(None, None, _State(error)):
+                return
+            clock.sleep(delays_s[count - 1])
+        else:
+            return
 
 
 class Run:
@@ -184,20 +203,10 @@ class Run:
         self.sending.close()
         self.reading.close()
 
-    def _stage(self, act: Callable[[int], object], delays_s: Sequence[float], *, reads: bool = False) -> bool:
-        """A Prefect task: run again where its condition says so; whether it ended well."""
-        condition = is_transient_read if reads else is_transient
-        for count in range(1, len(delays_s) + 2):
-            try:
-                act(count)
-            except QJobsError as error:
-                self.message = str(error)
-                if count > len(delays_s) or not condition(None, None, _State(error)):
-                    return False
-                self.clock.sleep(delays_s[count - 1])
-            else:
-                return True
-        return False
+    def _stage(self, act: Callable[[int], object], delays_s: Sequence[float], *, reads: bool = False) -> None:
+        said: list[str] = []
+        stage(act, delays_s, self.clock, said, reads=reads)
+        self.message = said[-1] if said else self.message
 
     def flow(self) -> JobId:
         """One run of the flow; another one finds its job again."""
@@ -307,7 +316,6 @@ def wait_and_collect(run: Run, job_id: JobId) -> None:
     """What a run does that waits in its own process."""
     now, clock = run.clock.now, run.clock
     backends = {run.reading.name: run.reading}
-    reconcile(run.ledger, backends, job_ids=[job_id], now=now)
     clocks = {"now": now, "monotonic": clock.monotonic, "sleep": clock.sleep}
     run.read(lambda: qjobs.wait(run.ledger, backends, [job_id], timeout_s=9e4, **clocks))
     if run.ledger.job(job_id).status.is_final:

@@ -28,7 +28,8 @@ class Row:
     final. `there` is what is done at the provider's own page, so many seconds after the run began: "delete" the job, or
     press "retry"; and `requeues` says how often it queues by itself what failed. `revocable` says that its adapter asks
     once more after an error. `again` is what a person enters here when the job has ended. `gone` says that no result
-    comes of what the row names, of all items if it names none; the run's message must have one of its words.
+    comes of what the row names, of all items if it names none; the run's message must have one of its words. `runs` is how often the flow may be
+    entered where the provider can be asked for a key; 0 for any number.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Row:
     there: tuple[tuple[float, str], ...] = ()
     again: RemoteRetryStrategy | None = None
     gone: str = ""
+    runs: int = 0
     peers: str = ""
 
     @property
@@ -104,6 +106,12 @@ ROWS = (
         name="reply dropped, find empty for 70 s (#30)",
         faults=(_GONE, fault(FIND, Action.NOTHING, for_s=70.0)),
         lost="made",
+    ),
+    Row(
+        name="never made, then made, reply dropped (#35)",
+        faults=(coded(SUBMIT, 503), fault(SUBMIT, Action.DROP_AFTER, skip=1)),
+        lost="made",
+        runs=1,
     ),
     Row(name="reply dropped, find 502 x4", faults=(_GONE, coded(FIND, 502, 4)), lost="made"),
     Row(name="reply dropped, find 401", faults=(_GONE, coded(FIND, 401)), lost="made"),

@@ -24,7 +24,7 @@ def _at_last_step(row: Row) -> Row:
     faults = []
     for each in row.faults:
         faults.append(replace(each, route=Route.FINALISE) if each.route is Route.SUBMIT else each)
-    return replace(row, faults=tuple(faults), name=row.name.replace("submit:", "last step:"))
+    return replace(row, faults=tuple(faults), runs=0, name=row.name.replace("submit:", "last step:"))
 
 
 def _of_step(route: Route, name: str) -> tuple[Row, ...]:

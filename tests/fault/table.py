@@ -2,7 +2,7 @@
 
 `make faults` prints it; `test_fault_rows.py` asserts the same rows. Every row drives the real operations as the
 flow does: plan; submit, entered again by the ladder of its RetryPolicy on the errors that make Prefect run a
-task again; reconcile; wait; collect. Where a run of the flow ends before the job does, the flow run is
+task again; wait; collect. Where a run of the flow ends before the job does, the flow run is
 entered again a minute later, three times at the most. What is UNKNOWN even then is decided as its message says:
 adopted if the provider has it, discarded and sent if not. Pauses are virtual, the provider is a real HTTP server.
 """
