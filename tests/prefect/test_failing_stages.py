@@ -15,15 +15,22 @@ from threading import Thread
 import postgresql
 import pytest
 from deploying import ROOT, deployed
-from given import a_batch, parameters
+from given import BELL, a_batch, parameters
 from observing import last_run, logs_of
 from prefect.client.orchestration import SyncPrefectClient
 from scripted_block import script
+from support import claim, ended_owner
 
-from blocks import NexusBackend, RestBackend
+import qjobs
+import tasks
+from blocks import NexusBackend, RestBackend, backend_named
 from flows.run_circuits import run_circuits
+from qjobs.circuits.programs import read_circuit
 from qjobs.errors import BackendUnavailable
 from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.model import ItemSpec
+from qjobs.operations.poll import utc_now
 from qjobs.testing.servers import ScriptedProvider
 from tasks.retrying import COMPILE_DELAYS_S, READ_DELAYS_S
 
@@ -161,3 +168,15 @@ def test_ledger_away(
     run = last_run(client, "restarts")
     lines = logs_of(client, str(run.id), until="Finished in state")
     assert any("LedgerAway" in line and "Retry 1/3" in line for line in lines)
+
+
+def test_dead_submitter(api: str, store: Ledger) -> None:
+    """A process that is proved to have ended is not submitting now: nobody waits for its lease."""
+    name, backend = script("orphaned")
+    bell = read_circuit(BELL)
+    items = [ItemSpec(label="bell", program=bell.hash, shots=20)]
+    (job_id,) = qjobs.plan(store, backend_named(name), items, {bell.hash: bell}, run="r", name="bell", opened_as=name)
+    claim(store, job_id, owner=ended_owner(), now=utc_now(), lease_s=600.0)
+    assert store.job(job_id).status is JobStatus.SUBMITTING
+    assert tasks.submit_job.fn(job_id, backend=name) in {"SUBMITTED", "RUNNING", "COMPLETED"}
+    assert backend.n_submissions == 1
