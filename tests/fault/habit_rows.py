@@ -19,8 +19,8 @@ from qjobs.circuits.programs import read_circuit
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.model import Batch, ItemSpec, JobId, Key, RemoteRetryStrategy
-from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.operations.sending import LEASE_S
+from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.testing.contract import bits_of, flips
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
