@@ -2,8 +2,8 @@
 
     PYTHONPATH=.:tests python tests/fault/audit_rows.py
 
-prints one line a row: what was seen if the fault is there, and that it is not otherwise. `make faults` prints them after
-its table, and `test_audit_rows.py` asserts the same rows.
+prints one line a row: what was seen if the fault is there, and that it is not otherwise. `make faults` prints them
+after its table, and `test_audit_rows.py` asserts the same rows.
 """
 
 from __future__ import annotations

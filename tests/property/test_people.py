@@ -1,7 +1,7 @@
 """Users and admins do anything, in any order, with the real command in real processes, some of which are killed.
 
-Each example has two ledgers at one account, perhaps a copy of the first or one of an older version, and two servers with
-the same ids. What a person may bring about: a second remote job where the provider is opaque and the person resends or
+Each example has two ledgers at one account, perhaps a copy of the first or one of an older version, and two servers
+with the same ids. What a person may bring about: a second remote job where the provider is opaque and the person resends or
 discards, or after a ledger's file was copied and both copies send. What nobody may bring about is in `people_laws`.
 """
 
