@@ -19,8 +19,8 @@ from qjobs.circuits.programs import read_circuit
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.model import Batch, ItemSpec, JobId, Key, RemoteRetryStrategy
-from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.operations.sending import LEASE_S
+from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.testing.contract import bits_of, flips
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
@@ -59,9 +59,7 @@ class Desk:
     def submit(self, job_id: JobId, strategy: RemoteRetryStrategy = DEFAULT, backend: Backend | None = None) -> str:
         """Submit; what was raised, in words."""
         try:
-            qjobs.submit(
-                self.ledger, backend or self.opened[0], job_id, strategy=strategy, now=self.clock.now
-            )
+            qjobs.submit(self.ledger, backend or self.opened[0], job_id, strategy=strategy, now=self.clock.now)
         except QJobsError as error:
             return repr(error)
         return ""

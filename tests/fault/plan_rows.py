@@ -17,9 +17,9 @@ from model_provider import Kind
 import qjobs
 from qjobs.circuits.programs import read_circuit
 from qjobs.compiling.compiler import CompileCache
+from qjobs.errors import StaleJob
 from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep
-from qjobs.errors import StaleJob
 from qjobs.ledger import Ledger
 from qjobs.model import JobId, ProgramHash
 from qjobs.operations.compile_jobs import compile_programs

@@ -70,7 +70,13 @@ class Scripted:
         store.clock = clock.monotonic
         store.list_items = True
         provider.inject(*row.faults)
-        provider.have(broken=dict(row.broken), withheld=dict(row.withheld), stuck=set(row.stuck), requeues=row.requeues)
+        provider.have(
+            broken=dict(row.broken),
+            withheld=dict(row.withheld),
+            stuck=set(row.stuck),
+            requeues=row.requeues,
+            requeue_s=20.0,
+        )
         acts = {"delete": store.forget, "retry": store.revive}
         for seconds, what in row.there:
             store.do_late(seconds, functools.partial(self._to_all, acts[what]))
