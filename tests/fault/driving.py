@@ -114,6 +114,9 @@ class Seen:
 
     def problems(self) -> list[str]:
         """Where it breaks the rule."""
+        return [f"{self.row.name}, {self.adapter}: {words}" for words in self._broken()]
+
+    def _broken(self) -> list[str]:
         row = self.row
         found = [] if self.created == 1 else [f"{self.created} remote jobs"]
         if row.gone and not any(words in self.message for words in row.gone.split("|")):

@@ -96,6 +96,10 @@ def opened(kind: str, settings: dict[str, Any]) -> Backend:
         from qjobs.backends.nexus import NexusBackend
 
         return NexusBackend("Aer", **settings)
+    if kind == "aer":
+        from qjobs.backends.aer import AerBackend
+
+        return AerBackend(n_workers=1)
     return RestBackend(settings.pop("url"), lost_reply=LostReply(kind), **settings)
 
 

@@ -28,8 +28,8 @@ class Row:
     final. `there` is what is done at the provider's own page, so many seconds after the run began: "delete" the job, or
     press "retry"; and `requeues` says how often it queues by itself what failed. `revocable` says that its adapter asks
     once more after an error. `again` is what a person enters here when the job has ended. `gone` says that no result
-    comes of what the row names, of all items if it names none; the run's message must have one of its words. `killed` is the moment in which its
-    process, or the sensor, is killed (`dying.py`). `runs` is how often the flow may be
+    comes of what the row names, of all items if it names none; the run's message must have one of its words. `killed`
+    is the moment in which its process, or the sensor, is killed (`dying.py`). `runs` is how often the flow may be
     entered where the provider can be asked for a key; 0 for any number.
     """
 
