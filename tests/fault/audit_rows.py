@@ -2,8 +2,8 @@
 
     PYTHONPATH=.:tests python tests/fault/audit_rows.py
 
-prints one line a row: what was seen if the fault is there, and that it is not otherwise. `make faults` prints them
-after its table, and `test_audit_rows.py` asserts the same rows.
+prints one line a row: what was seen if the fault is there, and that it is not otherwise. `make faults` prints them with
+its table; `test_audit_rows.py` asserts the same rows, and that each shows its fault when its mending is taken back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -169,20 +169,41 @@ def all_rows() -> tuple[Row, ...]:
     return tuple(sorted(found, key=lambda row: row.number.zfill(2)))
 
 
-def main() -> int:
-    """Print the rows; how many show their fault."""
-    bad = 0
+@dataclass(frozen=True)
+class Played:
+    """A row that was played, and what was seen."""
+
+    row: Row
+    words: str
+
+    def line(self) -> str:
+        """One line."""
+        found = f"found: {self.words}" if self.words else "not found"
+        return f"#{self.row.number:3} {self.row.what}: {found}"
+
+    def problems(self) -> list[str]:
+        """What was seen, if anything."""
+        return [self.line()] if self.words else []
+
+
+def play_all() -> Iterator[Played]:
+    """Play every row."""
     for row in all_rows():
         with tempfile.TemporaryDirectory() as folder:
-            words = row.seen(Path(folder))
-        bad += bool(words)
-        line = f"{'#' + row.number:4} {'found' if words else 'not found':9} {row.what}{': ' if words else ''}{words}"
-        print(line, flush=True)
+            yield Played(row, row.seen(Path(folder)))
+
+
+def main() -> int:
+    """Print the rows; 1 if a fault is there."""
+    logging.disable(logging.CRITICAL)
+    bad = 0
+    for played in play_all():
+        print(played.line(), flush=True)
+        bad += bool(played.words)
     print(f"{bad} rows show their fault")
-    return bad
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":
     sys.modules["audit_rows"] = sys.modules["__main__"]  # the rows of each subject import this one
-    logging.disable(logging.CRITICAL)
-    sys.exit(1 if main() else 0)
+    sys.exit(main())

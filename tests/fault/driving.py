@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
+from dying import STEPPED as SENDERS
 from provider_rows import STATUS, SUBMIT, Row
 
 import qjobs
@@ -32,6 +39,8 @@ LONG_S = 30.0
 MAX_RUNS = 3
 _JUMPS_AT_S = 10.0
 _MOST_REAL_S = 3.0
+_DYING = Path(__file__).with_name("dying.py")
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(_DYING.parents[2])}
 REVOCABLE = Confirmation(revocable=frozenset({JobStatus.ERROR, JobStatus.CANCELLED}))
 
 
@@ -105,6 +114,9 @@ class Seen:
 
     def problems(self) -> list[str]:
         """Where it breaks the rule."""
+        return [f"{self.row.name}, {self.adapter}: {words}" for words in self._broken()]
+
+    def _broken(self) -> list[str]:
         row = self.row
         found = [] if self.created == 1 else [f"{self.created} remote jobs"]
         if row.gone and not any(words in self.message for words in row.gone.split("|")):
@@ -267,7 +279,21 @@ class Run:
         )
         self.follow(job_id)
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """What opens the backend in another process."""
+        return {"url": self.provider.url, "name": self.name}
+
+    def die(self, job_id: JobId, moment: str) -> None:
+        """Let another process go on, and be killed at a moment."""
+        present = str(self.clock.now().timestamp())
+        words = [moment, self.ledger.url, job_id, present, self.adapter, json.dumps(self.settings)]
+        done = subprocess.run([sys.executable, str(_DYING), *words], capture_output=True, text=True, env=_ENVIRONMENT)
+        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+
     def see(self) -> Seen:
+        if self.row.killed in SENDERS:
+            self.die(self.plan(), self.row.killed)
         job_id = self.flow()
         runs = 1
         over = {JobStatus.LOST}

@@ -59,9 +59,7 @@ class Desk:
     def submit(self, job_id: JobId, strategy: RemoteRetryStrategy = DEFAULT, backend: Backend | None = None) -> str:
         """Submit; what was raised, in words."""
         try:
-            qjobs.submit(
-                self.ledger, backend or self.opened[0], job_id, strategy=strategy, now=self.clock.now
-            )
+            qjobs.submit(self.ledger, backend or self.opened[0], job_id, strategy=strategy, now=self.clock.now)
         except QJobsError as error:
             return repr(error)
         return ""

@@ -129,6 +129,10 @@ class OfAll(dict):
 class _NexusRun(driving.Run):
     adapter = "nexus"
 
+    @property
+    def settings(self) -> dict[str, object]:
+        return {**super().settings, "token": self.provider.token, "project": "faults"}
+
     def backend(self, timeout_s: float) -> NexusBackend:
         return NexusBackend(
             "Aer",

@@ -28,7 +28,8 @@ class Row:
     final. `there` is what is done at the provider's own page, so many seconds after the run began: "delete" the job, or
     press "retry"; and `requeues` says how often it queues by itself what failed. `revocable` says that its adapter asks
     once more after an error. `again` is what a person enters here when the job has ended. `gone` says that no result
-    comes of what the row names, of all items if it names none; the run's message must have one of its words. `runs` is how often the flow may be
+    comes of what the row names, of all items if it names none; the run's message must have one of its words. `killed`
+    is the moment in which its process, or the sensor, is killed (`dying.py`). `runs` is how often the flow may be
     entered where the provider can be asked for a key; 0 for any number.
     """
 
@@ -44,6 +45,7 @@ class Row:
     there: tuple[tuple[float, str], ...] = ()
     again: RemoteRetryStrategy | None = None
     gone: str = ""
+    killed: str = ""
     runs: int = 0
     peers: str = ""
 
@@ -70,6 +72,10 @@ def fault(route: Route, action: Action, times: int = 1, **more: object) -> Fault
 
 def coded(route: Route, code: int, times: int = 1, retry_after: str = "", **more: object) -> Fault:
     return fault(route, Action.CODE_BEFORE, times, code=code, retry_after=retry_after, **more)
+
+
+def killed(moment: str, lost: str = "") -> Row:
+    return Row(name=f"killed: {moment}", killed=moment, lost=lost)
 
 
 _GONE = fault(SUBMIT, Action.DROP_AFTER)
@@ -152,4 +158,8 @@ ROWS = (
         there=((40.0, "delete"),),
         gone="404|no longer has",
     ),
+    killed("before sending"),
+    killed("sending", lost="never"),
+    killed("made", lost="made"),
+    killed("written down"),
 )

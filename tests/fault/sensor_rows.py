@@ -6,12 +6,14 @@ The rows are those of each adapter, and some that last for hours of the virtual 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import provider_rows
 import table
 from driving import Run, Seen
+from dying import SENSORS
 from provider_rows import Row, coded, fault
 
 from qjobs.ledger import Ledger
@@ -42,7 +44,9 @@ def _everywhere(code: int, retry_after: str = "") -> tuple[Fault, ...]:
     return tuple(coded(route, code, _FOR_EVER, retry_after) for route in routes)
 
 
+_DOWN = tuple(fault(route, Action.DROP_BEFORE, _FOR_EVER) for route in (Route.STATUS, Route.RESULTS, Route.FIND))
 LONG_ROWS = (
+    LongRow(name="the provider is down for an hour", faults=_DOWN, for_s=_HOUR_S, recorded="BackendUnavailable"),
     LongRow(name="401 for an hour", faults=_everywhere(401), for_s=_HOUR_S, recorded="CredentialsRejected"),
     LongRow(name="429 for an hour", faults=_everywhere(429), for_s=_HOUR_S, recorded="BackendUnavailable"),
     LongRow(
@@ -59,6 +63,7 @@ LONG_ROWS = (
     ),
     LongRow(name="the clock jumps forward 10 days", jump_s=10 * 86400.0),
     LongRow(name="the clock jumps back 10 days", jump_s=-10 * 86400.0),
+    *(LongRow(name=f"killed: {moment}", killed=moment) for moment in SENSORS),
 )
 ROWS = (*provider_rows.ROWS, *LONG_ROWS)
 
@@ -70,6 +75,10 @@ def follow(run: Run, job_id: JobId) -> None:
     ledger.schedule.set_next(others)  # rows before this one are not asked for
     long = run.row if isinstance(run.row, LongRow) else LongRow(name="")
     rng = random.Random(1)
+    if run.row.killed in SENSORS:
+        clock.sleep(_EVERY_S * 4)  # by then the job is final there
+        time.sleep(run.clock.moment_s * 100)
+        run.die(job_id, run.row.killed)
     ends_at = clock.elapsed_s + _MOST_S
     while clock.elapsed_s < ends_at:
         if long.for_s and clock.elapsed_s >= long.for_s:

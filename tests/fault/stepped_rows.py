@@ -12,7 +12,7 @@ import driving
 import provider_rows
 import table
 from driving import N_ITEMS, Seen
-from provider_rows import Row, coded, fault
+from provider_rows import Row, coded, fault, killed
 
 from qjobs.ledger import Ledger
 from qjobs.testing.faults import Action, Route
@@ -43,11 +43,13 @@ ROWS = (
     *(_at_last_step(row) for row in provider_rows.ROWS if Route.FIND not in {each.route for each in row.faults}),
     *_of_step(Route.INIT, "first step"),
     *_of_step(Route.ADD, "second step"),
+    killed("reserving"),
+    killed("reserved"),
+    killed("between steps"),
     Row(
         name="second step dropped, id not known x2",
         faults=(fault(Route.ADD, Action.DROP_AFTER), coded(Route.JOB, 502, 6)),
     ),
-    Row(name="last step dropped, then ended there", faults=(fault(Route.FINALISE, Action.DROP_BEFORE),)),
 )
 
 
@@ -65,6 +67,10 @@ class _SteppedRun(driving.Run):
     @property
     def decides(self) -> bool:
         return False
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {**super().settings, "items_per_step": 2}
 
     def backend(self, timeout_s: float) -> SteppedRestBackend:
         return SteppedRestBackend(

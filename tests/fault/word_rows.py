@@ -86,24 +86,32 @@ def printed_advice(folder: Path) -> str:
     """Each command that is printed about an UNKNOWN job does what it is printed for; none is printed too early."""
     with ScriptedProvider("findable") as provider, Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
         backend = RestBackend(provider.url, lost_reply=LostReply.FINDABLE)
+        first = _bells(ledger, backend, "lost at first")
         provider.break_items({1: "the laser went off"})
-        job_id = _bells(ledger, backend)
-        qjobs.submit(ledger, backend, job_id)
-        qjobs.wait(ledger, {backend.name: backend}, [job_id], timeout_s=20)
+        second = _bells(ledger, backend, "lost when it was sent again")
+        qjobs.submit(ledger, backend, second)
+        qjobs.wait(ledger, {backend.name: backend}, [second], timeout_s=20)
         provider.break_items({})
-        provider.inject(Fault(route=Route.SUBMIT, action=Action.DROP_BEFORE))
-        lost_at = utc_now() - timedelta(seconds=300)
-        with contextlib.suppress(QJobsError):
-            qjobs.submit(ledger, backend, job_id, strategy=FORCE, now=lambda: lost_at)
-        printed = ""
-        for seconds in (1, 60, 200, 280):
-            at = lost_at + timedelta(seconds=seconds)
-            (found,) = reconcile(ledger, {backend.name: backend}, job_ids=[job_id], now=lambda at=at: at)
-            printed = re.sub(r"; or: .*", "", found.words) if "qjobs jobs" in found.words else ""
-            if printed:
-                break
-        backend.close()
-        return _fail_as_printed(printed, ledger, folder, provider.url) if printed else f"no way on: {found.words}"
+        try:
+            for job_id in (first, second):
+                if words := _advice_fails(ledger, backend, provider, job_id, folder):
+                    return words
+        finally:
+            backend.close()
+        return ""
+
+
+def _advice_fails(ledger: Ledger, backend: RestBackend, provider: ScriptedProvider, job_id: JobId, folder: Path) -> str:
+    provider.inject(Fault(route=Route.SUBMIT, action=Action.DROP_BEFORE))
+    lost_at = utc_now() - timedelta(seconds=300)
+    with contextlib.suppress(QJobsError):
+        qjobs.submit(ledger, backend, job_id, strategy=FORCE, now=lambda: lost_at)
+    for seconds in (1, 60, 200, 280):
+        at = lost_at + timedelta(seconds=seconds)
+        (found,) = reconcile(ledger, {backend.name: backend}, job_ids=[job_id], now=lambda at=at: at)
+        if "qjobs jobs" in found.words:
+            return _fail_as_printed(found.words.partition("; or: ")[0], ledger, folder, provider.url)
+    return f"no way on is printed: {found.words}"
 
 
 def lost_advice(folder: Path) -> str:
