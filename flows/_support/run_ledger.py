@@ -26,7 +26,6 @@ from flows._support.publish import is_uuid
 from qjobs.errors import QJobsError, WrongLedger
 from qjobs.ledger import Ledger
 
-
 __all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
 
 _ID = "qjobs.ledger"
