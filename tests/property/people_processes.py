@@ -1,8 +1,8 @@
 """Processes of people: each command runs in a child of its own, on a clock that all of them share.
 
 Starting Python and importing the package costs more than a second, so a warm server forks a child for each command.
-Only sleeping moves the clock. It is a file: whoever has it open, the scripted provider too, reads the same time. A child
-may be killed at its n-th step through the operations, the ledger and the adapters, and at no other.
+Only sleeping moves the clock. It is a file: whoever has it open, the scripted provider too, reads the same time. A
+child may be killed at its n-th step through the operations, the ledger and the adapters, and at no other.
 
 The children open their backends by the entry point `people`, from files that stand for saved blocks.
 """
