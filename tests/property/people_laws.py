@@ -158,6 +158,16 @@ class Book:
             found.setdefault(job_id, []).append(remote_id or "")
         return found
 
+    def has_open(self) -> bool:
+        """Whether a sensor has anything to do for a job of these tests."""
+        has_stray = "EXISTS (SELECT 1 FROM stray WHERE stray.job_id = job.job_id AND ended_at IS NULL)"
+        final = ", ".join(f"'{status}'" for status in sorted({*FINAL, "CREATED"}))
+        query = (
+            f"SELECT 1 FROM job WHERE opened_as LIKE 'people/%' AND "
+            f"(next_poll_at IS NOT NULL OR status NOT IN ({final}) OR {has_stray}) LIMIT 1"
+        )
+        return bool(self.rows(query))
+
     def strays(self) -> set[str]:
         return {remote_id for (remote_id,) in self.rows("SELECT remote_id FROM stray")}
 

@@ -1,12 +1,18 @@
 """Users and admins do anything, in any order, with the real command in real processes, some of which are killed.
 
 Each example has two ledgers at one account, perhaps a copy of the first or one of an older version, and two servers
+<<<<<<< HEAD
 with the same ids. What a person may bring about: a second remote job where the provider is opaque and the person resends or
 discards, or after a ledger's file was copied and both copies send. What nobody may bring about is in `people_laws`.
+=======
+with the same ids. What a person may bring about: a second remote job where the provider is opaque and the person resends
+or discards, or after a ledger's file was copied and both copies send. What nobody may bring about is in `people_laws`.
+>>>>>>> fuz
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sqlite3
@@ -48,10 +54,24 @@ FAULTS = (
     Fault(route=Route.CANCEL, action=Action.DROP_AFTER),
     Fault(route=Route.CANCEL, action=Action.CODE_BEFORE, code=502),
 )
+HAPPENINGS = [
+    "time",
+    "time",
+    "faults",
+    "faults",
+    "broken",
+    "block",
+    "copy",
+    "retry there",
+    "retry there",
+    "delete there",
+]
+HAPPENINGS += ["restore there"]
 DAY_S = 86_400.0
+UNSETTLED = {"UNKNOWN", "LOST"}
 FORCEFUL = {RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.FULL_RESTART}
 WAYS = st.sampled_from(list(RemoteRetryStrategy))
-WHO = st.sampled_from(["one", "one", "one", "two", "copy"])
+WHO = st.sampled_from(["one", "one", "one", "one", "two", "copy"])
 WHICH = st.integers(0, 7)
 DEATH = st.one_of(st.just(0), st.just(0), st.integers(1, 60), st.integers(1, 2500))
 
@@ -95,8 +115,14 @@ class Stage:
 class PeopleMachine(RuleBasedStateMachine):
     stage: Stage
 
-    @initialize(variant=st.sampled_from(["findable", "opaque", "deduplicated"]), is_old=st.booleans())
-    def begin(self, variant: str, is_old: bool) -> None:
+    @initialize(
+        variant=st.sampled_from(["findable", "opaque", "deduplicated"]),
+        is_old=st.sampled_from([False, False, True]),
+        faults=st.lists(st.sampled_from(FAULTS), max_size=2),
+        file=FILES,
+        death=DEATH,
+    )
+    def begin(self, variant: str, is_old: bool, faults: list[Fault], file: str, death: int) -> None:
         self.stage.n_examples += 1
         self.folder = self.stage.folder / f"example-{self.stage.n_examples}"
         self.folder.mkdir()
@@ -112,11 +138,15 @@ class PeopleMachine(RuleBasedStateMachine):
         self.laws = Laws(self.stage.servers, list(self.books.values()))
         self.has_failed = False
         self.act(*[(("jobs", "list", "--ledger", str(book.path)), 0) for book in self.books.values()])
+        self.server(self.place).provider.inject(*faults)
+        self.run_experiment("one", file, RemoteRetryStrategy.DEFAULT, anew=False, death=death)
 
     # What is done, and what is looked at afterwards
 
     def act(self, *acts: tuple[tuple[str, ...], int]) -> list[Done]:
         """Run commands at once and check all laws."""
+        if not acts:
+            return []
         found = self.stage.people.do(*[Act(words=words, dies_at=dies_at) for words, dies_at in acts])
         for done in found:
             note(f"{' '.join(done.words)}: {done.status} at {self.stage.people.clock.read():.0f}\n{done.err}{done.out}")
@@ -147,8 +177,8 @@ class PeopleMachine(RuleBasedStateMachine):
     def has_jobs(self) -> bool:
         return any(book.jobs() for book in self.books.values())
 
-    def has_remote_jobs(self) -> bool:
-        return any(server.made for server in self.stage.servers)
+    def has_unsettled(self) -> bool:
+        return any(row.status in UNSETTLED for book in self.books.values() for row in book.jobs())
 
     # Commands
 
@@ -222,10 +252,10 @@ class PeopleMachine(RuleBasedStateMachine):
 
     def unknown(self, who: str, which: int) -> Row | None:
         """A job in UNKNOWN or LOST, if there is one, else any."""
-        rows = [row for row in self.book(who).jobs() if row.status in {"UNKNOWN", "LOST"}]
+        rows = [row for row in self.book(who).jobs() if row.status in UNSETTLED]
         return rows[which % len(rows)] if rows else self.pick(who, which)
 
-    @precondition(has_jobs)
+    @precondition(has_unsettled)
     @rule(who=WHO, which=WHICH, given=WHICH, is_right=st.booleans(), death=DEATH)
     def adopt(self, who: str, which: int, given: int, is_right: bool, death: int) -> None:
         row = self.unknown(who, which)
@@ -241,7 +271,7 @@ class PeopleMachine(RuleBasedStateMachine):
         if is_wrong and self.variant != "opaque":
             assert done.status, f"{row.job_id} adopted {remote_id}, which is not its own"
 
-    @precondition(has_jobs)
+    @precondition(has_unsettled)
     @rule(who=WHO, which=WHICH, is_careful=st.booleans(), death=DEATH)
     def discard(self, who: str, which: int, is_careful: bool, death: int) -> None:
         """A careful person looks first whether it is there, and waits for what may be on its way."""
@@ -277,50 +307,48 @@ class PeopleMachine(RuleBasedStateMachine):
 
     # What happens elsewhere
 
-    @rule(seconds=st.sampled_from([1, 10, 40, 400, 4000, DAY_S]))
     def pass_time(self, seconds: float) -> None:
         self.stage.people.clock.advance(seconds)
 
-    @precondition(has_remote_jobs)
-    @rule(where=st.sampled_from(PLACES), which=WHICH, what=st.sampled_from(["retry", "delete", "restore"]))
-    def touch_there(self, where: str, which: int, what: str) -> None:
+    @rule(what=st.sampled_from(HAPPENINGS), data=st.data())
+    def something_happens(self, what: str, data: st.DataObject) -> None:
+        """Time, the provider and its own page, the block, a copy of the ledger's file."""
+        where = self.server(data.draw(st.sampled_from([PLACES[0], *PLACES]), label="where"))
+        match what:
+            case "time":
+                self.pass_time(data.draw(st.sampled_from([1, 10, 40, 400, 4000, DAY_S]), label="seconds"))
+            case "faults":
+                faults = st.lists(st.sampled_from(FAULTS), min_size=1, max_size=2)
+                where.provider.inject(*data.draw(faults, label="faults"))
+            case "broken":
+                where.provider.break_items(dict.fromkeys(data.draw(st.sets(st.integers(0, 1))), "the device lost it"))
+            case "block":
+                self.place = data.draw(st.sampled_from([PLACES[0], *PLACES]), label="place")
+                self.settings = data.draw(st.sampled_from([SETTINGS[0], *SETTINGS]), label="settings")
+                self.places.add(self.place)
+                self.save_block()
+            case "copy":
+                self.copy_ledger()
+            case _:
+                self.touch_there(where, data.draw(WHICH, label="which"), what)
+
+    def touch_there(self, server: Server, which: int, what: str) -> None:
         """Somebody presses Retry, or deletes a job, at the provider's own page."""
-        server = self.server(where)
         ids = list(server.made)[::-1]
         if not ids:
             return
         remote_id = ids[which % len(ids)]
-        match what:
-            case "retry":
-                try:
-                    server.provider.revive(remote_id)
-                except Refused:
-                    return
+        if what == "retry there":
+            with contextlib.suppress(Refused):
+                server.provider.revive(remote_id)
                 server.revived.add(remote_id)
-            case "delete":
-                server.provider.forget(remote_id)
-            case "restore":
-                server.provider.forget(remote_id, forgotten=False)
+        else:
+            server.provider.forget(remote_id, forgotten=what == "delete there")
 
-    @rule(where=st.sampled_from(PLACES), faults=st.lists(st.sampled_from(FAULTS), min_size=1, max_size=2))
-    def misbehave(self, where: str, faults: list[Fault]) -> None:
-        self.server(where).provider.inject(*faults)
-
-    @rule(broken=st.sets(st.integers(0, 1), max_size=2))
-    def break_items(self, broken: set[int]) -> None:
-        for server in self.stage.servers:
-            server.provider.break_items(dict.fromkeys(broken, "the device lost it"))
-
-    @rule(place=st.sampled_from([PLACES[0], *PLACES]), chosen=st.sampled_from([SETTINGS[0], *SETTINGS]))
-    def change_block(self, place: str, chosen: str) -> None:
-        self.place, self.settings = place, chosen
-        self.places.add(place)
-        self.save_block()
-
-    @precondition(lambda self: "copy" not in self.books and self.has_jobs())
-    @rule()
     def copy_ledger(self) -> None:
         """Both files go on; they have one id, so that they make the same keys."""
+        if "copy" in self.books:
+            return
         book = Book("copy", self.folder / "copy.db")
         with closing(sqlite3.connect(self.books["one"].path)) as ours, closing(sqlite3.connect(book.path)) as copy:
             ours.backup(copy)
@@ -346,10 +374,11 @@ class PeopleMachine(RuleBasedStateMachine):
         self.laws.check_end()
 
     def follow(self) -> None:
-        """Sensors look after all ledgers for some hours."""
+        """Sensors look after all ledgers, until nothing is left to look after, or for some hours."""
         for seconds in (60, 700, 4000, 4000):
+            open_ones = [book for book in self.books.values() if book.has_open()]
             self.stage.people.clock.advance(seconds)
-            self.act(*[(("sensor", str(book.path)), 0) for book in self.books.values()])
+            self.act(*[(("sensor", str(book.path)), 0) for book in open_ones])
 
     def enter_again(self) -> None:
         """Each job is entered once more, as a run does; of a copied ledger that of the first file."""
