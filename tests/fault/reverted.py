@@ -33,7 +33,6 @@ from qjobs.operations.look_up import LookUp
 
 SEEDS: dict[str, int] = {
     "#1": 2301,
-    "#2": 3761,
     "#3": 97,
     "#10": 69,
     "#23": 10,

@@ -184,6 +184,7 @@ class Laws:
         words = [str(outcome) if isinstance(outcome, Exception) else getattr(outcome, "reason", "")]
         if isinstance(outcome, list):
             words = [getattr(each, "words", "") for each in outcome]
+        words = [each for each in words if "wait for them, then" not in each]
         found = re.findall(r"qjobs jobs ((?:retry|adopt|discard|cancel) [^;:,)]+)", "; ".join(words))
         if found:
             self.advice = Advice(tuple(self.world.rng.choice(found).split()))
@@ -282,7 +283,7 @@ class Laws:
             for index, word in zip(remote.items, remote.statuses, strict=True):
                 known = items[index]
                 words = f"{number} item {index} was queued again by {by} and is {word}; here it is {known}: {remote}"
-                is_stored = (remote.job_id, remote.epoch, index) in self._results
+                is_stored = by == "a person" and (remote.job_id, remote.epoch, index) in self._results
                 demand(word is not S.COMPLETED or known == word or is_stored, words)
 
     def check_end(self) -> None:
