@@ -305,7 +305,8 @@ class Provider:
 
     def is_certain(self, job_id: JobId, paused: Sequence[Process]) -> bool:
         """Whether no unclaimed remote job of it exists or will."""
-        claimed = {r for (r,) in self.world.ledger.rows("SELECT remote_id FROM attempt WHERE remote_id IS NOT NULL")}
+        query = "SELECT remote_id FROM attempt WHERE accepted_at IS NOT NULL AND status <> 'LOST'"
+        claimed = {remote_id for (remote_id,) in self.world.ledger.rows(query)}
         unclaimed = False
         for job in self.jobs.values():
             is_there = not (job.gone or job.is_open)

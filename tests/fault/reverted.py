@@ -31,7 +31,18 @@ from qjobs.lifecycle import JobStatus
 from qjobs.operations import attempts, cancel, look_up, poll, recover, sending, sensor_pass, submit
 from qjobs.operations.look_up import LookUp
 
-SEEDS: dict[str, int] = {}
+SEEDS: dict[str, int] = {
+    "#1": 2301,
+    "#3": 97,
+    "#10": 69,
+    "#23": 10,
+    "#24": 56,
+    "#25": 69,
+    "#34": 261,
+    "lost": 111,
+    "stray": 393,
+    "token": 380,
+}
 """By name: a seed whose schedule breaks the law of that number once the mending is taken back."""
 _SEARCHED = 6_000
 

@@ -215,17 +215,19 @@ class People:
             self._blink(job_id)
         if "sleeps" in traits:
             self.world.advance(310.0)
-            self._submit_again(job_id)
-            self.world.advance(130.0)
-            self._submit_again(job_id)
+            self._look_again(job_id)
         if "lies" in traits:
-            self._submit_again(job_id)
-            self.world.advance(130.0)
-            self._submit_again(job_id)
+            self._look_again(job_id)
         if "chooses" in traits:
             provider.progress()
             self.do_poll(job_id)
             self._retry(job_id, RemoteRetryStrategy.FORCE_RESUBMIT, (JobStatus.ERROR,))
+
+    def _look_again(self, job_id: JobId) -> None:
+        """As often as an absence must be seen before it is believed, and once more."""
+        for _ in range(4):
+            self._submit_again(job_id)
+            self.world.advance(40.0)
 
     def _blink(self, job_id: JobId) -> None:
         self.world.provider.blink()
