@@ -6,27 +6,31 @@ from collections.abc import Callable
 
 from scripted import FINDABLE, ScriptedBackend
 
-from qjobs.backends.base import Confirmation, RemoteJob
-from qjobs.backends.base import Lookup as HowToLook
+from qjobs.backends.base import Confirmation, Journal, Lookup, PlainJournal, RemoteJob
 from qjobs.model import Batch, Key, RemoteId
 
 
 class Listing(ScriptedBackend):
     """Shows its jobs with their keys. `unfound` are left out by `find`, `unlisted` by the list."""
 
-    def __init__(
-        self, lookup: HowToLook = FINDABLE, *, confirm: Confirmation | None = None, place: str = "there"
-    ) -> None:
-        super().__init__(lookup, place=place)
+    def __init__(self, lookup: Lookup = FINDABLE, *, confirm: Confirmation | None = None) -> None:
+        super().__init__(lookup)
         self.confirm = confirm or self.confirm
         self.unfound: set[RemoteId] = set()
         self.unlisted: set[RemoteId] = set()
-        self.found: list[Key] = []
         self.after_listing: Callable[[], None] = lambda: None
+        self.before_post: Callable[[], None] = lambda: None
+
+    def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
+        def sending() -> None:
+            journal.sending()
+            self.before_post()
+
+        steps = PlainJournal(accepted=journal.accepted, sending=sending, preparing=journal.preparing)
+        super().submit(batch, key, steps)
 
     def find(self, key: Key) -> RemoteId | None:
         self._trouble()
-        self.found.append(key)
         for job in self.jobs.values():
             if job.key == key and job.remote_id not in self.unfound and self.lookup.can_find:
                 return job.remote_id
@@ -40,9 +44,6 @@ class Listing(ScriptedBackend):
 
     def arrives(self, batch: Batch, key: Key) -> RemoteId:
         """Let a request that was on its way arrive now."""
-        return self._make(batch, key)
-
-    def hide(self, remote_id: RemoteId) -> None:
-        """Leave a job out of every answer by a key."""
-        self.unfound.add(remote_id)
-        self.unlisted.add(remote_id)
+        remote_id = RemoteId(f"remote-{len(self.jobs) + 1}")
+        self._make(remote_id, batch, key)
+        return remote_id

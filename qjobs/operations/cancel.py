@@ -99,7 +99,7 @@ def end_reservation(
 def end_strays(
     ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], *, now: Callable[[], datetime] = utc_now
 ) -> list[Stray]:
-    """Cancel remote jobs of these jobs that no attempt claims.
+    """Cancel remote jobs of these jobs that no attempt claims, or that came back after they were LOST and sent again.
 
     Such a one is the job whose reply came after it was sent again. What has run by then stays at the provider, and the
     job's history says so. One that the provider does not know is cancelled too: one answer without it proves nothing.
@@ -109,6 +109,7 @@ def end_strays(
     Returns:
         Those that are not ended yet.
     """
+    _note_revived(ledger, backend, job_ids, now)
     pending = ledger.strays.pending(job_ids)
     if not pending:
         return []
@@ -125,6 +126,22 @@ def end_strays(
         else:
             left.append(stray)
     return left + _not_ended(ledger, backend, cancelled, now, cancelled)
+
+
+def _note_revived(ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], now: Callable[[], datetime]) -> None:
+    """Record remote jobs that were LOST and are alive after all, though another one has taken their place."""
+    lost = ledger.lost_and_replaced(job_ids)
+    jobs = {job.job_id: job for job in ledger.jobs(job_ids=[attempt.job_id for attempt in lost])} if lost else {}
+    here = {}
+    for attempt in lost:
+        if attempt.remote_id is not None and place_problem(jobs[attempt.job_id], backend) is None:
+            here[attempt.remote_id] = attempt
+    answers = backend.status(list(here)) if here else {}
+    for remote_id, attempt in here.items():
+        answer = answers.get(remote_id)
+        if isinstance(answer, Snapshot) and not answer.status.is_final:
+            why = f"attempt {attempt.number} was LOST and is {answer.status} after all, and was sent again since"
+            ledger.strays.record(attempt.job_id, remote_id, why=why, now=now(), again=True)
 
 
 def _may_be_sent_now(backend: Backend, job: Job) -> bool:

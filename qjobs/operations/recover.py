@@ -240,6 +240,7 @@ def _late_ones(
     sent_again: set[JobId] = set()
     for cause in (NOT_FOUND, SAME_KEY):
         sent_again |= ledger.jobs_with_event([job.job_id for job in candidates], cause)
+    sent_again |= {attempt.job_id for attempt in ledger.lost_and_replaced([job.job_id for job in candidates])}
     if not sent_again:
         return []
     found = []

@@ -267,7 +267,7 @@ class _Entry:
         check_settings(self.job, self.backend)
         restart = action in _RESTARTS
         self._refuse_chosen_while_others_run()
-        check_caps(self.ledger, self.job, self.attempts, self.policy, self.now())
+        check_caps(self.ledger, self.job, self.attempts, self.policy, self.now(), self.strategy)
         if self.policy.max_cost is not None:
             check_cost(self.backend, self.job, self.policy, self._most(restart=restart))
         last = self.last

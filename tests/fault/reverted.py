@@ -27,7 +27,8 @@ from simulation_world import Character
 from qjobs.errors import NotSent, ProtocolError, QJobsError
 from qjobs.ledger import Ledger, judgement, provider_reports, submissions, tables
 from qjobs.ledger.judgement import Judgement
-from qjobs.operations import attempts, cancel, poll, recover, sending, sensor_pass, submit
+from qjobs.lifecycle import JobStatus
+from qjobs.operations import attempts, cancel, look_up, poll, recover, sending, sensor_pass, submit
 from qjobs.operations.look_up import LookUp
 
 SEEDS: dict[str, int] = {}
@@ -43,6 +44,9 @@ class Reverted:
     law: str
     needs: str
     patches: tuple[tuple[object, str, object], ...]
+
+    def is_seen(self, words: str) -> bool:
+        return words.startswith(self.law) if self.law.startswith("#") else self.law in words
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
@@ -109,10 +113,28 @@ def _since_claim(attempts_of: Sequence[object], present: object) -> float:
 
 
 def _always_sent(journal: object) -> None:
-    journal.is_reserved = journal.attempt.remote_id is not None
+    journal.reserved_id = journal.attempt.remote_id
     journal.has_sent = True
 
 
+def _never_expires(look_up: LookUp) -> bool:
+    return look_up.backend.lookup.deduplicates(0.0)
+
+
+def _lost_at_once(*given: object) -> object:
+    found = judgement.judge_absence(*given)
+    return found and (*found[:2], True)
+
+
+def _ended_by_one_answer(ledger: Ledger, backend: object, strays: Sequence[object], now: object, _: object) -> object:
+    return _not_ended(ledger, backend, strays, now, strays)
+
+
+def _cancelled_is_dead(answer: object) -> bool:
+    return answer.status is JobStatus.CANCELLED
+
+
+_not_ended = cancel._not_ended
 _request_cancellations = poll._request_cancellations
 _status = ModelBackend.status
 _result = ModelBackend._result
@@ -150,11 +172,15 @@ MENDINGS = (
         "#25",
         "#25 ",
         "talks",
-        ((tables, "bounded", lambda text: text),),
+        ((tables, "kept", lambda text: text),),
     ),
     Reverted("#30", "#30 ", "lies", ((LookUp, "check_absence_is_certain", _nothing),)),
     Reverted("#34", "#34 ", "gateway", ((ModelBackend, "answered", _gateway_counts),)),
-    Reverted("token", "", "token", ((LookUp, "is_deduplicated", lambda self: self.backend.lookup.deduplicates(0.0)),)),
+    Reverted("token", "nobody knows", "token", ((LookUp, "is_deduplicated", _never_expires),)),
+    Reverted("lost", "is LOST, and", "", ((provider_reports, "judge_absence", _lost_at_once),)),
+    Reverted("stray", "nobody counts on", "", ((cancel, "_not_ended", _ended_by_one_answer),)),
+    Reverted("never ran", "says that it never ran", "stepped", ((look_up, "_is_dead", _cancelled_is_dead),)),
+    Reverted("step lost", "two live", "stepped", ((LookUp, "check_absence_is_certain", _nothing),)),
 )
 
 
@@ -180,7 +206,7 @@ def search(name: str) -> tuple[str, int | None, str]:
             if mending.needs not in {"", drawn.variant, *drawn.traits}:
                 continue
             words = breaks(mending, seed, ledger)
-            if words and words.startswith(mending.law):
+            if mending.is_seen(words):
                 return name, seed, words
     return name, None, ""
 

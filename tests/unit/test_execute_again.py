@@ -26,7 +26,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, JobKind, RemoteRetryStrategy
-from qjobs.operations.execute import DirectStages, ExperimentPlan, Shown, Until, attended, execute
+from qjobs.operations.execute import DirectStages, ExperimentPlan, Shown, Until, execute
 from qjobs.operations.plan import end_interruption, interrupted_run
 
 S = JobStatus
@@ -75,9 +75,7 @@ def test_strategy_spares_own_jobs(suspending: Suspending, strategy: RemoteRetryS
 
 
 @pytest.mark.parametrize(("strategy", "n_sent"), [(FORCE, 1), (FULL, 2)])
-def test_strategy_once(
-    store: Ledger, suspending: Suspending, strategy: RemoteRetryStrategy, n_sent: int
-) -> None:
+def test_strategy_once(store: Ledger, suspending: Suspending, strategy: RemoteRetryStrategy, n_sent: int) -> None:
     """A strategy is applied once a run to what was there before: what failed, or all of it."""
     suspending.suspends = False
     backend = suspending.opened["fake"]
@@ -195,9 +193,10 @@ def test_killed(plan: ExperimentPlan, tmp_path: Path, request: pytest.FixtureReq
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     kind = request.node.callspec.id
     words = [sys.executable, "-c", LIVES, url, kind, str(tmp_path / "compiled")]
-    with Ledger(url) as store, subprocess.Popen(
-        words, env={**os.environ, "TESTS": str(TESTS)}, stdout=subprocess.PIPE
-    ) as process:
+    with (
+        Ledger(url) as store,
+        subprocess.Popen(words, env={**os.environ, "TESTS": str(TESTS)}, stdout=subprocess.PIPE) as process,
+    ):
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"waits\n"
@@ -328,7 +327,7 @@ def test_postgresql_restarts(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=restart)
         thread.start()
-        with attended(store, "run"):
+        with store.waits.attended("run"):
             done = execute(store, circuits(2), stages, run="run")
         thread.join()
         assert done.problems == {}

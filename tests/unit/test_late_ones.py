@@ -161,23 +161,15 @@ def overtaken(store: Ledger, backend: Listing, refusal: QJobsError | None = None
     """A job whose first process stops between its last word to the ledger and its POST, while another one sends."""
     clock = Clock()
     job_id = create(store)
-    make = backend._make
 
-    def stops(*arguments: object) -> RemoteId:
-        backend._make = make  # type: ignore[method-assign]
-        backend._lock.release()
-        try:
-            clock.sleep(LEASE_S + 1)
-            qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
-        finally:
-            backend._lock.acquire()
+    def stops() -> None:
+        backend.before_post = lambda: None
+        clock.sleep(LEASE_S + 1)
+        qjobs.submit(store, backend, job_id, strategy=ALLOW, now=clock.now)
         if refusal is not None:
             backend.refusals[SECOND] = refusal
-        if (known := backend._known(store.job(job_id).key)) and backend.lookup.token_lifetime_s is not None:
-            return known
-        return make(*arguments)  # type: ignore[arg-type]
 
-    backend._make = stops  # type: ignore[method-assign]
+    backend.before_post = stops
     with pytest.raises(Busy, match="another process moved"):
         qjobs.submit(store, backend, job_id, now=clock.now)
     return job_id

@@ -262,7 +262,7 @@ def test_results(ledger: Ledger) -> None:
     assert ledger.results(job_id) == given
     assert list(ledger.results(job_id)) == [0, 1, 2]
     assert ledger.missing_items(job_id) == (3,)
-    assert ledger.labels(job_id) == {"item-0": True, "item-1": True, "item-2": True, "item-3": False}
+    assert ledger.labels([job_id])[job_id] == {"item-0": True, "item-1": True, "item-2": True, "item-3": False}
     assert ledger.result_counts([job_id, JobId("job-0")]) == {job_id: 3, "job-0": 0}
 
 

@@ -104,7 +104,7 @@ def test_checker_fails(store: Ledger) -> None:
     (job_id,) = submitted(store, backend, "a")
     backend.report(S.COMPLETED, S.ERROR, messages=[(1, "line 3: no such gate")])
     qjobs.poll(store, backend, [job_id], now=lambda: NOW)
-    with pytest.raises(JobFailed, match="1 of 2 items.*line 3: no such gate") as caught:
+    with pytest.raises(JobFailed, match=r"1 of 2 items.*line 3: no such gate") as caught:
         qjobs.collect(store, backend, job_id, now=lambda: NOW)
     assert caught.value.failed.keys() == {1}
 

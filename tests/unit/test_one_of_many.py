@@ -1,4 +1,4 @@
-"""What is wrong with one job stops no other: in a poll, in a wait, in a pass of the sensor. Nor is it said of another."""
+"""What is wrong with one job stops no other: in a poll, in a wait, in a pass of the sensor."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ from support import (
 
 import qjobs
 from qjobs.backends.base import Backend, Lookup, Snapshot
-from qjobs.errors import BackendUnavailable, CredentialsRejected, QJobsError, SubmissionUnknown, WaitTimeout, WrongBackend
+from qjobs.errors import (
+    BackendUnavailable,
+    CredentialsRejected,
+    QJobsError,
+    SubmissionUnknown,
+    WaitTimeout,
+    WrongBackend,
+)
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, RemoteId
@@ -77,7 +84,9 @@ def test_refused(store: Ledger, error: QJobsError, of: str, by: str) -> None:
         with pytest.raises(WaitTimeout) as caught:
             waited(store, backend, job_ids, 30.0)
         assert caught.value.job_ids == (job_ids[1],)
-        assert [event.detail for event in store.events(job_ids[1]) if event.cause == type(error).__name__] == [str(error)]
+        assert [event.detail for event in store.events(job_ids[1]) if event.cause == type(error).__name__] == [
+            str(error)
+        ]
     else:
         assert set(a_pass(store, backend).moved) >= {job_ids[0], job_ids[2]}
         assert str(error) in str(store.job(job_ids[1]).trouble)
@@ -117,7 +126,7 @@ def test_other_place(store: Ledger, backend: ScriptedBackend, there: list[JobId]
     """Nothing of the answers of another server or account is stored; it is told, and others go on."""
     ours, theirs = there
     if by == "poll":
-        with pytest.raises(WrongBackend, match="was sent to there, and .* now opens elsewhere"):
+        with pytest.raises(WrongBackend, match=r"was sent to there, and .* now opens elsewhere"):
             qjobs.poll(store, backend, there, now=lambda: at(1))
     elif by == "wait":
         with pytest.raises(WaitTimeout):
@@ -144,9 +153,7 @@ def test_not_looked_up_elsewhere(store: Ledger) -> None:
     with pytest.raises(WrongBackend):
         qjobs.submit(store, elsewhere, job_id, now=lambda: at(100))
     with pytest.raises(WaitTimeout):
-        clock = Clock()
-        times = {"now": clock.now, "monotonic": clock.monotonic, "sleep": clock.sleep}
-        wait(store, {"fake": elsewhere}, [job_id], until="room", timeout_s=60.0, **times)
+        free_times(store, elsewhere, [job_id])
     assert [event.cause for event in store.events(job_id)[before:]] == ["WrongBackend"]
 
 

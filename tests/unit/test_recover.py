@@ -96,7 +96,7 @@ def test_retry_by_default(store: Ledger, clock: Clock) -> None:
     qjobs.collect(store, backend, job_id, partial=True, now=clock.now)
     done = recovery.retry(store, backend, job_id, strategy=R.FORCE_RESUBMIT, now=clock.now)
     assert (done.action, len(backend.jobs)) == (Action.RETURN, 2)
-    assert done.reason.endswith("they are CANCELLED; name them with --status CANCELLED")
+    assert f"qjobs jobs retry {job_id} --status CANCELLED --strategy FORCE_RESUBMIT" in done.reason
 
 
 def test_restart_with_other_programs(store: Ledger, clock: Clock) -> None:

@@ -40,9 +40,9 @@ reserved              | resume 1         | resume 1  | resume 1  | restart 1
 step lost, runs       | sync 1           | sync 1    | sync 1    | restart 2
 step lost, waits      | submit 1         | submit 1  | submit 1  | restart 1
 forgotten             | JobLost 1        | JobLost 1 | submit 2  | restart 2
-forgotten, alive again | sync 1          | sync 1    | submit 2  | restart 2
+forgotten, alive again | sync 1          | sync 1    | sync 1    | restart 2
 incomplete, gone      | sync 1           | sync 1    | submit 2  | restart 2
-incomplete, alive again | sync 1         | sync 1    | submit 2  | restart 2
+incomplete, alive again | sync 1         | sync 1    | sync 1    | restart 2
 """
 S = JobStatus
 LOOKUPS = (DEDUPLICATED, FINDABLE, OPAQUE)
