@@ -9,13 +9,14 @@ from nexus_rows import ROWS, NexusProvider, play, running
 from provider_rows import Row
 from table import one_of_each
 
+from qjobs.backends.base import PlainJournal, Result
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
 from qjobs.circuits.programs import read_circuit
-from qjobs.errors import BackendUnavailable
+from qjobs.errors import BackendUnavailable, ProtocolError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ItemSpec, RemoteId
+from qjobs.model import Batch, ItemResult, ItemSpec, RemoteId
 from qjobs.testing.contract import bits_of, flips, new_key
 from qjobs.testing.faults import Action, Fault, Route
 
@@ -55,7 +56,7 @@ def submit(backend: NexusBackend, shots: int = 8, words: Sequence[int] = (1,)) -
     items = tuple(ItemSpec(label="", program=each.hash, shots=shots) for each in programs)
     ids: list[RemoteId] = []
     batch = Batch(number=0, items=items, programs={each.hash: each for each in programs})
-    backend.submit(batch, new_key(), ids.append)
+    backend.submit(batch, new_key(), PlainJournal(accepted=ids.append))
     return ids[0]
 
 
@@ -72,7 +73,8 @@ def test_list_fails(action: Action, provider: NexusProvider, backend: NexusBacke
     ids = [submit(backend) for _ in range(6)]
     provider.proxy.inject(Fault(route=Route.LISTING, action=action, code=500, times=1000))
     assert set(until_final(backend, ids).values()) == {JobStatus.COMPLETED}
-    assert all(backend.results(remote_id) for remote_id in ids)
+    for remote_id in ids:
+        assert [type(entry) for _, entry in backend.results(remote_id)] == [ItemResult]
     if action is not Action.UNKNOWN_WORD:
         assert provider.proxy.asked[Route.LISTING] <= 3, "it is left alone for a while"
 
@@ -100,17 +102,15 @@ def test_many_open_jobs(provider: NexusProvider, backend: NexusBackend, monkeypa
 
 
 def test_unknown_word(provider: NexusProvider, backend: NexusBackend) -> None:
-    """An unknown word hides no other job."""
+    """An unknown word is that job's error, and hides no other job."""
     ids = [submit(backend) for _ in range(3)]
-    other = NexusBackend("Aer", url=provider.url, token=provider.token, project="faults", limiter=Limiter())
     until_final(backend, ids)
-    fault = Fault(route=Route.STATUS, action=Action.UNKNOWN_WORD)
-    provider.proxy.inject(fault)
-    assert len(other.status(ids)) == 2, "a process that has not seen it leaves it out"
-    provider.proxy.inject(fault)
-    words = sorted(snapshot.remote_status for snapshot in backend.status(ids).values())
-    assert words == ["COMPLETED", "COMPLETED", "PONDERING"]
-    other.close()
+    provider.proxy.inject(Fault(route=Route.STATUS, action=Action.UNKNOWN_WORD))
+    answers = backend.status(ids)
+    assert set(answers) == set(ids)
+    assert sorted(type(answer).__name__ for answer in answers.values()) == ["ProtocolError", "Snapshot", "Snapshot"]
+    (wrong,) = [answer for answer in answers.values() if isinstance(answer, ProtocolError)]
+    assert "PONDERING" in str(wrong)
 
 
 def test_broken_download(provider: NexusProvider, backend: NexusBackend) -> None:
@@ -119,11 +119,14 @@ def test_broken_download(provider: NexusProvider, backend: NexusBackend) -> None
     until_final(backend, [remote_id])
     provider.proxy.reset()
     provider.proxy.inject(Fault(route=Route.RESULTS, action=Action.CODE_BEFORE, code=500, skip=4, times=12))
+    found: dict[int, Result] = {}
     for _ in range(10):
+        wanted = [position for position in range(8) if position not in found]
         try:
-            results = backend.results(remote_id)
+            for position, entry in backend.results(remote_id, wanted):
+                found[position] = entry
         except BackendUnavailable:
             continue
         break
-    assert [result.counts for result in results] == [{f"{word:03b}": 4} for word in range(8)]
+    assert [found[word].counts for word in range(8)] == [{f"{word:03b}": 4} for word in range(8)]
     assert provider.proxy.asked[Route.RESULTS] <= 8 + 12
