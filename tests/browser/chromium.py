@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Response
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 _ANSWER_MS = 60_000
@@ -34,6 +34,10 @@ def installed() -> str:
     return found or _missing("Chromium is not installed")
 
 
+def _described(answer: Response) -> str:
+    return f"{answer.status} {answer.request.method} {answer.url}: {answer.request.post_data}"
+
+
 @contextlib.contextmanager
 def opened(program: str, folder: Path) -> Iterator[Page]:
     """A page; where the test fails, what it shows is left in the folder as `failed.png`.
@@ -46,6 +50,8 @@ def opened(program: str, folder: Path) -> Iterator[Page]:
         # Pictures that move take half a processor, drawn without a graphics card.
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1400, "height": 1600}, reduced_motion="reduce")
+        refused: list[str] = []
+        page.on("response", lambda answer: refused.append(_described(answer)) if answer.status >= 400 else None)
         page.set_default_timeout(_ANSWER_MS)
         page.set_default_navigation_timeout(_ANSWER_MS)
         try:
@@ -53,7 +59,7 @@ def opened(program: str, folder: Path) -> Iterator[Page]:
         except BaseException:
             with contextlib.suppress(Error):
                 page.screenshot(path=folder / "failed.png", full_page=True)
-                print(f"---- the page {page.url} is in {folder / 'failed.png'}")
+                print(f"---- the page {page.url} is in {folder / 'failed.png'}", *refused, sep="\n")
             raise
         finally:
             browser.close()
