@@ -83,7 +83,9 @@ def end_reservation(
         StaleJob: Another process has settled the attempt.
     """
     if attempt.remote_id is None or not isinstance(backend, SteppedBackend):
-        raise InvalidInput(f"{attempt.remote_id} is reserved, and {backend.name} takes no job in steps", field="backend")
+        raise InvalidInput(
+            f"{attempt.remote_id} is reserved, and {backend.name} takes no job in steps", field="backend"
+        )
     try:
         backend.abandon(attempt.remote_id)
     except ProtocolError as error:

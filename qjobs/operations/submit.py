@@ -57,7 +57,10 @@ _ASKED_AGAIN = frozenset({Standing.INCOMPLETE, Standing.LOST})
 
 def _may_send(decision: Decision) -> bool:
     """Whether what is decided may end in a submission."""
-    return not _SENDS.isdisjoint({decision.action, decision.otherwise}) or decision.action in {Action.ASK, Action.RESUME}
+    return not _SENDS.isdisjoint({decision.action, decision.otherwise}) or decision.action in {
+        Action.ASK,
+        Action.RESUME,
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +181,7 @@ class _Entry:
         """The cell of the table, after asking once more for what the ledger takes for dead."""
         standing = self._standing()
         decision = decide(standing, self.strategy, self.backend.lookup)
-        asks = standing in _ASKED_AGAIN or _may_send(decision)
+        asks = standing in _ASKED_AGAIN or _may_send(decision) or self._has_run_after_all(standing)
         if asks and ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
             self.read_again()
             taken_for_over = standing in _ASKED_AGAIN
@@ -200,6 +203,11 @@ class _Entry:
                 return self._decide()
             return Action.STAY_UNKNOWN, "the reply was lost, and the policy never sends such a job again"
         return action, decision.reason
+
+    def _has_run_after_all(self, standing: Standing) -> bool:
+        """Whether a remote job that the ledger has as cancelled or failed turned out to have every result."""
+        last = self.last
+        return standing is Standing.COMPLETE and last is not None and last.status in FINAL - {JobStatus.COMPLETED}
 
     def _standing(self) -> Standing:
         return standing_of(self.last, self._n_missing())
