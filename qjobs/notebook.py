@@ -18,7 +18,7 @@ from qjobs.experiments.forms import read_mapping
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.ledger import Ledger
 from qjobs.model import JobId, RemoteRetryStrategy
-from qjobs.operations.execute import DirectStages, attended, execute
+from qjobs.operations.execute import DirectStages, execute
 from qjobs.operations.plan import end_interruption, interrupted_run
 from qjobs.operations.poll import utc_now
 from qjobs.operations.wait import Progress
@@ -117,7 +117,7 @@ def run(
                 plan = _with_what_died(plan)
                 entry = f"run-{uuid.uuid4().hex[:12]}"
         stages = DirectStages(store, opened, CompileCache(data_home() / "compiled"), report)
-        with attended(store, entry):
+        with store.waits.attended(entry):
             done = execute(store, plan, stages, run=entry, identity=run_id)
             made = report_of(store, plan, done.jobs)
         if interrupted is not None:

@@ -6,6 +6,7 @@ from prefect import task
 
 from blocks import backend_named, compile_cache, ledger_named
 from qjobs.compiling.compiler import CompileOptions
+from qjobs.errors import BackendUnavailable, ProtocolError
 from qjobs.model import ProgramHash
 from qjobs.operations.compile_jobs import compile_programs
 from tasks.logs import task_logger
@@ -31,10 +32,15 @@ def compile_circuits(
 
     Raises:
         InvalidCircuit: A circuit does not fit the device.
+        BackendUnavailable, ProtocolError: The device cannot be read; Prefect runs the task again, twice.
     """
     device = backend_named(backend)
     cache = compile_cache()
-    compiled = compile_programs(ledger_named(ledger), device, hashes, options, cache, fresh=fresh)
+    try:
+        compiled = compile_programs(ledger_named(ledger), device, hashes, options, cache, fresh=fresh)
+    except (BackendUnavailable, ProtocolError) as error:
+        task_logger().warning("%s cannot be read, so that nothing is compiled for it yet: %s", device.device, error)
+        raise
     stats = cache.stats()
     words = "compiled %d circuits for %s; cache: %d hits of %d"
     task_logger().info(words, len(compiled), device.device, stats.hits, stats.hits + stats.misses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import TypeAlias
+from weakref import WeakSet
 
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
@@ -21,15 +22,24 @@ def task_logger() -> Logger:
         return get_logger("qjobs")
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Leave the traceback of an error of ours to the flow run, which fails with it.
-
-    Prefect logs one for each task run whose retries are exhausted, and in it one for every error behind it; the words
-    of ours name the reason.
-    """
+def _of_a_task(record: logging.LogRecord) -> bool:
+    """Leave the traceback of an error of ours to the flow run, which fails with it."""
     if record.exc_info and isinstance(record.exc_info[1], QJobsError):
         record.exc_info = None
     return True
 
 
-logging.getLogger("prefect.task_runs").addFilter(_without_traceback)
+def _of_a_flow(record: logging.LogRecord) -> bool:
+    """Keep the first traceback of an error of ours; Prefect's engine logs it once more."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, QJobsError):
+        if error in _shown:
+            record.exc_info = None
+        _shown.add(error)
+    return True
+
+
+_shown: WeakSet[QJobsError] = WeakSet()
+# The words of an error of ours name the reason; its traceback is for developers, and one of them is enough.
+logging.getLogger("prefect.task_runs").addFilter(_of_a_task)
+logging.getLogger("prefect.flow_runs").addFilter(_of_a_flow)

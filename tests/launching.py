@@ -16,7 +16,7 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteRetryStrategy
 from qjobs.operations.compile_jobs import compile_programs
-from qjobs.operations.execute import DirectStages, Executed, Shown, ToSubmit, Until, attended, execute
+from qjobs.operations.execute import DirectStages, Executed, Shown, ToSubmit, Until, execute
 from qjobs.operations.plan import ExperimentJobs, ExperimentPlan, find_existing, plan_missing
 from qjobs.operations.retry import RetryPolicy
 
@@ -63,7 +63,7 @@ def points(*values: float, **other: object) -> SweepPlan:
 
 def run(stages: Stages, plan: ExperimentPlan, name: str = "run", identity: str = "") -> Executed:
     """Execute an experiment, as a run does."""
-    with attended(stages.ledger, name):
+    with stages.ledger.waits.attended(name):
         return execute(stages.ledger, plan, stages, run=name, identity=identity)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pwd
 import shutil
@@ -58,6 +59,31 @@ def _answers(url: str, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
+class Server:
+    """A running server: its URL, for psycopg, and how it is stopped and started again at the same address."""
+
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], url: str) -> None:
+        self.url = url
+        self._start = start
+        self.process = start()
+
+    def stop(self) -> None:
+        """Stop it as a restart does: sessions are ended, nothing is awaited."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)  # "fast shutdown"
+            self.process.wait(30)
+
+    def start(self) -> None:
+        """Start it again."""
+        self.process = self._start()
+        if not self.answers():
+            raise RuntimeError(f"PostgreSQL does not start again at {self.url}")
+
+    def answers(self) -> bool:
+        """Whether it takes connections; False when it ended instead (its port was taken)."""
+        return _answers(self.url, self.process)
+
+
 @contextlib.contextmanager
 def server() -> Iterator[str]:
     """A PostgreSQL server of our own, in a folder of its own: its URL, for psycopg.
@@ -65,13 +91,13 @@ def server() -> Iterator[str]:
     Raises:
         RuntimeError: It cannot be had; `why_not` says why without an attempt.
     """
-    with restartable() as (url, _):
-        yield url
+    with own_server() as running:
+        yield running.url
 
 
 @contextlib.contextmanager
-def restartable() -> Iterator[tuple[str, Callable[[], contextlib.AbstractContextManager[None]]]]:
-    """As `server`, with a function that stops the server for as long as a block lasts."""
+def own_server() -> Iterator[Server]:
+    """As `server`, for those who stop it and start it again."""
     programs = _programs()
     if programs is None:
         raise RuntimeError(why_not())
@@ -94,36 +120,42 @@ def restartable() -> Iterator[tuple[str, Callable[[], contextlib.AbstractContext
         "max_connections": "200",
         "shared_buffers": "32MB",
     }
-    process = None
+    words = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+
+    def start(port: int) -> subprocess.Popen[bytes]:
+        command = [str(programs / "postgres"), "-D", str(data), "-p", str(port), *words]
+        with (folder / "log").open("ab") as log:
+            return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **account)
+
+    running = None
     try:
         for _ in range(5):
             port = free_port()
             url = f"postgresql+psycopg://qjobs@127.0.0.1:{port}/postgres"
-            command = [str(programs / "postgres"), "-D", str(data), "-p", str(port)]
-            command += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-            with (folder / "log").open("ab") as log:
-                process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **account)
-            if _answers(url, process):
+            running = Server(functools.partial(start, port), url)
+            if running.answers():
                 break
         else:
             raise RuntimeError(f"PostgreSQL does not start: {(folder / 'log').read_text()[-2000:]}")
+        yield running
+    finally:
+        if running is not None:
+            running.stop()
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def restartable() -> Iterator[tuple[str, Callable[[], contextlib.AbstractContextManager[None]]]]:
+    """As `server`, with a function that stops the server for as long as a block lasts."""
+    with own_server() as running:
 
         @contextlib.contextmanager
         def stopped() -> Iterator[None]:
-            nonlocal process
-            process.send_signal(signal.SIGINT)
-            process.wait(30)
+            running.stop()
             yield
-            with (folder / "log").open("ab") as log:
-                process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, **account)
-            assert _answers(url, process)
+            running.start()
 
-        yield url, stopped
-    finally:
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGINT)  # "fast shutdown": sessions are ended, nothing is awaited
-            process.wait(30)
-        shutil.rmtree(folder)
+        yield running.url, stopped
 
 
 @contextlib.contextmanager

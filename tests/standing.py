@@ -37,9 +37,9 @@ def enter(
     return qjobs.submit(ledger, backend, job_id, strategy=strategy, policy=policy, now=lambda: at(after_s))
 
 
-def a_job(ledger: Ledger, standing: str, backend: ScriptedBackend, key: str = "key") -> JobId:
+def a_job(ledger: Ledger, standing: str, backend: ScriptedBackend, key: str = "key", *, fingerprint: str = "") -> JobId:
     """A job of two items that stands so."""
-    job_id = create(ledger, key)
+    job_id = create(ledger, key, fingerprint=fingerprint)
     broken = BackendUnavailable("502")
     faults = {
         "not sent": (Fault(NotSent("no route")), NotSent),

@@ -25,8 +25,6 @@ from flows._support.heartbeat import heartbeat
 from flows._support.publish import is_uuid
 from qjobs.errors import QJobsError, WrongLedger
 from qjobs.ledger import Ledger
-from qjobs.operations.execute import attended
-from tasks.logs import task_logger
 
 __all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
 
@@ -52,7 +50,7 @@ def entered(ledger: str, logical_run: str = "") -> Iterator[None]:
         with _entered(ledger, logical_run):
             yield
     except QJobsError as error:
-        task_logger().debug("behind it:", exc_info=error.__cause__)
+        get_run_logger().debug("behind it:", exc_info=error.__cause__)
         raise error from None
 
 
@@ -70,7 +68,7 @@ def _entered(ledger: str, logical_run: str) -> Iterator[None]:
             stamp(store)
         else:
             _write_first(store, run)
-    with heartbeat(ledger), attended(store, str(flow_run.id or "")):
+    with heartbeat(ledger), store.waits.attended(str(flow_run.id or "")):
         yield
 
 

@@ -34,7 +34,7 @@ class CircuitList(CompileInput):
     shots: int = Field(default=1000, ge=1, description="Shots of every circuit that has none of its own.")
     backend: str = Field(default="aer", description="aer, nexus/DEVICE, or a block such as aer-backend/NAME.")
     seed: int | None = Field(default=None, ge=0, description="Makes a simulator repeatable.")
-    retries: RetryInput = Field(default_factory=RetryInput, description="What is sent again, and how often at most.")
+    retries: RetryInput = Field(default_factory=RetryInput, description="What this run may send again, and how often.")
 
     @model_validator(mode="after")
     def _labels_once(self) -> CircuitList:

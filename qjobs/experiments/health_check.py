@@ -40,7 +40,7 @@ class HealthCheck(CompileInput):
     min_success: float = Field(
         default=0.5, ge=0, le=1, description="The run warns of a success probability below this."
     )
-    retries: RetryInput = Field(default=RetryInput(), description="What may be sent again, and how often.")
+    retries: RetryInput = Field(default=RetryInput(), description="What this run may send again, and how often.")
 
     @field_validator("sizes")
     @classmethod

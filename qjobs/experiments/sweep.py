@@ -82,7 +82,7 @@ class SweepSpec(FormInput):
     )
     compile: CompileInput = Field(default_factory=CompileInput, description="How circuits are compiled.")
     fresh: bool = Field(default=False, description="Run everything anew instead of reusing finished points.")
-    retries: RetryInput = Field(default_factory=RetryInput, description="What is sent again, and how often at most.")
+    retries: RetryInput = Field(default_factory=RetryInput, description="What this run may send again, and how often.")
 
     def compile_options(self) -> CompileOptions:
         """How templates are compiled; exact values need every qubit to stay where it is."""

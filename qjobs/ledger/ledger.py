@@ -352,6 +352,15 @@ class Ledger:
         rows = self._db.rows_among(sa.select(ATTEMPT).order_by(ATTEMPT.c.number), ATTEMPT.c.job_id, job_ids)
         return {JobId(row.job_id): attempt_of(row) for row in rows}
 
+    def lost_and_replaced(self, job_ids: Sequence[JobId]) -> list[Attempt]:
+        """Attempts that are LOST and whose items were sent again since: their remote jobs may come back."""
+        later = ATTEMPT.alias()
+        sent_since = sa.exists().where(
+            later.c.job_id == ATTEMPT.c.job_id, later.c.number > ATTEMPT.c.number, later.c.sent_at.is_not(None)
+        )
+        query = sa.select(ATTEMPT).where(ATTEMPT.c.status == JobStatus.LOST, sent_since)
+        return [attempt_of(row) for row in self._db.rows_among(query, ATTEMPT.c.job_id, job_ids)]
+
     def events(self, job_id: JobId, *, of_items: bool = True) -> list[Event]:
         """History of a job, oldest first; without that of its items if `of_items` is False."""
         query = sa.select(EVENT).where(EVENT.c.job_id == job_id).order_by(EVENT.c.id)
@@ -408,10 +417,14 @@ class Ledger:
         query = query.where(RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED)
         return [JobId(row.job_id) for row in self._db.rows_among(query, ITEM.c.job_id, job_ids)]
 
-    def labels(self, job_id: JobId) -> dict[str, bool]:
-        """Labels of a job's items, each with whether it has a result in the present epoch."""
-        query = _items_and_results(job_id, ITEM.c.label, RESULT.c.job_id.is_not(None).label("has_result"))
-        return {row.label: bool(row.has_result) for row in self._db.rows(query)}
+    def labels(self, job_ids: Sequence[JobId]) -> dict[JobId, dict[str, bool]]:
+        """Labels of the items of jobs, each with whether it has a result in the present epoch."""
+        joined = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
+        query = sa.select(ITEM.c.job_id, ITEM.c.label, RESULT.c.job_id.is_not(None).label("has_result"))
+        found: dict[JobId, dict[str, bool]] = defaultdict(dict)
+        for row in self._db.rows_among(query.select_from(joined), ITEM.c.job_id, job_ids):
+            found[JobId(row.job_id)][row.label] = bool(row.has_result)
+        return dict(found)
 
     def item_counts(self, job_ids: Sequence[JobId]) -> dict[JobStatus, int]:
         """How many items of these jobs are in each status."""

@@ -6,16 +6,18 @@ written down too, so that nobody cancels it as if it were their own.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from qjobs.errors import LedgerError
 from qjobs.ledger.database import Database, log_after_commit
-from qjobs.ledger.liveness import has_ended
+from qjobs.ledger.liveness import has_ended, lease_owner
 from qjobs.ledger.tables import ITEM, JOB, RESULT, WAIT, AtDeadline, Until
 from qjobs.lifecycle import FINAL, LIVE, NOT_MOVED_BY_WAITING, JobStatus
 from qjobs.model import JobId
@@ -119,6 +121,19 @@ class SuspendedRuns:
             ended = connection.execute(sa.delete(WAIT).where(chosen))
             if ended.rowcount:
                 log_after_commit(connection, "flow run %s waits no longer", flow_run_id)
+
+    @contextlib.contextmanager
+    def attended(self, run: str) -> Iterator[None]:
+        """What a run does with its jobs in this process, from the plan to the results being where they belong.
+
+        Meanwhile it counts as waiting for its jobs: nobody else's cancellation cancels them, and a run that is killed
+        is known by it. A run that is suspended goes on waiting.
+        """
+        try:
+            yield
+        finally:
+            with contextlib.suppress(LedgerError):  # a ledger that is away: the process ends soon, and is known to have
+                self.end(run, held_by=lease_owner())
 
     def jobs_of_others(self, job_ids: Sequence[JobId], run: str) -> set[JobId]:
         """Those of these jobs that another run waits for: suspended, or in a process that may still live."""

@@ -10,7 +10,7 @@ from datetime import datetime
 from qjobs.backends.base import Backend
 from qjobs.errors import BackendUnavailable, PolicyLimit
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import JobStatus
+from qjobs.lifecycle import NOT_MOVED_BY_WAITING, JobStatus
 from qjobs.model import Attempt, Batch, Item, ItemSpec, Job, Key, RemoteRetryStrategy
 from qjobs.operations.retry import RetryPolicy
 
@@ -120,8 +120,17 @@ def batch_of(ledger: Ledger, job: Job, items: Sequence[Item], indices: tuple[int
     return Batch(number=0, items=tuple(specs), programs=programs, options=job.options, kind=job.kind, name=job.name)
 
 
-def check_caps(ledger: Ledger, job: Job, attempts: Sequence[Attempt], policy: RetryPolicy, present: datetime) -> None:
+def check_caps(
+    ledger: Ledger,
+    job: Job,
+    attempts: Sequence[Attempt],
+    policy: RetryPolicy,
+    present: datetime,
+    strategy: RemoteRetryStrategy = RemoteRetryStrategy.FORCE_RESUBMIT,
+) -> None:
     """Refuse a further submission of a job that is above a cap of the policy; lost ones count too.
+
+    `strategy` is what the caller asked for.
 
     Raises:
         PolicyLimit: It was submitted too often, or was tried for too long.
@@ -136,18 +145,28 @@ def check_caps(ledger: Ledger, job: Job, attempts: Sequence[Attempt], policy: Re
     if sent >= policy.max_submissions:
         raise PolicyLimit(
             f"{job.job_id} was submitted {sent} times and the policy allows {policy.max_submissions}; see its history "
-            f"with: qjobs jobs show {job.job_id}; or allow one more with: qjobs jobs retry {job.job_id} "
-            f"--strategy FORCE_RESUBMIT --max-submissions {sent + 1}",
+            f"with: qjobs jobs show {job.job_id}; or allow one more with: {_again(ledger, job, strategy)} "
+            f"--max-submissions {sent + 1}",
             job_id=job.job_id,
         )
     tried_s = _tried_s(attempts, present)
     if tried_s > policy.max_total_s:
         raise PolicyLimit(
             f"{tried_s:.0f} s were spent trying to submit {job.job_id}, and the policy allows {policy.max_total_s:g}; "
-            f"allow an hour more with: qjobs jobs retry {job.job_id} --strategy FORCE_RESUBMIT --max-total-s "
-            f"{tried_s + 3600:.0f}",
+            f"allow an hour more with: {_again(ledger, job, strategy)} --max-total-s {tried_s + 3600:.0f}",
             job_id=job.job_id,
         )
+
+
+def _again(ledger: Ledger, job: Job, strategy: RemoteRetryStrategy) -> str:
+    """The command that sends a job again; it names the statuses of its items where it would not find them itself."""
+    if strategy is RemoteRetryStrategy.FULL_RESTART:
+        return f"qjobs jobs retry {job.job_id} --strategy FULL_RESTART"
+    missing = set(ledger.missing_items(job.job_id))
+    found = sorted({item.status for item in ledger.items(job.job_id) if item.index in missing})
+    chosen = [] if job.status in NOT_MOVED_BY_WAITING or JobStatus.ERROR in found else found
+    named = "".join(f" --status {status}" for status in chosen)
+    return f"qjobs jobs retry {job.job_id}{named} --strategy FORCE_RESUBMIT"
 
 
 def check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch) -> None:

@@ -6,7 +6,7 @@ And the end of remote jobs that no attempt claims.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 
 from qjobs.backends.base import Backend, Capability, SteppedBackend
@@ -99,31 +99,49 @@ def end_reservation(
 def end_strays(
     ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], *, now: Callable[[], datetime] = utc_now
 ) -> list[Stray]:
-    """Cancel remote jobs of these jobs that no attempt claims.
+    """Cancel remote jobs of these jobs that no attempt claims, or that came back after they were LOST and sent again.
 
     Such a one is the job whose reply came after it was sent again. What has run by then stays at the provider, and the
-    job's history says so. One that cannot be asked for stops no other. One that may be the job that is being sent now,
-    because the provider gives both one id, is left until that is settled.
+    job's history says so. One that the provider does not know is cancelled too: one answer without it proves nothing.
+    One that cannot be asked for stops no other. One that may be the job that is being sent now, because the provider
+    gives both one id, is left until that is settled.
 
     Returns:
         Those that are not ended yet.
     """
+    _note_revived(ledger, backend, job_ids, now)
     pending = ledger.strays.pending(job_ids)
     if not pending:
         return []
     jobs = {job.job_id: job for job in ledger.jobs(job_ids=[stray.job_id for stray in pending])}
+    cancelled: list[Stray] = []
     left = []
     for stray in pending:
         job = jobs[stray.job_id]
         if place_problem(job, backend) is not None or _may_be_sent_now(backend, job):
             left.append(stray)
-    alive = _not_ended(ledger, backend, [stray for stray in pending if stray not in left], now)
-    for stray in alive:
-        try:
-            backend.cancel(stray.remote_id)
-        except QJobsError as error:
-            logger.warning("%s: %s cannot be cancelled: %s", stray.job_id, stray.remote_id, error)
-    return left + _not_ended(ledger, backend, alive, now)
+    for stray in _not_ended(ledger, backend, [stray for stray in pending if stray not in left], now, ()):
+        if _cancel(backend, stray):
+            cancelled.append(stray)
+        else:
+            left.append(stray)
+    return left + _not_ended(ledger, backend, cancelled, now, cancelled)
+
+
+def _note_revived(ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], now: Callable[[], datetime]) -> None:
+    """Record remote jobs that were LOST and are alive after all, though another one has taken their place."""
+    lost = ledger.lost_and_replaced(job_ids)
+    jobs = {job.job_id: job for job in ledger.jobs(job_ids=[attempt.job_id for attempt in lost])} if lost else {}
+    here = {}
+    for attempt in lost:
+        if attempt.remote_id is not None and place_problem(jobs[attempt.job_id], backend) is None:
+            here[attempt.remote_id] = attempt
+    answers = backend.status(list(here)) if here else {}
+    for remote_id, attempt in here.items():
+        answer = answers.get(remote_id)
+        if isinstance(answer, Snapshot) and not answer.status.is_final:
+            why = f"attempt {attempt.number} was LOST and is {answer.status} after all, and was sent again since"
+            ledger.strays.record(attempt.job_id, remote_id, why=why, now=now(), again=True)
 
 
 def _may_be_sent_now(backend: Backend, job: Job) -> bool:
@@ -133,14 +151,31 @@ def _may_be_sent_now(backend: Backend, job: Job) -> bool:
     return deduplicates and job.status in {JobStatus.SUBMITTING, JobStatus.UNKNOWN}
 
 
-def _not_ended(ledger: Ledger, backend: Backend, strays: Sequence[Stray], now: Callable[[], datetime]) -> list[Stray]:
-    """Ask for strays and record which have ended; the others."""
+def _cancel(backend: Backend, stray: Stray) -> bool:
+    """Cancel a stray; whether its provider had the request, or says that there is nothing to cancel."""
+    try:
+        backend.cancel(stray.remote_id)
+    except QJobsError as error:
+        logger.warning("%s: %s cannot be cancelled: %s", stray.job_id, stray.remote_id, error)
+        return isinstance(error, ProtocolError)
+    return True
+
+
+def _not_ended(
+    ledger: Ledger,
+    backend: Backend,
+    strays: Sequence[Stray],
+    now: Callable[[], datetime],
+    cancelled: Collection[Stray],
+) -> list[Stray]:
+    """Ask for strays and record which have ended; the others. One that is not known has, if it was `cancelled` too."""
     answers = backend.status([stray.remote_id for stray in strays]) if strays else {}
     left = []
     for stray in strays:
         answer = answers.get(stray.remote_id)
-        if answer is None or (isinstance(answer, Snapshot) and answer.status.is_final):
-            outcome = "the provider does not know it" if answer is None else f"it is {answer.status}"
+        is_gone = answer is None and stray in cancelled
+        if is_gone or (isinstance(answer, Snapshot) and answer.status.is_final):
+            outcome = f"it is {answer.status}" if isinstance(answer, Snapshot) else "the provider does not know it"
             ledger.strays.end(stray, outcome=outcome, now=now())
         else:
             left.append(stray)

@@ -9,16 +9,15 @@ what the ledger has; so does an execution whose ledger went away for a while.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler
-from qjobs.errors import Busy, LedgerAway, LedgerError, QJobsError, StaleJob
+from qjobs.errors import Busy, LedgerAway, QJobsError, StaleJob
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
@@ -40,7 +39,6 @@ __all__ = [
     "Stages",
     "ToSubmit",
     "Until",
-    "attended",
     "execute",
     "finish",
 ]
@@ -106,26 +104,12 @@ class Executed:
     summaries: tuple[str, ...]
 
 
-@contextlib.contextmanager
-def attended(ledger: Ledger, run: str) -> Iterator[None]:
-    """What a run does with its jobs, from the plan to the results being where they belong.
-
-    Meanwhile the run counts as waiting for its jobs: nobody else's cancellation cancels them, and a run that is killed
-    is known by it. A run that is suspended goes on waiting.
-    """
-    try:
-        yield
-    finally:
-        with contextlib.suppress(LedgerError):  # a ledger that is away: the process ends soon, and is known to have
-            ledger.waits.end(run, held_by=lease_owner())
-
-
 def execute(ledger: Ledger, plan: ExperimentPlan, stages: Stages, *, run: str, identity: str = "") -> Executed:
     """Take an experiment from its plan to its results: compile, submit, wait, collect.
 
     What the ledger has of it is not run again, unless the experiment asks for a strategy that does. One job's failure
     leaves the others alone. Entering again with the same `run` goes on where it was; `identity` is the logical run,
-    where it is another. Enter it inside of `attended`.
+    where it is another. Enter it inside of `ledger.waits.attended`.
 
     Raises:
         InvalidInput: It cannot be run. Nothing was submitted for the backends behind the one that refused.

@@ -8,6 +8,7 @@ request can be on its way.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,7 +67,7 @@ class LookUp:
         cancelled at once, else only when it has waited for longer than a step can be on its way.
 
         Raises:
-            Busy: It waits, and the step may still arrive; or its end is not confirmed.
+            Busy: It waits, and the step may still arrive; or its end, or that it is not there, is not certain.
             WrongBackend: It was sent to another place.
         """
         check_place(self.job, self.backend)
@@ -87,11 +88,11 @@ class LookUp:
             )
         if waits:
             answer = self._after_cancelling(remote_id)
+        submissions = self.ledger.submissions
         if answer is None:
             self._note_absence(attempt)
             self.check_absence_is_certain(attempt)
-        submissions = self.ledger.submissions
-        if answer is None or answer.status is JobStatus.CANCELLED:
+        if answer is None or _is_dead(answer):
             submissions.release(attempt, f"{remote_id} never ran and is ended", now=self.now(), cause="never ran")
             return False
         submissions.accept(attempt, remote_id, now=self.now(), cause="asked for by its id")
@@ -113,10 +114,13 @@ class LookUp:
             )
         return answer
 
-    def is_deduplicated(self, attempt: Attempt) -> bool:
-        """Whether the same submission may be sent again now, because the provider takes it for the first one."""
-        age_s = (self.now() - (attempt.sent_at or attempt.claimed_at)).total_seconds()
-        return self.backend.lookup.deduplicates(age_s)
+    def is_deduplicated(self) -> bool:
+        """Whether the same submission may be sent again whenever: the provider always takes it for the first one.
+
+        A token that runs out does not do: nobody knows when the first request arrived, nor when the next one leaves.
+        """
+        lookup = self.backend.lookup
+        return lookup.chosen_id or lookup.token_lifetime_s == math.inf
 
     def check_absence_is_certain(self, attempt: Attempt) -> None:
         """Refuse to send again while a submission whose reply was lost may still be there, or arrive.
@@ -172,3 +176,9 @@ class LookUp:
             if event.old is JobStatus.SUBMITTING and event.new is JobStatus.UNKNOWN:
                 lost_at = event.at
         return self.backend.settle_s - (present - lost_at).total_seconds()
+
+
+def _is_dead(answer: Snapshot) -> bool:
+    """Whether a job was ended before anything of it came to a result."""
+    completed = [item for item in answer.items or () if item.status is JobStatus.COMPLETED]
+    return answer.status is JobStatus.CANCELLED and not completed

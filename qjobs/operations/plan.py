@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -321,10 +322,10 @@ def existing_points(
     finished: dict[str, JobId] = {}
     under_way: dict[str, JobId] = {}
     failed: dict[str, JobId] = {}
-    for job in jobs:
-        if not _is_configured_alike(job, backend):
-            continue
-        for label, has_result in ledger.labels(job.job_id).items():
+    alike = [job for job in jobs if _is_configured_alike(job, backend)]
+    labels = ledger.labels([job.job_id for job in alike])
+    for job in alike:
+        for label, has_result in labels[job.job_id].items():
             if has_result:
                 finished.setdefault(label, job.job_id)
             elif not job.status.is_final and job.status is not JobStatus.LOST:
@@ -350,6 +351,8 @@ def interrupted_run(ledger: Ledger, experiment: ExperimentPlan) -> str | None:
     if isinstance(experiment, SweepPlan) and not experiment.spec.fresh:
         return None
     jobs = ledger.jobs(experiment=experiment.spec.name, definition=experiment.definition, kind=JobKind.EXECUTE)
+    if isinstance(experiment, SweepPlan):
+        jobs = _of_the_same_points(ledger, experiment, jobs)
     if not jobs:
         return None
     newest = jobs[0].logical_run
@@ -359,6 +362,16 @@ def interrupted_run(ledger: Ledger, experiment: ExperimentPlan) -> str | None:
         return None
     is_open = any(not job.status.is_final for job in own)
     return newest if is_open or ledger.waits.are_left_behind(runs) else None
+
+
+def _of_the_same_points(ledger: Ledger, experiment: SweepPlan, jobs: Sequence[Job]) -> list[Job]:
+    """The jobs of logical runs that had the points of a sweep, and no others: a definition does not name its points."""
+    labels = ledger.labels([job.job_id for job in jobs])
+    by_run: dict[str, set[str]] = defaultdict(set)
+    for job in jobs:
+        by_run[job.logical_run].update(labels[job.job_id])
+    wanted = set(experiment.labels())
+    return [job for job in jobs if by_run[job.logical_run] == wanted]
 
 
 def end_interruption(ledger: Ledger, logical_run: str, *, before: datetime) -> None:

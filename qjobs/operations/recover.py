@@ -222,6 +222,8 @@ def _reconcile(ledger: Ledger, backend: Backend, job: Job, now: Callable[[], dat
             poll(ledger, backend, [job.job_id], now=now)
             store_ready(ledger, backend, [job.job_id], now=now)
             return Reconciled(job_id=job.job_id, finding=Finding.ADOPTED, words=f"it is {remote_id}")
+        if attempt.remote_id is None and not look_up.is_deduplicated():
+            look_up.check_absence_is_certain(attempt)  # else the advice would be refused
     except (BackendUnavailable, Busy, CredentialsRejected, ProtocolError, StaleJob, WrongBackend) as error:
         return Reconciled(job_id=job.job_id, finding=Finding.LATER, words=str(error))
     words = (
@@ -239,6 +241,7 @@ def _late_ones(
     sent_again: set[JobId] = set()
     for cause in (NOT_FOUND, SAME_KEY):
         sent_again |= ledger.jobs_with_event([job.job_id for job in candidates], cause)
+    sent_again |= {attempt.job_id for attempt in ledger.lost_and_replaced([job.job_id for job in candidates])}
     if not sent_again:
         return []
     found = []

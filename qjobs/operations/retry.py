@@ -9,11 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from qjobs.errors import InvalidInput
-from qjobs.experiments.forms import RetryInput
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Lookup, RemoteRetryStrategy
+
+if TYPE_CHECKING:  # with it come circuits: 60 MB, which a sensor has no use for
+    from qjobs.experiments.forms import RetryInput
 
 __all__ = [
     "Action",

@@ -236,6 +236,8 @@ class _BackendPass:
         """Store the results of final jobs, and schedule the next poll of each job."""
         jobs = self.ledger.jobs(job_ids=job_ids)
         for job in [job for job in jobs if job.status.is_final and job.job_id not in self.parked]:
+            if job.next_poll_at is None and job.job_id not in self.with_strays:
+                continue  # all that it has is stored by now
             try:
                 if store_results(self.ledger, backend, job, now=self.now) and self.ledger.job(job.job_id).next_poll_at:
                     self._put_off([job.job_id], _PARKED_S[BackendUnavailable], "COMPLETED, and no results yet")

@@ -16,7 +16,7 @@ from qjobs.backends.base import Backend
 from qjobs.errors import Busy, JobLost, StaleJob, SubmissionRejected
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import display_owner
-from qjobs.lifecycle import FINAL, JobStatus
+from qjobs.lifecycle import FINAL, REOPENS, JobStatus
 from qjobs.model import Attempt, Batch, Job, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import (
     LEAVES_CANCELLED_ALONE,
@@ -181,8 +181,9 @@ class _Entry:
         """The cell of the table, after asking once more for what the ledger takes for dead."""
         standing = self._standing()
         decision = decide(standing, self.strategy, self.backend.lookup)
-        asks = standing in _ASKED_AGAIN or _may_send(decision) or self._has_run_after_all(standing)
-        if asks and ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
+        asks = standing in _ASKED_AGAIN or _may_send(decision)
+        has_more = standing is Standing.COMPLETE and self.job.status in REOPENS  # results of what had failed
+        if (asks or has_more) and ask_again(self.ledger, self.backend, self.job, self.attempts, self.now):
             self.read_again()
             taken_for_over = standing in _ASKED_AGAIN
             standing = self._standing()
@@ -203,11 +204,6 @@ class _Entry:
                 return self._decide()
             return Action.STAY_UNKNOWN, "the reply was lost, and the policy never sends such a job again"
         return action, decision.reason
-
-    def _has_run_after_all(self, standing: Standing) -> bool:
-        """Whether a remote job that the ledger has as cancelled or failed turned out to have every result."""
-        last = self.last
-        return standing is Standing.COMPLETE and last is not None and last.status in FINAL - {JobStatus.COMPLETED}
 
     def _standing(self) -> Standing:
         return standing_of(self.last, self._n_missing())
@@ -271,7 +267,7 @@ class _Entry:
         check_settings(self.job, self.backend)
         restart = action in _RESTARTS
         self._refuse_chosen_while_others_run()
-        check_caps(self.ledger, self.job, self.attempts, self.policy, self.now())
+        check_caps(self.ledger, self.job, self.attempts, self.policy, self.now(), self.strategy)
         if self.policy.max_cost is not None:
             check_cost(self.backend, self.job, self.policy, self._most(restart=restart))
         last = self.last
@@ -314,8 +310,7 @@ class _Entry:
     def _recompiled(self, batch: Batch) -> Batch:
         """The batch with the programs that take the place of its own."""
         items = tuple(replace(item, program=self.programs.get(item.program, item.program)) for item in batch.items)
-        programs = {**batch.programs, **self.ledger.programs(self.programs.values())}
-        return replace(batch, items=items, programs=programs)
+        return replace(batch, items=items, programs=self.ledger.programs({item.program for item in items}))
 
     def _refuse_chosen_while_others_run(self) -> None:
         """Raise `Busy` where chosen items are to be sent again while the remote job still runs others."""
@@ -359,7 +354,7 @@ class _Entry:
                 return False
         elif attempt.status is JobStatus.UNKNOWN and not look_up.adopt(attempt):  # a fresh look, right before sending
             same_items = attempt.items is None or not restart
-            if same_items and look_up.is_deduplicated(attempt):
+            if same_items and look_up.is_deduplicated():
                 submissions.release(attempt, LOOKED_UP, now=self.now(), cause=SAME_KEY)
             elif not self.backend.lookup.can_find:
                 words = "the caller takes the risk of a second remote job"

@@ -174,6 +174,10 @@ class FaultyProxy:
         """Have these faults from now on, instead of the earlier ones."""
         self._script.inject(*faults)
 
+    def do_at(self, moment: float, act: Callable[[], object]) -> None:
+        """Have something done at a moment of the clock, before the first request from then on."""
+        self._script.do_at(moment, act)
+
     def reset(self) -> None:
         """Forget faults, whims, counts and the ids of created jobs; the service keeps what it has."""
         self._script.reset()

@@ -7,8 +7,9 @@ look a job up by; what makes a lost reply safe is that the id is written down be
 from __future__ import annotations
 
 import logging
+import time
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ import httpx
 
 from qjobs.backends.base import Answer, Confirmation, Journal, Limits, Lookup, RemoteJob, Result, Target
 from qjobs.backends.http import HttpClient, Refusal
+from qjobs.backends.limiter import Limiter
 from qjobs.backends.rest import LostReply, RestBackend, body_of, proves_refusal
 from qjobs.errors import BackendUnavailable, ProtocolError, SubmissionRejected, SubmissionUnknown
 from qjobs.model import Batch, Key, RemoteId
@@ -39,6 +41,7 @@ class SteppedRestBackend:
         settle_s: How long after a lost reply a step may still arrive, in seconds.
         confirm: When what the provider reports is believed.
         token: The bearer token; none is sent if empty.
+        limiter: Another limiter than the one of this process for the account.
     """
 
     lookup = Lookup()
@@ -55,6 +58,8 @@ class SteppedRestBackend:
         confirm: Confirmation = _CONFIRM,
         poll_interval_s: tuple[float, float] = (0.05, 1.0),
         token: str = "",
+        limiter: Limiter | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._rest = RestBackend(
             url,
@@ -66,6 +71,8 @@ class SteppedRestBackend:
             confirm=confirm,
             poll_interval_s=poll_interval_s,
             token=(lambda: token) if token else None,
+            limiter=limiter,
+            sleep=sleep,
         )
         self.name = name
         self.device = self._rest.device
@@ -77,7 +84,9 @@ class SteppedRestBackend:
         self.poll_interval_s = poll_interval_s
         self._items_per_step = items_per_step
         headers = {"authorization": f"Bearer {token}"} if token else {}
-        self._http = HttpClient(url, name=name, headers=lambda: headers, read_timeout_s=timeout_s)
+        self._http = HttpClient(
+            url, name=name, headers=lambda: headers, read_timeout_s=timeout_s, limiter=limiter, sleep=sleep
+        )
 
     def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
         """Get an id, then add the items; the last ones let the job run.

@@ -41,7 +41,7 @@ def run_from_the_form(page: Page, url: str) -> str:
     page.get_by_label("Backend (Optional)").fill(f"nexus/{DEVICE}")
     page.get_by_label("Shots (Optional)", exact=True).fill(str(SHOTS))
     for number, circuit in enumerate(CIRCUITS):
-        page.get_by_role("button", name="Add item").click()
+        page.get_by_role("button", name="Add item").first.click()  # the others are of the retries
         field = page.get_by_text("OpenQASM (Optional)", exact=True).nth(number)
         field.locator("xpath=following::*[@role='tab' and .='str'][1]").click()
         field.locator("xpath=following::textarea[1]").fill(circuit)

@@ -2,8 +2,8 @@
 
     PYTHONPATH=.:tests python tests/fault/audit_rows.py
 
-prints one line a row: what was seen if the fault is there, and that it is not otherwise. `test_audit_rows.py` asserts
-the same rows.
+prints one line a row: what was seen if the fault is there, and that it is not otherwise. `make faults` prints them with
+its table; `test_audit_rows.py` asserts the same rows, and that each shows its fault when its mending is taken back.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from model_backend import BACKEND, ModelBackend
-from model_provider import Provider
+from model_provider import Kind, Provider
 from simulation_laws import Violation
 from support import NOW, a_spec
 
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import JobId, Key, LostReply
+from qjobs.model import JobId, Key, RemoteRetryStrategy
 
 if TYPE_CHECKING:
     from model_provider import Remote
@@ -52,7 +52,7 @@ class Scene:
 
     folder: Path
     traits: frozenset[str] = frozenset()
-    variant: LostReply = LostReply.FINDABLE
+    variant: Kind = Kind.FINDABLE
     rng: random.Random = field(default_factory=lambda: random.Random(1))
     laws: NoLaws = field(default_factory=NoLaws)
     current: None = None
@@ -124,6 +124,18 @@ class Scene:
         """A job that is planned."""
         return ledger.create([a_spec(key, n_items=n_items, backend=BACKEND)], now=self.now())[0]
 
+    def a_lost_one(self, ledger: Ledger, key: str = "job", *, arrives: bool) -> JobId:
+        """A job whose reply was lost; it `arrives` at the provider, or does not."""
+        job_id = self.a_job(ledger, key)
+        submissions = ledger.submissions
+        claim = {"strategy": RemoteRetryStrategy.DEFAULT, "owner": "somebody", "lease_s": 60.0, "now": self.now()}
+        attempt = submissions.claim(job_id, expected=JobStatus.CREATED, **claim)
+        submissions.renew(attempt, lease_s=60.0, now=self.now(), sending=True)
+        if arrives:
+            self.provider.make(ledger.job(job_id).key, job_id, 1, tuple(range(3)), None)
+        submissions.mark_unknown(attempt, "the reply was dropped", now=self.now())
+        return job_id
+
     def report(self, *statuses: JobStatus, of: int = -1) -> None:
         """Let the newest remote job (or the `of`-th) be in these statuses."""
         list(self.provider.jobs.values())[of].become(statuses, self.elapsed_s)
@@ -148,22 +160,46 @@ class Row:
 
 def all_rows() -> tuple[Row, ...]:
     """The rows of every subject."""
-    import plan_rows  # these are built on this module
+    import habit_rows  # these are built on this module
+    import plan_rows
     import wait_rows
     import word_rows
 
-    return tuple(sorted((*plan_rows.ROWS, *wait_rows.ROWS, *word_rows.ROWS), key=lambda row: row.number.zfill(2)))
+    found = (*habit_rows.ROWS, *plan_rows.ROWS, *wait_rows.ROWS, *word_rows.ROWS)
+    return tuple(sorted(found, key=lambda row: row.number.zfill(2)))
+
+
+@dataclass(frozen=True)
+class Played:
+    """A row that was played, and what was seen."""
+
+    row: Row
+    words: str
+
+    def line(self) -> str:
+        """One line."""
+        found = f"found: {self.words}" if self.words else "not found"
+        return f"#{self.row.number:3} {self.row.what}: {found}"
+
+    def problems(self) -> list[str]:
+        """What was seen, if anything."""
+        return [self.line()] if self.words else []
+
+
+def play_all() -> Iterator[Played]:
+    """Play every row."""
+    for row in all_rows():
+        with tempfile.TemporaryDirectory() as folder:
+            yield Played(row, row.seen(Path(folder)))
 
 
 def main() -> int:
     """Print the rows; 1 if a fault is there."""
-    logging.disable(logging.ERROR)
+    logging.disable(logging.CRITICAL)
     bad = 0
-    for row in all_rows():
-        with tempfile.TemporaryDirectory() as folder:
-            words = row.seen(Path(folder))
-        bad += bool(words)
-        print(f"{'#' + row.number:4} {'found' if words else 'not found':9} {row.what}{': ' if words else ''}{words}")
+    for played in play_all():
+        print(played.line(), flush=True)
+        bad += bool(played.words)
     print(f"{bad} rows show their fault")
     return 1 if bad else 0
 

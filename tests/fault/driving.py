@@ -1,13 +1,21 @@
-"""One wanted job, driven as the flow drives it: plan; submit, by the ladder of its policy; reconcile; wait; collect."""
+"""One wanted job, driven as the flow drives it: plan; submit, by the ladder of its policy; wait; collect."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
+from dying import STEPPED as SENDERS
 from provider_rows import STATUS, SUBMIT, Row
 
 import qjobs
@@ -19,7 +27,7 @@ from qjobs.errors import BackendUnavailable, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import UNDER_WAY, JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
-from qjobs.operations.recover import adopt, discard, reconcile
+from qjobs.operations.recover import adopt, discard
 from qjobs.operations.retry import RetryPolicy
 from qjobs.testing.contract import bits_of, flips
 from qjobs.testing.faults import Action
@@ -29,23 +37,38 @@ N_ITEMS = 4
 SHORT_S = 0.3
 LONG_S = 30.0
 MAX_RUNS = 3
+_JUMPS_AT_S = 10.0
+_MOST_REAL_S = 3.0
+_DYING = Path(__file__).with_name("dying.py")
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(_DYING.parents[2])}
 REVOCABLE = Confirmation(revocable=frozenset({JobStatus.ERROR, JobStatus.CANCELLED}))
 
 
 class Clock:
-    """Time that only sleeping moves."""
+    """Time that only sleeping moves.
 
-    def __init__(self) -> None:
+    What is written down may jump by `jump_s` ten seconds in, while pauses and the provider go on evenly. Each pause
+    lasts `moment_s` of real time, for providers that have a clock of their own, and all of them `_MOST_REAL_S`.
+    """
+
+    def __init__(self, *, jump_s: float = 0.0, moment_s: float = 0.0) -> None:
         self.elapsed_s = 0.0
+        self.jump_s = jump_s
+        self.moment_s = moment_s
+        self._left_s = _MOST_REAL_S
 
     def now(self) -> datetime:
-        return datetime(2025, 3, 1, tzinfo=UTC) + timedelta(seconds=self.elapsed_s)
+        jump_s = self.jump_s if self.elapsed_s >= _JUMPS_AT_S else 0.0
+        return datetime(2025, 3, 1, tzinfo=UTC) + timedelta(seconds=self.elapsed_s + jump_s)
 
     def monotonic(self) -> float:
         return self.elapsed_s
 
     def sleep(self, seconds: float) -> None:
         self.elapsed_s += seconds
+        if self.moment_s and self._left_s > 0:
+            time.sleep(min(seconds, self.moment_s))
+            self._left_s -= self.moment_s
 
 
 class AnyProvider(Protocol):
@@ -91,9 +114,12 @@ class Seen:
 
     def problems(self) -> list[str]:
         """Where it breaks the rule."""
+        return [f"{self.row.name}, {self.adapter}: {words}" for words in self._broken()]
+
+    def _broken(self) -> list[str]:
         row = self.row
         found = [] if self.created == 1 else [f"{self.created} remote jobs"]
-        if row.gone and row.gone not in self.message:
+        if row.gone and not any(words in self.message for words in row.gone.split("|")):
             found.append(f"{row.gone!r} is not in: {self.message!r}")
         if row.gone and self.waits and self.status is not JobStatus.LOST:
             found.append("its results are waited for for ever")
@@ -109,6 +135,8 @@ class Seen:
         words = ("may or may not exist", "qjobs jobs adopt", "qjobs jobs discard")
         if self.status is JobStatus.UNKNOWN and not all(word in self.message for word in words):
             found.append(f"the message does not say how to decide: {self.message!r}")
+        if row.runs and not self.is_opaque and self.runs > row.runs:
+            found.append(f"it took {self.runs} runs: {self.message}")
         if row.recorded and row.recorded not in self.causes:
             found.append(f"its history has no {row.recorded}")
         return found
@@ -124,13 +152,33 @@ class _State:
         raise self._error
 
 
+def stage(
+    act: Callable[[int], object], delays_s: Sequence[float], clock: Clock, said: list[str], *, reads: bool = False
+) -> None:
+    """A Prefect task: run again where its condition says so; what was `said` by errors is added."""
+    condition = is_transient_read if reads else is_transient
+    for count in range(1, len(delays_s) + 2):
+        try:
+            act(count)
+        except QJobsError as error:
+            said.append(str(error))
+            if count > len(delays_s) or not condition(None, None, _State(error)):
+                return
+            clock.sleep(delays_s[count - 1])
+        else:
+            return
+
+
 class Run:
-    """One wanted job at one provider."""
+    """One wanted job at one provider; `follow` does what comes after the submission."""
 
     adapter = ""
 
-    def __init__(self, row: Row, provider: AnyProvider, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self, row: Row, provider: AnyProvider, ledger: Ledger, clock: Clock, follow: Following | None = None
+    ) -> None:
         self.row = row
+        self._follow = follow or wait_and_collect
         self.provider = provider
         self.ledger = ledger
         self.clock = clock
@@ -167,20 +215,10 @@ class Run:
         self.sending.close()
         self.reading.close()
 
-    def _stage(self, act: Callable[[int], object], delays_s: Sequence[float], *, reads: bool = False) -> bool:
-        """A Prefect task: run again where its condition says so; whether it ended well."""
-        condition = is_transient_read if reads else is_transient
-        for count in range(1, len(delays_s) + 2):
-            try:
-                act(count)
-            except QJobsError as error:
-                self.message = str(error)
-                if count > len(delays_s) or not condition(None, None, _State(error)):
-                    return False
-                self.clock.sleep(delays_s[count - 1])
-            else:
-                return True
-        return False
+    def _stage(self, act: Callable[[int], object], delays_s: Sequence[float], *, reads: bool = False) -> None:
+        said: list[str] = []
+        stage(act, delays_s, self.clock, said, reads=reads)
+        self.message = said[-1] if said else self.message
 
     def flow(self) -> JobId:
         """One run of the flow; another one finds its job again."""
@@ -195,9 +233,7 @@ class Run:
         circuits = [read_circuit(flips(3, on=bits_of(number))) for number in range(N_ITEMS)]
         programs = {program.hash: program for program in circuits}
         items = [ItemSpec(label=f"{n}", program=h, shots=16 + n) for n, h in enumerate(programs)]
-        (job_id,) = qjobs.plan(
-            self.ledger, self.sending, items, programs, run=self.run, name="row", now=self.clock.now
-        )
+        (job_id,) = qjobs.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=self.clock.now)
         return job_id
 
     def submit(self, job_id: JobId) -> None:
@@ -211,24 +247,19 @@ class Run:
         self._stage(enter, self.policy.delays_s)
 
     def follow(self, job_id: JobId) -> None:
-        """Wait and collect."""
-        now, clock = self.clock.now, self.clock
-        backends = {self.reading.name: self.reading}
-        reconcile(self.ledger, backends, job_ids=[job_id], now=now)
-        clocks = {"now": now, "monotonic": clock.monotonic, "sleep": clock.sleep}
-        self._stage(
-            lambda _: qjobs.wait(self.ledger, backends, [job_id], timeout_s=9e4, **clocks), READ_DELAYS_S, reads=True
-        )
-        if self.ledger.job(job_id).status.is_final:
-            self.collect(job_id)
+        self._follow(self, job_id)
+
+    def read(self, act: Callable[[], object]) -> None:
+        """A stage that reads."""
+        self._stage(lambda _: act(), READ_DELAYS_S, reads=True)
 
     def collect(self, job_id: JobId) -> None:
-        def read(_: int) -> None:
+        def read() -> None:
             found = qjobs.collect(self.ledger, self.reading, job_id, now=self.clock.now)
             if found.missing:
                 raise BackendUnavailable(f"collect told nobody that there are no results: {found.missing}")
 
-        self._stage(read, READ_DELAYS_S, reads=True)
+        self.read(read)
 
     def decide(self, job_id: JobId) -> str:
         """Do what the message tells a person to do."""
@@ -248,7 +279,21 @@ class Run:
         )
         self.follow(job_id)
 
+    @property
+    def settings(self) -> dict[str, object]:
+        """What opens the backend in another process."""
+        return {"url": self.provider.url, "name": self.name}
+
+    def die(self, job_id: JobId, moment: str) -> None:
+        """Let another process go on, and be killed at a moment."""
+        present = str(self.clock.now().timestamp())
+        words = [moment, self.ledger.url, job_id, present, self.adapter, json.dumps(self.settings)]
+        done = subprocess.run([sys.executable, str(_DYING), *words], capture_output=True, text=True, env=_ENVIRONMENT)
+        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+
     def see(self) -> Seen:
+        if self.row.killed in SENDERS:
+            self.die(self.plan(), self.row.killed)
         job_id = self.flow()
         runs = 1
         over = {JobStatus.LOST}
@@ -285,4 +330,19 @@ class Run:
 
     def causes(self, job_id: JobId) -> frozenset[str]:
         """What the job's history says went wrong."""
-        return frozenset(event.cause for event in self.ledger.events(job_id))
+        events = self.ledger.events(job_id)
+        parked = {event.detail.split(":")[0] for event in events if event.cause == "parked"}
+        return frozenset(event.cause for event in events) | parked
+
+
+Following = Callable[[Run, JobId], None]
+
+
+def wait_and_collect(run: Run, job_id: JobId) -> None:
+    """What a run does that waits in its own process."""
+    now, clock = run.clock.now, run.clock
+    backends = {run.reading.name: run.reading}
+    clocks = {"now": now, "monotonic": clock.monotonic, "sleep": clock.sleep}
+    run.read(lambda: qjobs.wait(run.ledger, backends, [job_id], timeout_s=9e4, **clocks))
+    if run.ledger.job(job_id).status.is_final:
+        run.collect(job_id)

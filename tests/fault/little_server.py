@@ -80,3 +80,10 @@ def echoing(request: BaseHTTPRequestHandler, _: int) -> Answer:
     return Answer(
         {"headers": dict(sorted(request.headers.items(), key=lambda each: each[0].lower())), "accepted": True}, code=201
     )
+
+
+def refusing(request: BaseHTTPRequestHandler, _: int) -> Answer:
+    """Nexus with a list of devices that fails."""
+    if "/tokens/" in request.path:
+        return Answer({}, cookies={"myqos_id": "access"})
+    return Answer({"message": "scripted 502"}, code=502)

@@ -28,7 +28,9 @@ class Row:
     final. `there` is what is done at the provider's own page, so many seconds after the run began: "delete" the job, or
     press "retry"; and `requeues` says how often it queues by itself what failed. `revocable` says that its adapter asks
     once more after an error. `again` is what a person enters here when the job has ended. `gone` says that no result
-    comes of what the row names, of all items if it names none; it is a word that the run's message must have.
+    comes of what the row names, of all items if it names none; the run's message must have one of its words. `killed`
+    is the moment in which its process, or the sensor, is killed (`dying.py`). `runs` is how often the flow may be
+    entered where the provider can be asked for a key; 0 for any number.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Row:
     there: tuple[tuple[float, str], ...] = ()
     again: RemoteRetryStrategy | None = None
     gone: str = ""
+    killed: str = ""
+    runs: int = 0
     peers: str = ""
 
     @property
@@ -70,9 +74,15 @@ def coded(route: Route, code: int, times: int = 1, retry_after: str = "", **more
     return fault(route, Action.CODE_BEFORE, times, code=code, retry_after=retry_after, **more)
 
 
+def killed(moment: str, lost: str = "") -> Row:
+    return Row(name=f"killed: {moment}", killed=moment, lost=lost)
+
+
 _GONE = fault(SUBMIT, Action.DROP_AFTER)
 _OFF = "the laser went off"
 _FOR_EVER = 1_000_000
+IN_QUEUE = (2.0, "delete")
+"""Done at the provider's own page while the job waits there."""
 ROWS = (
     Row(name="none"),
     Row(name="submit: made, reply dropped", faults=(_GONE,), lost="made", peers="3 or lost (Divi)"),
@@ -102,6 +112,12 @@ ROWS = (
         name="reply dropped, find empty for 70 s (#30)",
         faults=(_GONE, fault(FIND, Action.NOTHING, for_s=70.0)),
         lost="made",
+    ),
+    Row(
+        name="never made, then made, reply dropped (#35)",
+        faults=(coded(SUBMIT, 503), fault(SUBMIT, Action.DROP_AFTER, skip=1)),
+        lost="made",
+        runs=1,
     ),
     Row(name="reply dropped, find 502 x4", faults=(_GONE, coded(FIND, 502, 4)), lost="made"),
     Row(name="reply dropped, find 401", faults=(_GONE, coded(FIND, 401)), lost="made"),
@@ -135,11 +151,15 @@ ROWS = (
     Row(name="item 1 fails and is queued again (#3)", broken={1: _OFF}, requeues=1, revocable=True),
     Row(name="item 1 fails, Retry there, then here (#2)", broken={1: _OFF}, there=((60.0, "retry"),), again=FORCE),
     Row(name="item 2 never ends (#16)", stuck=frozenset({2}), gone="never ended"),
-    Row(name="deleted there in the queue (#15)", there=((2.0, "delete"),), gone="no longer knows"),
+    Row(name="deleted there in the queue (#15)", there=(IN_QUEUE,), gone="no longer knows"),
     Row(
         name="deleted there, final here (#14)",
         faults=(coded(RESULTS, 500, for_s=60.0),),
         there=((40.0, "delete"),),
-        gone="404",
+        gone="404|no longer has",
     ),
+    killed("before sending"),
+    killed("sending", lost="never"),
+    killed("made", lost="made"),
+    killed("written down"),
 )

@@ -1,29 +1,31 @@
 """The fault table of suspended runs: the run submits and ends, and passes of the sensor do everything else.
 
-The rows are those of `table.py`, and some that last for hours of the virtual clock, or in which the clock jumps.
+The rows are those of each adapter, and some that last for hours of the virtual clock, or in which the clock jumps.
 """
 
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
+import provider_rows
 import table
-from provider_rows import coded, fault
-from table import Clock, Row, Seen
+from driving import Run, Seen
+from dying import SENSORS
+from provider_rows import Row, coded, fault
 
-from qjobs.backends.base import Backend
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId
 from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.testing.faults import Action, Fault, Route
-from qjobs.testing.servers import ScriptedProvider
 
 _EVERY_S = 5.0
 _SELDOM_S = 30.0
-"""How often the sensor passes while a fault lasts for an hour."""
+_LONGEST_S = 120.0
+"""How long the sensor is not looked at while nothing is due."""
 _MOST_S = 8 * 3600.0
 _HOUR_S = 3600.0
 _FOR_EVER = 1_000_000
@@ -42,7 +44,9 @@ def _everywhere(code: int, retry_after: str = "") -> tuple[Fault, ...]:
     return tuple(coded(route, code, _FOR_EVER, retry_after) for route in routes)
 
 
+_DOWN = tuple(fault(route, Action.DROP_BEFORE, _FOR_EVER) for route in (Route.STATUS, Route.RESULTS, Route.FIND))
 LONG_ROWS = (
+    LongRow(name="the provider is down for an hour", faults=_DOWN, for_s=_HOUR_S, recorded="BackendUnavailable"),
     LongRow(name="401 for an hour", faults=_everywhere(401), for_s=_HOUR_S, recorded="CredentialsRejected"),
     LongRow(name="429 for an hour", faults=_everywhere(429), for_s=_HOUR_S, recorded="BackendUnavailable"),
     LongRow(
@@ -59,55 +63,40 @@ LONG_ROWS = (
     ),
     LongRow(name="the clock jumps forward 10 days", jump_s=10 * 86400.0),
     LongRow(name="the clock jumps back 10 days", jump_s=-10 * 86400.0),
+    *(LongRow(name=f"killed: {moment}", killed=moment) for moment in SENSORS),
 )
-ROWS = (*table.ROWS, *LONG_ROWS)
+ROWS = (*provider_rows.ROWS, *LONG_ROWS)
 
 
-class _Jumping(Clock):
-    """A clock of which what is written down may jump; pauses and the provider go on evenly."""
-
-    def __init__(self, row: Row) -> None:
-        super().__init__()
-        self.jump_s = row.jump_s if isinstance(row, LongRow) else 0.0
-
-    def now(self) -> datetime:
-        return super().now() + timedelta(seconds=self.jump_s if self.elapsed_s >= 2 * _EVERY_S else 0.0)
-
-
-class _Suspended(table._Run):
-    """A run that submits and ends; passes of the sensor until nothing is left to be asked."""
-
-    def __init__(self, row: Row, provider: ScriptedProvider, ledger: Ledger, _clock: Clock) -> None:
-        clock = _Jumping(row)
-        provider.store.clock = clock.monotonic
-        super().__init__(row, provider, ledger, clock)
-        ledger.schedule.set_next({job.job_id: None for job in ledger.jobs()})  # rows before this one are not asked for
-
-    def follow(self, job_id: JobId) -> None:
-        long = self.row if isinstance(self.row, LongRow) else LongRow(name="")
-        rng = random.Random(1)
-        ends_at = self.clock.elapsed_s + _MOST_S
-        while self.clock.elapsed_s < ends_at:
-            if long.for_s and self.clock.elapsed_s >= long.for_s:
-                self.provider.inject()
-            sensor_pass(self.ledger, self._open, now=self.clock.now, rng=rng)
-            job = self.ledger.job(job_id)
-            if (job.status.is_final and job.next_poll_at is None) or self._is_left_to_a_person(job.status):
-                return
-            self.clock.sleep(_SELDOM_S if long.for_s else _EVERY_S)
-
-    def _is_left_to_a_person(self, status: JobStatus) -> bool:
-        return status in {JobStatus.UNKNOWN, JobStatus.CREATED} and self.clock.elapsed_s > 1800.0
-
-    def _open(self, _name: str) -> Backend:
-        return self.reading
-
-    def _causes(self, job_id: JobId) -> frozenset[str]:
-        parked = {event.detail.split(":")[0] for event in self.ledger.events(job_id) if event.cause == "parked"}
-        return super()._causes(job_id) | parked
+def follow(run: Run, job_id: JobId) -> None:
+    """The run has ended: passes of the sensor until nothing is left to be asked; then it is resumed, and collects."""
+    ledger, clock = run.ledger, run.clock
+    others = {job.job_id: None for job in ledger.jobs() if job.job_id != job_id}
+    ledger.schedule.set_next(others)  # rows before this one are not asked for
+    long = run.row if isinstance(run.row, LongRow) else LongRow(name="")
+    rng = random.Random(1)
+    if run.row.killed in SENSORS:
+        clock.sleep(_EVERY_S * 4)  # by then the job is final there
+        time.sleep(run.clock.moment_s * 100)
+        run.die(job_id, run.row.killed)
+    ends_at = clock.elapsed_s + _MOST_S
+    while clock.elapsed_s < ends_at:
+        if long.for_s and clock.elapsed_s >= long.for_s:
+            run.provider.end_faults()
+        sensor_pass(ledger, lambda _: run.reading, now=clock.now, rng=rng)
+        job = ledger.job(job_id)
+        if job.status is JobStatus.LOST or (job.status.is_final and job.next_poll_at is None):
+            break
+        if job.status in {JobStatus.UNKNOWN, JobStatus.CREATED} and clock.elapsed_s > 1800.0:
+            return  # it is left to a person
+        due_s = (job.next_poll_at - clock.now()).total_seconds() if job.next_poll_at else 0.0
+        clock.sleep(max(_SELDOM_S if long.for_s else _EVERY_S, min(due_s, _LONGEST_S)))
+    if ledger.job(job_id).status.is_final:
+        run.collect(job_id)
 
 
-def play(row: Row, provider: ScriptedProvider, ledger: Ledger) -> Seen:
-    """Run one row."""
-    seen = table.play(row, provider, ledger, _Suspended)
-    return replace(seen, adapter=f"{seen.variant[:6]}. sensor")
+def play(row: Row, provider: object, ledger: Ledger, play_one: Callable[..., Seen] = table.play) -> Seen:
+    """Run one row as `play_one` does, but for what follows the submission."""
+    jump_s = row.jump_s if isinstance(row, LongRow) else 0.0
+    seen = play_one(row, provider, ledger, jump_s=jump_s, follow=follow)
+    return replace(seen, adapter=f"{seen.adapter[:6]}. sensor")

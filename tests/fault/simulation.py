@@ -62,6 +62,10 @@ def in_one_thread(world: World) -> Iterator[None]:
         yield
 
 
+_PART = 200
+"""So many schedules are one piece of work."""
+
+
 def simulate(seed: int, ledger: SimulatedLedger) -> World:
     """Run the schedule of a seed; a `Violation` carries the seed and the trace."""
     world = World(random.Random(seed), ledger)
@@ -116,8 +120,8 @@ def _begin() -> None:
     gc.set_threshold(100_000)  # SQLAlchemy makes much short-lived garbage
 
 
-def _parts(first: int, count: int, processes: int) -> list[range]:
-    return [range(first + n, first + count, processes) for n in range(processes)]
+def _parts(first: int, count: int) -> list[range]:
+    return [range(start, min(start + _PART, first + count)) for start in range(first, first + count, _PART)]
 
 
 def run_many(first: int, count: int, *, processes: int = 2) -> tuple[int, Counter[str]]:
@@ -125,7 +129,7 @@ def run_many(first: int, count: int, *, processes: int = 2) -> tuple[int, Counte
     total: Counter[str] = Counter()
     done = 0
     with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
-        for part_done, happened in pool.imap_unordered(run_seeds, _parts(first, count, processes)):
+        for part_done, happened in pool.imap_unordered(run_seeds, _parts(first, count)):
             done += part_done
             total.update(happened)
     return done, total
@@ -135,8 +139,10 @@ def survey(first: int, count: int, *, processes: int = 2) -> None:
     """Print every number whose law is broken: how often, by which seed first, and its words."""
     found: list[tuple[int, str]] = []
     with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
-        for part in pool.imap_unordered(survey_seeds, _parts(first, count, processes)):
+        for part in pool.imap_unordered(survey_seeds, _parts(first, count)):
             found += part
+            for seed, words in part:
+                print(seed, words[:150], flush=True)
     found.sort()
     numbers = Counter(re.match(r"#\d+|", words)[0] or "other" for _, words in found)
     print(f"{count} schedules from {first}: {len(found)} break a law")

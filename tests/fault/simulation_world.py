@@ -12,7 +12,7 @@ from typing import NoReturn
 import greenlet
 from crashing_ledger import SimulatedLedger
 from model_backend import BROKEN, backend_of
-from model_provider import KINDS, REQUEUED_S, TRAITS, Crash, Provider, another_server
+from model_provider import KINDS, REQUEUED_S, TRAITS, Crash, Kind, Provider, another_server
 from simulation_laws import Laws, Violation
 from simulation_people import ACTIONS, DAY_S, WITH_TRAITS, People
 from support import NOW
@@ -45,6 +45,27 @@ class Process:
     thread: greenlet.greenlet = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class Character:
+    """What is drawn first of a schedule."""
+
+    variant: Kind
+    p_fault: float
+    p_crash: float
+    p_pause: float
+    traits: frozenset[str]
+
+    @classmethod
+    def of(cls, rng: random.Random) -> Character:
+        return cls(
+            rng.choice(KINDS),
+            rng.choice((0.0, 0.15, 0.4)),
+            rng.choice((0.0, 0.02, 0.08)),
+            rng.choice((0.0, 0.1, 0.3)),
+            frozenset(rng.sample(list(TRAITS), rng.choice((0, 1, 1, 1, 2)))),
+        )
+
+
 class World:
     """One schedule."""
 
@@ -59,12 +80,12 @@ class World:
         self.current: Process | None = None
         self.paused: list[Process] = []
         self.main = greenlet.getcurrent()
-        variant = rng.choice(KINDS)
-        p_fault = rng.choice((0.0, 0.15, 0.4))
-        self.p_fault = p_fault
-        self.p_crash = rng.choice((0.0, 0.02, 0.08))
-        self.p_pause = rng.choice((0.0, 0.1, 0.3))
-        self.traits = frozenset(rng.sample(list(TRAITS), rng.choice((0, 1, 1, 1, 2))))
+        character = Character.of(rng)
+        variant = character.variant
+        self.p_fault = p_fault = character.p_fault
+        self.p_crash = character.p_crash
+        self.p_pause = character.p_pause
+        self.traits = character.traits
         self.provider = Provider(self, variant, p_fault=p_fault)
         self.ours = backend_of(self.provider)
         self.backend = self.ours
@@ -264,6 +285,8 @@ class World:
             people.do_sensor(self.jobs[0])
             self.advance(4000.0)
         self.laws.check_live()
+        self.laws.check()
+        self.laws.check_stored()
         self.provider.finish()
         people.do_poll(self.jobs[0])
         for _ in range(_ASKED_AGAIN if self.traits & _SLOW else 2 * ("requeues" in self.traits)):

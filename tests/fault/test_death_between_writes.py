@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from scripted import Clock, Fault, ScriptedBackend
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend, SteppedBackend
 from standing import LOST, RETRY_FOR_EVER, a_job, enter
 from support import check_history
 
 import qjobs
-from qjobs.backends.base import LostReply
 from qjobs.errors import (
+    BackendUnavailable,
+    Busy,
     NotSent,
     QJobsError,
     SubmissionRejected,
@@ -22,10 +23,9 @@ from qjobs.errors import (
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteRetryStrategy
-from qjobs.operations.submit import LEASE_S
+from qjobs.operations.sending import LEASE_S
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
-OPAQUE = LostReply.OPAQUE
 S = JobStatus
 
 
@@ -68,6 +68,7 @@ FAULTS = {
     "before": Fault(LOST),
     "not sent": Fault(NotSent("no route")),
     "rejected": Fault(SubmissionRejected("no", detail="no")),
+    "reserved": Fault(BackendUnavailable("502"), "reserved"),
 }
 ENTRIES = [
     ("new", DEFAULT, ""),
@@ -87,24 +88,45 @@ ENTRIES = [
     ("incomplete", FORCE, "after"),
     ("complete", FULL, ""),
 ]
+STEPS = [
+    ("new", DEFAULT, ""),
+    ("new", DEFAULT, "reserved"),
+    ("new", DEFAULT, "before"),
+    ("new", DEFAULT, "after"),
+    ("reserved", DEFAULT, ""),
+    ("reserved", DEFAULT, "after"),
+    ("reserved", FULL, ""),
+    ("open", FORCE, "after"),
+    ("open", FULL, "reserved"),
+]
+"""Entries at a provider that takes a job in steps; there no lost reply is left to a person."""
+
+
+KINDS = {
+    "deduplicated": (ScriptedBackend, DEDUPLICATED),
+    "findable": (ScriptedBackend, FINDABLE),
+    "opaque": (ScriptedBackend, OPAQUE),
+    "stepped": (SteppedBackend, OPAQUE),
+}
 
 
 @pytest.mark.parametrize(
-    ("variant", "standing", "strategy", "fault"),
+    ("kind", "standing", "strategy", "fault"),
     [
-        (variant, standing, strategy, fault)
-        for variant in LostReply
-        for standing, strategy, fault in ENTRIES
+        (kind, standing, strategy, fault)
+        for kind in KINDS
+        for standing, strategy, fault in (STEPS if kind == "stepped" else ENTRIES)
         # where the caller takes the risk of a second remote job in words
-        if not (variant is OPAQUE and standing.startswith("lost") and strategy is not DEFAULT)
+        if not (kind == "opaque" and standing.startswith("lost") and strategy is not DEFAULT)
     ],
 )
 def test_death_between_writes(
-    store: Ledger, variant: LostReply, standing: str, strategy: RemoteRetryStrategy, fault: str
+    store: Ledger, kind: str, standing: str, strategy: RemoteRetryStrategy, fault: str
 ) -> None:
     """Whichever write was its last, one remote job lives, and the ledger knows of it."""
     for moment in range(40):
-        backend = ScriptedBackend(variant)
+        make, lookup = KINDS[kind]
+        backend = make(lookup)
         clock = Clock()
         job_id = a_job(store, standing, backend, f"key-{moment}")
         backend.faults.append(FAULTS.get(fault))
@@ -115,14 +137,14 @@ def test_death_between_writes(
         check_history(store, job_id)
         backend.faults.clear()
         clock.elapsed_s = LEASE_S + 2
-        for again in [DEFAULT, DEFAULT] if variant is OPAQUE else [DEFAULT, strategy, ALLOW]:
-            with contextlib.suppress(SubmissionUnknown, SubmissionRejected):
+        for again in [DEFAULT, DEFAULT] if kind == "opaque" else [DEFAULT, strategy, ALLOW]:
+            with contextlib.suppress(SubmissionUnknown, SubmissionRejected, BackendUnavailable, Busy):
                 qjobs.submit(store, backend, job_id, strategy=again, policy=RETRY_FOR_EVER, now=clock.now)
             assert len(backend.live()) <= 1
         check_history(store, job_id)
         assert backend.most_live <= 1
         known = {attempt.remote_id for attempt in store.attempts(job_id)}
-        if variant is not OPAQUE:  # nothing is lost: every remote job is in the ledger, and one was made
+        if kind != "opaque":  # nothing is lost: every remote job is in the ledger, and one was made
             assert set(backend.jobs) <= known
             assert backend.jobs
         elif set(backend.jobs) - known:

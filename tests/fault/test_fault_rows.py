@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 import sensor_rows
+import stepped_rows
 from provider_rows import ROWS, Row
 from table import one_of_each, play
 
@@ -29,7 +30,7 @@ def provider(request: pytest.FixtureRequest) -> Iterator[ScriptedProvider]:
 
 
 @pytest.fixture(scope="module")
-def asked_by_a_sensor() -> Iterator[ScriptedProvider]:
+def one_provider() -> Iterator[ScriptedProvider]:
     with ScriptedProvider("findable", queue_s=5.0, run_s=10.0) as provider:
         yield provider
 
@@ -41,10 +42,17 @@ def test_row(row: Row, provider: ScriptedProvider, one_ledger: Ledger) -> None:
     assert seen.problems() == [], seen
 
 
+@pytest.mark.parametrize("row", one_of_each(stepped_rows.ROWS))
+def test_stepped_row(row: Row, one_provider: ScriptedProvider, one_ledger: Ledger) -> None:
+    """The same of a provider that takes a job in steps; no reply that is lost is left to a person."""
+    seen = stepped_rows.play(row, one_provider, one_ledger)
+    assert seen.problems() == [], seen
+
+
 @pytest.mark.parametrize("row", one_of_each(sensor_rows.ROWS))
-def test_suspended_row(row: Row, one_ledger: Ledger, asked_by_a_sensor: ScriptedProvider) -> None:
+def test_suspended_row(row: Row, one_ledger: Ledger, one_provider: ScriptedProvider) -> None:
     """The same of a run that ends after its submission; the sensor does the rest."""
-    seen = sensor_rows.play(row, asked_by_a_sensor, one_ledger)
+    seen = sensor_rows.play(row, one_provider, one_ledger)
     assert seen.problems() == [], seen
     if row in sensor_rows.LONG_ROWS:
         assert seen.runs == 1, "the sensor alone brought it to its end"

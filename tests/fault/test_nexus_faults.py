@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from nexus_rows import ROWS, NexusProvider, play, running
-from table import Row, one_of_each
+from provider_rows import Row
+from table import one_of_each
 
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend

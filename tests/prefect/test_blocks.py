@@ -153,7 +153,7 @@ def test_rest_token() -> None:
     with ScriptedProvider("findable", token=PASSWORD) as provider:
         block = partial(RestBackend, url=provider.url, lost_reply="findable")
         with closing(block(token=SecretStr(PASSWORD)).get_backend()) as backend:
-            assert (backend.lost_reply, backend.remote_jobs()) == (LostReply.FINDABLE, [])
+            assert (backend.lookup, backend.remote_jobs()) == (LostReply.FINDABLE.lookup, [])
         with closing(block().get_backend()) as backend, pytest.raises(CredentialsRejected):
             backend.remote_jobs()
 

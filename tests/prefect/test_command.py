@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import own_backends
 import pytest
+from given import BELL, sent
 from prefect import flow
+from prefect.blocks.core import Block
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -17,12 +22,17 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from blocks.opening import backend_named, close_all
 from flows._support.command import run_flow
+from flows.run_circuits import run_circuits
 from flows.sweep import load_sweep, sweep
+from qjobs.cli import main as cli
 from qjobs.errors import InvalidInput, JobFailed
+from qjobs.experiments.circuit_list import load_circuit_list
 from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
+from qjobs.testing.servers import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = SimpleNamespace(n_rows=1, n_missing=0, lines=(), parquet="p", picture=None, artifact_keys=("k",))
@@ -127,3 +137,106 @@ def test_heartbeat(chosen: int | None, expected: int | None) -> None:
     with temporary_settings(settings):
         assert run_flow(probe, str, ["x.yaml"]) == 0
     assert seen == [expected]
+
+
+def batch(tmp_path: Path, provider: ScriptedProvider, **changes: object) -> Path:
+    provider.store.queue_s = 0.0
+    spec = {"name": "killed", "circuits": [{"openqasm": BELL}], "shots": 10, "compiler": "none", **changes}
+    file = tmp_path / "circuits.json"
+    file.write_text(json.dumps({"backend": f"rest-backend/{provider.block}", **spec}))
+    return file
+
+
+def run_again(file: Path, *options: str) -> int:
+    """The command `python -m flows.run_circuits` in this process."""
+    return run_flow(run_circuits, lambda path: load_circuit_list(Path(path)), [str(file), *options], experiment=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "point",
+    [
+        ("qjobs.operations.sending:_LedgerJournal.accepted", "before"),
+        ("tasks:collect_results.submit", "before"),
+        ("tasks:publish_artifacts", "before"),
+    ],
+    ids=["sent", "waited", "publishing"],
+)
+def test_killed(
+    api: str,
+    home: Path,
+    tmp_path: Path,
+    provider: ScriptedProvider,
+    point: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A flow's command that was killed goes on when it is repeated, and makes no second remote job."""
+    file = batch(tmp_path, provider)
+    env = {**os.environ, "PREFECT_API_URL": api, "QJOBS_HOME": str(home), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    command = [sys.executable, str(ROOT / "tests" / "killed_at.py"), *point, "flows.run_circuits", str(file)]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert provider.created == 1
+    assert run_again(file) == 0
+    first = "going on with the run "
+    assert [line.startswith(first) for line in capsys.readouterr().err.splitlines()].count(True) == 1
+    assert provider.created == 1
+    assert run_again(file) == 0
+    assert first not in capsys.readouterr().err
+    assert provider.created == 2
+
+
+def test_strategies(api: str, store: Ledger, home: Path, tmp_path: Path, provider: ScriptedProvider) -> None:
+    """Strategies, caps and the logical run of the command take the place of those in the file."""
+    file = batch(tmp_path, provider, retries={"max_cost": 1.0})
+    assert run_again(file, "--max-submissions", "0") == 2
+    assert run_again(file) == 1  # nobody can tell the cost there
+    assert provider.created == 0
+    (job,) = store.jobs()
+    with pytest.raises(SystemExit):
+        run_again(file, "--strategy", "MAYBE")
+    file = batch(tmp_path, provider)
+    assert (
+        run_again(file, "--logical-run", job.logical_run, "--strategy", "FULL_RESTART", "--max-submissions", "9") == 0
+    )
+    assert provider.created == 1
+    assert run_again(file, "--logical-run", job.logical_run, "--strategy", "FULL_RESTART") == 0
+    assert provider.created == 2
+    assert [(job.epoch, job.status) for job in store.jobs()] == [(2, JobStatus.COMPLETED)]
+
+
+def test_saved_block(
+    api: str,
+    store: Ledger,
+    tmp_path: Path,
+    provider: ScriptedProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`qjobs jobs ...` opens the saved block of a job by itself, as messages print it."""
+    site = own_backends.install(tmp_path / "site", "blocks.opening:backend_named")
+    monkeypatch.syspath_prepend(str(site))
+    job_id = sent(store, provider, "run")
+    for command in (["retry", job_id], ["cancel", job_id]):
+        assert cli.main(["jobs", *command]) == 0, capsys.readouterr()
+    assert cli.main(["reconcile"]) == 0
+    assert store.job(job_id).status is JobStatus.CANCELLED
+    job_id = sent(store, provider, "run 2")
+    backend_named(f"rest-backend/{provider.block}")
+    Block.delete(f"rest-backend/{provider.block}")
+    close_all()
+    assert cli.main(["jobs", "retry", job_id]) == 2
+    assert f"there is no backend 'rest-backend/{provider.block}'" in capsys.readouterr().err
+
+
+def test_prefect_advice(api: str) -> None:
+    """The commands of Prefect and of the sensor that messages print are commands."""
+    for words in (["block", "register", "-m", "blocks"], ["worker", "start", "--help"]):
+        command = [sys.executable, "-m", "prefect", *words]
+        env = {**os.environ, "PREFECT_API_URL": api}
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "--pool" in done.stdout
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["sensor", "--help"])
+    assert caught.value.code == 0

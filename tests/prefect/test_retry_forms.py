@@ -68,7 +68,7 @@ def test_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cost", [None, 5.0], ids=["unknown", "too much"])
 def test_max_cost(api: str, store: Ledger, cost: float | None) -> None:
     """A cap of the cost holds for the first submission: nothing is sent that costs more, or nobody knows what."""
-    name, backend = script(f"costly-{cost}", cost=cost)
+    name, backend = script(f"costly-{cost or 0:.0f}", cost=cost)
     with pytest.raises(PolicyLimit, match="cost"):
         run_circuits(a_batch("costly", backend=name, compiler="none", retries={"max_cost": 4.0}))
     assert backend.n_submissions == 0

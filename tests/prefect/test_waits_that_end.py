@@ -6,7 +6,8 @@ import contextlib
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from given import a_batch, open_queue, sent
+from deploying import deployed
+from given import a_batch, open_queue, parameters, sent
 from observing import eventually, last_run
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
@@ -25,16 +26,25 @@ from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 
 
+def running(client: SyncPrefectClient, provider: ScriptedProvider, name: str) -> FlowRun:
+    """A run that was deployed, as far as the server knows at work."""
+    deployment = deployed(client, run_circuits)
+    return client.create_flow_run_from_deployment(deployment, parameters=parameters(provider, name), state=Running())
+
+
 def suspend(client: SyncPrefectClient, run: FlowRun) -> None:
     client.set_flow_run_state(run.id, Suspended(timeout_seconds=86400, pause_key="wait"), force=True)
 
 
 def passes(store: Ledger, client: SyncPrefectClient, n: int = 3) -> list[str]:
-    """The runs that some passes resumed, in each of which all jobs are due."""
+    """The runs that some passes resumed, in each of which all jobs are due that are waited for."""
     resumed = []
     for _ in range(n):
-        store.schedule.set_next({job.job_id: None for job in store.open_jobs()})
-        resumed += run_once(store, client).resumed
+        due = [job_id for wait in store.waits.runs() for job_id in wait.open_ids]
+        store.schedule.set_next(dict.fromkeys(due, utc_now()))
+        done = run_once(store, client)
+        assert done.trouble == {}
+        resumed += done.resumed
     return resumed
 
 
@@ -60,9 +70,9 @@ def test_late_results(client: SyncPrefectClient, store: Ledger, provider: Script
     for remote in provider.store.jobs.values():
         remote.ends_at = provider.store.clock()
     assert passes(store, client) == []
-    provider.store.results_late_s = 0.0
     (job,) = store.jobs(experiment="registered")
-    store.schedule.set_next({job.job_id: None})
+    assert job.status is JobStatus.COMPLETED
+    provider.store.results_late_s = 0.0
     assert passes(store, client) == [str(waiting.id)]
     assert store.result_counts([job.job_id]) == {job.job_id: 1}
 
@@ -84,12 +94,13 @@ def test_end_without_results(client: SyncPrefectClient, store: Ledger) -> None:
 
 def test_half_finished(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider) -> None:
     """The results of a suspended job are in the ledger as its items end, while the run waits for the others."""
-    run = client.create_flow_run(run_circuits, parameters={}, state=Running())
+    run = running(client, provider, "half")
     job_id = sent(store, provider, str(run.id), experiment="half", n=3)
     store.waits.register(str(run.id), [job_id], until="all", now=utc_now(), server=str(client.api_url))
     suspend(client, run)
     (remote,) = provider.store.jobs.values()
     remote.starts_at, remote.kept = 0.0, {0, 2}
+    provider.store.results_late_s = -3600.0  # they come before the job ends
     assert passes(store, client) == []
     assert sorted(store.results(job_id)) == [0, 2]
     assert store.job(job_id).status is JobStatus.RUNNING
@@ -114,7 +125,7 @@ def a_stranger(store: Ledger, provider: ScriptedProvider) -> JobId:
 def test_room(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider) -> None:
     """A suspended run that waits for a stranger's place goes on once, when the stranger has left it."""
     job_id = a_stranger(store, provider)
-    run = client.create_flow_run(run_circuits, parameters={}, state=Running())
+    run = running(client, provider, "mine")
     store.waits.register(str(run.id), [job_id], until="room", now=utc_now(), server=str(client.api_url))
     suspend(client, run)
     assert not store.waits.runs()[0].is_over, "a job of unknown fate has the place"

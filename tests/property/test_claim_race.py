@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import pytest
-from support import NOW, a_spec, check_history, claim, create, observe, report, sent
+from support import NOW, a_spec, check_history, claim, create, observe, report, sent, whole
 
 from qjobs.errors import Busy, StaleJob
-from qjobs.ledger import Ledger
-from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, JobId, RemoteId
+from qjobs.ledger import Ledger, Seen
+from qjobs.lifecycle import LIVE, JobStatus
+from qjobs.model import Attempt, Confirmation, JobId, RemoteId
 
 N_THREADS = 16
 N_PROCESSES = 4
@@ -43,7 +43,12 @@ def mark_unknown_and_accept(ledger: Ledger, attempt: Attempt) -> None:
     ledger.submissions.accept(attempt, RemoteId(f"remote-{attempt.job_id}"), now=NOW)
 
 
-ENDINGS = {"keep": keep, "reject": reject, "mark unknown and accept": mark_unknown_and_accept}
+def reserve(ledger: Ledger, attempt: Attempt) -> None:
+    """The winner has an id before anything runs."""
+    ledger.submissions.reserve(attempt, RemoteId(f"remote-{attempt.job_id}"), now=NOW)
+
+
+ENDINGS = {"keep": keep, "reserve": reserve, "reject": reject, "mark unknown and accept": mark_unknown_and_accept}
 
 
 def try_claim(ledger: Ledger, job_id: JobId, after: Callable[[Ledger, Attempt], None]) -> str:
@@ -71,7 +76,7 @@ def at_once(act: Callable[[Any], T], values: Iterable[Any]) -> list[T]:
 def check_round(ledger: Ledger, job_id: JobId, outcomes: Counter[str], tries: int) -> None:
     assert outcomes == {"won": 1, "StaleJob": tries - 1}
     assert len(ledger.attempts(job_id)) == 1
-    claims = [event for event in ledger.events(job_id) if event.new is JobStatus.SUBMITTING]
+    claims = [event for event in ledger.events(job_id) if event.new is JobStatus.SUBMITTING is not event.old]
     assert len(claims) == 1
     check_history(ledger, job_id)
 
@@ -170,3 +175,85 @@ def test_pollers(ledger: Ledger) -> None:
                 assert event.old is last
                 last = event.new
         assert last is item.status
+
+
+def lost(ledger: Ledger) -> tuple[JobId, Attempt]:
+    """A job that its provider does not know any more."""
+    job_id, attempt = sent(ledger)
+    observe(ledger, job_id, attempt.number, None, now=NOW, confirm=Confirmation(absent_times=1))
+    return job_id, attempt
+
+
+def test_lost(ledger: Ledger) -> None:
+    """Of many that send a LOST job again one does, also while its provider tells of it once more."""
+    job_id, attempt = lost(ledger)
+
+    def race(number: int) -> str:
+        if number % 2:
+            observe(ledger, job_id, attempt.number, whole(JobStatus.RUNNING), now=NOW)
+            return "told"
+        return try_claim_of(ledger, job_id, JobStatus.LOST)
+
+    outcomes = Counter(at_once(race, range(N_THREADS)))
+    assert outcomes["won"] <= 1
+    first, *others = ledger.attempts(job_id)
+    assert (first.status is JobStatus.LOST) == bool(others) == bool(outcomes["won"])
+    check_history(ledger, job_id)
+
+
+def test_alive_again(ledger: Ledger) -> None:
+    """A job is sent again or is alive again at its provider, never both."""
+    job_id, attempt = sent(ledger)
+    observe(ledger, job_id, attempt.number, whole(JobStatus.ERROR), now=NOW)
+
+    def race(number: int) -> str:
+        if number % 2:
+            return observe(ledger, job_id, attempt.number, whole(JobStatus.RUNNING), now=NOW, asked_again=True)
+        return try_claim_of(ledger, job_id, JobStatus.ERROR)
+
+    won = at_once(race, range(N_THREADS)).count("won")
+    live = [each.number for each in ledger.attempts(job_id) if each.status in LIVE]
+    assert live == [2 if won else 1]
+    assert won <= 1
+    check_history(ledger, job_id)
+
+
+def try_claim_of(ledger: Ledger, job_id: JobId, expected: JobStatus) -> str:
+    try:
+        claim(ledger, job_id, expected)
+    except StaleJob:
+        return "stale"
+    return "won"
+
+
+def test_take_over(ledger: Ledger) -> None:
+    """Of many that go on with what was reserved one does."""
+    job_id = create(ledger)
+    attempt = claim(ledger, job_id)
+    ledger.submissions.reserve(attempt, RemoteId("r"), now=NOW)
+    ledger.submissions.mark_unknown(attempt, "stopped", now=NOW)
+
+    def race(number: int) -> str:
+        try:
+            ledger.submissions.take_over(attempt, owner=f"host:{number}", lease_s=60.0, now=NOW)
+        except StaleJob:
+            return "stale"
+        return "won"
+
+    assert Counter(at_once(race, range(N_THREADS))) == {"won": 1, "stale": N_THREADS - 1}
+    check_history(ledger, job_id)
+
+
+def test_seen(ledger: Ledger) -> None:
+    """Of many sweeps that plan the same points at once, with keys of their own, one does."""
+    seen = Seen(experiment="e", backend="fake", device="device", definition="", n_jobs=0)
+
+    def race(number: int) -> str:
+        try:
+            ledger.create([a_spec(f"k{number}", experiment="e")], now=NOW, seen=seen)
+        except StaleJob:
+            return "stale"
+        return "won"
+
+    assert Counter(at_once(race, range(N_THREADS))) == {"won": 1, "stale": N_THREADS - 1}
+    assert len(ledger.jobs()) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Fault, ScriptedBackend
+from scripted import DEDUPLICATED, FINDABLE, Fault, ScriptedBackend
 from standing import LOST, a_job, enter
 from support import NOW, at, check_history, claim, create
 

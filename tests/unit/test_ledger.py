@@ -30,8 +30,8 @@ from support import (
 )
 
 from qjobs.backends.base import ItemSnapshot
-from qjobs.errors import InvalidInput, JobNotFound, StaleJob
-from qjobs.ledger import Ledger, Seen, tables
+from qjobs.errors import InvalidInput, JobNotFound
+from qjobs.ledger import Ledger, tables
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
 from qjobs.model import ExecuteOptions, ItemResult, JobId, JobSpec, Observable, RemoteId
 
@@ -76,38 +76,6 @@ def test_opened_as(ledger: Ledger) -> None:
     assert (first.logical_run, first.properties) == ("wish", {})
     assert (second.opened_as, second.definition, second.fingerprint, second.compiled_with) == ("fake", "", "", "")
     assert ids_of(ledger, logical_run="wish") == ids_of(ledger, definition="d") == job_ids[:1]
-
-
-def test_its_own_id(ledger: Ledger) -> None:
-    """A ledger has an id of its own, with which its keys begin, and counts its events."""
-    with Ledger("sqlite://") as other:
-        assert other.ledger_id != ledger.ledger_id
-        assert other.newest_event_id() == 0
-    assert len(ledger.ledger_id) == 32
-    assert ledger.ledger_id.startswith(ledger.key_prefix)
-    assert len(ledger.key_prefix) == 8
-    job_id = create(ledger)
-    assert ledger.newest_event_id() == ledger.events(job_id)[-1].event_id
-
-
-def seen(n_jobs: int, **values: object) -> Seen:
-    return Seen(
-        **{"experiment": "e", "backend": "fake", "device": "device", "definition": "d", **values}, n_jobs=n_jobs
-    )
-
-
-def test_seen(ledger: Ledger) -> None:
-    """Of two sweeps that saw the same points missing one plans them, and the other has to look again."""
-    first, second, third = (replace(a_spec(key, experiment="e"), definition="d") for key in "abc")
-    (planned,) = ledger.create([first], now=NOW, seen=seen(0))
-    with pytest.raises(StaleJob, match="had 0 jobs and has 1 now") as caught:
-        ledger.create([second], now=NOW, seen=seen(0))
-    assert (caught.value.job_id, ids_of(ledger)) == ("", [planned])
-    assert ledger.create([first], now=NOW, seen=seen(0)) == [planned], "nothing new is planned"
-    ledger.create([second], now=NOW, seen=seen(1))
-    ledger.create([third], now=NOW, seen=seen(0, logical_run="another"))
-    ledger.create([a_spec("d")], now=NOW, seen=seen(0, definition="another"))
-    assert len(ids_of(ledger)) == 4
 
 
 def test_create_is_idempotent(ledger: Ledger) -> None:
@@ -294,7 +262,7 @@ def test_results(ledger: Ledger) -> None:
     assert ledger.results(job_id) == given
     assert list(ledger.results(job_id)) == [0, 1, 2]
     assert ledger.missing_items(job_id) == (3,)
-    assert ledger.labels(job_id) == {"item-0": True, "item-1": True, "item-2": True, "item-3": False}
+    assert ledger.labels([job_id])[job_id] == {"item-0": True, "item-1": True, "item-2": True, "item-3": False}
     assert ledger.result_counts([job_id, JobId("job-0")]) == {job_id: 3, "job-0": 0}
 
 

@@ -201,3 +201,12 @@ def test_release_of_a_lost_job(ledger: Ledger) -> None:
     assert job_moves(ledger, job_id)[-1] == (S.LOST, S.CREATED, "discarded")
     assert ledger.attempts(job_id)[0].remote_id == "remote-1"
     check_history(ledger, job_id)
+
+
+def test_released_and_running(ledger: Ledger, reserved: tuple[JobId, Attempt]) -> None:
+    """A reserved job that runs after its attempt was given up is to be cancelled."""
+    _, known = reserved
+    ledger.submissions.release(known, "abandoned", now=at(2))
+    with pytest.raises(StaleJob):
+        ledger.submissions.accept(known, R, now=at(3))
+    assert strays(ledger) == [(R, "late id of attempt 1")]

@@ -82,3 +82,30 @@ def test_end(ledger: Ledger, jobs: list[tuple[JobId, Attempt]]) -> None:
     for _ in range(2):
         ledger.waits.end("run")
     assert list(is_over(ledger)) == ["other"]
+
+
+def test_room(ledger: Ledger, jobs: list[tuple[JobId, Attempt]]) -> None:
+    """A wait for room is over when one of the jobs leaves its place; a lost reply keeps it, results to fetch do not."""
+    unknown, attempt = unsettled(ledger, S.UNKNOWN, key="unknown")
+    ledger.waits.register("run", [unknown, jobs[0][0]], until="room", now=NOW)
+    assert is_over(ledger) == {"run": False}
+    observe(ledger, *_named(jobs[0]), whole(S.COMPLETED), now=NOW)
+    assert is_over(ledger) == {"run": True}
+    ledger.waits.register("run", [unknown], until="room", now=NOW)
+    assert is_over(ledger) == {"run": False}
+    ledger.submissions.release(attempt, "not found", now=NOW)
+    assert is_over(ledger) == {"run": True}
+
+
+def _named(job: tuple[JobId, Attempt]) -> tuple[JobId, int]:
+    return job[0], job[1].number
+
+
+def test_end_of_an_older_wait(ledger: Ledger, jobs: list[tuple[JobId, Attempt]]) -> None:
+    """A wait that was registered again meanwhile goes on, and so does one of another process."""
+    ledger.waits.register("run", [jobs[0][0]], until="all", now=at(5), held_by="host:1:1")
+    ledger.waits.end("run", registered_before=at(4))
+    ledger.waits.end("run", held_by="host:2:2")
+    assert ledger.waits.jobs_of_others([jobs[0][0]], "mine") == {jobs[0][0]}
+    ledger.waits.end("run", registered_before=at(5), held_by="host:1:1")
+    assert ledger.waits.jobs_of_others([jobs[0][0]], "mine") == set()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
+import sqlalchemy as sa
 from scripted import ScriptedBackend
 from support import NOW, check_history, claim, create, submitted, whole
 
@@ -15,6 +16,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.provider_reports import Report
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId
+from qjobs.operations.sensor_pass import sensor_pass
 
 S = JobStatus
 DONE = (S.COMPLETED, S.COMPLETED)
@@ -55,6 +57,33 @@ def test_moving_up(store: Ledger, backend: ScriptedBackend) -> None:
             qjobs.poll(ledger, backend, job_ids)
             assert ledger.queue_positions(job_ids) == dict(zip(job_ids, range(first + 1, first + 4), strict=True))
             assert ledger.n_reports == 3, "the first time they became QUEUED; after that only places changed"
+
+
+def n_statements(store: Ledger, work: Callable[[], object]) -> int:
+    """How many statements the database gets."""
+    seen: list[int] = []
+
+    def count(*_: object) -> None:
+        seen.append(1)
+
+    sa.event.listen(store._db._engine, "before_cursor_execute", count)
+    try:
+        work()
+    finally:
+        sa.event.remove(store._db._engine, "before_cursor_execute", count)
+    return len(seen)
+
+
+def test_many_jobs(store: Ledger, backend: ScriptedBackend) -> None:
+    """A poll that brings nothing new asks the database no more often for many jobs than for few."""
+    backend.tells_items = False
+    job_ids = submitted(store, backend, *(f"k{n}" for n in range(60)))
+    qjobs.poll(store, backend, job_ids)
+    few = n_statements(store, lambda: qjobs.poll(store, backend, job_ids[:5]))
+    assert n_statements(store, lambda: qjobs.poll(store, backend, job_ids)) == few
+    assert n_statements(store, lambda: sensor_pass(store, lambda _: backend)) <= few + 25
+    few = n_statements(store, lambda: store.labels(job_ids[:5]))
+    assert n_statements(store, lambda: store.labels(job_ids)) == few
 
 
 def test_nothing_to_poll(store: Ledger, backend: ScriptedBackend) -> None:

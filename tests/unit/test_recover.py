@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend
-from support import check_history, create, job_moves
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend, SteppedBackend
+from standing import a_job
+from support import a_program, at, check_history, create, job_moves
 
 import qjobs
 from qjobs.backends.base import PlainJournal, RemoteJob
@@ -58,6 +59,63 @@ def test_retry_by_status(
     assert (done.action, len(backend.jobs)) == (Action.SUBMIT, 2)
     assert ledger.attempts(job_id)[-1].items == sent
     check_history(ledger, job_id)
+
+
+@pytest.mark.parametrize(
+    ("standing", "strategy", "n_remote"),
+    [
+        ("new", R.DEFAULT, 1),
+        ("not sent", R.DEFAULT, 1),
+        ("rejected", R.ALLOW_RESUBMIT, 1),
+        ("lost, exists", R.ALLOW_RESUBMIT, 1),
+        ("lost, does not exist", R.ALLOW_RESUBMIT, 1),
+        ("forgotten", R.FORCE_RESUBMIT, 2),
+        ("reserved", R.DEFAULT, 1),
+        ("incomplete", R.FORCE_RESUBMIT, 2),
+    ],
+)
+def test_retry_as_advised(store: Ledger, standing: str, strategy: RemoteRetryStrategy, n_remote: int) -> None:
+    """A retry without statuses does what the messages advise for every job that is not at its provider."""
+    backend = SteppedBackend() if standing == "reserved" else ScriptedBackend()
+    job_id = a_job(store, standing, backend)
+    done = recovery.retry(store, backend, job_id, strategy=strategy, now=lambda: at(2))
+    assert done.action is not Action.RETURN
+    assert len(backend.jobs) == n_remote
+    assert store.job(job_id).status in {S.SUBMITTED, S.QUEUED}
+    check_history(store, job_id)
+
+
+def test_retry_by_default(store: Ledger, clock: Clock) -> None:
+    """A retry without statuses takes the items in ERROR, and says how to name others."""
+    backend = ScriptedBackend()
+    job_id = failed(store, backend, clock)
+    recovery.retry(store, backend, job_id, strategy=R.FORCE_RESUBMIT, now=clock.now)
+    assert store.attempts(job_id)[-1].items == (1,)
+    backend.report(S.COMPLETED)
+    qjobs.poll(store, backend, [job_id], now=clock.now)
+    qjobs.collect(store, backend, job_id, partial=True, now=clock.now)
+    done = recovery.retry(store, backend, job_id, strategy=R.FORCE_RESUBMIT, now=clock.now)
+    assert (done.action, len(backend.jobs)) == (Action.RETURN, 2)
+    assert f"qjobs jobs retry {job_id} --status CANCELLED --strategy FORCE_RESUBMIT" in done.reason
+
+
+def test_restart_with_other_programs(store: Ledger, clock: Clock) -> None:
+    """A restart sends the newly compiled circuits; what the old ones gave stays readable."""
+    backend = ScriptedBackend()
+    job_id = failed(store, backend, clock)
+    (old,) = {item.program for item in store.items(job_id)}
+    new = a_program("compiled anew")
+    store.add_programs([new])
+    recovery.retry(store, backend, job_id, strategy=R.FULL_RESTART, programs={old: new.hash}, now=clock.now)
+    sent = backend.jobs[RemoteId("remote-2")].batch
+    assert {item.program for item in sent.items} == {new.hash} == set(sent.programs)
+    assert sent.programs[new.hash].payload == b"compiled anew"
+    assert {item.program for item in store.items(job_id)} == {new.hash}
+    assert set(store.results(job_id, epoch=store.attempts(job_id)[0].epoch)) == {0}
+    backend.report(S.ERROR, S.COMPLETED, S.COMPLETED)
+    qjobs.poll(store, backend, [job_id], now=clock.now)
+    recovery.retry(store, backend, job_id, strategy=R.FORCE_RESUBMIT, now=clock.now)
+    assert {item.program for item in backend.jobs[RemoteId("remote-3")].batch.items} == {new.hash}
 
 
 def test_full_restart(ledger: Ledger, clock: Clock) -> None:
@@ -126,9 +184,7 @@ def test_rerun_needs_a_name(ledger: Ledger) -> None:
         (OPAQUE, "after", Finding.OPAQUE, S.UNKNOWN),
     ],
 )
-def test_reconcile(
-    ledger: Ledger, clock: Clock, kind: Lookup, when: str, finding: Finding, status: JobStatus
-) -> None:
+def test_reconcile(ledger: Ledger, clock: Clock, kind: Lookup, when: str, finding: Finding, status: JobStatus) -> None:
     """What is found by its key is adopted; all else stays UNKNOWN; nothing is sent."""
     backend = ScriptedBackend(kind)
     job_id = lost(ledger, backend, clock, when=when)

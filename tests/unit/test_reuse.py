@@ -149,14 +149,16 @@ def test_upgraded_compiler(store: Ledger, aer: AerBackend, cache: CompileCache) 
     entries = [{"openqasm": QASM.replace("ry(theta) q[0];", "h q[0]; h q[0];").replace("input float theta;", "")}]
     spec = CircuitList.model_validate({"name": "b", "circuits": entries, "shots": 5})
 
-    def launched(run: str, compiler: str, shots: int = 5) -> ExperimentJobs:
+    def launched(run: str, compiler: str, shots: int = 5, identity: str = "") -> ExperimentJobs:
         plan = expand_circuit_list(spec.model_copy(update={"shots": shots}))
-        return planned(store, aer, plan, cache, run=run, options=CompileOptions(compiler=compiler))
+        options = CompileOptions(compiler=compiler)
+        return planned(store, aer, plan, cache, run=run, identity=identity, options=options)
 
     first = launched("r1", "none")
     sent = {item.program for item in store.items(first.new[0])}
     assert {item.program for item in store.items(launched("r2", "qiskit").new[0])} != sent
     assert launched("r1", "qiskit").job_ids == first.job_ids
+    assert launched("r3", "qiskit", identity="r1").job_ids == first.job_ids, "another run of the same wish"
     assert launched("r1", "qiskit", shots=6).job_ids != first.job_ids, "it was asked for something else"
 
 

@@ -92,7 +92,7 @@ def test_runs_already(store: Ledger, strategy: RemoteRetryStrategy) -> None:
     backend = Unwilling()
     job_id = a_job(store, "reserved", backend)
     batch = batch_of(store, store.job(job_id), store.items(job_id))
-    backend._make(batch, backend.reserved.pop(FIRST))
+    backend._make(FIRST, batch, backend.reserved.pop(FIRST))
     if strategy is DEFAULT:
         backend.faults.append(Fault(REFUSED, "before"))
         with pytest.raises(BackendUnavailable):
@@ -217,7 +217,7 @@ def test_step_lost_and_ran(store: Ledger, backend: SteppedBackend) -> None:
     batch = batch_of(store, store.job(job_id), store.items(job_id))
 
     def runs(remote_id: RemoteId, items: object = None) -> None:
-        backend._make(batch, backend.reserved.pop(remote_id))
+        backend._make(remote_id, batch, backend.reserved.pop(remote_id))
         backend.report(S.COMPLETED, S.COMPLETED)
         raise ProtocolError("it has run")
 

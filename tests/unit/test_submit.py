@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import pytest
 from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Fault, ScriptedBackend, SteppedBackend
-from standing import LOST, a_job, enter
-from support import at, check_history, create, observe
+from standing import a_job, enter
+from support import check_history, create
 
 import qjobs
-from qjobs.backends.base import ItemSnapshot, Limits, Lookup, Snapshot
+from qjobs.backends.base import Limits, Lookup
 from qjobs.errors import (
-    BackendUnavailable,
     Busy,
-    JobFailed,
     NotSent,
-    PolicyLimit,
     QJobsError,
     SubmissionRejected,
-    SubmissionUnknown,
 )
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import RemoteId, RemoteRetryStrategy
-from qjobs.operations.retry import Action, RetryPolicy
+from qjobs.model import RemoteRetryStrategy
+from qjobs.operations.retry import Action
 
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
 # One line per row, a cell per strategy (DEFAULT | ALLOW | FORCE | FULL): what is done, and how many remote jobs there
@@ -45,9 +40,9 @@ reserved              | resume 1         | resume 1  | resume 1  | restart 1
 step lost, runs       | sync 1           | sync 1    | sync 1    | restart 2
 step lost, waits      | submit 1         | submit 1  | submit 1  | restart 1
 forgotten             | JobLost 1        | JobLost 1 | submit 2  | restart 2
-forgotten, alive again | sync 1          | sync 1    | submit 2  | restart 2
+forgotten, alive again | sync 1          | sync 1    | sync 1    | restart 2
 incomplete, gone      | sync 1           | sync 1    | submit 2  | restart 2
-incomplete, alive again | sync 1         | sync 1    | submit 2  | restart 2
+incomplete, alive again | sync 1         | sync 1    | sync 1    | restart 2
 """
 S = JobStatus
 LOOKUPS = (DEDUPLICATED, FINDABLE, OPAQUE)
@@ -180,67 +175,6 @@ def test_after_not_sent(store: Ledger) -> None:
     with pytest.raises(SubmissionRejected) as caught:
         enter(store, backend, rejected)
     assert caught.value.detail == "too wide"
-
-
-def test_max_submissions(store: Ledger) -> None:
-    """The number of submissions is capped, which is checked before anything is cancelled."""
-    backend = ScriptedBackend()
-    job_id = a_job(store, "open", backend)
-    policy = RetryPolicy(rungs=(), max_submissions=2)
-    enter(store, backend, job_id, FULL, policy=policy)
-    for strategy in (FORCE, FULL):
-        with pytest.raises(PolicyLimit, match="2 times") as caught:
-            enter(store, backend, job_id, strategy, policy=policy)
-        assert caught.value.job_id == job_id
-    assert [job.cancels for job in backend.jobs.values()] == [1, 0]
-
-
-@pytest.mark.parametrize("variant", [FINDABLE, OPAQUE])
-def test_lost_ones_count(store: Ledger, variant: Lookup) -> None:
-    """Submissions whose reply was lost count."""
-    backend = ScriptedBackend(variant)
-    backend.faults += [Fault(LOST) for _ in range(9)]
-    job_id = create(store)
-    calls: list[int] = []
-    backend.before_submit = lambda: calls.append(1)
-    for _ in range(6):
-        with pytest.raises((BackendUnavailable, SubmissionUnknown, PolicyLimit)):
-            enter(store, backend, job_id, ALLOW)
-    assert len(calls) == 3
-
-
-def test_not_sent_does_not_count(store: Ledger) -> None:
-    """What was never sent does not count."""
-    backend = ScriptedBackend()
-    backend.faults += [Fault(NotSent("no route")) for _ in range(5)]
-    job_id = create(store)
-    for _ in range(5):
-        with pytest.raises(NotSent):
-            enter(store, backend, job_id)
-    assert enter(store, backend, job_id).action is Action.SUBMIT
-
-
-def test_cost_of_every_attempt(store: Ledger) -> None:
-    """The cap on cost counts every attempt."""
-
-    class Dear(ScriptedBackend):
-        def snapshot(self, remote_id: RemoteId) -> Snapshot:
-            status = self.jobs[remote_id].status
-            items = tuple(ItemSnapshot(status=each, cost=4.0) for each in self.jobs[remote_id].items)
-            return Snapshot(status=status, remote_status="theirs", items=items)
-
-    backend, job_id = Dear(price=1.0), create(store)
-    policy = RetryPolicy(rungs=(), max_submissions=9, max_cost=11.0)
-    for reported, spent in (((S.COMPLETED, S.ERROR), 8.0), ((S.ERROR,), 12.0)):
-        enter(store, backend, job_id, FORCE, policy=policy)
-        backend.report(*reported)
-        qjobs.poll(store, backend, [job_id])
-        assert store.job(job_id).cost == spent
-        with pytest.raises(JobFailed):
-            qjobs.collect(store, backend, job_id)
-    with pytest.raises(PolicyLimit, match="would cost 13 in all"):
-        enter(store, backend, job_id, FORCE, policy=policy)
-    assert len(backend.jobs) == 2
 
 
 def test_full_device(store: Ledger) -> None:

@@ -17,8 +17,11 @@ from qjobs.errors import (
     BackendUnavailable,
     Busy,
     CredentialsRejected,
+    LedgerAway,
     LedgerUnavailable,
     NotSent,
+    ProtocolError,
+    QJobsError,
     SubmissionRejected,
     SubmissionUnknown,
 )
@@ -77,6 +80,38 @@ def test_lost_reply(store: Ledger) -> None:
         assert isinstance(caught.value.__cause__, OSError)
         assert store.job(job_id).status is S.UNKNOWN
         assert "connection reset" in store.job(job_id).message
+
+
+@pytest.mark.parametrize("variant", LOOKUPS)
+@pytest.mark.parametrize(
+    "error", [RuntimeError("bad JSON"), OSError("disk full"), ProtocolError("odd"), LedgerAway("x")]
+)
+def test_failed_preparation(store: Ledger, variant: Lookup, error: Exception) -> None:
+    """Whatever fails before a request leaves was never sent, and is sent later."""
+    backend = ScriptedBackend(variant)
+    job_id = create(store)
+    backend.faults.append(Fault(error, "preparing"))
+    is_ours = isinstance(error, QJobsError)
+    with pytest.raises(type(error) if is_ours else NotSent, match=str(error)):
+        enter(store, backend, job_id)
+    assert (store.job(job_id).status, store.attempts(job_id)[0].sent_at) == (S.CREATED, None)
+    assert enter(store, backend, job_id).action is Action.SUBMIT
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("bad JSON"), OSError("reset"), ProtocolError("cut"), BackendUnavailable("429"), LOST]
+)
+@pytest.mark.parametrize("strategy", [ALLOW, FORCE])
+def test_failed_after_the_request(store: Ledger, error: Exception, strategy: RemoteRetryStrategy) -> None:
+    """Whatever fails once the request has left is UNKNOWN, and looked up before anything is sent again."""
+    backend = ScriptedBackend()
+    job_id = create(store)
+    backend.faults.append(Fault(error, "after"))
+    with pytest.raises(BackendUnavailable, match="look it up"):
+        enter(store, backend, job_id)
+    assert store.job(job_id).status is S.UNKNOWN
+    assert enter(store, backend, job_id, strategy).action is Action.SYNC
+    assert len(backend.jobs) == 1
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bad JSON"), NotSent("claims so"), SubmissionRejected("claims so")])

@@ -1,0 +1,222 @@
+"""Each mending taken back, one at a time: the simulation must then break the law of its number.
+
+    PYTHONPATH=.:tests python tests/fault/reverted.py [NAME ...]
+
+looks for the first seed of each and prints the table `SEEDS`, which `test_simulation.py` plays. When the model changes,
+so do the schedules: print it anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from unittest import mock
+
+from crashing_ledger import SimulatedLedger
+from model_backend import ModelBackend
+from simulation import simulate
+from simulation_laws import Violation
+from simulation_world import Character
+
+from qjobs.errors import NotSent, ProtocolError, QJobsError
+from qjobs.ledger import Ledger, judgement, provider_reports, submissions, tables
+from qjobs.ledger.judgement import Judgement
+from qjobs.lifecycle import JobStatus
+from qjobs.operations import attempts, cancel, look_up, poll, recover, sending, sensor_pass, submit
+from qjobs.operations.look_up import LookUp
+
+SEEDS: dict[str, int] = {}
+"""By name: a seed whose schedule breaks the law of that number once the mending is taken back."""
+_SEARCHED = 6_000
+
+
+@dataclass(frozen=True)
+class Reverted:
+    """A mending, the law (as its words begin) that must break without it, and what a schedule needs for that."""
+
+    name: str
+    law: str
+    needs: str
+    patches: tuple[tuple[object, str, object], ...]
+
+    def is_seen(self, words: str) -> bool:
+        return words.startswith(self.law) if self.law.startswith("#") else self.law in words
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            for where, name, instead in self.patches:
+                stack.enter_context(mock.patch.object(where, name, instead))
+            yield
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """In the place of what was mended."""
+
+
+def _no(*_: object, **__: object) -> bool:
+    return False
+
+
+def _yes(*_: object, **__: object) -> bool:
+    return True
+
+
+def _empty(*_: object, **__: object) -> dict[object, object]:
+    return {}
+
+
+def _believed_at_once(_: object, snapshot: object, said: object, *__: object) -> Judgement:
+    return Judgement(snapshot=snapshot, said=said)
+
+
+def _whole_counts(_: object, snapshot: object, *__: object, **___: object) -> Judgement:
+    return Judgement(snapshot=snapshot, said=snapshot.status)
+
+
+def _raises_first(*given: object) -> None:
+    troubles = given[-1]
+    _request_cancellations(*given)
+    for trouble in troubles.values():
+        raise trouble
+
+
+def _one_stops_all(backend: ModelBackend, remote_ids: Sequence[str]) -> object:
+    answers = _status(backend, remote_ids)
+    for answer in answers.values():
+        if isinstance(answer, QJobsError):
+            raise answer
+    return answers
+
+
+def _gone_raises(backend: ModelBackend, job: object, position: int, *, late: bool) -> object:
+    if job.gone:
+        raise ProtocolError("404", code=404)
+    return _result(backend, job, position, late=late)
+
+
+def _gateway_counts(backend: ModelBackend, fate: str, remote: object, journal: object) -> None:
+    if fate in {"429 after", "401 after"}:
+        remote.gateway = True
+        raise NotSent(fate)
+    _answered(backend, fate, remote, journal)
+
+
+def _since_claim(attempts_of: Sequence[object], present: object) -> float:
+    return (present - attempts_of[0].claimed_at).total_seconds()
+
+
+def _always_sent(journal: object) -> None:
+    journal.reserved_id = journal.attempt.remote_id
+    journal.has_sent = True
+
+
+def _never_expires(look_up: LookUp) -> bool:
+    return look_up.backend.lookup.deduplicates(0.0)
+
+
+def _lost_at_once(*given: object) -> object:
+    found = judgement.judge_absence(*given)
+    return found and (*found[:2], True)
+
+
+def _ended_by_one_answer(ledger: Ledger, backend: object, strays: Sequence[object], now: object, _: object) -> object:
+    return _not_ended(ledger, backend, strays, now, strays)
+
+
+def _cancelled_is_dead(answer: object) -> bool:
+    return answer.status is JobStatus.CANCELLED
+
+
+_not_ended = cancel._not_ended
+_request_cancellations = poll._request_cancellations
+_status = ModelBackend.status
+_result = ModelBackend._result
+_answered = ModelBackend.answered
+
+MENDINGS = (
+    Reverted("#1", "#1 ", "chooses", ((submit._Entry, "_refuse_chosen_while_others_run", _nothing),)),
+    Reverted("#2", "#2 ", "retried there", ((submit, "ask_again", _no),)),
+    Reverted("#3", "#3 ", "requeues", ((judgement, "_confirmed", _believed_at_once),)),
+    Reverted(
+        "#4", "#4 ", "sleeps", ((sending._LedgerJournal, "_end_late", _nothing), (submissions, "record_stray", _no))
+    ),
+    Reverted(
+        "#10",
+        "#10 ",
+        "switched",
+        (
+            (poll, "place_problem", _nothing),
+            (cancel, "place_problem", _nothing),
+            (submit, "check_settings", _nothing),
+        ),
+    ),
+    Reverted("#12", "#12 ", "alternates", ((judgement, "_judge_whole", _whole_counts),)),
+    Reverted("#13", "#13 ", "keeps back", ((Ledger, "settle_missing", _no),)),
+    Reverted("#14", "#14 ", "forgets", ((ModelBackend, "_result", _gone_raises),)),
+    Reverted("#15", "#15 ", "forgets", ((provider_reports, "judge_absence", _nothing),)),
+    Reverted("#16", "#16 ", "open item", ((judgement, "GRACE_S", 1e12),)),
+    Reverted("#17 status", "#17 ", "refuses one", ((ModelBackend, "status", _one_stops_all),)),
+    Reverted("#17 cancel", "#17 ", "refuses one", ((poll, "_request_cancellations", _raises_first),)),
+    Reverted("#20", "#20 ", "", ((recover, "_is_a_whole", _no),)),
+    Reverted("#21", "#21 ", "slow", ((attempts, "_tried_s", _since_claim),)),
+    Reverted("#23", "#23 ", "", ((sensor_pass, "store_ready", _empty),)),
+    Reverted("#24", "#24 ", "breaks", ((sending._LedgerJournal, "__post_init__", _always_sent),)),
+    Reverted(
+        "#25",
+        "#25 ",
+        "talks",
+        ((tables, "kept", lambda text: text),),
+    ),
+    Reverted("#30", "#30 ", "lies", ((LookUp, "check_absence_is_certain", _nothing),)),
+    Reverted("#34", "#34 ", "gateway", ((ModelBackend, "answered", _gateway_counts),)),
+    Reverted("token", "nobody knows", "token", ((LookUp, "is_deduplicated", _never_expires),)),
+    Reverted("lost", "is LOST, and", "", ((provider_reports, "judge_absence", _lost_at_once),)),
+    Reverted("stray", "nobody counts on", "", ((cancel, "_not_ended", _ended_by_one_answer),)),
+    Reverted("never ran", "says that it never ran", "stepped", ((look_up, "_is_dead", _cancelled_is_dead),)),
+    Reverted("step lost", "two live", "stepped", ((LookUp, "check_absence_is_certain", _nothing),)),
+)
+
+
+def breaks(mending: Reverted, seed: int, ledger: SimulatedLedger) -> str:
+    """The words of the law that the schedule of a seed breaks without the mending; empty if none."""
+    with mending.applied():
+        try:
+            simulate(seed, ledger)
+        except Violation as error:
+            first, _, _ = str(error).partition("\n")
+            return first.partition(": ")[2]
+    return ""
+
+
+def search(name: str) -> tuple[str, int | None, str]:
+    """The first seed that breaks the law of a number."""
+    os.nice(10)
+    logging.disable(logging.CRITICAL)
+    (mending,) = [each for each in MENDINGS if each.name == name]
+    with SimulatedLedger() as ledger:
+        for seed in range(_SEARCHED):
+            drawn = Character.of(random.Random(seed))
+            if mending.needs not in {"", drawn.variant, *drawn.traits}:
+                continue
+            words = breaks(mending, seed, ledger)
+            if mending.is_seen(words):
+                return name, seed, words
+    return name, None, ""
+
+
+def main(names: Sequence[str]) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        chosen = names or [each.name for each in MENDINGS]
+        for name, seed, words in pool.imap_unordered(search, chosen, chunksize=1):
+            print(f'    "{name}": {seed},  # {words[:90]}', flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
