@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -80,8 +80,9 @@ def retry(
 
     Results that are there are kept, and a duplicate is not saved. Items in one of `statuses` and without a result are
     retried; None takes those in ERROR, as Nexus does, or the whole job where it is not at its provider: it was never
-    sent, its reply was lost, it was refused, or its provider does not know it any more. The strategy DEFAULT only polls
-    and collects. Where `policy` is None, the backend's default caps hold. `programs` is as in `submit`.
+    sent, its reply was lost, it was refused, or its provider does not know it any more. Where no item is of these, the
+    job is asked for and nothing is sent. The strategy DEFAULT only polls and collects. Where `policy` is None, the
+    backend's default caps hold. `programs` is as in `submit`.
 
     Raises:
         As `submit`.
@@ -96,16 +97,16 @@ def retry(
     without = [item for item in ledger.items(job_id) if item.index in missing]
     chosen = tuple(item.index for item in without if item.status in wanted)
     if not chosen:
+        # Nothing is sent; but what the ledger takes for over may be alive there again, and then it is followed.
+        asked = submit(ledger, backend, job_id, policy=policy, now=now)
+        if asked.status is not job.status or not missing:
+            return asked
         there = sorted({str(item.status) for item in without})
-        words = f"no item without a result is {', '.join(wanted)}"
-        if there:
-            words += (
-                f", they are {', '.join(there)}; name them with: qjobs jobs retry {job_id} --status {there[0]} "
-                f"--strategy {strategy}"
-            )
-        return Submission(
-            job_id=job_id, action=Action.RETURN, reason=words, status=ledger.job(job_id).status, remote_id=None
+        words = (
+            f"no item without a result is {', '.join(wanted)}, they are {', '.join(there)}; name them with: "
+            f"qjobs jobs retry {job_id} --status {there[0]} --strategy {strategy}"
         )
+        return replace(asked, action=Action.RETURN, reason=words)
     logger.info("%s: retry %d items, %s", job_id, len(chosen), strategy)
     ledger.record_event(job_id, "retry", f"{len(chosen)} items, {strategy}", now=now())
     return submit(ledger, backend, job_id, strategy=strategy, policy=policy, only=chosen, now=now)

@@ -278,6 +278,8 @@ class Laws:
     def _check_stored(self, book: Book, row: Row) -> None:
         """Every result that the provider has of the present epoch is in the ledger."""
         stored = {index for index, _ in results_of(book, row.job_id, row.epoch)}
+        for index, status in book.rows("SELECT item_index, status FROM item WHERE job_id = ?", row.job_id):
+            assert index not in stored or status == "COMPLETED", f"item {index} of {row} has a result and is {status}"
         server = self.at(row)
         query = "SELECT remote_id, items FROM attempt WHERE job_id = ? AND epoch = ? AND accepted_at IS NOT NULL"
         for remote_id, items in book.rows(query, row.job_id, row.epoch):

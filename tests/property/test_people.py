@@ -1,13 +1,9 @@
 """Users and admins do anything, in any order, with the real command in real processes, some of which are killed.
 
 Each example has two ledgers at one account, perhaps a copy of the first or one of an older version, and two servers
-<<<<<<< HEAD
-with the same ids. What a person may bring about: a second remote job where the provider is opaque and the person resends or
-discards, or after a ledger's file was copied and both copies send. What nobody may bring about is in `people_laws`.
-=======
-with the same ids. What a person may bring about: a second remote job where the provider is opaque and the person resends
-or discards, or after a ledger's file was copied and both copies send. What nobody may bring about is in `people_laws`.
->>>>>>> fuz
+with the same ids. A person may bring about a second remote job where the provider is opaque and the person resends or
+discards, or after a ledger's file was copied and both copies send; this is their own risk. What nobody may bring about
+is in `people_laws`.
 """
 
 from __future__ import annotations
@@ -23,7 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import note, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from people_laws import Book, Laws, Row, Server
 from people_processes import Act, Done, People
 
@@ -54,19 +50,8 @@ FAULTS = (
     Fault(route=Route.CANCEL, action=Action.DROP_AFTER),
     Fault(route=Route.CANCEL, action=Action.CODE_BEFORE, code=502),
 )
-HAPPENINGS = [
-    "time",
-    "time",
-    "faults",
-    "faults",
-    "broken",
-    "block",
-    "copy",
-    "retry there",
-    "retry there",
-    "delete there",
-]
-HAPPENINGS += ["restore there"]
+HAPPENINGS = ["time", "time", "faults", "faults", "broken", "block", "block", "copy", "retry there", "retry there"]
+HAPPENINGS += ["delete there", "restore there"]
 DAY_S = 86_400.0
 UNSETTLED = {"UNKNOWN", "LOST"}
 FORCEFUL = {RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.FULL_RESTART}
@@ -118,7 +103,7 @@ class PeopleMachine(RuleBasedStateMachine):
     @initialize(
         variant=st.sampled_from(["findable", "opaque", "deduplicated"]),
         is_old=st.sampled_from([False, False, True]),
-        faults=st.lists(st.sampled_from(FAULTS), max_size=2),
+        faults=st.one_of(st.just([]), st.lists(st.sampled_from(FAULTS), min_size=1, max_size=2)),
         file=FILES,
         death=DEATH,
     )
@@ -174,12 +159,6 @@ class PeopleMachine(RuleBasedStateMachine):
         jobs = self.book(who).jobs()[::-1]
         return jobs[which % len(jobs)] if jobs else None
 
-    def has_jobs(self) -> bool:
-        return any(book.jobs() for book in self.books.values())
-
-    def has_unsettled(self) -> bool:
-        return any(row.status in UNSETTLED for book in self.books.values() for row in book.jobs())
-
     # Commands
 
     def run_words(self, who: str, file: str, way: RemoteRetryStrategy, *, anew: bool) -> tuple[str, ...]:
@@ -212,7 +191,6 @@ class PeopleMachine(RuleBasedStateMachine):
             words += ["--status", status]
         return (*words, "--max-submissions", "12")
 
-    @precondition(has_jobs)
     @rule(who=WHO, which=WHICH, way=WAYS, statuses=st.lists(st.sampled_from(JobStatus), max_size=3), death=DEATH)
     def retry(self, who: str, which: int, way: RemoteRetryStrategy, statuses: list[JobStatus], death: int) -> None:
         if row := self.pick(who, which):
@@ -220,7 +198,6 @@ class PeopleMachine(RuleBasedStateMachine):
                 self.laws.sanctioned.add(row.wish)
             self.act((self.retry_words(row, who, way, statuses), death))
 
-    @precondition(has_jobs)
     @rule(who=WHO, which=WHICH, ways=st.tuples(WAYS, WAYS), deaths=st.tuples(DEATH, DEATH))
     def retry_twice_at_once(
         self,
@@ -234,7 +211,6 @@ class PeopleMachine(RuleBasedStateMachine):
                 self.laws.sanctioned.add(row.wish)
             self.act(*[(self.retry_words(row, who, way, []), death) for way, death in zip(ways, deaths, strict=True)])
 
-    @precondition(has_jobs)
     @rule(who=WHO, which=WHICH, items=st.lists(st.integers(0, 2), max_size=2, unique=True), death=DEATH)
     def cancel(self, who: str, which: int, items: list[int], death: int) -> None:
         if row := self.pick(who, which):
@@ -244,7 +220,6 @@ class PeopleMachine(RuleBasedStateMachine):
                 words += ["--item", str(item)]
             self.act((tuple(words), death))
 
-    @precondition(has_jobs)
     @rule(who=WHO, which=WHICH, death=DEATH)
     def rerun(self, who: str, which: int, death: int) -> None:
         if row := self.pick(who, which):
@@ -255,12 +230,15 @@ class PeopleMachine(RuleBasedStateMachine):
         rows = [row for row in self.book(who).jobs() if row.status in UNSETTLED]
         return rows[which % len(rows)] if rows else self.pick(who, which)
 
-    @precondition(has_unsettled)
-    @rule(who=WHO, which=WHICH, given=WHICH, is_right=st.booleans(), death=DEATH)
-    def adopt(self, who: str, which: int, given: int, is_right: bool, death: int) -> None:
+    @rule(who=WHO, which=WHICH, given=WHICH, is_adopted=st.booleans(), is_right=st.booleans(), death=DEATH)
+    def decide(self, who: str, which: int, given: int, is_adopted: bool, is_right: bool, death: int) -> None:
         row = self.unknown(who, which)
-        if row is None:
-            return
+        if row is not None and is_adopted:
+            self.adopt(row, who, given, is_right=is_right, death=death)
+        elif row is not None:
+            self.discard(row, who, is_careful=is_right, death=death)
+
+    def adopt(self, row: Row, who: str, given: int, *, is_right: bool, death: int) -> None:
         here = self.server(self.place).made
         ids = [each.remote_id for each in here.values() if not is_right or each.wish == row.wish] or ["r99"]
         remote_id = ids[-1 - given % len(ids)]
@@ -271,13 +249,8 @@ class PeopleMachine(RuleBasedStateMachine):
         if is_wrong and self.variant != "opaque":
             assert done.status, f"{row.job_id} adopted {remote_id}, which is not its own"
 
-    @precondition(has_unsettled)
-    @rule(who=WHO, which=WHICH, is_careful=st.booleans(), death=DEATH)
-    def discard(self, who: str, which: int, is_careful: bool, death: int) -> None:
+    def discard(self, row: Row, who: str, *, is_careful: bool, death: int) -> None:
         """A careful person looks first whether it is there, and waits for what may be on its way."""
-        row = self.unknown(who, which)
-        if row is None:
-            return
         if is_careful:
             self.pass_time(40)
         server = self.laws.at(row)
@@ -291,15 +264,11 @@ class PeopleMachine(RuleBasedStateMachine):
             self.laws.said.add(row.wish)
         self.act((("jobs", "discard", row.job_id, "--ledger", str(self.book(who).path)), death))
 
-    @rule(who=WHO, what=st.sampled_from(["reconcile", "orphans"]), death=DEATH)
+    @rule(who=WHO, what=st.sampled_from(["sensor", "reconcile", "orphans"]), death=DEATH)
     def look(self, who: str, what: str, death: int) -> None:
-        self.act(((what, "--ledger", str(self.book(who).path)), death))
+        path = str(self.book(who).path)
+        self.act((("sensor", path) if what == "sensor" else (what, "--ledger", path), death))
 
-    @rule(who=WHO, death=DEATH)
-    def sensor(self, who: str, death: int) -> None:
-        self.act((("sensor", str(self.book(who).path)), death))
-
-    @precondition(has_jobs)
     @rule(who=WHO, file=FILES, death=DEATH)
     def sensor_beside_a_run(self, who: str, file: str, death: int) -> None:
         run = self.run_words(who, file, RemoteRetryStrategy.DEFAULT, anew=False)
@@ -323,8 +292,10 @@ class PeopleMachine(RuleBasedStateMachine):
             case "broken":
                 where.provider.break_items(dict.fromkeys(data.draw(st.sets(st.integers(0, 1))), "the device lost it"))
             case "block":
-                self.place = data.draw(st.sampled_from([PLACES[0], *PLACES]), label="place")
-                self.settings = data.draw(st.sampled_from([SETTINGS[0], *SETTINGS]), label="settings")
+                if data.draw(st.sampled_from([True, True, False]), label="another server"):
+                    self.place = PLACES[1 - PLACES.index(self.place)]
+                else:
+                    self.settings = SETTINGS[1 - SETTINGS.index(self.settings)]
                 self.places.add(self.place)
                 self.save_block()
             case "copy":

@@ -150,7 +150,7 @@ def test_retry(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProv
     findable.store.broken = {1: "laser off"}
     job_id = sent(store, findable)
     code, out, _ = qjobs("jobs", "retry", job_id, *where(findable), "--json")
-    assert (code, json.loads(out)["action"]) == (0, "return"), "nothing is in ERROR before it was polled"
+    assert (code, json.loads(out)["action"]) == (0, "sync"), "nothing is in ERROR before it is polled"
     backend = RestBackend(findable.url, lost_reply=LostReply.FINDABLE)
     library.wait(store, {"rest": backend}, [job_id], timeout_s=20)
     backend.close()
