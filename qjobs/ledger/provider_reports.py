@@ -188,14 +188,18 @@ def _record_second_job(
     said: JobStatus,
     now: datetime,
 ) -> None:
-    """A LOST attempt is there after all: what was sent for its items since then is to be cancelled."""
+    """A LOST attempt is there after all, and its items were sent again since: one of the two is to be cancelled.
+
+    That is the younger one where the older has its results, and else the older, which the job no longer counts on.
+    """
+    why = f"attempt {known.number} ({known.remote_id}) was LOST and is {said} at its provider after all"
+    if not said.is_final and known.remote_id is not None:
+        record_stray(connection, row, known.remote_id, f"{why}; the job was sent again since", now)
+        return
     for younger in later:
         if younger.remote_id is not None and not younger.status.is_final:
-            why = (
-                f"attempt {known.number} ({known.remote_id}) was LOST and is {said} at its provider after all, so that "
-                f"attempt {younger.number}, which was sent since, is a second job for the same circuits"
-            )
-            record_stray(connection, row, younger.remote_id, why, now)
+            words = f"{why}, so that attempt {younger.number}, which was sent since, is a second job for its circuits"
+            record_stray(connection, row, younger.remote_id, words, now)
 
 
 def _record(

@@ -325,7 +325,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def model_late(self, job_id: JobId, job: ModelJob, attempt: ModelAttempt, said: JobStatus) -> None:
         """The items are another attempt's now: an older one that was LOST makes that a second job."""
-        if attempt.status is S.LOST and said in [*AT_PROVIDER, S.COMPLETED]:
+        if attempt.status is S.LOST and said in AT_PROVIDER:
+            self.strays.add((job_id, attempt.remote_id))
+        elif attempt.status is S.LOST and said is S.COMPLETED:
             for younger in job.attempts[job.attempts.index(attempt) + 1 :]:
                 if younger.remote_id and younger.status not in FINISHED:
                     self.strays.add((job_id, younger.remote_id))
