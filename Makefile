@@ -65,7 +65,7 @@ test-prefect-3.8: home ## run the tests of the flows with Prefect 3.8, in .venv-
 
 faults: $(READY) home ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
 	@echo "== faults against the scripted provider and the job service (some minutes)"
-	@PYTHONPATH=. $(BIN)/python tests/fault/table.py
+	@PYTHONPATH=.:tests $(BIN)/python tests/fault/table.py
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	@echo "== linters"
