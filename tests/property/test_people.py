@@ -9,7 +9,6 @@ is in `people_laws`.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -21,7 +20,8 @@ from hypothesis import currently_in_test_context, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from people_laws import Book, Laws, Row, Server
-from people_processes import Act, Done, People
+from people_processes import Act, Done
+from people_stage import EXPERIMENTS, PLACES, Stage
 
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteRetryStrategy
@@ -29,10 +29,6 @@ from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.store import Habits, Refused
 
 OLD_LEDGER = Path(__file__).parents[1] / "ledgers" / "ledger_schema_4.db"
-PLAIN = """OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; h q[0]; measure q -> c;"""
-TURN = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
-qubit[1] q; bit[1] c; ry(theta) q[0]; c[0] = measure q[0];"""
-PLACES = ("here", "there")
 SETTINGS = ("device reference", "device reference, without noise")
 LEDGERS = ("one", "two", "copy")
 FAULTS = (
@@ -58,43 +54,8 @@ FORCEFUL = {RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.FULL_RESTART
 WAYS = st.sampled_from(list(RemoteRetryStrategy))
 WHO = st.sampled_from(["one", "one", "one", "one", "two", "copy"])
 WHICH = st.integers(0, 7)
-DEATH = st.one_of(st.just(0), st.just(0), st.integers(1, 60), st.integers(1, 2500))
-
-
-def experiment(name: str, thetas: tuple[float, ...] = (), count: int = 0) -> dict[str, object]:
-    """A sweep over these values, or a list of so many circuits."""
-    if not thetas:
-        circuits = [{"openqasm": PLAIN}] * count
-        return {"name": name, "circuits": circuits, "shots": 400, "backend": "people/one", "compiler": "none"}
-    axes = [{"name": "theta", "values": list(thetas)}]
-    plain = {"name": name, "circuit": {"openqasm": TURN}, "axes": axes, "shots": 700, "backends": ["people/one"]}
-    return {**plain, "compile": {"compiler": "none"}}
-
-
-EXPERIMENTS = {
-    "pair": experiment("pair", count=2),
-    "single": experiment("single", count=1),
-    "sweep": experiment("sweep", (0.1, 0.2)),
-    "wide": experiment("wide", (0.2, 0.3, 0.4)),
-}
 FILES = st.sampled_from(list(EXPERIMENTS))
-
-
-class Stage:
-    """What all examples share: processes and providers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.people = People(folder)
-        self.servers = [Server(name, self.people.clock.read) for name in PLACES]
-        self.n_examples = 0
-        for name, values in EXPERIMENTS.items():
-            (folder / f"{name}.json").write_text(json.dumps(values))
-
-    def close(self) -> None:
-        self.people.close()
-        for server in self.servers:
-            server.provider.close()
+DEATH = st.one_of(st.just(0), st.just(0), st.integers(1, 60), st.integers(1, 2500))
 
 
 class PeopleMachine(RuleBasedStateMachine):
