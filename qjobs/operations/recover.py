@@ -97,19 +97,36 @@ def retry(
     without = [item for item in ledger.items(job_id) if item.index in missing]
     chosen = tuple(item.index for item in without if item.status in wanted)
     if not chosen:
-        # Nothing is sent; but what the ledger takes for over may be alive there again, and then it is followed.
-        asked = submit(ledger, backend, job_id, policy=policy, now=now)
-        if asked.status is not job.status or not missing:
-            return asked
-        there = sorted({str(item.status) for item in without})
-        words = (
-            f"no item without a result is {', '.join(wanted)}, they are {', '.join(there)}; name them with: "
-            f"qjobs jobs retry {job_id} --status {there[0]} --strategy {strategy}"
-        )
-        return replace(asked, action=Action.RETURN, reason=words)
+        return _ask_only(ledger, backend, job, wanted, strategy, now)
     logger.info("%s: retry %d items, %s", job_id, len(chosen), strategy)
     ledger.record_event(job_id, "retry", f"{len(chosen)} items, {strategy}", now=now())
     return submit(ledger, backend, job_id, strategy=strategy, policy=policy, only=chosen, now=now)
+
+
+def _ask_only(
+    ledger: Ledger,
+    backend: Backend,
+    job: Job,
+    wanted: Sequence[JobStatus],
+    strategy: RemoteRetryStrategy,
+    now: Callable[[], datetime],
+) -> Submission:
+    """Send nothing, and say why; what the ledger takes for over may be alive there again, and then it is followed."""
+    job_id = job.job_id
+    asked = Submission(job_id=job_id, action=Action.RETURN, reason="", status=job.status, remote_id=None)
+    if not _is_a_whole(ledger, job):
+        asked = submit(ledger, backend, job_id, now=now)  # DEFAULT, which sends nothing of a job that was sent
+        if asked.status is not job.status:
+            return asked
+    missing = set(ledger.missing_items(job_id))
+    there = sorted({str(item.status) for item in ledger.items(job_id) if item.index in missing})
+    words = f"no item without a result is {', '.join(wanted)}"
+    if there:
+        words += (
+            f", they are {', '.join(there)}; name them with: qjobs jobs retry {job_id} --status {there[0]} "
+            f"--strategy {strategy}"
+        )
+    return replace(asked, action=Action.RETURN, reason=words)
 
 
 def _is_a_whole(ledger: Ledger, job: Job) -> bool:

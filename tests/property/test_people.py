@@ -9,7 +9,6 @@ is in `people_laws`.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -17,11 +16,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import note, settings
+from hypothesis import currently_in_test_context, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from people_laws import Book, Laws, Row, Server
-from people_processes import Act, Done, People
+from people_processes import Act, Done
+from people_stage import EXPERIMENTS, PLACES, Stage
 
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteRetryStrategy
@@ -29,10 +29,6 @@ from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.store import Habits, Refused
 
 OLD_LEDGER = Path(__file__).parents[1] / "ledgers" / "ledger_schema_4.db"
-PLAIN = """OPENQASM 2.0; include "qelib1.inc"; qreg q[1]; creg c[1]; h q[0]; measure q -> c;"""
-TURN = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
-qubit[1] q; bit[1] c; ry(theta) q[0]; c[0] = measure q[0];"""
-PLACES = ("here", "there")
 SETTINGS = ("device reference", "device reference, without noise")
 LEDGERS = ("one", "two", "copy")
 FAULTS = (
@@ -58,43 +54,8 @@ FORCEFUL = {RemoteRetryStrategy.FORCE_RESUBMIT, RemoteRetryStrategy.FULL_RESTART
 WAYS = st.sampled_from(list(RemoteRetryStrategy))
 WHO = st.sampled_from(["one", "one", "one", "one", "two", "copy"])
 WHICH = st.integers(0, 7)
-DEATH = st.one_of(st.just(0), st.just(0), st.integers(1, 60), st.integers(1, 2500))
-
-
-def experiment(name: str, thetas: tuple[float, ...] = (), count: int = 0) -> dict[str, object]:
-    """A sweep over these values, or a list of so many circuits."""
-    if not thetas:
-        circuits = [{"openqasm": PLAIN}] * count
-        return {"name": name, "circuits": circuits, "shots": 400, "backend": "people/one", "compiler": "none"}
-    axes = [{"name": "theta", "values": list(thetas)}]
-    plain = {"name": name, "circuit": {"openqasm": TURN}, "axes": axes, "shots": 700, "backends": ["people/one"]}
-    return {**plain, "compile": {"compiler": "none"}}
-
-
-EXPERIMENTS = {
-    "pair": experiment("pair", count=2),
-    "single": experiment("single", count=1),
-    "sweep": experiment("sweep", (0.1, 0.2)),
-    "wide": experiment("wide", (0.2, 0.3, 0.4)),
-}
 FILES = st.sampled_from(list(EXPERIMENTS))
-
-
-class Stage:
-    """What all examples share: processes and providers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.people = People(folder)
-        self.servers = [Server(name, self.people.clock.read) for name in PLACES]
-        self.n_examples = 0
-        for name, values in EXPERIMENTS.items():
-            (folder / f"{name}.json").write_text(json.dumps(values))
-
-    def close(self) -> None:
-        self.people.close()
-        for server in self.servers:
-            server.provider.close()
+DEATH = st.one_of(st.just(0), st.just(0), st.integers(1, 60), st.integers(1, 2500))
 
 
 class PeopleMachine(RuleBasedStateMachine):
@@ -134,7 +95,7 @@ class PeopleMachine(RuleBasedStateMachine):
             return []
         found = self.stage.people.do(*[Act(words=words, dies_at=dies_at) for words, dies_at in acts])
         for done in found:
-            note(f"{' '.join(done.words)}: {done.status} at {self.stage.people.clock.read():.0f}\n{done.err}{done.out}")
+            tell(f"{' '.join(done.words)}: {done.status} at {self.stage.people.clock.read():.0f}\n{done.err}{done.out}")
         try:
             for done in found:
                 self.laws.check_done(done)
@@ -359,6 +320,12 @@ class PeopleMachine(RuleBasedStateMachine):
                     self.act((self.retry_words(row, name, RemoteRetryStrategy.DEFAULT, []), 0))
 
 
+def tell(words: str) -> None:
+    """Show it with the steps of a failure."""
+    if currently_in_test_context():
+        note(words)
+
+
 def check(stage: Stage, n_examples: int, n_steps: int) -> None:
     class Machine(PeopleMachine):
         pass
@@ -377,10 +344,31 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     made.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(120)
+def test_block_of_another_server(stage: Stage) -> None:
+    """A block that opens another server gives a job no result of that one's job of the same id."""
+
+    class Machine(PeopleMachine):
+        pass
+
+    Machine.stage = stage
+    machine = Machine()
+    ordinary = RemoteRetryStrategy.DEFAULT
+    machine.begin("findable", False, [], "pair", 400)
+    machine.retry("one", 0, ordinary, [], 0)
+    machine.place = PLACES[1]
+    machine.places.add(machine.place)
+    machine.save_block()
+    machine.run_experiment("two", "pair", ordinary, anew=False, death=0)
+    machine.pass_time(100)
+    machine.look("one", "sensor", 0)
+    machine.teardown()
+
+
+@pytest.mark.timeout(400)
 def test_people(stage: Stage) -> None:
     """Whatever people do, no job is lost, none runs twice by itself, and every command says what happened."""
-    check(stage, 12, 12)
+    check(stage, 10, 10)
 
 
 @pytest.mark.slow

@@ -162,6 +162,22 @@ def test_retry(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProv
     assert findable.created == 2
 
 
+def test_retry_of_what_was_revived_there(
+    qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider
+) -> None:
+    """A retry asks for a job though none of its items is in ERROR: somebody may have pressed Retry there."""
+    findable.store.queue_s = 60.0
+    job_id = sent(store, findable)
+    assert qjobs("jobs", "cancel", job_id, *where(findable))[0] == 0
+    assert store.job(job_id).status is JobStatus.CANCELLED
+    findable.store.queue_s = 0.0
+    findable.revive("r1")
+    code, out, _ = qjobs("jobs", "retry", job_id, *where(findable), "--json")
+    assert (code, json.loads(out)["remote_id"]) == (0, "r1")
+    assert store.job(job_id).status is not JobStatus.CANCELLED
+    assert findable.created == 1
+
+
 def test_cancel(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
     """An item or a job is cancelled by the beginning of its id; a second time changes nothing."""
     findable.store.queue_s = 60.0
