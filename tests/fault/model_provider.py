@@ -155,6 +155,11 @@ class Remote:
     def live(self) -> bool:
         return not (self.gone or self.is_open) and any(status not in FINAL for status in self.statuses)
 
+    @property
+    def completed(self) -> set[int]:
+        """The indices of our items that have run."""
+        return {index for index, status in zip(self.items, self.statuses, strict=True) if status is S.COMPLETED}
+
     def become(self, statuses: Sequence[JobStatus], elapsed_s: float) -> None:
         self.moves.update(n for n, (old, new) in enumerate(zip(self.statuses, statuses, strict=True)) if old != new)
         self.statuses = list(statuses)
