@@ -66,9 +66,9 @@ _PART = 200
 """So many schedules are one piece of work."""
 
 
-def simulate(seed: int, ledger: SimulatedLedger) -> World:
-    """Run the schedule of a seed; a `Violation` carries the seed and the trace."""
-    world = World(random.Random(seed), ledger)
+def simulate(seed: int, ledger: SimulatedLedger, *, need: str = "") -> World:
+    """Run the schedule of a seed, of this character where one is given; a `Violation` carries seed and trace."""
+    world = World(random.Random(seed), ledger, need=need)
     try:
         with in_one_thread(world):
             world.run()
