@@ -149,7 +149,7 @@ class Remote:
     hidden: str = ""  # the number of the fault by which a look-up did not find it
     gateway: bool = False
     woke: bool = False  # its sender slept while another one sent
-    told: bool = False
+    told: bool = False  # and written down
 
     @property
     def live(self) -> bool:
