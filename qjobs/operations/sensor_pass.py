@@ -192,9 +192,8 @@ class _BackendPass:
                 self._put_off([job_id], _UNDECIDED_S, settled[0].words)
 
     def _end_strays(self, backend: Backend) -> None:
-        job_ids = [job.job_id for job in self.jobs if job.job_id not in self.parked]
         try:
-            left = end_strays(self.ledger, backend, job_ids, now=self.now)
+            left = end_strays(self.ledger, backend, [job.job_id for job in self.jobs], now=self.now)
         except LedgerError:
             raise
         except QJobsError as error:

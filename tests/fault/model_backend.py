@@ -154,8 +154,8 @@ class ModelBackend:
                 raise KeyError("it broke with the answer in its hand")
             case "no name":
                 return
-        remote.told = True
         journal.accepted(remote.remote_id)
+        remote.told = True
         if not self.world.ledger.rows("SELECT 1 FROM attempt WHERE remote_id = ?", remote.remote_id):
             self.world.break_law(f"{remote.remote_id} was told and is not written down")
         if fate == "error after":

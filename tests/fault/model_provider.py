@@ -149,11 +149,16 @@ class Remote:
     hidden: str = ""  # the number of the fault by which a look-up did not find it
     gateway: bool = False
     woke: bool = False  # its sender slept while another one sent
-    told: bool = False
+    told: bool = False  # and written down
 
     @property
     def live(self) -> bool:
         return not (self.gone or self.is_open) and any(status not in FINAL for status in self.statuses)
+
+    @property
+    def completed(self) -> set[int]:
+        """The indices of our items that have run."""
+        return {index for index, status in zip(self.items, self.statuses, strict=True) if status is S.COMPLETED}
 
     def become(self, statuses: Sequence[JobStatus], elapsed_s: float) -> None:
         self.moves.update(n for n, (old, new) in enumerate(zip(self.statuses, statuses, strict=True)) if old != new)

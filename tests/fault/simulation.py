@@ -11,6 +11,7 @@ people have a character (`model_provider.TRAITS`). All choices come from one `Ra
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import logging
 import multiprocessing
@@ -29,6 +30,7 @@ from crashing_ledger import SimulatedLedger
 from simulation_laws import Violation
 from simulation_world import World
 
+from qjobs.ledger import liveness
 from qjobs.operations import sensor_pass
 
 __all__ = ["World", "run_many", "run_seeds", "simulate"]
@@ -58,17 +60,20 @@ def in_one_thread(world: World) -> Iterator[None]:
     with (
         mock.patch.object(sensor_pass, "ThreadPoolExecutor", _AtOnce),
         mock.patch.object(sensor_pass, "lease_owner", owner),
+        mock.patch.object(liveness, "_this_machine", _this_machine),
     ):
         yield
 
 
+_this_machine = functools.cache(liveness._this_machine)
+"""It stays the same, and reading a dozen files for each lease takes long."""
 _PART = 200
 """So many schedules are one piece of work."""
 
 
-def simulate(seed: int, ledger: SimulatedLedger) -> World:
-    """Run the schedule of a seed; a `Violation` carries the seed and the trace."""
-    world = World(random.Random(seed), ledger)
+def simulate(seed: int, ledger: SimulatedLedger, *, need: str = "") -> World:
+    """Run the schedule of a seed, of this character where one is given; a `Violation` carries seed and trace."""
+    world = World(random.Random(seed), ledger, need=need)
     try:
         with in_one_thread(world):
             world.run()
@@ -118,6 +123,7 @@ def _begin() -> None:
     os.nice(10)  # tests beside it have deadlines
     logging.disable(logging.CRITICAL)
     gc.set_threshold(100_000)  # SQLAlchemy makes much short-lived garbage
+    gc.freeze()
 
 
 def _parts(first: int, count: int) -> list[range]:

@@ -95,14 +95,20 @@ class Laws:
             self._check_moves()
 
     def _check_history(self) -> None:
-        """Every change of a status has one event with a cause; final is left by a claim, or if it was queued again."""
+        """Every change of a status has one event with a cause.
+
+        What is final is left by a claim, or if it was queued again, or if it was said of the whole job before its items
+        were told apart, of which this one has its result.
+        """
         query = "SELECT id, job_id, item_index, old, new, cause, detail FROM event WHERE id > ? ORDER BY id"
         for number, job_id, index, old, new, cause, detail in self.world.ledger.rows(query, self._last_event):
             self._last_event = number
             demand(bool(cause), f"event {number} has no cause")
             left_final = old in FINAL and new != old and (old, new) != (S.CANCELLED, S.COMPLETED)
             if left_final and cause == "alive again" and old != S.COMPLETED:
-                left_final = not any(remote.requeued for remote in self._remotes(job_id))
+                remotes = self._remotes(job_id)
+                told_apart = new == S.COMPLETED and any(index in remote.completed for remote in remotes)
+                left_final = not (told_apart or any(remote.requeued for remote in remotes))
             self._check_cause(job_id, old, new, cause, detail)
             if index is not None:
                 demand(not left_final, f"an item left {old} for {new} by {cause}")

@@ -81,6 +81,7 @@ class People:
         if strategy is not RemoteRetryStrategy.FULL_RESTART and statuses is not None:
             rows = self.ledger.rows("SELECT item_index, status FROM item WHERE job_id = ?", job_id)
             chosen = frozenset(index for index, status in rows if status in statuses)
+            self._wish_what_is_requested(job_id)
         return self.world.start(
             "retry",
             lambda: recovery.retry(
@@ -97,6 +98,14 @@ class People:
             policy=policy,
             chosen=chosen,
         )
+
+    def _wish_what_is_requested(self, job_id: JobId) -> None:
+        """What is to be cancelled already, for whatever reason, may be passed on by anybody."""
+        query = (
+            "SELECT item_index FROM item JOIN job USING (job_id) "
+            "WHERE job_id = ? AND coalesce(job.cancel_requested_at, item.cancel_requested_at) IS NOT NULL"
+        )
+        self.wished |= {(job_id, index) for (index,) in self.ledger.rows(query, job_id)}
 
     def do_poll(self, _: JobId) -> None:
         for _ in range(14 if "alternates" in self.world.traits and not self.world.calm else 1):

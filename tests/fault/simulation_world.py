@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NoReturn
 
@@ -65,11 +65,17 @@ class Character:
             frozenset(rng.sample(list(TRAITS), rng.choice((0, 1, 1, 1, 2)))),
         )
 
+    def with_only(self, need: str) -> Character:
+        """The same with this kind of provider, or this trait alone; with "" nothing is changed."""
+        if need in TRAITS:
+            return replace(self, traits=frozenset({need}))
+        return replace(self, variant=Kind(need)) if need else self
+
 
 class World:
     """One schedule."""
 
-    def __init__(self, rng: random.Random, ledger: SimulatedLedger) -> None:
+    def __init__(self, rng: random.Random, ledger: SimulatedLedger, *, need: str = "") -> None:
         self.rng = rng
         self.ledger = ledger
         self.elapsed_s = 0.0
@@ -80,7 +86,7 @@ class World:
         self.current: Process | None = None
         self.paused: list[Process] = []
         self.main = greenlet.getcurrent()
-        character = Character.of(rng)
+        character = Character.of(rng).with_only(need)
         variant = character.variant
         self.p_fault = p_fault = character.p_fault
         self.p_crash = character.p_crash

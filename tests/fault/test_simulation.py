@@ -50,11 +50,11 @@ def simulated() -> SimulatedLedger:
         yield ledger
 
 
-@pytest.mark.parametrize("mending", [each for each in MENDINGS if each.name in SEEDS], ids=lambda mending: mending.name)
+@pytest.mark.parametrize("mending", MENDINGS, ids=lambda mending: mending.name)
 def test_each_mending_is_needed(simulated: SimulatedLedger, mending: Reverted) -> None:
     """The schedule of its seed breaks no law, and without the mending that of its number."""
     seed = SEEDS[mending.name]
-    simulate(seed, simulated)
+    simulate(seed, simulated, need=mending.needs)
     assert mending.is_seen(breaks(mending, seed, simulated))
 
 

@@ -215,6 +215,19 @@ def test_unknown(ledger: Ledger, lookup: Lookup, exists: bool) -> None:
     assert len(backend.jobs) == exists
 
 
+def test_stray_of_unknown(ledger: Ledger) -> None:
+    """A remote job that is to be cancelled is so, though a person has to decide about its job."""
+    backend = ScriptedBackend(OPAQUE)
+    watched = Watched(ledger, backend)
+    job_id = create(ledger)
+    backend.faults.append(Fault(SubmissionUnknown("gone"), "after"))
+    with pytest.raises(SubmissionUnknown):
+        qjobs.submit(ledger, backend, job_id, now=watched.clock.now)
+    ledger.strays.record(job_id, RemoteId("remote-1"), why="its sender woke up late", now=watched.clock.now())
+    watched.run_pass()
+    assert (watched.status(job_id), backend.jobs[RemoteId("remote-1")].cancels) == (S.UNKNOWN, 1)
+
+
 def test_cancellation(watched: Watched, backend: ScriptedBackend) -> None:
     """A cancellation is passed on and confirmed."""
     (job_id,) = watched.sent(1)
