@@ -309,6 +309,8 @@ class Run:
         requests = self.provider.n_asked
         message = self.message
         decision = self.decide(job_id) if job.status is JobStatus.UNKNOWN else ""
+        if decision == "discard" and self.ledger.job(job_id).status is JobStatus.UNKNOWN:
+            decision = f"{decision}, {self.decide(job_id)}"  # the reply to the next submission was lost too
         results = self.ledger.results(job_id)
         wanted = [n for n in range(N_ITEMS) if n not in self.row.without]
         right = [n for n in wanted if n in results and results[n].counts == {f"{n:03b}": 16 + n}]
