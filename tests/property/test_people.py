@@ -372,7 +372,7 @@ def test_people(stage: Stage) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(900)
 def test_people_for_long(stage: Stage) -> None:
     """The same, with many more examples, and longer ones."""
-    check(stage, 150, 25)
+    check(stage, 30, 15)
