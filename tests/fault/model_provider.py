@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import JobId, Key, Lookup, RemoteId, RemoteRetryStrategy
+from qjobs.operations.batching import base_key
 
 if TYPE_CHECKING:
     import random
@@ -227,7 +228,7 @@ class Provider:
             return known
         remote = self._new(key, job_id, epoch, items)
         remote.woke = woke
-        shown = key[-6:] if "-" in key else 1
+        shown = key.removeprefix(base_key(key)) or 1
         self.world.say(f"      {remote.remote_id} made for {job_id}, items {items}, key {shown}")
         self._check_pairs(remote, sender, late=late)
         return remote

@@ -42,7 +42,7 @@ SEEDS: dict[str, int] = {
     "token": 380,
 }
 """By name: a seed whose schedule breaks the law of that number once the mending is taken back."""
-_SEARCHED = 1_000
+_SEARCHED = 600
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,10 @@ def _yes(*_: object, **__: object) -> bool:
 
 def _empty(*_: object, **__: object) -> dict[object, object]:
     return {}
+
+
+def _none_of(*_: object, **__: object) -> list[object]:
+    return []
 
 
 def _believed_at_once(_: object, snapshot: object, said: object, *__: object) -> Judgement:
@@ -154,7 +158,14 @@ MENDINGS = (
     Reverted("#2", "#2 ", "retried there", ((submit, "ask_again", _no),)),
     Reverted("#3", "#3 ", "requeues", ((judgement, "_confirmed", _believed_at_once),)),
     Reverted(
-        "#4", "#4 ", "sleeps", ((sending._LedgerJournal, "_end_late", _nothing), (submissions, "record_stray", _no))
+        "#4",
+        "#4 ",
+        "sleeps",
+        (
+            (sending._LedgerJournal, "_end_late", _nothing),
+            (submissions, "record_stray", _no),
+            (recover, "_late_ones", _none_of),
+        ),
     ),
     Reverted(
         "#10",

@@ -26,7 +26,7 @@ from types import SimpleNamespace
 from typing import Self
 from unittest import mock
 
-from crashing_ledger import SimulatedLedger
+from crashing_ledger import SimulatedLedger, same_names
 from simulation_laws import Violation
 from simulation_world import World
 
@@ -61,6 +61,7 @@ def in_one_thread(world: World) -> Iterator[None]:
         mock.patch.object(sensor_pass, "ThreadPoolExecutor", _AtOnce),
         mock.patch.object(sensor_pass, "lease_owner", owner),
         mock.patch.object(liveness, "_this_machine", _this_machine),
+        same_names(),
     ):
         yield
 
