@@ -184,7 +184,7 @@ MENDINGS = (
     Reverted("#16", "#16 ", "open item", ((judgement, "GRACE_S", 1e12),)),
     Reverted("#17 status", "#17 ", "refuses one", ((ModelBackend, "status", _one_stops_all),)),
     Reverted("#17 cancel", "#17 ", "refuses one", ((poll, "_request_cancellations", _raises_first),)),
-    Reverted("#20", "#20 ", "", ((recover, "_is_a_whole", _no),)),
+    Reverted("#20", "#20 ", "blinks", ((recover, "_is_a_whole", _no),)),
     Reverted("#21", "#21 ", "slow", ((attempts, "_tried_s", _since_claim),)),
     Reverted("#23", "#23 ", "", ((sensor_pass, "store_ready", _empty),)),
     Reverted("#24", "#24 ", "breaks", ((sending._LedgerJournal, "__post_init__", _always_sent),)),
