@@ -48,6 +48,8 @@ SEEDS: dict[str, int] = {
     "#24": 0,
     "#25": 2,
     "#34": 9,
+    "lost": 16,
+    "step lost": 430,
 }
 """By name: a seed whose schedule breaks the law of that number once the mending is taken back."""
 _SEARCHED = 600
