@@ -186,8 +186,8 @@ class Ledger:
             The status of each job afterwards; and the errors, by the jobs that are not among them.
 
         Raises:
-            StaleJob: An attempt has no remote id, so that no report can be about it. The other reports of its
-                transaction are not recorded; the next poll brings them again.
+            StaleJob: An attempt has no remote id, so that no report can be about it; or its job has moved since it was
+                asked for again. The other reports of its transaction are not recorded; the next poll brings them again.
         """
         statuses: dict[JobId, JobStatus] = {}
         failures: dict[JobId, ProtocolError] = {}
@@ -367,6 +367,12 @@ class Ledger:
         if not of_items:
             query = query.where(EVENT.c.item_index.is_(None))
         return [event_of(row) for row in self._db.rows(query)]
+
+    def last_event(self, job_id: JobId) -> int | None:
+        """The number of a job's newest event; they count up."""
+        query = sa.select(sa.func.max(EVENT.c.id).label("number")).where(EVENT.c.job_id == job_id)
+        number: int | None = self._db.rows(query)[0].number
+        return number
 
     def jobs_with_event(self, job_ids: Sequence[JobId], cause: str, detail: str | None = None) -> set[JobId]:
         """The jobs whose history has an event of that cause, and of that detail if one is given."""

@@ -57,7 +57,8 @@ class Report:
 
     `snapshot` None says that it does not know the job. `confirm` is the adapter's rule of what is believed.
     `asked_again` says that a caller asked for this job on purpose, before it sends anything: what is alive again is
-    then reopened.
+    then reopened. `last_event` is the newest event of the job from before it was asked for: if the job has moved since,
+    the answer may be older than what moved it, and reopens nothing.
     """
 
     job_id: JobId
@@ -65,6 +66,7 @@ class Report:
     snapshot: Snapshot | None
     confirm: Confirmation = field(default_factory=Confirmation)
     asked_again: bool = False
+    last_event: int | None = None
 
 
 def record_report(connection: sa.Connection, report: Report, now: datetime, cause: str) -> JobStatus:
@@ -77,7 +79,8 @@ def record_report(connection: sa.Connection, report: Report, now: datetime, caus
 
     Raises:
         ProtocolError: The report has another number of items than were sent; nothing was written.
-        StaleJob: The attempt has no remote id, so that no report can be about it.
+        StaleJob: The attempt has no remote id, so that no report can be about it; or the job has moved since it was
+            asked for again.
     """
     row = locked_job(connection, report.job_id)
     known = read_attempt(connection, report.job_id, report.number)
@@ -95,12 +98,24 @@ def record_report(connection: sa.Connection, report: Report, now: datetime, caus
     if replaced:
         _record_replaced(connection, row, known, later, snapshot, now)
         return JobStatus(row.status)
+    if report.asked_again and _has_moved(connection, report):
+        raise StaleJob(f"{known.job_id} moved while it was asked for", job_id=known.job_id)
     if known.status in UNSETTLED:  # it is faster than the reply to the submission
         accept_attempt(connection, known, known.remote_id, cause, f"attempt {known.number} is there", now)
         row = locked_job(connection, report.job_id)
         known = read_attempt(connection, report.job_id, report.number)
     judgement = judge(known, snapshot, report.confirm, now, asked_again=report.asked_again)
     return _record(connection, row, known, judgement, now, cause)
+
+
+def _has_moved(connection: sa.Connection, report: Report) -> bool:
+    """Whether the job or an item of it has moved since the event that a report names."""
+    if report.last_event is None:
+        return False
+    moved = sa.select(EVENT.c.id).where(
+        EVENT.c.job_id == report.job_id, EVENT.c.id > report.last_event, EVENT.c.old != EVENT.c.new
+    )
+    return connection.execute(moved.limit(1)).first() is not None
 
 
 def _check(attempt: Attempt, n_items: int, snapshot: Snapshot) -> None:

@@ -198,8 +198,8 @@ class Submissions:
             else:
                 if known.remote_id not in {None, remote_id}:
                     detail = f"{detail}, and was reserved as {known.remote_id}"
+                claim_stray(connection, row, remote_id, known.number, now)  # its event has the status of `row`
                 moves.accept_attempt(connection, known, remote_id, cause, detail, now)
-                claim_stray(connection, row, remote_id, known.number, now)
         if settled:
             raise _too_late(known, remote_id)
 

@@ -242,6 +242,7 @@ def ask_again(
 
     Raises:
         BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be known now, so nothing may be sent.
+        StaleJob: Another process moved the job meanwhile, so that the answer may be an old one.
     """
     check_place(job, backend)
     sent: dict[RemoteId, Attempt] = {}
@@ -250,6 +251,7 @@ def ask_again(
             sent[attempt.remote_id] = attempt
     if not sent:
         return False
+    last_event = ledger.last_event(job.job_id)
     answers = backend.status(list(sent))
     last = last_attempt(attempts, job.epoch)
     newest = last if last is not None and last.sent_at is not None else None
@@ -262,7 +264,12 @@ def ask_again(
             if answer is None and attempt.status in FINAL | {JobStatus.LOST}:
                 continue  # what is final stands, though its record is gone
             report = Report(
-                job_id=job.job_id, number=attempt.number, snapshot=answer, confirm=backend.confirm, asked_again=True
+                job_id=job.job_id,
+                number=attempt.number,
+                snapshot=answer,
+                confirm=backend.confirm,
+                asked_again=True,
+                last_event=last_event,
             )
             before = (attempt.status, job.status)
             written, failures = ledger.record_reports([report], now=now(), cause="asked again")

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
-from qjobs.lifecycle import FINAL, JobStatus
+from qjobs.lifecycle import FINAL, JobStatus, roll_up
 from qjobs.model import JobId, Key, Lookup, RemoteId, RemoteRetryStrategy
+from qjobs.operations.batching import base_key
 
 if TYPE_CHECKING:
     import random
@@ -227,7 +228,7 @@ class Provider:
             return known
         remote = self._new(key, job_id, epoch, items)
         remote.woke = woke
-        shown = key[-6:] if "-" in key else 1
+        shown = key.removeprefix(base_key(key)) or 1
         self.world.say(f"      {remote.remote_id} made for {job_id}, items {items}, key {shown}")
         self._check_pairs(remote, sender, late=late)
         return remote
@@ -288,7 +289,8 @@ class Provider:
                 cause = "#2 queued again before this was sent: "
             self.world.break_law(f"{cause}two live remote jobs of one item: {other} and {remote}")
         is_default = sender is not None and sender.strategy is RemoteRetryStrategy.DEFAULT and not late
-        if is_default and other.epoch == remote.epoch and not other.gone:
+        never_ran = self.takes_steps and roll_up(other.statuses) is S.CANCELLED and S.COMPLETED not in other.statuses
+        if is_default and other.epoch == remote.epoch and not (other.gone or never_ran):
             self.world.break_law(f"{cause}DEFAULT submitted a second time: {other} and {remote}")
 
     def later(self, arrive: Callable[[], object], job_id: JobId) -> None:

@@ -4,7 +4,7 @@ Every operation runs in a process of its own (a greenlet). It may pause or die b
 call to the provider and every writing transaction, and another process may go on meanwhile. The provider and the
 people have a character (`model_provider.TRAITS`). All choices come from one `Random`, so that a seed is a schedule:
 
-    PYTHONPATH=.:tests python tests/fault/simulation.py SEED [COUNT]
+    PYTHONPATH=.:tests python tests/fault/simulation.py SEED [COUNT | CHARACTER]
     PYTHONPATH=.:tests python tests/fault/simulation.py --survey SEED COUNT    every law that is broken, not the first
 """
 
@@ -26,7 +26,7 @@ from types import SimpleNamespace
 from typing import Self
 from unittest import mock
 
-from crashing_ledger import SimulatedLedger
+from crashing_ledger import SimulatedLedger, same_names
 from simulation_laws import Violation
 from simulation_world import World
 
@@ -61,6 +61,7 @@ def in_one_thread(world: World) -> Iterator[None]:
         mock.patch.object(sensor_pass, "ThreadPoolExecutor", _AtOnce),
         mock.patch.object(sensor_pass, "lease_owner", owner),
         mock.patch.object(liveness, "_this_machine", _this_machine),
+        same_names(),
     ):
         yield
 
@@ -79,9 +80,8 @@ def simulate(seed: int, ledger: SimulatedLedger, *, need: str = "") -> World:
             world.run()
     except BaseException as error:
         shown = "\n".join(world.story())
-        raise Violation(
-            f"seed {seed}: {error}\n{shown}\nagain with: PYTHONPATH=.:tests python tests/fault/simulation.py {seed}\n"
-        ) from error
+        again = f"PYTHONPATH=.:tests python tests/fault/simulation.py {seed}" + (f" '{need}'" if need else "")
+        raise Violation(f"seed {seed}: {error}\n{shown}\nagain with: {again}\n") from error
     finally:
         world.close()
     return world
@@ -167,10 +167,11 @@ def main(words: Sequence[str]) -> None:
         survey(int(words[1]), int(words[2]))
         return
     first = int(words[0])
-    count = int(words[1]) if len(words) > 1 else 1
+    asked = words[1] if len(words) > 1 else "1"
+    count = int(asked) if asked.isdigit() else 1
     if count == 1:
         with SimulatedLedger() as ledger:
-            print("\n".join(simulate(first, ledger).story()))
+            print("\n".join(simulate(first, ledger, need="" if asked.isdigit() else asked).story()))
         return
     began = time.monotonic()
     done, happened = run_many(first, count)

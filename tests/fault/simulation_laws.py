@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qjobs.errors import BackendUnavailable, InvalidInput, PolicyLimit, ProtocolError
+from qjobs.errors import BackendUnavailable, InvalidInput, JobLost, PolicyLimit, ProtocolError
 from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
-from qjobs.model import JobId
+from qjobs.model import JobId, RemoteRetryStrategy
 from qjobs.operations.recover import orphans
 
 if TYPE_CHECKING:
@@ -200,6 +200,8 @@ class Laws:
         outcome = process.outcome
         refused = isinstance(outcome, InvalidInput)
         nothing = getattr(outcome, "reason", "").startswith("no item without a result")
+        forced = process.strategy is RemoteRetryStrategy.FORCE_RESUBMIT
+        nothing = nothing or (forced and isinstance(outcome, JobLost))  # which is what advises it
         demand(not (refused or nothing), f"#20 {process.name} was entered as it was printed: {outcome}")
 
     def check_outcome(self, process: Process) -> None:

@@ -245,6 +245,9 @@ class People:
             self.do_poll(job_id)
         if self.rng.random() < 0.5:
             self.do_submit(job_id, RemoteRetryStrategy.FORCE_RESUBMIT)
+        else:
+            self.do_submit(job_id, RemoteRetryStrategy.DEFAULT)
+            self.do_advice(job_id)
 
 
 ACTIONS = [

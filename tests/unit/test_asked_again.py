@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from standing import LOST, RETRY_FOR_EVER, a_job, enter, newest
 from support import at, check_history, create
 
 import qjobs
-from qjobs.backends.base import Confirmation, MissingResult
+from qjobs.backends.base import Answer, Confirmation, MissingResult
 from qjobs.errors import BackendUnavailable, Busy, CredentialsRejected, JobFailed, NotSent, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -38,6 +39,40 @@ def test_revived(store: Ledger, backend: ScriptedBackend, strategy: RemoteRetryS
         assert len(qjobs.collect(store, backend, job_id).results) == 2
     else:
         assert [job.cancels for job in backend.jobs.values()] == [1, 0]
+    check_history(store, job_id)
+
+
+class Delayed(ScriptedBackend):
+    """`meanwhile` happens between an answer about a status and its arrival, once."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
+        answer = super().status(remote_ids)
+        act, self.meanwhile = self.meanwhile, None
+        if act is not None:
+            act()
+        return answer
+
+
+@pytest.mark.parametrize("strategy", [FORCE, FULL])
+def test_old_answer(store: Ledger, strategy: RemoteRetryStrategy) -> None:
+    """An answer that is older than what ended the job revives nothing."""
+    backend = Delayed()
+    job_id = create(store)
+    enter(store, backend, job_id)
+
+    def end() -> None:
+        backend.report(S.COMPLETED, S.ERROR)
+        qjobs.poll(store, backend, [job_id], now=lambda: at(1))
+
+    backend.meanwhile = end
+    with pytest.raises(Busy, match="moved while it was asked for"):
+        enter(store, backend, job_id, strategy)
+    assert store.job(job_id).status is S.ERROR
+    assert [event.cause for event in store.events(job_id) if event.cause == "alive again"] == []
+    enter(store, backend, job_id, strategy)
+    assert list(backend.jobs) == [FIRST, SECOND]
     check_history(store, job_id)
 
 

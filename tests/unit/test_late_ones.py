@@ -222,3 +222,13 @@ def test_late_id_of_what_is_sent(store: Ledger) -> None:
     store.submissions.accept(second, remote_id, now=at(2))
     assert end_strays(store, backend, [job_id], now=lambda: at(3)) == []
     assert backend.jobs[remote_id].cancels == 0
+
+
+def test_stray_is_found(store: Ledger) -> None:
+    """A job that was to be cancelled and is found for a lost submission is kept, and the history says it in order."""
+    backend = Listing()
+    job_id = lost(store, backend, when="after")
+    store.strays.record(job_id, FIRST, why="late id", now=at(1))
+    enter(store, backend, job_id)
+    assert (store.strays.pending(), store.job(job_id).status) == ([], S.QUEUED)
+    check_history(store, job_id)
