@@ -143,30 +143,34 @@ def check_caps(
     if not sent:
         return
     if sent >= policy.max_submissions:
+        command = _again(ledger, job, strategy, f"--max-submissions {sent + 1}")
         raise PolicyLimit(
             f"{job.job_id} was submitted {sent} times and the policy allows {policy.max_submissions}; see its history "
-            f"with: qjobs jobs show {job.job_id}; or allow one more with: {_again(ledger, job, strategy)} "
-            f"--max-submissions {sent + 1}",
+            f"with: qjobs jobs show {job.job_id}; or allow one more with: {command}",
             job_id=job.job_id,
         )
     tried_s = _tried_s(attempts, present)
     if tried_s > policy.max_total_s:
+        command = _again(ledger, job, strategy, f"--max-total-s {tried_s + 3600:.0f}")
         raise PolicyLimit(
             f"{tried_s:.0f} s were spent trying to submit {job.job_id}, and the policy allows {policy.max_total_s:g}; "
-            f"allow an hour more with: {_again(ledger, job, strategy)} --max-total-s {tried_s + 3600:.0f}",
+            f"allow an hour more with: {command}",
             job_id=job.job_id,
         )
 
 
-def _again(ledger: Ledger, job: Job, strategy: RemoteRetryStrategy) -> str:
-    """The command that sends a job again; it names the statuses of its items where it would not find them itself."""
+def _again(ledger: Ledger, job: Job, strategy: RemoteRetryStrategy, cap: str) -> str:
+    """The command that sends a job again under another cap.
+
+    It names the statuses of the job's items where it would not find them itself.
+    """
     if strategy is RemoteRetryStrategy.FULL_RESTART:
-        return f"qjobs jobs retry {job.job_id} --strategy FULL_RESTART"
+        return f"qjobs jobs retry {job.job_id} --strategy FULL_RESTART {cap}"
     missing = set(ledger.missing_items(job.job_id))
     found = sorted({item.status for item in ledger.items(job.job_id) if item.index in missing})
     chosen = [] if job.status in NOT_MOVED_BY_WAITING or JobStatus.ERROR in found else found
     named = "".join(f" --status {status}" for status in chosen)
-    return f"qjobs jobs retry {job.job_id}{named} --strategy FORCE_RESUBMIT"
+    return f"qjobs jobs retry {job.job_id}{named} --strategy FORCE_RESUBMIT {cap}"
 
 
 def check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch) -> None:

@@ -148,5 +148,6 @@ def test_time(store: Ledger, backend: ScriptedBackend) -> None:
     for strategy in (ALLOW, FORCE, FULL):
         with pytest.raises(PolicyLimit, match="200 s were spent") as refused:
             enter(store, backend, job_id, strategy, after_s=201.0, policy=policy)
-        assert f"qjobs jobs retry {job_id} --strategy FORCE_RESUBMIT --max-total-s" in str(refused.value)
+        named = FULL if strategy is FULL else FORCE
+        assert f"qjobs jobs retry {job_id} --strategy {named} --max-total-s" in str(refused.value)
     assert enter(store, backend, job_id, FORCE, after_s=201.0, policy=RETRY_FOR_EVER).action is Action.SUBMIT

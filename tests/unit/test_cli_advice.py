@@ -192,6 +192,11 @@ def too_often(world: World) -> str:
     return world.says("jobs", "retry", world.job_id, "--strategy", "FORCE_RESUBMIT")
 
 
+def too_often_anew(world: World) -> str:
+    failed(world, 3)
+    return world.says("jobs", "retry", world.job_id, "--strategy", "FULL_RESTART")
+
+
 def too_long(world: World) -> str:
     failed(world, 1)
     return world.says("jobs", "retry", world.job_id, "--strategy", "FORCE_RESUBMIT", "--max-total-s", "1e-9")
@@ -311,6 +316,7 @@ ADOPT, DISCARD, CANCEL, SHOW = (
     f"qjobs jobs {verb}" for verb in ("adopt {} ITS_ID", "discard {}", "cancel {}", "show {}")
 )
 ALLOWED, FORCED = f"{RETRY} --strategy ALLOW_RESUBMIT", f"{RETRY} --strategy FORCE_RESUBMIT"
+CAPPED = "qjobs jobs retry {}{} --strategy FORCE_RESUBMIT {}"
 CASES: list[tuple[Callable[[World], str], str, Callable[[World], None]]] = [
     (opaque_and_there, ADOPT, adopted),
     (opaque_and_not_there, DISCARD, put_back),
@@ -323,8 +329,9 @@ CASES: list[tuple[Callable[[World], str], str, Callable[[World], None]]] = [
     (refused, ALLOWED, sent_once),
     (done_without_results, f"{RETRY} --status COMPLETED --strategy FORCE_RESUBMIT", sent_twice),
     (too_often, SHOW, nothing_changed),
-    (too_often, f"{FORCED} --max-submissions {{}}", sent_four_times),
-    (too_long, f"{FORCED} --max-total-s {{}}", sent_twice),
+    (too_often, CAPPED, sent_four_times),
+    (too_often_anew, "qjobs jobs retry {} --strategy FULL_RESTART {}", sent_four_times),
+    (too_long, CAPPED, sent_twice),
     (too_dear, f"{FORCED} --max-cost {{}}", sent_once),
     (without_a_price, FORCED, sent_once),
     (others_run, f"{RETRY} --strategy {{}}", sent_twice),
@@ -365,7 +372,7 @@ def test_works_as_printed(
 ) -> None:
     """The command of a message does what the message says, with nothing added."""
     said = arises(world)
-    pattern = re.compile(re.escape(template).replace(re.escape("{}"), r"[\w.-]+"))
+    pattern = re.compile(re.escape(template).replace(re.escape("{}"), r"[\w. -]*"))
     (command, *_) = [each for each in commands_in(said) if pattern.fullmatch(each)] or [f"none in: {said}"]
     words = shlex.split(command.replace("ITS_ID", next(iter(world.provider.store.jobs), "") if world.provider else ""))
     code, out, err = world.command(*words[1:])

@@ -162,9 +162,7 @@ def test_retry(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProv
     assert findable.created == 2
 
 
-def test_retry_of_what_was_revived_there(
-    qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider
-) -> None:
+def test_retry_of_what_was_revived_there(qjobs: Callable[..., Said], store: Ledger, findable: ScriptedProvider) -> None:
     """A retry asks for a job though none of its items is in ERROR: somebody may have pressed Retry there."""
     findable.store.queue_s = 60.0
     job_id = sent(store, findable)
