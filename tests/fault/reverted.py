@@ -25,8 +25,7 @@ from simulation_laws import Violation
 from qjobs.errors import NotSent, ProtocolError, QJobsError
 from qjobs.ledger import Ledger, judgement, provider_reports, submissions, tables
 from qjobs.ledger.judgement import Judgement
-from qjobs.lifecycle import JobStatus
-from qjobs.operations import attempts, cancel, look_up, poll, recover, sending, sensor_pass, submit
+from qjobs.operations import attempts, cancel, poll, recover, sending, sensor_pass, submit
 from qjobs.operations.look_up import LookUp
 
 SEEDS: dict[str, int] = {
