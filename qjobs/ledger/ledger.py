@@ -348,9 +348,15 @@ class Ledger:
         return [attempt_of(row) for row in self._db.rows(query)]
 
     def last_attempts(self, job_ids: Sequence[JobId]) -> dict[JobId, Attempt]:
-        """The newest attempt of each job that has one."""
+        """The newest attempt of each job that has one; one that was released hides none that was sent in its epoch."""
         rows = self._db.rows_among(sa.select(ATTEMPT).order_by(ATTEMPT.c.number), ATTEMPT.c.job_id, job_ids)
-        return {JobId(row.job_id): attempt_of(row) for row in rows}
+        found: dict[JobId, Attempt] = {}
+        for attempt in map(attempt_of, rows):
+            before = found.get(attempt.job_id)
+            counts = attempt.sent_at is not None or not attempt.status.is_final
+            if counts or before is None or before.epoch != attempt.epoch or before.sent_at is None:
+                found[attempt.job_id] = attempt
+        return found
 
     def lost_and_replaced(self, job_ids: Sequence[JobId]) -> list[Attempt]:
         """Attempts that are LOST and whose items were sent again since: their remote jobs may come back."""

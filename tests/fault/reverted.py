@@ -25,8 +25,7 @@ from simulation_laws import Violation
 from qjobs.errors import NotSent, ProtocolError, QJobsError
 from qjobs.ledger import Ledger, judgement, provider_reports, submissions, tables
 from qjobs.ledger.judgement import Judgement
-from qjobs.lifecycle import JobStatus
-from qjobs.operations import attempts, cancel, look_up, poll, recover, sending, sensor_pass, submit
+from qjobs.operations import attempts, cancel, poll, recover, sending, sensor_pass, submit
 from qjobs.operations.look_up import LookUp
 
 SEEDS: dict[str, int] = {
@@ -47,7 +46,9 @@ SEEDS: dict[str, int] = {
     "#23": 10,
     "#24": 0,
     "#25": 2,
+    "#30": 187,
     "#34": 9,
+    "token": 282,
     "lost": 16,
     "step lost": 430,
 }
@@ -149,15 +150,6 @@ def _lost_at_once(*given: object) -> object:
     return found and (*found[:2], True)
 
 
-def _ended_by_one_answer(ledger: Ledger, backend: object, strays: Sequence[object], now: object, _: object) -> object:
-    return _not_ended(ledger, backend, strays, now, strays)
-
-
-def _cancelled_is_dead(answer: object) -> bool:
-    return answer.status is JobStatus.CANCELLED
-
-
-_not_ended = cancel._not_ended
 _request_cancellations = poll._request_cancellations
 _status = ModelBackend.status
 _result = ModelBackend._result
@@ -208,8 +200,6 @@ MENDINGS = (
     Reverted("#34", "#34 ", "gateway", ((ModelBackend, "answered", _gateway_counts),)),
     Reverted("token", "nobody knows", "token", ((LookUp, "is_deduplicated", _never_expires),)),
     Reverted("lost", "is LOST, and", "", ((provider_reports, "judge_absence", _lost_at_once),)),
-    Reverted("stray", "nobody counts on", "sleeps", ((cancel, "_not_ended", _ended_by_one_answer),)),
-    Reverted("never ran", "says that it never ran", "stepped", ((look_up, "_is_dead", _cancelled_is_dead),)),
     Reverted("step lost", "two live", "stepped", ((LookUp, "check_absence_is_certain", _nothing),)),
 )
 

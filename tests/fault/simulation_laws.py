@@ -327,7 +327,7 @@ class Laws:
 
     def _check_unclaimed(self, remote: Remote, status: str) -> None:
         """What no attempt claims was written down to be ended, or is what an UNKNOWN job or a stated risk is about."""
-        if remote.is_open or self._is_stray(remote):
+        if remote.is_open or self._is_stray(remote, status):
             return
         cause = "#4 " if remote.woke else self._cause_of(remote)
         can_find = self.world.backend.lookup.can_find
@@ -340,11 +340,13 @@ class Laws:
             listed = {each.remote_id for each in orphans(self.world.ledger, self.world.backend)}
             demand(remote.remote_id in listed, f"{cause}{remote} is claimed by nobody and not listed")
 
-    def _is_stray(self, remote: Remote) -> bool:
+    def _is_stray(self, remote: Remote, status: str) -> bool:
+        """Whether it was to be ended, and was; one that an UNKNOWN job may be, by its token, waits for a person."""
         rows = self.world.ledger.rows("SELECT ended_at FROM stray WHERE remote_id = ?", remote.remote_id)
         if rows:
             self.world.provider.happened["stray"] += 1
-            demand(rows[0][0] is not None, f"{remote} is to be ended for ever")
+            may_be_it = status == S.UNKNOWN and self.world.backend.lookup.token_lifetime_s is not None
+            demand(may_be_it or rows[0][0] is not None, f"{remote} is to be ended for ever")
         return bool(rows)
 
     def check_ways_out(self, collected: dict[JobId, object], restarted: dict[JobId, object]) -> None:

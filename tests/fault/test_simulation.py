@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reverted import MENDINGS, SEEDS, Reverted, breaks
 from simulation import World, in_one_thread, run_many, run_seeds, simulate
 
-FEW = 200
+FEW = 150
 MANY = 6_000
 NAMES = ("dies", "stops", "is killed", "submit: late", "submit: dies, late", "submit: lost after")
 

@@ -232,3 +232,18 @@ def test_stray_is_found(store: Ledger) -> None:
     enter(store, backend, job_id)
     assert (store.strays.pending(), store.job(job_id).status) == ([], S.QUEUED)
     check_history(store, job_id)
+
+
+def test_lost_and_not_sent_again(store: Ledger) -> None:
+    """A LOST job whose next submission never left is still asked for, and found when it is there again."""
+    backend = Listing()
+    job_id = create(store)
+    enter(store, backend, job_id)
+    backend.hidden.add(FIRST)
+    qjobs.poll(store, backend, [job_id], now=lambda: at(1))
+    assert store.job(job_id).status is S.LOST
+    held = claim(store, job_id, S.LOST)
+    store.submissions.release(held, "its process died", now=at(2))
+    backend.hidden.clear()
+    qjobs.poll(store, backend, [job_id], now=lambda: at(3))
+    assert store.job(job_id).status is S.QUEUED
