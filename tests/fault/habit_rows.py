@@ -90,9 +90,11 @@ def a_desk(folder: Path, *, queue_s: float = 5.0, run_s: float = 10.0) -> Iterat
     ):
         desk = Desk(provider, ledger, clock)
         desk.backend()
-        yield desk
-        for backend in desk.opened:
-            backend.close()
+        try:
+            yield desk
+        finally:
+            for backend in desk.opened:
+                backend.close()
 
 
 @dataclass

@@ -116,8 +116,10 @@ def _advice_fails(ledger: Ledger, backend: RestBackend, provider: ScriptedProvid
 
 def lost_advice(folder: Path) -> str:
     """A job that was deleted there is LOST, which is said, and both ways on that are printed work."""
-    with ScriptedProvider("findable", queue_s=1e6) as provider, Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger:
-        backend = RestBackend(provider.url, lost_reply=LostReply.FINDABLE)
+    with contextlib.ExitStack() as stack:
+        provider = stack.enter_context(ScriptedProvider("findable", queue_s=1e6))
+        ledger = stack.enter_context(Ledger(f"sqlite:///{folder / 'ledger.db'}"))
+        backend = stack.enter_context(contextlib.closing(RestBackend(provider.url, lost_reply=LostReply.FINDABLE)))
         for way in range(2):
             job_id = _bells(ledger, backend, f"run {way}")
             sent = qjobs.submit(ledger, backend, job_id)
@@ -135,7 +137,6 @@ def lost_advice(folder: Path) -> str:
                 return f"not two ways on are printed: {commands}"
             if words := _fail_as_printed(commands[way], ledger, folder, provider.url):
                 return words
-        backend.close()
         return ""
 
 
@@ -185,7 +186,8 @@ def reason_of_gone_result(folder: Path) -> str:
         try:
             qjobs.collect(ledger, scene.backend, job_id, now=scene.now)
         except QJobsError as error:
-            return "" if "410" in str(error) else f"the provider answered 410, and this is said: {error}"
+            said = str(error).replace(job_id, "the job")  # an id may have these digits
+            return "" if "410" in said else f"the provider answered 410, and this is said: {error}"
         return "collect said nothing"
 
 
