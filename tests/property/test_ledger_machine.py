@@ -487,4 +487,4 @@ def test_ledger(ledger: Ledger) -> None:
 @pytest.mark.timeout(600)
 def test_ledger_for_long(ledger: Ledger) -> None:
     """The same, with many more examples."""
-    check(ledger, 250 if ledger.url.startswith("sqlite") else 80)
+    check(ledger, 120 if ledger.url.startswith("sqlite") else 40)
