@@ -27,7 +27,7 @@ def test_few_schedules() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_many_schedules(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same of 6,000, which take some minutes; `make bench-faults` runs many more."""
+    """The same of some thousand, which take minutes; `make bench-faults` runs many more."""
     began = time.monotonic()
     done, happened = run_many(0, MANY)
     took_s = time.monotonic() - began
