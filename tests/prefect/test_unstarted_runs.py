@@ -63,7 +63,7 @@ def test_dead_worker(
     deployment = deployed(client, run_circuits, pool=pool, first=slow_once, limit=1)
     made = client.create_flow_run_from_deployment(deployment, parameters=parameters(provider, "unstarted"))
     with process_worker(api, client, home, tmp_path, pool=pool) as worker:
-        assert eventually(began.exists, bool, deadline_s=120)
+        assert eventually(began.exists, bool, deadline_s=300)
         os.kill(worker.pid, number)
         worker.wait(60)
         kill_all_of(str(made.id))
@@ -80,7 +80,7 @@ def test_dead_worker(
         run = eventually(
             lambda: client.read_flow_run(made.id),
             lambda r: r.state.is_final() or r.state.name == "Suspended",
-            deadline_s=240,
+            deadline_s=600,
         )
         while not run.state.is_final():
             store.schedule.set_next({job.job_id: None for job in store.open_jobs()})
@@ -107,7 +107,7 @@ def test_slow_starter(
         go.unlink(missing_ok=True)
         given = parameters(provider, name, waiting={"mode": "inline"})
         made = client.create_flow_run_from_deployment(deployment, parameters=given)
-        assert eventually(starts.exists, bool, deadline_s=120)
+        assert eventually(starts.exists, bool, deadline_s=300)
         return str(made.id)
 
     with process_worker(api, client, home, tmp_path, pool=pool) as worker:
@@ -131,7 +131,7 @@ def test_slow_starter(
         present = client.read_flow_run(run).state
         return present.is_running() or present.is_final() or run in later(store, client, minutes=6).resumed
 
-    assert eventually(is_settled, bool, deadline_s=120)
+    assert eventually(is_settled, bool, deadline_s=300)
     with process_worker(api, client, home, tmp_path, pool=pool):
         ended = eventually(lambda: client.read_flow_run(run).state, lambda s: s.is_final(), deadline_s=240)
     assert ended.is_completed(), ended
