@@ -146,9 +146,7 @@ def _note_revived(ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], no
 
 def _may_be_sent_now(backend: Backend, job: Job) -> bool:
     """Whether a remote job of `job` may be that of a submission which is not settled: both have one key."""
-    lookup = backend.lookup
-    deduplicates = lookup.chosen_id or lookup.token_lifetime_s is not None
-    return deduplicates and job.status in {JobStatus.SUBMITTING, JobStatus.UNKNOWN}
+    return backend.lookup.deduplicates(0.0) and job.status in {JobStatus.SUBMITTING, JobStatus.UNKNOWN}
 
 
 def _cancel(backend: Backend, stray: Stray) -> bool:
