@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from qjobs.errors import JobNotFound, ProtocolError
 from qjobs.ledger import migrations
 from qjobs.ledger import transitions as moves
+from qjobs.ledger.cancellation import request_item_cancellation, request_job_cancellation
 from qjobs.ledger.database import Database, Schema, parts
 from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
@@ -273,9 +274,9 @@ class Ledger:
         with self._db.write() as connection:
             row = moves.locked_job(connection, job_id)
             if items is None:
-                moves.request_job_cancellation(connection, row, now)
+                request_job_cancellation(connection, row, now)
             else:
-                moves.request_item_cancellation(connection, row, items, now)
+                request_item_cancellation(connection, row, items, now)
         return self.job(job_id)
 
     def record_event(self, job_id: JobId, cause: str, detail: str, *, now: datetime) -> None:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from qjobs.errors import ProtocolError, StaleJob
 from qjobs.ledger.judgement import NOTHING_AWAITED, Judgement, judge, judge_absence, said_by
-from qjobs.ledger.strays import record_stray
+from qjobs.ledger.strays import claim_stray, record_stray
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, TIMED_STATUSES, as_stored
 from qjobs.ledger.transitions import (
     UNSETTLED,
@@ -404,6 +404,8 @@ def _record_job(
             values |= {"finished_at": now, "next_poll_at": now}  # its results are still to be fetched
         elif old.is_final:
             values |= {"finished_at": None, "cancel_requested_at": None}
+            if attempt.remote_id is not None:
+                claim_stray(connection, row, attempt.remote_id, attempt.number, now)
         why = cause if unsent or can_move(old, new) else _ALIVE_AGAIN
         detail = snapshot.message or snapshot.remote_status
         move_job(connection, job_id, old, new, why, detail, now, remote_id=attempt.remote_id, **values)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from qjobs.errors import StaleJob
 from qjobs.ledger import transitions as moves
+from qjobs.ledger.cancellation import cancel_requested_items, cancel_unsent
 from qjobs.ledger.database import Database
 from qjobs.ledger.liveness import display_owner, has_ended
 from qjobs.ledger.rows import attempt_of
@@ -335,9 +336,9 @@ def _release(
     again: dict[str, Any] = {"message": message, "finished_at": now if before.is_final else None}
     moves.move_job(connection, known.job_id, known.status, before, cause, message, now, **again)
     if before is JobStatus.CREATED and row.cancel_requested_at is not None:
-        moves.cancel_unsent(connection, known.job_id, now)
+        cancel_unsent(connection, known.job_id, now)
     elif before is JobStatus.CREATED:
-        moves.cancel_requested_items(connection, known.job_id, now)
+        cancel_requested_items(connection, known.job_id, now)
 
 
 def _forget_lost_items(connection: sa.Connection, attempt: Attempt, message: str, now: datetime, cause: str) -> None:

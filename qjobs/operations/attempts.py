@@ -18,6 +18,7 @@ __all__ = [
     "LEAVES_CANCELLED_ALONE",
     "LOOKED_UP",
     "NOT_FOUND",
+    "REPLACED",
     "RISK_TAKEN",
     "SAME_KEY",
     "batch_of",
@@ -32,6 +33,8 @@ LEAVES_CANCELLED_ALONE = frozenset({RemoteRetryStrategy.DEFAULT, RemoteRetryStra
 """Strategies that do not send a job whose cancellation was requested."""
 LOOKED_UP = "looked up by its key and not found"
 """Message of an attempt whose lost reply was decided so: its request may still arrive."""
+REPLACED = "looked up by its key and not found; other circuits take the place of its own"
+"""As `LOOKED_UP`, before circuits that were compiled anew are sent: they get a key of their own."""
 NOT_FOUND = "not found"
 RISK_TAKEN = "risk taken"
 SAME_KEY = "same key"
@@ -54,10 +57,13 @@ def submission_key(job: Job, attempts: Sequence[Attempt], attempt: Attempt) -> K
     """The key that goes to the provider with an attempt.
 
     Attempts that left no remote job and send the same items share one key, so that a request that arrives
-    late is found or deduplicated; once a remote job exists the next attempt gets a key of its own.
+    late is found or deduplicated. Once a remote job exists, or other circuits are sent, the next attempt gets a key of
+    its own.
     """
-    accepted = sum(one.number < attempt.number and one.accepted_at is not None for one in attempts)
-    key = job.key if accepted == 0 else f"{job.key}-{accepted + 1}"
+    others = 0
+    for one in attempts:
+        others += one.number < attempt.number and (one.accepted_at is not None or one.message == REPLACED)
+    key = job.key if others == 0 else f"{job.key}-{others + 1}"
     if attempt.items is not None:
         key = f"{key}.{hashlib.sha256(repr(attempt.items).encode()).hexdigest()[:8]}"
     return Key(key)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from qjobs.backends.base import Backend, Capability, SteppedBackend
 from qjobs.errors import InvalidInput, ProtocolError, QJobsError
@@ -21,6 +21,9 @@ from qjobs.operations.poll import check_place, place_problem, poll, utc_now
 __all__ = ["cancel", "end_reservation", "end_strays"]
 
 logger = logging.getLogger(__name__)
+
+_SURELY_GONE = timedelta(days=1)
+"""A stray that its provider does not know for so long has ended."""
 
 
 def cancel(
@@ -102,12 +105,12 @@ def end_strays(
     """Cancel remote jobs of these jobs that no attempt claims, or that came back after they were LOST and sent again.
 
     Such a one is the job whose reply came after it was sent again. What has run by then stays at the provider, and the
-    job's history says so. One that the provider does not know is cancelled too: one answer without it proves nothing.
-    One that cannot be asked for stops no other. One that may be the job that is being sent now, because the provider
-    gives both one id, is left until that is settled.
+    job's history says so. One that the provider does not know is cancelled too, and asked for again for a day: some
+    answers without it prove nothing. One that cannot be asked for stops no other. One that may be the job that is being
+    sent now, because the provider gives both one id, is left until that is settled.
 
     Returns:
-        Those that are not ended yet.
+        Those that may still run, as far as the provider knows.
     """
     _note_revived(ledger, backend, job_ids, now)
     pending = ledger.strays.pending(job_ids)
@@ -166,15 +169,15 @@ def _not_ended(
     now: Callable[[], datetime],
     cancelled: Collection[Stray],
 ) -> list[Stray]:
-    """Ask for strays and record which have ended; the others. One that is not known has, if it was `cancelled` too."""
+    """Ask for strays and record which have ended; the others, without those that are `cancelled` and not known."""
     answers = backend.status([stray.remote_id for stray in strays]) if strays else {}
     left = []
     for stray in strays:
         answer = answers.get(stray.remote_id)
-        is_gone = answer is None and stray in cancelled
-        if is_gone or (isinstance(answer, Snapshot) and answer.status.is_final):
-            outcome = f"it is {answer.status}" if isinstance(answer, Snapshot) else "the provider does not know it"
-            ledger.strays.end(stray, outcome=outcome, now=now())
-        else:
+        if isinstance(answer, Snapshot) and answer.status.is_final:
+            ledger.strays.end(stray, outcome=f"it is {answer.status}", now=now())
+        elif answer is not None or stray not in cancelled:
             left.append(stray)
+        elif now() - stray.found_at >= _SURELY_GONE:
+            ledger.strays.end(stray, outcome="its provider has not known it for a day", now=now())
     return left

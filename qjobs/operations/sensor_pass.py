@@ -45,8 +45,8 @@ _UNDECIDED_S = 600.0
 """After how long a job that its provider does not find is looked up again."""
 _LOST_S = 3600.0
 """How often a job that its provider no longer knows is asked for: it may come back."""
-_STRAY_S = 60.0
-"""How soon a remote job that is to be ended is looked at again."""
+_STRAY_S = (60.0, 3600.0)
+"""A remote job that is to be ended is asked for again after a tenth of its age, within these bounds."""
 _PROVIDERS_AT_ONCE = 8
 _NEAR = 3
 _S_PER_PLACE = 10.0
@@ -158,7 +158,8 @@ class _BackendPass:
     now: Callable[[], datetime]
     rng: random.Random
     parked: set[JobId] = field(default_factory=set)
-    with_strays: set[JobId] = field(default_factory=set)
+    strays_s: dict[JobId, float] = field(default_factory=dict)
+    """Jobs with a stray, and after how long it is asked for."""
 
     def run(self) -> None:
         try:
@@ -193,13 +194,18 @@ class _BackendPass:
 
     def _end_strays(self, backend: Backend) -> None:
         try:
-            left = end_strays(self.ledger, backend, [job.job_id for job in self.jobs], now=self.now)
+            end_strays(self.ledger, backend, [job.job_id for job in self.jobs], now=self.now)
         except LedgerError:
             raise
         except QJobsError as error:
             self.report.trouble[self.name] = f"{type(error).__name__}: {error}"
             return
-        self.with_strays.update(stray.job_id for stray in left)
+        present = self.now()
+        shortest_s, longest_s = _STRAY_S
+        for stray in self.ledger.strays.pending([job.job_id for job in self.jobs]):
+            age_s = (present - stray.found_at).total_seconds()
+            pause = min(max(age_s / 10, shortest_s), longest_s)
+            self.strays_s[stray.job_id] = min(pause, self.strays_s.get(stray.job_id, pause))
 
     def _poll(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
         """Poll all at once; where the answer breaks the contract, find the job that it is about by halves."""
@@ -235,13 +241,13 @@ class _BackendPass:
         """Store the results of final jobs, and schedule the next poll of each job."""
         jobs = self.ledger.jobs(job_ids=job_ids)
         for job in [job for job in jobs if job.status.is_final and job.job_id not in self.parked]:
-            if job.next_poll_at is None and job.job_id not in self.with_strays:
+            if job.next_poll_at is None and job.job_id not in self.strays_s:
                 continue  # all that it has is stored by now
             try:
                 if store_results(self.ledger, backend, job, now=self.now) and self.ledger.job(job.job_id).next_poll_at:
                     self._put_off([job.job_id], _PARKED_S[BackendUnavailable], "COMPLETED, and no results yet")
-                elif job.job_id in self.with_strays:
-                    self._put_off([job.job_id], _STRAY_S, "another remote job of it is not ended yet")
+                elif job.job_id in self.strays_s:
+                    self._put_off([job.job_id], self.strays_s[job.job_id], "another remote job of it is not ended yet")
             except LedgerError:
                 raise
             except QJobsError as error:
@@ -263,8 +269,8 @@ class _BackendPass:
     def _next(self, job: Job, place: int | None, backend: Backend, present: datetime) -> datetime:
         if job.status is JobStatus.LOST:
             return present + timedelta(seconds=_LOST_S * self.rng.uniform(0.9, 1.1))
-        if job.job_id in self.with_strays:
-            return present + timedelta(seconds=_STRAY_S)
+        if job.job_id in self.strays_s:
+            return present + timedelta(seconds=self.strays_s[job.job_id])
         age_s = (present - job.created_at).total_seconds()
         pause = pause_s(job.status, age_s, place, backend.poll_interval_s)
         return together(present, pause) or present + timedelta(seconds=pause * self.rng.uniform(0.9, 1.1))

@@ -22,6 +22,7 @@ from qjobs.operations.attempts import (
     LEAVES_CANCELLED_ALONE,
     LOOKED_UP,
     NOT_FOUND,
+    REPLACED,
     RISK_TAKEN,
     SAME_KEY,
     batch_of,
@@ -353,19 +354,33 @@ class _Entry:
             if not look_up.adopt_by_id(attempt, cancel_now=cancels):
                 return False
         elif attempt.status is JobStatus.UNKNOWN and not look_up.adopt(attempt):  # a fresh look, right before sending
-            same_items = attempt.items is None or not restart
-            if same_items and look_up.is_deduplicated():
+            other_circuits = restart and bool(self.programs)
+            same = not other_circuits and (attempt.items is None or not restart)
+            if same and look_up.is_deduplicated():
                 submissions.release(attempt, LOOKED_UP, now=self.now(), cause=SAME_KEY)
+            elif other_circuits and look_up.is_deduplicated() and not self.backend.lookup.can_find:
+                raise self._cannot_replace()
             elif not self.backend.lookup.can_find:
                 words = "the caller takes the risk of a second remote job"
                 submissions.release(attempt, words, now=self.now(), cause=RISK_TAKEN)
             else:
                 look_up.check_absence_is_certain(attempt)
-                submissions.release(attempt, LOOKED_UP, now=self.now(), cause=NOT_FOUND)
+                words = REPLACED if other_circuits else LOOKED_UP
+                submissions.release(attempt, words, now=self.now(), cause=NOT_FOUND)
             return False
         if cancels:
             self._cancel()
         return not cancels
+
+    def _cannot_replace(self) -> Busy:
+        job_id = self.job.job_id
+        return Busy(
+            f"the reply to the submission of {job_id} was lost, and {self.backend.name} would answer other circuits "
+            f"with its old ones; find it first, which sends nothing twice: qjobs jobs retry {job_id} --strategy "
+            "ALLOW_RESUBMIT",
+            job_id=job_id,
+            retry_after_s=60.0,
+        )
 
     def _cancel(self) -> None:
         """Cancel the remote job, and see that it is final.

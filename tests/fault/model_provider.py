@@ -163,8 +163,9 @@ class Remote:
 
     def become(self, statuses: Sequence[JobStatus], elapsed_s: float) -> None:
         self.moves.update(n for n, (old, new) in enumerate(zip(self.statuses, statuses, strict=True)) if old != new)
+        if self.final_s is None or self.statuses != list(statuses):
+            self.final_s = elapsed_s if all(status in FINAL for status in statuses) else None
         self.statuses = list(statuses)
-        self.final_s = elapsed_s if all(status in FINAL for status in statuses) else None
 
 
 @dataclass

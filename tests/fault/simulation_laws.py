@@ -97,8 +97,8 @@ class Laws:
     def _check_history(self) -> None:
         """Every change of a status has one event with a cause.
 
-        What is final is left by a claim, or if it was queued again, or if it was said of the whole job before its items
-        were told apart, of which this one has its result.
+        What is final is left by a claim, or if it was queued again, or given up while its provider did not know it, or
+        if it was said of the whole job before its items were told apart, of which this one has its result.
         """
         query = "SELECT id, job_id, item_index, old, new, cause, detail FROM event WHERE id > ? ORDER BY id"
         for number, job_id, index, old, new, cause, detail in self.world.ledger.rows(query, self._last_event):
@@ -108,7 +108,8 @@ class Laws:
             if left_final and cause == "alive again" and old != S.COMPLETED:
                 remotes = self._remotes(job_id)
                 told_apart = new == S.COMPLETED and any(index in remote.completed for remote in remotes)
-                left_final = not (told_apart or any(remote.requeued for remote in remotes))
+                came_back = any(remote.requeued or remote.hid for remote in remotes)
+                left_final = not (told_apart or came_back)
             self._check_cause(job_id, old, new, cause, detail)
             if index is not None:
                 demand(not left_final, f"an item left {old} for {new} by {cause}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 from listing import Listing
-from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault
+from scripted import DEDUPLICATED, FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend
 from standing import LOST, RETRY_FOR_EVER, enter
-from support import NOW, at, check_history, claim, create
+from support import NOW, a_program, at, check_history, claim, create
 
 import qjobs
 from qjobs.backends.base import Confirmation, Lookup
@@ -247,3 +248,102 @@ def test_lost_and_not_sent_again(store: Ledger) -> None:
     backend.hidden.clear()
     qjobs.poll(store, backend, [job_id], now=lambda: at(3))
     assert store.job(job_id).status is S.QUEUED
+
+
+def given_up(store: Ledger, backend: Listing) -> JobId:
+    """A job that its provider no longer knew, given up at 2 s."""
+    job_id = create(store)
+    enter(store, backend, job_id)
+    backend.hidden.add(FIRST)
+    qjobs.poll(store, backend, [job_id], now=lambda: at(1))
+    assert qjobs.cancel(store, backend, job_id, now=lambda: at(2)).status is S.CANCELLED
+    return job_id
+
+
+@pytest.mark.parametrize("sent_again", [False, True])
+def test_given_up_and_back(store: Ledger, sent_again: bool) -> None:
+    """A LOST job that was given up is cancelled if it comes back; to send it again does not wait for that."""
+    backend = Listing()
+    job_id = given_up(store, backend)
+    assert end_strays(store, backend, [job_id], now=lambda: at(3)) == []
+    if sent_again:
+        enter(store, backend, job_id, FORCE, after_s=10.0)
+    backend.hidden.clear()
+    assert end_strays(store, backend, [job_id], now=lambda: at(5000)) == []
+    assert backend.jobs[FIRST].status is S.CANCELLED
+    assert len([job for job in backend.jobs.values() if job.status is S.QUEUED]) == sent_again
+    assert store.strays.pending() == []
+
+
+def test_given_up_for_good(store: Ledger) -> None:
+    """A LOST job that was given up is asked for during a day."""
+    backend = Listing()
+    job_id = given_up(store, backend)
+    for hours, pending in ((23, 1), (25, 0)):
+        assert end_strays(store, backend, [job_id], now=lambda hours=hours: at(3600 * hours)) == []
+        assert len(store.strays.pending()) == pending
+
+
+def test_given_up_and_wanted(store: Ledger) -> None:
+    """A LOST job that was given up and is back when its run is entered again is kept."""
+    backend = Listing()
+    job_id = given_up(store, backend)
+    backend.hidden.clear()
+    assert enter(store, backend, job_id, after_s=10.0).status is S.QUEUED
+    assert (store.strays.pending(), backend.jobs[FIRST].cancels) == ([], 0)
+    qjobs.poll(store, backend, [job_id], now=lambda: at(20))
+    assert store.job(job_id).status is S.QUEUED
+    check_history(store, job_id)
+
+
+@pytest.mark.parametrize("arrives_late", [False, True])
+def test_other_circuits(store: Ledger, arrives_late: bool) -> None:
+    """Circuits that were compiled anew never share a key with those whose reply was lost."""
+    backend = Listing(DEDUPLICATED, confirm=THREE_TIMES)
+    job_id = lost(store, backend)
+    old = store.items(job_id)[0].program
+    new = a_program("compiled anew")
+    store.add_programs([new])
+    before = batch_of(store, store.job(job_id), store.items(job_id))
+
+    def restart(after_s: float) -> None:
+        qjobs.submit(
+            store,
+            backend,
+            job_id,
+            strategy=FULL,
+            policy=RETRY_FOR_EVER,
+            programs={old: new.hash},
+            now=lambda: at(after_s),
+        )
+
+    for seconds in (1.0, 22.0):
+        with pytest.raises(Busy, match=r"of 3 answers"):
+            restart(seconds)
+    restart(700.0)
+    (sent,) = backend.jobs.values()
+    assert {item.program for item in sent.batch.items} == {new.hash}
+    assert sent.key == f"{store.job(job_id).key}-2"
+    if arrives_late:
+        late = backend.arrives(before, store.job(job_id).key)
+        recovery.reconcile(store, {"fake": backend}, now=lambda: at(800))
+        assert backend.jobs[late].status is S.CANCELLED
+    assert store.job(job_id).status is S.SUBMITTED
+
+
+def test_other_circuits_unfindable(store: Ledger) -> None:
+    """Where only sending again finds a lost job, other circuits wait until that was done."""
+    backend = ScriptedBackend(Lookup(token_lifetime_s=math.inf))
+    backend.faults.append(Fault(LOST, "after"))
+    job_id = create(store)
+    with pytest.raises((BackendUnavailable, SubmissionUnknown)):
+        enter(store, backend, job_id, after_s=0.0)
+    old = store.items(job_id)[0].program
+    new = a_program("compiled anew")
+    store.add_programs([new])
+    replaced = {old: new.hash}
+    with pytest.raises(Busy, match=f"qjobs jobs retry {job_id} --strategy ALLOW_RESUBMIT"):
+        qjobs.submit(store, backend, job_id, strategy=FULL, programs=replaced, now=lambda: at(1000))
+    assert enter(store, backend, job_id, ALLOW, after_s=1001.0).status is S.SUBMITTED
+    qjobs.submit(store, backend, job_id, strategy=FULL, policy=RETRY_FOR_EVER, programs=replaced, now=lambda: at(1010))
+    assert [job.status for job in backend.jobs.values()] == [S.CANCELLED, S.QUEUED]
