@@ -195,7 +195,8 @@ class ModelBackend:
         if left_out and known and jobs[known[0]].left_out < self.confirm.absent_times - 1:
             jobs[known[0]].left_out += 1  # it is there: not so often that its absence would be believed
             del known[0]
-        with_items = "alternates" not in self.world.traits or self.world.rng.random() < 0.5
+        alternates = "alternates" in self.world.traits and not self.world.calm
+        with_items = not alternates or self.world.rng.random() < 0.5
         answer: dict[RemoteId, Answer] = {}
         for each in known:
             job = jobs[each]

@@ -23,7 +23,7 @@ from simulation import simulate
 from simulation_laws import Violation
 
 from qjobs.errors import NotSent, ProtocolError, QJobsError
-from qjobs.ledger import Ledger, judgement, provider_reports, submissions, tables
+from qjobs.ledger import Ledger, cancellation, judgement, provider_reports, submissions, tables
 from qjobs.ledger.judgement import Judgement
 from qjobs.operations import attempts, cancel, poll, recover, sending, sensor_pass, submit
 from qjobs.operations.look_up import LookUp
@@ -50,6 +50,7 @@ SEEDS: dict[str, int] = {
     "#34": 9,
     "token": 282,
     "lost": 16,
+    "given up": 140,
     "step lost": 430,
 }
 """By name: a seed whose schedule breaks the law of that number once the mending is taken back."""
@@ -199,6 +200,7 @@ MENDINGS = (
     Reverted("#30", "#30 ", "lies", ((LookUp, "check_absence_is_certain", _nothing),)),
     Reverted("#34", "#34 ", "gateway", ((ModelBackend, "answered", _gateway_counts),)),
     Reverted("token", "nobody knows", "token", ((LookUp, "is_deduplicated", _never_expires),)),
+    Reverted("given up", "runs, and nobody", "blinks", ((cancellation, "record_stray", _no),)),
     Reverted("lost", "is LOST, and", "", ((provider_reports, "judge_absence", _lost_at_once),)),
     Reverted("step lost", "two live", "stepped", ((LookUp, "check_absence_is_certain", _nothing),)),
 )
