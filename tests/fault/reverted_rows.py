@@ -1,20 +1,28 @@
 """Each mending taken back, one at a time: the row of its number must then show its fault.
 
-The laws of the simulation have the same in `reverted.py`.
+The laws of the simulation have the same in `reverted.py`, and laws in tests of their own in `reverted_tests.py`.
+
+    PYTHONPATH=.:tests python tests/fault/reverted_rows.py
+
+prints for each number what breaks without its mending.
 """
 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import driving
 import provider_rows
+import reverted
+import reverted_tests
 import table
-from audit_rows import all_rows
+from audit_rows import Row, all_rows
 from reverted import (
+    SEEDS,
     Reverted,
     _believed_at_once,
     _empty,
@@ -43,6 +51,8 @@ from tasks import compile_circuits
 from tasks.retrying import READ_DELAYS_S, is_transient
 
 Patches = tuple[tuple[object, str, object], ...]
+NUMBERS = 36
+"""How many findings the audit has."""
 
 
 def _without_fingerprint(**values: object) -> JobSpec:
@@ -167,13 +177,22 @@ def without(mending: Mending, folder: Path) -> str:
 
 
 def _row_of(mending: Mending) -> Callable[[Path], str]:
+    row = _named_row(mending)
+    return row.seen if isinstance(row, Row) else functools.partial(_problems, row)
+
+
+def _named_row(mending: Mending) -> Row | provider_rows.Row:
     for row in all_rows():
         if row.number == mending.number and row.what.startswith(mending.row):
-            return row.seen
+            return row
     for row in provider_rows.ROWS:
         if f"(#{mending.number})" in row.name and row.name.startswith(mending.row):
-            return functools.partial(_problems, row)
+            return row
     raise LookupError(mending)
+
+
+def _name_of(row: Row | provider_rows.Row) -> str:
+    return row.what if isinstance(row, Row) else row.name
 
 
 def _problems(row: provider_rows.Row, folder: Path) -> str:
@@ -182,3 +201,29 @@ def _problems(row: provider_rows.Row, folder: Path) -> str:
         Ledger(f"sqlite:///{folder / 'ledger.db'}") as ledger,
     ):
         return "; ".join(table.play(row, provider, ledger).problems())
+
+
+def shown_by() -> dict[int, list[str]]:
+    """For each number of the audit the seeds, rows and tests that break without its mending."""
+    found: dict[int, list[str]] = {number: [] for number in range(1, NUMBERS + 1)}
+    for law in reverted.MENDINGS:
+        number = law.law.strip("# ")
+        if number.isdigit():
+            found[int(number)].append(f"seed {SEEDS[law.name]} of {law.name}")
+    for mending in MENDINGS:
+        found[int(mending.number)].append(f"row: {_name_of(_named_row(mending))}")
+    for each in reverted_tests.MENDINGS:
+        found[int(each.number)].append(f"test: {each.test}")
+    return found
+
+
+def main() -> int:
+    """Print the list; 1 if a number has nothing."""
+    found = shown_by()
+    for number, places in found.items():
+        print(f"#{number:<3}", "\n     ".join(places) or "nothing")
+    return 0 if all(found.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
