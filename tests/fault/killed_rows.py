@@ -55,7 +55,7 @@ _WHILE_READ = KilledRow(name="service killed: while results are read", at=Route.
 ROWS = (
     KilledRow(name="service killed: before it has the job", at=Route.SUBMIT, lost="never"),
     _INTO_SUBMISSION,
-    replace(_INTO_SUBMISSION, name="service killed: 10 ms into the submission", when=0.010),
+    replace(_INTO_SUBMISSION, name="service killed: 25 ms into the submission", when=0.025),
     KilledRow(name="service killed: has the job, reply lost", at=Route.SUBMIT, when="after", lost="made"),
     _WHILE_IT_RUNS,
     _WHILE_READ,

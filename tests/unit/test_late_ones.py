@@ -16,10 +16,11 @@ from qjobs.backends.base import Confirmation, Lookup
 from qjobs.errors import BackendUnavailable, Busy, CredentialsRejected, QJobsError, StaleJob, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import JobId, RemoteId, RemoteRetryStrategy
+from qjobs.model import Event, JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.attempts import batch_of
 from qjobs.operations.cancel import end_strays
+from qjobs.operations.look_up import LookUp
 from qjobs.operations.recover import Finding
 from qjobs.operations.retry import Action
 from qjobs.operations.sending import LEASE_S
@@ -61,6 +62,26 @@ def test_absence(store: Ledger, strategy: RemoteRetryStrategy) -> None:
     enter(store, backend, job_id, strategy, after_s=63.0)
     assert len(backend.jobs) == 1
     check_history(store, job_id)
+
+
+def test_history_is_read_once(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look-up reads a job's history once, and counts what it notes itself."""
+    backend = Listing(confirm=THREE_TIMES)
+    job_id = lost(store, backend)
+    read: list[JobId] = []
+    events = store.events
+
+    def counted(job_id: JobId, **options: bool) -> list[Event]:
+        read.append(job_id)
+        return events(job_id, **options)
+
+    monkeypatch.setattr(store, "events", counted)
+    attempts = store.attempts(job_id)
+    look_up = LookUp(store, backend, store.job(job_id), attempts, lambda: at(1))
+    assert look_up.adopt(attempts[-1]) is None
+    with pytest.raises(Busy, match="by 1 of 3 answers"):
+        look_up.check_absence_is_certain(attempts[-1])
+    assert read == [job_id]
 
 
 @pytest.mark.parametrize("route", ["unfound", "unlisted"])
