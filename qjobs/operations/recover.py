@@ -381,7 +381,7 @@ def orphans(ledger: Ledger, backend: Backend) -> list[RemoteJob]:
 
 
 def _unclaimed(ledger: Ledger, backend: Backend, listed: Sequence[RemoteJob]) -> list[RemoteJob]:
-    claimed = ledger.remote_ids(backend.name)
+    claimed = ledger.remote_ids([base_key(job.key) for job in listed])
     unclaimed = [job for job in listed if job.remote_id not in claimed]
     known = ledger.known_keys([base_key(job.key) for job in unclaimed])  # keys of older versions name no ledger
     mine = f"{ledger.key_prefix}-"

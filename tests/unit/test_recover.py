@@ -272,6 +272,8 @@ def test_orphans(ledger: Ledger, clock: Clock) -> None:
     assert (orphan.remote_id, orphan.key) == ("remote-2", ledger.job(job_id).key)
     recovery.reconcile(ledger, {"fake": backend}, now=clock.now)
     assert recovery.orphans(ledger, backend) == []
+    backend.name = "the same account by another name"
+    assert recovery.orphans(ledger, backend) == []
     with pytest.raises(InvalidInput, match="cannot list jobs"):
         recovery.orphans(ledger, ScriptedBackend())
 
