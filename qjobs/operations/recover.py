@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from qjobs.backends.base import Backend, Fingerprint, RemoteJob
+from qjobs.backends.base import Backend, Fingerprint, RemoteJob, SteppedBackend
 from qjobs.errors import (
     BackendUnavailable,
     Busy,
@@ -329,6 +329,8 @@ def _why_not_ours(ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, 
         raise snapshot
     if snapshot is None:
         return f"{backend.name} does not know it"
+    if isinstance(backend, SteppedBackend) and snapshot.status is JobStatus.SUBMITTED:
+        return f"nothing of it runs, and nothing ever will by itself; go on with: qjobs jobs retry {job.job_id}"
     if snapshot.items is not None and len(snapshot.items) != sent:
         return f"it has {len(snapshot.items)} items, and {sent} were sent"
     key = submission_key(job, ledger.attempts(job.job_id), attempt)

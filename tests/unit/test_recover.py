@@ -251,6 +251,17 @@ def test_adopt_refuses(ledger: Ledger, clock: Clock) -> None:
     assert ledger.events(job_id) == events
 
 
+def test_adopt_reserved(ledger: Ledger, clock: Clock) -> None:
+    """What a provider has merely reserved is not adopted: it would never run, and be waited for."""
+    backend = SteppedBackend()
+    job_id = lost(ledger, backend, clock, when="before")
+    forgotten = RemoteId("remote-2")
+    backend.reserved[forgotten] = ledger.job(job_id).key
+    with pytest.raises(InvalidInput, match=f"go on with: qjobs jobs retry {job_id}"):
+        recovery.adopt(ledger, backend, job_id, forgotten, now=clock.now)
+    assert ledger.attempts(job_id)[-1].remote_id == "remote-1"
+
+
 def test_discard(ledger: Ledger, clock: Clock) -> None:
     """A discarded job is as it was before it was sent."""
     backend = ScriptedBackend(OPAQUE)
