@@ -146,6 +146,12 @@ class Ledger:
         (row,) = self._db.rows(sa.select(sa.func.max(EVENT.c.id).label("newest")))
         return int(row.newest or 0)
 
+    def event_at(self, event_id: int) -> datetime | None:
+        """When an event was written, None where there is none of this id; another time tells of another history."""
+        rows = self._db.rows(sa.select(EVENT.c.at).where(EVENT.c.id == event_id))
+        at: datetime | None = rows[0].at if rows else None
+        return at
+
     def close(self) -> None:
         """Close all connections. Idempotent."""
         self._db.close()
