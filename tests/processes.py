@@ -50,9 +50,11 @@ def running(name: str, words: Sequence[str], environment: Mapping[str, str], fol
 
 
 @contextlib.contextmanager
-def prefect_server(folder: Path, database: Mapping[str, str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """A server on a port of its own: its process id, and the environment of whoever uses it."""
-    port = free_port()
+def prefect_server(
+    folder: Path, database: Mapping[str, str], *, port: int = 0
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """A server on a port of its own, or on this one: its process id, and the environment of whoever uses it."""
+    port = port or free_port()
     environment = {
         **os.environ,
         **SERVER_SETTINGS,

@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from qjobs.backends.base import Backend
 from qjobs.errors import Busy, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, Job, RemoteId, Snapshot
+from qjobs.model import Attempt, Event, Job, RemoteId, Snapshot
 from qjobs.operations.attempts import submission_key
 from qjobs.operations.poll import check_place
 
@@ -29,15 +29,20 @@ _LOOKED_UP = "looked up"
 """Cause of the event of each look-up that found nothing."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LookUp:
-    """Looks up the attempts of one job; `attempts` are all of them, first to last."""
+    """One look-up of the attempts of a job; `attempts` are all of them, first to last.
+
+    The job's history is read once, when it is first needed; what is noted here is added to it.
+    """
 
     ledger: Ledger
     backend: Backend
     job: Job
     attempts: Sequence[Attempt]
     now: Callable[[], datetime]
+    _history: list[Event] | None = field(default=None, init=False)
+    _noted: dict[int, datetime] = field(default_factory=dict, init=False)
 
     def adopt(self, attempt: Attempt, *, cause: str = "found by key") -> RemoteId | None:
         """Look an UNKNOWN attempt up by its key, and adopt what is found; None where nothing is, which is noted.
@@ -151,17 +156,23 @@ class LookUp:
             return  # enough for every decision, and whoever waits for it looks it up for days
         if absences and (present - absences[-1]).total_seconds() < self.backend.confirm.absent_apart_s:
             return
-        words = f"attempt {attempt.number} is not found"
-        self.ledger.record_event(self.job.job_id, _LOOKED_UP, words, now=present)
+        self.ledger.record_event(self.job.job_id, _LOOKED_UP, _absence_words(attempt), now=present)
+        self._noted[attempt.number] = present
 
     def _absences(self, attempt: Attempt) -> list[datetime]:
         """When look-ups of an attempt found nothing, each long enough after the one before."""
-        words = f"attempt {attempt.number} is not found"
+        words = _absence_words(attempt)
         found = []
-        for event in self.ledger.events(self.job.job_id, of_items=False):
+        for event in self._events():
             if event.cause == _LOOKED_UP and event.detail == words:
                 found.append(event.at)
-        return found
+        noted_at = self._noted.get(attempt.number)
+        return found if noted_at is None else [*found, noted_at]
+
+    def _events(self) -> list[Event]:
+        if self._history is None:
+            self._history = self.ledger.events(self.job.job_id, of_items=False)
+        return self._history
 
     def _may_arrive_for_s(self, attempt: Attempt) -> float:
         """For how long the request of a lost attempt may still arrive at the provider, in seconds.
@@ -172,10 +183,14 @@ class LookUp:
             return 0.0
         present = self.now()
         lost_at = present
-        for event in self.ledger.events(attempt.job_id, of_items=False):
+        for event in self._events():
             if event.old is JobStatus.SUBMITTING and event.new is JobStatus.UNKNOWN:
                 lost_at = event.at
         return self.backend.settle_s - (present - lost_at).total_seconds()
+
+
+def _absence_words(attempt: Attempt) -> str:
+    return f"attempt {attempt.number} is not found"
 
 
 def _is_dead(answer: Snapshot) -> bool:

@@ -26,7 +26,17 @@ from qjobs.errors import (
 )
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, Batch, Job, JobId, JobSpec, ProgramHash, RemoteId, RemoteRetryStrategy
+from qjobs.model import (
+    Attempt,
+    Batch,
+    Job,
+    JobId,
+    JobSpec,
+    ProgramHash,
+    RemoteId,
+    RemoteRetryStrategy,
+    Snapshot,
+)
 from qjobs.operations.attempts import NOT_FOUND, SAME_KEY, batch_of, last_attempt, submission_key
 from qjobs.operations.batching import base_key, batch_key
 from qjobs.operations.cancel import end_strays
@@ -372,6 +382,8 @@ def _decided_already(job_id: JobId, error: StaleJob) -> Busy:
 def orphans(ledger: Ledger, backend: Backend) -> list[RemoteJob]:
     """Remote jobs with a key of this ledger that no row of it claims; those of other ledgers are not ours to judge.
 
+    One that was to be cancelled and has ended is left out, unless it is alive there again.
+
     Raises:
         InvalidInput: The provider cannot list them.
         BackendUnavailable: It cannot be asked now.
@@ -379,7 +391,13 @@ def orphans(ledger: Ledger, backend: Backend) -> list[RemoteJob]:
     found = backend.remote_jobs()
     if found is None:
         raise InvalidInput(f"{backend.name} cannot list jobs by our keys; check {backend.device} yourself")
-    return _unclaimed(ledger, backend, found)
+    unclaimed = _unclaimed(ledger, backend, found)
+    ended = ledger.strays.ended(backend.name, [job.remote_id for job in unclaimed])
+    answers = backend.status(sorted(ended)) if ended else {}
+    for remote_id, answer in answers.items():
+        if isinstance(answer, Snapshot) and not answer.status.is_final:
+            ended.discard(remote_id)
+    return [job for job in unclaimed if job.remote_id not in ended]
 
 
 def _unclaimed(ledger: Ledger, backend: Backend, listed: Sequence[RemoteJob]) -> list[RemoteJob]:

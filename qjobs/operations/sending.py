@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
 
 from qjobs.backends.base import Backend, SteppedBackend
 from qjobs.errors import (
@@ -29,7 +31,7 @@ from qjobs.model import Attempt, Batch, Job, ProgramHash, RemoteId, RemoteRetryS
 from qjobs.operations.attempts import submission_key
 from qjobs.operations.cancel import end_strays
 
-__all__ = ["LEASE_S", "Sender", "unknown"]
+__all__ = ["LEASE_S", "Fate", "Sender", "fate_of", "unknown"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,46 @@ def unknown(job: Job, backend: Backend, reason: str) -> SubmissionUnknown:
         f"qjobs jobs adopt {job.job_id} ITS_ID; if you are sure that it does not: qjobs jobs discard {job.job_id}",
         job_id=job.job_id,
     )
+
+
+class Fate(StrEnum):
+    """What became of a submission that failed."""
+
+    NEVER_RAN = "never ran"
+    """What was gone on with is refused and ended; it may be sent anew."""
+    REJECTED = "rejected"
+    """The provider refused it, and nothing of it is there."""
+    LOST = "lost"
+    """A remote job may exist which is not written down."""
+    RESERVED = "reserved"
+    """The provider has an id for it, and nothing of it can run yet."""
+    NOT_SENT = "not sent"
+    """Nothing left this process, or the provider proved that it took nothing."""
+
+
+def fate_of(error: BaseException, *, refused: bool, resumes: bool, named: bool, reserved: bool, sent: bool) -> Fate:
+    """What an error means for a submission.
+
+    `refused` says that the provider refused it and that nothing of it is left there. `resumes` says that a reserved
+    job was gone on with. `named` says that the provider has named the remote job. `reserved` says that an id was
+    given before, and `sent` that the request which lets it run may have left.
+
+    >>> fate_of(OSError("reset"), refused=False, resumes=False, named=False, reserved=False, sent=True)
+    <Fate.LOST: 'lost'>
+    """
+    if refused:
+        return Fate.NEVER_RAN if resumes else Fate.REJECTED
+    if named or (reserved and sent):
+        return Fate.LOST
+    if reserved:
+        return Fate.RESERVED
+    if isinstance(error, CredentialsRejected | NotSent):
+        return Fate.NOT_SENT
+    return Fate.LOST if sent or isinstance(error, SubmissionUnknown) else Fate.NOT_SENT
+
+
+def _words_of(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,32 +164,46 @@ class Sender:
         """Record what a failed submission means; raises a clearer error than `error` where there is one."""
         if isinstance(error, StaleJob):  # before anything was sent; or a late id, which is a stray by now
             return
+        refused = isinstance(error, SubmissionRejected) and journal.given is None and self._is_ended(journal)
+        fate = fate_of(
+            error,
+            refused=refused,
+            resumes=resumes,
+            named=journal.given is not None,
+            reserved=journal.is_reserved,
+            sent=journal.has_sent,
+        )
+        self._record(fate, journal, error)
+        if (
+            fate in {Fate.RESERVED, Fate.NOT_SENT}
+            and isinstance(error, Exception)
+            and not isinstance(error, QJobsError)
+        ):
+            so_far = "nothing runs yet" if fate is Fate.RESERVED else "nothing was sent"
+            raise NotSent(f"{so_far}, because of {type(error).__name__}: {_words_of(error)}") from error
+
+    def _record(self, fate: Fate, journal: _LedgerJournal, error: BaseException) -> None:
+        """Write down the fate of a failed submission; a lost one raises what can be done about it."""
         attempt = journal.attempt
         submissions = self.ledger.submissions
-        present = self.now()
-        words = str(error) or type(error).__name__
-        refused = isinstance(error, SubmissionRejected) and journal.given is None and self._is_ended(journal)
-        if refused and resumes:
-            submissions.release(attempt, words, now=present, cause="never ran")
-        elif isinstance(error, SubmissionRejected) and refused:
-            error.job_id = self.job.job_id
-            submissions.reject(attempt, error.detail or words, now=present)
-        elif journal.given is not None or (journal.is_reserved and journal.has_sent):
-            self._lose(journal, words, error)
-        elif journal.is_reserved:
-            submissions.mark_unknown(attempt, words, now=present, cause="reserved")
-            if isinstance(error, Exception) and not isinstance(error, QJobsError):
-                raise NotSent(f"nothing runs yet, because of {type(error).__name__}: {words}") from error
-        elif isinstance(error, CredentialsRejected):
-            submissions.release(attempt, words, now=present, cause="credentials refused")
-        elif isinstance(error, NotSent):
-            submissions.release(attempt, words, now=present)
-        elif journal.has_sent or isinstance(error, SubmissionUnknown):
-            self._lose(journal, words, error)
-        else:
-            submissions.release(attempt, words, now=present)
-            if isinstance(error, Exception) and not isinstance(error, QJobsError):
-                raise NotSent(f"nothing was sent, because of {type(error).__name__}: {words}") from error
+        words = _words_of(error)
+        match fate:
+            case Fate.NEVER_RAN:
+                submissions.release(attempt, words, now=self.now(), cause="never ran")
+            case Fate.REJECTED:
+                if isinstance(error, SubmissionRejected):
+                    error.job_id = self.job.job_id
+                    words = error.detail or words
+                submissions.reject(attempt, words, now=self.now())
+            case Fate.LOST:
+                self._lose(journal, words, error)
+            case Fate.RESERVED:
+                submissions.mark_unknown(attempt, words, now=self.now(), cause="reserved")
+            case Fate.NOT_SENT:
+                cause = "credentials refused" if isinstance(error, CredentialsRejected) else "not sent"
+                submissions.release(attempt, words, now=self.now(), cause=cause)
+            case _:
+                assert_never(fate)
 
     def _is_ended(self, journal: _LedgerJournal) -> bool:
         """Whether nothing of a refused submission can run: what was reserved for it is ended."""

@@ -321,13 +321,17 @@ class _Entry:
         if last.status is JobStatus.UNKNOWN or self.strategy is RemoteRetryStrategy.FULL_RESTART:
             return
         others = []
+        chosen = set()
         for item in self.ledger.items(self.job.job_id):
-            if item.index not in self.only and not item.status.is_final:
+            if item.index in self.only:
+                chosen.add(item.status)
+            elif not item.status.is_final:
                 others.append(item.label)
+        named = "".join(f" --status {status}" for status in sorted(chosen))
         if others:
             raise Busy(
                 f"{len(others)} other items of {self.job.job_id} are still under way (the first is {others[0]}), and "
-                f"sending some again would cancel them; wait for them, then: qjobs jobs retry {self.job.job_id} "
+                f"sending some again would cancel them; wait for them, then: qjobs jobs retry {self.job.job_id}{named} "
                 f"--strategy {self.strategy}",
                 job_id=self.job.job_id,
                 retry_after_s=60.0,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import provider_rows
 import table
 from driving import Run, Seen
 from dying import SENSORS
+from killed_rows import SENSOR_ROWS
 from provider_rows import Row, coded, fault
 
 from qjobs.ledger import Ledger
@@ -66,6 +67,26 @@ LONG_ROWS = (
     *(LongRow(name=f"killed: {moment}", killed=moment) for moment in SENSORS),
 )
 ROWS = (*provider_rows.ROWS, *LONG_ROWS)
+
+
+def of_sensor(adapter: str, rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows of an adapter that are played with the sensor: what would be shown twice is left out.
+
+    `findable` has all of them. Of the others, what comes before the job is there is as without the sensor, but for a
+    lost reply that nobody can look up: there is nothing that the sensor could ask for.
+    """
+    if adapter == "killed":
+        return SENSOR_ROWS
+    if adapter == "opaque":
+        return tuple(row for row in rows if row.lost)
+    if adapter != "findable":
+        rows = [row for row in rows if _is_followed(row)]
+    return (*rows, *LONG_ROWS)
+
+
+def _is_followed(row: Row) -> bool:
+    routes = {fault.route for fault in row.faults}
+    return not row.killed and (not routes or not routes.isdisjoint({Route.STATUS, Route.RESULTS}))
 
 
 def follow(run: Run, job_id: JobId) -> None:

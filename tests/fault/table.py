@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from driving import Clock, Following, Run, Seen
@@ -32,6 +33,29 @@ from qjobs.testing.servers import ScriptedProvider
 EVERY = int(os.environ.get("QJOBS_FAULTS_EVERY", "1"))
 """Every n-th row is printed; `test_fault_rows.py` has them all."""
 _AT_ONCE = 2
+KINDS = (
+    "prefect",
+    "killed",
+    "nexus",
+    *LostReply,
+    "stepped",
+    "killed sensor",
+    "nexus sensor",
+    "findable sensor",
+    "opaque sensor",
+    "stepped sensor",
+    "aer",
+    "audit",
+)
+"""Adapters, and " sensor" behind those whose runs are suspended; those that take longest come first."""
+
+
+class Shown(Protocol):
+    """What became of a row: its line of the table, and where it breaks the rule."""
+
+    def line(self) -> str: ...
+
+    def problems(self) -> list[str]: ...
 
 
 def one_of_each(rows: Sequence[Row]) -> list[object]:
@@ -117,7 +141,7 @@ def play(
 def play_all(kind: str) -> list[str]:
     """Play and print the rows of one kind of adapter, in a process of its own; where they break the rule.
 
-    `kind` is an adapter, with " sensor" behind it for runs that are suspended, or "audit" for the scenarios.
+    `kind` is one of `KINDS`.
     """
     logging.disable(logging.CRITICAL)  # of every fault that is played
     with tempfile.TemporaryDirectory() as folder, Ledger(f"sqlite:///{folder}/ledger.db") as ledger:
@@ -128,32 +152,45 @@ def play_all(kind: str) -> list[str]:
     return found
 
 
-def _seen(kind: str, folder: Path, ledger: Ledger) -> Iterator[Seen]:
+def _seen(kind: str, folder: Path, ledger: Ledger) -> Iterator[Shown]:
     import aer_rows  # these are built on this module
     import audit_rows
-    import nexus_rows
+    import prefect_rows
     import sensor_rows
-    import stepped_rows
 
     adapter, _, sensor = kind.partition(" ")
-    if adapter in {"aer", "audit"}:
-        yield from aer_rows.play_all(ledger) if adapter == "aer" else audit_rows.play_all()
+    alone = {
+        "aer": functools.partial(aer_rows.play_all, ledger),
+        "audit": audit_rows.play_all,
+        "prefect": prefect_rows.play_all,
+    }
+    if adapter in alone:
+        yield from alone[adapter]()
         return
     with contextlib.ExitStack() as stack:
-        rows, play_one = ROWS, play
-        if adapter == "nexus":
-            rows, play_one = nexus_rows.ROWS, nexus_rows.play
-            provider = stack.enter_context(nexus_rows.running(folder / "service"))
-        else:
-            variant = "opaque" if adapter == "stepped" else adapter
-            provider = stack.enter_context(ScriptedProvider(variant, queue_s=5.0, run_s=10.0))
-        if adapter == "stepped":
-            rows, play_one = stepped_rows.ROWS, stepped_rows.play
+        provider, rows, play_one = _opened(adapter, folder, stack)
         if sensor:
-            rows = (*rows, *sensor_rows.LONG_ROWS)
+            rows = sensor_rows.of_sensor(adapter, rows)
             play_one = functools.partial(sensor_rows.play, play_one=play_one)
         for row in rows[::EVERY]:
             yield play_one(row, provider, ledger)
+
+
+def _opened(
+    adapter: str, folder: Path, stack: contextlib.ExitStack
+) -> tuple[object, Sequence[Row], Callable[..., Seen]]:
+    """The provider of a kind of adapter, its rows, and what plays one."""
+    import killed_rows
+    import nexus_rows
+    import stepped_rows
+
+    if adapter == "nexus":
+        return stack.enter_context(nexus_rows.running(folder / "service")), nexus_rows.ROWS, nexus_rows.play
+    if adapter == "killed":
+        return stack.enter_context(killed_rows.running(folder)), killed_rows.ROWS, killed_rows.play
+    variant = "opaque" if adapter == "stepped" else adapter
+    provider = stack.enter_context(ScriptedProvider(variant, queue_s=5.0, run_s=10.0))
+    return provider, *((stepped_rows.ROWS, stepped_rows.play) if adapter == "stepped" else (ROWS, play))
 
 
 def main() -> int:
@@ -163,10 +200,8 @@ def main() -> int:
     )
     print(f"{head}  peers created")
     started = time.monotonic()
-    adapters = ["nexus", *LostReply, "stepped"]
-    kinds = [*adapters, *(f"{adapter} sensor" for adapter in adapters), "aer", "audit"]
     with ProcessPoolExecutor(_AT_ONCE, mp_context=multiprocessing.get_context("spawn")) as pool:
-        bad = [problem for problems in pool.map(play_all, kinds) for problem in problems]
+        bad = [problem for problems in pool.map(play_all, KINDS) for problem in problems]
     print(f"\nAll rows in {time.monotonic() - started:.1f} s, {len(bad)} break the rule", *bad, sep="\n  ")
     return 1 if bad else 0
 

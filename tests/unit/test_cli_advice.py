@@ -213,13 +213,23 @@ def without_a_price(world: World) -> str:
 
 
 def others_run(world: World) -> str:
+    return _chosen_beside_others(world, JobStatus.ERROR)
+
+
+def others_run_beside_cancelled(world: World) -> str:
+    return _chosen_beside_others(world, JobStatus.CANCELLED, "--status", "CANCELLED")
+
+
+def _chosen_beside_others(world: World, ended: JobStatus, *chosen: str) -> str:
+    """An item is to be sent again while another one runs, which then fails in another way."""
     backend = world.here()
     library.submit(world.store, backend, world.job_id)
     (remote,) = backend.jobs.values()
-    remote.items = [JobStatus.ERROR, JobStatus.RUNNING]
+    remote.items = [ended, JobStatus.RUNNING]
     poll(world.store, backend, [world.job_id])
-    words = world.says("jobs", "retry", world.job_id, "--strategy", "FORCE_RESUBMIT")
-    remote.items = [JobStatus.ERROR, JobStatus.COMPLETED]
+    words = world.says("jobs", "retry", world.job_id, *chosen, "--strategy", "FORCE_RESUBMIT")
+    remote.items = [ended, JobStatus.DEPLETED]
+    poll(world.store, backend, [world.job_id])
     return words
 
 
@@ -294,6 +304,11 @@ def sent_twice(world: World) -> None:
     assert world.created == 2
 
 
+def first_sent_again(world: World) -> None:
+    assert world.created == 2
+    assert world.store.attempts(world.job_id)[-1].items == (0,)
+
+
 def sent_four_times(world: World) -> None:
     assert world.created == 4
 
@@ -316,6 +331,7 @@ ADOPT, DISCARD, CANCEL, SHOW = (
     f"qjobs jobs {verb}" for verb in ("adopt {} ITS_ID", "discard {}", "cancel {}", "show {}")
 )
 ALLOWED, FORCED = f"{RETRY} --strategy ALLOW_RESUBMIT", f"{RETRY} --strategy FORCE_RESUBMIT"
+CHOSEN = "qjobs jobs retry {}{} --strategy {}"
 CAPPED = "qjobs jobs retry {}{} --strategy FORCE_RESUBMIT {}"
 CASES: list[tuple[Callable[[World], str], str, Callable[[World], None]]] = [
     (opaque_and_there, ADOPT, adopted),
@@ -334,7 +350,8 @@ CASES: list[tuple[Callable[[World], str], str, Callable[[World], None]]] = [
     (too_long, CAPPED, sent_twice),
     (too_dear, f"{FORCED} --max-cost {{}}", sent_once),
     (without_a_price, FORCED, sent_once),
-    (others_run, f"{RETRY} --strategy {{}}", sent_twice),
+    (others_run, CHOSEN, first_sent_again),
+    (others_run_beside_cancelled, CHOSEN, first_sent_again),
     (forgotten, FORCED, sent_twice),
     (forgotten, CANCEL, cancelled),
     (ended_with_its_process, f"{RETRY} --status {{}} --strategy {{}}", simulated),

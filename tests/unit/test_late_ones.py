@@ -123,6 +123,27 @@ def test_told_and_cancelled(store: Ledger, caplog: pytest.LogCaptureFixture) -> 
     assert any("is to be cancelled" in event.detail for event in store.events(job_id))
 
 
+def test_ended_strays_are_no_orphans(store: Ledger) -> None:
+    """A late one is listed as long as it lives, and again if it comes back; not once it has ended."""
+    backend = Listing()
+    job_id = lost(store, backend)
+    enter(store, backend, job_id, ALLOW)
+    late = arrives(store, backend, job_id)
+
+    def listed() -> list[RemoteId]:
+        return [job.remote_id for job in recovery.orphans(store, backend)]
+
+    assert listed() == [late]
+    backend.refusals[late] = CredentialsRejected("403")
+    recovery.reconcile(store, {"fake": backend}, now=lambda: at(3))
+    assert listed() == [late], "it is to be cancelled, and lives"
+    backend.refusals.clear()
+    recovery.reconcile(store, {"fake": backend}, now=lambda: at(4))
+    assert (listed(), backend.jobs[late].status) == ([], S.CANCELLED)
+    backend.jobs[late].items = [S.QUEUED] * 2
+    assert listed() == [late]
+
+
 def test_late_and_refused(store: Ledger) -> None:
     """A late one that cannot be cancelled now is cancelled by a later pass."""
     backend = Listing()

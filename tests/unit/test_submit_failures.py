@@ -31,7 +31,7 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Batch, Key, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import batch_of
 from qjobs.operations.retry import Action
-from qjobs.operations.sending import LEASE_S
+from qjobs.operations.sending import LEASE_S, Fate, fate_of
 
 S = JobStatus
 LOOKUPS = (DEDUPLICATED, FINDABLE, OPAQUE)
@@ -325,3 +325,38 @@ def test_many_threads(store: Ledger, standing: str) -> None:
     assert backend.most_live <= 1
     assert len(backend.jobs) >= max(1, before)
     check_history(store, job_id)
+
+
+NAMED, RESERVED, SENT = {"named": True}, {"reserved": True}, {"sent": True}
+REFUSAL, BROKEN, NO_ROUTE = SubmissionRejected("no"), OSError("reset"), NotSent("no route")
+FATES = [
+    (REFUSAL, {"refused": True}, Fate.REJECTED),
+    (REFUSAL, {"refused": True, **SENT}, Fate.REJECTED),
+    (REFUSAL, {"refused": True, "resumes": True, **RESERVED}, Fate.NEVER_RAN),
+    (REFUSAL, {**RESERVED, **SENT}, Fate.LOST),  # it could not be ended
+    (REFUSAL, {**NAMED, **SENT}, Fate.LOST),
+    (LedgerUnavailable("locked"), {**NAMED, **SENT}, Fate.LOST),
+    (CredentialsRejected("401"), {**NAMED, **SENT}, Fate.LOST),
+    (CredentialsRejected("401"), SENT, Fate.NOT_SENT),
+    (CredentialsRejected("401"), RESERVED, Fate.RESERVED),
+    (CredentialsRejected("401"), {**RESERVED, **SENT}, Fate.LOST),
+    (NO_ROUTE, SENT, Fate.NOT_SENT),
+    (NO_ROUTE, RESERVED, Fate.RESERVED),
+    (NO_ROUTE, {**RESERVED, **SENT}, Fate.LOST),
+    (BROKEN, {}, Fate.NOT_SENT),
+    (BROKEN, SENT, Fate.LOST),
+    (BROKEN, RESERVED, Fate.RESERVED),
+    (BROKEN, {**RESERVED, **SENT}, Fate.LOST),
+    (KeyboardInterrupt(), {}, Fate.NOT_SENT),
+    (KeyboardInterrupt(), SENT, Fate.LOST),
+    (SubmissionUnknown("no id"), {}, Fate.LOST),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "given", "fate"), FATES, ids=[f"{type(error).__name__} {' '.join(given)}" for error, given, _ in FATES]
+)
+def test_fates(error: BaseException, given: dict[str, bool], fate: Fate) -> None:
+    """The table of what an error means: what may be there is LOST, unless the provider proves otherwise."""
+    standing = dict.fromkeys(("refused", "resumes", "named", "reserved", "sent"), False)
+    assert fate_of(error, **{**standing, **given}) is fate
