@@ -2,7 +2,8 @@
 
 A run that was suspended, or that crashed, may be entered again by a worker with another ledger, in which none of its
 jobs are: it would send them all again. So the first entry writes the ledger's id and its newest event into the labels,
-and every later one compares. A newest event that is older than the one in the labels tells of an older copy.
+and every later one compares. A newest event that is older than the one in the labels tells of an older copy, and so
+does an event of that number that was written at another time: the copy has gone on by itself.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_oth
 _ID = "qjobs.ledger"
 _PLACE = "qjobs.ledger-place"
 _EVENT = "qjobs.ledger-event"
+_EVENT_AT = "qjobs.ledger-event-at"
 TAG = "qjobs-ledger-"
 """What the tags of deployments begin with that name their ledger."""
 _NOTHING_SENT = "Nothing was sent"
@@ -99,10 +101,13 @@ def _write_first(store: Ledger, run: FlowRun) -> None:
 
 
 def _write(store: Ledger, run: FlowRun) -> None:
+    newest = store.newest_event_id()
+    at = store.event_at(newest)
     labels: dict[str, bool | int | float | str] = {
         _ID: store.ledger_id,
         _PLACE: _place(store),
-        _EVENT: store.newest_event_id(),
+        _EVENT: newest,
+        _EVENT_AT: at.isoformat() if at else "",
     }
     with _client() as client:
         client.update_flow_run_labels(run.id, labels)
@@ -161,9 +166,11 @@ def _compare(store: Ledger, run: FlowRun) -> None:
             found_id=store.ledger_id,
         )
     known, newest = int(run.labels.get(_EVENT, 0)), store.newest_event_id()
-    if newest < known:
+    known_at, at = run.labels.get(_EVENT_AT), store.event_at(known)
+    other = f"ends with event {newest}" if newest < known else f"has another event {known}, of {at}"
+    if newest < known or (known_at and at and at.isoformat() != known_at):
         raise WrongLedger(
-            f"the ledger {_place(store)} ends with event {newest}, and the flow run {run.id} has seen event {known} of "
+            f"the ledger {_place(store)} {other}, and the flow run {run.id} has seen event {known} of "
             f"it: this is an older copy, in which jobs that were sent may be missing. {_NOTHING_SENT}. Put the newest "
             "copy back and press Retry. If there is none, run the flow reconcile, which lists the remote jobs that the "
             "ledger does not know, and then start a new run",

@@ -33,7 +33,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=["aer", "nexus", "rest"], help="open this adapter instead of the job's")
     parser.add_argument("--url", help="where the provider of rest or nexus is (nexus: as NEXUS_DOMAIN and so on say)")
     parser.add_argument("--device", help="the job's device (nexus)")
-    parser.add_argument("--name", default="nexus", help="the name of the job's block (nexus; default nexus)")
+    parser.add_argument(
+        "--name", default="", help="the name of the job's block (nexus; default: as nexus/DEVICE files its jobs)"
+    )
     parser.add_argument("--project", default="qjobs", help="the project of the job's block (nexus; default qjobs)")
     parser.add_argument(
         "--lost-reply",

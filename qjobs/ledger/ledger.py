@@ -146,6 +146,12 @@ class Ledger:
         (row,) = self._db.rows(sa.select(sa.func.max(EVENT.c.id).label("newest")))
         return int(row.newest or 0)
 
+    def event_at(self, event_id: int) -> datetime | None:
+        """When an event was written, None where there is none of this id; another time tells of another history."""
+        rows = self._db.rows(sa.select(EVENT.c.at).where(EVENT.c.id == event_id))
+        at: datetime | None = rows[0].at if rows else None
+        return at
+
     def close(self) -> None:
         """Close all connections. Idempotent."""
         self._db.close()
@@ -486,10 +492,10 @@ class Ledger:
         """Those of these keys that a job has."""
         return {Key(row.key) for row in self._db.rows_among(sa.select(JOB.c.key), JOB.c.key, keys)}
 
-    def remote_ids(self, backend: str) -> set[RemoteId]:
-        """Every remote id that an attempt on this backend ever had."""
+    def remote_ids(self, keys: Sequence[Key]) -> set[RemoteId]:
+        """Every remote id that an attempt of the jobs with these keys ever had."""
         query = sa.select(ATTEMPT.c.remote_id).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
-        rows = self._db.rows(query.where(JOB.c.backend == backend, ATTEMPT.c.remote_id.is_not(None)))
+        rows = self._db.rows_among(query.where(ATTEMPT.c.remote_id.is_not(None)), JOB.c.key, keys)
         return {RemoteId(row.remote_id) for row in rows}
 
     def job_of_remote(self, backend: str, remote_id: RemoteId) -> JobId | None:

@@ -66,6 +66,7 @@ def plan_compilation(
 ) -> Compilation:
     """Jobs that let the provider compile circuits of the ledger; what it compiled before is taken from the ledger.
 
+    What it compiles now for another run, perhaps one that was killed, is waited for instead of paid for again.
     Templates keep their free symbols. `run` is who makes the jobs; `identity` is the logical run, where it is another.
     `opened_as` is the name that opens the backend again. `fresh` compiles anew what is there already.
 
@@ -73,7 +74,7 @@ def plan_compilation(
         InvalidInput: The backend does not compile; no job was made.
     """
     have = {} if fresh else _known(ledger, backend, level)
-    own = _asked_for(ledger, backend, level, run)
+    own = _asked_for(ledger, backend, level, run, shared=not fresh)
     wanted = [each for each in dict.fromkeys(hashes) if each not in have]
     missing = [each for each in wanted if each not in own]
     new: list[JobId] = []
@@ -106,14 +107,23 @@ def compiled_by(ledger: Ledger, job_ids: Iterable[JobId]) -> dict[ProgramHash, P
     return found
 
 
-def _asked_for(ledger: Ledger, backend: Backend, level: int, run: str) -> dict[ProgramHash, JobId]:
-    """The circuits that this run has asked for already, and by which job: entered again, it asks for none twice."""
-    jobs = ledger.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device, run=run)
-    found = {}
-    for job in jobs:
-        if job.options.level == level:
-            found.update(dict.fromkeys([item.program for item in ledger.items(job.job_id)], job.job_id))
-    return found
+def _asked_for(ledger: Ledger, backend: Backend, level: int, run: str, *, shared: bool) -> dict[ProgramHash, JobId]:
+    """The circuits that this run has asked for already, and by which job: entered again, it asks for none twice.
+
+    With `shared` also those that another run has asked for and that are under way.
+    """
+    own = {}
+    others = {}
+    for job in ledger.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device):
+        if job.options.level != level:
+            continue
+        asked = dict.fromkeys([item.program for item in ledger.items(job.job_id)], job.job_id)
+        is_open = not job.status.is_final and job.status is not JobStatus.LOST and job.cancel_requested_at is None
+        if job.run == run:
+            own.update(asked)
+        elif shared and is_open and job.fingerprint in {"", str(backend.fingerprint)}:
+            others.update(asked)
+    return {**others, **own}
 
 
 def _known(ledger: Ledger, backend: Backend, level: int) -> dict[ProgramHash, ProgramHash]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from qjobs.backends.base import Backend, Fingerprint, RemoteJob
+from qjobs.backends.base import Backend, Fingerprint, RemoteJob, SteppedBackend
 from qjobs.errors import (
     BackendUnavailable,
     Busy,
@@ -339,6 +339,8 @@ def _why_not_ours(ledger: Ledger, backend: Backend, job: Job, attempt: Attempt, 
         raise snapshot
     if snapshot is None:
         return f"{backend.name} does not know it"
+    if isinstance(backend, SteppedBackend) and snapshot.status is JobStatus.SUBMITTED:
+        return f"nothing of it runs, and nothing ever will by itself; go on with: qjobs jobs retry {job.job_id}"
     if snapshot.items is not None and len(snapshot.items) != sent:
         return f"it has {len(snapshot.items)} items, and {sent} were sent"
     key = submission_key(job, ledger.attempts(job.job_id), attempt)
@@ -399,7 +401,7 @@ def orphans(ledger: Ledger, backend: Backend) -> list[RemoteJob]:
 
 
 def _unclaimed(ledger: Ledger, backend: Backend, listed: Sequence[RemoteJob]) -> list[RemoteJob]:
-    claimed = ledger.remote_ids(backend.name)
+    claimed = ledger.remote_ids([base_key(job.key) for job in listed])
     unclaimed = [job for job in listed if job.remote_id not in claimed]
     known = ledger.known_keys([base_key(job.key) for job in unclaimed])  # keys of older versions name no ledger
     mine = f"{ledger.key_prefix}-"

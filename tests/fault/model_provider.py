@@ -149,6 +149,7 @@ class Remote:
     lies: int = 0
     hidden: str = ""  # the number of the fault by which a look-up did not find it
     gateway: bool = False
+    reserved_with: RemoteRetryStrategy | None = None
     woke: bool = False  # its sender slept while another one sent
     told: bool = False  # and written down
 
@@ -247,6 +248,7 @@ class Provider:
         """An id for a job of which nothing can run yet."""
         remote = self._new(key, job_id, epoch, items)
         remote.is_open = True
+        remote.reserved_with = sender.strategy if sender else None
         remote.statuses = [S.SUBMITTED] * len(items)
         self.world.say(f"      {remote.remote_id} reserved for {job_id}, items {items}")
         return remote
@@ -289,7 +291,8 @@ class Provider:
                     return  # it was queued again while this one was under way
                 cause = "#2 queued again before this was sent: "
             self.world.break_law(f"{cause}two live remote jobs of one item: {other} and {remote}")
-        is_default = sender is not None and sender.strategy is RemoteRetryStrategy.DEFAULT and not late
+        strategy = remote.reserved_with or (sender.strategy if sender else None)  # to go on with it is no new wish
+        is_default = strategy is RemoteRetryStrategy.DEFAULT and not late
         never_ran = self.takes_steps and roll_up(other.statuses) is S.CANCELLED and S.COMPLETED not in other.statuses
         if is_default and other.epoch == remote.epoch and not (other.gone or never_ran):
             self.world.break_law(f"{cause}DEFAULT submitted a second time: {other} and {remote}")

@@ -19,6 +19,7 @@ from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Scheduled
 from scripted_block import script
+from support import create
 
 from blocks import ledger_named
 from flows._support.doctor import prefect_checks
@@ -107,6 +108,11 @@ def test_older_copy(client: SyncPrefectClient, store: Ledger, tmp_path: Path, mo
         assert ended.state.is_failed()
         assert "older copy" in ended.state.message
         assert older.jobs() == []
+        while older.newest_event_id() <= store.newest_event_id():  # others went on with the copy
+            create(older, f"another {older.newest_event_id()}")
+        ended = entered(client, run, given)
+        assert "has another event" in ended.state.message
+    assert entered(client, run, given).state.is_completed()
     assert backend.n_submissions == 1
 
 

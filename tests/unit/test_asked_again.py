@@ -165,7 +165,7 @@ def test_whole_and_chosen(store: Ledger, backend: ScriptedBackend) -> None:
     qjobs.poll(store, backend, [job_id], now=lambda: at(1))
     with pytest.raises(Busy, match="2 other items") as refused:
         recovery.retry(store, backend, job_id, strategy=FORCE, now=lambda: at(1))
-    assert f"qjobs jobs retry {job_id} --strategy FORCE_RESUBMIT" in str(refused.value)
+    assert f"qjobs jobs retry {job_id} --status ERROR --strategy FORCE_RESUBMIT" in str(refused.value)
     assert (backend.jobs[FIRST].cancels, len(backend.jobs)) == (0, 1)
     assert enter(store, backend, job_id, FORCE).action is Action.SUBMIT
     assert [item.label for item in backend.jobs[SECOND].batch.items] == ["item-1", "item-2", "item-3"]

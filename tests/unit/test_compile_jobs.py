@@ -105,6 +105,17 @@ def test_reuse(store: Ledger, given: list[Program]) -> None:
     assert planned(store, device, given[:1], run="a fourth").have == {}
 
 
+def test_under_way(store: Ledger, given: list[Program]) -> None:
+    """What is being compiled for another run, which may be dead, is not compiled twice, unless `fresh`."""
+    backend = ScriptedBackend()
+    (job_id,) = planned(store, backend, given[:1]).job_ids
+    assert planned(store, backend, given[:1], run="another").job_ids == (job_id,)
+    assert planned(store, backend, given[:1], run="a third", fresh=True).job_ids != (job_id,)
+    assert planned(store, backend, given[:1], run="a fourth", level=1).job_ids != (job_id,)
+    qjobs.cancel(store, backend, job_id, now=now)
+    assert planned(store, backend, given[:1], run="a fifth").job_ids != (job_id,)
+
+
 def test_rerun(store: Ledger, given: list[Program]) -> None:
     """A compile job can be rerun under a new name."""
     backend = ScriptedBackend()

@@ -33,7 +33,7 @@ from qjobs.backends.base import ItemSnapshot
 from qjobs.errors import InvalidInput, JobNotFound
 from qjobs.ledger import Ledger, tables
 from qjobs.lifecycle import FINAL, LIVE, JobStatus
-from qjobs.model import ExecuteOptions, ItemResult, JobId, JobSpec, Observable, RemoteId
+from qjobs.model import ExecuteOptions, ItemResult, JobId, JobSpec, Key, Observable, RemoteId
 
 S = JobStatus
 
@@ -222,9 +222,9 @@ def test_runs_with_open_jobs(ledger: Ledger) -> None:
 
 
 def test_remote_ids(ledger: Ledger) -> None:
-    """A remote job is found by its id, at its own backend only."""
+    """A remote job is found by its key, and by its id at its own backend only."""
     job_id, _ = sent(ledger, remote_id="r")
-    assert (ledger.remote_ids("fake"), ledger.remote_ids("other")) == ({"r"}, set())
+    assert (ledger.remote_ids([ledger.job(job_id).key]), ledger.remote_ids([Key("other")])) == ({"r"}, set())
     assert ledger.job_of_remote("fake", RemoteId("r")) == job_id
     assert ledger.job_of_remote("other", RemoteId("r")) is None
 

@@ -251,6 +251,17 @@ def test_adopt_refuses(ledger: Ledger, clock: Clock) -> None:
     assert ledger.events(job_id) == events
 
 
+def test_adopt_reserved(ledger: Ledger, clock: Clock) -> None:
+    """What a provider has merely reserved is not adopted: it would never run, and be waited for."""
+    backend = SteppedBackend()
+    job_id = lost(ledger, backend, clock, when="before")
+    forgotten = RemoteId("remote-2")
+    backend.reserved[forgotten] = ledger.job(job_id).key
+    with pytest.raises(InvalidInput, match=f"go on with: qjobs jobs retry {job_id}"):
+        recovery.adopt(ledger, backend, job_id, forgotten, now=clock.now)
+    assert ledger.attempts(job_id)[-1].remote_id == "remote-1"
+
+
 def test_discard(ledger: Ledger, clock: Clock) -> None:
     """A discarded job is as it was before it was sent."""
     backend = ScriptedBackend(OPAQUE)
@@ -271,6 +282,8 @@ def test_orphans(ledger: Ledger, clock: Clock) -> None:
     (orphan,) = recovery.orphans(ledger, backend)
     assert (orphan.remote_id, orphan.key) == ("remote-2", ledger.job(job_id).key)
     recovery.reconcile(ledger, {"fake": backend}, now=clock.now)
+    assert recovery.orphans(ledger, backend) == []
+    backend.name = "the same account by another name"
     assert recovery.orphans(ledger, backend) == []
     with pytest.raises(InvalidInput, match="cannot list jobs"):
         recovery.orphans(ledger, ScriptedBackend())
