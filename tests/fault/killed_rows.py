@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 import nexus_rows
-from aer_batches import children_of
+from aer_batches import children_of, until
 from driving import Clock, Following, Seen
 from provider_rows import Row
 
@@ -101,7 +101,7 @@ class DeadlyProxy(FaultyProxy):
     def _kill(self, row: KilledRow) -> None:
         self.row = None
         if row.workers:
-            for pid in children_of(self.service.pid):
+            for pid in until(lambda: children_of(self.service.pid)):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             return

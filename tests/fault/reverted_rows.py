@@ -214,7 +214,7 @@ def shown_by() -> dict[int, list[str]]:
         found[int(mending.number)].append(f"row: {_name_of(_named_row(mending))}")
     for each in reverted_tests.MENDINGS:
         found[int(each.number)].append(f"test: {each.test}")
-    return found
+    return {number: list(dict.fromkeys(places)) for number, places in found.items()}
 
 
 def main() -> int:
