@@ -73,7 +73,8 @@ def of_sensor(adapter: str, rows: Sequence[Row]) -> tuple[Row, ...]:
     """The rows of an adapter that are played with the sensor: what would be shown twice is left out.
 
     `findable` has all of them. Of the others, what comes before the job is there is as without the sensor, but for a
-    lost reply that nobody can look up: there is nothing that the sensor could ask for.
+    lost reply that nobody can look up: there is nothing that the sensor could ask for. One that takes jobs in steps is
+    away for hours as `findable` is.
     """
     if adapter == "killed":
         return SENSOR_ROWS
@@ -81,7 +82,7 @@ def of_sensor(adapter: str, rows: Sequence[Row]) -> tuple[Row, ...]:
         return tuple(row for row in rows if row.lost)
     if adapter != "findable":
         rows = [row for row in rows if _is_followed(row)]
-    return (*rows, *LONG_ROWS)
+    return (*rows, *(row for row in LONG_ROWS if row.killed or adapter != "stepped"))
 
 
 def _is_followed(row: Row) -> bool:
