@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from qjobs.ledger import transitions as moves
 from qjobs.ledger.database import Database
 from qjobs.ledger.tables import JOB, STRAY
-from qjobs.model import JobId, RemoteId
+from qjobs.model import JobId, Key, RemoteId
 
 __all__ = ["Stray", "Strays", "claim_stray", "record_stray"]
 
@@ -54,11 +54,11 @@ class Strays:
         rows = self._db.rows(query) if job_ids is None else self._db.rows_among(query, STRAY.c.job_id, job_ids)
         return [_stray_of(row) for row in rows]
 
-    def ended(self, backend: str, remote_ids: Sequence[RemoteId]) -> set[RemoteId]:
-        """Those of these remote jobs of a backend that are recorded and have ended."""
+    def ended(self, keys: Sequence[Key]) -> set[RemoteId]:
+        """Remote ids of those of the jobs with these keys that have ended."""
         query = sa.select(STRAY.c.remote_id).join(JOB, JOB.c.job_id == STRAY.c.job_id)
-        query = query.where(JOB.c.backend == backend, STRAY.c.ended_at.is_not(None))
-        return {RemoteId(row.remote_id) for row in self._db.rows_among(query, STRAY.c.remote_id, remote_ids)}
+        rows = self._db.rows_among(query.where(STRAY.c.ended_at.is_not(None)), JOB.c.key, keys)
+        return {RemoteId(row.remote_id) for row in rows}
 
     def end(self, stray: Stray, *, outcome: str, now: datetime) -> None:
         """Record what came of it, with an event. A second call changes nothing."""

@@ -392,7 +392,7 @@ def orphans(ledger: Ledger, backend: Backend) -> list[RemoteJob]:
     if found is None:
         raise InvalidInput(f"{backend.name} cannot list jobs by our keys; check {backend.device} yourself")
     unclaimed = _unclaimed(ledger, backend, found)
-    ended = ledger.strays.ended(backend.name, [job.remote_id for job in unclaimed])
+    ended = ledger.strays.ended([base_key(job.key) for job in unclaimed]) & {job.remote_id for job in unclaimed}
     answers = backend.status(sorted(ended)) if ended else {}
     for remote_id, answer in answers.items():
         if isinstance(answer, Snapshot) and not answer.status.is_final:
