@@ -64,7 +64,7 @@ test-prefect-3.8: home ## run the tests of the flows with Prefect 3.8, in .venv-
 	@$(VENV_3_8)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/prefect
 
 faults: $(READY) home ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
-	@echo "== faults against the scripted provider and the job service (some minutes)"
+	@echo "== faults against the scripted provider, the job service and Prefect, with killed processes (some minutes)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/fault/table.py
 
 lint: $(READY) ## ruff, mypy --strict, import-linter

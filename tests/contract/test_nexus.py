@@ -280,7 +280,7 @@ def test_command_finds_lost_job(
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     program = read_circuit(flips(1, on=[0]))
     items = [ItemSpec(label="", program=program.hash, shots=8)]
-    where = ["--backend", "nexus", "--device", "Aer", "--project", "contract", "--ledger", url]
+    where = ["--backend", "nexus", "--name", "nexus", "--device", "Aer", "--project", "contract", "--ledger", url]
     with Ledger(url) as ledger, FaultyProxy(service.url) as proxy:
         address = httpx.URL(proxy.url)
         at_proxy = {"NEXUS_PROTOCOL": address.scheme, "NEXUS_DOMAIN": address.host, "NEXUS_PORT": str(address.port)}
