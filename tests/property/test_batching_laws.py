@@ -16,12 +16,18 @@ from qjobs.operations.batching import batch_key, check_items, pack, size_bytes_o
 
 PROGRAMS = [a_program("x" * size) for size in (1, 2, 3, 5, 8, 13, 21)]
 BY_HASH = {program.hash: program for program in PROGRAMS}
+SHOTS = st.integers(1, 2) | st.integers(1, 9)
 LAWS = settings(max_examples=300)
 
 
 @st.composite
 def items(draw: st.DrawFn) -> list[ItemSpec]:
-    drawn = draw(st.lists(st.tuples(st.sampled_from(PROGRAMS), st.sampled_from([1, 2, 9]) | st.integers(1, 9), st.integers(0, 2)), min_size=1))
+    drawn = draw(
+        st.lists(
+            st.tuples(st.sampled_from(PROGRAMS), SHOTS, st.integers(0, 2)),
+            min_size=1,
+        )
+    )
     return [
         replace(
             an_item(f"i{n}", program=program, shots=shots),
