@@ -81,10 +81,8 @@ class Ways:
 class MqpPortal:
     """The portal in a thread, on a free port of 127.0.0.1; `ids` are those of its jobs."""
 
-    def __init__(
-        self, *, queue_s: float = 0.0, run_s: float = 0.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self.store = Store("findable", queue_s=queue_s, run_s=run_s, clock=clock, token=TOKEN)
+    def __init__(self, *, queue_s: float = 0.0, run_s: float = 0.0) -> None:
+        self.store = Store("findable", queue_s=queue_s, run_s=run_s, clock=time.monotonic, token=TOKEN)
         self.reset()
         self._served = Served(Starlette(routes=_routes(self)), name="mqp-portal")
         self.url = self._served.url

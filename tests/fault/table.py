@@ -131,6 +131,7 @@ def play_all(kind: str) -> list[str]:
 def _seen(kind: str, folder: Path, ledger: Ledger) -> Iterator[Seen]:
     import aer_rows  # these are built on this module
     import audit_rows
+    import mqp_rows
     import nexus_rows
     import sensor_rows
     import stepped_rows
@@ -144,6 +145,9 @@ def _seen(kind: str, folder: Path, ledger: Ledger) -> Iterator[Seen]:
         if adapter == "nexus":
             rows, play_one = nexus_rows.ROWS, nexus_rows.play
             provider = stack.enter_context(nexus_rows.running(folder / "service"))
+        elif adapter in mqp_rows.KINDS:
+            rows, play_one = mqp_rows.ROWS, mqp_rows.play
+            provider = stack.enter_context(mqp_rows.running(adapter))
         else:
             variant = "opaque" if adapter == "stepped" else adapter
             provider = stack.enter_context(ScriptedProvider(variant, queue_s=5.0, run_s=10.0))
@@ -163,7 +167,7 @@ def main() -> int:
     )
     print(f"{head}  peers created")
     started = time.monotonic()
-    adapters = ["nexus", *LostReply, "stepped"]
+    adapters = ["nexus", *LostReply, "stepped", "mqp", "mqp-list"]
     kinds = [*adapters, *(f"{adapter} sensor" for adapter in adapters), "aer", "audit"]
     with ProcessPoolExecutor(_AT_ONCE, mp_context=multiprocessing.get_context("spawn")) as pool:
         bad = [problem for problems in pool.map(play_all, kinds) for problem in problems]

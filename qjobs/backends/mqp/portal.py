@@ -164,7 +164,7 @@ class PortalList:
         raise ProtocolError(f"{self._name} shows {len(seen)} of the {n_jobs} jobs that it says it has")
 
     def _page(self, number: int) -> Any:
-        params = {"p": number, "jpp": _PAGE_SIZE, "order": "ASC", "order_by": "id", "filter": ""}
+        params = {"p": number, "jpp": _PAGE_SIZE, "order": "ASC", "order_by": "ID", "filter": ""}
         try:
             return self._http.read("GET", "/jobs", params=params, timeout=_TIMEOUT)
         except CredentialsRejected as error:

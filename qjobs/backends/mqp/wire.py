@@ -77,12 +77,12 @@ def job_body(
 
 
 def says_itself(response: httpx.Response) -> bool:
-    """Whether a body is an error of the portal as far as can be told: an object with `detail`, `message` or `error`.
+    """Whether a body is an error of the portal as far as can be told: an object with `detail` or `error`.
 
-    A page of a gateway is not. Good enough for a request that may be sent again.
+    Gateways write pages, or `message` alone. Good enough for a request that may be sent again.
     """
     body = _object_in(response)
-    return any(_is_words(body.get(name)) for name in ("detail", "message", "error"))
+    return _is_words(body.get("detail")) or _is_words(body.get("error"))
 
 
 def proves_refusal(response: httpx.Response) -> bool:
