@@ -38,7 +38,9 @@ def written(batch: Batch, key: Key | None) -> tuple[str, list[str]]:
         if circuit not in bound:
             bound[circuit] = _bound(batch, item)
     form = "qasm"
-    texts = _texts(bound, qasm2.dumps)
+    texts = None
+    if not any(_has_control_flow(circuit) for circuit in bound.values()):  # Qiskit writes it wrongly in OpenQASM 2
+        texts = _texts(bound, qasm2.dumps)
     if texts is None:
         form = "qasm3"
         texts = _texts(bound, qasm3.dumps)
@@ -85,13 +87,17 @@ def _bound(batch: Batch, item: ItemSpec) -> QuantumCircuit:
 
 def _has_registers_of_its_own(circuit: QuantumCircuit) -> bool:
     """Whether a circuit must keep its registers, which control flow names, and can: all bits are in order."""
-    from qiskit.circuit import ControlFlowOp
-
-    if not any(isinstance(each.operation, ControlFlowOp) for each in circuit.data):
+    if not _has_control_flow(circuit):
         return False
     bits = [bit for register in circuit.cregs for bit in register]
     qubits = [qubit for register in circuit.qregs for qubit in register]
     return bool(bits == circuit.clbits and qubits == circuit.qubits)
+
+
+def _has_control_flow(circuit: QuantumCircuit) -> bool:
+    from qiskit.circuit import ControlFlowOp
+
+    return any(isinstance(each.operation, ControlFlowOp) for each in circuit.data)
 
 
 def _flat(circuit: QuantumCircuit) -> QuantumCircuit:
@@ -113,6 +119,6 @@ def _texts(
     for name, circuit in circuits.items():
         try:
             found[name] = dump(circuit)
-        except (QiskitError, ValueError, TypeError, NotImplementedError):
+        except (QiskitError, LookupError, ValueError, TypeError, NotImplementedError):
             return None
     return found

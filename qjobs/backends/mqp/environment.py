@@ -8,9 +8,9 @@ from typing import Final
 from qjobs.backends.mqp.backend import MAX_PER_S, MQP_URL, MqpBackend
 from qjobs.backends.mqp.portal import PortalLogin
 
-__all__ = ["from_environment", "max_per_s_at"]
+__all__ = ["TOKEN", "from_environment", "max_per_s_at"]
 
-_TOKEN: Final = "QJOBS_MQP_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN: Final = "QJOBS_MQPTOKEN"  # noqa: S105 - the name of a variable
 _IDENTITY: Final = "QJOBS_MQP_IDENTITY"
 _SECRET: Final = "QJOBS_MQP_SECRET"  # noqa: S105 - the name of a variable
 _PORTAL_URL: Final = "QJOBS_MQP_PORTAL_URL"
@@ -22,7 +22,7 @@ def max_per_s_at(url: str) -> float | None:
 
 
 def from_environment(resource: str, *, url: str | None = None, name: str = "") -> MqpBackend:
-    """A resource of the portal at MQP_URL (the variable of `mqp-client`), with the token in QJOBS_MQP_TOKEN.
+    """A resource of the portal at MQP_URL (the variable of `mqp-client`), with the token in QJOBS_MQPTOKEN.
 
     Lost submissions are looked up where QJOBS_MQP_IDENTITY, QJOBS_MQP_SECRET and QJOBS_MQP_PORTAL_URL are set. Jobs at
     another address than the portal's own are filed under that address, if no `name` is given.
@@ -39,7 +39,7 @@ def from_environment(resource: str, *, url: str | None = None, name: str = "") -
         resource,
         url=url,
         name=name or ("mqp" if url.rstrip("/") == MQP_URL else f"mqp@{url.partition('://')[2].rstrip('/')}"),
-        token=lambda: os.environ.get(_TOKEN, ""),
+        token=lambda: os.environ.get(TOKEN, ""),
         portal=portal,
         max_per_s=max_per_s_at(url),
     )
