@@ -95,6 +95,7 @@ class MqpPortal:
         self.sent: dict[str, Sent] = {}
         self.access: dict[str, float] = {}
         self.given = 0
+        self.reasons_asked = 0
 
     @property
     def ids(self) -> list[str]:
@@ -275,6 +276,7 @@ def _routes(portal: MqpPortal) -> list[Path]:
         def act() -> dict[str, Any]:
             if portal.word(portal.job(request.path_params["id"])) != "CANCELLED":
                 raise Refused(400, "the job is not cancelled")
+            portal.reasons_asked += 1
             return {"cancel_reason": portal.ways.cancel_reason}
 
         return await _answer(portal, request, None, act)

@@ -26,8 +26,8 @@ class TestOpaque(BackendContract):
     @pytest.fixture
     def backend(self, portal: MqpPortal) -> Iterator[Backend]:
         self.portal = portal
+        portal.reset()
         portal.store.run_s = 0.0
-        portal.have()
         backend = self.opened()
         yield backend
         backend.close()

@@ -1,8 +1,9 @@
 """The portal's own list of jobs, which its signed-in users see: there a lost submission is found by its key.
 
 The list is that of the open MQP-Dashboard-Backend. It is read in ascending order and in small pages, because one
-version of it has a faulty descending order, and it counts as read only when it showed as many jobs as it says that
-there are: a list that leaves some out proves nothing.
+version of it has a faulty descending order. That a job is not in it is believed only when it showed as many jobs as it
+says that there are, each with its circuit, and a comment of ours in one of them: else nobody knows whether it keeps
+comments.
 """
 
 from __future__ import annotations
@@ -106,10 +107,11 @@ class PortalList:
         self._http = HttpClient(login.url, headers=self._headers, **options)
 
     def find(self, key: Key) -> RemoteId | None:
-        """The oldest job whose first circuit has a key; None if the whole list has none.
+        """The oldest job whose first circuit has a key; None if no job of the whole list has.
 
         Raises:
-            BackendUnavailable, CredentialsRejected, ProtocolError: The list cannot be read now, or not all of it.
+            BackendUnavailable, CredentialsRejected, ProtocolError: The list cannot be read now, or not all of it; or
+                it has jobs, and none with a comment of ours.
         """
         rows = list(self._rows())
         found = [row for row in rows if row.key == key]
@@ -118,6 +120,11 @@ class PortalList:
         hidden = [row.remote_id for row in rows if row.circuit is None]
         if hidden:
             raise ProtocolError(f"{self._name} lists {len(hidden)} jobs without their circuits, such as {hidden[0]}")
+        if rows and not any(row.key for row in rows):
+            raise ProtocolError(
+                f"none of the {len(rows)} jobs that {self._name} lists has a comment of qjobs, so it may not keep "
+                "comments, and proves nothing; look for the job there yourself"
+            )
         return None
 
     def with_keys(self) -> list[RemoteJob]:
