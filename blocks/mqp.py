@@ -22,12 +22,11 @@ class MqpCredentials(Block):
     """An account at the Munich Quantum Portal, or at a service that speaks as it does (`qjobs serve`).
 
     Example:
-        Load saved credentials and name them in a backend:
+        Load saved credentials, and give them to a block of a resource:
         ```python
-        from blocks import MqpBackend, MqpCredentials
+        from blocks import MqpCredentials
 
         credentials = MqpCredentials.load("BLOCK_NAME")
-        backend = MqpBackend(credentials=credentials, resource="QExa20").get_backend()
         ```
     """
 

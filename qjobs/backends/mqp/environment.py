@@ -10,7 +10,7 @@ from qjobs.backends.mqp.portal import PortalLogin
 
 __all__ = ["TOKEN", "from_environment", "max_per_s_at"]
 
-TOKEN: Final = "QJOBS_MQPTOKEN"  # noqa: S105 - the name of a variable
+TOKEN: Final = "QJOBS_MQP_TOKEN"  # noqa: S105 - the name of a variable
 _IDENTITY: Final = "QJOBS_MQP_IDENTITY"
 _SECRET: Final = "QJOBS_MQP_SECRET"  # noqa: S105 - the name of a variable
 _PORTAL_URL: Final = "QJOBS_MQP_PORTAL_URL"
@@ -22,7 +22,7 @@ def max_per_s_at(url: str) -> float | None:
 
 
 def from_environment(resource: str, *, url: str | None = None, name: str = "") -> MqpBackend:
-    """A resource of the portal at MQP_URL (the variable of `mqp-client`), with the token in QJOBS_MQPTOKEN.
+    """A resource of the portal at MQP_URL (the variable of `mqp-client`), with the token in QJOBS_MQP_TOKEN.
 
     Lost submissions are looked up where QJOBS_MQP_IDENTITY, QJOBS_MQP_SECRET and QJOBS_MQP_PORTAL_URL are set. Jobs at
     another address than the portal's own are filed under that address, if no `name` is given.
