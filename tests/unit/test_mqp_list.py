@@ -16,7 +16,7 @@ from qjobs.backends.mqp import MqpBackend, PortalLogin
 from qjobs.errors import BackendUnavailable, CredentialsRejected, InvalidInput, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Key, RemoteId
+from qjobs.model import Confirmation, Key, RemoteId
 from qjobs.operations.retry import RetryPolicy
 from qjobs.testing.contract import RecordingJournal, new_key
 from qjobs.testing.faults import Action, Fault, Route
@@ -181,7 +181,8 @@ def test_comments_are_dropped(opened: Opened, portal: MqpPortal) -> None:
 
 def test_nothing_is_sent_twice(opened: Opened, portal: MqpPortal, store: Ledger) -> None:
     """A lost reply at a portal that drops comments is left to a person, however often the job is entered."""
-    backend = opened(settle_s=0.0)
+    at_once = Confirmation(absent_times=1, absent_apart_s=0.0)
+    backend = opened(settle_s=0.0, confirm=at_once)
     portal.ways.drops_comments = True
     portal.inject(Fault(route=Route.SUBMIT, action=Action.DROP_AFTER))
     batch = batch_of(1)
