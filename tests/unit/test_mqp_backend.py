@@ -24,7 +24,7 @@ from qjobs.errors import (
     SubmissionUnknown,
 )
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, JobKind, Observable, RemoteId
+from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, JobKind, Limits, Observable, RemoteId
 from qjobs.testing.contract import RecordingJournal, bits_of, flips, new_key
 from qjobs.testing.faults import Action, Fault, Route
 
@@ -375,6 +375,7 @@ def test_describes_itself(portal: MqpPortal, opened: Opened) -> None:
     """Two jobs at a time, one number of shots; a cancellation is asked about once more some minutes later."""
     backend = opened(name="lab")
     assert (backend.limits.max_live_jobs, backend.limits.one_n_shots) == (2, True)
+    assert opened(limits=Limits(max_items=7)).limits == Limits(max_items=7, one_n_shots=True)
     assert (backend.confirm.revocable, backend.confirm.times) == (frozenset({S.CANCELLED}), 1)
     assert backend.confirm.apart_s >= 120
     assert backend.fingerprint.place == f"{portal.url} as lab"

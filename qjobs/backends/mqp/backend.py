@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import httpx
@@ -75,11 +76,11 @@ class MqpBackend:
         no_modify: Whether the resource leaves circuits as they are.
         portal: A login to the portal itself, with which lost submissions are looked up.
         verify: True for the usual authorities, False to trust anybody, or the path of a file of certificates.
-        timeout_s: How long the answer to a submission may take, in seconds; the portal may take two minutes.
+        timeout_s: How long the answer to a submission may take, in seconds; give the portal two minutes or more.
         limits: What one job may hold; a job has one number of shots whatever they say.
         poll_interval_s: Shortest and longest pause between two polls, in seconds.
         settle_s: How long after a lost reply a job may still appear, in seconds.
-        confirm: When reports are believed; None to ask again after three minutes when a job was cancelled.
+        confirm: When reports are believed; if not given, a cancellation is asked about again after three minutes.
         max_per_s: The most requests a second, sustained, of all backends of this `name`; None for no limit.
         limiter: Another limiter than the one of this process for the account.
 
@@ -114,7 +115,7 @@ class MqpBackend:
             raise InvalidInput("a resource is needed; the portal lists them", field="resource")
         self.name = name
         self.device = resource
-        self.limits = limits
+        self.limits = replace(limits, one_n_shots=True)
         self.confirm = confirm
         self.poll_interval_s = poll_interval_s
         self.settle_s = settle_s
