@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from mqp_portal import TOKEN, MqpPortal
 
+import qjobs
 from qjobs.backends.base import MissingResult, Result, Snapshot
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.mqp import MqpBackend
 from qjobs.circuits.programs import read_circuit
 from qjobs.errors import (
     BackendUnavailable,
+    Busy,
     CredentialsRejected,
     InvalidInput,
     NotSent,
@@ -23,6 +25,7 @@ from qjobs.errors import (
     SubmissionRejected,
     SubmissionUnknown,
 )
+from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, JobKind, Limits, Observable, RemoteId
 from qjobs.testing.contract import RecordingJournal, bits_of, flips, new_key
@@ -384,3 +387,17 @@ def test_describes_itself(portal: MqpPortal, opened: Opened) -> None:
     assert (backend.estimate(batch_of(1)), backend.link(RemoteId("1"))) == (None, None)
     with pytest.raises(InvalidInput):
         opened("")
+
+
+def test_jobs_of_a_plan(portal: MqpPortal, opened: Opened, store: Ledger) -> None:
+    """Items of other shots go into other jobs, of which two are alive at a time."""
+    portal.store.run_s = 60.0
+    backend = opened()
+    batch = batch_of(1, 2, 3, 4, shots=[8, 8, 9, 7])
+    job_ids = qjobs.plan(store, backend, batch.items, batch.programs, run="run", name="many")
+    assert [store.job(job_id).n_items for job_id in job_ids] == [2, 1, 1]
+    for job_id in job_ids[:2]:
+        qjobs.submit(store, backend, job_id)
+    with pytest.raises(Busy):
+        qjobs.submit(store, backend, job_ids[2])
+    assert [sent.body["shots"] for sent in portal.sent.values()] == [8, 9]
