@@ -6,8 +6,19 @@ opened before a task asks for it.
 
 from blocks.aer import AerBackend
 from blocks.ledger import Ledger
+from blocks.mqp import MqpBackend, MqpCredentials
 from blocks.nexus import NexusBackend
 from blocks.opening import backend_named, compile_cache, ledger_named
 from blocks.rest import RestBackend
 
-__all__ = ["AerBackend", "Ledger", "NexusBackend", "RestBackend", "backend_named", "compile_cache", "ledger_named"]
+__all__ = [
+    "AerBackend",
+    "Ledger",
+    "MqpBackend",
+    "MqpCredentials",
+    "NexusBackend",
+    "RestBackend",
+    "backend_named",
+    "compile_cache",
+    "ledger_named",
+]

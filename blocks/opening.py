@@ -18,6 +18,7 @@ from blocks.aer import AerBackend
 from blocks.ledger import Ledger
 from blocks.nexus import nexus_from_environment
 from qjobs.backends.base import Backend
+from qjobs.backends.mqp.environment import from_environment
 from qjobs.errors import BackendUnavailable, InvalidInput
 from qjobs.ledger import Ledger as LedgerDatabase
 from qjobs.paths import data_home, ledger_url
@@ -35,11 +36,12 @@ _ledgers: dict[str, LedgerDatabase] = {}
 
 
 def backend_named(name: str) -> Backend:
-    """The backend of a name: `aer`, `nexus/DEVICE`, or a saved block such as `aer-backend/NAME`.
+    """The backend of a name: `aer`, `nexus/DEVICE`, `mqp/RESOURCE`, or a saved block such as `aer-backend/NAME`.
 
     `nexus/DEVICE` is a device of the Nexus that the environment points to, as `qnx login` and `qjobs serve`
-    set it up: NEXUS_DOMAIN and its like, and QJOBS_NEXUS_TOKEN or the stored login. A second call with the
-    same name gives the same object, also after the block was changed.
+    set it up: NEXUS_DOMAIN and its like, and QJOBS_NEXUS_TOKEN or the stored login. `mqp/RESOURCE` is a resource of the
+    Munich Quantum Portal at MQP_URL, with the token in QJOBS_MQP_TOKEN. A second call with the same name gives the same
+    object, also after the block was changed.
 
     Raises:
         InvalidInput: There is no such block, or it is not a backend.
@@ -57,11 +59,13 @@ def _open_backend(name: str) -> Backend:
         return AerBackend().get_backend()
     if name.startswith("nexus/"):
         return nexus_from_environment(name.removeprefix("nexus/")).get_backend()
+    if name.startswith("mqp/"):
+        return from_environment(name.removeprefix("mqp/"))
     try:
         block = Block.load(name)
     except ValueError as error:
         raise InvalidInput(
-            f"there is no backend {name!r}; use aer or nexus/DEVICE, or save a block and name it as in "
+            f"there is no backend {name!r}; use aer, nexus/DEVICE or mqp/RESOURCE, or save a block and name it as in "
             "aer-backend/NAME",
             field="backend",
         ) from error

@@ -43,6 +43,14 @@ NO_SERVER = "set PREFECT_API_URL first; with make ui it is http://127.0.0.1:4200
 _RUNS_ON_A_DEVICE = 10
 _RUNS_IN_PROCESS = 1
 """Of a simulator that takes the processors of the machine itself."""
+_BLOCKS = (
+    blocks.AerBackend,
+    blocks.Ledger,
+    blocks.MqpCredentials,
+    blocks.MqpBackend,
+    blocks.NexusBackend,
+    blocks.RestBackend,
+)
 _FILE = PROJECT / "deployments" / "prefect.yaml"
 
 
@@ -52,7 +60,7 @@ def main() -> int:
     if not PREFECT_API_URL.value():
         print(f"error: {NO_SERVER}", file=sys.stderr)
         return 2
-    for block in (blocks.AerBackend, blocks.Ledger, blocks.NexusBackend, blocks.RestBackend):
+    for block in _BLOCKS:
         block.register_type_and_schema()
     with get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):

@@ -377,7 +377,8 @@ class Limits:
     `max_items` circuits a job, `max_shots` shots an item, `max_bytes` bytes of program text and
     parameters a job, `max_live_jobs` jobs at the provider at a time per device. `results_kept_s` is how long
     the provider keeps a result after its item has completed, in seconds: None for as long as anybody may ask, 0
-    for a device that gives no results at all (a syntax checker).
+    for a device that gives no results at all (a syntax checker). `one_n_shots` says that a job has one number of shots
+    for all of its items, so that items of other numbers go into other jobs.
     """
 
     max_items: int | None = None
@@ -385,6 +386,7 @@ class Limits:
     max_bytes: int | None = None
     max_live_jobs: int | None = None
     results_kept_s: float | None = None
+    one_n_shots: bool = False
 
     @property
     def gives_results(self) -> bool:

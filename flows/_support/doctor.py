@@ -20,7 +20,8 @@ from flows.deploy import POOL, PROJECT
 from qjobs.cli.doctor import Check
 from qjobs.errors import QJobsError
 
-_BLOCKS = ("aer-backend", "ledger", "nexus-backend", "rest-backend")
+_BLOCKS = ("aer-backend", "ledger", "mqp-backend", "mqp-credentials", "nexus-backend", "rest-backend")
+_OPEN_NO_BACKEND = {"ledger", "mqp-credentials"}
 _SILENT_S = 90.0
 """A worker that is alive is heard of every 30 s."""
 
@@ -124,7 +125,9 @@ def _blocks(client: SyncPrefectClient) -> list[Check]:
         return [Check(name="blocks", ok=False, words=words)]
     found = [Check(name="blocks", ok=True, words=", ".join(_BLOCKS))]
     saved = client.request("POST", "/block_documents/filter", json={"include_secrets": False}).json()
-    names = [_name(one) for one in saved if one["block_type"]["slug"] in set(_BLOCKS) - {"ledger"} and one["name"]]
+    names = [
+        _name(one) for one in saved if one["block_type"]["slug"] in set(_BLOCKS) - _OPEN_NO_BACKEND and one["name"]
+    ]
     return found + [_backend(name) for name in sorted(names)]
 
 

@@ -1,9 +1,9 @@
 """Opening the backend of a job: from the name that the ledger has of it, or from the options of the command.
 
-`aer` and `nexus/DEVICE` are opened here. Any other name is given to the functions in the entry-point group
-`qjobs.backends`, one after the other: they take a name and return a backend, or raise `InvalidInput` where it is not
-one of theirs. One that is named as the name begins (`mine` for `mine/DEVICE`) is asked alone. The package `blocks` of
-this project is another; it knows the saved blocks of Prefect.
+`aer`, `nexus/DEVICE` and `mqp/RESOURCE` are opened here. Any other name is given to the functions in the entry-point
+group `qjobs.backends`, one after the other: they take a name and return a backend, or raise `InvalidInput` where it is
+not one of theirs. One that is named as the name begins (`mine` for `mine/DEVICE`) is asked alone. The package `blocks`
+of this project is another; it knows the saved blocks of Prefect.
 """
 
 from __future__ import annotations
@@ -24,17 +24,21 @@ __all__ = ["BACKENDS", "add_options", "backend_of", "check_options", "from_optio
 BACKENDS = "qjobs.backends"
 """Entry-point group of functions from the name of a backend to the backend."""
 _NEXUS = "nexus/"
+_MQP = "mqp/"
+_HAVE_DEVICES = frozenset({"nexus", "mqp"})
 _MAX_PER_S = 50.0
 """As `blocks.nexus` has it: the most requests a second that Quantinuum is sent."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that name a backend in place of the name in the ledger."""
-    parser.add_argument("--backend", choices=["aer", "nexus", "rest"], help="open this adapter instead of the job's")
-    parser.add_argument("--url", help="where the provider of rest or nexus is (nexus: as NEXUS_DOMAIN and so on say)")
-    parser.add_argument("--device", help="the job's device (nexus)")
     parser.add_argument(
-        "--name", default="", help="the name of the job's block (nexus; default: as nexus/DEVICE files its jobs)"
+        "--backend", choices=["aer", "mqp", "nexus", "rest"], help="open this adapter instead of the job's"
+    )
+    parser.add_argument("--url", help="where the provider is (nexus: as NEXUS_DOMAIN and so on say; mqp: MQP_URL)")
+    parser.add_argument("--device", help="the job's device (nexus, mqp)")
+    parser.add_argument(
+        "--name", default="", help="the name of the job's block (nexus, mqp; default: as nexus/DEVICE files its jobs)"
     )
     parser.add_argument("--project", default="qjobs", help="the project of the job's block (nexus; default qjobs)")
     parser.add_argument(
@@ -59,10 +63,11 @@ def check_options(options: argparse.Namespace) -> None:
     if not named_in(options):
         return
     name = _adapter(options)
-    if name != "nexus" and (name == "rest") != bool(options.url):
+    if name not in _HAVE_DEVICES and (name == "rest") != bool(options.url):
         raise InvalidInput("--backend rest and --url URL belong together", field="url")
-    if (name == "nexus") != bool(options.device):
-        raise InvalidInput("--backend nexus and --device DEVICE belong together", field="device")
+    if (name in _HAVE_DEVICES) != bool(options.device):
+        adapter = name if name in _HAVE_DEVICES else "nexus"
+        raise InvalidInput(f"--backend {adapter} and --device DEVICE belong together", field="device")
 
 
 def _adapter(options: argparse.Namespace) -> str:
@@ -93,8 +98,11 @@ def backend_of(job: Job, options: argparse.Namespace) -> Iterator[Backend]:
 
 def _hint(job: Job) -> str:
     given = {"rest": "give --url URL --lost-reply KIND", "aer": "give --backend aer"}
-    nexus = f"if it is a job of Nexus, give --backend nexus --device {job.device} --name {job.backend}"
-    return given.get(job.backend, nexus)
+    device = f"--device {job.device} --name {job.backend}"
+    words = (
+        f"if it is a job of Nexus, give --backend nexus {device}; of the Munich Quantum Portal, --backend mqp {device}"
+    )
+    return given.get(job.backend, words)
 
 
 @contextlib.contextmanager
@@ -106,6 +114,8 @@ def from_options(options: argparse.Namespace) -> Iterator[Backend]:
             made: Backend = _aer()
         case "rest":
             made = RestBackend(options.url, lost_reply=LostReply(options.lost_reply))
+        case "mqp":
+            made = _mqp(options.device, url=options.url, name=options.name)
         case _:
             made = _nexus(options.device, url=options.url, name=options.name, project=options.project)
     with contextlib.closing(made) as backend:
@@ -126,6 +136,9 @@ def opened(name: str) -> Iterator[Backend]:
     elif name.startswith(_NEXUS):
         with contextlib.closing(_nexus(name.removeprefix(_NEXUS))) as backend:
             yield backend
+    elif name.startswith(_MQP):
+        with contextlib.closing(_mqp(name.removeprefix(_MQP))) as backend:
+            yield backend
     else:
         yield _of_others(name)  # theirs to close: they may give it to others too
 
@@ -134,9 +147,10 @@ def _of_others(name: str) -> Backend:
     """What an entry point opens."""
     if "/" not in name:
         raise InvalidInput(
-            f"there is no backend {name!r}; use aer, nexus/DEVICE, or a saved block such as rest-backend/NAME. A job "
-            "of an adapter that a program of yours has made needs its options: --url URL --lost-reply KIND, or "
-            "--backend nexus --device DEVICE",
+            f"there is no backend {name!r}; use aer, nexus/DEVICE, mqp/RESOURCE, or a saved block such as "
+            "rest-backend/NAME. A job of an adapter that a program of yours has made needs its options: --url URL "
+            "--lost-reply KIND, or "
+            "--backend nexus (or mqp) --device DEVICE",
             field="backend",
         )
     refusal: Exception | None = None
@@ -181,3 +195,10 @@ def _nexus(device: str, *, url: str | None = None, name: str = "", project: str 
     name = name or ("nexus" if is_own else f"nexus@{address.partition('://')[2]}")
     max_per_s = _MAX_PER_S if is_own else None
     return NexusBackend(device, url=address, name=name, project=project, verify=verify, max_per_s=max_per_s)
+
+
+def _mqp(resource: str, *, url: str | None = None, name: str = "") -> Any:
+    """A resource of the Munich Quantum Portal, as the environment has it."""
+    from qjobs.backends.mqp.environment import from_environment
+
+    return from_environment(resource, url=url, name=name)

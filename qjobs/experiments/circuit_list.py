@@ -32,7 +32,9 @@ class CircuitList(CompileInput):
     name: Name = Field(default="circuits", description="Name of the jobs and of the results.")
     circuits: list[CircuitEntry] = Field(min_length=1, description="What to run.")
     shots: int = Field(default=1000, ge=1, description="Shots of every circuit that has none of its own.")
-    backend: str = Field(default="aer", description="aer, nexus/DEVICE, or a block such as aer-backend/NAME.")
+    backend: str = Field(
+        default="aer", description="aer, nexus/DEVICE, mqp/RESOURCE, or a block such as aer-backend/NAME."
+    )
     seed: int | None = Field(default=None, ge=0, description="Makes a simulator repeatable.")
     retries: RetryInput = Field(default_factory=RetryInput, description="What this run may send again, and how often.")
 

@@ -27,7 +27,9 @@ class HealthCheck(CompileInput):
     """A health check of one device."""
 
     name: Name = Field(default="nightly-benchmark", description="Name of the jobs; runs of one name make one trend.")
-    backend: str = Field(default="aer", description="aer, nexus/DEVICE, or a block such as aer-backend/NAME.")
+    backend: str = Field(
+        default="aer", description="aer, nexus/DEVICE, mqp/RESOURCE, or a block such as aer-backend/NAME."
+    )
     sizes: list[int] = Field(default=[2, 4, 6], min_length=1, max_length=50, description="Numbers of qubits, 2 to 100.")
     depth: int = Field(
         default=8, ge=2, le=500, multiple_of=2, description="Layers of a mirror circuit, both halves together."

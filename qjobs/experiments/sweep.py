@@ -78,7 +78,7 @@ class SweepSpec(FormInput):
     backends: list[str] = Field(
         default=["aer"],
         min_length=1,
-        description="aer, nexus/DEVICE, or blocks such as aer-backend/NAME; each runs every point.",
+        description="aer, nexus/DEVICE, mqp/RESOURCE, or blocks such as aer-backend/NAME; each runs every point.",
     )
     compile: CompileInput = Field(default_factory=CompileInput, description="How circuits are compiled.")
     fresh: bool = Field(default=False, description="Run everything anew instead of reusing finished points.")

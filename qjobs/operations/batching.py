@@ -59,6 +59,9 @@ def pack(
 ) -> list[tuple[ItemSpec, ...]]:
     """Cut `items` into batches: none lost, order kept, every limit held, as few batches as that allows.
 
+    Where a job has one number of shots (`limits.one_n_shots`), a batch ends before an item of another number: items
+    whose numbers alternate make a job each.
+
     Raises:
         InvalidInput: As `check_items`; or one item alone is above `limits.max_bytes`.
     """
@@ -76,7 +79,8 @@ def pack(
             )
         full = limits.max_items is not None and len(batch) == limits.max_items
         heavy = limits.max_bytes is not None and filled + size > limits.max_bytes
-        if batch and (full or heavy):
+        other = limits.one_n_shots and bool(batch) and batch[0].shots != item.shots
+        if batch and (full or heavy or other):
             batches.append(tuple(batch))
             batch = []
             filled = 0

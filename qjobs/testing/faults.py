@@ -25,7 +25,7 @@ class Route(StrEnum):
     LISTING = "listing"
     """The status of many jobs, where that is another route than that of one (Nexus)."""
     TOKENS = "tokens"
-    """A new access token (Nexus)."""
+    """A new access token (Nexus; of the portal's list: MQP)."""
     JOB = "job"
     """One job by its id, where lists do not tell its items (the scripted provider)."""
     INIT = "init"
@@ -34,6 +34,8 @@ class Route(StrEnum):
     """Items of a job in steps."""
     FINALISE = "finalise"
     """The last items of a job in steps, after which it runs."""
+    RESOURCE = "resource"
+    """The device, before a job is sent to it (MQP)."""
     ABANDON = "abandon"
     """The end of a job in steps that was not finalised."""
 

@@ -49,8 +49,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qjobs.testing.answers import TRANSPORT, coded, dropped, echoed, faulty, refused
+from qjobs.testing.answers import coded, dropped, echoed, faulty, refused
 from qjobs.testing.faults import Action, Fault, Route
+from qjobs.testing.served import Served
 from qjobs.testing.store import Habits, Refused, Store
 
 if TYPE_CHECKING:
@@ -60,8 +61,6 @@ if TYPE_CHECKING:
     from starlette.routing import Route as Path
 
 __all__ = ["ScriptedProvider", "provider_app"]
-
-_START_TIMEOUT_S = 30.0
 
 
 def provider_app(store: Store) -> Starlette:
@@ -253,15 +252,6 @@ async def _answer(
     return await faulty(fault, body, code)
 
 
-def _with_transport(app: Any) -> Any:
-    """Give the application its connection: `send` is a method of uvicorn's cycle, which has the transport."""
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, TRANSPORT: send.__self__.transport}, receive, send)
-
-    return serve
-
-
 class ScriptedProvider:
     """The provider in a thread, on a free port of 127.0.0.1.
 
@@ -284,29 +274,10 @@ class ScriptedProvider:
         clock: Callable[[], float] = time.monotonic,
         token: str = "",
     ) -> None:
-        import uvicorn
-
         self.store = Store(variant, queue_s=queue_s, run_s=run_s, clock=clock, token=token)
-        config = uvicorn.Config(
-            _with_transport(provider_app(self.store)),
-            host="127.0.0.1",
-            port=port,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            proxy_headers=False,
-            log_level="critical",
-        )
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, name="scripted-provider", daemon=True)
-        self._thread.start()
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while not self._server.started:
-            if time.monotonic() > deadline or not self._thread.is_alive():
-                raise RuntimeError(f"the scripted provider did not start on port {port}")
-            time.sleep(0.005)
-        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._served = Served(provider_app(self.store), name="scripted-provider", port=port)
+        self.port = self._served.port
+        self.url = self._served.url
 
     def inject(self, *faults: Fault) -> None:
         """Have these faults from now on, instead of the earlier ones."""
@@ -350,9 +321,7 @@ class ScriptedProvider:
 
     def close(self) -> None:
         """Stop. Idempotent."""
-        self._server.should_exit = True
-        self._server.force_exit = True
-        self._thread.join(10)
+        self._served.close()
 
     def __enter__(self) -> ScriptedProvider:
         return self

@@ -229,10 +229,14 @@ class Run:
             self.submit(job_id)
         return job_id
 
+    def shots_of(self, number: int) -> int:
+        """The shots of an item: each has its own, where a job takes several numbers."""
+        return 16 if self.sending.limits.one_n_shots else 16 + number
+
     def plan(self) -> JobId:
         circuits = [read_circuit(flips(3, on=bits_of(number))) for number in range(N_ITEMS)]
         programs = {program.hash: program for program in circuits}
-        items = [ItemSpec(label=f"{n}", program=h, shots=16 + n) for n, h in enumerate(programs)]
+        items = [ItemSpec(label=f"{n}", program=h, shots=self.shots_of(n)) for n, h in enumerate(programs)]
         (job_id,) = qjobs.plan(self.ledger, self.sending, items, programs, run=self.run, name="row", now=self.clock.now)
         return job_id
 
@@ -313,7 +317,7 @@ class Run:
             decision = f"{decision}, {self.decide(job_id)}"  # the reply to the next submission was lost too
         results = self.ledger.results(job_id)
         wanted = [n for n in range(N_ITEMS) if n not in self.row.without]
-        right = [n for n in wanted if n in results and results[n].counts == {f"{n:03b}": 16 + n}]
+        right = [n for n in wanted if n in results and results[n].counts == {f"{n:03b}": self.shots_of(n)}]
         return Seen(
             row=self.row,
             adapter=self.adapter,

@@ -96,6 +96,12 @@ def opened(kind: str, settings: dict[str, Any]) -> Backend:
         from qjobs.backends.nexus import NexusBackend
 
         return NexusBackend("Aer", **settings)
+    if kind.startswith("mqp"):
+        from qjobs.backends.mqp import MqpBackend, PortalLogin
+
+        token = settings.pop("token")
+        portal = PortalLogin(**login) if (login := settings.pop("portal")) else None
+        return MqpBackend("QExa", token=lambda: token, portal=portal, **settings)
     if kind == "aer":
         from qjobs.backends.aer import AerBackend
 

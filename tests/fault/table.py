@@ -40,11 +40,15 @@ KINDS = (
     "nexus",
     *LostReply,
     "stepped",
+    "mqp",
+    "mqp-list",
     "killed sensor",
     "nexus sensor",
     "findable sensor",
     "opaque sensor",
     "stepped sensor",
+    "mqp sensor",
+    "mqp-list sensor",
     "aer",
     "audit",
 )
@@ -182,9 +186,12 @@ def _opened(
 ) -> tuple[object, Sequence[Row], Callable[..., Seen]]:
     """The provider of a kind of adapter, its rows, and what plays one."""
     import killed_rows
+    import mqp_rows
     import nexus_rows
     import stepped_rows
 
+    if adapter in mqp_rows.KINDS:
+        return stack.enter_context(mqp_rows.running(adapter)), mqp_rows.ROWS, mqp_rows.play
     if adapter == "nexus":
         return stack.enter_context(nexus_rows.running(folder / "service")), nexus_rows.ROWS, nexus_rows.play
     if adapter == "killed":

@@ -31,10 +31,21 @@ from pydantic import SecretStr, ValidationError
 import blocks
 import flows
 import tasks
-from blocks import AerBackend, Ledger, NexusBackend, RestBackend, backend_named, ledger_named
+from blocks import (
+    AerBackend,
+    Ledger,
+    MqpBackend,
+    MqpCredentials,
+    NexusBackend,
+    RestBackend,
+    backend_named,
+    ledger_named,
+)
 from qjobs.backends.aer import AerBackend as Adapter
 from qjobs.backends.aer.backend import NoiseSpec
+from qjobs.backends.mqp import PortalLogin
 from qjobs.backends.rest import LostReply
+from qjobs.cli.opening import opened
 from qjobs.errors import CredentialsRejected, InvalidInput
 from qjobs.testing.servers import ScriptedProvider
 
@@ -66,7 +77,7 @@ class TestBlocks(BlockStandardTestSuite):
         yield
         urllib.request.install_opener(None)  # type: ignore[arg-type]  # as it was: made at the first use
 
-    @pytest.fixture(params=[AerBackend, Ledger, NexusBackend, RestBackend])
+    @pytest.fixture(params=[AerBackend, Ledger, MqpBackend, MqpCredentials, NexusBackend, RestBackend])
     def block(self, request: pytest.FixtureRequest) -> type[Block]:
         return request.param
 
@@ -125,11 +136,16 @@ print(json.dumps([seen, [name for name in ("loky", "qiskit_aer", "matplotlib", "
 
 
 DATABASE = f"postgresql+psycopg://me:{PASSWORD}@db.example/jobs"
+MQP_LOGIN = MqpCredentials(
+    token=SecretStr(PASSWORD), identity="me", secret=SecretStr(PASSWORD), portal_url="http://127.0.0.1:1"
+)
 SAVED = [
     (AerBackend(device="sim", method="stabilizer", n_workers=1, max_qubits=9, readout_error=0.125), ""),
     (Ledger(url=SecretStr(DATABASE)), "url"),
     (RestBackend(url="http://127.0.0.1:1", lost_reply="findable", token=SecretStr(PASSWORD)), "token"),
     (NexusBackend(device="H1-1E", token=SecretStr(PASSWORD), config={"noisy_simulation": False}), "token"),
+    (MQP_LOGIN, "token"),
+    (MqpBackend(credentials=MQP_LOGIN, resource="QExa", queued=True, max_shots=7), ""),
 ]
 
 
@@ -186,6 +202,7 @@ AER_FIELDS = {
 
 
 NEXUS_AER = partial(NexusBackend, device="Aer")
+MQP = partial(MqpBackend, credentials=MqpCredentials(), resource="QExa")
 REST = partial(RestBackend, url="http://127.0.0.1:1")
 
 
@@ -205,9 +222,85 @@ def test_field(block: Callable[..., Block], field: str, monkeypatch: pytest.Monk
             assert holds(made) is is_so
 
 
+MQP_URL = "http://127.0.0.1:1"
+MQP_FIELDS = {
+    "credentials": (MQP_LOGIN, lambda made: made.lookup.by_key),
+    "resource": ("QExa", lambda made: made.device == "QExa"),
+    "name": ("lab", lambda made: made.name == "lab"),
+    "queued": (True, lambda made: made._queued),
+    "no_modify": (True, lambda made: made._no_modify),
+    "max_circuits": (7, lambda made: made.limits.max_items == 7),
+    "max_shots": (7, lambda made: made.limits.max_shots == 7),
+    "max_live_jobs": (1, lambda made: made.limits.max_live_jobs == 1),
+    "timeout_s": (300.0, lambda made: made._http._client.timeout.read == 300.0),
+    "max_per_s": (7.0, lambda made: made._http._limiter._per_s == 7.0),
+}
+MQP_ACCOUNT_FIELDS = {
+    "url": (MQP_URL, lambda made: made.fingerprint.place == f"{MQP_URL} as mqp"),
+    "token": (SecretStr(PASSWORD), lambda made: made._token() == PASSWORD),
+    "verify": (False, lambda made: made._http._client._transport._pool._ssl_context.verify_mode is ssl.CERT_NONE),
+}
+
+
+@pytest.mark.parametrize("field", MqpBackend.model_fields)
+def test_mqp_field(field: str) -> None:
+    """Every field of a resource reaches its backend; whatever they are, a job has one number of shots."""
+    value, holds = MQP_FIELDS[field]
+    for settings, is_so in ({}, False), ({field: value}, True):
+        given = {"credentials": MqpCredentials(), "resource": "Q5"} | settings
+        with closing(MqpBackend(**given).get_backend()) as made:
+            assert bool(holds(made)) is is_so
+            assert made.limits.one_n_shots
+
+
+@pytest.mark.parametrize("field", MQP_ACCOUNT_FIELDS)
+def test_mqp_account(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of an account reaches the backends of its resources."""
+    monkeypatch.setenv("QJOBS_MQP_TOKEN", "from the environment")
+    value, holds = MQP_ACCOUNT_FIELDS[field]
+    for settings, is_so in ({}, False), ({field: value}, True):
+        block = MqpBackend(credentials=MqpCredentials(**settings), resource="QExa")
+        with closing(block.get_backend()) as made:
+            assert bool(holds(made)) is is_so
+            if field != "token":
+                assert made._token() == "from the environment"
+
+
+def test_mqp_login() -> None:
+    """A login to the portal itself is whole, and reaches the backend."""
+    assert MQP_LOGIN.login() == PortalLogin(identity="me", secret=PASSWORD, url="http://127.0.0.1:1")
+    assert MqpCredentials().login() is None
+    for part in ({"identity": "me"}, {"secret": PASSWORD}, {"portal_url": MQP_URL}):
+        with pytest.raises(ValidationError, match="belong together"):
+            MqpCredentials(**part)
+
+
+@pytest.mark.parametrize("url", ["", "https://127.0.0.1:8470/"])
+def test_mqp_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resource is opened by its name alone, by flows and by the command alike."""
+    monkeypatch.setenv("MQP_URL", url)
+    monkeypatch.setenv("QJOBS_MQP_IDENTITY", "me")
+    with pytest.raises(InvalidInput, match="identity, a secret"), opened("mqp/QExa"):
+        pass
+    monkeypatch.setenv("QJOBS_MQP_SECRET", PASSWORD)
+    monkeypatch.setenv("QJOBS_MQP_PORTAL_URL", MQP_URL)
+    ours = backend_named(f"mqp/QExa{len(url)}")
+    assert (ours.name, ours.lookup.by_key) == ("mqp@127.0.0.1:8470" if url else "mqp", True)
+    assert url or ours._http._limiter._per_s <= 10.0  # another test may have slowed it down
+    with opened(f"mqp/QExa{len(url)}") as found:
+        assert (found.name, found.device, found.fingerprint) == (ours.name, ours.device, ours.fingerprint)
+
+
 @pytest.mark.parametrize(
     ("block", "field", "value"),
     [
+        (MQP, "resource", ""),
+        (MQP, "name", ""),
+        (MQP, "timeout_s", 119),
+        (MQP, "max_per_s", 0),
+        (MQP, "max_circuits", 0),
+        (MQP, "max_shots", 0),
+        (MQP, "max_live_jobs", 0),
         (AerBackend, "method", "magic"),
         (AerBackend, "n_workers", 0),
         (AerBackend, "readout_error", 1.5),

@@ -16,12 +16,18 @@ from qjobs.operations.batching import batch_key, check_items, pack, size_bytes_o
 
 PROGRAMS = [a_program("x" * size) for size in (1, 2, 3, 5, 8, 13, 21)]
 BY_HASH = {program.hash: program for program in PROGRAMS}
+SHOTS = st.integers(1, 2) | st.integers(1, 9)
 LAWS = settings(max_examples=300)
 
 
 @st.composite
 def items(draw: st.DrawFn) -> list[ItemSpec]:
-    drawn = draw(st.lists(st.tuples(st.sampled_from(PROGRAMS), st.integers(1, 9), st.integers(0, 2)), min_size=1))
+    drawn = draw(
+        st.lists(
+            st.tuples(st.sampled_from(PROGRAMS), SHOTS, st.integers(0, 2)),
+            min_size=1,
+        )
+    )
     return [
         replace(
             an_item(f"i{n}", program=program, shots=shots),
@@ -37,6 +43,7 @@ def limits() -> st.SearchStrategy[Limits]:
         max_items=st.none() | st.integers(1, 6),
         max_shots=st.none() | st.integers(1, 12),
         max_bytes=st.none() | st.integers(1, 200),
+        one_n_shots=st.booleans(),
     )
 
 
@@ -45,6 +52,8 @@ def size(batch: tuple[ItemSpec, ...]) -> int:
 
 
 def fits(batch: tuple[ItemSpec, ...], caps: Limits) -> bool:
+    if caps.one_n_shots and len({item.shots for item in batch}) > 1:
+        return False
     return (caps.max_items is None or len(batch) <= caps.max_items) and (
         caps.max_bytes is None or size(batch) <= caps.max_bytes
     )

@@ -26,6 +26,14 @@ def test_too_large() -> None:
     assert caught.value.field == "circuits"
 
 
+def test_one_number_of_shots() -> None:
+    """A job of one number of shots ends before an item of another number, and the order is kept."""
+    given = [an_item(f"i{n}", program=PROGRAM, shots=shots) for n, shots in enumerate([5, 5, 7, 5, 5, 5])]
+    numbers = [[item.shots for item in batch] for batch in pack(given, PROGRAMS, Limits(max_items=2, one_n_shots=True))]
+    assert numbers == [[5, 5], [7], [5, 5], [5]]
+    assert len(pack(given, PROGRAMS, Limits())) == 1
+
+
 def test_size() -> None:
     """The size of an item counts its parameters."""
     item = replace(an_item(program=PROGRAM), parameters=(("theta", 0.1), ("p", 0.2)))

@@ -27,14 +27,14 @@ from qjobs.backends.base import (
     Snapshot,
     Target,
 )
+from qjobs.backends.fan_out import FanOut
 from qjobs.backends.http import HttpClient, place_of, tls_context
 from qjobs.backends.limiter import Limiter
+from qjobs.backends.lru import LruCache
 from qjobs.backends.nexus import wire
 from qjobs.backends.nexus.costs import estimate_hqc, is_syntax_checker
 from qjobs.backends.nexus.devices import DEVICES, config_of, target_in
-from qjobs.backends.nexus.fan_out import FanOut
 from qjobs.backends.nexus.jobs import Jobs
-from qjobs.backends.nexus.lru import LruCache
 from qjobs.backends.nexus.programs import Templates
 from qjobs.backends.nexus.projects import KEY_PROPERTY, Project, Projects
 from qjobs.backends.nexus.results import Downloads

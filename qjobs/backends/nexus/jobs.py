@@ -13,11 +13,11 @@ from typing import Any, Final
 import httpx
 
 from qjobs.backends.base import Answer, RemoteJob, Snapshot
+from qjobs.backends.fan_out import FanOut, ask_each, raise_if_all_failed
 from qjobs.backends.http import HttpClient, Refusal
 from qjobs.backends.nexus import wire
-from qjobs.backends.nexus.fan_out import FanOut
 from qjobs.backends.nexus.projects import Projects
-from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, QJobsError
+from qjobs.errors import BackendUnavailable, ProtocolError, QJobsError
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Key, RemoteId
 
@@ -28,8 +28,6 @@ _PAGE_SIZE: Final = 100
 _MOST_PAGES: Final = 1_000
 _FEW: Final = 4
 """Fewer jobs than these, or than the list had pages, are read by their ids, which shows their items too."""
-_AWAY: Final = 8
-"""After so many jobs in a row that Nexus could not be asked for, the rest are not tried: it is away."""
 _LIST_TIMEOUT: Final = httpx.Timeout(10.0, read=30.0)
 _LIST_PAUSE_S: Final = 60.0
 """How long the list is left alone after it failed: it has failed for days while jobs could be read by their ids."""
@@ -98,26 +96,8 @@ class Jobs:
         if len(wanted) >= max(_FEW, self._list_pages):
             found |= self._open_ones(set(wanted))
         rest = [remote_id for remote_id in wanted if remote_id not in found]
-        failed: list[BackendUnavailable] = []
-
-        def ask(remote_id: RemoteId) -> Answer | None:
-            in_a_row = list(failed)  # another thread may clear it meanwhile
-            if len(in_a_row) >= _AWAY:
-                return in_a_row[-1]
-            answer = self._answer(remote_id)
-            if isinstance(answer, BackendUnavailable):
-                failed.append(answer)
-            else:
-                failed.clear()
-            return answer
-
-        for remote_id, answer in zip(rest, self._fan_out.map(ask, rest), strict=True):
-            if answer is not None:
-                found[remote_id] = answer
-        if len(found) == len(wanted) and all(isinstance(answer, QJobsError) for answer in found.values()):
-            for answer in found.values():
-                if isinstance(answer, BackendUnavailable | CredentialsRejected):
-                    raise answer
+        found |= ask_each(self._fan_out, rest, self._answer)
+        raise_if_all_failed(found, len(wanted))
         return {remote_id: found[remote_id] for remote_id in wanted if remote_id in found}
 
     def read(self, remote_id: RemoteId) -> Mapping[str, Any] | None:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from qjobs.backends.nexus.lru import LruCache
+from qjobs.backends.lru import LruCache
 from qjobs.circuits.parameter_names import decode
 from qjobs.errors import InvalidCircuit
 from qjobs.model import Program, ProgramHash

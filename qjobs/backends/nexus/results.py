@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from qjobs.backends.base import MissingResult, Result
+from qjobs.backends.fan_out import FanOut
 from qjobs.backends.http import HttpClient, Refusal
+from qjobs.backends.lru import LruCache
 from qjobs.backends.nexus import wire
 from qjobs.backends.nexus.counts import counts_of
-from qjobs.backends.nexus.fan_out import FanOut
-from qjobs.backends.nexus.lru import LruCache
 from qjobs.backends.nexus.programs import program_of
 from qjobs.backends.nexus.wire import ItemHandles
 from qjobs.errors import InvalidCircuit, ProtocolError, QJobsError

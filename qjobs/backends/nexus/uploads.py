@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from qjobs.backends.fan_out import FanOut
 from qjobs.backends.http import HttpClient
+from qjobs.backends.lru import LruCache
 from qjobs.backends.nexus import wire
-from qjobs.backends.nexus.fan_out import FanOut
-from qjobs.backends.nexus.lru import LruCache
 from qjobs.backends.nexus.programs import Templates
 from qjobs.model import Batch, ItemSpec, JobKind, ProgramHash
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, as_completed, wait
 from typing import Final, TypeVar
 
+from qjobs.backends.base import Answer
+from qjobs.errors import BackendUnavailable, CredentialsRejected, QJobsError
+from qjobs.model import RemoteId
+
+__all__ = ["FanOut", "ask_each", "raise_if_all_failed"]
+
 _WIDTH: Final = 8
+_AWAY: Final = 8
+"""After so many jobs in a row that the provider could not be asked for, the rest are not tried: it is away."""
 _A = TypeVar("_A")
 _R = TypeVar("_R")
 
@@ -18,7 +26,7 @@ class FanOut:
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_WIDTH, thread_name_prefix="nexus")
+        self._pool = ThreadPoolExecutor(_WIDTH, thread_name_prefix="requests")
 
     def map(
         self, call: Callable[[_A], _R], arguments: Iterable[_A], tick: Callable[[], None] = lambda: None
@@ -56,3 +64,43 @@ class FanOut:
     def close(self) -> None:
         """Let no call begin any more. Idempotent."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def ask_each(
+    fan_out: FanOut, remote_ids: Sequence[RemoteId], ask: Callable[[RemoteId], Answer | None]
+) -> dict[RemoteId, Answer]:
+    """What `ask` answers for each job; one that it answers None for is left out.
+
+    After eight answers in a row that are `BackendUnavailable`, the last of them stands for the rest: each request to a
+    provider that is away takes several tries and time-outs.
+    """
+    failed: list[BackendUnavailable] = []
+
+    def ask_one(remote_id: RemoteId) -> Answer | None:
+        in_a_row = list(failed)  # another thread may clear it meanwhile
+        if len(in_a_row) >= _AWAY:
+            return in_a_row[-1]
+        answer = ask(remote_id)
+        if isinstance(answer, BackendUnavailable):
+            failed.append(answer)
+        else:
+            failed.clear()
+        return answer
+
+    found: dict[RemoteId, Answer] = {}
+    for remote_id, answer in zip(remote_ids, fan_out.map(ask_one, remote_ids), strict=True):
+        if answer is not None:
+            found[remote_id] = answer
+    return found
+
+
+def raise_if_all_failed(found: Mapping[RemoteId, Answer], n_asked: int) -> None:
+    """Raise what stands for all of `n_asked` jobs, where none could be asked for.
+
+    Raises:
+        BackendUnavailable, CredentialsRejected: The first of them among the answers.
+    """
+    if len(found) == n_asked and all(isinstance(answer, QJobsError) for answer in found.values()):
+        for answer in found.values():
+            if isinstance(answer, BackendUnavailable | CredentialsRejected):
+                raise answer

@@ -1,0 +1,124 @@
+"""Circuits as the portal takes them: OpenQASM texts of one version, without free symbols.
+
+One job has one `circuit_format`, so all of its circuits are written in OpenQASM 2, or all in OpenQASM 3 where one of
+them needs that (control flow).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from qjobs.errors import InvalidCircuit
+from qjobs.model import Batch, ItemSpec, Key, ProgramHash
+
+if TYPE_CHECKING:
+    from qiskit import QuantumCircuit
+
+_VERSION: Final = re.compile(r"\s*OPENQASM\s+[\d.]+\s*;")
+_KEY: Final = re.compile(r"//\s*qjobs-([A-Za-z0-9.-]{1,64})(?![A-Za-z0-9.-])")
+
+_Circuit = tuple[ProgramHash, tuple[tuple[str, float], ...]]
+
+
+def written(batch: Batch, key: Key | None) -> tuple[str, list[str]]:
+    """The `circuit_format` of a batch and the texts of its items, in their order; `key` is put into the first one.
+
+    Without control flow each has one quantum and one classical register, bit by bit in the order of our circuit.
+
+    Raises:
+        InvalidCircuit: A circuit cannot be written as OpenQASM.
+    """
+    from qiskit import qasm2, qasm3
+
+    bound: dict[_Circuit, QuantumCircuit] = {}
+    for item in batch.items:
+        circuit = _circuit_of(item)
+        if circuit not in bound:
+            bound[circuit] = _bound(batch, item)
+    form = "qasm"
+    texts = None
+    if not any(_has_control_flow(circuit) for circuit in bound.values()):  # Qiskit writes it wrongly in OpenQASM 2
+        texts = _texts(bound, qasm2.dumps)
+    if texts is None:
+        form = "qasm3"
+        texts = _texts(bound, qasm3.dumps)
+    if texts is None:
+        raise InvalidCircuit("a circuit of the job cannot be written as OpenQASM 2 or 3; compile it for the device")
+    found = [texts[_circuit_of(item)] for item in batch.items]
+    if key is not None:
+        found[0] = with_key(found[0], key)
+    return form, found
+
+
+def with_key(text: str, key: Key) -> str:
+    r"""The text with a key of ours in a comment behind its version, where OpenQASM 2 and 3 allow one.
+
+    >>> with_key("OPENQASM 2.0;\nqreg q[1];", Key("k-1"))
+    'OPENQASM 2.0;\n// qjobs-k-1\nqreg q[1];'
+    """
+    version = _VERSION.match(text)
+    if version is None:
+        raise InvalidCircuit("the text has no version of OpenQASM")
+    return f"{version[0]}\n// qjobs-{key}\n{text[version.end() :].lstrip()}"
+
+
+def key_in(text: str) -> Key | None:
+    r"""The key of ours in a text, also in one that is a repr or JSON; None if there is none.
+
+    >>> key_in("['OPENQASM 2.0;\\n// qjobs-k-1\\nqreg q[1];']")
+    'k-1'
+    """
+    found = _KEY.search(text)
+    return Key(found[1]) if found else None
+
+
+def _circuit_of(item: ItemSpec) -> _Circuit:
+    return item.program, tuple(sorted(item.parameters))
+
+
+def _bound(batch: Batch, item: ItemSpec) -> QuantumCircuit:
+    from qjobs.circuits.programs import bind
+
+    circuit = bind(batch.programs[item.program], dict(item.parameters))
+    return circuit if _has_registers_of_its_own(circuit) else _flat(circuit)
+
+
+def _has_registers_of_its_own(circuit: QuantumCircuit) -> bool:
+    """Whether a circuit must keep its registers, which control flow names, and can: all bits are in order."""
+    if not _has_control_flow(circuit):
+        return False
+    bits = [bit for register in circuit.cregs for bit in register]
+    qubits = [qubit for register in circuit.qregs for qubit in register]
+    return bool(bits == circuit.clbits and qubits == circuit.qubits)
+
+
+def _has_control_flow(circuit: QuantumCircuit) -> bool:
+    from qiskit.circuit import ControlFlowOp
+
+    return any(isinstance(each.operation, ControlFlowOp) for each in circuit.data)
+
+
+def _flat(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit on one quantum and one classical register, so that nobody orders several ones another way."""
+    from qiskit import QuantumCircuit
+
+    flat = QuantumCircuit(circuit.num_qubits, circuit.num_clbits)
+    flat.compose(circuit, flat.qubits, flat.clbits, inplace=True)
+    return flat
+
+
+def _texts(
+    circuits: dict[_Circuit, QuantumCircuit], dump: Callable[[QuantumCircuit], str]
+) -> dict[_Circuit, str] | None:
+    """Every circuit as text; None if one of them cannot be written so."""
+    from qiskit.exceptions import QiskitError
+
+    found = {}
+    for name, circuit in circuits.items():
+        try:
+            found[name] = dump(circuit)
+        except (QiskitError, LookupError, ValueError, TypeError, NotImplementedError):
+            return None
+    return found

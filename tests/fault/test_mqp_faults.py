@@ -1,0 +1,34 @@
+"""The fault table of the adapter of the Munich Quantum Portal, opaque and with the portal's list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import mqp_rows
+import pytest
+import sensor_rows
+from provider_rows import Row
+from table import one_of_each
+
+from qjobs.ledger import Ledger
+
+
+@pytest.fixture(scope="module", params=mqp_rows.KINDS)
+def provider(request: pytest.FixtureRequest) -> Iterator[object]:
+    with mqp_rows.running(request.param) as provider:
+        yield provider
+
+
+@pytest.mark.parametrize("row", one_of_each(mqp_rows.ROWS))
+def test_row(row: Row, provider: object, one_ledger: Ledger) -> None:
+    """One remote job, and the outcome that the row states."""
+    seen = mqp_rows.play(row, provider, one_ledger)
+    assert seen.problems() == [], seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", [*mqp_rows.ROWS, *sensor_rows.LONG_ROWS], ids=lambda row: row.name)
+def test_suspended_row(row: Row, provider: object, one_ledger: Ledger) -> None:
+    """The same of a run that ends after its submission; the sensor does the rest."""
+    seen = sensor_rows.play(row, provider, one_ledger, play_one=mqp_rows.play)
+    assert seen.problems() == [], seen
