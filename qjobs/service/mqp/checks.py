@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import re
 from collections.abc import Sequence
 
 from qjobs.circuits.programs import read_circuit
 from qjobs.errors import InvalidCircuit, InvalidInput
+from qjobs.experiments.hamiltonian import read_portal
 from qjobs.model import ProgramFormat
 from qjobs.service.mqp.records import MqpStatus, Resource
 
@@ -20,6 +20,7 @@ __all__ = [
     "check_histograms",
     "check_shots",
     "circuits_of",
+    "job_number",
     "plain_text",
     "statuses_of",
     "whole",
@@ -28,10 +29,7 @@ __all__ = [
 CIRCUIT_FORMATS = {"qasm": ProgramFormat.OPENQASM2, "qasm3": ProgramFormat.OPENQASM3}
 _LONGEST_TEXT = 32 * 1024 * 1024
 """Characters of a job's circuits together."""
-_MOST_TERMS = 100_000
 _LARGEST_ID = 2**63
-_INDEX = re.compile(r"[0-9]{1,6}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 
 
 def whole(value: object, what: str, least: int, most: int) -> int:
@@ -131,44 +129,18 @@ def check_circuits(text: str, circuit_format: str, resource: Resource) -> int:
 
 
 def check_hamiltonian(interaction_str: str, coefficients_str: str, resource: Resource) -> None:
-    """Check the portal's form of a Hamiltonian: terms of qubits, and one finite real number for each.
-
-    Terms end in `;` (`"0 1; 1 2;"`); the numbers are parted by spaces or by `;` (`"0.5 0.1;"`).
+    """Check that a Hamiltonian in the portal's form can be read, and fits the resource.
 
     Raises:
-        InvalidInput: Either cannot be read, they are empty or of different lengths, or a qubit is not there.
+        InvalidInput: It cannot be read (`qjobs.experiments.hamiltonian.read_portal`), or has too many qubits.
     """
-    terms = _terms(plain_text(interaction_str, "interaction_str"), resource)
-    numbers = plain_text(coefficients_str, "coefficients_str").replace(";", " ").split()
-    for word in numbers:
-        if not _NUMBER.fullmatch(word) or not math.isfinite(float(word)):
-            raise InvalidInput(f"a coefficient is a finite real number, not {word[:40]!r}", field="coefficients_str")
-    if len(numbers) != terms:
+    interactions = plain_text(interaction_str, "interaction_str")
+    found = read_portal(interactions, plain_text(coefficients_str, "coefficients_str"))
+    if found.n_qubits > resource.qubits:
         raise InvalidInput(
-            f"there are {terms} terms and {len(numbers)} coefficients; each term has one", field="coefficients_str"
+            f"the Hamiltonian acts on {found.n_qubits} qubits and {resource.name} has {resource.qubits}",
+            field="interaction_str",
         )
-
-
-def _terms(text: str, resource: Resource) -> int:
-    """How many terms there are."""
-    terms = text.split(";")
-    if not terms[-1].strip():
-        terms.pop()
-    if not 0 < len(terms) <= _MOST_TERMS:
-        raise InvalidInput(f"a Hamiltonian has from 1 to {_MOST_TERMS:,} terms", field="interaction_str")
-    for term in terms:
-        qubits = term.split()
-        if not qubits or not all(_INDEX.fullmatch(word) for word in qubits):
-            raise InvalidInput(f"a term names qubits, as 0 1; and not {term[:40]!r}", field="interaction_str")
-        numbers = [int(word) for word in qubits]
-        if len(set(numbers)) != len(numbers):
-            raise InvalidInput(f"the term {term[:40]!r} names a qubit twice", field="interaction_str")
-        if max(numbers) >= resource.qubits:
-            raise InvalidInput(
-                f"the term {term[:40]!r} names qubit {max(numbers)} and {resource.name} has {resource.qubits}",
-                field="interaction_str",
-            )
-    return len(terms)
 
 
 def check_histograms(result: str, shots: int, n_circuits: int) -> None:
