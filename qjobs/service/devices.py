@@ -126,6 +126,8 @@ class Device(_Strict):
     """Share of the submissions whose reply is lost, after the job was stored."""
     opening_hours: tuple[OpeningHours, ...] = ()
     """When it runs jobs; an empty list means always."""
+    reserved_for: tuple[str, ...] = ()
+    """Addresses of the users whose jobs of the Munich Quantum Portal it takes; an empty list means everybody's."""
     state: Literal[
         "online",
         "offline",

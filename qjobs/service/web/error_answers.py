@@ -1,14 +1,16 @@
 """How a client is told what went wrong: always `{"message": "..."}`.
 
 The real client of Nexus raises a bare `KeyError` for any other error body (docs/nexus.md, "Errors"). A refusal on the
-routes of the Munich Quantum Portal also says `"refused": true`, which proves to a client that the service itself refused
-it and no gateway on the way (docs/mqp.md, "Errors"): a 4xx with that field has made no job.
+routes of the Munich Quantum Portal has two fields more: `detail`, the same words, as FastAPI writes them, and `code`,
+the status in words. Gateways write neither, so that a 4xx with both proves that the service itself refused it and has
+made no job (docs/mqp.md, "Errors").
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -64,7 +66,7 @@ def error_body(path: str, status_code: int, message: str) -> dict[str, Any]:
     """The body of an error's answer, at a path."""
     words = message.encode("utf-8", "replace").decode()
     if 400 <= status_code < 500 and f"{path}/".startswith(_PORTAL):
-        return {"refused": True, "message": words}
+        return {"message": words, "detail": words, "code": HTTPStatus(status_code).name.lower()}
     return {"message": words}
 
 
