@@ -159,6 +159,11 @@ class Device(_Strict):
         """Whether its items go to a third party and get a handle there."""
         return self.kind is not DeviceKind.NEXUS_HOSTED
 
+    @property
+    def needs_compilation(self) -> bool:
+        """Whether it refuses circuits that were not compiled for it."""
+        return self.native_only or self.connectivity is not None
+
     def is_open(self, now: datetime) -> bool:
         """Whether it starts jobs at this moment."""
         if not self.state.startswith("online"):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from qjobs.service.devices import Device, DeviceKind, ResultKind
 from qjobs.service.mqp import catalogue
 from qjobs.service.mqp.database import JobDatabase
+from qjobs.service.mqp.reasons import Reason
 from qjobs.service.mqp.records import Resource
 
-__all__ = ["DeviceResources", "instructions_of", "resource_of"]
+__all__ = ["Away", "DeviceResources", "instructions_of", "resource_of"]
 
 _NAMES = {
     "PhasedX": "r",
@@ -70,6 +71,18 @@ def resource_of(device: Device, max_circuits: int, now: datetime) -> Resource:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Away:
+    """Why a resource runs nothing now: a code, and words that end the sentence "the resource is ..."."""
+
+    reason: Reason
+    words: str
+
+
+_OFFLINE = Away(reason=Reason.OFFLINE, words="offline")
+_MAINTAINED = Away(reason=Reason.MAINTENANCE, words="in maintenance")
+
+
 class DeviceResources:
     """Keeps the portal's resources as the devices are; windows of maintenance that somebody planned stay.
 
@@ -78,9 +91,10 @@ class DeviceResources:
 
     def __init__(self, jobs: JobDatabase, devices: Iterable[Device], max_circuits: int) -> None:
         self._jobs = jobs
+        self._by_name = {device.name: device for device in devices}
         self._devices = [
             device
-            for device in devices
+            for device in self._by_name.values()
             if device.result is ResultKind.SHOTS and device.kind is not DeviceKind.SYNTAX_CHECKER
         ]
         self._max_circuits = max_circuits
@@ -101,6 +115,15 @@ class DeviceResources:
             if new != known:
                 catalogue.save_resource(self._jobs, new)
         self._saved = wanted
+
+    def away(self, name: str) -> Away | None:
+        """Why a resource runs nothing now; None where it runs jobs."""
+        now = self._jobs.now()
+        resource = next((each for each in catalogue.resources(self._jobs) if each.name == name), None)
+        device = self._by_name.get(name)
+        if resource is not None and resource.in_maintenance(now):
+            return _MAINTAINED
+        return None if device is not None and device.is_open(now) else _OFFLINE
 
 
 def _with_window(resource: Resource, known: Resource) -> Resource:

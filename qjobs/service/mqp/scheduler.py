@@ -33,7 +33,7 @@ from qjobs.service.mqp.device_resources import DeviceResources
 from qjobs.service.mqp.executions import Execution, Executions, execution_id
 from qjobs.service.mqp.hamiltonian_runs import HamiltonianRuns
 from qjobs.service.mqp.reasons import Reason
-from qjobs.service.mqp.records import CircuitJob, HamiltonianJob, Kind, MqpStatus, Resource, job_of
+from qjobs.service.mqp.records import CircuitJob, Kind, MqpStatus, job_of
 
 __all__ = ["Scheduler"]
 
@@ -68,7 +68,7 @@ class Scheduler:
         self._jobs = jobs
         self._resources = resources
         self._executions = executions
-        self._hamiltonians = HamiltonianRuns(service, jobs, executions)
+        self._hamiltonians = HamiltonianRuns(service, jobs, resources, executions)
         self._claimed: deque[CircuitJob] = deque()
         self._sent: dict[int, _Sent] = {}
         self._awaited: frozenset[str] = frozenset()
@@ -85,6 +85,7 @@ class Scheduler:
             return
         self._stopping = False
         self._recovered = False
+        self._hamiltonians.start()
         self._thread = threading.Thread(target=self._serve, name="qjobs-mqp-scheduler", daemon=True)
         self._thread.start()
 
@@ -178,30 +179,17 @@ class Scheduler:
     def _device_for(self, job: CircuitJob) -> Device | None:
         """The device that a job is for; None where it is away, and the job ended or went back to its queue."""
         name = job.target_specification
-        away = self.away(name)
+        away = self._resources.away(name)
         if away is None:
             return self._service.devices.get(name)
-        reason = Reason.MAINTENANCE if away == "in maintenance" else Reason.OFFLINE
-        mqp.cancel_job(job.id, f"The resource {name} is {away}.", reason=reason)
+        mqp.cancel_job(job.id, f"The resource {name} is {away.words}.", reason=away.reason)
         return None
-
-    def away(self, name: str) -> str | None:
-        """`offline` or `in maintenance`; None where the resource runs jobs now."""
-        now = self._service.clock.now()
-        device = self._service.devices.get(name)
-        resource = schema.mqp_resource
-        query = sa.select(resource).where(resource.c.name == name)
-        with self._service.db.read() as connection:
-            row = connection.execute(query).one_or_none()
-        if row is not None and Resource(**row._mapping).in_maintenance(now):
-            return "in maintenance"
-        return None if device is not None and device.is_open(now) else "offline"
 
     def _send(self, job: CircuitJob, device: Device, user: User) -> None:
         bodies = pytket_bodies(circuits_of(job.circuit))
         mqp.mark_dispatched(job.id)
         name = f"portal job {job.id}"
-        if not job.no_modify and (device.native_only or device.connectivity is not None):
+        if device.needs_compilation and not job.no_modify:
             sent = _Sent(job_id=job.id, device=device, stage=_COMPILE)
             self._executions.compile(sent.execution, user, device, bodies, name=name)
         else:
@@ -290,7 +278,10 @@ class Scheduler:
             elif job.dispatched_at is not None:
                 self._take_up(job)
         for hamiltonian in mqp.fetch_all_waiting_hamiltonian_jobs():
-            self._hamiltonians.take_up(hamiltonian)
+            if hamiltonian.dispatched_at is None and _is_of_this_process(hamiltonian.claimed_by):
+                mqp.release_job(hamiltonian.id, kind=Kind.HAMILTONIAN)
+            elif self._hamiltonians.is_ours(hamiltonian):
+                self._hamiltonians.take(hamiltonian)
         self._end_leftovers()
         self._reaped_at = time.monotonic()
 
@@ -299,8 +290,8 @@ class Scheduler:
         for job in reaped.dispatched:
             if isinstance(job, CircuitJob):
                 self._take_up(job)
-            else:
-                self._hamiltonians.take_up(job)
+            elif self._hamiltonians.is_ours(job):
+                self._hamiltonians.take(job)
         self._reaped_at = time.monotonic()
 
     def _take_up(self, job: CircuitJob) -> None:
@@ -323,13 +314,12 @@ class Scheduler:
         else:
             self._claimed.append(job)
 
-    def _adopted(self, job: CircuitJob | HamiltonianJob) -> bool:
+    def _adopted(self, job: CircuitJob) -> bool:
         """Whether a job that may not have been sent is this process's to send."""
         if _is_of_this_process(job.claimed_by):
             return True
-        kind = Kind.CIRCUIT if isinstance(job, CircuitJob) else Kind.HAMILTONIAN
         try:
-            mqp.adopt_job(job.id, kind=kind)
+            mqp.adopt_job(job.id)
         except StaleJob:
             return False
         return True
