@@ -125,6 +125,6 @@ def bound(given: JobDatabase | None = None) -> JobDatabase:
     if found is None:
         raise InvalidInput(
             "no job database is bound; say: from qjobs.service.mqp.database import JobDatabase, bind "
-            "(docs/mqp.md, Binding)"
+            "(docs/mqp.md)"
         )
     return found
