@@ -62,7 +62,7 @@ def claim(jobs: JobDatabase, which: sa.ColumnElement[bool]) -> list[CircuitJob |
     no more than two WAITING jobs at the resource. Older jobs go first. Two statements, and one to begin on SQLite.
     """
     now = jobs.now()
-    return _take(jobs, _allowed(which, _may_go(now)), now)
+    return _take(jobs, _allowed(jobs, which, _may_go(now)), now)
 
 
 def claim_all(jobs: JobDatabase, kind: Kind) -> list[CircuitJob | HamiltonianJob]:
@@ -96,28 +96,24 @@ def _may_go(now: datetime) -> sa.ColumnElement[bool]:
     return sa.or_(~job.c.queued, ~away, job.c.timestamp_submitted < now - QUEUING_TIME)
 
 
-def _allowed(which: sa.ColumnElement[bool], may_go: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
-    """The ids of jobs within the limit of their owner and resource, counted from the oldest."""
-    group = (job.c.owner, job.c.target_specification)
-    active = (
-        sa.select(*group, sa.func.count().label("number"))
-        .where(job.c.kind == Kind.CIRCUIT, job.c.status == MqpStatus.WAITING)
-        .group_by(*group)
-        .subquery("active")
+def _allowed(jobs: JobDatabase, which: sa.ColumnElement[bool], may_go: sa.ColumnElement[bool]) -> sa.Select[tuple[int]]:
+    """The ids of jobs within the limit of their owner and resource: WAITING ones count first, then the oldest."""
+    waiting = job.c.status == MqpStatus.WAITING
+    pending = sa.and_(job.c.status == MqpStatus.PENDING, may_go, which)
+    first = sa.case((waiting, 0), else_=1)
+    place = sa.func.row_number().over(
+        partition_by=(job.c.owner, job.c.target_specification), order_by=(first, job.c.id)
     )
-    place = sa.func.row_number().over(partition_by=group, order_by=job.c.id)
-    same = (active.c.owner == job.c.owner) & (active.c.target_specification == job.c.target_specification)
     ranked = (
-        sa.select(job.c.id, (place + sa.func.coalesce(active.c.number, 0)).label("place"))
-        .select_from(job.join(resource, resource.c.name == job.c.target_specification).outerjoin(active, same))
-        .where(job.c.kind == Kind.CIRCUIT, job.c.status == MqpStatus.PENDING, may_go, which)
+        sa.select(job.c.id, job.c.status, place.label("place"))
+        .select_from(job.join(resource, resource.c.name == job.c.target_specification))
+        .where(job.c.kind == Kind.CIRCUIT, job.c.status.in_([MqpStatus.WAITING, MqpStatus.PENDING]), waiting | pending)
         .subquery("ranked")
     )
-    return (
-        sa.select(job.c.id)
-        .join(ranked, ranked.c.id == job.c.id)
-        .where(ranked.c.place <= MAX_ACTIVE_JOBS_PER_USER_PER_RESOURCE)
+    within = sa.select(ranked.c.id).where(
+        ranked.c.status == MqpStatus.PENDING, ranked.c.place <= MAX_ACTIVE_JOBS_PER_USER_PER_RESOURCE
     )
+    return sa.select(job.c.id).where(jobs.among_selected(job.c.id, within))
 
 
 def mark_dispatched(jobs: JobDatabase, job_id: int, kind: Kind, remote: str) -> None:

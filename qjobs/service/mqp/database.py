@@ -62,13 +62,21 @@ class JobDatabase:
 
     def among(self, column: sa.ColumnElement[Any], values: Sequence[str] | Sequence[int]) -> sa.ColumnElement[bool]:
         """Whether a column has one of the values, however many they are: they are one parameter."""
-        numbers = bool(values) and isinstance(values[0], int)
         if self.db.is_sqlite:
             listed = sa.func.json_each(sa.bindparam(None, list(values), sa.JSON)).table_valued("value")
             return column.in_(sa.select(listed.c.value))
-        kind = ARRAY(sa.BigInteger if numbers else sa.Text)
+        kind = ARRAY(sa.BigInteger if isinstance(column.type, sa.Integer) else sa.Text)
         plain = [storable(value) if isinstance(value, str) else value for value in values]
         return column == sa.any_(sa.bindparam(None, plain, kind))
+
+    def among_selected(self, column: sa.ColumnElement[Any], query: sa.Select[Any]) -> sa.ColumnElement[bool]:
+        """Whether a column has one of the values that a query finds, which is asked once.
+
+        PostgreSQL may ask the query of an IN again for each row, where it knows nothing of the table's size yet.
+        """
+        if self.db.is_sqlite:
+            return column.in_(query)
+        return column == sa.any_(sa.func.array(query.scalar_subquery()))
 
     def locked(self, connection: sa.Connection, job_id: int, kind: Kind) -> sa.Row[Any]:
         """The row of a job, locked until the transaction ends.
@@ -117,6 +125,6 @@ def bound(given: JobDatabase | None = None) -> JobDatabase:
     if found is None:
         raise InvalidInput(
             "no job database is bound; say: from qjobs.service.mqp.database import JobDatabase, bind "
-            "(docs/mqp.md, Binding)"
+            "(docs/mqp.md)"
         )
     return found

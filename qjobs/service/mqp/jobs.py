@@ -1,7 +1,7 @@
 """The job module of the Munich Quantum Portal: what its schedulers, services and websites call.
 
-The functions have the names and signatures of MQP-Database-Access and work on the database that was bound; docs/mqp.md
-says how, and what each does. What has a `*` before it, and the last part of the module, is our own.
+The functions have the names and signatures of MQP-Database-Access and work on the database that was bound
+(docs/mqp.md, "Binding"). Parameters by keyword alone, and the functions from `fail_job` on, are our own.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ def create(
         InvalidInput: There is no such user, or they have no such budget.
         KeyReused: The key has made another job.
     """
-    if key is not None and not 0 < len(plain_text(key, "key")) <= _LONGEST_KEY:
-        raise InvalidInput(f"a key has 1 to {_LONGEST_KEY} characters", field="key")
+    if key is not None and not (0 < len(plain_text(key, "key")) <= _LONGEST_KEY and key.isprintable()):
+        raise InvalidInput(f"a key has 1 to {_LONGEST_KEY} characters that can be seen", field="key")
     asked = json.dumps({"kind": kind, "budget": budget, **body}, sort_keys=True)
     digest = hashlib.sha256(asked.encode()).hexdigest()
     with jobs.db.write() as connection:
@@ -146,7 +146,7 @@ def cancel(jobs: JobDatabase, job_id: int, kind: Kind, note: str, reason: Reason
         if row.queued and why in AWAY and now - row.timestamp_submitted < QUEUING_TIME:
             moved = job.update().where(job.c.id == row.id)
             connection.execute(moved.values({"status": MqpStatus.PENDING, **FREE, **values}))
-            log_after_commit(connection, "mqp job %s: %s -> PENDING, %s: %s", row.id, row.status, why, note)
+            log_after_commit(connection, "mqp job %s: %s -> PENDING, %s: %r", row.id, row.status, why, note)
             return
         _end(connection, row, MqpStatus.CANCELLED, now, values)
 
@@ -163,7 +163,7 @@ def update_loop(jobs: JobDatabase, job_id: int, epochs: int, params: str, parame
         _guard(row, MqpStatus.WAITING, MqpStatus.WAITING)
         values = {"epochs": epochs, "params": params, "parametric_circuit": parametric_circuit, "note": note}
         connection.execute(job.update().where(job.c.id == row.id).values(values))
-        log_after_commit(connection, "mqp job %s: epoch %s, %s", row.id, epochs, note)
+        log_after_commit(connection, "mqp job %s: epoch %s, %r", row.id, epochs, note)
 
 
 def _guard(row: sa.Row[Any], new: MqpStatus, *allowed: MqpStatus) -> None:
@@ -180,5 +180,5 @@ def _end(
 ) -> None:
     moved = job.update().where(job.c.id == row.id)
     connection.execute(moved.values({"status": status, "timestamp_completed": now, **values}))
-    words = "mqp job %s: %s -> %s %s"
+    words = "mqp job %s: %s -> %s, %r"
     log_after_commit(connection, words, row.id, row.status, status, values["note"])
