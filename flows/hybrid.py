@@ -23,8 +23,8 @@ from qjobs.experiments.hybrid import HybridPlan, HybridSpec, expand_hybrid, load
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.operations.execute import Executed
 from qjobs.operations.hybrid import interrupted_hybrid, minimise_in_ledger
+from tasks import publish_hybrid
 from tasks.artifacts import Published
-from tasks.hybrid import publish_hybrid
 
 __all__ = ["hybrid"]
 

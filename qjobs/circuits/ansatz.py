@@ -112,8 +112,8 @@ def _groups(terms: Mapping[str, float]) -> list[list[tuple[str, float]]]:
     for pauli in sorted(bare):
         letters = set(pauli) - {"I"}
         on_one = len(pauli) - pauli.count("I") == 1
-        key = letters.pop() if len(letters) == 1 else pauli
-        found.setdefault((on_one, key), []).append((pauli, bare[pauli]))
+        shared = letters.pop() if len(letters) == 1 else pauli
+        found.setdefault((on_one, shared), []).append((pauli, bare[pauli]))
     groups = []
     for key in sorted(found):
         largest = max(abs(weight) for _, weight in found[key])
