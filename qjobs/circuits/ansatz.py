@@ -9,9 +9,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from qjobs.circuits.observables import Estimator
-from qjobs.model import Observable
-
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
     from qiskit.circuit import Parameter
@@ -49,9 +46,9 @@ def hamiltonian_variational(terms: Mapping[str, float], layers: int = 1) -> Quan
 
     The product state has a Y rotation per qubit. In a layer each group G has one parameter t and acts as
     exp(-i t G/2), G scaled so that its largest coefficient is 1: first the terms on several qubits, then those on one.
-    Terms of a group commute qubit by qubit. `terms` has one letter per qubit, rightmost on qubit 0. Wecker, Hastings,
-    Troyer, "Progress towards practical quantum variational algorithms", Phys. Rev. A 92, 042303 (arXiv:1507.08969),
-    section II.
+    Terms of one letter share a group, and any other term is a group of its own. `terms` has one letter per qubit,
+    rightmost on qubit 0. Wecker, Hastings, Troyer, "Progress towards practical quantum variational algorithms", Phys.
+    Rev. A 92, 042303 (arXiv:1507.08969), section II.
 
     Raises:
         ValueError: No layer, strings of different widths, nothing but identities, or a circuit too large.
@@ -111,11 +108,12 @@ def _groups(terms: Mapping[str, float]) -> list[list[tuple[str, float]]]:
     bare = {pauli: weight for pauli, weight in terms.items() if set(pauli) != {"I"} and weight != 0}
     if not bare:
         return []
-    found: dict[tuple[bool, int], list[tuple[str, float]]] = {}
-    bases = Estimator([Observable(name="all", terms=tuple(bare.items()))]).basis_of
+    found: dict[tuple[bool, str], list[tuple[str, float]]] = {}
     for pauli in sorted(bare):
+        letters = set(pauli) - {"I"}
         on_one = len(pauli) - pauli.count("I") == 1
-        found.setdefault((on_one, bases[pauli]), []).append((pauli, bare[pauli]))
+        shared = letters.pop() if len(letters) == 1 else pauli
+        found.setdefault((on_one, shared), []).append((pauli, bare[pauli]))
     groups = []
     for key in sorted(found):
         largest = max(abs(weight) for _, weight in found[key])

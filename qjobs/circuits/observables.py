@@ -136,7 +136,6 @@ class Estimator:
 
     Attributes:
         bases: One letter X, Y or Z per qubit each, rightmost on qubit 0.
-        basis_of: The number of its basis, by Pauli string.
     """
 
     def __init__(self, observables: Sequence[Observable]) -> None:
@@ -146,17 +145,17 @@ class Estimator:
         for observable in observables:
             paulis.update(pauli for pauli, _ in observable.terms)
         bases: list[str] = []
-        self.basis_of: dict[str, int] = {}
+        basis_of: dict[str, int] = {}
         for group in SparsePauliOp(sorted(paulis)).group_commuting(qubit_wise=True):
             labels = group.paulis.to_labels()
-            self.basis_of.update(dict.fromkeys(labels, len(bases)))
+            basis_of.update(dict.fromkeys(labels, len(bases)))
             bases.append(_basis(labels))
         self.bases = tuple(bases)
         self._terms: dict[str, list[list[_Term]]] = {}
         for observable in observables:
             per_basis: list[list[_Term]] = [[] for _ in bases]
             for pauli, coefficient in observable.terms:
-                per_basis[self.basis_of[pauli]].append((_mask(pauli), coefficient))
+                per_basis[basis_of[pauli]].append((_mask(pauli), coefficient))
             self._terms[observable.name] = per_basis
 
     def estimate(self, counts: Sequence[Sequence[Mapping[str, int]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

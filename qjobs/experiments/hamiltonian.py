@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Final, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from qjobs.circuits.observables import qubits_named, read_pauli
 from qjobs.errors import InvalidInput
@@ -213,10 +213,13 @@ def _width(words: Sequence[str], field: str) -> int:
     return n_qubits
 
 
-def _form_of(terms: object) -> str | None:
+def _listed(terms: object) -> object:
+    """Terms as a list, as the form has them, also where they come by their strings."""
     if isinstance(terms, Mapping):
-        return "by string"
-    return "list" if isinstance(terms, list | tuple) else None
+        return [{"term": term, "coefficient": value} for term, value in terms.items()]
+    if terms is not None and not isinstance(terms, list | tuple):
+        raise ValueError("give coefficients by Pauli string, as in {ZZ: 0.5}, or a list of terms")
+    return terms
 
 
 Coefficient = Annotated[float, BeforeValidator(_real)]
@@ -225,25 +228,15 @@ Coefficient = Annotated[float, BeforeValidator(_real)]
 class PauliTerm(FormInput):
     """One term of a Hamiltonian."""
 
-    term: str = Field(min_length=1, description="A Pauli string: ZZI, rightmost letter on qubit 0, or Z0 X3.")
+    term: str = Field(description="A Pauli string: ZZI, rightmost letter on qubit 0, or Z0 X3.")
     coefficient: Coefficient = Field(description="Its coefficient, a real number.")
-
-
-_Terms = Annotated[
-    Annotated[dict[str, Coefficient], Tag("by string")] | Annotated[list[PauliTerm], Tag("list")],
-    Discriminator(
-        _form_of,
-        custom_error_type="terms",
-        custom_error_message="give coefficients by Pauli string, as in {ZZ: 0.5}, or a list of terms",
-    ),
-]
 
 
 class HamiltonianInput(FormInput):
     """A Hamiltonian: as Pauli terms, as the Munich Quantum Portal's two strings, or in a file with one of these."""
 
-    terms: _Terms | None = Field(
-        default=None, description="Coefficients by Pauli string, as in {ZZ: 0.5, X0: -1}, or a list of terms."
+    terms: Annotated[list[PauliTerm] | None, BeforeValidator(_listed)] = Field(
+        default=None, description="Pauli strings with their coefficients; in a file also as in {ZZ: 0.5, X0: -1}."
     )
     interaction_str: str | None = Field(
         default=None, description="The portal's form: qubits that get a Z each, as in 0 1; 1 2;.", title="Interactions"
@@ -275,8 +268,6 @@ class HamiltonianInput(FormInput):
             return self.inlined(folder).read()
         if self.interaction_str is not None and self.coefficients_str is not None:
             return read_portal(self.interaction_str, self.coefficients_str)
-        if isinstance(self.terms, Mapping):
-            return hamiltonian_of(self.terms.items(), field="hamiltonian.terms")
         pairs = [(each.term, each.coefficient) for each in self.terms or ()]
         return hamiltonian_of(pairs, field="hamiltonian.terms")
 

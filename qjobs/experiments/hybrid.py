@@ -254,4 +254,5 @@ def epoch_sweep(plan: HybridPlan, logical_run: str, number: int, points: Sequenc
         estimator=plan.estimator,
         objective=None,
         definition=epoch_definition(plan, logical_run, number),
+        job_name=f"{hybrid.name} epoch {number}",
     )

@@ -151,6 +151,7 @@ class SweepPlan:
 
     `templates` maps a basis ("" where counts or exact values are asked for) to its circuit;
     `definition` is a hash of all that gives a result its meaning except the point and the backend.
+    `job_name` is what its jobs are called, where that is not the experiment's name.
     """
 
     spec: SweepSpec
@@ -161,6 +162,7 @@ class SweepPlan:
     estimator: Estimator | None
     objective: Objective | None
     definition: str
+    job_name: str = ""
 
     @property
     def programs(self) -> dict[ProgramHash, Program]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from qjobs.backends.base import Backend, Capability
 from qjobs.errors import InvalidInput, JobFailed, ProtocolError
 from qjobs.experiments.hamiltonian import ENERGY
 from qjobs.experiments.hybrid import HybridPlan, epoch_definition, epoch_sweep
@@ -172,6 +173,7 @@ def from_counts(plan: HybridPlan, counts: Sequence[Sequence[Mapping[str, int]]])
 
 def minimise_in_ledger(
     ledger: Ledger,
+    backend: Backend,
     plan: HybridPlan,
     run_epoch: Callable[[SweepPlan], Executed],
     *,
@@ -197,6 +199,7 @@ def minimise_in_ledger(
         return _evaluation(plan, sweep, points, _results(ledger, job_ids), job_ids)
 
     history = ledger.epochs.of_run(logical_run)
+    _check_backend(ledger, backend, plan, history)
     return minimise(
         plan,
         evaluate,
@@ -205,6 +208,21 @@ def minimise_in_ledger(
         record=lambda epoch: ledger.epochs.record(epoch, plan.circuit),
         now=now,
     )
+
+
+def _check_backend(ledger: Ledger, backend: Backend, plan: HybridPlan, history: Sequence[Epoch]) -> None:
+    if not backend.limits.gives_results:
+        raise InvalidInput(f"{backend.device} gives no results, and so no energies; take another", field="backend")
+    if plan.spec.exact and Capability.EXACT_EXPVALS not in backend.capabilities:
+        raise InvalidInput(f"{backend.name} has no exact expectation values; set exact to false", field="exact")
+    present = str(backend.fingerprint)
+    for job in ledger.jobs(job_ids=[job_id for epoch in history[-1:] for job_id in epoch.job_ids]):
+        if job.fingerprint not in {"", present}:
+            raise InvalidInput(
+                f"the run {job.logical_run} was measured with another configuration of {job.device} "
+                f"({job.fingerprint}) than it has now ({present}); their energies are not to be mixed: start a new run",
+                field="backend",
+            )
 
 
 def _results(ledger: Ledger, job_ids: Sequence[JobId]) -> dict[str, ItemResult]:
