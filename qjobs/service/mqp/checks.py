@@ -29,6 +29,9 @@ __all__ = [
 CIRCUIT_FORMATS = {"qasm": ProgramFormat.OPENQASM2, "qasm3": ProgramFormat.OPENQASM3}
 _LONGEST_TEXT = 32 * 1024 * 1024
 """Characters of a job's circuits together."""
+_TEXT = r"""(?:'(?:[^'\\\n]|\\.)*+'|"(?:[^"\\\n]|\\.)*+")"""
+_LITERAL = re.compile(_TEXT, re.DOTALL)
+_LIST = re.compile(rf"\[\s*+(?:{_TEXT}\s*+(?:,\s*+{_TEXT}\s*+)*+(?:,\s*+)?)?\]", re.DOTALL)
 _LARGEST_ID = 2**63
 
 
@@ -79,13 +82,24 @@ def circuits_of(text: str) -> list[str]:
     try:
         found = json.loads(plain)
     except (ValueError, RecursionError):
-        try:
-            found = ast.literal_eval(plain)
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-            raise InvalidInput("the list of circuits cannot be read as Python or as JSON", field="circuit") from error
+        found = _python_list(plain)
     if not isinstance(found, list) or not found or not all(isinstance(each, str) and each.strip() for each in found):
         raise InvalidInput("a list of circuits holds one text for each circuit, and at least one", field="circuit")
     return found
+
+
+def _python_list(text: str) -> list[str]:
+    """The texts of a list as Python writes it, literal by literal.
+
+    Python's parser makes a tree of a whole text first, which takes some hundred times its size.
+    """
+    wrong = "the list of circuits cannot be read as Python or as JSON"
+    if not _LIST.fullmatch(text):
+        raise InvalidInput(wrong, field="circuit")
+    try:
+        return [str(ast.literal_eval(literal)) for literal in _LITERAL.findall(text)]
+    except (ValueError, SyntaxError) as error:
+        raise InvalidInput(wrong, field="circuit") from error
 
 
 def check_shots(shots: object, resource: Resource) -> int:
