@@ -3,8 +3,17 @@
 from tasks.artifacts import publish_artifacts
 from tasks.collect import collect_results
 from tasks.compile import compile_circuits
+from tasks.hybrid import publish_hybrid
 from tasks.submit import submit_job
 from tasks.trend import publish_trend
 from tasks.wait import wait_for_jobs
 
-__all__ = ["collect_results", "compile_circuits", "publish_artifacts", "publish_trend", "submit_job", "wait_for_jobs"]
+__all__ = [
+    "collect_results",
+    "compile_circuits",
+    "publish_artifacts",
+    "publish_hybrid",
+    "publish_trend",
+    "submit_job",
+    "wait_for_jobs",
+]

@@ -21,6 +21,7 @@ from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as
 from blocks import ledger_named
 from qjobs.cli.caps import add_retry_options, with_retries
 from qjobs.errors import InvalidInput, LedgerError, QJobsError
+from qjobs.ledger import Ledger
 from qjobs.notebook import expand
 from qjobs.operations.plan import end_interruption, interrupted_run
 from qjobs.operations.poll import utc_now
@@ -29,13 +30,22 @@ _STARTUP_S = 120
 """How long Prefect's own server may take to start on a busy machine; Prefect gives it 20 s."""
 
 
+def _interrupted(store: Ledger, spec: Any) -> str | None:
+    return interrupted_run(store, expand(spec))
+
+
 def run_flow(
-    flow: Any, load: Callable[[str], Any], arguments: Sequence[str] | None = None, *, experiment: bool = False
+    flow: Any,
+    load: Callable[[str], Any],
+    arguments: Sequence[str] | None = None,
+    *,
+    experiment: bool = False,
+    interrupted: Callable[[Ledger, Any], str | None] = _interrupted,
 ) -> int:
     """Run `flow` on the file that is named on the command line.
 
-    An `experiment` is a sweep or a list of circuits: strategies and caps can be given, and a run of it that was
-    interrupted is gone on with.
+    An `experiment` is a sweep, a list of circuits or a hybrid run: strategies and caps can be given, and a run of it
+    that was interrupted is gone on with. `interrupted` finds that one.
 
     Returns:
         Exit code: 0 done, 1 the run failed, 2 the input cannot be used (nothing was run).
@@ -60,7 +70,11 @@ def run_flow(
         return 2
     try:
         patience = {STARTUP_TIMEOUT: max(STARTUP_TIMEOUT.value(), _STARTUP_S)}
-        with without_heartbeat(), temporary_settings(patience), _gone_on_with(spec, options) as logical_run:
+        with (
+            without_heartbeat(),
+            temporary_settings(patience),
+            _gone_on_with(spec, options, interrupted) as logical_run,
+        ):
             named = {"logical_run": logical_run} if has_logical_run else {}
             published = flow(spec, ledger=options.ledger, **named)
     except QJobsError as error:
@@ -71,7 +85,7 @@ def run_flow(
 
 
 @contextmanager
-def _gone_on_with(spec: Any, options: argparse.Namespace) -> Iterator[str]:
+def _gone_on_with(spec: Any, options: argparse.Namespace, find: Callable[[Ledger, Any], str | None]) -> Iterator[str]:
     """The logical run that is entered: the one that was named, or that a killed command left unfinished; else none.
 
     However the run ends, the interrupted one is over then, unless jobs of it are still open.
@@ -81,7 +95,7 @@ def _gone_on_with(spec: Any, options: argparse.Namespace) -> Iterator[str]:
     began = utc_now()
     if not given and not getattr(options, "new", True):
         store = ledger_named(options.ledger)
-        interrupted = interrupted_run(store, expand(spec))
+        interrupted = find(store, spec)
     if interrupted is None:
         yield given
         return

@@ -20,7 +20,7 @@ from qjobs.model import Observable
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["Estimator", "measured_in", "parse_observable"]
+__all__ = ["Estimator", "measured_in", "parse_observable", "qubits_named", "read_pauli"]
 
 _WORD = r"[IXYZ]\d{1,9}(?:\s*(?:\*\s*)?[IXYZ]\d{1,9})*|[IXYZ]+"
 _TERM = re.compile(
@@ -29,6 +29,8 @@ _TERM = re.compile(
     re.ASCII,
 )
 _FACTOR = re.compile(r"([IXYZ])(\d+)", re.ASCII)
+_WHOLE_WORD = re.compile(_WORD, re.ASCII)
+_SHOWN = 40
 _WORD_BITS = 63
 _LOW_BITS = (1 << _WORD_BITS) - 1
 _ROUNDING = 1e-12
@@ -62,7 +64,7 @@ def parse_observable(name: str, text: str, n_qubits: int) -> Observable:
                 field="observables",
             )
         coefficient = float(match["number"] or 1.0) * (-1.0 if match["sign"] == "-" else 1.0)
-        pauli = _pauli(name, match["word"] or match["bare"] or "", n_qubits)
+        pauli = _pauli(f"the observable {name!r}", match["word"] or match["bare"] or "", n_qubits, "observables")
         terms[pauli] = terms.get(pauli, 0.0) + coefficient
         position = match.end()
     if not terms or not all(math.isfinite(value) for value in terms.values()):
@@ -70,14 +72,43 @@ def parse_observable(name: str, text: str, n_qubits: int) -> Observable:
     return Observable(name=name, terms=tuple(terms.items()))
 
 
-def _pauli(name: str, word: str, n_qubits: int) -> str:
+def qubits_named(word: str) -> int | None:
+    """How many qubits a Pauli string needs: its letters, or its largest qubit plus one; None if it is no such string.
+
+    >>> qubits_named("ZZI"), qubits_named("Z0 X3"), qubits_named("zz")
+    (3, 4, None)
+    """
+    if _WHOLE_WORD.fullmatch(word) is None:
+        return None
+    factors = _FACTOR.findall(word)
+    return 1 + max(int(index) for _, index in factors) if factors else len(word)
+
+
+def read_pauli(word: str, n_qubits: int, *, what: str, field: str) -> str:
+    """A Pauli string with one letter per qubit, rightmost on qubit 0, from that (`ZZI`) or from `Z0 X3`.
+
+    `what` begins the messages, `field` is the place in the caller's input.
+
+    Raises:
+        InvalidInput: It cannot be read, its width is not `n_qubits`, or it has two letters on one qubit.
+    """
+    if qubits_named(word) is None:
+        raise InvalidInput(
+            f"{what} has the term {word[:_SHOWN]!r}; write one letter I, X, Y or Z per qubit, as in ZZI, or letters "
+            "with their qubits, as in Z0 X3",
+            field=field,
+        )
+    return _pauli(what, word, n_qubits, field)
+
+
+def _pauli(what: str, word: str, n_qubits: int, field: str) -> str:
     factors = _FACTOR.findall(word)
     if word and not factors:
         if len(word) != n_qubits:
             raise InvalidInput(
-                f"the observable {name!r} has the term {word}, which is {len(word)} qubits wide, and the circuit has "
+                f"{what} has the term {word}, which is {len(word)} qubits wide, and not "
                 f"{n_qubits}; give one letter per qubit, or name the qubits as in Z0 Z1",
-                field="observables",
+                field=field,
             )
         return word
     letters: dict[int, str] = {}
@@ -85,13 +116,13 @@ def _pauli(name: str, word: str, n_qubits: int) -> str:
         qubit = int(index)
         if qubit >= n_qubits:
             raise InvalidInput(
-                f"the observable {name!r} acts on qubit {qubit}, and the circuit has the qubits 0 to {n_qubits - 1}",
-                field="observables",
+                f"{what} acts on qubit {qubit}, and there are the qubits 0 to {n_qubits - 1}",
+                field=field,
             )
         if qubit in letters:
             raise InvalidInput(
-                f"the observable {name!r} has two letters on qubit {qubit} in one term; multiply them out first",
-                field="observables",
+                f"{what} has two letters on qubit {qubit} in one term; multiply them out first",
+                field=field,
             )
         letters[qubit] = letter
     return "".join(letters.get(qubit, "I") for qubit in reversed(range(n_qubits)))

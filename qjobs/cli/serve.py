@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from qjobs.service.accounts.accounts import Accounts
     from qjobs.service.settings import Settings
 
+_TOKEN_DAYS = 30
+_MOST_DAYS = 3650
+_DAY_S = 86_400.0
 _NEEDED = ("argon2", "cryptography", "fastapi", "jinja2", "starlette", "uvicorn", "websockets")
 
 
@@ -97,7 +100,13 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
     join.add_argument("email")
     join.add_argument("team_id", help="the team's id")
     join.set_defaults(call=_join_team)
-    for command in (add, listing, remove, join):
+    token = verbs.add_parser("token", help="print a token for a user's clients of the Munich Quantum Portal")
+    token.add_argument("email")
+    token.add_argument(
+        "--days", type=_positive, default=_TOKEN_DAYS, metavar="N", help=f"its lifetime (default {_TOKEN_DAYS})"
+    )
+    token.set_defaults(call=_issue_token)
+    for command in (add, listing, remove, join, token):
         _add_where(command, default=argparse.SUPPRESS)
 
 
@@ -159,14 +168,20 @@ def _user(text: str) -> tuple[str, str]:
 @contextlib.contextmanager
 def _accounts(options: argparse.Namespace) -> Iterator[Accounts]:
     _require_service()
-    from qjobs.service.errors import NotFound
     from qjobs.service.serve import accounts_of
 
-    with accounts_of(_settings(options)) as accounts:
-        try:
-            yield accounts
-        except NotFound as error:
-            raise InvalidInput(error.message) from error
+    with accounts_of(_settings(options)) as accounts, _unknown_user():
+        yield accounts
+
+
+@contextlib.contextmanager
+def _unknown_user() -> Iterator[None]:
+    from qjobs.service.errors import NotFound
+
+    try:
+        yield
+    except NotFound as error:
+        raise InvalidInput(error.message) from error
 
 
 def _add_user(options: argparse.Namespace) -> int:
@@ -207,4 +222,17 @@ def _join_team(options: argparse.Namespace) -> int:
         user = accounts.user(options.email)
         accounts.join_team(options.team_id, user.user_id)
     print(f"{user.email} is a member of the team {options.team_id}")
+    return 0
+
+
+def _issue_token(options: argparse.Namespace) -> int:
+    _require_service()
+    from qjobs.service.serve import sessions_of
+
+    if options.days > _MOST_DAYS:
+        raise InvalidInput(f"--days: a token lives at most {_MOST_DAYS} days")
+    with sessions_of(_settings(options)) as sessions, _unknown_user():
+        token = sessions.issue(options.email, options.days * _DAY_S)
+    print(token)
+    print(f"a token of {options.email} for {options.days:g} days; it is shown once", file=sys.stderr)
     return 0

@@ -34,7 +34,7 @@ from qjobs.experiments.forms import (
 from qjobs.experiments.objectives import Objective, load_objective
 from qjobs.model import ItemSpec, Observable, Program, ProgramFormat, ProgramHash
 
-__all__ = ["OWN_COLUMNS", "Point", "SweepPlan", "SweepSpec", "expand_sweep", "load_sweep"]
+__all__ = ["OWN_COLUMNS", "Point", "SweepPlan", "SweepSpec", "expand_points", "expand_sweep", "load_sweep"]
 
 OWN_COLUMNS = (
     "point_id",
@@ -151,6 +151,7 @@ class SweepPlan:
 
     `templates` maps a basis ("" where counts or exact values are asked for) to its circuit;
     `definition` is a hash of all that gives a result its meaning except the point and the backend.
+    `job_name` is what its jobs are called, where that is not the experiment's name.
     """
 
     spec: SweepSpec
@@ -161,6 +162,7 @@ class SweepPlan:
     estimator: Estimator | None
     objective: Objective | None
     definition: str
+    job_name: str = ""
 
     @property
     def programs(self) -> dict[ProgramHash, Program]:
@@ -213,7 +215,7 @@ def expand_sweep(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
             columns of one name, no measurement where counts are asked for.
     """
     source = spec.circuit.read(folder)
-    points = _points(spec, source)
+    points = expand_points(spec, source)
     objective = _objective(spec, points[0])
     observables = [parse_observable(each.name, each.terms, source.n_qubits) for each in spec.observables]
     if objective is not None and objective.observable:
@@ -281,7 +283,12 @@ def _check_columns(parameters: Sequence[str], observables: Sequence[str]) -> Non
         take(f"{name}_stderr", "observable", name)
 
 
-def _points(spec: SweepSpec, source: Program) -> tuple[Point, ...]:
+def expand_points(spec: SweepSpec, source: Program) -> tuple[Point, ...]:
+    """The points of a sweep over a circuit, each with its id.
+
+    Raises:
+        InvalidInput: There are too many, one is given twice, or they have different parameters or none that is finite.
+    """
     rows = _rows(spec)
     total = len(rows) * spec.repetitions * len(spec.backends)
     if total > MAX_ITEMS:

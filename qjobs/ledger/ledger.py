@@ -20,6 +20,7 @@ from qjobs.ledger import migrations
 from qjobs.ledger import transitions as moves
 from qjobs.ledger.cancellation import request_item_cancellation, request_job_cancellation
 from qjobs.ledger.database import Database, Schema, parts
+from qjobs.ledger.epochs import Epochs
 from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
 from qjobs.ledger.planning import Seen, create_jobs, insert_or_ignore, insert_programs
@@ -111,6 +112,7 @@ class Ledger:
     - `waits`: the flow runs that wait for jobs.
     - `outbox`: the events that are still to be sent on.
     - `heartbeats`: which process runs which flow run.
+    - `epochs`: the epochs of hybrid runs.
 
     Args:
         url: SQLAlchemy URL; None takes `qjobs.paths.ledger_url()`.
@@ -133,6 +135,7 @@ class Ledger:
         self.waits = SuspendedRuns(db)
         self.outbox = Outbox(db)
         self.heartbeats = Heartbeats(db)
+        self.epochs = Epochs(db)
         query = sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == _LEDGER_ID)
         self.ledger_id: str = db.rows(query)[0].value
 

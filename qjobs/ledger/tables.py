@@ -17,7 +17,7 @@ from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import JobKind, ProgramFormat, RemoteRetryStrategy
 from qjobs.redaction import kept
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Raised with every change of a table, which needs a migration of the same number (`qjobs.ledger.migrations`)."""
 OLDEST_VERSION = 4
 """The oldest schema that can be migrated."""
@@ -315,6 +315,26 @@ EVENT = sa.Table(
     sa.Column("cause", sa.Text, nullable=False),
     sa.Column("detail", Words, nullable=False, default=""),
     sa.Index("event_by_job", "job_id", "id"),
+)
+
+HYBRID_EPOCH = sa.Table(  # batches of hybrid runs; the column `epoch` of other tables counts full restarts of a job
+    "hybrid_epoch",
+    metadata,
+    sa.Column("logical_run", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("experiment", sa.Text, nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("params", sa.JSON, nullable=False),
+    sa.Column("energy", sa.Float, nullable=False),
+    sa.Column("std_error", sa.Float),
+    sa.Column("points", sa.JSON, nullable=False),
+    sa.Column("energies", sa.JSON, nullable=False),
+    sa.Column("std_errors", sa.JSON, nullable=False),
+    sa.Column("optimiser_state", sa.JSON, nullable=False),
+    sa.Column("circuit_hash", sa.ForeignKey("program.hash"), nullable=False),
+    sa.Column("job_ids", sa.JSON, nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("number >= 1", name="hybrid_epoch_number_check"),
 )
 
 LIVE_WORDS = sorted(LIVE)

@@ -256,7 +256,9 @@ def plan_missing(
     items = experiment.items({source: programs[sent] for source, sent in compiled.items()})
     options = ExecuteOptions(seed=experiment.spec.seed)
     identity = logical_run
+    name = experiment.spec.name
     if isinstance(experiment, SweepPlan):
+        name = experiment.job_name or name
         if experiment.spec.exact:
             options = replace(options, observables=experiment.observables)
         whose = logical_run if experiment.spec.fresh else experiment.definition
@@ -269,7 +271,7 @@ def plan_missing(
         run=run,
         logical_run=logical_run,
         identity=identity,
-        name=experiment.spec.name,
+        name=name,
         experiment=experiment.spec.name,
         options=options,
         opened_as=opened_as,

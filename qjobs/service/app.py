@@ -1,4 +1,4 @@
-"""The application: routes, answers to errors, and the executor's life."""
+"""The application: routes, answers to errors, and the lives of the executor and of the portal's scheduler."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from qjobs.service.assembly import Service
+from qjobs.service.mqp import routes, website
+from qjobs.service.mqp.portal import Portal
 from qjobs.service.nexus import auth, devices, documents, jobs, people, projects, results
 from qjobs.service.web import pages
 from qjobs.service.web.error_answers import add_handlers
@@ -16,20 +18,24 @@ from qjobs.service.web.guard import Guard
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application; while it lives, the executor works."""
+    """The application; while it lives, the executor and the portal's scheduler work."""
+    portal = Portal.open(service)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await anyio.to_thread.run_sync(service.executor.start)
+        portal.scheduler.start()
         try:
             yield
         finally:
+            await anyio.to_thread.run_sync(portal.scheduler.stop)
             await anyio.to_thread.run_sync(service.executor.stop)
 
     app = FastAPI(title="qjobs", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.service = service
+    app.state.portal = portal
     add_handlers(app)
     app.add_middleware(Guard, max_body_bytes=service.settings.max_body_bytes)
-    for module in (auth, people, projects, documents, jobs, results, devices, pages):
+    for module in (auth, people, projects, documents, jobs, results, devices, pages, routes, website):
         app.include_router(module.router)
     return app

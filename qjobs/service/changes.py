@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 _KEPT_JOBS = 20_000
 
@@ -22,7 +22,12 @@ class Changes:
         self._lock = threading.Lock()
         self._count = 0
         self._versions: OrderedDict[str, int] = OrderedDict()
+        self._listeners: list[Callable[[Collection[str]], None]] = []
         self._waiting: defaultdict[str, set[tuple[asyncio.AbstractEventLoop, asyncio.Event]]] = defaultdict(set)
+
+    def listen(self, heard: Callable[[Collection[str]], None]) -> None:
+        """Have this called with the ids of the jobs at every change, in the thread that makes it; it must be quick."""
+        self._listeners.append(heard)
 
     def notify(self, job_id: str) -> None:
         """Say that a job has changed."""
@@ -30,9 +35,10 @@ class Changes:
 
     def notify_all(self, job_ids: Iterable[str]) -> None:
         """Say that several jobs have changed."""
+        changed = list(job_ids)
         with self._lock:
             woken = set()
-            for job_id in job_ids:
+            for job_id in changed:
                 self._count += 1
                 self._versions[job_id] = self._count
                 self._versions.move_to_end(job_id)
@@ -42,6 +48,8 @@ class Changes:
         for loop, event in woken:
             with contextlib.suppress(RuntimeError):  # its loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(event.set)
+        for heard in self._listeners:
+            heard(changed)
 
     def version(self, job_id: str) -> int:
         """A number that grows with every change of the job."""

@@ -126,6 +126,8 @@ class Device(_Strict):
     """Share of the submissions whose reply is lost, after the job was stored."""
     opening_hours: tuple[OpeningHours, ...] = ()
     """When it runs jobs; an empty list means always."""
+    reserved_for: tuple[str, ...] = ()
+    """Addresses of the users whose jobs of the Munich Quantum Portal it takes; an empty list means everybody's."""
     state: Literal[
         "online",
         "offline",
@@ -156,6 +158,11 @@ class Device(_Strict):
     def is_vendors(self) -> bool:
         """Whether its items go to a third party and get a handle there."""
         return self.kind is not DeviceKind.NEXUS_HOSTED
+
+    @property
+    def needs_compilation(self) -> bool:
+        """Whether it refuses circuits that were not compiled for it."""
+        return self.native_only or self.connectivity is not None
 
     def is_open(self, now: datetime) -> bool:
         """Whether it starts jobs at this moment."""

@@ -22,6 +22,7 @@ from qjobs.errors import InvalidInput
 from qjobs.ledger.database import Database
 from qjobs.service.accounts.accounts import Accounts
 from qjobs.service.accounts.passwords import Passwords
+from qjobs.service.accounts.sessions import Sessions
 from qjobs.service.assembly import Service
 from qjobs.service.certificate import ensure_certificate, write_private
 from qjobs.service.settings import Settings
@@ -73,12 +74,30 @@ def environment(settings: Settings, port: int) -> dict[str, str]:
 @contextlib.contextmanager
 def accounts_of(settings: Settings) -> Iterator[Accounts]:
     """The accounts alone, for commands about users; the service may run at the same time."""
+    with _database(settings) as db:
+        yield _accounts(db, Passwords())
+
+
+@contextlib.contextmanager
+def sessions_of(settings: Settings) -> Iterator[Sessions]:
+    """The sessions alone, for the command that issues a token; the service may run at the same time."""
+    with _database(settings) as db:
+        passwords = Passwords()
+        yield Sessions(db, _accounts(db, passwords), passwords, settings)
+
+
+def _accounts(db: Database, passwords: Passwords) -> Accounts:
+    # Real time: only the service itself may open its clock, which writes to the database.
+    return Accounts(db, lambda: datetime.now(UTC), passwords)
+
+
+@contextlib.contextmanager
+def _database(settings: Settings) -> Iterator[Database]:
     _make_folder(settings.data)
     _keep_private(settings)
     db = Database(settings.database_url, SERVICE)
     try:
-        # Real time: only the service itself may open its clock, which writes to the database.
-        yield Accounts(db, lambda: datetime.now(UTC), Passwords())
+        yield db
     finally:
         db.close()
 
@@ -214,13 +233,18 @@ def _run(service: Service, listening: socket.socket, say: Callable[[str], None])
     if certificate is not None:
         say(f"# instead of NEXUS_HTTPX_VERIFY, to check the certificate: export SSL_CERT_FILE={certificate.absolute()}")
     say("")
+    url = f"{variables['NEXUS_PROTOCOL']}://{variables['NEXUS_DOMAIN']}:{port}"
+    say("# For clients of the Munich Quantum Portal (a token: qjobs serve users token EMAIL):")
+    say(f"export MQP_URL={url}")
+    if certificate is not None:
+        say(f"export REQUESTS_CA_BUNDLE={certificate.absolute()}")
+    say("")
     if settings.host not in _LOOPBACK:
         say(f"WARNING: everybody who can reach {settings.host} can reach this service, not only this machine.")
     if settings.http:
         say("WARNING: plain HTTP; passwords travel unencrypted unless a proxy in front of it speaks TLS.")
         say("         Over it the real client cannot wait by web socket: use PollingStrategy().")
     logger.info("serving at %s port %d from %s", settings.host, port, settings.data.absolute())
-    url = f"{variables['NEXUS_PROTOCOL']}://{variables['NEXUS_DOMAIN']}:{port}"
     say(f"Serving {url} from {settings.data.absolute()} (end it with Ctrl-C)")
     try:
         _Server(config).run(sockets=[listening])

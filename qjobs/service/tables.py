@@ -6,6 +6,7 @@ service's own clock, which may run faster than real time, except where a name sa
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,8 +15,28 @@ from qjobs.ledger.database import Schema
 from qjobs.ledger.tables import StorableText, UtcDateTime
 from qjobs.lifecycle import JobStatus
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Increased with every change of a table."""
+_OLDEST_VERSION = 1
+"""The oldest schema that can be brought to this one."""
+
+
+class MqpStatus(StrEnum):
+    """The words of the Munich Quantum Portal: its clients fail on any other."""
+
+    PENDING = "PENDING"
+    """Nobody has taken it yet."""
+    WAITING = "WAITING"
+    """A scheduler has it; it runs, or is about to."""
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing moves a job from here."""
+        return self in {MqpStatus.COMPLETED, MqpStatus.FAILED, MqpStatus.CANCELLED}
+
 
 _OURS = {JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN, JobStatus.LOST}
 """Statuses that no provider reports."""
@@ -272,6 +293,88 @@ compilation_pass = sa.Table(
     sa.Column("compiled_id", sa.String(36), nullable=False),
 )
 
+mqp_budget = sa.Table(  # an owner is named by their address: a scheduler of somebody else's knows no other name
+    "mqp_budget",
+    metadata,
+    sa.Column("owner", sa.ForeignKey("service_user.email"), primary_key=True),
+    sa.Column("name", StorableText, primary_key=True),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+mqp_resource = sa.Table(
+    "mqp_resource",
+    metadata,
+    sa.Column("name", StorableText, primary_key=True),
+    sa.Column("qubits", sa.Integer, nullable=False),
+    sa.Column("online", sa.Boolean, nullable=False),
+    sa.Column("maintenance", sa.Boolean, nullable=False),  # begun by hand, until it is ended by hand
+    sa.Column("maintenance_from", UtcDateTime),  # planned
+    sa.Column("maintenance_until", UtcDateTime),
+    sa.Column("connectivity", StorableText),  # literals of Python, as the portal serves them
+    sa.Column("instructions", StorableText),
+    sa.Column("max_shots", sa.Integer, nullable=False),
+    sa.Column("max_circuits", sa.Integer, nullable=False),
+    sa.CheckConstraint("qubits > 0 AND max_shots > 0 AND max_circuits > 0"),
+)
+
+mqp_job = sa.Table(  # the id is the order of arrival
+    "mqp_job",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("kind", sa.String(12), nullable=False),
+    sa.Column("owner", sa.String(320), nullable=False),
+    sa.Column("budget", StorableText, nullable=False),
+    sa.Column("target_specification", sa.ForeignKey("mqp_resource.name"), nullable=False),
+    sa.Column("circuit", StorableText),
+    sa.Column("circuit_format", sa.String(16)),
+    sa.Column("shots", sa.Integer),
+    sa.Column("no_modify", sa.Boolean),
+    sa.Column("queued", sa.Boolean),
+    sa.Column("interaction_str", StorableText),
+    sa.Column("coefficients_str", StorableText),
+    sa.Column("task_id", sa.ForeignKey("mqp_job.id")),  # the first job of the task; none: it is the first itself
+    sa.Column("epochs", sa.Integer),
+    sa.Column("params", StorableText),
+    sa.Column("parametric_circuit", StorableText),
+    sa.Column("status", sa.String(16), nullable=False),
+    sa.Column("cost", sa.Float, nullable=False),
+    sa.Column("result", StorableText),
+    sa.Column("note", StorableText, nullable=False),
+    sa.Column("reason", sa.String(32)),  # why it was cancelled, has failed or was put back
+    sa.Column("executed_resource", StorableText),
+    sa.Column("executed_circuit", StorableText),
+    sa.Column("timestamp_submitted", UtcDateTime, nullable=False),
+    sa.Column("timestamp_scheduled", UtcDateTime),
+    sa.Column("timestamp_completed", UtcDateTime),
+    sa.Column("claimed_by", sa.Text),  # the process that has it, with what proves its end
+    sa.Column("dispatched_at", UtcDateTime),  # from here on it may run
+    sa.Column("remote", StorableText),  # its name where it runs
+    sa.Column("key", StorableText),  # of whoever created it: the same key is the same job
+    sa.Column("body_hash", sa.String(64)),
+    sa.ForeignKeyConstraint(["owner", "budget"], ["mqp_budget.owner", "mqp_budget.name"]),
+    sa.UniqueConstraint("owner", "key"),
+    sa.CheckConstraint(f"status IN ({', '.join(repr(word.value) for word in MqpStatus)})"),
+    sa.CheckConstraint("(status = 'WAITING' AND claimed_by IS NOT NULL) OR status <> 'WAITING'", name="held_by_one"),
+    sa.CheckConstraint(
+        "(status = 'PENDING' AND claimed_by IS NULL AND dispatched_at IS NULL) OR status <> 'PENDING'",
+        name="pending_is_free",
+    ),
+    sa.CheckConstraint(
+        "(kind = 'circuit' AND circuit IS NOT NULL AND shots > 0) OR "
+        "(kind = 'hamiltonian' AND interaction_str IS NOT NULL AND coefficients_str IS NOT NULL)",
+        name="whole_of_its_kind",
+    ),
+    sa.Index("mqp_job_by_status", "kind", "status", "owner", "target_specification"),
+    sa.Index("mqp_job_by_owner", "owner", "kind", "timestamp_submitted"),
+    sqlite_autoincrement=True,  # an id is never used again
+)
+
+
+def _upgrade(connection: sa.Connection, found: int) -> None:
+    """Add what a database of an older version lacks; `found` is 1, which had no tables of the Munich Quantum Portal."""
+    metadata.create_all(connection, tables=[mqp_budget, mqp_resource, mqp_job])
+
+
 SERVICE = Schema(
     what="service's database",
     metadata=metadata,
@@ -279,4 +382,6 @@ SERVICE = Schema(
     version=SCHEMA_VERSION,
     setting="--database",
     older="finish its open jobs with the qjobs that wrote it and start with an empty data folder",
+    upgrade=_upgrade,
+    oldest=_OLDEST_VERSION,
 )

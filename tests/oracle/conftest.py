@@ -1,4 +1,4 @@
-"""One run of the real client for each version, for all tests."""
+"""One run of each real client, for all tests."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from client_runs import Runs, checks
-from environments import VERSIONS
+from environments import PORTAL_CLIENTS, VERSIONS
+from portal_runs import PortalRuns, portal_checks
 
-collect_ignore = ["drive"]  # run by the client's own interpreter, which has no pytest
+collect_ignore = ["drive", "portal_drive"]  # run by the client's own interpreter, which has no pytest
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -16,6 +17,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("version", VERSIONS, scope="session")
     if "check" in metafunc.fixturenames:
         metafunc.parametrize("check", checks())
+    if "portal_check" in metafunc.fixturenames:
+        metafunc.parametrize("portal_check", portal_checks())
+    if "portal_client" in metafunc.fixturenames:
+        metafunc.parametrize("portal_client", PORTAL_CLIENTS)
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +35,10 @@ def _asked(request: pytest.FixtureRequest) -> list[str]:
     specs = [item.callspec for item in request.session.items if hasattr(item, "callspec")]
     asked = {spec.params.get("version") for spec in specs}
     return [version for version in VERSIONS if version in asked]
+
+
+@pytest.fixture(scope="session")
+def portal_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalRuns]:
+    found = PortalRuns(tmp_path_factory.mktemp("portal"))
+    yield found
+    found.close()

@@ -1,6 +1,7 @@
-"""An environment for each version of the real client, made when it is missing, kept in `.oracle` of the checkout.
+"""An environment for each real client, made when it is missing, kept in `.oracle` of the checkout.
 
-`qnexus` pins what the library does not want (rich below 14, pandas below 3), so it never comes into ours.
+`qnexus` pins what the library does not want (rich below 14, pandas below 3), and `mqp-qiskit-provider` too (qiskit
+below 1.3), so they never come into ours.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["VERSIONS", "NoEnvironment", "python_of"]
+__all__ = ["PORTAL_CLIENTS", "VERSIONS", "NoEnvironment", "python_of"]
 
 VERSIONS = ("0.51", "0.48")
+"""Of qnexus."""
+PORTAL_CLIENTS = ("mqp-client", "mqss-client", "mqp-qiskit-provider")
+"""Of the Munich Quantum Portal."""
 
 _HERE = Path(__file__).parent
 _CACHE = _HERE.parents[1] / ".oracle"
@@ -26,7 +30,7 @@ class NoEnvironment(Exception):
 
 
 def python_of(version: str) -> Path:
-    """The interpreter that has this version of the client; installs it first where it is missing.
+    """The interpreter that has this version of qnexus, or this client of the portal; installs it where it is missing.
 
     Raises:
         NoEnvironment: That failed.
@@ -63,6 +67,10 @@ def _make(folder: Path, version: str) -> None:
                 env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             )
         except subprocess.TimeoutExpired as error:
-            raise NoEnvironment(f"installing qnexus {version} took more than {_TIMEOUT_S:.0f} s") from error
+            raise NoEnvironment(f"installing {_shown(version)} took more than {_TIMEOUT_S:.0f} s") from error
         if done.returncode != 0:
-            raise NoEnvironment(f"qnexus {version} cannot be installed: {done.stderr[-1500:]}")
+            raise NoEnvironment(f"{_shown(version)} cannot be installed: {done.stderr[-1500:]}")
+
+
+def _shown(version: str) -> str:
+    return version if version in PORTAL_CLIENTS else f"qnexus {version}"

@@ -19,6 +19,7 @@ from prefect.states import Completed, Failed, State
 from scripted_block import script
 from support import job_moves
 
+import flows.hybrid
 import flows.nightly_benchmark
 import flows.run_circuits
 import flows.sweep
@@ -47,7 +48,12 @@ from tasks.retrying import (
 
 ROOT = Path(__file__).parents[2]
 TASKS = [getattr(tasks, name) for name in tasks.__all__]
-FLOWS = [flows.sweep.sweep, flows.run_circuits.run_circuits, flows.nightly_benchmark.nightly_benchmark]
+FLOWS = [
+    flows.sweep.sweep,
+    flows.run_circuits.run_circuits,
+    flows.nightly_benchmark.nightly_benchmark,
+    flows.hybrid.hybrid,
+]
 DEFAULT, ALLOW = RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 from fuzzing import Wire
+from portal_person import BELL, FINAL
 from standing_service import GHZ
 
 from qjobs.service.running import RunningService
@@ -34,7 +35,8 @@ class Person:
     def __init__(self, service: RunningService, email: str, words: str) -> None:
         self.service = service
         answer = httpx.post(f"{service.url}/auth/login", json={"email": email, "password": USERS[email]})
-        self.cookie = f"myqos_id={answer.cookies['myqos_id']}"
+        self.token = answer.cookies["myqos_id"]
+        self.cookie = f"myqos_id={self.token}"
         wire = self.wire()
         attributes: dict[str, Any] = {"name": f"{words} project", "description": words, "properties": {"a": words}}
         made = wire.json("POST", "/api/projects/v1beta2", {"data": {"type": "project", "attributes": attributes}})
@@ -58,6 +60,15 @@ class Person:
             self._final(wire, job)
         self.spare_projects = [self._spare(wire, f"{words} spare {number}") for number in (1, 2)]
         self.user = wire.json("GET", "/api/users/v1beta2/me")["data"]["id"]
+        self.portal_circuit = f"// {words}\n{BELL}"
+        asked = {"resource_name": "Aer", "circuit": self.portal_circuit, "circuit_format": "qasm", "shots": 10}
+        self.portal_jobs = [wire.json("POST", "/v1/job", asked)["uuid"] for _ in range(2)]
+        self.cancelled = wire.json("POST", "/v1/job", asked)["uuid"]
+        wire.ask("DELETE", f"/v1/job/{self.cancelled}")
+        ising = {"resource_name": "Aer", "interaction_str": "0 1;", "coefficients_str": "1.0;"}
+        self.portal_jobs.append(wire.json("POST", "/v1/hamiltonian_job", ising)["uuid"])
+        for portal_job, kind in zip(self.portal_jobs, ("job", "job", "hamiltonian_job"), strict=True):
+            self._ends(wire, f"/v1/{kind}/{portal_job}/status")
         wire.close()
 
     @property
@@ -67,7 +78,7 @@ class Person:
         return [*single, self.item, *self.jobs]
 
     def wire(self) -> Wire:
-        return Wire("127.0.0.1", self.service.port, self.cookie)
+        return Wire("127.0.0.1", self.service.port, self.cookie, self.token)
 
     def everything(self) -> dict[str, Any]:
         """All that this user sees of it, as JSON."""
@@ -77,10 +88,18 @@ class Person:
         one |= {f"/api/circuits/v1beta2/{self.circuit}", f"/api/qir/v1beta/{self.qir}"}
         one |= {f"/api/projects/v1beta2/{self.project}", f"/api/results/v1beta3/{self.result}"}
         one |= {f"/api/compilations/v1beta3/{self.compilation}", f"/api/teams/v1beta2/{self.team}"}
-        one |= {f"/api/resources/v1beta2/{self.project}/assignments", "/api/users/v1beta2/me"}
+        one |= {f"/api/resources/v1beta2/{self.project}/assignments", "/api/users/v1beta2/me", "/jobs"}
+        one |= {f"/v1/job/{self.portal_jobs[0]}/result", f"/v1/hamiltonian_job/{self.portal_jobs[2]}/result"}
         found = {path: wire.json("GET", path) for path in sorted(one)}
         wire.close()
         return found
+
+    def _ends(self, wire: Wire, path: str) -> None:
+        """Wait until a job of the portal is final."""
+        deadline = time.monotonic() + 60
+        while wire.json("GET", path)["status"] not in FINAL:
+            assert time.monotonic() < deadline, path
+            time.sleep(0.05)
 
     def roles(self) -> list[str]:
         """Ids of all roles."""

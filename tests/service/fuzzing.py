@@ -60,7 +60,13 @@ FILTERS: dict[str, list[str]] = {
     "filter[archived]": ["true", "false", "True", "1"],
     "filter[compilation][id]": ["not-a-uuid"],
     "filter[nonsense]": ["1"],
-    "filter": ["1"],
+    "filter": ["1", "COMPLETED", *SQL],
+    "p": ["0", "1", "-1", *SQL],
+    "jpp": ["1", "0", "x"],
+    "order": ["asc", "DESC", *SQL],
+    "order_by": ["ID", "timestamp_submitted", "password_hash", *SQL],
+    "limit": ["1", "0"],
+    "cursor": ["1", "x", *SQL],
     "sort": ["name", "-timestamps.created", "timestamps.modified", "password_hash", "name,-name", *SQL],
     "page[number]": ["0", "1", "-1", "99999999999999999999", "x", "1.0", "٣"],
     "page[size]": ["1", "100", "0", "-5", "1000000", "x"],
@@ -117,11 +123,13 @@ class Answer:
 
 
 class Wire:
-    """One connection that is kept, with the cookies of one person; it sends requests unchanged."""
+    """One connection that is kept, with the cookies and the bearer token of one person; requests go unchanged."""
 
-    def __init__(self, host: str, port: int, cookie: str = "") -> None:
+    def __init__(self, host: str, port: int, cookie: str = "", token: str = "") -> None:
         self._connection = http.client.HTTPConnection(host, port, timeout=60)
         self._headers = {"Cookie": cookie} if cookie else {}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, kind: str = "application/json", **headers: str
@@ -185,7 +193,7 @@ class Attack:
     def run(self, wire: Wire, rng: random.Random, number: int) -> None:
         """Send so many requests."""
         every = operations(self.document)
-        slow = {"/auth/login"}  # hashes a password each time
+        slow = {"/auth/login", "/login"}  # hashes a password each time
         for _ in range(number):
             method, path, described = rng.choice(every)
             while path in slow and rng.random() < 0.9:

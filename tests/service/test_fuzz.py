@@ -15,7 +15,7 @@ from standing_service import GHZ
 
 from qjobs.service.running import RunningService
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(360)]
 N_REQUESTS = 10_000
 N_THREADS = 8
 ALWAYS_REFUSED = {
@@ -26,6 +26,7 @@ ALWAYS_REFUSED = {
     ("POST", "/auth/tokens/refresh"),
     ("POST", "/auth/device/token"),
     ("POST", "/auth/login"),
+    ("POST", "/login"),
 }
 
 
@@ -66,6 +67,13 @@ def test_ten_thousand_requests(
         "property": ["supports_shots", "supports_nothing"],
         "contents": ["QUJD", "not base64!"],
         "color": ["#0072b2", "red"],
+        "kind": ["job", "job", "hamiltonian_job"],
+        "DELETE uuid": [mallory.cancelled, mallory.portal_jobs[0], *victim.portal_jobs],
+        "uuid": [*mallory.portal_jobs, *victim.portal_jobs],
+        "resource_name": ["Aer", "H1-1"],
+        "circuit": [mallory.portal_circuit, str([mallory.portal_circuit]), "['x'", "[[[["],
+        "interaction_str": ["0 1;", "0 1; 1;", "x"],
+        "coefficients_str": ["0.5;", "1e3 2;", "nan"],
         "properties": [{"a": 1}, {"b": True, "c": "text", "d": 1.5}],
     }
     roles = mallory.roles()

@@ -73,6 +73,13 @@ def test_users_commands(
         gone = answers("serve", "users", "remove", "bob@localhost.test", *where)
         assert (gone[0], gone[2]) == (2, "error: there is no user bob@localhost.test\n")
 
+        token = answers("serve", "users", "token", EMAIL, "--days", "2", *where)
+        assert (token[0], token[2]) == (0, f"a token of {EMAIL} for 2 days; it is shown once\n")
+        (kept,) = token[1].splitlines()
+        assert me(client_of(service), {"cookie": f"myqos_oat={kept}"}) == 200
+        refused = answers("serve", "users", "token", "nobody@localhost.test", *where)
+        assert (refused[0], refused[1:]) == (2, ("", "error: there is no such user\n"))
+
         made = answers("serve", "users", "add", "bob@localhost.test", *where, stdin="\n")
         password = re.search(r"with the password (\S+)", made[1])
         assert password is not None

@@ -76,7 +76,7 @@ def test_forms(text: str, expected: dict[str, float]) -> None:
         ("2**Z0", "cannot be read"),
         ("1e400*Z0", "not finite"),
         ("1e308*Z0 + 1e308*Z0", "not finite"),
-        ("ZZ", "2 qubits wide, and the circuit has 3"),
+        ("ZZ", "2 qubits wide, and not 3"),
         ("ZZZZ", "4 qubits wide"),
         ("Z3", "qubits 0 to 2"),
         ("Z0 Z0", "two letters on qubit 0"),

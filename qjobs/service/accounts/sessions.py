@@ -89,6 +89,17 @@ class Sessions:
             raise Unauthorized(_WRONG)
         return self._begin(self._accounts.user(name))
 
+    def issue(self, name: str, lifetime_s: float) -> str:
+        """A token for a client that sends one with every request: the refresh token of a session of its own.
+
+        `name` is a user's id or address. It lives `lifetime_s` seconds of real time, and ends earlier when the user is
+        removed or gets a new password.
+
+        Raises:
+            NotFound: There is no such user.
+        """
+        return self._begin(self._accounts.user(name), lifetime_s).refresh
+
     def refresh(self, refresh: str) -> str:
         """A new access token of a session.
 
@@ -211,7 +222,8 @@ class Sessions:
                 raise Unauthorized("this device took its session already")
         return self._begin(self._accounts.user(row.user_id))
 
-    def _begin(self, user: User) -> Tokens:
+    def _begin(self, user: User, lifetime_s: float | None = None) -> Tokens:
+        lives_s = self._settings.refresh_ttl_s if lifetime_s is None else lifetime_s
         tokens = Tokens(user=user, refresh=new_token(), access=new_token())
         session = schema.session
         now = self._real_now()
@@ -226,7 +238,7 @@ class Sessions:
                     session_id=session_id,
                     user_id=user.user_id,
                     refresh_hash=hash_of(tokens.refresh),
-                    expires_real=now + timedelta(seconds=self._settings.refresh_ttl_s),
+                    expires_real=now + timedelta(seconds=lives_s),
                     created_real=now,
                 )
             )

@@ -5,7 +5,6 @@ from typing import Any
 
 from fastapi import APIRouter, Response, WebSocket
 from fastapi.responses import JSONResponse
-from starlette.types import Receive, Scope, Send
 
 from qjobs.lifecycle import JobStatus
 from qjobs.service.errors import Forbidden, NotFound
@@ -16,23 +15,13 @@ from qjobs.service.nexus.status_socket import follow
 from qjobs.service.store.job_records import JobRecord
 from qjobs.service.store.queries import JOBS, clean_id
 from qjobs.service.web.cookies import Serving
+from qjobs.service.web.lost_reply import LostReply
 
 logger = logging.getLogger(__name__)
 
 router = APIRouter(tags=["jobs"])
 
 _URL = "/api/jobs/v1beta3"
-
-
-class _LostReply(Response):
-    """A reply that never arrives: it announces a body and sends none.
-
-    Every client takes that for an error of the connection.
-    """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
-        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
 
 
 @router.websocket(f"{_URL}/{{job_id}}/attributes/status/ws")
@@ -74,7 +63,7 @@ def _stored(caller: Caller, job_id: str) -> Response:
     device = caller.service.devices.get(job.device)
     if device is not None and device.drops(job_id):
         logger.info("job %s: the reply is dropped, as the device file says", job_id)
-        return _LostReply(status_code=202)
+        return LostReply(status_code=202)
     return JSONResponse(_whole(caller, job), 202)
 
 

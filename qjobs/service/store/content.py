@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import uuid
 import zlib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -40,6 +40,15 @@ logger = logging.getLogger(__name__)
 
 _DOCUMENT_COLUMNS = [column for column in schema.document.c if column.name != "body"]
 """Contents can be large, and are read only where they are asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCircuit:
+    """A circuit to store: the id that it gets, its name, and pytket's JSON of it."""
+
+    document_id: str
+    name: str
+    body: bytes = field(repr=False)
 
 
 class Content:
@@ -220,6 +229,35 @@ class Content:
             connection.execute(schema.document.insert().values(asdict(document) | {"body": packed}))
         logger.info("%s %s stored in project %s by %s", kind, document.document_id, project_id, user.email)
         return document
+
+    def store_circuits(self, user: User, visible: Projects, project_id: str, circuits: Sequence[NewCircuit]) -> None:
+        """Store circuits under ids that the caller chose; those that are there already stay as they are."""
+        now = self._clock.now()
+        table = schema.document
+        with self._db.write() as connection:
+            project = self._allowed(connection, user, visible, project_id, "WRITE")
+            _touch(connection, project.project_id, now)  # locks its row: a second caller waits, and finds them
+            ids = [each.document_id for each in circuits]
+            known = set(connection.scalars(sa.select(table.c.document_id).where(table.c.document_id.in_(ids))))
+            rows = [
+                {
+                    "document_id": each.document_id,
+                    "kind": DocumentKind.CIRCUIT,
+                    "project_id": project.project_id,
+                    "owner_id": user.user_id,
+                    "name": each.name,
+                    "description": "",
+                    "properties": {},
+                    "created_at": now,
+                    "modified_at": now,
+                    "body": zlib.compress(each.body),
+                }
+                for each in circuits
+                if each.document_id not in known
+            ]
+            if rows:
+                connection.execute(table.insert(), rows)
+        logger.info("%d circuits stored in project %s by %s", len(rows), project_id, user.email)
 
     def document(self, visible: Projects, kind: DocumentKind, document_id: str) -> Document:
         """One document."""

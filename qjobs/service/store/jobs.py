@@ -70,8 +70,13 @@ class JobStore:
         properties: Mapping[str, Any] | None = None,
         job_type: str,
         definition: Mapping[str, Any],
+        job_id: str | None = None,
+        delay_s: float | None = None,
     ) -> str:
         """Store a new job, every item SUBMITTED.
+
+        A second call with the same `job_id` stores nothing. `delay_s`, in seconds of the service's clock, is how long
+        it stays SUBMITTED; None for the time that the settings say.
 
         Returns:
             Its id.
@@ -84,10 +89,13 @@ class JobStore:
         with self._db.write() as connection:
             writable = self._accounts.projects_with(user.user_id, "WRITE")
             readable = self._accounts.projects_with(user.user_id, "READ")
+            if job_id is not None and self._exists(connection, job_id):
+                return job_id
             self._check_project(connection, project_id, writable, readable)
             self._check_programs(connection, checked.items, readable)
             job_id = self._insert(
                 connection,
+                job_id or str(uuid.uuid4()),
                 {
                     "project_id": project_id,
                     "owner_id": user.user_id,
@@ -99,6 +107,7 @@ class JobStore:
                     "definition": checked.definition,
                 },
                 [asdict(item) for item in checked.items],
+                delay_s,
             )
         logger.info(
             "job %s accepted from %s: %s on %s, items: %d",
@@ -137,10 +146,21 @@ class JobStore:
             if kind != "circuit":
                 raise BadRequest(f"item {number}: program {item.program_id} is of kind {kind}, but {_ONLY_CIRCUITS}")
 
-    def _insert(self, connection: sa.Connection, job: dict[str, Any], items: Sequence[Mapping[str, Any]]) -> str:
+    def _exists(self, connection: sa.Connection, job_id: str) -> bool:
+        query = sa.select(sa.func.count()).select_from(schema.job).where(schema.job.c.job_id == job_id)
+        return bool(connection.scalar(query))
+
+    def _insert(
+        self,
+        connection: sa.Connection,
+        job_id: str,
+        job: dict[str, Any],
+        items: Sequence[Mapping[str, Any]],
+        delay_s: float | None,
+    ) -> str:
         now = self._clock.now()
+        ready_at = self._ready_at(now) if delay_s is None else now + timedelta(seconds=delay_s)
         table = schema.job
-        job_id = str(uuid.uuid4())
         self._db.lock(connection, "qjobs-job-sequence")
         last = connection.scalar(sa.select(sa.func.max(table.c.sequence)))
         status = {
@@ -160,7 +180,7 @@ class JobStore:
                 "item_uuid": str(uuid.uuid4()),
                 "job_id": job_id,
                 "item_id": number,
-                "ready_at": self._ready_at(now),
+                "ready_at": ready_at,
                 "tries": 0,
             }
             for number, item in enumerate(items, start=1)

@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 import anyio.to_thread
 import numpy as np
 
+from qjobs.service.web.error_answers import error_body
+
 MAX_DEPTH = 100
 """Lists and objects inside each other; each box in a circuit adds about 6."""
 
@@ -208,7 +210,7 @@ async def _refuse(scope: Scope, send: Send, refused: Refused) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008, "reason": refused.message})
         return
-    body = json.dumps({"message": refused.message}).encode()
+    body = json.dumps(error_body(str(scope["path"]), refused.status_code, refused.message)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if refused.status_code == 413:
         headers.append((b"connection", b"close"))
