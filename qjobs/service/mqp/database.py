@@ -124,7 +124,6 @@ def bound(given: JobDatabase | None = None) -> JobDatabase:
     found = given or _current.get() or _default
     if found is None:
         raise InvalidInput(
-            "no job database is bound; say: from qjobs.service.mqp.database import JobDatabase, bind "
-            "(docs/mqp.md)"
+            "no job database is bound; say: from qjobs.service.mqp.database import JobDatabase, bind (docs/mqp.md)"
         )
     return found
