@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep sweep-service deploy serve ui test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-service bench-waiting clean
+.PHONY: help home setup sweep sweep-service hybrid deploy serve ui test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-mqp bench-service bench-waiting clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*## /  make \1\t/' | expand -t 26
@@ -37,6 +37,10 @@ sweep: $(READY) home ## run the QAOA landscape: 300 points on the simulator, wit
 sweep-service: $(READY) home ## run the same sweep on a local job service, as on Quantinuum Nexus
 	@echo "== running it on a job service of its own (qjobs serve), which ends with it"
 	@$(BIN)/python -m flows.on_service examples/qaoa_maxcut/sweep.yaml
+
+hybrid: $(READY) home ## minimise the energy of H2 on the simulator, with a curve of its energy
+	@echo "== running examples/h2/hybrid.yaml"
+	@$(BIN)/python -m flows.hybrid examples/h2/hybrid.yaml
 
 deploy: $(READY) home ## put the deployments on the server that PREFECT_API_URL names; DEVICES="nexus/H1-1E ..." adds to them
 	@QJOBS_DEVICES="$${QJOBS_DEVICES:-$(DEVICES)}" $(BIN)/python -m flows.deploy
@@ -85,6 +89,11 @@ bench-faults: $(READY) home ## 100,000 simulated schedules of faults and crashes
 bench-kills: $(READY) home ## kill the real flow at 200 random moments and restart it
 	@echo "== kills (some minutes)"
 	@QJOBS_KILLS=200 $(BIN)/python -m pytest -q -s tests/fault/test_kills.py
+
+bench-mqp: $(READY) home ## claims of 60, 1,000 and 10,000 jobs of the portal beside a plain loop on Pony ORM
+	@echo "== benchmark (a minute)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pony
+	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_mqp.py
 
 bench-service: $(READY) home ## a job of 300 circuits through the local service over bare Aer, as ratios
 	@echo "== benchmark (a minute)"
