@@ -16,6 +16,7 @@ from qjobs.errors import StaleJob
 from qjobs.service import tables as schema
 from qjobs.service.mqp import catalogue
 from qjobs.service.mqp import jobs as mqp
+from qjobs.service.mqp.circuit_texts import pytket_bodies
 from qjobs.service.mqp.executions import PROJECT, execution_id
 from qjobs.service.mqp.portal import Portal
 
@@ -257,8 +258,6 @@ def test_sent_and_left(idle: Scheduled, done: str) -> None:
     mqp.fetch_all_pending_jobs()
     mqp.mark_dispatched(job_id)
     if done != "marked":
-        from qjobs.service.mqp.circuit_texts import pytket_bodies
-
         device = idle.service.devices.get("Aer")
         assert device is not None
         execution = execution_id(job_id, "execute")
@@ -268,6 +267,27 @@ def test_sent_and_left(idle: Scheduled, done: str) -> None:
     idle.portal.scheduler.start()
     assert idle.ends(job_id).result == '{"01": 20}'
     assert len(idle.rows(schema.job)) == 1
+
+
+def test_started_twice(idle: Scheduled) -> None:
+    """Who starts the same work a second time, because a write after it was lost, starts nothing."""
+    device = idle.service.devices.get("Aer")
+    assert device is not None
+    for _ in range(2):
+        idle.portal.executions.execute(
+            execution_id(1, "execute"), idle.user, device, pytket_bodies(FLIPS), 20, name="x"
+        )
+    assert len(idle.rows(schema.job)) == 1
+    assert len(idle.rows(schema.document)) == len(idle.rows(schema.job_item)) == len(FLIPS)
+
+
+def test_cancelled_while_it_is_sent(idle: Scheduled) -> None:
+    """A job that its owner cancels between the claim and the sending is not sent."""
+    job_id = idle.ask()
+    (job,) = mqp.fetch_all_pending_jobs()
+    mqp.cancel_job(job_id, "enough")
+    idle.portal.scheduler._dispatch(job)
+    assert not idle.rows(schema.job)
 
 
 def test_sent_elsewhere(idle: Scheduled) -> None:
