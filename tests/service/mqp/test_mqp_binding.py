@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from mqp_parts import BELL, a_job, ids
+from mqp_parts import BELL, ROOT, a_job, ids
 
 from qjobs.errors import InvalidInput, LedgerSchemaMismatch
 from qjobs.ledger.database import Database
@@ -110,6 +111,14 @@ def test_using_counts_here(two: tuple[JobDatabase, JobDatabase]) -> None:
         assert ids(jobs.filter_queued_if_offline_and_fetch(other, [job])) == [job.id]
     finally:
         bind(None)
+
+
+def test_page_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of the page runs as it is printed."""
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "mqp.md").read_text(), re.DOTALL)
+    exec(code, {})
+    assert capsys.readouterr().out == "1 ada WAITING\n"
 
 
 def _as_version_1(url: str) -> None:

@@ -279,15 +279,52 @@ def test_many_claim_at_once(parts: Parts) -> None:
     assert len(found) == len(set(found)) == 60
 
 
-def test_locked_row_is_skipped(parts: Parts) -> None:
-    """A job that somebody is just changing is passed over, not waited for."""
-    if parts.database.db.is_sqlite:
-        pytest.skip("SQLite has one writer")
-    busy, free = a_job("ada"), a_job("bob")
+def test_limit_of_claims_at_once(parts: Parts) -> None:
+    """Claims that look at different jobs of the same users at once do not exceed the limit together."""
+    many_users(parts, 40, each=6)
+    given = [job for name in range(40) for job in jobs.fetch_by_identity(f"user{name}")]
+    found: list[int] = []
+    start = threading.Barrier(3)
+
+    def work(part: int) -> None:
+        with using(parts.database):
+            mine = [job for place, job in enumerate(given) if place % 3 == part]
+            start.wait()
+            found.extend(ids(jobs.filter_queued_if_offline_and_fetch(parts.database, mine)))
+
+    for _ in range(3):
+        threads = [threading.Thread(target=work, args=(part,)) for part in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == len(set(found)) == 80
+        found.clear()
+        parts.all_pending()
+
+
+def test_locked_row_is_skipped(parts_on_postgresql: Parts) -> None:
+    """A job that somebody is just changing is passed over, not waited for; SQLite has one writer anyway."""
+    parts = parts_on_postgresql
+    parts.begin()
+    with using(parts.database):
+        busy, free = a_job("ada"), a_job("bob")
+    found: list[int] = []
+
+    def work() -> None:
+        with using(parts.database):
+            found.extend(ids(jobs.fetch_all_pending_jobs()))
+
+    thread = threading.Thread(target=work)
     with parts.database.db.write() as connection:
         connection.execute(sa.select(mqp_job).where(mqp_job.c.id == busy.id).with_for_update())
-        assert ids(jobs.fetch_all_pending_jobs()) == [free.id]
-    assert ids(jobs.fetch_all_pending_jobs()) == [busy.id]
+        thread.start()
+        thread.join(20)
+        waited = thread.is_alive()
+    thread.join()
+    assert (waited, found) == (False, [free.id])
+    with using(parts.database):
+        assert ids(jobs.fetch_all_pending_jobs()) == [busy.id]
 
 
 def test_pending_counted(parts: Parts) -> None:
