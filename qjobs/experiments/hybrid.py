@@ -23,6 +23,7 @@ from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_points
 from qjobs.model import JsonValue, Program
 
 __all__ = [
+    "EPOCH_COLUMNS",
     "AnsatzInput",
     "HybridPlan",
     "HybridSpec",
@@ -33,6 +34,8 @@ __all__ = [
     "load_hybrid",
 ]
 
+EPOCH_COLUMNS = ("epoch", "energy", "energy_stderr", "lowest", "points", "jobs", "recorded_at")
+"""Columns that the epochs of a run have besides the ansatz's parameters."""
 _START_RANGE = math.pi / 4
 """Without initial values each parameter begins within this distance of 0, in radians."""
 _MAX_EPOCHS = 1000
@@ -162,6 +165,11 @@ def expand_hybrid(spec: HybridSpec, folder: Path | None = None) -> HybridPlan:
         )
     if not circuit.parameters:
         raise InvalidInput("the ansatz has no parameters, so that nothing can be varied", field="ansatz.circuit")
+    if taken := set(EPOCH_COLUMNS).intersection(circuit.parameters):
+        raise InvalidInput(
+            f"the parameter {min(taken)!r} needs another name: the results have a column of it already",
+            field="ansatz.circuit",
+        )
     if spec.initial is not None and len(spec.initial) != len(circuit.parameters):
         raise InvalidInput(
             f"there are {len(spec.initial)} initial values, and the ansatz has {len(circuit.parameters)} parameters: "

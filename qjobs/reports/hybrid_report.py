@@ -28,7 +28,7 @@ def epochs_frame(plan: HybridPlan, epochs: Sequence[Epoch]) -> pd.DataFrame:
     import pandas as pd
 
     lowest = [min(epoch.energy for epoch in epochs[: number + 1]) for number in range(len(epochs))]
-    columns = {
+    columns: dict[str, pd.Series] = {
         "epoch": pd.Series([epoch.number for epoch in epochs], dtype="int64"),
         "energy": pd.Series([epoch.energy for epoch in epochs], dtype="float64"),
         "energy_stderr": pd.Series([epoch.std_error for epoch in epochs], dtype="float64"),

@@ -20,7 +20,7 @@ from hybrid_runs import EXAMPLES, ONE_QUBIT, a_spec
 from observing import artifacts, eventually, last_run, task_names
 from prefect.client.orchestration import SyncPrefectClient
 from support import check_history
-from test_suspended_runs import passes, suspended
+from suspending import passes, suspended
 
 from flows._support.command import run_flow
 from flows.hybrid import hybrid

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
 import uuid
 from collections import Counter
 from datetime import timedelta
@@ -13,23 +12,22 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 from threading import Thread
-from typing import Any
 
 import httpx
 import pytest
-from deploying import ROOT, deployed, process_of
+from deploying import ROOT, process_of
 from given import open_queue, parameters, sent
 from observing import artifacts, eventually, last_run, logs_of
-from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelling, Crashed, Suspended
+from suspending import passes, suspended
 
 from flows._support.doctor import prefect_checks
 from flows._support.waiting import Waiting
 from flows.run_circuits import run_circuits
-from flows.sensor import PassSummary, Sensor, run_once
+from flows.sensor import Sensor, run_once
 from flows.sensor import main as sensor_command
 from flows.sweep import sweep
 from qjobs.experiments.circuit_list import CircuitList
@@ -40,33 +38,6 @@ from qjobs.testing.servers import ScriptedProvider
 
 TURN = """OPENQASM 3.0; include "stdgates.inc"; input float theta;
 qubit[1] q; bit[1] c; ry(theta) q[0]; c[0] = measure q[0];"""
-
-
-def suspended(client: SyncPrefectClient, store: Ledger, flow: Flow[..., Any], given: dict[str, object]) -> FlowRun:
-    """A run of the deployment that waits for its job without a process."""
-    made = client.create_flow_run_from_deployment(deployed(client, flow), parameters=given)
-    run = eventually(
-        lambda: client.read_flow_run(made.id),
-        lambda r: r.state.name == "Suspended" or r.state.is_final(),
-        deadline_s=240,
-    )
-    assert run.state.name == "Suspended", run.state
-    assert [wait.flow_run_id for wait in store.waits.runs()] == [str(run.id)]
-    return run
-
-
-def passes(store: Ledger, client: SyncPrefectClient, until: str) -> PassSummary:
-    """Passes of the sensor until one did something of this kind; a server on SQLite answers 503 now and then."""
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        passed = run_once(store, client)
-        # Of a busy SQLite, which the next pass asks again.
-        assert all("503 Service Unavailable" in words for words in passed.trouble.values()), passed.trouble
-        if getattr(passed, until):
-            return passed
-        store.schedule.set_next({job.job_id: None for job in store.open_jobs()})  # due at once
-        time.sleep(0.2)
-    raise AssertionError(f"no pass {until} anything; the last one met {passed.trouble}")
 
 
 @pytest.mark.slow

@@ -29,6 +29,8 @@ from qjobs.model import ItemResult
 from qjobs.operations.hybrid import Evaluation, from_counts, interrupted_hybrid, minimise
 
 OPTIMISERS = ["spsa", "cobyla"]
+TURN = 'OPENQASM 3.0; include "stdgates.inc"; input float[64] phi; qubit[1] q; ry(phi) q[0];'
+TWO = 'OPENQASM 3.0; include "stdgates.inc"; input float[64] phi; qubit[2] q; ry(phi) q[0];'
 
 
 @pytest.fixture(scope="module")
@@ -224,9 +226,6 @@ def test_same_energies(store: Ledger, aer: AerBackend, tmp_path: Path, exact: bo
         check_history(store, job.job_id)
 
 
-TURN = 'OPENQASM 3.0; include "stdgates.inc"; input float[64] phi; qubit[1] q; ry(phi) q[0];'
-
-
 def test_found_again(store: Ledger, aer: AerBackend, tmp_path: Path) -> None:
     """A run whose epoch was not recorded finds its job; another process of it too; another run makes its own."""
     spec = a_spec(epochs=3)
@@ -328,6 +327,10 @@ def test_interrupted(store: Ledger, aer: AerBackend, tmp_path: Path) -> None:
         (
             {"ansatz": {"kind": "circuit", "circuit": {"openqasm": "OPENQASM 2.0; qreg q[2];"}}},
             "no parameters, so that nothing can be varied",
+        ),
+        (
+            {"ansatz": {"kind": "circuit", "circuit": {"openqasm": TWO.replace("phi", "energy")}}},
+            "'energy' needs another name",
         ),
         ({"initial": [0.1]}, "1 initial values, and the ansatz has 4 parameters: theta_0000"),
         ({"initial": [math.inf] * 4}, "initial"),

@@ -10,7 +10,7 @@ import pytest
 from hybrid_runs import Exactly, a_spec
 
 from qjobs.experiments.hamiltonian import ground_energy
-from qjobs.experiments.hybrid import HybridPlan, expand_hybrid
+from qjobs.experiments.hybrid import EPOCH_COLUMNS, HybridPlan, expand_hybrid
 from qjobs.ledger.epochs import Epoch
 from qjobs.model import JobId
 from qjobs.operations.hybrid import minimise
@@ -28,8 +28,7 @@ def test_frame(done: tuple[HybridPlan, list[Epoch]]) -> None:
     """A row per epoch, with its energy, the lowest so far, its jobs and its parameters; types hold without rows too."""
     plan, epochs = done
     frame = epochs_frame(plan, epochs)
-    own = ["epoch", "energy", "energy_stderr", "lowest", "points", "jobs", "recorded_at"]
-    assert list(frame.columns) == [*own, "theta_0000", "theta_0001"]
+    assert list(frame.columns) == [*EPOCH_COLUMNS, "theta_0000", "theta_0001"]
     assert list(frame["epoch"]) == [1, 2, 3, 4]
     assert list(frame["lowest"]) == list(np.minimum.accumulate([epoch.energy for epoch in epochs]))
     assert list(frame["theta_0001"]) == [epoch.params[1] for epoch in epochs]
