@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 from own_service import OwnService
 from portal_person import BELL, BELL3, FLIPS
+from standing_service import fresh_database
 
 from qjobs.errors import StaleJob
 from qjobs.service import tables as schema
 from qjobs.service.mqp import catalogue
 from qjobs.service.mqp import jobs as mqp
+from qjobs.service.mqp.circuit_texts import pytket_bodies
 from qjobs.service.mqp.executions import PROJECT, execution_id
 from qjobs.service.mqp.portal import Portal
 
@@ -257,8 +260,6 @@ def test_sent_and_left(idle: Scheduled, done: str) -> None:
     mqp.fetch_all_pending_jobs()
     mqp.mark_dispatched(job_id)
     if done != "marked":
-        from qjobs.service.mqp.circuit_texts import pytket_bodies
-
         device = idle.service.devices.get("Aer")
         assert device is not None
         execution = execution_id(job_id, "execute")
@@ -268,6 +269,38 @@ def test_sent_and_left(idle: Scheduled, done: str) -> None:
     idle.portal.scheduler.start()
     assert idle.ends(job_id).result == '{"01": 20}'
     assert len(idle.rows(schema.job)) == 1
+
+
+def test_on_postgresql(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """On PostgreSQL it runs jobs, and lets them wait, as on SQLite."""
+    with fresh_database("postgresql", tmp_path, request) as url:
+        own = Scheduled(tmp_path, url=url)
+        with contextlib.closing(own), mqp.using(own.portal.jobs):
+            own.portal.scheduler.start()
+            waiting = own.ask("dark", queued=True)
+            many = own.ends(own.ask("native", circuit=str(FLIPS)))
+            assert json.loads(many.result or "") == [{"00": 20}, {"01": 20}, {"10": 20}]
+            assert own.found(waiting).status == "PENDING"
+
+
+def test_started_twice(idle: Scheduled) -> None:
+    """Who starts the same work a second time, because a write after it was lost, starts nothing."""
+    device = idle.service.devices.get("Aer")
+    assert device is not None
+    bodies = pytket_bodies(FLIPS)
+    for _ in range(2):
+        idle.portal.executions.execute(execution_id(1, "execute"), idle.user, device, bodies, 20, name="x")
+    assert len(idle.rows(schema.job)) == 1
+    assert len(idle.rows(schema.document)) == len(idle.rows(schema.job_item)) == len(FLIPS)
+
+
+def test_cancelled_while_it_is_sent(idle: Scheduled) -> None:
+    """A job that its owner cancels between the claim and the sending is not sent."""
+    job_id = idle.ask()
+    (job,) = mqp.fetch_all_pending_jobs()
+    mqp.cancel_job(job_id, "enough")
+    idle.portal.scheduler._dispatch(job)
+    assert not idle.rows(schema.job)
 
 
 def test_sent_elsewhere(idle: Scheduled) -> None:

@@ -24,7 +24,7 @@ from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import User
 from qjobs.service.assembly import Service
 from qjobs.service.devices import Device
-from qjobs.service.errors import NotFound, ServiceError
+from qjobs.service.errors import ServiceError
 from qjobs.service.mqp import jobs as mqp
 from qjobs.service.mqp.checks import circuits_of
 from qjobs.service.mqp.circuit_texts import compiled_texts, pytket_bodies
@@ -104,7 +104,7 @@ class Scheduler:
 
     def cancel(self, job_id: int) -> None:
         """Have what runs for a job that is CANCELLED ended."""
-        self._executions.cancel([execution_id(job_id, stage) for stage in (_COMPILE, _EXECUTE)])
+        self._end_executions(job_id)
         self._hamiltonians.cancel(job_id)
         self.wake()
 
@@ -170,11 +170,16 @@ class Scheduler:
             device = self._device_for(job)
             if device is not None:
                 self._send(job, device, self._service.accounts.user(job.owner))
-        except StaleJob as error:
+        except StaleJob as error:  # its owner cancelled it, maybe while it was sent
             logger.info("mqp job %s is not sent: %s", job.id, error)
-        except (InvalidInput, NotFound, ServiceError) as error:
+            self._end_executions(job.id)
+        except (InvalidInput, ServiceError) as error:
             words = getattr(error, "message", "") or str(error)
             self._fail(job.id, words, Reason.REFUSED)
+        except LedgerError:
+            raise
+        except Exception as error:  # boundary: one job never stops the others
+            self._give_up(job.id, error)
 
     def _device_for(self, job: CircuitJob) -> Device | None:
         """The device that a job is for; None where it is away, and the job ended or went back to its queue."""
@@ -213,6 +218,11 @@ class Scheduler:
                     del self._sent[sent.job_id]
             except StaleJob as error:  # its owner cancelled it
                 logger.info("mqp job %s: what came back is not kept: %s", sent.job_id, error)
+                del self._sent[sent.job_id]
+            except LedgerError:
+                raise
+            except Exception as error:  # boundary: one job never stops the others
+                self._give_up(sent.job_id, error)
                 del self._sent[sent.job_id]
 
     def _settle(self, sent: _Sent, state: Execution | None) -> bool:
@@ -262,6 +272,14 @@ class Scheduler:
             mqp.fail_job(job_id, note, reason=reason)
         except StaleJob as error:
             logger.info("mqp job %s does not fail: %s", job_id, error)
+
+    def _give_up(self, job_id: int, error: Exception) -> None:
+        logger.exception("the portal's scheduler failed at mqp job %s", job_id)
+        self._fail(job_id, f"The service failed at it: {type(error).__name__}.", Reason.EXECUTION)
+        self._end_executions(job_id)
+
+    def _end_executions(self, job_id: int) -> None:
+        self._executions.cancel([execution_id(job_id, stage) for stage in (_COMPILE, _EXECUTE)])
 
     def _job(self, job_id: int) -> CircuitJob | None:
         job = schema.mqp_job
