@@ -129,7 +129,7 @@ def test_guessing_is_slowed_down(visitor: Visitor) -> None:
     assert client.post("/auth/login", json={**eve, "password": "eve's secret"}).status_code == 200
 
 
-OPEN_TO_STRANGERS = {"/auth/login", "/auth/device/device_authorization", "/auth/device/token"}
+OPEN_TO_STRANGERS = {"/auth/login", "/login", "/auth/device/device_authorization", "/auth/device/token"}
 
 
 def test_strangers_are_refused(standing_on_sqlite: Standing) -> None:

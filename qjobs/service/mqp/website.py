@@ -40,8 +40,8 @@ def _jobs(
     return JSONResponse({"jobs": [portal_row(job) for job in rows], "totaljob_nr": found["totaljob_nr"]})
 
 
-@router.get("/jobs/{job_id}")
-def _job(caller: Who, job_id: str) -> JSONResponse:
+@router.get("/jobs/{uuid}")
+def _job(caller: Who, uuid: str) -> JSONResponse:
     with caller.jobs():
-        found = mqp.fetch_result_by_job_id_and_identity(job_id, caller.user.email)
+        found = mqp.fetch_result_by_job_id_and_identity(uuid, caller.user.email)
     return JSONResponse({"job": None if found is None else portal_row(found)})
