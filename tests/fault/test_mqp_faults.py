@@ -27,7 +27,7 @@ def test_row(row: Row, provider: object, one_ledger: Ledger) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", [*mqp_rows.ROWS, *sensor_rows.LONG_ROWS], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", sensor_rows.of_sensor("mqp", mqp_rows.ROWS), ids=lambda row: row.name)
 def test_suspended_row(row: Row, provider: object, one_ledger: Ledger) -> None:
     """The same of a run that ends after its submission; the sensor does the rest."""
     seen = sensor_rows.play(row, provider, one_ledger, play_one=mqp_rows.play)

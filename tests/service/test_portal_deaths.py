@@ -28,10 +28,8 @@ MQP = "qjobs.service.mqp.jobs"
 EXECUTIONS = "qjobs.service.mqp.executions:Executions"
 DEATHS = [
     (f"{MQP}:fetch_all_pending_jobs", "after"),
-    (f"{MQP}:mark_dispatched", "before"),
     (f"{MQP}:mark_dispatched", "after"),
     (f"{EXECUTIONS}.compile", "after"),
-    ("qjobs.service.store.content:Content.store_circuits", "after"),
     (f"{EXECUTIONS}.execute", "before"),
     (f"{EXECUTIONS}.execute", "after"),
     (f"{MQP}:complete_job_with_result", "before"),
@@ -39,10 +37,8 @@ DEATHS = [
 ]
 OF_HAMILTONIANS = [
     (f"{MQP}:fetch_all_pending_hamiltonian_jobs", "after"),
-    (f"{MQP}:mark_dispatched", "after"),
     (f"{EXECUTIONS}.execute", "after"),
     (f"{MQP}:update_hybrid_job", "before"),
-    (f"{MQP}:update_hybrid_job", "after"),
     (f"{MQP}:complete_hamiltonian_job_with_result", "before"),
 ]
 

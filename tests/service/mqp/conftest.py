@@ -26,7 +26,7 @@ def parts_on_postgresql(postgresql_url: str) -> Iterator[Parts]:
         parts.close()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def parts(request: pytest.FixtureRequest) -> Iterator[Parts]:
     """The database that the functions mean in this test."""
     found: Parts = request.getfixturevalue(f"parts_on_{request.param}")

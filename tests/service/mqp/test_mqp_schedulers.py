@@ -88,7 +88,7 @@ def _kill_at_work(parts: Parts, running: list[subprocess.Popen[bytes]], deadline
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [2, 8])
+@pytest.mark.parametrize(("ledger_url", "number"), [("sqlite", 2), ("postgresql", 8)], indirect=["ledger_url"])
 def test_killed_schedulers(crowded: tuple[str, Parts], number: int, tmp_path: Path) -> None:
     """Nothing is claimed twice or sent twice, nothing waits for the dead, and the limit holds at every moment."""
     url, parts = crowded
