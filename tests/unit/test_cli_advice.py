@@ -359,7 +359,13 @@ CASES: list[tuple[Callable[[World], str], str, Callable[[World], None]]] = [
     (no_such_job, "qjobs jobs list", nothing_changed),
     (an_unknown_one, "qjobs jobs list --status UNKNOWN", nothing_changed),
 ]
-PARSED = {"qjobs doctor", "qjobs serve users add EMAIL", "make ui", "make deploy"}
+PARSED = {
+    "qjobs doctor",
+    "qjobs serve users add EMAIL",
+    "qjobs serve users token EMAIL",
+    "make ui",
+    "make deploy",
+}
 ELSEWHERE = {
     "qjobs run FILE",
     "qjobs sensor",

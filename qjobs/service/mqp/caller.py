@@ -72,11 +72,11 @@ def caller_of(request: Request) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not 0 < len(token) <= _LONGEST_TOKEN:
-        raise Unauthorized("send your token: Authorization: Bearer TOKEN (qjobs serve users token EMAIL makes one)")
+        raise Unauthorized("send your token: Authorization: Bearer TOKEN; make one with: qjobs serve users token EMAIL")
     accounts = portal.service.accounts
     user = accounts.user_of_refresh(token) or accounts.user_of_access(token)
     if user is None:
-        raise Unauthorized("the token is not known, or has ended; qjobs serve users token EMAIL makes another one")
+        raise Unauthorized("the token is not known, or has ended; make another one with: qjobs serve users token EMAIL")
     return Caller(portal=portal, user=user)
 
 
