@@ -18,7 +18,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -63,13 +63,14 @@ class Shown(Protocol):
     def problems(self) -> list[str]: ...
 
 
-def one_of_each(rows: Sequence[Row]) -> list[object]:
-    """The rows for a test; all but the first of each kind of fault are slow."""
+def one_of_each(rows: Sequence[Row], *, slow: Collection[str] = ()) -> list[object]:
+    """The rows for a test; all but the first of each kind of fault are slow, and those that are named."""
     kinds: set[object] = set()
     found = []
     for row in rows:
         kind = frozenset((fault.route, fault.action) for fault in row.faults) or row.name
-        found.append(pytest.param(row, id=row.name, marks=[pytest.mark.slow] if kind in kinds else []))
+        is_slow = kind in kinds or row.name in slow
+        found.append(pytest.param(row, id=row.name, marks=[pytest.mark.slow] if is_slow else []))
         kinds.add(kind)
     return found
 

@@ -27,7 +27,7 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NexusProvider
         yield provider
 
 
-@pytest.mark.parametrize("row", one_of_each(ROWS))
+@pytest.mark.parametrize("row", one_of_each(ROWS, slow={"deleted there in the queue (#15)"}))
 def test_row(row: Row, provider: NexusProvider, one_ledger: Ledger) -> None:
     """One remote job, and the outcome that the row states."""
     seen = play(row, provider, one_ledger)
