@@ -10,8 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -65,17 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     interface = options.interface or (Interface.MQP if "hamiltonian" in form else Interface.NEXUS)
     backend = f"{interface}/{options.device}"
     try:
-        with _running(data_home() / "service", options.port) as service:
-            os.environ.update(_access(service, interface))
-            print(f"the service is at {service.url}; running on {backend}")
-            return _run(form, backend, [str(options.file), *others])
+        service = _started(data_home() / "service", options.port)
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    try:
+        os.environ.update(_access(service, interface))
+        print(f"the service is at {service.url}; running on {backend}")
+        return _run(form, backend, [str(options.file), *others])
+    finally:
+        service.stop()
 
 
-@contextmanager
-def _running(folder: Path, port: int) -> Iterator[RunningService]:
+def _started(folder: Path, port: int) -> RunningService:
     """The service; that of a command which was killed may just be ending.
 
     Raises:
@@ -86,15 +87,12 @@ def _running(folder: Path, port: int) -> Iterator[RunningService]:
     while True:
         try:
             service.start()
-            break
         except RuntimeError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
-    try:
-        yield service
-    finally:
-        service.stop()
+        else:
+            return service
 
 
 def _access(service: RunningService, interface: Interface) -> Mapping[str, str]:
