@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep sweep-service hybrid deploy serve ui test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-mqp bench-service bench-waiting clean
+.PHONY: help home setup sweep sweep-service hybrid hybrid-service deploy serve ui test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-mqp bench-service bench-waiting clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*## /  make \1\t/' | expand -t 26
@@ -41,6 +41,10 @@ sweep-service: $(READY) home ## run the same sweep on a local job service, as on
 hybrid: $(READY) home ## minimise the energy of H2 on the simulator, with a curve of its energy
 	@echo "== running examples/h2/hybrid.yaml"
 	@$(BIN)/python -m flows.hybrid examples/h2/hybrid.yaml
+
+hybrid-service: $(READY) home ## the same on a local job service, as on the Munich Quantum Portal
+	@echo "== running it on a job service of its own (qjobs serve), which ends with it (some minutes)"
+	@$(BIN)/python -m flows.on_service examples/h2/hybrid.yaml
 
 deploy: $(READY) home ## put the deployments on the server that PREFECT_API_URL names; DEVICES="nexus/H1-1E ..." adds to them
 	@QJOBS_DEVICES="$${QJOBS_DEVICES:-$(DEVICES)}" $(BIN)/python -m flows.deploy

@@ -1,4 +1,4 @@
-"""Run a sweep or a batch on a local job service, as it would run on Quantinuum Nexus.
+"""Run a sweep, a batch or a hybrid run on a local job service, as Quantinuum Nexus or as the Munich Quantum Portal.
 
 `python -m flows.on_service examples/qaoa_maxcut/sweep.yaml` starts `qjobs serve`, signs in, runs the file on one of
 its devices, and ends the service. Service and jobs are kept: a second call goes on where the first one was.
@@ -9,45 +9,128 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from flows._support.command import run_flow
+from flows.hybrid import hybrid
 from flows.run_circuits import run_circuits
 from flows.sweep import sweep
 from qjobs.errors import InvalidInput
 from qjobs.experiments.circuit_list import CircuitList, load_circuit_list
 from qjobs.experiments.forms import read_mapping
+from qjobs.experiments.hybrid import HybridSpec, expand_hybrid, load_hybrid
 from qjobs.experiments.sweep import SweepSpec, load_sweep
+from qjobs.operations.hybrid import interrupted_hybrid
 from qjobs.paths import data_home
 from qjobs.service.running import RunningService
 
-__all__ = ["main"]
+__all__ = ["Interface", "main"]
 
 PORT = 8470
+_ENDING_S = 15.0
+"""How long the service of a command that was killed may take to end."""
+
+
+class Interface(StrEnum):
+    """Whose interface of the service is used."""
+
+    NEXUS = "nexus"
+    MQP = "mqp"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is that of the flow."""
-    parser = argparse.ArgumentParser(description="Run a sweep or a batch on a local job service.")
-    parser.add_argument("file", type=Path, help="YAML or JSON file of a sweep or a batch")
+    parser = argparse.ArgumentParser(description="Run a sweep, a batch or a hybrid run on a local job service.")
+    parser.add_argument("file", type=Path, help="YAML or JSON file of a sweep, a batch or a hybrid run")
+    parser.add_argument(
+        "--as",
+        dest="interface",
+        type=Interface,
+        choices=list(Interface),
+        help="Quantinuum Nexus or the Munich Quantum Portal (default: nexus, and mqp for a hybrid run)",
+    )
     parser.add_argument("--device", default="Aer", help="device of the service (default Aer)")
     parser.add_argument("--port", type=int, default=PORT, help=f"port of the service (default {PORT})")
     options, others = parser.parse_known_args(arguments)  # those of the flow
     try:
-        is_batch = "circuits" in read_mapping(options.file)
+        form = read_mapping(options.file)
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    with RunningService(data_home() / "service", options=("--port", str(options.port))) as service:
-        os.environ.update(service.environment, QJOBS_NEXUS_TOKEN=service.sign_in())
-        backend = f"nexus/{options.device}"
+    interface = options.interface or (Interface.MQP if "hamiltonian" in form else Interface.NEXUS)
+    backend = f"{interface}/{options.device}"
+    try:
+        service = _started(data_home() / "service", options.port)
+    except RuntimeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    try:
+        os.environ.update(_access(service, interface))
         print(f"the service is at {service.url}; running on {backend}")
-        if is_batch:
-            return run_flow(
-                run_circuits, lambda path: _batch_on(backend, path), [str(options.file), *others], experiment=True
-            )
-        return run_flow(sweep, lambda path: _sweep_on(backend, path), [str(options.file), *others], experiment=True)
+        return _run(form, backend, [str(options.file), *others])
+    finally:
+        service.stop()
+
+
+def _started(folder: Path, port: int) -> RunningService:
+    """The service; that of a command which was killed may just be ending.
+
+    Raises:
+        RuntimeError: It cannot be started.
+    """
+    service = RunningService(folder, options=("--port", str(port)))
+    deadline = time.monotonic() + _ENDING_S
+    while True:
+        try:
+            service.start()
+        except RuntimeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return service
+
+
+def _access(service: RunningService, interface: Interface) -> Mapping[str, str]:
+    """What a process needs in its environment to use the service."""
+    match interface:
+        case Interface.NEXUS:
+            return {**service.environment, "QJOBS_NEXUS_TOKEN": service.sign_in()}
+        case Interface.MQP:
+            identity, secret = service.first_user
+            return {
+                "MQP_URL": service.url,
+                "REQUESTS_CA_BUNDLE": str(service.certificate.absolute()),
+                "QJOBS_MQP_TOKEN": service.portal_token(),
+                # With these a submission whose process was killed is looked up.
+                "QJOBS_MQP_IDENTITY": identity,
+                "QJOBS_MQP_SECRET": secret,
+                "QJOBS_MQP_PORTAL_URL": service.url,
+            }
+
+
+def _run(form: Mapping[str, Any], backend: str, arguments: Sequence[str]) -> int:
+    """The flow that the file is for."""
+    if "hamiltonian" in form:
+        return run_flow(
+            hybrid,
+            lambda path: _hybrid_on(backend, path),
+            arguments,
+            experiment=True,
+            interrupted=lambda store, spec: interrupted_hybrid(store, expand_hybrid(spec)),
+        )
+    if "circuits" in form:
+        return run_flow(run_circuits, lambda path: _batch_on(backend, path), arguments, experiment=True)
+    return run_flow(sweep, lambda path: _sweep_on(backend, path), arguments, experiment=True)
+
+
+def _hybrid_on(backend: str, path: str) -> HybridSpec:
+    spec = load_hybrid(Path(path))
+    return spec.model_copy(update={"backend": backend, "name": f"{spec.name}-on-service"})
 
 
 def _sweep_on(backend: str, path: str) -> SweepSpec:

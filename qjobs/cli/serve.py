@@ -7,8 +7,11 @@ import contextlib
 import getpass
 import importlib.util
 import math
+import os
 import secrets
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,6 +82,9 @@ def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
         default=[],
         metavar="EMAIL:PASSWORD",
         help="add this user or set their password; may be repeated (other users of this machine can read it)",
+    )
+    serve.add_argument(
+        "--until-eof", action="store_true", help="end when standard input does, and so with whoever holds its other end"
     )
     serve.set_defaults(call=_serve)
 
@@ -154,8 +160,16 @@ def _serve(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     users = [_user(text) for text in options.user]
+    if options.until_eof:
+        threading.Thread(target=_end_at_eof, name="until-eof", daemon=True).start()
     serve(settings, users, lambda line: print(line, flush=True))
     return 0
+
+
+def _end_at_eof() -> None:
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _user(text: str) -> tuple[str, str]:

@@ -22,11 +22,14 @@ from pathlib import Path
 import httpx
 
 _SERVING = re.compile(r"^Serving (\S+) from ", re.MULTILINE)
+_SERVE = (sys.executable, "-m", "qjobs.cli.main", "serve")
 _EXPORT = re.compile(r"^export (NEXUS_\w+)=(\S*)$", re.MULTILINE)
 
 
 class RunningService:
     """`qjobs serve` on a free port of 127.0.0.1, from entering to leaving.
+
+    It ends with the process that started it, also where that is killed.
 
     Args:
         data: Its folder; made if it is not there, and left as it is afterwards.
@@ -83,19 +86,29 @@ class RunningService:
         if self._process is not None:
             raise RuntimeError("the service is running already")
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "qjobs.cli.main", "serve", "--data", str(self.data), "--port", str(self.port)]
+        command = [*_SERVE, "--data", str(self.data), "--port", str(self.port), "--until-eof"]
         for email, secret in self._users.items():
             command += ["--user", f"{email}:{secret}"]
         with self.log.open("ab") as log:
             begin = log.tell()
             self._process = subprocess.Popen(  # noqa: S603
-                [*command, *self._options], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._environ
+                [*command, *self._options], stdout=log, stderr=log, stdin=subprocess.PIPE, env=self._environ
             )
         try:
             self._wait(begin)
         except BaseException:
             self.kill()
             raise
+
+    @property
+    def first_user(self) -> tuple[str, str]:
+        """Address and password of the user whom the service made at its first start.
+
+        Raises:
+            OSError: It made none, because others were given.
+        """
+        email, password = (self.data / "credentials").read_text(encoding="utf-8").split()
+        return email, password
 
     def sign_in(self, email: str = "", password: str = "") -> str:
         """Sign in, as the first user unless another is named; the refresh token, as a client keeps it after a login.
@@ -104,13 +117,27 @@ class RunningService:
             RuntimeError: The service refuses the sign-in.
         """
         if not email:
-            email, password = (self.data / "credentials").read_text(encoding="utf-8").split()
+            email, password = self.first_user
         answer = httpx.post(
             f"{self.url}/auth/login", json={"email": email, "password": password}, verify=self._trust, timeout=30.0
         )
         if answer.status_code != 200:
             raise RuntimeError(f"{self.url} refuses to sign {email} in: {answer.text[:200]}")
         return answer.cookies["myqos_oat"]
+
+    def portal_token(self, email: str = "") -> str:
+        """A token of a user, the first one unless another is named, for clients of the Munich Quantum Portal.
+
+        Raises:
+            RuntimeError: There is no such user.
+        """
+        command = [*_SERVE, "--data", str(self.data), "users", "token", email or self.first_user[0]]
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=False, timeout=60.0, env=self._environ
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"there is no token: {done.stderr[-2000:]}")
+        return done.stdout.strip()
 
     def stop(self, timeout_s: float = 30.0) -> int:
         """End it as Ctrl-C does, and return its exit code; 0 if it does not run.
@@ -129,6 +156,8 @@ class RunningService:
             process.kill()
             process.wait()
             raise
+        finally:
+            _close_input(process)
 
     def kill(self) -> None:
         """End it with SIGKILL, whatever it is doing. Idempotent."""
@@ -137,6 +166,7 @@ class RunningService:
         if process is not None:
             process.kill()
             process.wait()
+            _close_input(process)
 
     def __enter__(self) -> RunningService:
         self.start()
@@ -176,3 +206,8 @@ class RunningService:
         except OSError:
             return False
         return True
+
+
+def _close_input(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None  # noqa: S101
+    process.stdin.close()

@@ -47,6 +47,7 @@ from qjobs.backends.mqp import PortalLogin
 from qjobs.backends.rest import LostReply
 from qjobs.cli.opening import opened
 from qjobs.errors import CredentialsRejected, InvalidInput
+from qjobs.service.certificate import ensure_certificate
 from qjobs.testing.servers import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]
@@ -289,6 +290,19 @@ def test_mqp_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert url or ours._http._limiter._per_s <= 10.0  # another test may have slowed it down
     with opened(f"mqp/QExa{len(url)}") as found:
         assert (found.name, found.device, found.fingerprint) == (ours.name, ours.device, ours.fingerprint)
+
+
+def test_mqp_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resource's certificates are those that REQUESTS_CA_BUNDLE names, and a file without any is refused."""
+    for bundle in (tmp_path / "nothing.pem", tmp_path / "empty.pem"):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+        (tmp_path / "empty.pem").touch()
+        with pytest.raises(InvalidInput, match="not a file of certificates"), opened("mqp/QExa"):
+            pass
+    certificate, _ = ensure_certificate(tmp_path, "127.0.0.1")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with opened("mqp/QExa") as found:
+        assert found.device == "QExa"
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,12 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from subprocess import Popen
 
@@ -19,17 +22,19 @@ from given import open_queue
 from hybrid_runs import EXAMPLES, ONE_QUBIT, a_spec
 from observing import artifacts, eventually, last_run, task_names
 from prefect.client.orchestration import SyncPrefectClient
+from processes import free_port
 from support import check_history
 from suspending import passes, suspended
 
 from flows._support.command import run_flow
 from flows.hybrid import hybrid
 from qjobs.errors import InvalidInput, JobFailed
-from qjobs.experiments.hybrid import HybridSpec, expand_hybrid, load_hybrid
+from qjobs.experiments.hybrid import HybridSpec, OptimiserInput, expand_hybrid, load_hybrid
 from qjobs.ledger import Ledger
 from qjobs.ledger.epochs import Epoch
 from qjobs.lifecycle import JobStatus
 from qjobs.operations.hybrid import from_counts, interrupted_hybrid, optimiser_of
+from qjobs.service.running import RunningService
 from qjobs.testing.servers import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]
@@ -153,12 +158,38 @@ def run_again(file: Path, *options: str) -> int:
     )
 
 
-def killed(api: str, home: Path, file: Path, point: tuple[str, str]) -> None:
+def killed(api: str, home: Path, file: Path, point: tuple[str, str], words: Sequence[str] = ("flows.hybrid",)) -> None:
     """The command in a process that ends itself at a point."""
-    env = {**os.environ, "PREFECT_API_URL": api, "QJOBS_HOME": str(home), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
-    command = [sys.executable, str(ROOT / "tests" / "killed_at.py"), *point, "flows.hybrid", str(file)]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120, check=False)
+    command = [str(ROOT / "tests" / "killed_at.py"), *point, *words, str(file)]
+    done = in_process(api, home, command)
     assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def in_process(api: str, home: Path, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """A Python command in a process of its own, to its end."""
+    env = {**os.environ, "PREFECT_API_URL": api, "QJOBS_HOME": str(home), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def of_molecule(**values: object) -> HybridSpec:
+    """A few epochs of the hydrogen molecule on the portal, with few shots."""
+    spec = load_hybrid(EXAMPLES / "h2" / "hybrid.yaml")
+    optimiser = OptimiserInput(calibration=2)
+    return spec.model_copy(update={"backend": "mqp/Aer", "epochs": 4, "shots": 300, "optimiser": optimiser, **values})
+
+
+def check_portal(service: Path, store: Ledger, epochs: Sequence[Epoch]) -> None:
+    """The service has one job for each epoch, which ran once, and the ledger knows it by its id."""
+    with closing(sqlite3.connect(service / "service.db")) as connection:
+        rows = connection.execute("SELECT id, status FROM mqp_job ORDER BY id").fetchall()
+        ran = connection.execute("SELECT name FROM service_job WHERE job_type = 'execute' ORDER BY name").fetchall()
+    ids = [number for number, _ in rows]
+    assert [status for _, status in rows] == ["COMPLETED"] * len(epochs)
+    assert [name for (name,) in ran] == sorted(f"portal job {number}" for number in ids)
+    assert [len(epoch.job_ids) for epoch in epochs] == [1] * len(epochs)
+    assert [store.attempts(epoch.job_ids[0])[-1].remote_id for epoch in epochs] == [str(number) for number in ids]
 
 
 @pytest.mark.slow
@@ -207,6 +238,53 @@ def test_killed_simulation(api: str, store: Ledger, home: Path, tmp_path: Path) 
     assert len(first) == len(whole) == 4
     for one, another in zip(first, whole, strict=True):
         assert (one.points, one.energies, one.state) == (another.points, another.energies, another.state)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_on_portal(api: str, store: Ledger, home: Path, tmp_path: Path) -> None:
+    """The molecule on `qjobs serve` as the portal, killed between epochs and in a submission: one job an epoch."""
+    spec = of_molecule()
+    file = written(tmp_path, spec)
+    words = ["flows.on_service", "--port", str(free_port())]
+    killed(api, home, file, POINTS["recorded"], words)
+    (logical_run,) = {job.logical_run for job in store.jobs()}
+    first = store.epochs.of_run(logical_run)
+    killed(api, home, file, POINTS["sent"], words)
+    assert (len(first), len(store.jobs())) == (1, 2)
+    assert store.epochs.of_run(logical_run) == first
+    done = in_process(api, home, ["-m", *words, str(file)])
+    assert done.returncode == 0, done.stderr
+    assert f"{GOING_ON}{logical_run} that was interrupted" in done.stderr
+    assert "exact diagonalisation: -1.137306" in done.stdout
+    assert {job.logical_run for job in store.jobs()} == {logical_run}
+    epochs = check_epochs(store, spec.model_copy(update={"name": "h2-on-service"}), logical_run)
+    assert (len(epochs), epochs[:1]) == (4, first)
+    check_portal(home / "service", store, epochs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_with_portal(
+    api: str, store: Ledger, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run and portal are both killed while a job is under way there: the job is done by the next ones, once."""
+    spec = of_molecule(epochs=2)
+    file = written(tmp_path, spec)
+    with RunningService(tmp_path / "service", options=("--submit-delay", "5")) as service:
+        monkeypatch.setenv("MQP_URL", service.url)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(service.certificate))
+        monkeypatch.setenv("QJOBS_MQP_TOKEN", service.portal_token())
+        killed(api, home, file, POINTS["waited"])
+        service.kill()
+        (logical_run,) = {job.logical_run for job in store.jobs()}
+        service.start()
+        done = in_process(api, home, ["-m", "flows.hybrid", str(file)])
+        assert done.returncode == 0, done.stderr
+        assert f"{GOING_ON}{logical_run} that was interrupted" in done.stderr
+    epochs = check_epochs(store, spec, logical_run)
+    assert len(epochs) == len(store.jobs()) == 2
+    check_portal(service.data, store, epochs)
 
 
 @pytest.mark.slow

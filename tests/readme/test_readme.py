@@ -68,6 +68,9 @@ def test_command(command: str, environment: dict[str, str]) -> None:
     if command == "make sweep-service":
         assert "300 of 300 rows have a result" in done.stdout
         assert "best point on nexus/Aer" in done.stdout
+    if command == "make hybrid-service":
+        assert "40 of 40 rows have a result" in done.stdout
+        assert "exact diagonalisation: -1.137306" in done.stdout
     if command == "make sweep":
         assert "300 of 300 rows have a result" in done.stdout
         assert "best possible: 10" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from typing import Any
 
@@ -21,8 +22,9 @@ FLIPS = [_TWO + "measure q -> c;", _TWO + "x q[0]; measure q -> c;", _TWO + "x q
 class PortalPerson:
     """Somebody with a token."""
 
-    def __init__(self, url: str, token: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=30.0, headers={"Authorization": f"Bearer {token}"})
+    def __init__(self, url: str, token: str, *, verify: ssl.SSLContext | bool = True) -> None:
+        headers = {"Authorization": f"Bearer {token}"}
+        self.http = httpx.Client(base_url=url, timeout=30.0, headers=headers, verify=verify)
 
     def get(self, path: str, code: int = 200, **params: Any) -> Any:
         return self.answer(self.http.get(path, params=params), code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from own_service import OwnService
-from portal_person import BELL, BELL3, FLIPS
+from portal_person import BELL, BELL3, FLIPS, PortalPerson
 from standing_service import fresh_database
 
 from qjobs.errors import StaleJob
@@ -21,6 +22,7 @@ from qjobs.service.mqp import jobs as mqp
 from qjobs.service.mqp.circuit_texts import pytket_bodies
 from qjobs.service.mqp.executions import PROJECT, execution_id
 from qjobs.service.mqp.portal import Portal
+from qjobs.service.running import RunningService
 
 DEVICES = """
 devices:
@@ -348,6 +350,21 @@ def test_hamiltonian(own: Scheduled) -> None:
     assert (found().parametric_circuit or "").startswith("OPENQASM 3")
     with pytest.raises(StaleJob):
         mqp.cancel_hamiltonian_job(job.id, "too late")
+
+
+@pytest.mark.slow
+def test_hamiltonian_posted(service: RunningService) -> None:
+    """A Hamiltonian job that is posted to `qjobs serve` is minimised there, with a token of the command."""
+    trusted = ssl.create_default_context(cafile=service.certificate)
+    person = PortalPerson(service.url, service.portal_token("ada@localhost.test"), verify=trusted)
+    with contextlib.closing(person.http):
+        uuid = person.hamiltonian(interaction_str="0 1; 1;", coefficients_str="1.0 -0.5;")["uuid"]
+        assert person.until(uuid, kind="hamiltonian_job") == "COMPLETED"
+        result = person.result(uuid, "hamiltonian_job")
+    assert result["exact_energy"] == pytest.approx(-1.5)
+    assert -1.5 <= result["energy"] < -1.3
+    assert result["energy"] == min(result["energies"])
+    assert len(result["energies"]) == result["epochs"] == 50
 
 
 def test_hamiltonian_cancelled(own: Scheduled) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -128,3 +132,39 @@ def test_database_is_private(tmp_path: Path) -> None:
                 RunningService(tmp_path / "other", options=options).start()
     finally:
         os.umask(mask)
+
+
+def test_until_eof(tmp_path: Path) -> None:
+    """A service ends with the process that started it, however that ends."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from qjobs.service.running import RunningService; "
+        "service = RunningService(Path(sys.argv[1])); service.start(); print(service.port, flush=True); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    folder = tmp_path / "service"
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    deadline = time.monotonic() + 30.0
+    with (folder / "lock").open() as lock:
+        while not free(lock):
+            assert time.monotonic() < deadline, "the service goes on"
+            time.sleep(0.05)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(done.stdout)), timeout=5.0)
+
+
+def free(lock: IO[str]) -> bool:
+    """Whether no service holds its folder."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def test_portal_token(tmp_path: Path) -> None:
+    """A token for clients of the portal is that of a user who is there."""
+    with pytest.raises(RuntimeError, match="there is no such user"):
+        RunningService(tmp_path / "service").portal_token("nobody@localhost.test")

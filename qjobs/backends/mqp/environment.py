@@ -14,6 +14,7 @@ TOKEN: Final = "QJOBS_MQP_TOKEN"  # noqa: S105 - the name of a variable
 _IDENTITY: Final = "QJOBS_MQP_IDENTITY"
 _SECRET: Final = "QJOBS_MQP_SECRET"  # noqa: S105 - the name of a variable
 _PORTAL_URL: Final = "QJOBS_MQP_PORTAL_URL"
+_CERTIFICATES: Final = "REQUESTS_CA_BUNDLE"
 
 
 def max_per_s_at(url: str) -> float | None:
@@ -24,11 +25,13 @@ def max_per_s_at(url: str) -> float | None:
 def from_environment(resource: str, *, url: str | None = None, name: str = "") -> MqpBackend:
     """A resource of the portal at MQP_URL (the variable of `mqp-client`), with the token in QJOBS_MQP_TOKEN.
 
-    Lost submissions are looked up where QJOBS_MQP_IDENTITY, QJOBS_MQP_SECRET and QJOBS_MQP_PORTAL_URL are set. Jobs at
-    another address than the portal's own are filed under that address, if no `name` is given.
+    Lost submissions are looked up where QJOBS_MQP_IDENTITY, QJOBS_MQP_SECRET and QJOBS_MQP_PORTAL_URL are set.
+    REQUESTS_CA_BUNDLE (of `mqp-client`, too) names a file of certificates to trust instead of the usual authorities.
+    Jobs at another address than the portal's own are filed under that address, if no `name` is given.
 
     Raises:
-        InvalidInput: The address is not a URL; or some of the three variables are set, and not all.
+        InvalidInput: The address is not a URL; some of the three variables are set, and not all; or REQUESTS_CA_BUNDLE
+            is not a file of certificates.
     """
     url = url or os.environ.get("MQP_URL") or MQP_URL
     portal = None
@@ -41,5 +44,6 @@ def from_environment(resource: str, *, url: str | None = None, name: str = "") -
         name=name or ("mqp" if url.rstrip("/") == MQP_URL else f"mqp@{url.partition('://')[2].rstrip('/')}"),
         token=lambda: os.environ.get(TOKEN, ""),
         portal=portal,
+        verify=os.environ.get(_CERTIFICATES) or True,
         max_per_s=max_per_s_at(url),
     )
