@@ -15,8 +15,6 @@ from qjobs.model import Batch, Confirmation
 from qjobs.service.running import RunningService
 from qjobs.testing.contract import BackendContract, flips
 
-pytest.importorskip("qjobs.service.mqp.routes")
-
 EMAIL = "contract@localhost.test"
 PASSWORD = "correct horse battery"
 SHOTS_PER_S = 20_000
@@ -57,6 +55,7 @@ def opened(service: RunningService, token: str) -> Iterator[Callable[..., MqpBac
         each.close()
 
 
+@pytest.mark.slow
 class TestMqpService(BackendContract):
     @pytest.fixture
     def backend(self, opened: Callable[..., MqpBackend]) -> Backend:

@@ -110,10 +110,14 @@ KINDS = {
 }
 
 
+QUICK = ("findable", "stepped")
+"""Kinds that are played each time; the others are slow tests."""
+
+
 @pytest.mark.parametrize(
     ("kind", "standing", "strategy", "fault"),
     [
-        (kind, standing, strategy, fault)
+        pytest.param(kind, standing, strategy, fault, marks=[] if kind in QUICK else [pytest.mark.slow])
         for kind in KINDS
         for standing, strategy, fault in (STEPS if kind == "stepped" else ENTRIES)
         # where the caller takes the risk of a second remote job in words

@@ -35,7 +35,7 @@ def one_provider() -> Iterator[ScriptedProvider]:
         yield provider
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", one_of_each(ROWS))
 def test_row(row: Row, provider: ScriptedProvider, one_ledger: Ledger) -> None:
     """One remote job, and the outcome that the row states."""
     seen = play(row, provider, one_ledger)

@@ -13,7 +13,7 @@ from table import one_of_each
 from qjobs.ledger import Ledger
 
 
-@pytest.fixture(scope="module", params=mqp_rows.KINDS)
+@pytest.fixture(scope="module", params=[pytest.param("mqp", marks=pytest.mark.slow), "mqp-list"])
 def provider(request: pytest.FixtureRequest) -> Iterator[object]:
     with mqp_rows.running(request.param) as provider:
         yield provider

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reverted import MENDINGS, SEEDS, Reverted, breaks
 from simulation import World, in_one_thread, run_many, run_seeds, simulate
 
-FEW = 150
+FEW = 100
 MANY = 4_000
 NAMES = ("dies", "stops", "is killed", "submit: late", "submit: dies, late", "submit: lost after")
 
@@ -40,7 +40,7 @@ def test_many_schedules(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_seed_is_a_schedule() -> None:
     """A seed gives the same schedule each time."""
     with SimulatedLedger() as first, SimulatedLedger() as second:
-        for seed in range(20):
+        for seed in range(10):
             assert simulate(seed, first).story() == simulate(seed, second).story()
 
 

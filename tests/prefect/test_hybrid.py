@@ -118,6 +118,7 @@ def test_end_to_end(client: SyncPrefectClient, store: Ledger, home: Path) -> Non
     assert len(store.jobs()) == 4
 
 
+@pytest.mark.slow
 def test_failed_epoch(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, tmp_path: Path) -> None:
     """An epoch that fails fails the run; what was recorded is shown, and the command runs what is missing of it."""
     provider.store.queue_s = 0.0

@@ -116,6 +116,7 @@ def test_older_copy(client: SyncPrefectClient, store: Ledger, tmp_path: Path, mo
     assert backend.n_submissions == 1
 
 
+@pytest.mark.slow
 def test_logical_run(client: SyncPrefectClient, store: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A new run that goes on with an earlier one needs the ledger of that one, also without a deployment."""
     name, backend = script("earlier")
@@ -186,6 +187,7 @@ def said(client: SyncPrefectClient) -> tuple[bool, str]:
     return check.ok, check.words
 
 
+@pytest.mark.slow
 def test_doctor(client: SyncPrefectClient, store: Ledger) -> None:
     """The doctor compares the ledger of the deployments with the one that it opens; a run says it too."""
     for found in client.request("POST", "/deployments/filter", json={}).json():

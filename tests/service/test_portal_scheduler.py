@@ -121,12 +121,14 @@ def test_circuits(own: Scheduled) -> None:
     assert (many.executed_resource, json.loads(many.executed_circuit or "")) == ("Aer", FLIPS)
 
 
+@pytest.mark.slow
 def test_bits(own: Scheduled) -> None:
     """Bit 0 of the register that was declared first is rightmost, whatever the registers are called."""
     job = own.ends(own.ask(circuit=TWO_REGISTERS))
     assert json.loads(job.result or "") == {"101": 20}
 
 
+@pytest.mark.slow
 def test_openqasm_3(own: Scheduled) -> None:
     """OpenQASM 3 is run as OpenQASM 2 is."""
     job = own.ends(own.ask(circuit=BELL3, circuit_format="qasm3", shots=200))
@@ -134,6 +136,7 @@ def test_openqasm_3(own: Scheduled) -> None:
     assert (set(counts), sum(counts.values())) == ({"00", "11"}, 200)
 
 
+@pytest.mark.slow
 def test_in_the_project_of_the_owner(own: Scheduled) -> None:
     """The work is a job of the service, in a project of the owner's, under an id that the portal's job decides."""
     job = own.ends(own.ask())
@@ -151,6 +154,7 @@ def test_compiled(own: Scheduled) -> None:
     assert all(text.startswith("OPENQASM 3") for text in json.loads(job.executed_circuit or ""))
 
 
+@pytest.mark.slow
 def test_not_modified(own: Scheduled) -> None:
     """With no_modify it is not compiled, and fails where the device does not take it."""
     job = own.ends(own.ask("native", no_modify=True))
@@ -158,6 +162,7 @@ def test_not_modified(own: Scheduled) -> None:
     assert "native" in job.note
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("circuit", "said"),
     [(BELL.replace("measure q -> c;", ""), "measures nothing"), (CONDITIONAL, "circuit 1 of 1")],
@@ -169,6 +174,7 @@ def test_cannot_run(own: Scheduled, circuit: str, said: str) -> None:
     assert said in job.note
 
 
+@pytest.mark.slow
 def test_broken_device(own: Scheduled) -> None:
     """A device that fails makes the job FAILED."""
     job = own.ends(own.ask("broken"))
@@ -188,6 +194,7 @@ def test_away(own: Scheduled, target: str, reason: str, word: str) -> None:
     assert not own.executions(queued)
 
 
+@pytest.mark.slow
 def test_window_of_maintenance(own: Scheduled) -> None:
     """A queued job runs when the planned maintenance is over; the scheduler leaves the plan as it is."""
     now = own.service.clock.now()
@@ -227,6 +234,7 @@ def test_cancelled_on_the_way(own: Scheduled) -> None:
     assert own.found(job_id).note == "enough"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "status"), [("cancel", "CANCELLED"), ("delete", "FAILED")])
 def test_its_work_ended_otherwise(own: Scheduled, change: str, status: str) -> None:
     """A job ends where somebody cancels or deletes what works for it."""
@@ -237,6 +245,7 @@ def test_its_work_ended_otherwise(own: Scheduled, change: str, status: str) -> N
     assert own.ends(job_id).status == status
 
 
+@pytest.mark.slow
 def test_reserved(own: Scheduled) -> None:
     """A reserved resource takes the jobs of those who are named, and lets the others wait."""
     others = own.ask("reserved")
@@ -273,6 +282,7 @@ def test_sent_and_left(idle: Scheduled, done: str) -> None:
     assert len(idle.rows(schema.job)) == 1
 
 
+@pytest.mark.slow
 def test_on_postgresql(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """On PostgreSQL it runs jobs, and lets them wait, as on SQLite."""
     with fresh_database("postgresql", tmp_path, request) as url:
@@ -330,6 +340,7 @@ def test_started_again(idle: Scheduled) -> None:
     assert len(idle.executions(job_id)) == 1
 
 
+@pytest.mark.slow
 def test_hamiltonian(own: Scheduled) -> None:
     """A Hamiltonian job comes near its lowest energy, epoch by epoch."""
     job = mqp.create_hamiltonian_job("0 1; 0;", "1.0 0.5;", own.owner, "default", "Aer")
@@ -378,6 +389,7 @@ def test_hamiltonian_cancelled(own: Scheduled) -> None:
     own.until(lambda: [row.status for row in own.rows(schema.job, name=name)] == ["CANCELLED"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "reason"), AWAY)
 def test_hamiltonian_away(own: Scheduled, target: str, reason: str) -> None:
     """A Hamiltonian job does not wait for a resource that is away, or another's."""
