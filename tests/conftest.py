@@ -31,6 +31,10 @@ def _missing(what: str) -> NoReturn:
     pytest.skip(f"{what}: apt-get install postgresql, or set QJOBS_TEST_POSTGRESQL to a server's URL")
 
 
+collect_ignore = ["bench/pony_replica.py"]
+"""It has no tests, and needs a package that `make bench-mqp` installs."""
+
+
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
     """URL of a real PostgreSQL on which databases may be made: `QJOBS_TEST_POSTGRESQL`, else one of our own."""
