@@ -78,7 +78,7 @@ def _open_at_once(url: str, barrier: object, replies: object) -> None:
 
 def test_open_at_once(ledger_url: str) -> None:
     """Processes that open a new ledger at once share it."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     barrier = context.Barrier(4)
     replies = context.Queue()
     workers = [context.Process(target=_open_at_once, args=(ledger_url, barrier, replies)) for _ in range(4)]
