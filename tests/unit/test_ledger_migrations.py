@@ -200,7 +200,7 @@ def _open(url: str, barrier: Any, replies: Any) -> None:
 
 def test_open_at_once(old_url: str, tmp_path: Path) -> None:
     """Processes that open an old ledger at once upgrade it once."""
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     barrier = context.Barrier(4)
     replies = context.Queue()
     workers = [context.Process(target=_open, args=(old_url, barrier, replies)) for _ in range(4)]
