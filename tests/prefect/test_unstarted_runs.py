@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import uuid
 from collections.abc import Iterator
 from datetime import timedelta
@@ -65,7 +66,11 @@ def test_dead_worker(
     with process_worker(api, client, home, tmp_path, pool=pool) as worker:
         assert eventually(began.exists, bool, deadline_s=300)
         os.kill(worker.pid, number)
-        worker.wait(60)
+        try:
+            worker.wait(60)
+        except subprocess.TimeoutExpired:  # a supervisor loses patience, too
+            worker.kill()
+            worker.wait(60)
         kill_all_of(str(made.id))
     assert client.read_flow_run(made.id).state.name == "Submitting"
     assert places_taken(client, deployment) == 1
