@@ -145,10 +145,12 @@ def survey(first: int, count: int, *, processes: int = 2) -> None:
     """Print every number whose law is broken: how often, by which seed first, and its words."""
     found: list[tuple[int, str]] = []
     with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
-        for part in pool.imap_unordered(survey_seeds, _parts(first, count)):
+        for number, part in enumerate(pool.imap_unordered(survey_seeds, _parts(first, count)), start=1):
             found += part
             for seed, words in part:
                 print(seed, words[:150], flush=True)
+            if number % 25 == 0:
+                print(f"{number * _PART} schedules so far", flush=True)
     found.sort()
     numbers = Counter(re.match(r"#\d+|", words)[0] or "other" for _, words in found)
     print(f"{count} schedules from {first}: {len(found)} break a law")
