@@ -112,17 +112,14 @@ def _asked_for(ledger: Ledger, backend: Backend, level: int, run: str, *, shared
 
     With `shared` also those that another run has asked for and that are under way.
     """
-    own = {}
-    others = {}
+    own: dict[ProgramHash, JobId] = {}
+    others: dict[ProgramHash, JobId] = {}
     for job in ledger.jobs(kind=JobKind.COMPILE, backend=backend.name, device=backend.device):
-        if job.options.level != level:
-            continue
-        asked = dict.fromkeys([item.program for item in ledger.items(job.job_id)], job.job_id)
         is_open = not job.status.is_final and job.status is not JobStatus.LOST and job.cancel_requested_at is None
-        if job.run == run:
-            own.update(asked)
-        elif shared and is_open and job.fingerprint in {"", str(backend.fingerprint)}:
-            others.update(asked)
+        is_shared = shared and is_open and job.fingerprint in {"", str(backend.fingerprint)}
+        if job.options.level == level and (job.run == run or is_shared):
+            asked = own if job.run == run else others
+            asked.update(dict.fromkeys([item.program for item in ledger.items(job.job_id)], job.job_id))
     return {**others, **own}
 
 
