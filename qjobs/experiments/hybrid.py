@@ -15,11 +15,11 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from qjobs.circuits.ansatz import hamiltonian_variational, hardware_efficient
 from qjobs.circuits.observables import Estimator, measured_in
-from qjobs.circuits.programs import program_from_qiskit, read_circuit, to_qiskit
+from qjobs.circuits.programs import program_from_qiskit, to_qiskit
 from qjobs.errors import InvalidInput
 from qjobs.experiments.forms import CircuitInput, CompileInput, FormInput, Name, RetryInput, explain, read_mapping
 from qjobs.experiments.hamiltonian import Hamiltonian, HamiltonianInput
-from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_points
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_points, templates_of
 from qjobs.model import JsonValue, Program
 
 __all__ = [
@@ -177,15 +177,11 @@ def expand_hybrid(spec: HybridSpec, folder: Path | None = None) -> HybridPlan:
             field="initial",
         )
     estimator = None if spec.exact else Estimator([hamiltonian.observable])
-    templates = {"": circuit}
-    if estimator is not None:
-        bare = to_qiskit(circuit)
-        templates = {basis: read_circuit(measured_in(bare, basis)) for basis in estimator.bases}
     return HybridPlan(
         spec=spec,
         hamiltonian=hamiltonian,
         circuit=circuit,
-        templates=templates,
+        templates=templates_of(circuit, estimator),
         estimator=estimator,
         definition=_definition(spec, hamiltonian, circuit),
     )

@@ -34,7 +34,16 @@ from qjobs.experiments.forms import (
 from qjobs.experiments.objectives import Objective, load_objective
 from qjobs.model import ItemSpec, Observable, Program, ProgramFormat, ProgramHash
 
-__all__ = ["OWN_COLUMNS", "Point", "SweepPlan", "SweepSpec", "expand_points", "expand_sweep", "load_sweep"]
+__all__ = [
+    "OWN_COLUMNS",
+    "Point",
+    "SweepPlan",
+    "SweepSpec",
+    "expand_points",
+    "expand_sweep",
+    "load_sweep",
+    "templates_of",
+]
 
 OWN_COLUMNS = (
     "point_id",
@@ -224,20 +233,24 @@ def expand_sweep(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
     _check_columns(parameters, [observable.name for observable in observables])
     check_runs(source, need_counts=not observables, parameters=parameters)
     estimator = Estimator(observables) if observables and not spec.exact else None
-    templates = {"": source}
-    if estimator is not None:
-        circuit = to_qiskit(source)
-        templates = {basis: read_circuit(measured_in(circuit, basis)) for basis in estimator.bases}
     return SweepPlan(
         spec=spec,
         source=source,
         points=points,
-        templates=templates,
+        templates=templates_of(source, estimator),
         observables=tuple(observables),
         estimator=estimator,
         objective=objective,
         definition=_definition(spec, source, observables),
     )
+
+
+def templates_of(source: Program, estimator: Estimator | None) -> dict[str, Program]:
+    """The circuits of one point by the basis they are measured in; without an estimator, the circuit as it is."""
+    if estimator is None:
+        return {"": source}
+    circuit = to_qiskit(source)
+    return {basis: read_circuit(measured_in(circuit, basis)) for basis in estimator.bases}
 
 
 def _objective(spec: SweepSpec, point: Point) -> Objective | None:
