@@ -149,8 +149,7 @@ def _of_others(name: str) -> Backend:
         raise InvalidInput(
             f"there is no backend {name!r}; use aer, nexus/DEVICE, mqp/RESOURCE, or a saved block such as "
             "rest-backend/NAME. A job of an adapter that a program of yours has made needs its options: --url URL "
-            "--lost-reply KIND, or "
-            "--backend nexus (or mqp) --device DEVICE",
+            "--lost-reply KIND, or --backend nexus (or mqp) --device DEVICE",
             field="backend",
         )
     refusal: Exception | None = None
