@@ -43,7 +43,7 @@ def serve(settings: Settings, users: Sequence[tuple[str, str]], say: Callable[[s
         InvalidInput: The settings cannot be used, or the folder or the port is in use.
         LedgerError: The database cannot be opened.
     """
-    with _exiting_on_signals(), contextlib.ExitStack() as stack:
+    with _on_signals(_exit), contextlib.ExitStack() as stack:
         _make_folder(settings.data)
         stack.enter_context(_file_lock(settings.data / "lock", str(settings.data), "--data"))
         file = _sqlite_file(settings)
@@ -103,18 +103,17 @@ def _database(settings: Settings) -> Iterator[Database]:
 
 
 @contextlib.contextmanager
-def _exiting_on_signals() -> Iterator[None]:
-    """End the process on a signal, before the server runs and when uvicorn, having stopped, raises it again."""
-
-    def end(_: int, __: FrameType | None) -> None:
-        raise SystemExit(0)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+def _on_signals(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
         for number, action in before.items():
             signal.signal(number, action)
+
+
+def _exit(_: int, __: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def _make_folder(folder: Path) -> None:
@@ -244,12 +243,16 @@ def _run(service: Service, listening: socket.socket, say: Callable[[str], None])
     if settings.http:
         say("WARNING: plain HTTP; passwords travel unencrypted unless a proxy in front of it speaks TLS.")
         say("         Over it the real client cannot wait by web socket: use PollingStrategy().")
-    logger.info("serving at %s port %d from %s", settings.host, port, settings.data.absolute())
-    say(f"Serving {url} from {settings.data.absolute()} (end it with Ctrl-C)")
-    try:
-        _Server(config).run(sockets=[listening])
-    finally:
-        logger.info("the service has ended")
+    server = _Server(config)
+    # From here on a signal only asks the server to end: an exception out of a signal's handler can leave asyncio
+    # with a task that nobody knows, which then runs while the loop is closed.
+    with _on_signals(server.handle_exit):
+        logger.info("serving at %s port %d from %s", settings.host, port, settings.data.absolute())
+        say(f"Serving {url} from {settings.data.absolute()} (end it with Ctrl-C)")
+        try:
+            server.run(sockets=[listening])
+        finally:
+            logger.info("the service has ended")
 
 
 class _Server(uvicorn.Server):

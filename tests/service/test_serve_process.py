@@ -66,6 +66,43 @@ def test_interrupt(tmp_path: Path, client_of: ClientOf) -> None:
         assert "Traceback" not in service.log.read_text()
 
 
+_SIGNALLED_INSIDE_ASYNCIO = """
+import signal, sys, threading, weakref
+from qjobs.cli.main import main
+
+add = weakref.WeakSet.add
+
+def signalled(known, item):  # asyncio keeps its tasks in a WeakSet: here one is being made
+    weakref.WeakSet.add = add
+    signal.raise_signal(signal.SIGTERM)
+    add(known, item)
+
+class Out:
+    def write(self, text):
+        if text.startswith("Serving "):
+            weakref.WeakSet.add = signalled
+        return sys.__stderr__.write(text)
+    def flush(self):
+        pass
+
+sys.stdout = Out()
+later = threading.Timer(20.0, lambda: signal.raise_signal(signal.SIGTERM))  # asyncio of a later Python keeps none
+later.daemon = True
+later.start()
+main(["serve", "--data", sys.argv[1], "--port", "0"])
+print("returned", file=sys.stderr)
+"""
+
+
+def test_signal_while_starting(tmp_path: Path) -> None:
+    """A signal at the worst moment of asyncio's start ends the service, and leaves no thread that keeps it alive."""
+    script = [sys.executable, "-c", _SIGNALLED_INSIDE_ASYNCIO, str(tmp_path / "service")]
+    ended = subprocess.run(script, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "the service has ended\nreturned\n" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 def test_plain_http(tmp_path: Path, client_of: ClientOf) -> None:
     """Over plain HTTP cookies are not `Secure`, unless a proxy says that it speaks TLS."""
     options = ("--http", "--access-ttl", "1")
