@@ -14,7 +14,7 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Item, ItemResult, Job, JobId, JobKind
 from qjobs.operations.poll import check_place, utc_now
 
-__all__ = ["Collected", "collect", "store_ready", "store_results"]
+__all__ = ["Collected", "collect", "results_by_label", "store_ready", "store_results"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +108,34 @@ def _reason(item: Item, missing: str) -> str:
     words = item.no_result or item.message or missing
     detail = item.error_detail
     return f"{words} ({detail})" if detail and detail not in words else words
+
+
+def results_by_label(ledger: Ledger, job_ids: Sequence[JobId]) -> dict[str, ItemResult]:
+    """Results of jobs by the labels of their items.
+
+    Raises:
+        JobFailed: An item has none, or counts that add up to nothing.
+    """
+    found: dict[str, ItemResult] = {}
+    missing: dict[str, tuple[JobId, int]] = {}
+    for job_id in job_ids:
+        results = ledger.results(job_id)
+        for item in ledger.items(job_id):
+            result = results.get(item.index)
+            if result is None or (result.counts is not None and not any(result.counts.values())):
+                missing[item.label] = (job_id, item.index)
+            else:
+                found[item.label] = result
+    for label, (job_id, index) in missing.items():
+        if label not in found:
+            reason = "it has no counts, so that nothing can be worked out of it"
+            raise JobFailed(
+                f"circuit {label} of job {job_id}: {reason}; use a device that measures",
+                job_id=job_id,
+                status=JobStatus.COMPLETED,
+                failed={index: reason},
+            )
+    return found
 
 
 def store_ready(

@@ -41,6 +41,8 @@ __all__ = [
     "Until",
     "execute",
     "finish",
+    "sort_failures",
+    "that_fit",
 ]
 
 logger = logging.getLogger(__name__)
@@ -284,12 +286,12 @@ def finish(
     unsent = [job_id for job_id in jobs if job_id not in final]
     under_way: list[JobId] = []
     while unsent or under_way:
-        chosen = _that_fit(ledger, stages, unsent, names)
+        chosen = that_fit(ledger, stages, unsent, names)
         if not chosen and not under_way:
             _wait_for_room(ledger, stages, unsent, names)
-            chosen = _that_fit(ledger, stages, unsent, names) or unsent[:1]
+            chosen = that_fit(ledger, stages, unsent, names) or unsent[:1]
         failed = stages.submit({job_id: to_submit[job_id] for job_id in chosen}) if chosen else {}
-        later, lost = _sort(ledger, failed)
+        later, lost = sort_failures(ledger, failed)
         problems.update(lost)
         for job_id in chosen:
             if job_id not in later:  # what was asked for is done; from now on it is entered as any other
@@ -328,7 +330,7 @@ def _collect(stages: Stages, jobs: Mapping[JobId, str]) -> dict[JobId, Exception
     return problems
 
 
-def _that_fit(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Mapping[JobId, str]) -> list[JobId]:
+def that_fit(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Mapping[JobId, str]) -> list[JobId]:
     """The first jobs that their devices have room for, in the order of submission."""
     room: dict[str, int] = {}
     chosen = []
@@ -355,7 +357,7 @@ def _live_on(ledger: Ledger, backend: Backend) -> list[Job]:
     return ledger.jobs(backend=backend.name, device=backend.device, statuses=LIVE)
 
 
-def _sort(ledger: Ledger, failed: Mapping[JobId, Exception]) -> tuple[set[JobId], dict[JobId, Exception]]:
+def sort_failures(ledger: Ledger, failed: Mapping[JobId, Exception]) -> tuple[set[JobId], dict[JobId, Exception]]:
     """Failed submissions: those to repeat later, and those that are lost; any other job is at its provider."""
     at_provider = {job.job_id for job in ledger.jobs(job_ids=list(failed), statuses=UNDER_WAY)}
     later: set[JobId] = set()

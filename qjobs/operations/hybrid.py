@@ -15,14 +15,14 @@ from datetime import datetime
 from typing import TypeAlias
 
 from qjobs.backends.base import Backend, Capability
-from qjobs.errors import InvalidInput, JobFailed, ProtocolError
+from qjobs.errors import InvalidInput, ProtocolError
 from qjobs.experiments.hamiltonian import ENERGY
 from qjobs.experiments.hybrid import HybridPlan, epoch_definition, epoch_sweep
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
 from qjobs.ledger.epochs import Epoch, Params
-from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId, JobKind
+from qjobs.operations.collect import results_by_label
 from qjobs.operations.execute import Executed
 from qjobs.operations.optimisers import Cobyla, Optimiser, Spsa
 from qjobs.operations.poll import utc_now
@@ -196,7 +196,7 @@ def minimise_in_ledger(
         for problem in done.problems.values():
             raise problem
         job_ids = [job_id for jobs in done.jobs.values() for job_id in jobs]
-        return _evaluation(plan, sweep, points, _results(ledger, job_ids), job_ids)
+        return _evaluation(plan, sweep, points, results_by_label(ledger, job_ids), job_ids)
 
     history = ledger.epochs.of_run(logical_run)
     _check_backend(ledger, backend, plan, history)
@@ -223,34 +223,6 @@ def _check_backend(ledger: Ledger, backend: Backend, plan: HybridPlan, history: 
                 f"({job.fingerprint}) than it has now ({present}); their energies are not to be mixed: start a new run",
                 field="backend",
             )
-
-
-def _results(ledger: Ledger, job_ids: Sequence[JobId]) -> dict[str, ItemResult]:
-    """Results of jobs by the labels of their items.
-
-    Raises:
-        JobFailed: An item has none, or counts that add up to nothing.
-    """
-    found: dict[str, ItemResult] = {}
-    missing: dict[str, tuple[JobId, int]] = {}
-    for job_id in job_ids:
-        results = ledger.results(job_id)
-        for item in ledger.items(job_id):
-            result = results.get(item.index)
-            if result is None or (result.counts is not None and not any(result.counts.values())):
-                missing[item.label] = (job_id, item.index)
-            else:
-                found[item.label] = result
-    for label, (job_id, index) in missing.items():
-        if label not in found:
-            reason = "it has no counts, so that it gives no energy"
-            raise JobFailed(
-                f"circuit {label} of job {job_id}: {reason}; use a device that measures",
-                job_id=job_id,
-                status=JobStatus.COMPLETED,
-                failed={index: reason},
-            )
-    return found
 
 
 def _evaluation(

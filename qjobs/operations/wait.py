@@ -79,9 +79,10 @@ def wait(
     until: str = "all",
     timeout_s: float | None = None,
     report: Callable[[Progress], None] = lambda _: None,
+    passed: Callable[[], object] = lambda: None,
     now: Callable[[], datetime] = utc_now,
     monotonic: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
     rng: random.Random | None = None,
 ) -> dict[JobId, JobStatus]:
     """Wait in this process until jobs are final; results are stored as soon as their items have them.
@@ -91,8 +92,9 @@ def wait(
     not move jobs in CREATED, UNKNOWN or LOST; they count as settled. `backends` may have any names: a job is polled at
     the backend of its device. With `until` "any" it returns as soon as one job has become final; with "room" as soon
     as one no longer takes a place on its device, for which jobs in UNKNOWN are looked up. It gives up after
-    `timeout_s` seconds; None waits for ever. `report` is called after every pass that changed something. `now` is the
-    clock of what is recorded, `monotonic` that of the pauses.
+    `timeout_s` seconds; None waits for ever. `report` is called after every pass that changed something, and `passed`
+    after each. `now` is the clock of what is recorded, `monotonic` that of the pauses; `sleep` is called at least once
+    a second, and what it raises ends the wait.
 
     Returns:
         The status of each job.
@@ -104,7 +106,7 @@ def wait(
     settles = _leaves_room if until == "room" else _settled
     state = _Wait(ledger, backends, ledger.jobs(job_ids=job_ids), settles, now, monotonic, rng)
     with contextlib.closing(state):
-        return _until_settled(state, until, timeout_s, report, monotonic, sleep)
+        return _until_settled(state, until, timeout_s, report, passed, monotonic, sleep)
 
 
 def _until_settled(
@@ -112,10 +114,12 @@ def _until_settled(
     until: str,
     timeout_s: float | None,
     report: Callable[[Progress], None],
+    passed: Callable[[], object],
     monotonic: Callable[[], float],
-    sleep: Callable[[float], None],
+    sleep: Callable[[float], object],
 ) -> dict[JobId, JobStatus]:
     started = monotonic()
+    n_passes = 0
     settled_before = set() if until == "room" else state.settled()  # a place that is free by now is room
     while True:
         try:
@@ -125,6 +129,9 @@ def _until_settled(
             if state.is_away(error):
                 with contextlib.suppress(LedgerAway):
                     report(state.progress())
+        if state.n_passes > n_passes:
+            n_passes = state.n_passes
+            passed()
         settled = state.settled()
         if len(settled) == len(state.statuses) or (until != "all" and settled > settled_before):
             return state.statuses
@@ -168,6 +175,7 @@ class _Wait:
         self._trouble_of: dict[JobId, str] = {}
         self._watchers = Watchers()
         self.statuses = {job.job_id: job.status for job in jobs}
+        self.n_passes = 0
 
     def close(self) -> None:
         self._watchers.end()
@@ -209,6 +217,7 @@ class _Wait:
 
     def _pass(self, name: str, pace: _Pace, waiting: Sequence[JobId]) -> None:
         """Poll one backend and store the results of what has them; a failure delays the next pass."""
+        self.n_passes += 1
         submitting = [job_id for job_id in waiting if self.statuses[job_id] is JobStatus.SUBMITTING]
         if submitting:  # their process may have ended: nobody else would ever settle them
             self._ledger.submissions.expire_leases(now=self._now(), job_ids=submitting)

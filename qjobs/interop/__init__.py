@@ -1,0 +1,1 @@
+"""Our backends as other libraries know theirs."""
