@@ -11,7 +11,6 @@ from typing import Any
 from qiskit.exceptions import QiskitError
 
 from qjobs.errors import InvalidInput
-from qjobs.model import JsonValue
 
 __all__ = ["Registry"]
 
@@ -35,7 +34,7 @@ class Registry:
         """The registered names, sorted."""
         return sorted({entry.name for entry in entry_points(group=self.group)})
 
-    def build(self, name: str, arguments: Mapping[str, JsonValue]) -> Any:
+    def build(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """Call what is registered under a name.
 
         Raises:

@@ -48,7 +48,8 @@ def publish_hybrid(plan: HybridPlan, logical_run: str, *, ledger: str = "") -> P
     image = f"data:image/png;base64,{base64.b64encode(picture).decode()}" if picture else None
     files = [f"data frame: `{parquet}`", *([f"picture: `{path}`"] if path else []), f"logical run: {logical_run}"]
     job_ids = list(dict.fromkeys(job_id for epoch in epochs for job_id in epoch.job_ids))
-    keys = _show(store, plan, job_ids, hybrid_markdown(plan, epochs, exact, image, files))
+    report = hybrid_markdown(plan, epochs, exact, image, files)
+    keys = show_report(store, name, plan.spec.backend, job_ids, report)
     task_logger().info("wrote %s", parquet)
     return _published(plan, parquet, path, keys, hybrid_lines(plan, epochs, exact), len(epochs))
 
@@ -66,15 +67,14 @@ def _published(
     )
 
 
-def _show(store: Ledger, plan: HybridPlan, job_ids: list[JobId], report: str) -> tuple[str, ...]:
-    """Create the artifacts; outside of a flow run there is nowhere to show them."""
+def show_report(store: Ledger, name: str, backend: str, job_ids: list[JobId], report: str) -> tuple[str, ...]:
+    """Create the artifacts: report, jobs, provenance. Outside of a flow run there is nowhere to show them."""
     if FlowRunContext.get() is None:
         return ()
-    name = plan.spec.name
     first, rows, origin = (artifact_key(name, what) for what in ("report", "jobs", "provenance"))
-    create_markdown_artifact(report, key=first, description=f"Energies of {name}")
+    create_markdown_artifact(report, key=first, description=f"Results of {name}")
     shown, words = cut_table(jobs_table(store, job_ids), name)
     create_table_artifact(shown, key=rows, description=words)
-    record = provenance(store, {plan.spec.backend: backend_named(plan.spec.backend)}, job_ids)
+    record = provenance(store, {backend: backend_named(backend)}, job_ids)
     create_markdown_artifact(provenance_markdown(record), key=origin, description=f"Provenance of {name}")
     return first, rows, origin

@@ -92,6 +92,7 @@ class QjobsBackend:
         self._seed = seed
         self._exact = exact
         self._stages = stages
+        self._is_closed = False
         self._closing = contextlib.ExitStack()
         try:
             self._ledger = ledger if isinstance(ledger, Ledger) else self._closing.enter_context(Ledger(ledger))
@@ -119,6 +120,9 @@ class QjobsBackend:
 
     def close(self) -> None:
         """Close what was opened here. Jobs that were sent go on, except on a simulator in this process. Idempotent."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._batches.end()
         self._closing.close()
 
     def __enter__(self) -> QjobsBackend:

@@ -7,6 +7,7 @@ answered by its jobs, and one that differs from it is refused, because sending i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 
 from qjobs.backends.base import Backend, Capability
 from qjobs.compiling.compiler import CompileOptions, Compiler
-from qjobs.errors import BackendUnavailable, InvalidInput, StaleJob
+from qjobs.errors import BackendUnavailable, InvalidInput, LedgerError, StaleJob
 from qjobs.experiments.forms import RetryInput
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
@@ -38,7 +39,7 @@ from qjobs.operations.plan import plan
 from qjobs.operations.poll import utc_now
 from qjobs.operations.retry import RetryPolicy
 
-__all__ = ["LabelledCircuit", "ProgramBatches"]
+__all__ = ["LabelledCircuit", "ProgramBatches", "interrupted_program"]
 
 logger = logging.getLogger(__name__)
 
@@ -275,16 +276,33 @@ class ProgramBatches:
         Raises:
             QJobsError: What went wrong with the first job that has a problem; what the others brought is kept.
         """
-        with self._ledger.waits.attended(self._run):
-            self._ledger.waits.register(self._run, job_ids, until="all", now=utc_now(), held_by=lease_owner())
-            problems = finish(self._ledger, self._to_submit(job_ids), stages or self._stages)
+        self._ledger.waits.register(self._run, job_ids, until="all", now=utc_now(), held_by=lease_owner())
+        problems = finish(self._ledger, self._to_submit(job_ids), stages or self._stages)
         self._died -= set(job_ids)
         for problem in problems.values():
             raise problem
 
     def end(self) -> None:
-        """The program has come to its end in this process, and waits for nothing."""
-        self._ledger.waits.end(self._run, held_by=lease_owner())
+        """The program has come to its end in this process, and waits for nothing. One that is killed never says so."""
+        with contextlib.suppress(LedgerError):  # a ledger that is away: the process ends soon, and is known to have
+            self._ledger.waits.end(self._run, held_by=lease_owner())
+
+
+def interrupted_program(ledger: Ledger, experiment: str) -> str | None:
+    """The newest logical run of a program, if it was interrupted and nobody is at it.
+
+    It was killed, or a job of it is not final.
+    """
+    jobs = [job for job in ledger.jobs(experiment=experiment, kind=JobKind.EXECUTE) if _NUMBER in job.properties]
+    if not jobs:
+        return None
+    newest = jobs[0].logical_run
+    own = [job for job in jobs if job.logical_run == newest]
+    runs = sorted({job.run for job in own})
+    if ledger.waits.are_attended(runs) or ledger.waits.jobs_of_others([job.job_id for job in own], ""):
+        return None
+    is_open = any(not job.status.is_final for job in own)
+    return newest if is_open or ledger.waits.are_left_behind(runs) else None
 
 
 def _derived(seed: int | None, number: int) -> int | None:

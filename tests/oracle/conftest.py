@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from client_runs import Runs, checks
-from environments import PORTAL_CLIENTS, VERSIONS
+from environments import DIVI_VERSIONS, PORTAL_CLIENTS, VERSIONS
 from portal_runs import PortalRuns, portal_checks
 
-collect_ignore = ["drive", "portal_drive"]  # run by the client's own interpreter, which has no pytest
+collect_ignore = ["divi_drive", "drive", "portal_drive"]  # run by the client's own interpreter, which has no pytest
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -19,6 +19,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("check", checks())
     if "portal_check" in metafunc.fixturenames:
         metafunc.parametrize("portal_check", portal_checks())
+    if "divi_version" in metafunc.fixturenames:
+        metafunc.parametrize("divi_version", DIVI_VERSIONS)
     if "portal_client" in metafunc.fixturenames:
         metafunc.parametrize("portal_client", PORTAL_CLIENTS)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ POOL = "worker-test"
 
 @contextlib.contextmanager
 def process_worker(
-    api: str, client: SyncPrefectClient, home: Path, folder: Path, *, pool: str = POOL
+    api: str, client: SyncPrefectClient, home: Path, folder: Path, *, pool: str = POOL, path: Sequence[Path] = ()
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of the pool, whose flow runs have the test's data folder."""
+    """A worker of the pool, whose flow runs have the test's data folder, and more on the path of their modules."""
     _make_pool(client, pool)
     environment = {
         **os.environ,
@@ -33,7 +33,7 @@ def process_worker(
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
         "QJOBS_HOME": str(home),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(str(folder) for folder in (ROOT, *path)),
     }
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
     with (folder / "worker.log").open("ab") as log:

@@ -14,7 +14,7 @@ from qiskit.quantum_info import SparsePauliOp
 H2 = SparsePauliOp.from_list(
     [("II", -1.052373), ("IZ", 0.397937), ("ZI", -0.397937), ("ZZ", -0.011280), ("XX", 0.180931)]
 )
-"""Electronic energy of molecular hydrogen at 0.735 Angstrom on two qubits, in Hartree; its lowest value is -1.857275."""
+"""Electronic energy of hydrogen at 0.735 Angstrom on two qubits, in Hartree; its lowest value is -1.857275."""
 EDGES = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7), (7, 0), (0, 3), (4, 7)]
 """Eight nodes; the largest cut has all 10 edges, because every cycle is even."""
 

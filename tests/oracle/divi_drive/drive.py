@@ -1,0 +1,138 @@
+"""Runs one task with real Divi and our backend of it, and writes what came out: `drive.py TASK RESULT.json BACKEND`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import programs
+from divi import backends
+
+from qjobs.errors import InvalidInput
+from qjobs.interop.divi import QjobsBackend
+
+SHOTS = 4000
+ASYMMETRIC = (
+    'OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg a[1]; creg b[2]; x q[0]; x q[1]; '
+    "measure q[0] -> a[0]; measure q[1] -> b[0]; measure q[2] -> b[1];"
+)
+TURNED = (
+    'OPENQASM 2.0; include "qelib1.inc"; qreg q[3]; creg c[3]; ry(0.4) q[0]; ry(1.3) q[1]; cx q[1],q[2]; '
+    "measure q -> c;"
+)
+
+
+class Dying(QjobsBackend):
+    """Kills its process at the poll of one batch: after it was sent, before its results."""
+
+    def poll_job_status(self, *given: Any, **named: Any) -> Any:
+        self.n_polled = getattr(self, "n_polled", 0) + 1
+        if self.n_polled == int(os.environ.get("DIE_AT", "0")):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().poll_job_status(*given, **named)
+
+
+def ours(name: str, run: str, **values: Any) -> QjobsBackend:
+    return Dying(name, run=run, shots=SHOTS, seed=3, **values)
+
+
+def their_own() -> Any:
+    return backends.MaestroSimulator(shots=SHOTS)
+
+
+def outcome(program: Any) -> dict[str, Any]:
+    program.run()
+    return {"loss": float(program.best_loss), "circuits": int(program.total_circuit_count)}
+
+
+def task_classes(name: str) -> Any:
+    """Whether it is what Divi asks for, and what Divi's classes make of it."""
+    with ours(name, "classes", track_depth=True) as backend:
+        event = Event()
+        event.set()
+        try:
+            backend.submit_circuits([TURNED], cancellation_event=event)
+        except Exception as error:
+            refused = f"{type(error).__module__}.{type(error).__name__}"
+        done = sampled(backend, {"t": TURNED})
+        return {
+            "runner": isinstance(backend, backends.CircuitRunner),
+            "protocol": isinstance(backend, backends.AsyncJobBackend),
+            "result": isinstance(done, backends.ExecutionResult),
+            "refused": refused,
+            "depths": backend.depth_history,
+        }
+
+
+def sampled(backend: Any, circuits: Any, **values: Any) -> Any:
+    done = backend.submit_circuits(circuits, **values)
+    if done.is_async():
+        assert backend.poll_job_status(done, loop_until_complete=True, verbose=False) is backends.JobStatus.COMPLETED
+        done = backend.get_job_results(done)
+    return done
+
+
+def task_order(name: str) -> Any:
+    """Labels, bits and observables, as Divi's own simulator has them."""
+    circuits = {"second": ASYMMETRIC, "first": TURNED}
+    operators = {"ham_ops": "ZII;IZI;IIZ;IZZ;XII"}
+    found = []
+    with ours(name, "order") as backend:
+        for each in (their_own(), backend):
+            done = sampled(each, circuits)
+            exact = sampled(each, {"turned": TURNED}, **operators) if name == "aer" else None
+            values = exact.results[0]["results"] if exact is not None else {}
+            found.append(
+                {
+                    "labels": [entry["label"] for entry in done.results],
+                    "certain": done.results[0]["results"],
+                    "keys": sorted(done.results[1]["results"]),
+                    "exact": {term: round(float(value), 6) for term, value in values.items()},
+                }
+            )
+    return found
+
+
+def task_programs(name: str) -> Any:
+    """Divi's programs on its own simulator and on ours."""
+    found: dict[str, Any] = {}
+    for program in ("vqe", "qaoa"):
+        make = getattr(programs, program)
+        found[program] = {"own": outcome(make(their_own()))}
+        with ours(name, program) as backend:
+            made = make(backend)
+            found[program]["ours"] = outcome(made)
+            if program == "qaoa":
+                found["cut"] = sum((u in made.solution) != (v in made.solution) for u, v in programs.EDGES)
+                best = 0
+                for sides in itertools.product((0, 1), repeat=8):
+                    best = max(best, sum(sides[u] != sides[v] for u, v in programs.EDGES))
+                found["best cut"] = best
+    return found
+
+
+def task_short(name: str) -> Any:
+    """A short program, which may be killed on the way; what it asked for is seen by its circuits."""
+    with ours(name, "short") as backend:
+        return outcome(programs.vqe(backend, iterations=2))
+
+
+def task_diverged(name: str) -> Any:
+    """The same run with another first batch."""
+    with ours(name, "short") as backend:
+        try:
+            backend.submit_circuits([TURNED])
+        except InvalidInput as error:
+            return {"refused": str(error)}
+    return {}
+
+
+if __name__ == "__main__":
+    answer = globals()[f"task_{sys.argv[1]}"](sys.argv[3])
+    Path(sys.argv[2]).write_text(json.dumps(answer))
