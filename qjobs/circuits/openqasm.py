@@ -49,11 +49,12 @@ def write_openqasm2(circuit: QuantumCircuit) -> str:
     if has_control_flow(circuit):  # Qiskit writes it wrongly in OpenQASM 2
         raise InvalidCircuit("the circuit has control flow, which OpenQASM 2 does not have; unroll it")
     try:
-        return qasm2.dumps(flat(circuit))
+        text: str = qasm2.dumps(flat(circuit))
     except (QiskitError, LookupError, ValueError, TypeError, NotImplementedError) as error:
         raise InvalidCircuit(
             f"the circuit cannot be written as OpenQASM 2: {one_line(error)}; compile it for the device"
         ) from error
+    return text
 
 
 def _without_comments(text: str) -> str:
