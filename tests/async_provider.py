@@ -69,7 +69,7 @@ class HttpObject:
         cancellation_event: object = None,
         **kwargs: object,
     ) -> Handle:
-        shots = {label: self.shots for label in circuits}
+        shots = dict.fromkeys(circuits, self.shots)
         for first, end, number in shot_groups or []:
             shots.update(dict.fromkeys(list(circuits)[first:end], number))
         answer = self.http.post("/runs", json={"circuits": dict(circuits), "shots": shots}).raise_for_status()
