@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import replace
+from threading import Event, Thread
 from typing import Any, Final
 
 from qjobs.backends.async_job.answers import (
@@ -149,8 +149,14 @@ class AsyncJob:
             circuits = {f"{key}.{position}": _text(batch, item) for position, item in enumerate(batch.items)}
         except InvalidCircuit as error:
             raise SubmissionRejected(f"the job was not sent: {error}", detail=str(error)) from error
-        journal.sending()
-        future = self._begin(circuits, options)
+        future, may_leave = self._prepared(circuits, options)
+        try:
+            journal.sending()
+        except BaseException:
+            future.cancel()
+            raise
+        finally:
+            may_leave.set()
         held = _until_done(future, journal, self.name)
         if (failed := future.exception()) is not None:
             raise held or self._failure(failed) from failed
@@ -181,24 +187,25 @@ class AsyncJob:
             raise SubmissionRejected(f"the job was not sent: {words}", detail=words)
         return {} if set(shots) == {usual} else {"shot_groups": _groups(shots)}
 
-    def _begin(self, circuits: Mapping[str, str], options: Mapping[str, Any]) -> Future[Any]:
-        """Call `submit_circuits` in a thread that ends with the process, and no sooner than its answer."""
+    def _prepared(self, circuits: Mapping[str, str], options: Mapping[str, Any]) -> tuple[Future[Any], Event]:
+        """A thread that calls `submit_circuits` as soon as it may, unless its future is cancelled before."""
         future: Future[Any] = Future()
+        may_leave = Event()
 
         def send() -> None:
+            may_leave.wait()
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 answer = self._object.submit_circuits(circuits, **options)
-                logger.debug("%s: submit_circuits gave job %s", self.name, getattr(answer, "job_id", None))
             except BaseException as error:  # whatever it is, the caller decides what it means
                 future.set_exception(error)
-            else:
+            else:  # the id is in the log even where nobody waits for it any more
+                logger.info("%s: submit_circuits gave job %s", self.name, getattr(answer, "job_id", None))
                 future.set_result(answer)
 
-        try:
-            threading.Thread(target=send, name=f"{self.name}-submit", daemon=True).start()
-        except RuntimeError as error:
-            raise NotSent(f"nothing was sent: {error}") from error
-        return future
+        Thread(target=send, name=f"{self.name}-submit", daemon=True).start()
+        return future, may_leave
 
     def _failure(self, error: BaseException) -> QJobsError:
         """What it means that `submit_circuits` raised: only an error of ours proves that there is no job."""
