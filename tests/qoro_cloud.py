@@ -288,7 +288,8 @@ def _routes(cloud: QoroCloud) -> list[Path]:
         return await _answer(cloud, request, Route.RESOURCE, lambda: cloud.ways.clusters)
 
     async def systems(request: Request) -> Response:
-        qpus = [{"nickname": "a", "q_bits": 5, "status": "ONLINE", "system_kind": "x"}, {"nickname": "b", "q_bits": 20}]
+        shared = {"status": "ONLINE", "system_kind": "x"}  # the published client refuses a list without these
+        qpus = [{"nickname": "a", "q_bits": 5, **shared}, {"nickname": "b", "q_bits": 20, **shared}]
         found = [{"name": SYSTEM, "qpus": qpus, "access_level": "PUBLIC"}]
         return await _answer(cloud, request, Route.RESOURCE, lambda: found)
 
