@@ -189,6 +189,22 @@ def test_one_number_of_shots(cluster: Cluster) -> None:
     wrapped.close()
 
 
+def test_not_before_sending(cluster: Cluster, wrapped: AsyncJob) -> None:
+    """The object is not called before `sending` has returned, nor after it has raised; no thread is left."""
+
+    def stale() -> None:
+        time.sleep(0.2)  # long enough for a call that does not wait
+        raise StaleJob("gone", job_id="j")
+
+    with pytest.raises(StaleJob):
+        wrapped.submit(batch(8), KEY, RecordingJournal(on_sending=stale))
+    for thread in threading.enumerate():
+        if thread.name == "cluster-submit":
+            thread.join(5)
+            assert not thread.is_alive()
+    assert cluster.sent == []
+
+
 def test_observables(cluster: Cluster, wrapped: AsyncJob) -> None:
     """Observables are refused before anything is sent."""
     journal = RecordingJournal()
