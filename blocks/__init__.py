@@ -5,6 +5,7 @@ opened before a task asks for it.
 """
 
 from blocks.aer import AerBackend
+from blocks.async_job import AsyncJobBackend
 from blocks.ledger import Ledger
 from blocks.mqp import MqpBackend, MqpCredentials
 from blocks.nexus import NexusBackend
@@ -13,6 +14,7 @@ from blocks.rest import RestBackend
 
 __all__ = [
     "AerBackend",
+    "AsyncJobBackend",
     "Ledger",
     "MqpBackend",
     "MqpCredentials",

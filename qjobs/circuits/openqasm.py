@@ -1,4 +1,4 @@
-"""OpenQASM text to qiskit circuits, with bounds on what a hostile text can cost."""
+"""OpenQASM text to qiskit circuits, with bounds on what a hostile text can cost; and circuits to plain OpenQASM 2."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from qiskit import QuantumCircuit, qasm2, qasm3
+from qiskit.circuit import ControlFlowOp
 from qiskit.exceptions import QiskitError
 
 from qjobs.errors import InvalidCircuit
@@ -25,6 +26,35 @@ _SIZE: Final = re.compile(r"\b(?:qubit|bit)\s*\[([^\]]*)\]|\b(?:qreg|creg)\s+\w+
 _CONSTANT: Final = re.compile(r"\bconst\s+\w+(?:\s*\[[^\]]*\])?\s+(\w+)\s*=\s*([^;]*);")
 _PLACE: Final = re.compile(r"(?:<input>:)?(?P<line>\d+),(?P<column>\d+):\s*(?P<rest>.*)")
 _LIBRARIES: Final = frozenset({"qelib1.inc", "stdgates.inc"})
+
+
+def has_control_flow(circuit: QuantumCircuit) -> bool:
+    """Whether anything in a circuit depends on a bit that was measured, or is repeated."""
+    return any(isinstance(each.operation, ControlFlowOp) for each in circuit.data)
+
+
+def flat(circuit: QuantumCircuit) -> QuantumCircuit:
+    """The circuit on one quantum and one classical register, so that nobody orders several ones another way."""
+    made = QuantumCircuit(circuit.num_qubits, circuit.num_clbits)
+    made.compose(circuit, made.qubits, made.clbits, inplace=True)
+    return made
+
+
+def write_openqasm2(circuit: QuantumCircuit) -> str:
+    """A circuit without free symbols as OpenQASM 2, on one quantum and one classical register.
+
+    Raises:
+        InvalidCircuit: OpenQASM 2 cannot hold it: it has control flow, or an instruction without a definition.
+    """
+    if has_control_flow(circuit):  # Qiskit writes it wrongly in OpenQASM 2
+        raise InvalidCircuit("the circuit has control flow, which OpenQASM 2 does not have; unroll it")
+    try:
+        text: str = qasm2.dumps(flat(circuit))
+    except (QiskitError, LookupError, ValueError, TypeError, NotImplementedError) as error:
+        raise InvalidCircuit(
+            f"the circuit cannot be written as OpenQASM 2: {one_line(error)}; compile it for the device"
+        ) from error
+    return text
 
 
 def _without_comments(text: str) -> str:

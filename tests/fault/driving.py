@@ -40,7 +40,7 @@ MAX_RUNS = 3
 _JUMPS_AT_S = 10.0
 _MOST_REAL_S = 3.0
 _DYING = Path(__file__).with_name("dying.py")
-_ENVIRONMENT = {**os.environ, "PYTHONPATH": str(_DYING.parents[2])}
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (_DYING.parents[2], _DYING.parents[1])))}
 REVOCABLE = Confirmation(revocable=frozenset({JobStatus.ERROR, JobStatus.CANCELLED}))
 
 

@@ -102,6 +102,13 @@ def opened(kind: str, settings: dict[str, Any]) -> Backend:
         token = settings.pop("token")
         portal = PortalLogin(**login) if (login := settings.pop("portal")) else None
         return MqpBackend("QExa", token=lambda: token, portal=portal, **settings)
+    if kind.startswith("async-job"):
+        from async_provider import FindingObject, HttpObject
+
+        from qjobs.backends.async_job import AsyncJob
+
+        target = (FindingObject if kind == "async-job-find" else HttpObject)(settings.pop("url"))
+        return AsyncJob(target, **settings)
     if kind == "aer":
         from qjobs.backends.aer import AerBackend
 

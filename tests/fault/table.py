@@ -42,6 +42,8 @@ KINDS = (
     "stepped",
     "mqp",
     "mqp-list",
+    "async-job",
+    "async-job-find",
     "killed sensor",
     "nexus sensor",
     "findable sensor",
@@ -49,6 +51,8 @@ KINDS = (
     "stepped sensor",
     "mqp sensor",
     "mqp-list sensor",
+    "async-job sensor",
+    "async-job-find sensor",
     "aer",
     "audit",
 )
@@ -186,11 +190,14 @@ def _opened(
     adapter: str, folder: Path, stack: contextlib.ExitStack
 ) -> tuple[object, Sequence[Row], Callable[..., Seen]]:
     """The provider of a kind of adapter, its rows, and what plays one."""
+    import async_job_rows
     import killed_rows
     import mqp_rows
     import nexus_rows
     import stepped_rows
 
+    if adapter in async_job_rows.KINDS:
+        return stack.enter_context(async_job_rows.running(adapter)), async_job_rows.ROWS, async_job_rows.play
     if adapter in mqp_rows.KINDS:
         return stack.enter_context(mqp_rows.running(adapter)), mqp_rows.ROWS, mqp_rows.play
     if adapter == "nexus":

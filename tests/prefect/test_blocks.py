@@ -33,6 +33,7 @@ import flows
 import tasks
 from blocks import (
     AerBackend,
+    AsyncJobBackend,
     Ledger,
     MqpBackend,
     MqpCredentials,
@@ -78,7 +79,7 @@ class TestBlocks(BlockStandardTestSuite):
         yield
         urllib.request.install_opener(None)  # type: ignore[arg-type]  # as it was: made at the first use
 
-    @pytest.fixture(params=[AerBackend, Ledger, MqpBackend, MqpCredentials, NexusBackend, RestBackend])
+    @pytest.fixture(params=[AerBackend, AsyncJobBackend, Ledger, MqpBackend, MqpCredentials, NexusBackend, RestBackend])
     def block(self, request: pytest.FixtureRequest) -> type[Block]:
         return request.param
 
@@ -145,6 +146,7 @@ SAVED = [
     (Ledger(url=SecretStr(DATABASE)), "url"),
     (RestBackend(url="http://127.0.0.1:1", lost_reply="findable", token=SecretStr(PASSWORD)), "token"),
     (NexusBackend(device="H1-1E", token=SecretStr(PASSWORD), config={"noisy_simulation": False}), "token"),
+    (AsyncJobBackend(factory="mine", arguments={"shots": 8}, name="hpc", settings={"noise": "low"}), ""),
     (MQP_LOGIN, "token"),
     (MqpBackend(credentials=MQP_LOGIN, resource="QExa", queued=True, max_shots=7), ""),
 ]
@@ -173,6 +175,25 @@ def test_rest_token() -> None:
             assert (backend.lookup, backend.remote_jobs()) == (LostReply.FINDABLE.lookup, [])
         with closing(block().get_backend()) as backend, pytest.raises(CredentialsRejected):
             backend.remote_jobs()
+
+
+def test_async_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object is made by the name that its package has registered, and by no other."""
+    metadata = tmp_path / "my_cluster-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-cluster\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text("[qjobs.async_jobs]\nmine = async_provider:HttpObject\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = {"name": "hpc", "device": "emulator", "settings": {"noise": "low"}, "max_items": 7}
+    arguments = {"url": "http://127.0.0.1:1", "shots": 50}
+    block = AsyncJobBackend(factory="mine", arguments=arguments, **settings)
+    with closing(block.get_backend()) as backend:
+        assert (backend.name, backend.device, backend.limits.max_items) == ("hpc", "emulator", 7)
+        assert '"noise": "low"' in backend.fingerprint.settings
+        assert backend._object.shots == 50
+        backend._object.http.close()
+    with pytest.raises(InvalidInput, match="registered are: mine"):
+        AsyncJobBackend(factory="async_provider:HttpObject", **settings).get_backend()
 
 
 NEXUS_FIELDS = {

@@ -13,8 +13,10 @@ from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 
 import pytest
+from async_provider import HttpObject
 
 from qjobs.backends.aer import AerBackend
+from qjobs.backends.base import Backend
 from qjobs.cli.main import main as cli
 from qjobs.model import Lookup, RemoteRetryStrategy
 from qjobs.operations.retry import Standing, decide
@@ -208,9 +210,13 @@ def test_notebook_example(home: Path) -> None:
 
 @pytest.mark.slow
 def test_adapter_examples(tmp_path: Path) -> None:
-    """The contract's example passes a test of it, and the fault's makes a fault."""
-    contract, fault = _examples("adapters.md")
-    space: dict[str, object] = {}
+    """The wrapped object is a backend, the contract's example passes a test of it, and the fault's makes a fault."""
+    wrapped, contract, fault = _examples("adapters.md")
+    cluster = HttpObject("http://127.0.0.1:1")
+    space: dict[str, object] = {"cluster": cluster}
+    exec(compile(wrapped, "adapters.md", "exec"), space)
+    assert isinstance(space["backend"], Backend)
+    cluster.http.close()
     exec(compile(fault, "adapters.md", "exec"), space)
     assert space["lost"].times == 1
     (tmp_path / "test_mine.py").write_text(contract)

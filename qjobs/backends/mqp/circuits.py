@@ -32,6 +32,8 @@ def written(batch: Batch, key: Key | None) -> tuple[str, list[str]]:
     """
     from qiskit import qasm2, qasm3
 
+    from qjobs.circuits.openqasm import has_control_flow
+
     bound: dict[_Circuit, QuantumCircuit] = {}
     for item in batch.items:
         circuit = _circuit_of(item)
@@ -39,7 +41,7 @@ def written(batch: Batch, key: Key | None) -> tuple[str, list[str]]:
             bound[circuit] = _bound(batch, item)
     form = "qasm"
     texts = None
-    if not any(_has_control_flow(circuit) for circuit in bound.values()):  # Qiskit writes it wrongly in OpenQASM 2
+    if not any(has_control_flow(circuit) for circuit in bound.values()):  # Qiskit writes it wrongly in OpenQASM 2
         texts = _texts(bound, qasm2.dumps)
     if texts is None:
         form = "qasm3"
@@ -79,34 +81,22 @@ def _circuit_of(item: ItemSpec) -> _Circuit:
 
 
 def _bound(batch: Batch, item: ItemSpec) -> QuantumCircuit:
+    from qjobs.circuits.openqasm import flat
     from qjobs.circuits.programs import bind
 
     circuit = bind(batch.programs[item.program], dict(item.parameters))
-    return circuit if _has_registers_of_its_own(circuit) else _flat(circuit)
+    return circuit if _has_registers_of_its_own(circuit) else flat(circuit)
 
 
 def _has_registers_of_its_own(circuit: QuantumCircuit) -> bool:
     """Whether a circuit must keep its registers, which control flow names, and can: all bits are in order."""
-    if not _has_control_flow(circuit):
+    from qjobs.circuits.openqasm import has_control_flow
+
+    if not has_control_flow(circuit):
         return False
     bits = [bit for register in circuit.cregs for bit in register]
     qubits = [qubit for register in circuit.qregs for qubit in register]
     return bool(bits == circuit.clbits and qubits == circuit.qubits)
-
-
-def _has_control_flow(circuit: QuantumCircuit) -> bool:
-    from qiskit.circuit import ControlFlowOp
-
-    return any(isinstance(each.operation, ControlFlowOp) for each in circuit.data)
-
-
-def _flat(circuit: QuantumCircuit) -> QuantumCircuit:
-    """The circuit on one quantum and one classical register, so that nobody orders several ones another way."""
-    from qiskit import QuantumCircuit
-
-    flat = QuantumCircuit(circuit.num_qubits, circuit.num_clbits)
-    flat.compose(circuit, flat.qubits, flat.clbits, inplace=True)
-    return flat
 
 
 def _texts(
