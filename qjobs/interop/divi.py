@@ -196,7 +196,8 @@ class QjobsBackend:
         job_ids: list[JobId] = []
         for part, observables in by_observables(labelled, ham_ops, circuit_ham_map):
             job_ids += self._batches.plan(part, seed=self._seed, observables=observables)
-        self._batches.send(job_ids, self._stages or self._patient(cancellation_event))
+        if self._stages is None:  # a flow sends and waits in one go: a task run less for each job
+            self._batches.send(job_ids, self._patient(cancellation_event))
         return self._types.result(job_id=_BETWEEN.join(job_ids))
 
     def poll_job_status(

@@ -110,4 +110,4 @@ def test_killed_on_nexus(service: RunningService, tmp_path: Path) -> None:
 def jobs_made(service: RunningService) -> int:
     """How many jobs the service has, whoever sent them."""
     with closing(sqlite3.connect(service.data / "service.db")) as connection:
-        return int(connection.execute("SELECT count(*) FROM job").fetchone()[0])
+        return int(connection.execute("SELECT count(*) FROM service_job").fetchone()[0])

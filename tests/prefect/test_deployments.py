@@ -22,7 +22,7 @@ from qjobs.ledger import Ledger
 ROOT = Path(__file__).parents[2]
 READY = Path(sys.prefix) / ".ready"
 DEPLOYMENTS = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
-WANTED = {"sweep", "run-circuits", "hybrid", "nightly-benchmark", "sensor", "reconcile"}
+WANTED = {"sweep", "run-circuits", "hybrid", "divi-program", "nightly-benchmark", "sensor", "reconcile"}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["entrypoint"])
