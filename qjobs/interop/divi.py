@@ -151,6 +151,11 @@ class QjobsBackend:
         """False: Divi binds parameters before it sends circuits."""
         return False
 
+    @property
+    def max_retries(self) -> None:
+        """None: a wait polls as often as it takes. Divi 0.13 shows it beside the number of the poll."""
+        return None
+
     def set_seed(self, seed: int) -> None:
         """Make a simulator repeatable from the next batch on; devices ignore it."""
         self._seed = seed

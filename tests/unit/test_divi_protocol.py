@@ -98,6 +98,8 @@ def test_shots(store: Ledger, provider: ScriptedBackend) -> None:
     """`shots` is the number of shots of sampled circuits, and `shot_groups` names others."""
     backend = program_on(store, provider)
     assert backend.shots == 100
+    assert (backend.is_async, backend.supports_expval, backend.resolves_parameters) == (True, False, False)
+    assert backend.max_retries is None  # Divi 0.13 reads it at every poll
     backend.submit_circuits({"a": ONE, "b": ONE, "c": ONE}, shot_groups=[[0, 1, 7], [1, 3, 9]])
     assert sent(provider) == [("a", 7), ("b", 9), ("c", 9)]
 
