@@ -13,24 +13,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from qjobs.backends.base import Backend, Capability
 from qjobs.backends.opening import opened
 from qjobs.circuits.programs import read_circuit, to_qiskit
-from qjobs.compiling.compiler import CompileCache
-from qjobs.errors import BackendUnavailable, InvalidCircuit, InvalidInput, JobFailed, QJobsError
-from qjobs.experiments.forms import CompileInput, RetryInput
+from qjobs.errors import InvalidCircuit, InvalidInput, JobFailed, QJobsError
+from qjobs.experiments.forms import CompileInput, Name, RetryInput
 from qjobs.interop.divi_circuits import by_label, by_observables, shots_of_each
 from qjobs.interop.divi_types import Response, divi_types
+from qjobs.interop.patient_stages import PatientStages
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Job, JobId
 from qjobs.operations.cancel import cancel
 from qjobs.operations.collect import collect, results_by_label, store_ready
-from qjobs.operations.execute import DirectStages, Shown, Stages, ToSubmit, Until
+from qjobs.operations.execute import Stages
 from qjobs.operations.poll import poll_each, utc_now
 from qjobs.operations.program_batches import LabelledCircuit, ProgramBatches
-from qjobs.operations.wait import wait
-from qjobs.paths import data_home
 
 __all__ = ["QjobsBackend"]
 
@@ -38,9 +38,6 @@ logger = logging.getLogger(__name__)
 
 _BETWEEN = ","
 """Between the job ids of a handle: a batch that is larger than one job of the device is several."""
-_FIRST_PAUSE_S = 2.0
-_LONGEST_PAUSE_S = 60.0
-_SLICE_S = 0.5
 
 
 class QjobsBackend:
@@ -85,6 +82,7 @@ class QjobsBackend:
             raise InvalidInput(f"shots is {shots}; give 1 or more", field="shots")
         if not run:
             raise InvalidInput("give the run a name: the same program finds its jobs again by it", field="run")
+        _check_name(experiment or run)
         self._types = divi_types()
         if self._types.runner is not None:
             self._types.runner.__init__(self, shots=shots, track_depth=track_depth)
@@ -151,6 +149,11 @@ class QjobsBackend:
         """False: Divi binds parameters before it sends circuits."""
         return False
 
+    @property
+    def max_retries(self) -> None:
+        """None: a wait polls as often as it takes. Divi 0.13 shows it beside the number of the poll."""
+        return None
+
     def set_seed(self, seed: int) -> None:
         """Make a simulator repeatable from the next batch on; devices ignore it."""
         self._seed = seed
@@ -196,7 +199,8 @@ class QjobsBackend:
         job_ids: list[JobId] = []
         for part, observables in by_observables(labelled, ham_ops, circuit_ham_map):
             job_ids += self._batches.plan(part, seed=self._seed, observables=observables)
-        self._batches.send(job_ids, self._stages or self._patient(cancellation_event))
+        if self._stages is None:  # a flow sends and waits in one go: a task run less for each job
+            self._batches.send(job_ids, self._patient(cancellation_event))
         return self._types.result(job_id=_BETWEEN.join(job_ids))
 
     def poll_job_status(
@@ -366,51 +370,14 @@ class QjobsBackend:
         if event is not None and event.is_set():
             raise self._types.cancelled(f"the run is cancelled; {what}")
 
-    def _patient(self, event: threading.Event | None, passed: Callable[[], object] = lambda: None) -> _PatientStages:
+    def _patient(self, event: threading.Event | None, passed: Callable[[], object] = lambda: None) -> PatientStages:
         def pause(seconds: float) -> None:
             if event is None:
                 time.sleep(seconds)
             elif event.wait(seconds):
                 self._raise_if_set(event, "what was sent goes on")
 
-        return _PatientStages(self._ledger, self._name, self._backend, pause, passed)
-
-
-class _PatientStages(DirectStages):
-    """Stages in this process that a cancellation event interrupts, and that wait for a provider who is away."""
-
-    def __init__(
-        self,
-        ledger: Ledger,
-        name: str,
-        backend: Backend,
-        pause: Callable[[float], None],
-        passed: Callable[[], object],
-    ) -> None:
-        super().__init__(ledger, {name: backend}, CompileCache(data_home() / "compiled"))
-        self._pause = pause
-        self._passed = passed
-
-    def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
-        """Submit jobs; what cannot be reached is tried again. The policy caps how often something is sent."""
-        failed = dict(super().submit(jobs))
-        pause_s = _FIRST_PAUSE_S
-        while away := {job_id for job_id, error in failed.items() if isinstance(error, BackendUnavailable)}:
-            logger.warning("%d jobs cannot be sent now: %s", len(away), failed[min(away)])
-            waited_s = 0.0
-            while waited_s < pause_s:
-                self._pause(_SLICE_S)
-                waited_s += _SLICE_S
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            for job_id in away:
-                del failed[job_id]
-            failed.update(super().submit({job_id: jobs[job_id] for job_id in jobs if job_id in away}))
-        return failed
-
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
-        """Poll in this thread."""
-        backends = {name: self._backends[name] for name in jobs.values()}
-        wait(self._ledger, backends, list(jobs), until=until, passed=self._passed, sleep=self._pause)
+        return PatientStages(self._ledger, self._name, self._backend, pause, passed)
 
 
 class _Watch:
@@ -466,6 +433,17 @@ def _joined(cls: type[QjobsBackend], runner: Any) -> Any:
     if cls not in _classes:
         _classes[cls] = type(cls.__name__, (cls, runner), {"__module__": cls.__module__, "__doc__": cls.__doc__})
     return _classes[cls]
+
+
+def _check_name(experiment: str) -> None:
+    try:
+        TypeAdapter(Name).validate_python(experiment)
+    except ValidationError as error:
+        raise InvalidInput(
+            f"{experiment!r} cannot name an experiment: use up to 200 letters, digits, blanks, '.', '_' and '-', with "
+            "a letter or digit first",
+            field="run",
+        ) from error
 
 
 def _check_exact(backend: Backend, exact: bool) -> None:

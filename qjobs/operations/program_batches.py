@@ -276,11 +276,20 @@ class ProgramBatches:
         Raises:
             QJobsError: What went wrong with the first job that has a problem; what the others brought is kept.
         """
-        self._ledger.waits.register(self._run, job_ids, until="all", now=utc_now(), held_by=lease_owner())
-        problems = finish(self._ledger, self._to_submit(job_ids), stages or self._stages)
+        unfinished = self._unfinished(job_ids)
+        if not unfinished:
+            return
+        self._ledger.waits.register(self._run, unfinished, until="all", now=utc_now(), held_by=lease_owner())
+        problems = finish(self._ledger, self._to_submit(unfinished), stages or self._stages)
         self._died -= set(job_ids)
         for problem in problems.values():
             raise problem
+
+    def _unfinished(self, job_ids: Sequence[JobId]) -> list[JobId]:
+        """Those of which a result is missing: a program that is entered again begins with many that are done."""
+        have = self._ledger.result_counts(job_ids)
+        jobs = self._ledger.jobs(job_ids=job_ids)
+        return [job.job_id for job in jobs if not job.status.is_final or have.get(job.job_id, 0) < job.n_items]
 
     def end(self) -> None:
         """The program has come to its end in this process, and waits for nothing. One that is killed never says so."""

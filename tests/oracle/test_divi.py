@@ -5,15 +5,21 @@ Each task is a function of `divi_drive/drive.py`, run by an interpreter that has
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 import signal
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from divi_runs import divi_run, nexus_environment
+from environments import python_of
 
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -21,6 +27,8 @@ from qjobs.service.running import RunningService
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "divi.md").read_text()
 GROUND_ENERGY = -1.857275
 """Hartree, of the Hamiltonian in `divi_drive/programs.py`."""
 ENERGY_ERROR = 0.01
@@ -62,6 +70,11 @@ def test_order(divi_version: str, tmp_path: Path) -> None:
 def test_programs_on_aer(divi_version: str, tmp_path: Path) -> None:
     """Divi's VQE and QAOA come to the energies that they have on its own simulator."""
     check_programs(divi_run(divi_version, "programs", tmp_path))
+
+
+def test_suspension(divi_version: str, tmp_path: Path) -> None:
+    """The signal that suspends a flow run passes through a program of Divi, and cancels nothing."""
+    assert divi_run(divi_version, "suspended", tmp_path) == {"passed": True, "cancelled": False}
 
 
 def test_killed_on_aer(tmp_path: Path) -> None:
@@ -110,4 +123,52 @@ def test_killed_on_nexus(service: RunningService, tmp_path: Path) -> None:
 def jobs_made(service: RunningService) -> int:
     """How many jobs the service has, whoever sent them."""
     with closing(sqlite3.connect(service.data / "service.db")) as connection:
-        return int(connection.execute("SELECT count(*) FROM job").fetchone()[0])
+        return int(connection.execute("SELECT count(*) FROM service_job").fetchone()[0])
+
+
+@pytest.fixture
+def divi_shell(tmp_path: Path) -> Callable[[str], str]:
+    """Runs a command of the page in the environment of Divi 0.15, and gives what it printed."""
+    divi_run("divi-0.15", "nothing", tmp_path)
+    python = python_of("divi-0.15")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "QJOBS_", "PYTHON"))}
+    given = {
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path / 'installed'}",
+        "QJOBS_HOME": str(tmp_path / "home"),
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+    }
+
+    def run(command: str) -> str:
+        words = command.replace(".venv-divi/bin/qjobs", ".venv-divi/bin/python -m qjobs.cli.main").split()
+        assert words[0] == ".venv-divi/bin/python"
+        words = [str(ROOT / word) if word.startswith("examples/") else word for word in words]
+        done = subprocess.run(
+            [python, *words[1:]], cwd=tmp_path, env={**kept, **given}, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done.stdout
+
+    return run
+
+
+def test_page(divi_shell: Callable[[str], str], tmp_path: Path) -> None:
+    """Every command of the page does what the page says; a program that is started again sends nothing."""
+    blocks = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+    made, installed, molecule, listed, example, flow = [line for block in blocks for line in block.splitlines()]
+    assert made == "python -m venv .venv-divi"  # as `environments` makes one; it installs what the extras name, pinned
+    assert installed == ".venv-divi/bin/python -m pip install -e '.[prefect,divi]'"
+    (program,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "molecule.py").write_text(program)
+    first = divi_shell(molecule)
+    assert -1.9 < float(first.rpartition("lowest energy: ")[2]) < -1.5
+    with Ledger(f"sqlite:///{tmp_path / 'home' / 'ledger.db'}") as store:
+        n_jobs = len(store.jobs(experiment="h2-monday"))
+        assert divi_shell(molecule) == first
+        assert len(store.jobs(experiment="h2-monday")) == n_jobs > 3
+    assert "h2-monday batch 0" in divi_shell(listed)
+
+    assert example == ".venv-divi/bin/python -m pip install examples/divi"  # without a network: by our own pip
+    where = ["--no-build-isolation", "--no-deps", "--quiet", "--target", str(tmp_path / "installed")]
+    source = shutil.copytree(ROOT / "examples" / "divi", tmp_path / "source")
+    subprocess.run([sys.executable, "-m", "pip", "install", *where, str(source)], check=True, timeout=120)
+    assert "lowest loss: -1." in divi_shell(flow)

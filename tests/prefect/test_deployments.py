@@ -22,7 +22,7 @@ from qjobs.ledger import Ledger
 ROOT = Path(__file__).parents[2]
 READY = Path(sys.prefix) / ".ready"
 DEPLOYMENTS = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
-WANTED = {"sweep", "run-circuits", "hybrid", "nightly-benchmark", "sensor", "reconcile"}
+WANTED = {"sweep", "run-circuits", "hybrid", "divi-program", "nightly-benchmark", "sensor", "reconcile"}
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda one: one["entrypoint"])
@@ -98,12 +98,11 @@ def test_make_deploy(api: str, client: SyncPrefectClient, home: Path, store: Led
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         wanted = {"work_pools": {"name": {"any_": ["qjobs"]}}}
         found = client.request("POST", "/deployments/filter", json=wanted).json()
-        names = ["every-hour", "every-minute", "every-night", *["rest-backend-nobody-there"] * 3, *["ui"] * 3]
+        names = ["every-hour", "every-minute", "every-night", *["rest-backend-nobody-there"] * 4, *["ui"] * 4]
         assert sorted(each["name"] for each in found) == names
         specs = [each["parameters"]["spec"] for each in found if each["name"] == "rest-backend-nobody-there"]
         assert sorted(map(str, specs)) == [
-            "{'backend': 'rest-backend/nobody-there'}",
-            "{'backend': 'rest-backend/nobody-there'}",
+            *["{'backend': 'rest-backend/nobody-there'}"] * 3,
             "{'backends': ['rest-backend/nobody-there']}",
         ]
         queues = client.request("POST", "/work_queues/filter", json={}).json()

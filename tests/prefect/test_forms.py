@@ -12,6 +12,7 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 
+from flows.divi_program import divi_program
 from flows.hybrid import hybrid
 from flows.nightly_benchmark import nightly_benchmark
 from flows.run_circuits import run_circuits
@@ -77,7 +78,9 @@ def test_deployment(client: SyncPrefectClient, store: Ledger) -> None:
     assert sweep.validate_parameters(run.parameters)["spec"] == a_sweep("deployed")
 
 
-@pytest.mark.parametrize("one", [sweep, run_circuits, nightly_benchmark, hybrid], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "one", [sweep, run_circuits, nightly_benchmark, hybrid, divi_program], ids=lambda one: one.name
+)
 def test_form(one: Flow) -> None:
     """Every field has a title and a description, and none is a union of models, which the UI draws as JSON."""
     schema = one.parameters.model_dump_for_openapi()

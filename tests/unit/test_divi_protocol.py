@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,9 @@ from qjobs.interop.divi_types import DiviJobStatus, ExecutionCancelledError, Exe
 from qjobs.ledger import Ledger
 from qjobs.ledger.tables import JOB
 from qjobs.lifecycle import JobStatus
+from qjobs.model import RemoteRetryStrategy
+from qjobs.operations.sensor_pass import sensor_pass
+from qjobs.operations.submit import submit
 
 S = JobStatus
 ONE = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; x q[0]; measure q -> c;'
@@ -98,6 +102,8 @@ def test_shots(store: Ledger, provider: ScriptedBackend) -> None:
     """`shots` is the number of shots of sampled circuits, and `shot_groups` names others."""
     backend = program_on(store, provider)
     assert backend.shots == 100
+    assert (backend.is_async, backend.supports_expval, backend.resolves_parameters) == (True, False, False)
+    assert backend.max_retries is None  # Divi 0.13 reads it at every poll
     backend.submit_circuits({"a": ONE, "b": ONE, "c": ONE}, shot_groups=[[0, 1, 7], [1, 3, 9]])
     assert sent(provider) == [("a", 7), ("b", 9), ("c", 9)]
 
@@ -376,6 +382,51 @@ def test_divergence(store: Ledger, provider: ScriptedBackend, changed: dict[str,
     done(program_on(store, provider, run="vqe-2", **values), provider, circuits)
 
 
+def test_answered_by_the_sensor(store: Ledger, provider: ScriptedBackend) -> None:
+    """The sensor sees the jobs as any others; the program then asks the provider for nothing."""
+    handle = program_on(store, provider, opened_as="own/fake").submit_circuits({"a": ONE})
+    provider.report(S.COMPLETED)
+    names: list[str] = []
+    store.schedule.set_next({handle.job_id: None})
+    report = sensor_pass(store, lambda name: (names.append(name), provider)[1])
+    assert (report.asked, names) == ({handle.job_id}, ["own/fake"])
+    asked = len(provider.asked)
+    backend = program_on(store, provider, opened_as="own/fake")
+    again = backend.submit_circuits({"a": ONE})
+    assert backend.poll_job_status(again, loop_until_complete=True, verbose=False) == "COMPLETED"
+    assert backend.get_job_results(again).results[0]["label"] == "a"
+    assert len(provider.asked) == asked
+
+
+def test_cancelled_and_retried(store: Ledger, provider: ScriptedBackend) -> None:
+    """A batch that was cancelled stays so when the program is entered again, until a person sends it anew."""
+    backend = program_on(store, provider)
+    handle = backend.submit_circuits({"a": ONE})
+    backend.cancel_job(handle)
+    for _ in range(2):
+        backend = program_on(store, provider)
+        assert backend.submit_circuits({"a": ONE}) == handle
+        assert backend.poll_job_status(handle, loop_until_complete=True, verbose=False) == "CANCELLED"
+    assert len(provider.jobs) == 1
+    submit(store, provider, handle.job_id, strategy=RemoteRetryStrategy.FORCE_RESUBMIT)
+    provider.report(S.COMPLETED)
+    backend = program_on(store, provider)
+    backend.submit_circuits({"a": ONE})
+    assert backend.poll_job_status(handle, loop_until_complete=True, verbose=False) == "COMPLETED"
+    assert len(provider.jobs) == 2
+
+
+def test_raised_ends(store: Ledger, provider: ScriptedBackend) -> None:
+    """Where Divi's protocol wants it (0.15), an unsuccessful end of a wait is raised, with the reason."""
+    backend = program_on(store, provider)
+    backend._types = replace(backend._types, raises=True)
+    handle = backend.submit_circuits({"a": ONE})
+    provider.report(S.ERROR, messages=[(0, "it broke")])
+    with pytest.raises(JobFailed, match="it broke"):
+        backend.poll_job_status(handle, loop_until_complete=True, verbose=False)
+    assert backend.poll_job_status(handle) == "FAILED"
+
+
 def test_other_place(store: Ledger, provider: ScriptedBackend) -> None:
     """A run is not mixed from two backends, or from two configurations of one."""
     program_on(store, provider).submit_circuits({"a": ONE})
@@ -409,7 +460,7 @@ def test_seeds(store: Ledger, provider: ScriptedBackend) -> None:
 
 def test_given_badly(store: Ledger, provider: ScriptedBackend) -> None:
     """Shots, name, backend and exactness are checked before anything is opened or sent."""
-    for values in ({"shots": 0}, {"run": ""}, {"exact": True}):
+    for values in ({"shots": 0}, {"run": ""}, {"run": "a/b"}, {"exact": True}):
         with pytest.raises(InvalidInput):
             program_on(store, provider, **values)
     with pytest.raises(InvalidInput):

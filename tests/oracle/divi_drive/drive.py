@@ -51,6 +51,11 @@ def outcome(program: Any) -> dict[str, Any]:
     return {"loss": float(program.best_loss), "circuits": int(program.total_circuit_count)}
 
 
+def task_nothing(_: str) -> Any:
+    """Whether the environment is there."""
+    return {}
+
+
 def task_classes(name: str) -> Any:
     """Whether it is what Divi asks for, and what Divi's classes make of it."""
     with ours(name, "classes", track_depth=True) as backend:
@@ -121,6 +126,26 @@ def task_short(name: str) -> Any:
     """A short program, which may be killed on the way; what it asked for is seen by its circuits."""
     with ours(name, "short") as backend:
         return outcome(programs.vqe(backend, iterations=2))
+
+
+class Suspension(BaseException):
+    """As Prefect's own, which ends a process in the middle of a wait."""
+
+
+def task_suspended(name: str) -> Any:
+    """Whether a suspension passes through Divi's programs, and leaves the job alone."""
+    with ours(name, "suspended") as backend:
+
+        def suspend(*_: Any, **__: Any) -> None:
+            raise Suspension
+
+        backend._batches.finish = suspend
+        try:
+            programs.vqe(backend).run()
+        except Suspension:
+            (job,) = backend._ledger.jobs()
+            return {"passed": True, "cancelled": job.cancel_requested_at is not None}
+    return {"passed": False}
 
 
 def task_diverged(name: str) -> Any:
