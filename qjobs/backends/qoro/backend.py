@@ -41,7 +41,7 @@ from qjobs.backends.http import HttpClient, Refusal, place_of
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.lru import LruCache
 from qjobs.backends.qoro import wire
-from qjobs.backends.qoro.fragments import fragments_of
+from qjobs.backends.qoro.fragments import MAX_BYTES, fragments_of
 from qjobs.backends.qoro.labels import Label, labels_of, read_label
 from qjobs.backends.qoro.results import Results
 from qjobs.backends.qoro.targets import (
@@ -93,6 +93,7 @@ class QoroBackend:
         verify: True for the usual authorities, False to trust anybody, or the path of a file of certificates.
         timeout_s: How long the answer to a step of a submission may take, in seconds; give the cloud 100 or more.
         limits: What one job may hold.
+        fragment_bytes: The most that one request of a submission may hold, in bytes.
         poll_interval_s: Shortest and longest pause between two polls, in seconds.
         settle_s: How long a job is waited for that is PENDING after a lost reply, in seconds, before it is cancelled.
         confirm: When reports are believed.
@@ -117,6 +118,7 @@ class QoroBackend:
         verify: bool | str = True,
         timeout_s: float = 120.0,
         limits: Limits = _LIMITS,
+        fragment_bytes: int = MAX_BYTES,
         poll_interval_s: tuple[float, float] = (3.0, 120.0),
         settle_s: float = 120.0,
         confirm: Confirmation = _CONFIRM,
@@ -137,6 +139,7 @@ class QoroBackend:
             self.capabilities -= {Capability.EXACT_EXPVALS}
         self._kind = kind
         self._packing = packing
+        self._fragment_bytes = fragment_bytes
         self._token = token
         self._read_timeout = httpx.Timeout(10.0, read=min(timeout_s, _LONGEST_READ_S))
         self._http = HttpClient(
@@ -222,7 +225,7 @@ class QoroBackend:
             words = "Qoro runs circuits, and compiles them only for itself"
             raise SubmissionRejected(f"the job was not sent: {words}", detail=words)
         try:
-            return fragments_of(batch)
+            return fragments_of(batch, self._fragment_bytes)
         except InvalidCircuit as error:
             raise SubmissionRejected(f"the job was not sent: {error}", detail=str(error)) from error
 
@@ -323,22 +326,24 @@ class QoroBackend:
             ProtocolError: It runs, or has run.
         """
         now = self._answer(remote_id)
+        if isinstance(now, Snapshot) and now.remote_status == wire.OPEN:
+            try:
+                self.cancel(remote_id)
+            except ProtocolError as error:  # it runs; or Qoro deletes such a job, and does not cancel it
+                logger.info("%s: %s is not cancelled: %.500s", self.name, remote_id, error)
+            now = self._answer(remote_id)
         if isinstance(now, QJobsError):
             raise now
         if now is None:
             return
-        if now.remote_status == wire.OPEN:
-            self.cancel(remote_id)
-            now = self._answer(remote_id)
-        if isinstance(now, Snapshot) and now.status not in {JobStatus.CANCELLED, JobStatus.SUBMITTED}:
+        is_dead = now.status is JobStatus.CANCELLED
+        if not is_dead and now.remote_status != wire.OPEN:
             raise ProtocolError(f"{self.name} does not end {remote_id}, which is {now.remote_status}")
-        if isinstance(now, QJobsError):
-            raise now
         answer = self._http.read(
             "DELETE", wire.job_path(remote_id), timeout=self._read_timeout, proves_refusal=wire.says_itself
         )
         refused = self._refusal(answer, remote_id) if isinstance(answer, Refusal) else None
-        if refused is not None and not (isinstance(now, Snapshot) and now.status is JobStatus.CANCELLED):
+        if refused is not None and not is_dead:
             raise refused
         logger.info("%s: abandoned job %s", self.name, remote_id)
 
@@ -398,7 +403,7 @@ class QoroBackend:
         """What a refusal of one job means; None where there is no such job."""
         if self._is_gone(refusal):
             return None
-        words = f"{self.name} does not show job {remote_id} ({refusal.code}: {refusal.words})"
+        words = f"{self.name} refuses what was asked about job {remote_id} ({refusal.code}: {refusal.words})"
         if refusal.code == httpx.codes.FORBIDDEN:
             return CredentialsRejected(f"{words}; renew the credentials in the backend's block")
         return ProtocolError(words, code=refusal.code)

@@ -103,10 +103,15 @@ def _template(program: Program, items: Sequence[tuple[int, ItemSpec]], batch: Ba
             return None
         rows.append((position, values))
     return Template(
-        text=_STAND_IN.sub(lambda match: f"p{_number_of(match[0])}", text),
-        names=tuple(f"p{number}" for number in range(len(angles))),
+        text=_STAND_IN.sub(lambda match: _name_of(_number_of(match[0])), text),
+        names=tuple(map(_name_of, range(len(angles)))),
         rows=tuple(rows),
     )
+
+
+def _name_of(number: int) -> str:
+    """The name of an angle; all are of one length, so that none is the beginning of another."""
+    return f"p{number:05d}"
 
 
 def _number_of(stand_in: str) -> int:
