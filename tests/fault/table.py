@@ -40,6 +40,7 @@ KINDS = (
     "nexus",
     *LostReply,
     "stepped",
+    "qoro",
     "mqp",
     "mqp-list",
     "killed sensor",
@@ -47,6 +48,7 @@ KINDS = (
     "findable sensor",
     "opaque sensor",
     "stepped sensor",
+    "qoro sensor",
     "mqp sensor",
     "mqp-list sensor",
     "aer",
@@ -189,12 +191,15 @@ def _opened(
     import killed_rows
     import mqp_rows
     import nexus_rows
+    import qoro_rows
     import stepped_rows
 
     if adapter in mqp_rows.KINDS:
         return stack.enter_context(mqp_rows.running(adapter)), mqp_rows.ROWS, mqp_rows.play
     if adapter == "nexus":
         return stack.enter_context(nexus_rows.running(folder / "service")), nexus_rows.ROWS, nexus_rows.play
+    if adapter == "qoro":
+        return stack.enter_context(qoro_rows.running()), qoro_rows.ROWS, qoro_rows.play
     if adapter == "killed":
         return stack.enter_context(killed_rows.running(folder)), killed_rows.ROWS, killed_rows.play
     variant = "opaque" if adapter == "stepped" else adapter
