@@ -87,10 +87,13 @@ def _template(program: Program, items: Sequence[tuple[int, ItemSpec]], batch: Ba
 
     if not program.parameters:
         return None
-    circuit, angles = _with_stand_ins(_prepared(to_qiskit(program), batch))
+    prepared = _prepared(to_qiskit(program), batch)
+    if not _has_symbols_in_view(prepared):
+        return None
+    circuit, angles = _with_stand_ins(prepared)
     try:
         text = _text(circuit)
-    except InvalidCircuit:  # a symbol is left, in the definition of a gate
+    except InvalidCircuit:  # bound, it may be written otherwise
         return None
     head = [line for line in text.splitlines() if line.startswith("gate ")]
     seen = {_number_of(match) for match in _STAND_IN.findall(text)}
@@ -107,6 +110,21 @@ def _template(program: Program, items: Sequence[tuple[int, ItemSpec]], batch: Ba
         names=tuple(map(_name_of, range(len(angles)))),
         rows=tuple(rows),
     )
+
+
+def _has_symbols_in_view(circuit: QuantumCircuit) -> bool:
+    """Whether every symbol is an angle of a gate that OpenQASM knows, and none is in the definition of another gate."""
+    from qiskit.circuit import ParameterExpression
+    from qiskit.circuit.library import get_standard_gate_name_mapping
+
+    standard = get_standard_gate_name_mapping()
+    for each in circuit.data:
+        operation = each.operation
+        if any(isinstance(angle, ParameterExpression) and angle.parameters for angle in operation.params):
+            known = standard.get(operation.name)
+            if known is None or operation.base_class is not known.base_class:
+                return False
+    return True
 
 
 def _name_of(number: int) -> str:
