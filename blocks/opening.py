@@ -42,8 +42,8 @@ def backend_named(name: str) -> Backend:
     `nexus/DEVICE` is a device of the Nexus that the environment points to, as `qnx login` and `qjobs serve`
     set it up: NEXUS_DOMAIN and its like, and QJOBS_NEXUS_TOKEN or the stored login. `mqp/RESOURCE` is a resource of the
     Munich Quantum Portal at MQP_URL, with the token in QJOBS_MQP_TOKEN. `qoro/TARGET` is a simulator cluster or a
-    system of QPUs of Qoro at QORO_URL, with the key in QORO_API_KEY. A second call with the same name gives the same
-    object, also after the block was changed.
+    system of QPUs of Qoro at QORO_API_URL, with the key in QORO_API_KEY. A second call with the same name gives the
+    same object, also after the block was changed.
 
     Raises:
         InvalidInput: There is no such block, or it is not a backend.

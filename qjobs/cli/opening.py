@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backend", choices=["aer", "mqp", "nexus", "qoro", "rest"], help="open this adapter instead of the job's"
     )
-    parser.add_argument("--url", help="where the provider is (default: NEXUS_DOMAIN and so on, MQP_URL, QORO_URL)")
+    parser.add_argument("--url", help="where the provider is (default: NEXUS_DOMAIN and so on, MQP_URL, QORO_API_URL)")
     parser.add_argument("--device", help="the job's device (nexus, mqp, qoro)")
     parser.add_argument(
         "--name",

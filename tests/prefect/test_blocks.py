@@ -355,7 +355,7 @@ def test_qoro_account(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("url", ["", "https://127.0.0.1:8470/api"])
 def test_qoro_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A target is opened by its name alone, by flows and by the command alike."""
-    monkeypatch.setenv("QORO_URL", url)
+    monkeypatch.setenv("QORO_API_URL", url)
     ours = backend_named(f"qoro/maestro{len(url)}")
     assert ours.name == ("qoro@127.0.0.1:8470/api" if url else "qoro")
     assert url or ours._http._limiter._per_s <= 10.0  # another test may have slowed it down

@@ -11,7 +11,7 @@ __all__ = ["API_KEY", "from_environment", "max_per_s_at"]
 
 API_KEY: Final = "QORO_API_KEY"
 """As Qoro's own client names it."""
-_URL: Final = "QORO_URL"
+_URL: Final = "QORO_API_URL"
 _CERTIFICATES: Final = "REQUESTS_CA_BUNDLE"
 
 
@@ -21,7 +21,7 @@ def max_per_s_at(url: str) -> float | None:
 
 
 def from_environment(target: str, *, url: str | None = None, name: str = "") -> QoroBackend:
-    """A cluster or a system of Qoro at QORO_URL, with the API key in QORO_API_KEY.
+    """A cluster or a system of Qoro at QORO_API_URL, with the API key in QORO_API_KEY.
 
     REQUESTS_CA_BUNDLE names a file of certificates to trust instead of the usual authorities. Jobs at another address
     than Qoro's own are filed under that address, if no `name` is given.
