@@ -10,6 +10,7 @@ from blocks.ledger import Ledger
 from blocks.mqp import MqpBackend, MqpCredentials
 from blocks.nexus import NexusBackend
 from blocks.opening import backend_named, compile_cache, ledger_named
+from blocks.qoro import QoroBackend, QoroCredentials
 from blocks.rest import RestBackend
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "MqpBackend",
     "MqpCredentials",
     "NexusBackend",
+    "QoroBackend",
+    "QoroCredentials",
     "RestBackend",
     "backend_named",
     "compile_cache",

@@ -49,6 +49,8 @@ _BLOCKS = (
     blocks.MqpCredentials,
     blocks.MqpBackend,
     blocks.NexusBackend,
+    blocks.QoroCredentials,
+    blocks.QoroBackend,
     blocks.RestBackend,
 )
 _FILE = PROJECT / "deployments" / "prefect.yaml"

@@ -90,6 +90,7 @@ class QoroCloud:
         self.ways = Ways()
         self.sent: dict[str, Sent] = {}
         self.let_run: list[str] = []
+        self.before_cancel: Callable[[], object] | None = None
         self.deleted: list[str] = []
 
     @property
@@ -171,6 +172,8 @@ class QoroCloud:
         return self.ways.words.get(word, WORDS[word])
 
     def cancel(self, job_id: str) -> dict[str, Any]:
+        if self.before_cancel is not None:
+            self.before_cancel()
         job = self.store.job(job_id, "cancel")
         if self.word(job) in self.ways.uncancellable:
             raise Refused(409, "Can only cancel a PENDING or RUNNING job")
@@ -188,7 +191,7 @@ class QoroCloud:
     def results(self, job_id: str, limit: int, offset: int) -> dict[str, Any]:
         """A page of what is there; 400 while nothing is."""
         job = self.store.job(job_id, "results")
-        is_late = self.store.clock() < job.ends_at + self.store.results_late_s
+        is_late = self.word(job) == "COMPLETED" and self.store.clock() < job.ends_at + self.store.results_late_s
         if self.word(job) not in {"COMPLETED", "FAILED", "CANCELLED"} or is_late:
             raise Refused(400, "the results are not there yet")
         expects = self.sent[job_id].body["job_type"] == "EXPECTATION"
@@ -308,7 +311,8 @@ def _routes(cloud: QoroCloud) -> list[Path]:
             return cloud.add(request.path_params["id"], body)
 
         answer = await _answer(cloud, request, route, act)
-        return Response(status_code=200) if cloud.ways.answers_nothing and answer.status_code == 200 else answer
+        is_done = isinstance(answer, JSONResponse) and answer.status_code == 200
+        return Response(status_code=200) if cloud.ways.answers_nothing and is_done else answer
 
     async def status(request: Request) -> Response:
         job_id = request.path_params["id"]
@@ -327,7 +331,7 @@ def _routes(cloud: QoroCloud) -> list[Path]:
 
     async def delete(request: Request) -> Response:
         answer = await _answer(cloud, request, Route.ABANDON, lambda: cloud.delete(request.path_params["id"]))
-        return Response(status_code=204) if answer.status_code == 200 else answer
+        return Response(status_code=204) if isinstance(answer, JSONResponse) and answer.status_code == 200 else answer
 
     return [
         Path("/api/credits/", balance),

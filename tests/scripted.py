@@ -195,6 +195,9 @@ class ScriptedBackend:
 
     def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
         self._trouble()
+        if remote_id not in self.jobs:  # it was reserved and never ran
+            yield from ((position, MissingResult(reason="it never ran")) for position in items or ())
+            return
         job = self.jobs[remote_id]
         if remote_id in self.hidden:
             found: list[Result] = [MissingResult(reason="404: no such job", permanent=True)] * len(job.items)

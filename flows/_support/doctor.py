@@ -20,8 +20,17 @@ from flows.deploy import POOL, PROJECT
 from qjobs.cli.doctor import Check
 from qjobs.errors import QJobsError
 
-_BLOCKS = ("aer-backend", "ledger", "mqp-backend", "mqp-credentials", "nexus-backend", "rest-backend")
-_OPEN_NO_BACKEND = {"ledger", "mqp-credentials"}
+_BLOCKS = (
+    "aer-backend",
+    "ledger",
+    "mqp-backend",
+    "mqp-credentials",
+    "nexus-backend",
+    "qoro-backend",
+    "qoro-credentials",
+    "rest-backend",
+)
+_OPEN_NO_BACKEND = {"ledger", "mqp-credentials", "qoro-credentials"}
 _SILENT_S = 90.0
 """A worker that is alive is heard of every 30 s."""
 

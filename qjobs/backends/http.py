@@ -335,16 +335,18 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         sending: Callable[[], None] = lambda: None,
         proves_refusal: Callable[[httpx.Response], bool] = nothing_proves,
+        may_be_empty: bool = False,
         **options: Any,
     ) -> Any:
         """Send a POST that creates a job, once.
 
         `sending` is called when nothing is left to be done but to send; what it raises keeps the request back.
         `proves_refusal` tells the provider's own refusals by their bodies; it is asked about 4xx answers only.
-        `headers` are added to those of every request; `options` are those of `httpx.Client.request`.
+        `headers` are added to those of every request; `options` are those of `httpx.Client.request`. With
+        `may_be_empty`, a 2xx answer without a body is as good as one with JSON.
 
         Returns:
-            The JSON body of a 2xx answer.
+            The JSON body of a 2xx answer, or None.
 
         Raises:
             NotSent: No byte left, or the provider itself said "not now" (429).
@@ -368,6 +370,8 @@ class HttpClient:
             logger.debug("%s: POST %s was answered %d", self._name, path, response.status_code)
             if not response.is_success:
                 self._refuse(response, proves_refusal)
+            if may_be_empty and not response.content:
+                return None
             try:
                 return response.json()
             except _NOT_JSON as error:

@@ -1,9 +1,9 @@
 """Opening a backend by its name, in an experiment or in the ledger.
 
-`aer`, `nexus/DEVICE` and `mqp/RESOURCE` are opened here. Any other name is given to the functions in the entry-point
-group `qjobs.backends`, one after the other: they take a name and return a backend, or raise `InvalidInput` where it is
-not one of theirs. One that is named as the name begins (`mine` for `mine/DEVICE`) is asked alone. The package `blocks`
-of this project is another; it knows the saved blocks of Prefect.
+`aer`, `nexus/DEVICE`, `mqp/RESOURCE` and `qoro/TARGET` are opened here. Any other name is given to the functions in the
+entry-point group `qjobs.backends`, one after the other: they take a name and return a backend, or raise `InvalidInput`
+where it is not one of theirs. One that is named as the name begins (`mine` for `mine/DEVICE`) is asked alone. The
+package `blocks` of this project is another; it knows the saved blocks of Prefect.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from importlib.metadata import entry_points
 from qjobs.backends.base import Backend
 from qjobs.errors import InvalidInput
 
-__all__ = ["BACKENDS", "open_aer", "open_mqp", "open_nexus", "opened"]
+__all__ = ["BACKENDS", "open_aer", "open_mqp", "open_nexus", "open_qoro", "opened"]
 
 BACKENDS = "qjobs.backends"
 """Entry-point group of functions from the name of a backend to the backend."""
 _NEXUS = "nexus/"
 _MQP = "mqp/"
+_QORO = "qoro/"
 _MAX_PER_S = 50.0
 """As `blocks.nexus` has it: the most requests a second that Quantinuum is sent."""
 
@@ -42,6 +43,9 @@ def opened(name: str) -> Iterator[Backend]:
     elif name.startswith(_MQP):
         with contextlib.closing(open_mqp(name.removeprefix(_MQP))) as backend:
             yield backend
+    elif name.startswith(_QORO):
+        with contextlib.closing(open_qoro(name.removeprefix(_QORO))) as backend:
+            yield backend
     else:
         yield _of_others(name)  # theirs to close: they may give it to others too
 
@@ -50,9 +54,9 @@ def _of_others(name: str) -> Backend:
     """What an entry point opens."""
     if "/" not in name:
         raise InvalidInput(
-            f"there is no backend {name!r}; use aer, nexus/DEVICE, mqp/RESOURCE, or a saved block such as "
-            "rest-backend/NAME. A job of an adapter that a program of yours has made needs its options: --url URL "
-            "--lost-reply KIND, or --backend nexus (or mqp) --device DEVICE",
+            f"there is no backend {name!r}; use aer, nexus/DEVICE, mqp/RESOURCE, qoro/TARGET, or a saved block such "
+            "as rest-backend/NAME. A job of an adapter that a program of yours has made needs its options: --url URL "
+            "--lost-reply KIND, or --backend nexus (or mqp, or qoro) --device DEVICE",
             field="backend",
         )
     refusal: Exception | None = None
@@ -105,3 +109,10 @@ def open_mqp(resource: str, *, url: str | None = None, name: str = "") -> Backen
     from qjobs.backends.mqp.environment import from_environment
 
     return from_environment(resource, url=url, name=name)
+
+
+def open_qoro(target: str, *, url: str | None = None, name: str = "") -> Backend:
+    """A simulator cluster or a system of QPUs of Qoro, as the environment has it."""
+    from qjobs.backends.qoro.environment import from_environment
+
+    return from_environment(target, url=url, name=name)

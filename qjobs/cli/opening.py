@@ -7,25 +7,27 @@ import contextlib
 from collections.abc import Iterator
 
 from qjobs.backends.base import Backend
-from qjobs.backends.opening import BACKENDS, open_aer, open_mqp, open_nexus, opened
+from qjobs.backends.opening import BACKENDS, open_aer, open_mqp, open_nexus, open_qoro, opened
 from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.errors import InvalidInput, WrongBackend
 from qjobs.model import Job
 
 __all__ = ["BACKENDS", "add_options", "backend_of", "check_options", "from_options", "named_in", "opened"]
 
-_HAVE_DEVICES = frozenset({"nexus", "mqp"})
+_HAVE_DEVICES = frozenset({"nexus", "mqp", "qoro"})
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that name a backend in place of the name in the ledger."""
     parser.add_argument(
-        "--backend", choices=["aer", "mqp", "nexus", "rest"], help="open this adapter instead of the job's"
+        "--backend", choices=["aer", "mqp", "nexus", "qoro", "rest"], help="open this adapter instead of the job's"
     )
-    parser.add_argument("--url", help="where the provider is (nexus: as NEXUS_DOMAIN and so on say; mqp: MQP_URL)")
-    parser.add_argument("--device", help="the job's device (nexus, mqp)")
+    parser.add_argument("--url", help="where the provider is (default: NEXUS_DOMAIN and so on, MQP_URL, QORO_API_URL)")
+    parser.add_argument("--device", help="the job's device (nexus, mqp, qoro)")
     parser.add_argument(
-        "--name", default="", help="the name of the job's block (nexus, mqp; default: as nexus/DEVICE files its jobs)"
+        "--name",
+        default="",
+        help="the name of the job's block (not aer, rest; default: as nexus/DEVICE files its jobs)",
     )
     parser.add_argument("--project", default="qjobs", help="the project of the job's block (nexus; default qjobs)")
     parser.add_argument(
@@ -87,7 +89,8 @@ def _hint(job: Job) -> str:
     given = {"rest": "give --url URL --lost-reply KIND", "aer": "give --backend aer"}
     device = f"--device {job.device} --name {job.backend}"
     words = (
-        f"if it is a job of Nexus, give --backend nexus {device}; of the Munich Quantum Portal, --backend mqp {device}"
+        f"if it is a job of Nexus, give --backend nexus {device}; of the Munich Quantum Portal, --backend mqp "
+        f"{device}; of Qoro, --backend qoro {device}"
     )
     return given.get(job.backend, words)
 
@@ -103,6 +106,8 @@ def from_options(options: argparse.Namespace) -> Iterator[Backend]:
             made = RestBackend(options.url, lost_reply=LostReply(options.lost_reply))
         case "mqp":
             made = open_mqp(options.device, url=options.url, name=options.name)
+        case "qoro":
+            made = open_qoro(options.device, url=options.url, name=options.name)
         case _:
             made = open_nexus(options.device, url=options.url, name=options.name, project=options.project)
     with contextlib.closing(made) as backend:

@@ -17,7 +17,7 @@ from qjobs.backends.base import Backend
 from qjobs.errors import Busy, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, Event, Job, RemoteId, Snapshot
+from qjobs.model import Attempt, Event, ItemResult, Job, RemoteId, Snapshot
 from qjobs.operations.attempts import submission_key
 from qjobs.operations.poll import check_place
 
@@ -97,11 +97,24 @@ class LookUp:
         if answer is None:
             self._note_absence(attempt)
             self.check_absence_is_certain(attempt)
-        if answer is None or _is_dead(answer):
+        if answer is None or self._is_dead(attempt, remote_id, answer):
             submissions.release(attempt, f"{remote_id} never ran and is ended", now=self.now(), cause="never ran")
             return False
         submissions.accept(attempt, remote_id, now=self.now(), cause="asked for by its id")
         return True
+
+    def _is_dead(self, attempt: Attempt, remote_id: RemoteId, answer: Snapshot) -> bool:
+        """Whether a job was ended before anything of it came to a result; its results say so where no items are told.
+
+        A cancellation may reach a job that has begun, and what has run of it is paid for.
+        """
+        if answer.status is not JobStatus.CANCELLED:
+            return False
+        if answer.items is not None:
+            return not any(item.status is JobStatus.COMPLETED for item in answer.items)
+        n_items = self.job.n_items if attempt.items is None else len(attempt.items)
+        found = self.backend.results(remote_id, range(n_items))
+        return not any(isinstance(entry, ItemResult) for _, entry in found)
 
     def _after_cancelling(self, remote_id: RemoteId) -> Snapshot | None:
         try:
@@ -191,9 +204,3 @@ class LookUp:
 
 def _absence_words(attempt: Attempt) -> str:
     return f"attempt {attempt.number} is not found"
-
-
-def _is_dead(answer: Snapshot) -> bool:
-    """Whether a job was ended before anything of it came to a result."""
-    completed = [item for item in answer.items or () if item.status is JobStatus.COMPLETED]
-    return answer.status is JobStatus.CANCELLED and not completed

@@ -92,6 +92,11 @@ def opened(kind: str, settings: dict[str, Any]) -> Backend:
         from qjobs.testing.stepped import SteppedRestBackend
 
         return SteppedRestBackend(settings.pop("url"), **settings)
+    if kind == "qoro":
+        from qjobs.backends.qoro import QoroBackend
+
+        key = settings.pop("token")
+        return QoroBackend("qoro_maestro", token=lambda: key, **settings)
     if kind == "nexus":
         from qjobs.backends.nexus import NexusBackend
 

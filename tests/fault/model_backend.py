@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from model_provider import LATEST_S, LOOKUPS, READ_FATES, REQUEUED_S, SUBMIT_FATES, Provider, Remote
+from model_provider import LATEST_S, LOOKUPS, READ_FATES, REQUEUED_S, SUBMIT_FATES, Kind, Provider, Remote
 
 from qjobs.backends.base import (
     Answer,
@@ -296,6 +296,6 @@ def backend_of(provider: Provider) -> ModelBackend:
     """The adapter that fits the kind of a provider."""
     if not provider.takes_steps:
         return ModelBackend(provider)
-    from model_steps import SteppedModel  # it is built on this module
+    from model_steps import FragmentedModel, SteppedModel  # it is built on this module
 
-    return SteppedModel(provider)
+    return FragmentedModel(provider) if provider.variant is Kind.FRAGMENTED else SteppedModel(provider)

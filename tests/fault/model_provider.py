@@ -38,6 +38,9 @@ class Kind(StrEnum):
     """Nothing of it."""
     STEPPED = "stepped"
     """Nothing of it; but it takes a job in steps, and gives an id before anything can run."""
+    FRAGMENTED = "fragmented"
+    """As STEPPED, with fragments that cannot be counted; what waits in the queue looks as what is not finalised, only
+    whole jobs are cancelled, also when they have begun, and no items are told (Qoro)."""
 
 
 TOKEN_S = 600.0
@@ -47,9 +50,18 @@ LOOKUPS = {
     Kind.FINDABLE: Lookup(by_key=True),
     Kind.OPAQUE: Lookup(),
     Kind.STEPPED: Lookup(),
+    Kind.FRAGMENTED: Lookup(),
 }
-KINDS = tuple(Kind)
-LATEST_S = {Kind.FINDABLE: 20.0, Kind.DEDUPLICATED: 120.0, Kind.TOKEN: 60.0, Kind.OPAQUE: 60.0, Kind.STEPPED: 30.0}
+KINDS = (Kind.DEDUPLICATED, Kind.TOKEN, Kind.FINDABLE, Kind.OPAQUE, Kind.STEPPED)
+"""Those that are drawn. FRAGMENTED is asked for, so that a seed stays the schedule that it was."""
+LATEST_S = {
+    Kind.FINDABLE: 20.0,
+    Kind.DEDUPLICATED: 120.0,
+    Kind.TOKEN: 60.0,
+    Kind.OPAQUE: 60.0,
+    Kind.STEPPED: 30.0,
+    Kind.FRAGMENTED: 30.0,
+}
 """How late a submission may arrive, which is what `settle_s` promises."""
 REQUEUED_S = 60.0
 """Within so many seconds the provider may queue a job again that it had called ERROR or CANCELLED."""
@@ -72,6 +84,8 @@ TRAITS = {
     "sleeps": "a sender is stopped right before its POST, and its lease runs out (#4)",
     "chooses": "people send failed items again while others run (#1)",
 }
+NOT_OF = {Kind.FRAGMENTED: frozenset({"requeues", "retried there"})}
+"""Traits that a kind has not: Qoro queues nothing again, and nobody can press Retry there."""
 SUBMIT_FATES = (
     "not sent",
     "429",
@@ -139,6 +153,7 @@ class Remote:
     hides: bool = False  # it is there, and the provider says that it does not know it
     hid: bool = False
     is_open: bool = False  # it is reserved, and nothing of it can run
+    fragments: int = 0  # how many arrived before the last one
     left_out: int = 0  # how many answers in a row left it out though it is there
     unlisted: bool = False  # the next list is without it
     requeued: str = ""  # by whom
@@ -187,7 +202,12 @@ class Provider:
 
     @property
     def takes_steps(self) -> bool:
-        return self.variant is Kind.STEPPED
+        return self.variant in {Kind.STEPPED, Kind.FRAGMENTED}
+
+    @property
+    def tells_items(self) -> bool:
+        """Whether it says anything of an item, a result too, before the whole job is final."""
+        return self.variant is not Kind.FRAGMENTED
 
     def fate(self, call: str, fates: Sequence[str]) -> str:
         self.happened[call] += 1
@@ -334,7 +354,10 @@ class Provider:
         open_ones = [job for job in self.jobs.values() if job.live]
         if not open_ones:
             return
-        job = self.world.rng.choice(open_ones)
+        self.progress_of(self.world.rng.choice(open_ones))
+
+    def progress_of(self, job: Remote) -> None:
+        """A job goes on."""
         statuses = list(job.statuses)
         for n, status in enumerate(statuses):
             ended = (S.CANCELLED, S.COMPLETED)

@@ -87,14 +87,14 @@ def simulate(seed: int, ledger: SimulatedLedger, *, need: str = "") -> World:
     return world
 
 
-def run_seeds(seeds: Sequence[int]) -> tuple[int, Counter[str]]:
-    """Run many schedules; how many, and how often what happened in them."""
+def run_seeds(seeds: Sequence[int], *, need: str = "") -> tuple[int, Counter[str]]:
+    """Run many schedules, of this character where one is given; how many, and how often what happened in them."""
     happened: Counter[str] = Counter()
     done = 0
     with SimulatedLedger() as ledger:
         for seed in seeds:
             try:
-                world = simulate(seed, ledger)
+                world = simulate(seed, ledger, need=need)
             except Violation as error:  # a pool loses what is no Exception, and waits for it
                 raise AssertionError(str(error)) from error
             done += 1

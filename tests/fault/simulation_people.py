@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import qjobs
+from qjobs.backends.base import Capability
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
@@ -125,6 +126,9 @@ class People:
         self.world.start("cancel", act, job_id=job_id)
 
     def do_cancel_items(self, job_id: JobId) -> None:
+        if Capability.CANCEL_ITEMS not in self.backend.capabilities:
+            self.do_cancel(job_id)
+            return
         items = [self.rng.randrange(self.ledger.job(job_id).n_items)]
         self.wished |= {(job_id, index) for index in items}
         act = functools.partial(qjobs.cancel, self.ledger, self.backend, job_id, items=items, now=self.world.now)

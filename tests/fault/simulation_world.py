@@ -12,7 +12,7 @@ from typing import NoReturn
 import greenlet
 from crashing_ledger import SimulatedLedger
 from model_backend import BROKEN, backend_of
-from model_provider import KINDS, REQUEUED_S, TRAITS, Crash, Kind, Provider, another_server
+from model_provider import KINDS, NOT_OF, REQUEUED_S, TRAITS, Crash, Kind, Provider, another_server
 from simulation_laws import Laws, Violation
 from simulation_people import ACTIONS, DAY_S, WITH_TRAITS, People
 from support import NOW
@@ -69,7 +69,10 @@ class Character:
         """The same with this kind of provider, or this trait alone; with "" nothing is changed."""
         if need in TRAITS:
             return replace(self, traits=frozenset({need}))
-        return replace(self, variant=Kind(need)) if need else self
+        if not need:
+            return self
+        kind = Kind(need)
+        return replace(self, variant=kind, traits=self.traits - NOT_OF.get(kind, frozenset()))
 
 
 class World:

@@ -40,6 +40,7 @@ KINDS = (
     "nexus",
     *LostReply,
     "stepped",
+    "qoro",
     "mqp",
     "mqp-list",
     "async-job",
@@ -49,6 +50,7 @@ KINDS = (
     "findable sensor",
     "opaque sensor",
     "stepped sensor",
+    "qoro sensor",
     "mqp sensor",
     "mqp-list sensor",
     "async-job sensor",
@@ -194,6 +196,7 @@ def _opened(
     import killed_rows
     import mqp_rows
     import nexus_rows
+    import qoro_rows
     import stepped_rows
 
     if adapter in async_job_rows.KINDS:
@@ -202,6 +205,8 @@ def _opened(
         return stack.enter_context(mqp_rows.running(adapter)), mqp_rows.ROWS, mqp_rows.play
     if adapter == "nexus":
         return stack.enter_context(nexus_rows.running(folder / "service")), nexus_rows.ROWS, nexus_rows.play
+    if adapter == "qoro":
+        return stack.enter_context(qoro_rows.running()), qoro_rows.ROWS, qoro_rows.play
     if adapter == "killed":
         return stack.enter_context(killed_rows.running(folder)), killed_rows.ROWS, killed_rows.play
     variant = "opaque" if adapter == "stepped" else adapter

@@ -24,6 +24,14 @@ def test_few_schedules() -> None:
     assert [name for name in NAMES if happened.get(name, 0) <= FEW / 200] == []
 
 
+def test_few_fragmented() -> None:
+    """The same of a provider that takes fragments and says PENDING of all that has not begun (Qoro)."""
+    done, happened = run_seeds(range(FEW), need="fragmented")
+    assert done == FEW
+    names = ("reserve: lost after", "fragment: lost after", "submit: lost after", "submit: late", "cancel: it began")
+    assert [name for name in names if not happened.get(name, 0)] == []
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_many_schedules(capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,8 @@ from blocks import (
     MqpBackend,
     MqpCredentials,
     NexusBackend,
+    QoroBackend,
+    QoroCredentials,
     RestBackend,
     backend_named,
     ledger_named,
@@ -48,11 +50,22 @@ from qjobs.backends.mqp import PortalLogin
 from qjobs.backends.rest import LostReply
 from qjobs.cli.opening import opened
 from qjobs.errors import CredentialsRejected, InvalidInput
+from qjobs.model import Capability
 from qjobs.service.certificate import ensure_certificate
 from qjobs.testing.servers import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct-horse-battery"
+BLOCKS = (
+    AerBackend,
+    Ledger,
+    MqpBackend,
+    MqpCredentials,
+    NexusBackend,
+    QoroBackend,
+    QoroCredentials,
+    RestBackend,
+)
 
 
 class _LogoSite(urllib.request.HTTPSHandler):
@@ -79,7 +92,19 @@ class TestBlocks(BlockStandardTestSuite):
         yield
         urllib.request.install_opener(None)  # type: ignore[arg-type]  # as it was: made at the first use
 
-    @pytest.fixture(params=[AerBackend, AsyncJobBackend, Ledger, MqpBackend, MqpCredentials, NexusBackend, RestBackend])
+    @pytest.fixture(
+        params=[
+            AerBackend,
+            AsyncJobBackend,
+            Ledger,
+            MqpBackend,
+            MqpCredentials,
+            NexusBackend,
+            QoroBackend,
+            QoroCredentials,
+            RestBackend,
+        ]
+    )
     def block(self, request: pytest.FixtureRequest) -> type[Block]:
         return request.param
 
@@ -149,6 +174,7 @@ SAVED = [
     (AsyncJobBackend(factory="mine", arguments={"shots": 8}, name="hpc", settings={"noise": "low"}), ""),
     (MQP_LOGIN, "token"),
     (MqpBackend(credentials=MQP_LOGIN, resource="QExa", queued=True, max_shots=7), ""),
+    (QoroCredentials(api_key=SecretStr(PASSWORD)), "api_key"),
 ]
 
 
@@ -224,6 +250,7 @@ AER_FIELDS = {
 
 
 NEXUS_AER = partial(NexusBackend, device="Aer")
+QORO = partial(QoroBackend, credentials=QoroCredentials(), target="qoro_maestro")
 MQP = partial(MqpBackend, credentials=MqpCredentials(), resource="QExa")
 REST = partial(RestBackend, url="http://127.0.0.1:1")
 
@@ -313,6 +340,60 @@ def test_mqp_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (found.name, found.device, found.fingerprint) == (ours.name, ours.device, ours.fingerprint)
 
 
+QORO_FIELDS = {
+    "credentials": (QoroCredentials(url=MQP_URL), lambda made: made.fingerprint.place == f"{MQP_URL} as qoro"),
+    "target": ("iqm", lambda made: made.device == "iqm"),
+    "kind": ("qpu_system_name", lambda made: Capability.EXACT_EXPVALS not in made.capabilities),
+    "name": ("lab", lambda made: made.name == "lab"),
+    "packing": (True, lambda made: made._packing),
+    "max_circuits": (7, lambda made: made.limits.max_items == 7),
+    "max_shots": (7, lambda made: made.limits.max_shots == 7),
+    "max_live_jobs": (1, lambda made: made.limits.max_live_jobs == 1),
+    "timeout_s": (300.0, lambda made: made._http._client.timeout.read == 300.0),
+    "settle_s": (300.0, lambda made: made.settle_s == 300.0),
+    "max_per_s": (7.0, lambda made: made._http._limiter._per_s == 7.0),
+}
+QORO_ACCOUNT_FIELDS = {
+    "url": (MQP_URL, lambda made: made.fingerprint.place == f"{MQP_URL} as qoro"),
+    "api_key": (SecretStr(PASSWORD), lambda made: made._token() == PASSWORD),
+    "verify": (False, lambda made: made._http._client._transport._pool._ssl_context.verify_mode is ssl.CERT_NONE),
+}
+
+
+@pytest.mark.parametrize("field", QoroBackend.model_fields)
+def test_qoro_field(field: str) -> None:
+    """Every field of a target reaches its backend."""
+    value, holds = QORO_FIELDS[field]
+    for settings, is_so in ({}, False), ({field: value}, True):
+        given = {"credentials": QoroCredentials(), "target": "qoro_maestro"} | settings
+        with closing(QoroBackend(**given).get_backend()) as made:
+            assert bool(holds(made)) is is_so
+
+
+@pytest.mark.parametrize("field", QoroCredentials.model_fields)
+def test_qoro_account(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of an account reaches the backends of its targets."""
+    monkeypatch.setenv("QORO_API_KEY", "from the environment")
+    value, holds = QORO_ACCOUNT_FIELDS[field]
+    for settings, is_so in ({}, False), ({field: value}, True):
+        block = QoroBackend(credentials=QoroCredentials(**settings), target="qoro_maestro")
+        with closing(block.get_backend()) as made:
+            assert bool(holds(made)) is is_so
+            if field != "api_key":
+                assert made._token() == "from the environment"
+
+
+@pytest.mark.parametrize("url", ["", "https://127.0.0.1:8470/api"])
+def test_qoro_name(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target is opened by its name alone, by flows and by the command alike."""
+    monkeypatch.setenv("QORO_API_URL", url)
+    ours = backend_named(f"qoro/maestro{len(url)}")
+    assert ours.name == ("qoro@127.0.0.1:8470/api" if url else "qoro")
+    assert url or ours._http._limiter._per_s <= 10.0  # another test may have slowed it down
+    with opened(f"qoro/maestro{len(url)}") as found:
+        assert (found.name, found.device, found.fingerprint) == (ours.name, ours.device, ours.fingerprint)
+
+
 def test_mqp_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resource's certificates are those that REQUESTS_CA_BUNDLE names, and a file without any is refused."""
     for bundle in (tmp_path / "nothing.pem", tmp_path / "empty.pem"):
@@ -336,6 +417,14 @@ def test_mqp_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (MQP, "max_circuits", 0),
         (MQP, "max_shots", 0),
         (MQP, "max_live_jobs", 0),
+        (QORO, "target", ""),
+        (QORO, "kind", "moon"),
+        (QORO, "timeout_s", 99),
+        (QORO, "settle_s", 99),
+        (QORO, "max_per_s", 0),
+        (QORO, "max_circuits", 0),
+        (QORO, "max_shots", 0),
+        (QORO, "max_live_jobs", 0),
         (AerBackend, "method", "magic"),
         (AerBackend, "n_workers", 0),
         (AerBackend, "readout_error", 1.5),

@@ -1,0 +1,41 @@
+"""A target of Qoro that the environment points to."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from qjobs.backends.qoro.backend import MAX_PER_S, QORO_URL, QoroBackend
+
+__all__ = ["API_KEY", "from_environment", "max_per_s_at"]
+
+API_KEY: Final = "QORO_API_KEY"
+"""As Qoro's own client names it."""
+_URL: Final = "QORO_API_URL"
+_CERTIFICATES: Final = "REQUESTS_CA_BUNDLE"
+
+
+def max_per_s_at(url: str) -> float | None:
+    """The most requests a second to an address if nobody says otherwise; None for a service of one's own."""
+    return MAX_PER_S if url.rstrip("/") == QORO_URL else None
+
+
+def from_environment(target: str, *, url: str | None = None, name: str = "") -> QoroBackend:
+    """A cluster or a system of Qoro at QORO_API_URL, with the API key in QORO_API_KEY.
+
+    REQUESTS_CA_BUNDLE names a file of certificates to trust instead of the usual authorities. Jobs at another address
+    than Qoro's own are filed under that address, if no `name` is given.
+
+    Raises:
+        InvalidInput: The address is not a URL, or REQUESTS_CA_BUNDLE is not a file of certificates.
+    """
+    url = url or os.environ.get(_URL) or QORO_URL
+    is_own = url.rstrip("/") == QORO_URL
+    return QoroBackend(
+        target,
+        url=url,
+        name=name or ("qoro" if is_own else f"qoro@{url.partition('://')[2].rstrip('/')}"),
+        token=lambda: os.environ.get(API_KEY, ""),
+        verify=os.environ.get(_CERTIFICATES) or True,
+        max_per_s=max_per_s_at(url),
+    )
