@@ -1,0 +1,1 @@
+"""Qoro's cloud, by its REST interface."""
