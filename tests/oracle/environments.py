@@ -1,7 +1,8 @@
 """An environment for each real client, made when it is missing, kept in `.oracle` of the checkout.
 
 `qnexus` pins what the library does not want (rich below 14, pandas below 3), and `mqp-qiskit-provider` too (qiskit
-below 1.3), so they never come into ours.
+below 1.3), so they never come into ours. `qoro-divi` needs a rich that `qnexus` refuses; its environments have what the
+library needs as well, since its programs run on our adapters: give the checkout as `PYTHONPATH`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["PORTAL_CLIENTS", "VERSIONS", "NoEnvironment", "python_of"]
+__all__ = ["DIVI_VERSIONS", "PORTAL_CLIENTS", "VERSIONS", "NoEnvironment", "python_of"]
 
 VERSIONS = ("0.51", "0.48")
 """Of qnexus."""
 PORTAL_CLIENTS = ("mqp-client", "mqss-client", "mqp-qiskit-provider")
 """Of the Munich Quantum Portal."""
+DIVI_VERSIONS = ("divi-0.13", "divi-0.15")
+"""Of qoro-divi; the second has Prefect too."""
 
 _HERE = Path(__file__).parent
 _CACHE = _HERE.parents[1] / ".oracle"
-_TIMEOUT_S = 300.0
+_TIMEOUT_S = 600.0
 
 
 class NoEnvironment(Exception):
@@ -30,7 +33,7 @@ class NoEnvironment(Exception):
 
 
 def python_of(version: str) -> Path:
-    """The interpreter that has this version of qnexus, or this client of the portal; installs it where it is missing.
+    """The interpreter that has this qnexus or Divi, or this client of the portal; installs it where it is missing.
 
     Raises:
         NoEnvironment: That failed.
@@ -73,4 +76,4 @@ def _make(folder: Path, version: str) -> None:
 
 
 def _shown(version: str) -> str:
-    return version if version in PORTAL_CLIENTS else f"qnexus {version}"
+    return version if version in {*PORTAL_CLIENTS, *DIVI_VERSIONS} else f"qnexus {version}"
