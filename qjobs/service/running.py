@@ -21,6 +21,8 @@ from pathlib import Path
 
 import httpx
 
+from qjobs.service.qoro.routes import PREFIX
+
 _SERVING = re.compile(r"^Serving (\S+) from ", re.MULTILINE)
 _SERVE = (sys.executable, "-m", "qjobs.cli.main", "serve")
 _EXPORT = re.compile(r"^export (NEXUS_\w+)=(\S*)$", re.MULTILINE)
@@ -61,6 +63,14 @@ class RunningService:
     def url(self) -> str:
         """Where it answers, for example `https://127.0.0.1:41001`; the same after a restart."""
         return f"{self.environment['NEXUS_PROTOCOL']}://{self.environment['NEXUS_DOMAIN']}:{self.port}"
+
+    @property
+    def qoro_environment(self) -> dict[str, str]:
+        """Where Divi's `QoroService` finds it, as `QORO_API_URL`, and the certificate that its requests trust."""
+        variables = {"QORO_API_URL": f"{self.url}{PREFIX}"}
+        if self.certificate.exists():
+            variables["REQUESTS_CA_BUNDLE"] = str(self.certificate)
+        return variables
 
     @property
     def certificate(self) -> Path:
@@ -126,7 +136,7 @@ class RunningService:
         return answer.cookies["myqos_oat"]
 
     def portal_token(self, email: str = "") -> str:
-        """A token of a user, the first one unless another is named, for clients of the Munich Quantum Portal.
+        """A token of a user, the first one unless another is named, for clients of the portal and of Qoro.
 
         Raises:
             RuntimeError: There is no such user.
