@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 from client_runs import Runs, checks
-from environments import PORTAL_CLIENTS, VERSIONS
+from environments import DIVI_VERSIONS, PORTAL_CLIENTS, VERSIONS
 from portal_runs import PortalRuns, portal_checks
+from qoro_runs import QoroRuns, qoro_checks
 
-collect_ignore = ["drive", "portal_drive"]  # run by the client's own interpreter, which has no pytest
+collect_ignore = ["drive", "portal_drive", "qoro_drive"]  # run by the client's own interpreter, which has no pytest
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -21,6 +22,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("portal_check", portal_checks())
     if "portal_client" in metafunc.fixturenames:
         metafunc.parametrize("portal_client", PORTAL_CLIENTS)
+    if "divi_version" in metafunc.fixturenames:
+        metafunc.parametrize("divi_version", DIVI_VERSIONS, scope="session")
+    if "qoro_check" in metafunc.fixturenames:
+        metafunc.parametrize("qoro_check", qoro_checks())
 
 
 @pytest.fixture(scope="session")
@@ -40,5 +45,12 @@ def _asked(request: pytest.FixtureRequest) -> list[str]:
 @pytest.fixture(scope="session")
 def portal_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalRuns]:
     found = PortalRuns(tmp_path_factory.mktemp("portal"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def qoro_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QoroRuns]:
+    found = QoroRuns(tmp_path_factory.mktemp("qoro"))
     yield found
     found.close()
