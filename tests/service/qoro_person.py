@@ -60,11 +60,11 @@ class QoroPerson:
         found = self.answer(self.http.post("/job/init/", json=given), code)
         return found["job_id"] if code == 201 else found["error"]
 
-    def add(self, job_id: str, circuits: Mapping[str, str] | None = None, code: int = 200, **changes: Any) -> Any:
+    def add(self, job_id: str, texts: Mapping[str, str] | None = None, code: int = 200, **changes: Any) -> Any:
         """A fragment with these circuits, with changes; None leaves a field out."""
         body: dict[str, Any] = {"mode": "append", "finalized": "true", "shots": 20}
-        if circuits is not None:
-            body["circuits"] = {label: packed(text) for label, text in circuits.items()}
+        if texts is not None:
+            body["circuits"] = {label: packed(text) for label, text in texts.items()}
         body |= changes
         given = {name: value for name, value in body.items() if value is not None}
         found = self.answer(self.http.post(f"/job/{job_id}/add_circuits/", json=given), code)
