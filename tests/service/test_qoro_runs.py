@@ -17,6 +17,7 @@ from standing_service import fresh_database
 
 from qjobs.service import tables as schema
 from qjobs.service.app import create_app
+from qjobs.service.tables import QoroStatus
 
 PI = 3.141592653589793
 DEVICES = """
@@ -168,6 +169,17 @@ def test_cancelled_while_it_starts(served: Served, ada: QoroPerson, tmp_path: Pa
         served.qoro.runs.start()
     assert [status for _, name, status in served.executions() if job_id in name] == ["CANCELLED"]
     assert ada.status(job_id) == "CANCELLED"
+
+
+def test_cancelled_and_left(served: Served, ada: QoroPerson) -> None:
+    """What runs for a job is cancelled after a restart, where the service ended between the two writes."""
+    job_id = ada.init(simulator_cluster=None, qpu_system_name="queued")
+    ada.add(job_id, FLIPS)
+    served.until(lambda: [name for _, name, _ in served.executions() if job_id in name])
+    served.qoro.runs.stop()
+    assert served.qoro.jobs.end(job_id, QoroStatus.CANCELLED)
+    served.qoro.runs.start()
+    served.until(lambda: [status for _, name, status in served.executions() if job_id in name] == ["CANCELLED"])
 
 
 def test_failed(ada: QoroPerson) -> None:

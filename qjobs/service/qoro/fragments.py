@@ -53,7 +53,7 @@ class NewCircuit:
 class Fragment:
     """A fragment as it is stored; `observables` are groups of Pauli strings, leftmost letter on qubit 0.
 
-    The hash is that of all that was sent, so that a fragment that comes again is known.
+    The hash is that of all that was sent, unpacked, so that a fragment that comes again is known.
     """
 
     hash: str
@@ -94,11 +94,6 @@ class _Unpacker:
             raise BadRequest(f"the circuits of a fragment have at most {MAX_TEXT_BYTES} bytes together; send fewer")
 
 
-def hash_of(body: FragmentBody) -> str:
-    """The same for the same fragment alone."""
-    return hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-
-
 def read_fragment(body: FragmentBody, job_type: JobType, device: Device) -> Fragment:
     """Unpack and read a fragment for a job of this type on this device.
 
@@ -125,9 +120,10 @@ def read_fragment(body: FragmentBody, job_type: JobType, device: Device) -> Frag
         for (label, text), n_shots in zip(texts, shots, strict=True)
     )
     ham_map = None if body.circuit_ham_map is None else tuple((start, end) for start, end in body.circuit_ham_map)
+    is_last = body.finalized == "true"
     return Fragment(
-        hash=hash_of(body),
-        is_last=body.finalized == "true",
+        hash=hashlib.sha256(repr((is_last, texts, shots, groups, ham_map)).encode()).hexdigest(),
+        is_last=is_last,
         circuits=circuits,
         observables=groups,
         circuit_ham_map=ham_map,
