@@ -422,7 +422,7 @@ qoro_circuit = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # 0, 1, ... over all fragments
     sa.Column("label", StorableText, nullable=False),
     sa.Column("n_shots", sa.Integer, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),  # zlib of the JSON of pytket
+    sa.Column("body", sa.LargeBinary, nullable=False),  # zlib of OpenQASM 2
     sa.UniqueConstraint("job_id", "label"),
 )
 

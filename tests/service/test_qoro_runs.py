@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 from own_service import OwnService
-from qoro_person import BELL, FLIPS, QoroPerson, observables
+from qoro_person import BELL, FLIPS, ROTATED, QoroPerson, observables, packed
 from standing_service import fresh_database
 
 from qjobs.service import tables as schema
@@ -189,6 +189,15 @@ def test_failed(ada: QoroPerson) -> None:
     ada.until(job_id, "FAILED")
     assert ada.get(f"/job/{job_id}/status/")["message"]
     ada.get(f"/job/{job_id}/resultsV2/", 400)
+
+
+def test_no_circuit_of_a_row(ada: QoroPerson) -> None:
+    """A row whose values make no circuit ends its job when it is started, and the message names it."""
+    job_id = ada.init()
+    template = packed(ROTATED.replace("ry(t)", "ry(1/t)"))
+    ada.rows(job_id, {"good": [1.0, 0], "bad": [0.0, 0]}, circuit_template=template)
+    ada.until(job_id, "FAILED")
+    assert "'bad'" in ada.get(f"/job/{job_id}/status/")["message"]
 
 
 def test_partly_failed(ada: QoroPerson) -> None:

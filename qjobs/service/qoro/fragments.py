@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from qjobs.circuits.lookalikes import replace_lookalikes
 from qjobs.circuits.openqasm import parse_openqasm2
 from qjobs.circuits.pytket import dump_pytket, qiskit_to_pytket
-from qjobs.errors import InvalidInput
+from qjobs.errors import InvalidCircuit, InvalidInput
 from qjobs.service.devices import Device
 from qjobs.service.errors import BadRequest
 from qjobs.service.qoro.request_bodies import FragmentBody, JobType
@@ -22,7 +22,7 @@ from qjobs.service.qoro.request_bodies import FragmentBody, JobType
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
-__all__ = ["DEFAULT_SHOTS", "MAX_CIRCUITS", "MAX_TEXT_BYTES", "Fragment", "NewCircuit", "read_fragment"]
+__all__ = ["DEFAULT_SHOTS", "MAX_CIRCUITS", "MAX_TEXT_BYTES", "Fragment", "NewCircuit", "pytket_body", "read_fragment"]
 
 DEFAULT_SHOTS = 1000
 """Where a fragment says nothing, or null, as Divi 0.13 does for a `JobConfig` without shots."""
@@ -41,12 +41,12 @@ _TERM = re.compile(r"I|(?:[XYZ][0-9]{1,6})+", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCircuit:
-    """A circuit to add: pytket's JSON of it."""
+    """A circuit to add, as OpenQASM 2."""
 
     label: str
     n_qubits: int
     n_shots: int
-    body: bytes = field(repr=False)
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,16 +115,13 @@ def read_fragment(body: FragmentBody, job_type: JobType, device: Device) -> Frag
     groups = None if body.observables is None else _groups(body.observables, unpacker)
     if body.circuit_ham_map is not None and len(body.circuit_ham_map) != len(groups or ()):
         raise BadRequest(f"circuit_ham_map has {len(body.circuit_ham_map)} ranges for {len(groups or ())} groups")
-    circuits = tuple(
-        _circuit(label, text, n_shots, device, measured=not expects)
-        for (label, text), n_shots in zip(texts, shots, strict=True)
-    )
+    circuits = _circuits(body, texts, shots, device, measured=not expects)
     ham_map = None if body.circuit_ham_map is None else tuple((start, end) for start, end in body.circuit_ham_map)
     is_last = body.finalized == "true"
     return Fragment(
         hash=hashlib.sha256(repr((is_last, texts, shots, groups, ham_map)).encode()).hexdigest(),
         is_last=is_last,
-        circuits=circuits,
+        circuits=tuple(circuits),
         observables=groups,
         circuit_ham_map=ham_map,
     )
@@ -173,22 +170,46 @@ def _pieces(template: str, names: Sequence[str]) -> list[str]:
     return re.split(rf"(?<![A-Za-z0-9_])({'|'.join(longest_first)})(?![A-Za-z0-9_])", template)
 
 
-def _circuit(label: str, text: str, n_shots: int, device: Device, *, measured: bool) -> NewCircuit:
+def _circuits(
+    body: FragmentBody, texts: Sequence[tuple[str, str]], shots: Sequence[int], device: Device, *, measured: bool
+) -> Iterator[NewCircuit]:
+    """Each circuit, read to see that it can be; of a template's rows, which differ in numbers alone, the first is."""
+    n_qubits = 0
+    for number, ((label, text), n_shots) in enumerate(zip(texts, shots, strict=True)):
+        if number == 0 or body.circuit_template is None:
+            n_qubits = _check(label, text, device, measured=measured)
+        yield NewCircuit(label=label, n_qubits=n_qubits, n_shots=n_shots, text=text)
+
+
+def _check(label: str, text: str, device: Device, *, measured: bool) -> int:
+    """The number of qubits of a circuit that the device can run."""
     shown = f"the circuit {label[:_SHOWN]!r}"
     try:
-        circuit = replace_lookalikes(parse_openqasm2(text))
-        body = dump_pytket(qiskit_to_pytket(circuit))
+        circuit = _read(text)
+        qiskit_to_pytket(circuit)
     except InvalidInput as error:
         raise BadRequest(f"{shown}: {error}") from error
-    _check(circuit, shown, device, measured=measured)
-    return NewCircuit(label=label, n_qubits=circuit.num_qubits, n_shots=n_shots, body=body)
-
-
-def _check(circuit: QuantumCircuit, shown: str, device: Device, *, measured: bool) -> None:
     if circuit.num_qubits > device.n_qubits:
         raise BadRequest(f"{shown} has {circuit.num_qubits} qubits, and {device.name} has {device.n_qubits}")
     if measured and "measure" not in circuit.count_ops():
         raise BadRequest(f"{shown} measures nothing; add measurements")
+    return int(circuit.num_qubits)
+
+
+def _read(text: str) -> QuantumCircuit:
+    return replace_lookalikes(parse_openqasm2(text))
+
+
+def pytket_body(label: str, text: str) -> bytes:
+    """A circuit that was taken, as pytket's JSON.
+
+    Raises:
+        InvalidCircuit: The values of its row make something of it that is no circuit, such as a division by zero.
+    """
+    try:
+        return dump_pytket(qiskit_to_pytket(_read(text)))
+    except InvalidInput as error:
+        raise InvalidCircuit(f"the circuit {label[:_SHOWN]!r}: {error}") from error
 
 
 def _shots(body: FragmentBody, number: int, device: Device) -> list[int]:

@@ -68,12 +68,12 @@ class QoroJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCircuit:
-    """A circuit of a job; the body is zlib of pytket's JSON."""
+    """A circuit of a job, as OpenQASM 2."""
 
     number: int
     label: str
     n_shots: int
-    body: bytes = field(repr=False)
+    text: str = field(repr=False)
 
 
 class QoroJobs:
@@ -165,7 +165,7 @@ class QoroJobs:
                     "number": number,
                     "label": circuit.label,
                     "n_shots": circuit.n_shots,
-                    "body": zlib.compress(circuit.body, 1),
+                    "body": zlib.compress(circuit.text.encode(), 1),
                 }
                 for number, circuit in enumerate(fragment.circuits, start=locked.n_circuits)
             ]
@@ -210,10 +210,11 @@ class QoroJobs:
         """The circuits of these numbers, in order."""
         table = qoro_circuit
         query = sa.select(table).where(table.c.job_id == job_id, table.c.number >= start, table.c.number < end)
-        return [
-            StoredCircuit(number=row.number, label=row.label, n_shots=row.n_shots, body=row.body)
-            for row in self._db.rows(query.order_by(table.c.number))
-        ]
+        found = []
+        for row in self._db.rows(query.order_by(table.c.number)):
+            text = zlib.decompress(row.body).decode()
+            found.append(StoredCircuit(number=row.number, label=row.label, n_shots=row.n_shots, text=text))
+        return found
 
     def labels(self, job_id: str, numbers: Sequence[int]) -> dict[int, str]:
         """The labels of these circuits, by number."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import zlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import sqlalchemy as sa
 
@@ -24,6 +24,7 @@ from qjobs.service.devices import Device
 from qjobs.service.errors import ServiceError
 from qjobs.service.executions import Execution, Executions, execution_id
 from qjobs.service.qoro.credits import balance_of
+from qjobs.service.qoro.fragments import pytket_body
 from qjobs.service.qoro.jobs import QoroJob, QoroJobs, StoredCircuit
 from qjobs.service.store.definitions import ItemObservables
 from qjobs.service.tables import QoroStatus
@@ -149,16 +150,16 @@ class Runs:
     def _advance(self, job: QoroJob, states: Mapping[str, Execution]) -> None:
         """Start the parts of a job that can be started, and end it when all of them have ended."""
         executes = execute_ids(job)
-        if any(executes[part] not in states for part in range(job.sent)):
+        if any(each not in states for each in executes[: job.sent]):
             raise _Refused("Its job in the service was deleted.")
+        found = [states[each] for each in executes[: job.sent]]
+        if job.status is QoroStatus.PENDING and any(_has_run(state) for state in found):
+            job = replace(job, status=QoroStatus.RUNNING)
+            self._jobs.advance(job.job_id, status=job.status, sent=job.sent)
         if job.sent < job.n_parts:
             self._start(job, states)
-            return
-        found = [states[each] for each in executes]
-        if all(state.status.is_final for state in found):
+        elif all(state.status.is_final for state in found):
             self._end(job, found)
-        elif job.status is QoroStatus.PENDING and any(_has_run(state) for state in found):
-            self._jobs.advance(job.job_id, status=QoroStatus.RUNNING, sent=job.sent)
 
     def _start(self, job: QoroJob, states: Mapping[str, Execution]) -> None:
         device = self._service.devices.get(job.device)
@@ -170,21 +171,31 @@ class Runs:
             if states.keys().isdisjoint([*executes, *compile_ids(job)]) and not balance_of(self._service, user).left:
                 self._jobs.end(job.job_id, QoroStatus.INSUFFICIENT_CREDITS, _NO_CREDITS)
                 return
-            sent = job.sent
-            for part in range(sent, job.n_parts):  # compiled side by side, executed in order
-                circuits = self._jobs.circuits(job.job_id, part * job.part_size, (part + 1) * job.part_size)
-                bodies = self._bodies(job, part, circuits, user, device, states)
-                if bodies is None or part > sent:
-                    continue
-                self._execute(job, part, circuits, bodies, user, device)
-                sent += 1
-                if not self._jobs.advance(job.job_id, status=job.status, sent=sent):
-                    self.cancel(job)  # its owner cancelled it while it was started
-                    return
+            if self._start_parts(job, states, user, device):
+                self._woken.set()
         except (InvalidInput, ServiceError) as error:
             raise _Refused(getattr(error, "message", "") or str(error)) from error
-        if sent > job.sent:
-            self._woken.set()
+
+    def _start_parts(self, job: QoroJob, states: Mapping[str, Execution], user: User, device: Device) -> bool:
+        """Start one part of a job, so that jobs take turns; whether there was one that could be started.
+
+        Parts are compiled side by side, and executed in order.
+        """
+        for part in range(job.sent, job.n_parts):
+            compiling = states.get(compile_ids(job)[part]) if device.needs_compilation else None
+            if device.needs_compilation and compiling is not None and not compiling.status.is_final:
+                continue
+            if part > job.sent and (compiling is not None or not device.needs_compilation):
+                continue
+            circuits = self._jobs.circuits(job.job_id, part * job.part_size, (part + 1) * job.part_size)
+            bodies = self._bodies(job, part, circuits, user, device, compiling)
+            if bodies is not None:
+                self._execute(job, part, circuits, bodies, user, device)
+            sent = job.sent if bodies is None else part + 1
+            if not self._jobs.advance(job.job_id, status=job.status, sent=sent):
+                self.cancel(job)  # its owner cancelled it while it was started
+            return True
+        return False
 
     def _bodies(
         self,
@@ -193,22 +204,18 @@ class Runs:
         circuits: Sequence[StoredCircuit],
         user: User,
         device: Device,
-        states: Mapping[str, Execution],
+        compiling: Execution | None,
     ) -> list[bytes] | None:
-        """The circuits as they run, as pytket's JSON; None while they are compiled."""
-        if not device.needs_compilation:
-            return [zlib.decompress(circuit.body) for circuit in circuits]
-        compiling = execution_id(job.job_id, f"compile {part}")
-        state = states.get(compiling)
-        if state is None:
-            bodies = [zlib.decompress(circuit.body) for circuit in circuits]
-            self._executions.compile(compiling, user, device, bodies, name=_name(job, part))
+        """The circuits as they run, as pytket's JSON; None where their compilation was started instead."""
+        if compiling is None:
+            bodies = [pytket_body(circuit.label, circuit.text) for circuit in circuits]
+            if not device.needs_compilation:
+                return bodies
+            self._executions.compile(compile_ids(job)[part], user, device, bodies, name=_name(job, part))
             return None
-        if not state.status.is_final:
-            return None
-        if state.status is not JobStatus.COMPLETED:
-            raise _Refused(f"The circuits cannot be compiled for {device.name}: {state.message}")
-        return self._executions.compiled(compiling)
+        if compiling.status is not JobStatus.COMPLETED:
+            raise _Refused(f"The circuits cannot be compiled for {device.name}: {compiling.message}")
+        return self._executions.compiled(compile_ids(job)[part])
 
     def _execute(
         self,
