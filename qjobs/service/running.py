@@ -21,10 +21,9 @@ from pathlib import Path
 
 import httpx
 
-from qjobs.service.qoro.routes import PREFIX
-
 _SERVING = re.compile(r"^Serving (\S+) from ", re.MULTILINE)
 _SERVE = (sys.executable, "-m", "qjobs.cli.main", "serve")
+_QORO_URL = re.compile(r"^export QORO_API_URL=(\S+)$", re.MULTILINE)
 _EXPORT = re.compile(r"^export (NEXUS_\w+)=(\S*)$", re.MULTILINE)
 
 
@@ -51,6 +50,7 @@ class RunningService:
     ) -> None:
         self.data = data
         self.port = 0
+        self._qoro_url = ""
         self.environment: dict[str, str] = {}
         """The NEXUS_... variables that the service prints, and a token folder of its own."""
         self._users = dict(users or {})
@@ -66,8 +66,8 @@ class RunningService:
 
     @property
     def qoro_environment(self) -> dict[str, str]:
-        """Where Divi's `QoroService` finds it, as `QORO_API_URL`, and the certificate that its requests trust."""
-        variables = {"QORO_API_URL": f"{self.url}{PREFIX}"}
+        """Where Divi's `QoroService` finds it, as it prints it, and the certificate that its requests trust."""
+        variables = {"QORO_API_URL": self._qoro_url}
         if self.certificate.exists():
             variables["REQUESTS_CA_BUNDLE"] = str(self.certificate)
         return variables
@@ -197,6 +197,7 @@ class RunningService:
                 # Otherwise the client writes to the home directory of whoever runs the test.
                 self.environment["NEXUS_TOKEN_PATH"] = str(self.data.absolute() / "client")
                 self.port = int(self.environment["NEXUS_PORT"])
+                self._qoro_url = _QORO_URL.findall(printed)[-1]
                 if self._answers():
                     return
             if self._process.poll() is not None:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 import uvicorn
 from own_service import OwnService
+from pytket.backends.backendresult import BackendResult
 from qoro_person import BELL, FLIPS, ROTATED, QoroPerson, observables, packed
 from standing_service import fresh_database
 
@@ -191,6 +193,23 @@ def test_failed(ada: QoroPerson) -> None:
     ada.get(f"/job/{job_id}/resultsV2/", 400)
 
 
+def test_seen_through_nexus(served: Served, ada: QoroPerson) -> None:
+    """A client of Nexus lists what works for a job with values as it lists all jobs, and reads an empty result."""
+    job_id = ada.init(job_type="EXPECTATION")
+    ada.add(job_id, FLIPS, observables=observables("Z0"))
+    ada.until(job_id, "COMPLETED")
+    (row,) = [row for row in served.rows(schema.job) if job_id in row.name]
+    token = ada.http.headers["Authorization"].removeprefix("Bearer ")
+    with httpx.Client(base_url=str(ada.http.base_url).partition("/qoro")[0], cookies={"myqos_oat": token}) as nexus:
+        found = nexus.get(f"/api/jobs/v1beta3/{row.job_id}").json()["data"]["attributes"]["definition"]
+        assert set(found) == {"backend_config", "items"}
+        result_id = found["items"][0]["result_id"]
+        result = nexus.get(f"/api/results/v1beta3/{result_id}").json()["data"]["attributes"]
+        rerun = {"name": "again"}
+        assert nexus.post(f"/api/jobs/v1beta3/{row.job_id}/rpc/rerun", json=rerun).status_code == 400
+    assert BackendResult.from_dict(result).contains_state_results is False
+
+
 def test_no_circuit_of_a_row(ada: QoroPerson) -> None:
     """A row whose values make no circuit ends its job when it is started, and the message names it."""
     job_id = ada.init()
@@ -233,7 +252,6 @@ def test_execution_deleted(served: Served, ada: QoroPerson) -> None:
 
 def test_lost_replies(served: Served, ada: QoroPerson) -> None:
     """Where every reply is lost, each step has happened once, and can be asked for or sent again."""
-    import httpx
 
     def lost(path: str, body: Any) -> None:
         with pytest.raises(httpx.HTTPError):
