@@ -23,6 +23,7 @@ import httpx
 
 _SERVING = re.compile(r"^Serving (\S+) from ", re.MULTILINE)
 _SERVE = (sys.executable, "-m", "qjobs.cli.main", "serve")
+_QORO_URL = re.compile(r"^export QORO_API_URL=(\S+)$", re.MULTILINE)
 _EXPORT = re.compile(r"^export (NEXUS_\w+)=(\S*)$", re.MULTILINE)
 
 
@@ -49,6 +50,7 @@ class RunningService:
     ) -> None:
         self.data = data
         self.port = 0
+        self._qoro_url = ""
         self.environment: dict[str, str] = {}
         """The NEXUS_... variables that the service prints, and a token folder of its own."""
         self._users = dict(users or {})
@@ -61,6 +63,14 @@ class RunningService:
     def url(self) -> str:
         """Where it answers, for example `https://127.0.0.1:41001`; the same after a restart."""
         return f"{self.environment['NEXUS_PROTOCOL']}://{self.environment['NEXUS_DOMAIN']}:{self.port}"
+
+    @property
+    def qoro_environment(self) -> dict[str, str]:
+        """Where Divi's `QoroService` finds it, as it prints it, and the certificate that its requests trust."""
+        variables = {"QORO_API_URL": self._qoro_url}
+        if self.certificate.exists():
+            variables["REQUESTS_CA_BUNDLE"] = str(self.certificate)
+        return variables
 
     @property
     def certificate(self) -> Path:
@@ -126,7 +136,7 @@ class RunningService:
         return answer.cookies["myqos_oat"]
 
     def portal_token(self, email: str = "") -> str:
-        """A token of a user, the first one unless another is named, for clients of the Munich Quantum Portal.
+        """A token of a user, the first one unless another is named, for clients of the portal and of Qoro.
 
         Raises:
             RuntimeError: There is no such user.
@@ -187,6 +197,7 @@ class RunningService:
                 # Otherwise the client writes to the home directory of whoever runs the test.
                 self.environment["NEXUS_TOKEN_PATH"] = str(self.data.absolute() / "client")
                 self.port = int(self.environment["NEXUS_PORT"])
+                self._qoro_url = _QORO_URL.findall(printed)[-1]
                 if self._answers():
                     return
             if self._process.poll() is not None:

@@ -33,6 +33,11 @@ logger = logging.getLogger(__name__)
 FIRST_USER = "me@localhost.test"
 _STOP_S = 5
 _CUT_EVERY_S = 0.3
+QORO_ADDRESS = (
+    "import os, divi.backends.runners._qoro as qoro  # in Divi 0.13: divi.backends._qoro_service",
+    'qoro.API_URL = os.environ["QORO_API_URL"]',
+)
+"""Divi reads its address from a constant of this module, at every request."""
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -206,6 +211,7 @@ def _ensure_users(
 
 def _run(service: Service, listening: socket.socket, say: Callable[[str], None]) -> None:
     from qjobs.service.app import create_app
+    from qjobs.service.qoro.routes import PREFIX as QORO_PREFIX
 
     settings = service.settings
     port = int(listening.getsockname()[1])
@@ -237,6 +243,11 @@ def _run(service: Service, listening: socket.socket, say: Callable[[str], None])
     say(f"export MQP_URL={url}")
     if certificate is not None:
         say(f"export REQUESTS_CA_BUNDLE={certificate.absolute()}")
+    say("")
+    say("# For Divi's QoroService (the same token), which takes its address in Python alone, before it is made:")
+    say(f"export QORO_API_URL={url}{QORO_PREFIX}")
+    for line in QORO_ADDRESS:
+        say(f"#   {line}")
     say("")
     if settings.host not in _LOOPBACK:
         say(f"WARNING: everybody who can reach {settings.host} can reach this service, not only this machine.")

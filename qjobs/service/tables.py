@@ -15,7 +15,7 @@ from qjobs.ledger.database import Schema
 from qjobs.ledger.tables import StorableText, UtcDateTime
 from qjobs.lifecycle import JobStatus
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Increased with every change of a table."""
 _OLDEST_VERSION = 1
 """The oldest schema that can be brought to this one."""
@@ -36,6 +36,23 @@ class MqpStatus(StrEnum):
     def is_final(self) -> bool:
         """Whether nothing moves a job from here."""
         return self in {MqpStatus.COMPLETED, MqpStatus.FAILED, MqpStatus.CANCELLED}
+
+
+class QoroStatus(StrEnum):
+    """The words of the Qoro service that a job has here; `SCHEDULED` is none of them, it is worked out."""
+
+    PENDING = "PENDING"
+    """It is not finalised, or nothing of it has started."""
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    INSUFFICIENT_CREDITS = "INSUFFICIENT_CREDITS"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing moves a job from here."""
+        return self not in {QoroStatus.PENDING, QoroStatus.RUNNING}
 
 
 _OURS = {JobStatus.CREATED, JobStatus.SUBMITTING, JobStatus.UNKNOWN, JobStatus.LOST}
@@ -370,9 +387,50 @@ mqp_job = sa.Table(  # the id is the order of arrival
 )
 
 
+qoro_job = sa.Table(
+    "qoro_job",
+    metadata,
+    _id("job_id", key=True),
+    sa.Column("owner_id", sa.ForeignKey("service_user.user_id"), nullable=False, index=True),
+    sa.Column("tag", StorableText, nullable=False),
+    sa.Column("job_type", sa.String(16), nullable=False),  # EXECUTE, EXPECTATION
+    sa.Column("device", StorableText, nullable=False),  # that it runs on
+    sa.Column("settings", sa.JSON, nullable=False),  # as they were posted; none of them changes a result
+    sa.Column("part_size", sa.Integer, nullable=False),  # circuits in one job of the service
+    sa.Column("observables", sa.JSON(none_as_null=True)),  # lists of Pauli strings, leftmost letter on qubit 0
+    sa.Column("circuit_ham_map", sa.JSON(none_as_null=True)),  # [start, end) of circuits for each of these lists
+    sa.Column("n_circuits", sa.Integer, nullable=False, default=0),
+    sa.Column("last_fragment", sa.String(64)),  # hash of the body that was taken last: a repeated one adds nothing
+    sa.Column("status", sa.String(24), nullable=False),
+    sa.Column("message", StorableText, nullable=False, default=""),
+    sa.Column("sent", sa.Integer, nullable=False, default=0),  # how many parts are jobs of the service
+    sa.Column("run_time_s", sa.Float),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+    sa.Column("finalized_at", UtcDateTime),  # from here on it may run, and takes no circuits
+    sa.Column("ended_at", UtcDateTime),
+    sa.CheckConstraint(f"status IN ({', '.join(repr(word.value) for word in QoroStatus)})"),
+    sa.CheckConstraint(
+        "finalized_at IS NOT NULL OR (sent = 0 AND status IN ('PENDING', 'CANCELLED'))", name="runs_when_finalized"
+    ),
+    sa.Index("qoro_job_by_status", "status", "finalized_at"),
+)
+
+qoro_circuit = sa.Table(
+    "qoro_circuit",
+    metadata,
+    sa.Column("job_id", sa.ForeignKey("qoro_job.job_id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # 0, 1, ... over all fragments
+    sa.Column("label", StorableText, nullable=False),
+    sa.Column("n_shots", sa.Integer, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),  # zlib of OpenQASM 2
+    sa.UniqueConstraint("job_id", "label"),
+)
+
+
 def _upgrade(connection: sa.Connection, found: int) -> None:
-    """Add what a database of an older version lacks; `found` is 1, which had no tables of the Munich Quantum Portal."""
-    metadata.create_all(connection, tables=[mqp_budget, mqp_resource, mqp_job])
+    """Add what a database of an older version lacks: 1 had no tables of the portal, 1 and 2 none of Qoro."""
+    tables = [qoro_job, qoro_circuit]
+    metadata.create_all(connection, tables=tables if found > 1 else [mqp_budget, mqp_resource, mqp_job, *tables])
 
 
 SERVICE = Schema(

@@ -8,8 +8,10 @@ import pytest
 from client_runs import Runs, checks
 from environments import DIVI_VERSIONS, PORTAL_CLIENTS, VERSIONS
 from portal_runs import PortalRuns, portal_checks
+from qoro_runs import QoroRuns, qoro_checks
 
-collect_ignore = ["divi_drive", "drive", "portal_drive"]  # run by the client's own interpreter, which has no pytest
+# Run by the client's own interpreter, which has no pytest.
+collect_ignore = ["divi_drive", "drive", "portal_drive", "qoro_drive"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -19,10 +21,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("check", checks())
     if "portal_check" in metafunc.fixturenames:
         metafunc.parametrize("portal_check", portal_checks())
-    if "divi_version" in metafunc.fixturenames:
-        metafunc.parametrize("divi_version", DIVI_VERSIONS)
     if "portal_client" in metafunc.fixturenames:
         metafunc.parametrize("portal_client", PORTAL_CLIENTS)
+    if "divi_version" in metafunc.fixturenames:
+        metafunc.parametrize("divi_version", DIVI_VERSIONS, scope="session")
+    if "qoro_check" in metafunc.fixturenames:
+        metafunc.parametrize("qoro_check", qoro_checks())
 
 
 @pytest.fixture(scope="session")
@@ -42,5 +46,12 @@ def _asked(request: pytest.FixtureRequest) -> list[str]:
 @pytest.fixture(scope="session")
 def portal_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PortalRuns]:
     found = PortalRuns(tmp_path_factory.mktemp("portal"))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="session")
+def qoro_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[QoroRuns]:
+    found = QoroRuns(tmp_path_factory.mktemp("qoro"))
     yield found
     found.close()

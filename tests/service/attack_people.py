@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from fuzzing import Wire
 from portal_person import BELL, FINAL
+from qoro_person import packed
 from standing_service import GHZ
 
 from qjobs.service.running import RunningService
@@ -19,6 +20,7 @@ SECRET = "ADAS-SECRET-" + "5f2b9c"
 """A word in everything of the victim's; no answer to anybody else may hold it."""
 
 USERS = {"ada@localhost.test": "ada's password", "mallory@localhost.test": "mallory's password"}
+QORO = "/qoro/api"
 FILES = ("/api/qir/v1beta", "/api/wasm/v1beta", "/api/hugr/v1beta", "/api/gpu_decoder_configs/v1beta")
 LISTS = (
     "/api/projects/v1beta2",
@@ -69,6 +71,12 @@ class Person:
         self.portal_jobs.append(wire.json("POST", "/v1/hamiltonian_job", ising)["uuid"])
         for portal_job, kind in zip(self.portal_jobs, ("job", "job", "hamiltonian_job"), strict=True):
             self._ends(wire, f"/v1/{kind}/{portal_job}/status")
+        new = {"tag": words, "job_type": "EXECUTE", "simulator_cluster": "Aer"}
+        self.qoro_jobs = [wire.json("POST", f"{QORO}/job/init", new)["job_id"] for _ in range(100)]
+        fragment = {"circuits": {words: packed(BELL)}, "finalized": "true", "shots": 10}
+        self.qoro_done = self.qoro_jobs.pop()
+        wire.json("POST", f"{QORO}/job/{self.qoro_done}/add_circuits", fragment)
+        self._ends(wire, f"{QORO}/job/{self.qoro_done}/status")
         wire.close()
 
     @property
@@ -90,12 +98,13 @@ class Person:
         one |= {f"/api/compilations/v1beta3/{self.compilation}", f"/api/teams/v1beta2/{self.team}"}
         one |= {f"/api/resources/v1beta2/{self.project}/assignments", "/api/users/v1beta2/me", "/jobs"}
         one |= {f"/v1/job/{self.portal_jobs[0]}/result", f"/v1/hamiltonian_job/{self.portal_jobs[2]}/result"}
+        one |= {f"{QORO}/job/{self.qoro_done}/resultsV2", f"{QORO}/job/{self.qoro_jobs[0]}/status"}
         found = {path: wire.json("GET", path) for path in sorted(one)}
         wire.close()
         return found
 
     def _ends(self, wire: Wire, path: str) -> None:
-        """Wait until a job of the portal is final."""
+        """Wait until a job of the portal, or of Qoro, is final."""
         deadline = time.monotonic() + 60
         while wire.json("GET", path)["status"] not in FINAL:
             assert time.monotonic() < deadline, path

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from attack_people import SECRET, Person
 from fuzzing import SQL, Attack, operations
+from qoro_person import BELL, observables, packed
 from standing_service import GHZ
 
 from qjobs.service.running import RunningService
@@ -62,7 +63,19 @@ def test_ten_thousand_requests(
         "device_name": ["H1-1", "H2-1SC", "Aer"],
         "id": [mallory.project] * 5 + [victim.project, mallory.circuit],
         "definition": [mallory.definition("execute"), mallory.definition("compile"), victim.definition("execute")],
-        "job_type": ["execute", "execute", "compile"],
+        "job_type": ["execute", "execute", "compile", "EXECUTE", "EXPECTATION"],
+        "simulator_cluster": ["Aer", "qoro_maestro"],
+        "qpu_system_name": [None, None, "H1-1"],
+        "DELETE qoro_id": [*mallory.qoro_jobs[:5], victim.qoro_done, victim.qoro_jobs[0]],
+        "POST qoro_id": [*mallory.qoro_jobs[5:], victim.qoro_done, victim.qoro_jobs[0]],
+        "qoro_id": [mallory.qoro_done, *mallory.qoro_jobs[-3:], victim.qoro_done, victim.qoro_jobs[0]],
+        "circuits": [{"a": packed(BELL)}, {"a": packed(BELL)}, {"a": "QUJD"}, {}],
+        "circuit_template": [None, None, packed(BELL), "QUJD"],
+        "shots": [10, 10**9],
+        "shot_groups": [None, None, [[0, 1, 5]], [[1, 0, 5]]],
+        "observables": [None, None, "@gzs2:QUJD", observables("Z0;X1")],
+        "circuit_ham_map": [None, None, [[0, 1]]],
+        "finalized": ["true", "false"],
         "backend_config": [{"type": "AerConfig"}, {"type": "QuantinuumConfig", "device_name": "H1-1"}],
         "property": ["supports_shots", "supports_nothing"],
         "contents": ["QUJD", "not base64!"],

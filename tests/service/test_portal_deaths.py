@@ -25,7 +25,7 @@ USER = "ada@localhost.test"
 SECRET = "a secret"
 OPTIONS = ("--http", "--workers", "1", "--submit-delay", "0")
 MQP = "qjobs.service.mqp.jobs"
-EXECUTIONS = "qjobs.service.mqp.executions:Executions"
+EXECUTIONS = "qjobs.service.executions:Executions"
 DEATHS = [
     (f"{MQP}:fetch_all_pending_jobs", "after"),
     (f"{MQP}:mark_dispatched", "after"),

@@ -17,11 +17,11 @@ from standing_service import fresh_database
 
 from qjobs.errors import StaleJob
 from qjobs.service import tables as schema
+from qjobs.service.executions import execution_id
 from qjobs.service.mqp import catalogue
 from qjobs.service.mqp import jobs as mqp
 from qjobs.service.mqp.circuit_texts import pytket_bodies
-from qjobs.service.mqp.executions import PROJECT, execution_id
-from qjobs.service.mqp.portal import Portal
+from qjobs.service.mqp.portal import PROJECT, Portal
 from qjobs.service.running import RunningService
 
 DEVICES = """
@@ -274,7 +274,7 @@ def test_sent_and_left(idle: Scheduled, done: str) -> None:
         device = idle.service.devices.get("Aer")
         assert device is not None
         execution = execution_id(job_id, "execute")
-        idle.portal.executions.execute(execution, idle.user, device, pytket_bodies([FLIPS[1]]), 20, name="by hand")
+        idle.portal.executions.execute(execution, idle.user, device, pytket_bodies([FLIPS[1]]), [20], name="by hand")
         if done == "named":
             mqp.mark_dispatched(job_id, execution)
     idle.portal.scheduler.start()
@@ -301,7 +301,9 @@ def test_started_twice(idle: Scheduled) -> None:
     assert device is not None
     bodies = pytket_bodies(FLIPS)
     for _ in range(2):
-        idle.portal.executions.execute(execution_id(1, "execute"), idle.user, device, bodies, 20, name="x")
+        idle.portal.executions.execute(
+            execution_id(1, "execute"), idle.user, device, bodies, [20] * len(bodies), name="x"
+        )
     assert len(idle.rows(schema.job)) == 1
     assert len(idle.rows(schema.document)) == len(idle.rows(schema.job_item)) == len(FLIPS)
 

@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from qjobs.backends.aer import NoiseSpec, engine
 from qjobs.errors import InvalidCircuit, InvalidInput
+from qjobs.model import Observable
 from qjobs.service.choices import SIMULATION_METHODS
 from qjobs.service.execution.cost import cost_hqc, gate_counts
-from qjobs.service.execution.packing import outcomes_of_indices, outcomes_of_memory, state_body, unitary_body
+from qjobs.service.execution.packing import (
+    expectations_body,
+    outcomes_of_indices,
+    outcomes_of_memory,
+    state_body,
+    unitary_body,
+)
 from qjobs.service.execution.programs import ItemFailure, Machine, check_circuit, load_circuit
 
 if TYPE_CHECKING:
@@ -29,7 +36,11 @@ _NOISELESS = frozenset({"id", "rz", "p", "u1"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecuteItem:
-    """One circuit to run: the body of its document, and the text from which its seed is made."""
+    """One circuit to run: the body of its document, and the text from which its seed is made.
+
+    `observables` are Pauli strings, the leftmost letter on qubit 0, whose exact expectation values are computed;
+    without them it is sampled.
+    """
 
     item_uuid: str
     body: bytes = field(repr=False)
@@ -37,6 +48,7 @@ class ExecuteItem:
     max_cost: float | None
     n_qubits: int | None
     seed_text: str
+    observables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +148,9 @@ def _load(task: ExecuteTask, item: ExecuteItem) -> _Loaded:
     )
     if machine.is_checker:
         return one
-    if machine.result == "shots":
+    if item.observables:
+        one.circuit = _for_expectations(circuit, task)
+    elif machine.result == "shots":
         one.circuit = _for_shots(circuit, task)
     else:
         one.circuit = _gates_only(circuit, machine.result)
@@ -150,7 +164,7 @@ def _plain(task: ExecuteTask, item: ExecuteItem) -> _Loaded | None:
     machine = task.machine
     if machine.is_checker or machine.priced or machine.native_only or machine.connectivity is not None:
         return None
-    if machine.result != "shots" or not item.body:
+    if machine.result != "shots" or item.observables or not item.body:
         return None
     noisy = _noise_of(task) is not None
     method = _method_of(task)
@@ -198,6 +212,14 @@ def _for_shots(circuit: Any, task: ExecuteTask) -> engine.Split | QuantumCircuit
         if split is not None and split.measured and not split.resets:
             return split
     return converted
+
+
+def _for_expectations(circuit: Any, task: ExecuteTask) -> QuantumCircuit:
+    from qjobs.circuits.pytket import pytket_to_qiskit
+
+    if _noise_of(task) is not None:
+        raise InvalidCircuit(f"{task.machine.name} has noise, and gives no exact expectation values; sample it")
+    return engine.native(pytket_to_qiskit(circuit, keep_zzmax=True))
 
 
 def _gates_only(circuit: Any, what: str) -> engine.Split:
@@ -284,8 +306,10 @@ def _bodies(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[bytes]:
 
 
 def _shots(task: ExecuteTask, one: _Loaded, weights: Iterator[NDArray[np.float64]]) -> str:
-    """The shots of an item: drawn here from the next of `weights`, or by Aer, each item with its own seed."""
+    """The result of an item: shots, drawn here from the next of `weights`, or by Aer, each item with its own seed."""
     n_shots = one.item.n_shots or 0
+    if one.item.observables:
+        return _expectations(one)
     if isinstance(one.circuit, engine.Split):
         drawn = engine.draw_shots(next(weights), n_shots, _rng(one.item))
         return outcomes_of_indices(one.bits, [bit for _, bit in one.circuit.measured], drawn)
@@ -293,6 +317,20 @@ def _shots(task: ExecuteTask, one: _Loaded, weights: Iterator[NDArray[np.float64
         one.circuit, n_shots, method=_method_of(task), noise=_noise_of(task), seed=_seed(one.item)
     )
     return outcomes_of_memory(one.bits, shots)
+
+
+def _expectations(one: _Loaded) -> str:
+    from qiskit import QuantumCircuit
+
+    assert isinstance(one.circuit, QuantumCircuit)  # noqa: S101 - for the type
+    n_qubits = one.circuit.num_qubits
+    observables = []
+    for word in dict.fromkeys(one.item.observables):
+        if len(word) > n_qubits:
+            raise InvalidCircuit(f"the circuit has {n_qubits} qubits, and an observable is {len(word)} qubits wide")
+        observables.append(Observable(name=word, terms=((word.ljust(n_qubits, "I")[::-1], 1.0),)))
+    (values,) = engine.expectation_values(one.circuit, observables)
+    return expectations_body(values)
 
 
 def _seed(item: ExecuteItem) -> int:

@@ -19,7 +19,7 @@ from qjobs.service.execution.compiling import CompileItem, CompileTask
 from qjobs.service.execution.programs import Machine
 from qjobs.service.execution.scheduling import QueuedJob, fair_order, fifo_order
 from qjobs.service.execution.simulate import ExecuteItem, ExecuteTask
-from qjobs.service.store.definitions import DEFAULT_LEVEL
+from qjobs.service.store.definitions import DEFAULT_LEVEL, item_observables
 from qjobs.service.store.job_moves import Move, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord
 
@@ -200,14 +200,14 @@ def _task(
     return ExecuteTask(
         machine=machine_of(chunk.device),
         config=config,
-        items=tuple(_execute_items(items, config, bodies)),
+        items=tuple(_execute_items(items, definition, bodies)),
     )
 
 
 def _execute_items(
-    items: Sequence[ItemRecord], config: Mapping[str, Any], bodies: Mapping[str, bytes]
+    items: Sequence[ItemRecord], definition: Mapping[str, Any], bodies: Mapping[str, bytes]
 ) -> Iterator[ExecuteItem]:
-    seed = config.get("seed")
+    seed = definition["backend_config"].get("seed")
     for item in items:
         yield ExecuteItem(
             item_uuid=item.item_uuid,
@@ -216,6 +216,7 @@ def _execute_items(
             max_cost=item.max_cost,
             n_qubits=item.n_qubits,
             seed_text=f"{item.item_uuid} {item.tries + 1}" if seed is None else f"{seed} {item.item_id}",
+            observables=item_observables(definition, item.item_id),
         )
 
 

@@ -11,18 +11,17 @@ from fastapi import Depends, Request
 
 from qjobs.errors import JobNotFound, StaleJob
 from qjobs.service.accounts.accounts import User
-from qjobs.service.errors import Conflict, NotFound, Unauthorized
+from qjobs.service.errors import Conflict, NotFound
 from qjobs.service.mqp.catalogue import add_budget, budgets_of
 from qjobs.service.mqp.database import using
 from qjobs.service.mqp.portal import Portal
 from qjobs.service.mqp.records import KeyReused
+from qjobs.service.web.bearer import bearer_of
 
 __all__ = ["BUDGET", "Caller", "Serving", "Who"]
 
 BUDGET = "default"
 """The budget that a user of the service has."""
-
-_LONGEST_TOKEN = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +68,7 @@ def portal_of(request: Request) -> Portal:
 def caller_of(request: Request) -> Caller:
     """The user whose bearer token the request has: a token that was issued, or that of a sign-in; else 401."""
     portal = portal_of(request)
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not 0 < len(token) <= _LONGEST_TOKEN:
-        raise Unauthorized("send your token: Authorization: Bearer TOKEN; make one with: qjobs serve users token EMAIL")
-    accounts = portal.service.accounts
-    user = accounts.user_of_refresh(token) or accounts.user_of_access(token)
-    if user is None:
-        raise Unauthorized("the token is not known, or has ended; make another one with: qjobs serve users token EMAIL")
-    return Caller(portal=portal, user=user)
+    return Caller(portal=portal, user=bearer_of(portal.service, request))
 
 
 Serving = Annotated[Portal, Depends(portal_of)]

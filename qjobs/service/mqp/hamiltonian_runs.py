@@ -26,11 +26,11 @@ from qjobs.service.accounts.accounts import User
 from qjobs.service.assembly import Service
 from qjobs.service.devices import Device
 from qjobs.service.errors import ServiceError
+from qjobs.service.executions import Executions, execution_id
 from qjobs.service.mqp import jobs as mqp
 from qjobs.service.mqp.circuit_texts import pytket_body
 from qjobs.service.mqp.database import JobDatabase, using
 from qjobs.service.mqp.device_resources import DeviceResources
-from qjobs.service.mqp.executions import Executions, execution_id
 from qjobs.service.mqp.reasons import Reason
 from qjobs.service.mqp.records import HamiltonianJob, Kind, MqpStatus
 from qjobs.service.tables import mqp_job
@@ -207,7 +207,7 @@ class HamiltonianRuns:
                 self._executions.compile(compiling, run.user, run.device, bodies, name=name)
                 self._wait(run, compiling)
                 bodies = self._executions.compiled(compiling)
-            self._executions.execute(execute, run.user, run.device, bodies, run.shots, name=name)
+            self._executions.execute(execute, run.user, run.device, bodies, [run.shots] * len(bodies), name=name)
         self._wait(run, execute)
         counts = self._executions.counts(execute)
         per_basis = [counts[first : first + len(distinct)] for first in range(0, len(counts), len(distinct))]

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qjobs.service.assembly import Service
+from qjobs.service.executions import Executions
 from qjobs.service.mqp.database import JobDatabase
 from qjobs.service.mqp.device_resources import DeviceResources
-from qjobs.service.mqp.executions import Executions
 from qjobs.service.mqp.scheduler import Scheduler
 
-__all__ = ["Portal"]
+__all__ = ["PROJECT", "Portal"]
+
+PROJECT = "Munich Quantum Portal"
+"""The project of a user in which the jobs are that work for those of the portal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,6 @@ class Portal:
         jobs = JobDatabase(service.db, now=service.clock.now)
         resources = DeviceResources(jobs, service.devices.all, service.settings.max_items)
         resources.save_changes(service.clock.now())
-        executions = Executions(service)
+        executions = Executions(service, PROJECT)
         scheduler = Scheduler(service, jobs, resources, executions)
         return cls(service=service, jobs=jobs, executions=executions, scheduler=scheduler)

@@ -25,12 +25,12 @@ from qjobs.service.accounts.accounts import User
 from qjobs.service.assembly import Service
 from qjobs.service.devices import Device
 from qjobs.service.errors import ServiceError
+from qjobs.service.executions import Execution, Executions, execution_id
 from qjobs.service.mqp import jobs as mqp
 from qjobs.service.mqp.checks import circuits_of
 from qjobs.service.mqp.circuit_texts import compiled_texts, pytket_bodies
 from qjobs.service.mqp.database import JobDatabase, using
 from qjobs.service.mqp.device_resources import DeviceResources
-from qjobs.service.mqp.executions import Execution, Executions, execution_id
 from qjobs.service.mqp.hamiltonian_runs import HamiltonianRuns
 from qjobs.service.mqp.reasons import Reason
 from qjobs.service.mqp.records import CircuitJob, Kind, MqpStatus, job_of
@@ -199,7 +199,7 @@ class Scheduler:
             self._executions.compile(sent.execution, user, device, bodies, name=name)
         else:
             sent = _Sent(job_id=job.id, device=device, stage=_EXECUTE)
-            self._executions.execute(sent.execution, user, device, bodies, job.shots, name=name)
+            self._executions.execute(sent.execution, user, device, bodies, [job.shots] * len(bodies), name=name)
         self._sent[job.id] = sent
         mqp.mark_dispatched(job.id, execution_id(job.id, _EXECUTE))
 
@@ -249,7 +249,7 @@ class Scheduler:
         try:
             user = self._service.accounts.user(job.owner)
             name = f"portal job {job.id}"
-            self._executions.execute(running.execution, user, sent.device, bodies, job.shots, name=name)
+            self._executions.execute(running.execution, user, sent.device, bodies, [job.shots] * len(bodies), name=name)
         except (InvalidInput, ServiceError) as error:
             self._fail(job.id, getattr(error, "message", "") or str(error), Reason.REFUSED)
             return False

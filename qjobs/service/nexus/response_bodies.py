@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qjobs.service.devices import Device, Devices
+from qjobs.service.store.definitions import OBSERVABLES
 from qjobs.service.store.job_records import ItemRecord, JobRecord, status_body
 from qjobs.service.store.records import Document, DocumentKind, Project, PropertyDefinition
 
@@ -85,7 +86,7 @@ def job_body(
     relationships: dict[str, Any] = {"project": pointer("project", job.project_id)}
     if device is not None:
         relationships["system"] = pointer("system", _id_of("system", device.name))
-    definition = dict(job.definition)
+    definition = {key: value for key, value in job.definition.items() if key != OBSERVABLES}
     if items is not None:
         definition["items"] = [_item(job, item) for item in items]
         relationships["programs"] = {"data": _programs([item.program_id for item in items], kinds or {})}

@@ -17,6 +17,33 @@ DEFAULT_LEVEL = 2
 _MAX_COUNT = 2**31 - 1
 
 
+OBSERVABLES = "observables"
+"""Where a stored definition keeps its `ItemObservables`; none that was posted has it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemObservables:
+    """Whose expectation values the items of a job have for a result, instead of counts.
+
+    Args:
+        groups: Lists of Pauli strings, one letter for each qubit, the leftmost on qubit 0.
+        of_items: The group of each item.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    of_items: tuple[int, ...]
+
+    def stored(self) -> dict[str, Any]:
+        """It as JSON."""
+        return {"groups": [list(group) for group in self.groups], "of_items": list(self.of_items)}
+
+
+def item_observables(definition: Mapping[str, Any], item_id: int) -> tuple[str, ...]:
+    """Those of one item of a stored definition; none where it is to be sampled."""
+    stored = definition.get(OBSERVABLES)
+    return () if stored is None else tuple(stored["groups"][stored["of_items"][item_id - 1]])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewItem:
     """One item of a job that is to be created; its fields are columns of `schema.job_item`."""

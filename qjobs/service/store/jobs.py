@@ -23,7 +23,7 @@ from qjobs.service.devices import Devices
 from qjobs.service.errors import BadRequest, Forbidden, NotFound
 from qjobs.service.settings import Settings
 from qjobs.service.store.cancel_retry import cancel_move, chosen_for_retry, restart_move
-from qjobs.service.store.definitions import NewItem, check_definition
+from qjobs.service.store.definitions import OBSERVABLES, ItemObservables, NewItem, check_definition
 from qjobs.service.store.deleted import record_deletion
 from qjobs.service.store.job_moves import JOB_WORDS, apply_moves, locked, read_items, roll_up_jobs
 from qjobs.service.store.job_records import ItemRecord, JobRecord, item_record, job_record, status_body, time_column
@@ -70,13 +70,15 @@ class JobStore:
         properties: Mapping[str, Any] | None = None,
         job_type: str,
         definition: Mapping[str, Any],
+        observables: ItemObservables | None = None,
         job_id: str | None = None,
         delay_s: float | None = None,
     ) -> str:
         """Store a new job, every item SUBMITTED.
 
         A second call with the same `job_id` stores nothing. `delay_s`, in seconds of the service's clock, is how long
-        it stays SUBMITTED; None for the time that the settings say.
+        it stays SUBMITTED; None for the time that the settings say. With `observables` the items get expectation values
+        instead of counts, which a simulator without noise computes.
 
         Returns:
             Its id.
@@ -86,6 +88,9 @@ class JobStore:
                 not theirs to read.
         """
         checked = check_definition(job_type, definition, user, self._devices, max_items=self._settings.max_items)
+        stored = dict(checked.definition)
+        if observables is not None:
+            stored[OBSERVABLES] = observables.stored()
         with self._db.write() as connection:
             writable = self._accounts.projects_with(user.user_id, "WRITE")
             readable = self._accounts.projects_with(user.user_id, "READ")
@@ -104,7 +109,7 @@ class JobStore:
                     "properties": dict(properties or {}),
                     "job_type": job_type,
                     "device": checked.device.name,
-                    "definition": checked.definition,
+                    "definition": stored,
                 },
                 [asdict(item) for item in checked.items],
                 delay_s,

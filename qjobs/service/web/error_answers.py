@@ -1,4 +1,4 @@
-"""How a client is told what went wrong: always `{"message": "..."}`.
+"""How a client is told what went wrong: always `{"message": "..."}`, or `{"error": "..."}` on the routes of Qoro.
 
 The real client of Nexus raises a bare `KeyError` for any other error body (docs/nexus.md, "Errors"). A refusal on the
 routes of the Munich Quantum Portal has two fields more: `detail`, the same words, as FastAPI writes them, and `code`,
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 _LONGEST_PATH = 200
 _PORTAL = ("/v1/", "/jobs/", "/login/")
 """Routes of the Munich Quantum Portal."""
+_QORO = "/qoro/"
+"""Routes of Qoro (docs/qoro-service.md), where a request that cannot be understood is 400, as its clients know it."""
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -43,12 +45,13 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        return _answer(request, 422, f"{_path(first['loc'])}: {first['msg'].removeprefix('Value error, ')}")
+        code = 400 if _is_qoro(request.scope["path"]) else 422
+        return _answer(request, code, f"{_path(first['loc'])}: {first['msg'].removeprefix('Value error, ')}")
 
     @app.exception_handler(QJobsError)
     def ours(request: Request, error: QJobsError) -> JSONResponse:
         if isinstance(error, InvalidInput):
-            return _answer(request, 422, str(error))
+            return _answer(request, 400 if _is_qoro(request.scope["path"]) else 422, str(error))
         logger.error("%s %s failed: %s", request.method, request.scope.get("path"), error)
         return _answer(request, 503, "the service cannot reach its database; try again later", {"Retry-After": "5"})
 
@@ -65,9 +68,15 @@ def add_handlers(app: FastAPI) -> None:
 def error_body(path: str, status_code: int, message: str) -> dict[str, Any]:
     """The body of an error's answer, at a path."""
     words = message.encode("utf-8", "replace").decode()
+    if _is_qoro(path):
+        return {"error": words}
     if 400 <= status_code < 500 and f"{path}/".startswith(_PORTAL):
         return {"message": words, "detail": words, "code": HTTPStatus(status_code).name.lower()}
     return {"message": words}
+
+
+def _is_qoro(path: str) -> bool:
+    return f"{path}/".startswith(_QORO)
 
 
 def _answer(request: Request, status_code: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

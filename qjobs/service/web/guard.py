@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import anyio.to_thread
@@ -116,11 +117,15 @@ def _walk(found: Any) -> None:
 
 
 class Guard:
-    """ASGI middleware around the whole application; a body longer than `max_body_bytes` is refused."""
+    """ASGI middleware around the whole application; a body longer than `max_body_bytes` is refused.
 
-    def __init__(self, app: App, max_body_bytes: int) -> None:
+    `limits` has another length for addresses that begin so.
+    """
+
+    def __init__(self, app: App, max_body_bytes: int, limits: Mapping[str, int] = MappingProxyType({})) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request, or pass it on."""
@@ -138,10 +143,11 @@ class Guard:
 
     async def _read(self, scope: Scope, receive: Receive) -> Receive:
         """The whole body, checked; the application receives it again."""
+        most = self._most(scope["path"])
         headers = dict(scope["headers"])
         announced = headers.get(b"content-length", b"0")
-        if not announced.isdigit() or len(announced) > 18 or int(announced) > _DRAINED * self._max_body_bytes:
-            raise self._too_long()
+        if not announced.isdigit() or len(announced) > 18 or int(announced) > _DRAINED * most:
+            raise _too_long(most)
         chunks: list[bytes] = []
         size = 0
         ended = False
@@ -152,14 +158,14 @@ class Guard:
             chunk = message.get("body", b"")
             size += len(chunk)
             ended = not message.get("more_body", False)
-            if max(size, int(announced)) <= self._max_body_bytes:
+            if max(size, int(announced)) <= most:
                 chunks.append(chunk)
-            elif size > _DRAINED * self._max_body_bytes:
-                raise self._too_long()
+            elif size > _DRAINED * most:
+                raise _too_long(most)
             else:
                 chunks.clear()
-        if max(size, int(announced)) > self._max_body_bytes:
-            raise self._too_long()
+        if max(size, int(announced)) > most:
+            raise _too_long(most)
         body = b"".join(chunks)
         if body and not _is_form(scope):
             if len(body) > _THREAD_BYTES:
@@ -177,8 +183,15 @@ class Guard:
 
         return again
 
-    def _too_long(self) -> Refused:
-        return Refused(413, f"the body is longer than {self._max_body_bytes} bytes")
+    def _most(self, path: str) -> int:
+        for begin, most in self._limits.items():
+            if path.startswith(f"{begin}/"):
+                return most
+        return self._max_body_bytes
+
+
+def _too_long(most: int) -> Refused:
+    return Refused(413, f"the body is longer than {most} bytes")
 
 
 def _is_form(scope: Scope) -> bool:

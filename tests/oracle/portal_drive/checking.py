@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 TOKEN = os.environ["ORACLE_TOKEN"]
-URL = os.environ["MQP_URL"]
+URL = os.environ.get("MQP_URL", "")
 WAIT_S = 60.0
 _TWO = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; '
 BELL = _TWO + "h q[0]; cx q[0],q[1]; measure q -> c;"

@@ -17,7 +17,15 @@ from qjobs.ledger.database import Database
 from qjobs.service.mqp import jobs
 from qjobs.service.mqp.catalogue import add_budget, add_user, save_resource
 from qjobs.service.mqp.jobs import JobDatabase, Resource, bind, using
-from qjobs.service.tables import SERVICE, mqp_budget, mqp_job, mqp_resource, service_meta
+from qjobs.service.tables import (
+    SERVICE,
+    mqp_budget,
+    mqp_job,
+    mqp_resource,
+    qoro_circuit,
+    qoro_job,
+    service_meta,
+)
 
 SIGNATURES = {
     "cancel_hamiltonian_job": "job_id, note",
@@ -121,13 +129,15 @@ def test_page_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().out == "1 ada WAITING\n"
 
 
-def _as_version_1(url: str) -> None:
-    """Make the database as the version before the portal left it."""
+def _as_version(url: str, version: int) -> None:
+    """Make the database as an older version left it: 1 had no portal, and 1 and 2 no Qoro."""
     db = Database(url, SERVICE)
     with db.write() as connection:
-        for table in (mqp_job, mqp_resource, mqp_budget):
+        newer = [qoro_circuit, qoro_job] + ([mqp_job, mqp_resource, mqp_budget] if version == 1 else [])
+        for table in newer:
             table.drop(connection)
-        connection.execute(service_meta.update().where(service_meta.c.name == "schema_version").values(value="1"))
+        row = service_meta.update().where(service_meta.c.name == "schema_version")
+        connection.execute(row.values(value=str(version)))
     db.close()
 
 
@@ -148,14 +158,16 @@ def _shape(url: str) -> dict[str, object]:
         engine.dispose()
 
 
-def test_upgraded_is_fresh(ledger_url: str) -> None:
-    """A service's database of schema 1 gets the tables of the portal, keeps its users, and is as a new one."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_upgraded_is_fresh(ledger_url: str, version: int) -> None:
+    """A service's database of an older schema gets what it lacks, keeps its users, and is as a new one."""
     Database(ledger_url, SERVICE).close()
     fresh = _shape(ledger_url)
     with JobDatabase.open(ledger_url) as database:
         add_user(database, "ada")
-    _as_version_1(ledger_url)
-    assert "mqp_job" not in _shape(ledger_url)
+    _as_version(ledger_url, version)
+    older = _shape(ledger_url)
+    assert ("mqp_job" in older, "qoro_job" in older) == (version == 2, False)
     with JobDatabase.open(ledger_url) as database, using(database):
         assert _shape(ledger_url) == fresh
         add_budget(database, "ada", "research")

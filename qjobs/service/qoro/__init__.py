@@ -1,0 +1,1 @@
+"""The Qoro service, as Divi's `QoroService` speaks to it."""

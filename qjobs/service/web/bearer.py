@@ -1,0 +1,30 @@
+"""The bearer token that says who sent a request, on routes whose clients keep no cookies."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from qjobs.service.accounts.accounts import User
+from qjobs.service.assembly import Service
+from qjobs.service.errors import Unauthorized
+
+__all__ = ["bearer_of"]
+
+_LONGEST_TOKEN = 4096
+
+
+def bearer_of(service: Service, request: Request) -> User:
+    """The user whose bearer token the request has: a token that was issued, or that of a sign-in.
+
+    Raises:
+        Unauthorized: It has none, or one that is not known or has ended.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not 0 < len(token) <= _LONGEST_TOKEN:
+        raise Unauthorized("send your token: Authorization: Bearer TOKEN; make one with: qjobs serve users token EMAIL")
+    accounts = service.accounts
+    user = accounts.user_of_refresh(token) or accounts.user_of_access(token)
+    if user is None:
+        raise Unauthorized("the token is not known, or has ended; make another one with: qjobs serve users token EMAIL")
+    return user
