@@ -60,7 +60,7 @@ test: $(READY) home ## run the tests that guard every promise (under ten minutes
 	@echo "== tests (under ten minutes on two cores)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: $(READY) home ## run what takes long: real clients, kills, a browser, 2,000 simulated schedules, Prefect 3.8
+test-slow: $(READY) home ## run what takes long: real clients, kills, a browser, 1,000 simulated schedules, Prefect 3.8
 	@echo "== slow tests (about half an hour on two cores)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 	@$(MAKE) --no-print-directory test-prefect-3.8

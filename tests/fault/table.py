@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from driving import Clock, Following, Run, Seen
@@ -69,7 +69,7 @@ class Shown(Protocol):
     def problems(self) -> list[str]: ...
 
 
-def one_of_each(rows: Sequence[Row], *, slow: Collection[str] = ()) -> list[object]:
+def one_of_each(rows: Sequence[Row], *, slow: Collection[str] = ()) -> list[Any]:
     """The rows for a test; all but the first of each kind of fault are slow, and those that are named."""
     kinds: set[object] = set()
     found = []
@@ -79,6 +79,11 @@ def one_of_each(rows: Sequence[Row], *, slow: Collection[str] = ()) -> list[obje
         found.append(pytest.param(row, id=row.name, marks=[pytest.mark.slow] if is_slow else []))
         kinds.add(kind)
     return found
+
+
+def first_of_each(rows: Sequence[Row]) -> list[Any]:
+    """The first row of each kind of fault, for a test that is slow anyway; `make faults` plays the others too."""
+    return [row for row in one_of_each(rows) if not row.marks]
 
 
 class Scripted:

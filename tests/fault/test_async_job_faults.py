@@ -8,7 +8,7 @@ import async_job_rows
 import pytest
 import sensor_rows
 from provider_rows import Row
-from table import one_of_each
+from table import first_of_each, one_of_each
 
 from qjobs.ledger import Ledger
 
@@ -27,7 +27,7 @@ def test_row(row: Row, provider: object, one_ledger: Ledger) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", sensor_rows.of_sensor("async-job", async_job_rows.ROWS), ids=lambda row: row.name)
+@pytest.mark.parametrize("row", first_of_each(sensor_rows.of_sensor("async-job", async_job_rows.ROWS)))
 def test_suspended_row(row: Row, provider: object, one_ledger: Ledger) -> None:
     """The same of a run that ends after its submission; the sensor does the rest."""
     seen = sensor_rows.play(row, provider, one_ledger, play_one=async_job_rows.play)

@@ -13,7 +13,7 @@ from reverted import MENDINGS, SEEDS, Reverted, breaks
 from simulation import World, in_one_thread, run_many, run_seeds, simulate
 
 FEW = 150
-MANY = 2_000
+MANY = 1_000
 NAMES = ("dies", "stops", "is killed", "submit: late", "submit: dies, late", "submit: lost after")
 
 

@@ -375,4 +375,4 @@ def test_people(stage: Stage) -> None:
 @pytest.mark.timeout(900)
 def test_people_for_long(stage: Stage) -> None:
     """The same, with many more examples, and longer ones."""
-    check(stage, 16, 15)
+    check(stage, 10, 12)

@@ -29,17 +29,14 @@ EXECUTIONS = "qjobs.service.executions:Executions"
 DEATHS = [
     (f"{MQP}:fetch_all_pending_jobs", "after"),
     (f"{MQP}:mark_dispatched", "after"),
-    (f"{EXECUTIONS}.compile", "after"),
     (f"{EXECUTIONS}.execute", "before"),
     (f"{EXECUTIONS}.execute", "after"),
-    (f"{MQP}:complete_job_with_result", "before"),
     (f"{MQP}:complete_job_with_result", "after"),
 ]
 OF_HAMILTONIANS = [
     (f"{MQP}:fetch_all_pending_hamiltonian_jobs", "after"),
     (f"{EXECUTIONS}.execute", "after"),
     (f"{MQP}:update_hybrid_job", "before"),
-    (f"{MQP}:complete_hamiltonian_job_with_result", "before"),
 ]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

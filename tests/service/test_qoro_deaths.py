@@ -21,12 +21,9 @@ JOBS = "qjobs.service.qoro.jobs:QoroJobs"
 EXECUTIONS = "qjobs.service.executions:Executions"
 DEATHS = [
     (f"{JOBS}.open", "after"),
-    (f"{EXECUTIONS}.compile", "after"),
     (f"{EXECUTIONS}.execute", "before"),
     (f"{EXECUTIONS}.execute", "after"),
-    (f"{JOBS}.advance", "before"),
     (f"{JOBS}.advance", "after"),
-    (f"{JOBS}.end", "before"),
     (f"{JOBS}.end", "after"),
 ]
 
