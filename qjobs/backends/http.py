@@ -5,7 +5,8 @@ was sent it is `NotSent`; a 4xx answer whose body proves that it is the provider
 unknown, because a gateway may answer 401 or 429 after the provider has made the job.
 
 Every request is logged by its method and path: at DEBUG when it is answered, at INFO when it is tried again, at
-WARNING when it fails. Headers, queries and bodies are never logged.
+WARNING when it fails. Headers, queries and bodies are never logged. Every request says that it is of this library, and
+of which version: `User-Agent: qjobs/0.1.0`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import urllib.parse
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, Never
 
 import httpx
@@ -107,6 +109,15 @@ def tls_context(verify: bool | str = True) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=verify)
     except OSError as error:  # ssl.SSLError is one
         raise InvalidInput(f"{verify!r} is not a file of certificates: {error}", field="verify") from error
+
+
+@functools.cache
+def _user_agent() -> str:
+    """This library and its version, which is unknown where it runs from a checkout and is not installed."""
+    try:
+        return f"qjobs/{version('qjobs')}"
+    except PackageNotFoundError:
+        return "qjobs/unknown"
 
 
 def retry_after_of(response: httpx.Response, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> float | None:
@@ -260,6 +271,7 @@ class HttpClient:
         self._auth = auth
         self._client = httpx.Client(
             base_url=base_url,
+            headers={"user-agent": _user_agent()},
             timeout=httpx.Timeout(_CONNECT_TIMEOUT_S, read=read_timeout_s),
             limits=httpx.Limits(keepalive_expiry=_KEEP_ALIVE_S),
             follow_redirects=False,

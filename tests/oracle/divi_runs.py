@@ -14,7 +14,7 @@ from environments import NoEnvironment, python_of
 
 from qjobs.service.running import RunningService
 
-__all__ = ["DIVI_TIMEOUT_S", "divi_run", "nexus_environment"]
+__all__ = ["DIVI_TIMEOUT_S", "divi_run", "nexus_environment", "qoro_environment"]
 
 HERE = Path(__file__).parent
 DIVI_TIMEOUT_S = 240.0
@@ -39,7 +39,11 @@ def divi_run(
         pytest.skip(str(error))
     path = folder / f"{task}.json"
     path.unlink(missing_ok=True)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("NEXUS_", "QJOBS_", "PYTHON"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("NEXUS_", "QJOBS_", "QORO_", "PYTHON"))
+    }
     given = {"PYTHONPATH": str(HERE.parents[1]), "QJOBS_HOME": str(folder / "home"), **(environment or {})}
     done = subprocess.run(
         [str(python), str(HERE / "divi_drive" / "drive.py"), task, str(path), backend],
@@ -60,3 +64,8 @@ def nexus_environment(service: RunningService) -> dict[str, str]:
         "QJOBS_NEXUS_TOKEN": service.sign_in(),
         "SSL_CERT_FILE": str(service.certificate),
     }
+
+
+def qoro_environment(service: RunningService) -> dict[str, str]:
+    """What a process needs to use the service as Qoro."""
+    return {**service.qoro_environment, "QORO_API_KEY": service.portal_token()}

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from divi_runs import divi_run, nexus_environment
+from divi_runs import divi_run, nexus_environment, qoro_environment
 from environments import python_of
 
 from qjobs.ledger import Ledger
@@ -97,10 +97,17 @@ def service(tmp_path: Path) -> Iterator[RunningService]:
         yield running
 
 
-def test_programs_on_nexus(service: RunningService, tmp_path: Path) -> None:
-    """The same on the local service as Nexus."""
-    given = nexus_environment(service)
-    check_programs(divi_run("divi-0.15", "programs", tmp_path, "nexus/H1-1E", environment=given))
+@pytest.mark.parametrize(
+    ("backend", "environment_of"),
+    [("nexus/H1-1E", nexus_environment), ("qoro/Aer", qoro_environment)],
+    ids=["nexus", "qoro"],
+)
+def test_programs_on_service(
+    service: RunningService, tmp_path: Path, backend: str, environment_of: Callable[[RunningService], dict[str, str]]
+) -> None:
+    """The same on the local service, as Nexus and as Qoro."""
+    given = environment_of(service)
+    check_programs(divi_run("divi-0.15", "programs", tmp_path, backend, environment=given))
 
 
 def test_killed_on_nexus(service: RunningService, tmp_path: Path) -> None:

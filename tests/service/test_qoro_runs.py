@@ -17,9 +17,14 @@ from pytket.backends.backendresult import BackendResult
 from qoro_person import BELL, FLIPS, ROTATED, QoroPerson, observables, packed
 from standing_service import fresh_database
 
+from qjobs.backends.limiter import Limiter
+from qjobs.backends.qoro import QoroBackend
+from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.app import create_app
 from qjobs.service.tables import QoroStatus
+from qjobs.testing.contract import RecordingJournal, new_key
+from qjobs.testing.contract.steps import ContractSteps
 
 PI = 3.141592653589793
 DEVICES = """
@@ -48,7 +53,9 @@ class Served(OwnService):
         self._thread.start()
         self.until(lambda: self._server.started)
         url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
-        self.person = QoroPerson(url, self.service.sessions.issue(self.user.email, 3600.0))
+        self.url = f"{url}/qoro/api"
+        self.token = self.service.sessions.issue(self.user.email, 3600.0)
+        self.person = QoroPerson(url, self.token)
 
     def close(self) -> None:
         self.person.http.close()
@@ -281,6 +288,26 @@ def test_used_up(tmp_path: Path) -> None:
         ada.add(poor, {"a": BELL})
         ada.until(poor, "INSUFFICIENT_CREDITS")
         assert not [name for _, name, _ in served.executions() if poor in name]
+
+
+@pytest.mark.parametrize(
+    ("target", "quota", "word", "status"),
+    [
+        ("queued", 30.0, "SCHEDULED", JobStatus.QUEUED),
+        ("Aer", 0.0, "INSUFFICIENT_CREDITS", JobStatus.DEPLETED),
+    ],
+)
+def test_words_for_our_adapter(tmp_path: Path, target: str, quota: float, word: str, status: JobStatus) -> None:
+    """Our adapter says who it is, and gets the words that old clients do not read."""
+    with contextlib.closing(Served(tmp_path, quotas={"simulation": quota})) as served:
+        backend = QoroBackend(target, url=served.url, token=lambda: served.token, limiter=Limiter())
+        with contextlib.closing(backend):
+            journal = RecordingJournal()
+            backend.submit(ContractSteps().make_batch([(BELL, 10)]), new_key(), journal)
+            (remote_id,) = journal.ids
+            served.person.until(remote_id, word)
+            found = backend.status([remote_id])[remote_id]
+            assert (found.remote_status, found.status) == (word, status)
 
 
 def test_wide(ada: QoroPerson) -> None:

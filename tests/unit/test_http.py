@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.metadata import version
 
 import httpx
 import pytest
@@ -258,6 +259,14 @@ def test_headers_are_fresh(client: Client) -> None:
     http.submit("/jobs", headers={"idempotency-key": "k"})
     assert [request.headers["authorization"] for request in provider.requests] == ["old", "new", "newest"]
     assert provider.requests[-1].headers["idempotency-key"] == "k"
+
+
+def test_user_agent(client: Client) -> None:
+    """Every request says that it is of this library, and of which version."""
+    http, provider = client(answer(200, {}), answer(200, {}))
+    http.read("GET", "/jobs")
+    http.submit("/jobs", headers={"idempotency-key": "k"})
+    assert [request.headers["user-agent"] for request in provider.requests] == [f"qjobs/{version('qjobs')}"] * 2
 
 
 @pytest.mark.parametrize("token", ["secret\n", "s\u00e9cret", "secret\u2028"])
