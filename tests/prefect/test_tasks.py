@@ -35,7 +35,7 @@ from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, Lookup, RemoteRetryStrategy
-from qjobs.operations.execute import ToSubmit, _sort, finish
+from qjobs.operations.execute import ToSubmit, finish, sort_failures
 from qjobs.operations.retry import RetryPolicy, Rung
 from tasks.retrying import (
     COMPILE_DELAYS_S,
@@ -243,7 +243,7 @@ def test_sort(api: str, store: Ledger) -> None:
         bug: RuntimeError("ours"),
         fate: errors.BackendUnavailable("502"),
     }
-    later, lost = _sort(store, failed)
+    later, lost = sort_failures(store, failed)
     assert later == {full}
     assert set(lost) == {outage, bug, fate}
 

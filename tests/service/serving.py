@@ -64,8 +64,14 @@ def refused(answer: httpx.Response, *codes: int) -> str:
     """The message of an answer, which has one of these status codes and says nothing else."""
     assert answer.status_code in codes, (answer.status_code, answer.text)
     body = answer.json()
-    portal = f"{answer.request.url.path}/".startswith(("/v1/", "/jobs/", "/login/"))
-    assert list(body) == (["message", "detail", "code"] if portal else ["message"])
-    assert isinstance(body["message"], str)
-    assert body["message"]
-    return body["message"]
+    path = f"{answer.request.url.path}/"
+    if path.startswith("/qoro/"):
+        assert list(body) == ["error"]
+        message = body["error"]
+    else:
+        portal = path.startswith(("/v1/", "/jobs/", "/login/"))
+        assert list(body) == (["message", "detail", "code"] if portal else ["message"])
+        message = body["message"]
+    assert isinstance(message, str)
+    assert message
+    return message

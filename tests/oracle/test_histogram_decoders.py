@@ -34,7 +34,7 @@ def read_by(divi: str, entries: list[dict[str, Any]]) -> list[Any]:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
-    script = Path(__file__).with_name("decode_histograms.py")
+    script = Path(__file__).parent / "qoro_drive" / "decode_histograms.py"
     done = subprocess.run(
         [str(python), str(script)],
         input=json.dumps(entries),
