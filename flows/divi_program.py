@@ -23,7 +23,7 @@ from qjobs.interop.divi import QjobsBackend
 from qjobs.interop.divi_outcome import outcome_of
 from qjobs.operations.program_batches import interrupted_program
 from qjobs.reports.program_report import ProgramOutcome
-from tasks import publish_divi
+from tasks import publish_divi_program
 from tasks.artifacts import Published
 
 __all__ = ["divi_program"]
@@ -76,7 +76,7 @@ def divi_program(
             program.run()
         # Prefect hands the task the value itself; without the quotes it would look for futures in it.
         outcome: ProgramOutcome = quote(outcome_of(program))  # type: ignore[assignment]
-        published = publish_divi(spec, outcome, identity, ledger=ledger)
+        published = publish_divi_program(spec, outcome, identity, ledger=ledger)
         for line in published.lines:
             get_run_logger().info(line)
         return published

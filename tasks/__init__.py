@@ -3,7 +3,7 @@
 from tasks.artifacts import publish_artifacts
 from tasks.collect import collect_results
 from tasks.compile import compile_circuits
-from tasks.divi import publish_divi
+from tasks.divi import publish_divi_program
 from tasks.hybrid import publish_hybrid
 from tasks.submit import submit_job
 from tasks.trend import publish_trend
@@ -13,7 +13,7 @@ __all__ = [
     "collect_results",
     "compile_circuits",
     "publish_artifacts",
-    "publish_divi",
+    "publish_divi_program",
     "publish_hybrid",
     "publish_trend",
     "submit_job",

@@ -24,7 +24,9 @@ from tasks.retrying import READS
     timeout_seconds=3600,
     **READS,
 )
-def publish_divi(spec: DiviProgramSpec, outcome: ProgramOutcome, logical_run: str, *, ledger: str = "") -> Published:
+def publish_divi_program(
+    spec: DiviProgramSpec, outcome: ProgramOutcome, logical_run: str, *, ledger: str = ""
+) -> Published:
     """Make the files and artifacts of a logical run; a second call makes a new version of each.
 
     Raises:
