@@ -46,6 +46,7 @@ __all__ = [
     "existing_points",
     "find_existing",
     "interrupted_run",
+    "newest_left_behind",
     "plan",
     "plan_missing",
 ]
@@ -355,6 +356,11 @@ def interrupted_run(ledger: Ledger, experiment: ExperimentPlan) -> str | None:
     jobs = ledger.jobs(experiment=experiment.spec.name, definition=experiment.definition, kind=JobKind.EXECUTE)
     if isinstance(experiment, SweepPlan):
         jobs = _of_the_same_points(ledger, experiment, jobs)
+    return newest_left_behind(ledger, jobs)
+
+
+def newest_left_behind(ledger: Ledger, jobs: Sequence[Job]) -> str | None:
+    """The logical run of the first of these jobs, if it was interrupted and nobody is at it."""
     if not jobs:
         return None
     newest = jobs[0].logical_run

@@ -35,7 +35,7 @@ from qjobs.model import (
     RemoteRetryStrategy,
 )
 from qjobs.operations.execute import Stages, ToSubmit, finish, sort_failures, that_fit
-from qjobs.operations.plan import plan
+from qjobs.operations.plan import newest_left_behind, plan
 from qjobs.operations.poll import utc_now
 from qjobs.operations.retry import RetryPolicy
 
@@ -303,15 +303,7 @@ def interrupted_program(ledger: Ledger, experiment: str) -> str | None:
     It was killed, or a job of it is not final.
     """
     jobs = [job for job in ledger.jobs(experiment=experiment, kind=JobKind.EXECUTE) if _NUMBER in job.properties]
-    if not jobs:
-        return None
-    newest = jobs[0].logical_run
-    own = [job for job in jobs if job.logical_run == newest]
-    runs = sorted({job.run for job in own})
-    if ledger.waits.are_attended(runs) or ledger.waits.jobs_of_others([job.job_id for job in own], ""):
-        return None
-    is_open = any(not job.status.is_final for job in own)
-    return newest if is_open or ledger.waits.are_left_behind(runs) else None
+    return newest_left_behind(ledger, jobs)
 
 
 def _derived(seed: int | None, number: int) -> int | None:

@@ -50,6 +50,7 @@ from qjobs.backends.base import (
 )
 from qjobs.backends.fan_out import FanOut, ask_each, raise_if_all_failed
 from qjobs.backends.lru import LruCache
+from qjobs.backends.shot_groups import shot_groups
 from qjobs.errors import (
     CredentialsRejected,
     InvalidCircuit,
@@ -185,7 +186,7 @@ class AsyncJob:
             words = f"each circuit is run {usual} times there, and this job has items of {sorted(set(shots))} shots"
         if words:
             raise SubmissionRejected(f"the job was not sent: {words}", detail=words)
-        return {} if set(shots) == {usual} else {"shot_groups": _groups(shots)}
+        return {} if set(shots) == {usual} else {"shot_groups": shot_groups(shots)}
 
     def _prepared(self, circuits: Mapping[str, str], options: Mapping[str, Any]) -> tuple[Future[Any], Event]:
         """A thread that calls `submit_circuits` as soon as it may, unless its future is cancelled before."""
@@ -366,21 +367,6 @@ def _text(batch: Batch, item: ItemSpec) -> str:
     from qjobs.circuits.programs import bind
 
     return write_openqasm2(bind(batch.programs[item.program], dict(item.parameters)))
-
-
-def _groups(shots: Sequence[int]) -> list[list[int]]:
-    """Shots as Divi writes them: `[first, end, shots]`, where `end` is the position behind the last.
-
-    >>> _groups([8, 8, 16])
-    [[0, 2, 8], [2, 3, 16]]
-    """
-    found: list[list[int]] = []
-    for position, number in enumerate(shots):
-        if found and found[-1][2] == number:
-            found[-1][1] = position + 1
-        else:
-            found.append([position, position + 1, number])
-    return found
 
 
 def _until_done(future: Future[Any], journal: Journal, name: str) -> BaseException | None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from qjobs.backends.qoro.circuits import bound_texts, templates
 from qjobs.backends.qoro.labels import labels_of
+from qjobs.backends.shot_groups import shot_groups
 from qjobs.errors import InvalidCircuit
 from qjobs.model import Batch, Observable
 
@@ -21,7 +22,6 @@ __all__ = [
     "MAX_BYTES",
     "dense",
     "fragments_of",
-    "groups_of",
     "observables_text",
     "packed",
     "sparse",
@@ -77,7 +77,7 @@ def _bound(batch: Batch, labels: Sequence[str], max_bytes: int) -> Iterator[dict
         texts = dict(zip(labels[start:end], circuits[start:end], strict=True))
         body = {"circuits": texts, **_envelope(batch)}
         if "shots" not in body and "observables" not in body:
-            body["shot_groups"] = groups_of(shots[start:end])
+            body["shot_groups"] = shot_groups(shots[start:end])
         yield body
 
 
@@ -89,21 +89,6 @@ def _envelope(batch: Batch) -> dict[str, Any]:
         found["observables"] = observables_text(batch.options.observables)
     elif len(numbers) == 1:
         found["shots"] = numbers.pop()
-    return found
-
-
-def groups_of(shots: Sequence[int]) -> list[list[int]]:
-    """The shots of a fragment's circuits as `[start, end, shots]`.
-
-    >>> groups_of([5, 5, 7])
-    [[0, 2, 5], [2, 3, 7]]
-    """
-    found: list[list[int]] = []
-    for position, number in enumerate(shots):
-        if found and found[-1][2] == number:
-            found[-1][1] = position + 1
-        else:
-            found.append([position, position + 1, number])
     return found
 
 
