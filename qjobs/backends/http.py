@@ -203,6 +203,11 @@ class Refusal:
     code: int
     words: str
 
+    @property
+    def lacks_route(self) -> bool:
+        """Whether it may be the route that is missing, and not the thing that was asked for: a bare 404."""
+        return self.code == httpx.codes.NOT_FOUND and self.words == "Not Found"
+
 
 class _SentOnce(httpx.Auth):
     """Signs a submission as `signer` does, and keeps it from sending a second one, unless the first was refused.

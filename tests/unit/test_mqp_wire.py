@@ -175,8 +175,8 @@ def test_gone() -> None:
     """A job is gone by 404 and 410; words that fit a missing route are told apart."""
     assert wire.is_gone(Refusal(code=410, words="deleted"))
     assert wire.is_gone(Refusal(code=404, words="Not Found"))
-    assert wire.lacks_route(Refusal(code=404, words="Not Found"))
-    assert not wire.lacks_route(Refusal(code=404, words="there is no job"))
+    assert Refusal(code=404, words="Not Found").lacks_route
+    assert not Refusal(code=404, words="there is no job").lacks_route
     assert not wire.is_gone(Refusal(code=403, words="no"))
 
 

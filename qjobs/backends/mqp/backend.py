@@ -263,7 +263,7 @@ class MqpBackend:
         """Whether it is the job that is not there, and not the route: then the resource would not be there either."""
         if not wire.is_gone(refusal):
             return False
-        if not wire.lacks_route(refusal):
+        if not refusal.lacks_route:
             return True
         try:
             return isinstance(self._resource(), Resource)

@@ -108,7 +108,7 @@ class Jobs:
         """
         body = self._http.read("GET", _path(remote_id), params=wire.USER, proves_refusal=wire.says_itself)
         if isinstance(body, Refusal):
-            if wire.is_gone(body) or (wire.lacks_route(body) and self._has_routes()):
+            if wire.is_gone(body) or (body.lacks_route and self._has_routes()):
                 return None
             raise ProtocolError(f"Nexus does not show job {remote_id} ({body.code}: {body.words})", code=body.code)
         job = wire.member(body, "data")

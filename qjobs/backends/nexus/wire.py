@@ -50,8 +50,6 @@ _TIMES: Final = {
     "error_time": JobStatus.ERROR,
 }
 _LONGEST_WORDS: Final = 2_000
-_NO_ROUTE: Final = "Not Found"
-"""All that Nexus says of a route that it does not have: https://github.com/NVIDIA/cuda-quantum/pull/3983."""
 _GATEWAYS_CODES: Final = frozenset({401, 403, 407, 408, 421, 425, 429, 499})
 """What gateways answer by themselves, in bodies like Nexus's own, also after they have passed a request on."""
 _OWN_WORDS: Final = ("Not a member of any group with name", "you may read this project")
@@ -99,12 +97,7 @@ def _own_words_in(response: httpx.Response) -> str | None:
 
 def is_gone(refusal: Refusal) -> bool:
     """Whether Nexus no longer has what was asked for, in words that are not those of a route that it does not have."""
-    return refusal.code == httpx.codes.GONE or (refusal.code == httpx.codes.NOT_FOUND and not lacks_route(refusal))
-
-
-def lacks_route(refusal: Refusal) -> bool:
-    """Whether it may be the route that Nexus does not have: it removes routes of old versions."""
-    return refusal.code == httpx.codes.NOT_FOUND and refusal.words == _NO_ROUTE
+    return refusal.code == httpx.codes.GONE or (refusal.code == httpx.codes.NOT_FOUND and not refusal.lacks_route)
 
 
 def member(body: object, *path: str) -> Any:

@@ -412,7 +412,7 @@ class QoroBackend:
         """Whether it is the job that is not there, and not the route: then there would be no lists either."""
         if not wire.is_gone(refusal):
             return False
-        if not wire.lacks_route(refusal):
+        if not refusal.lacks_route:
             return True
         try:
             clusters_in(self._got(CLUSTERS))

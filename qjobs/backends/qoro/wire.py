@@ -40,8 +40,6 @@ STATUSES: Final[dict[str, JobStatus]] = {
 OPEN: Final = "PENDING"
 _GATEWAYS_CODES: Final = frozenset({401, 403, 407, 408, 421, 425, 429, 499})
 """What gateways answer by themselves, also after they have passed a request on."""
-_NO_ROUTE: Final = "Not Found"
-"""All that many servers say of a route that they do not have."""
 _SHOWN: Final = 100
 
 
@@ -99,13 +97,8 @@ def proves_refusal(response: httpx.Response) -> bool:
 
 
 def is_gone(refusal: Refusal) -> bool:
-    """Whether Qoro does not have what was asked for; it may be the route: `lacks_route`."""
+    """Whether Qoro does not have what was asked for; it may be the route: `Refusal.lacks_route`."""
     return refusal.code in {httpx.codes.NOT_FOUND, httpx.codes.GONE}
-
-
-def lacks_route(refusal: Refusal) -> bool:
-    """Whether it may be the route that is missing, and not the job."""
-    return refusal.code == httpx.codes.NOT_FOUND and refusal.words == _NO_ROUTE
 
 
 def id_in(body: object) -> RemoteId:
