@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (once; a few minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit("qjobs needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[prefect,postgresql,service,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dask,prefect,postgresql,service,dev]'
 	@touch $@
 
 home:  # Prefect makes its folder, but not the one that this is in
