@@ -34,6 +34,7 @@ from qjobs.backends.limiter import LONGEST_HOLD_S, Limiter, back_off_s, limiter_
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
+    InvalidCircuit,
     InvalidInput,
     NotSent,
     ProtocolError,
@@ -49,6 +50,7 @@ __all__ = [
     "TRANSIENT_CODES",
     "HttpClient",
     "Refusal",
+    "before_sending",
     "nothing_proves",
     "place_of",
     "retry_after_of",
@@ -204,9 +206,34 @@ class Refusal:
     words: str
 
     @property
+    def says_gone(self) -> bool:
+        """Whether what was asked for is not there, now or no longer; it may be the route: `lacks_route`."""
+        return self.code in {httpx.codes.NOT_FOUND, httpx.codes.GONE}
+
+    @property
     def lacks_route(self) -> bool:
         """Whether it may be the route that is missing, and not the thing that was asked for: a bare 404."""
         return self.code == httpx.codes.NOT_FOUND and self.words == "Not Found"
+
+
+@contextlib.contextmanager
+def before_sending() -> Iterator[None]:
+    """Whatever fails inside, nothing was sent.
+
+    Raises:
+        NotSent: The provider could not be asked, or its answer not be read.
+        SubmissionRejected: A circuit cannot be written for the provider.
+    """
+    try:
+        yield
+    except NotSent:
+        raise
+    except BackendUnavailable as error:
+        raise NotSent(f"the job was not sent: {error}", retry_after_s=error.retry_after_s) from error
+    except ProtocolError as error:
+        raise NotSent(f"the job was not sent: {error}") from error
+    except InvalidCircuit as error:
+        raise SubmissionRejected(f"the job was not sent: {error}", detail=str(error)) from error
 
 
 class _SentOnce(httpx.Auth):

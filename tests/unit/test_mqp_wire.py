@@ -173,11 +173,11 @@ def test_pages_prove_nothing() -> None:
 
 def test_gone() -> None:
     """A job is gone by 404 and 410; words that fit a missing route are told apart."""
-    assert wire.is_gone(Refusal(code=410, words="deleted"))
-    assert wire.is_gone(Refusal(code=404, words="Not Found"))
+    assert Refusal(code=410, words="deleted").says_gone
+    assert Refusal(code=404, words="Not Found").says_gone
     assert Refusal(code=404, words="Not Found").lacks_route
     assert not Refusal(code=404, words="there is no job").lacks_route
-    assert not wire.is_gone(Refusal(code=403, words="no"))
+    assert not Refusal(code=403, words="no").says_gone
 
 
 @pytest.mark.parametrize(

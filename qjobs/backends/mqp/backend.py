@@ -30,16 +30,14 @@ from qjobs.backends.base import (
     Target,
 )
 from qjobs.backends.fan_out import FanOut, ask_each, raise_if_all_failed
-from qjobs.backends.http import HttpClient, Refusal, place_of
+from qjobs.backends.http import HttpClient, Refusal, before_sending, place_of
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.lru import LruCache
 from qjobs.backends.mqp import circuits, wire
 from qjobs.backends.mqp.portal import PortalList, PortalLogin
 from qjobs.backends.mqp.resources import Resource, resource_in, target_of
 from qjobs.errors import (
-    BackendUnavailable,
     CredentialsRejected,
-    InvalidCircuit,
     InvalidInput,
     NotSent,
     ProtocolError,
@@ -147,10 +145,8 @@ class MqpBackend:
     def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
         """See that the resource is online, or that the job may wait for it; then create the job with one POST."""
         shots = self._shots_of(batch)
-        try:
+        with before_sending():
             form, texts = circuits.written(batch, key if self._list is not None else None)
-        except InvalidCircuit as error:
-            raise SubmissionRejected(f"the job was not sent: {error}", detail=str(error)) from error
         self._check_resource()
         body = wire.job_body(
             resource=self.device,
@@ -182,14 +178,8 @@ class MqpBackend:
 
     def _check_resource(self) -> None:
         """See that the portal takes our token and the resource takes jobs. Whatever fails here, nothing was sent."""
-        try:
+        with before_sending():
             resource = self._resource()
-        except NotSent:
-            raise
-        except BackendUnavailable as error:
-            raise NotSent(f"the job was not sent: {error}", retry_after_s=error.retry_after_s) from error
-        except ProtocolError as error:
-            raise NotSent(f"the job was not sent: {error}") from error
         if isinstance(resource, Refusal):
             raise SubmissionRejected(f"the job was not sent: {self._no_resource(resource)}", detail=resource.words)
         if not (resource.online or self._queued):
@@ -261,7 +251,7 @@ class MqpBackend:
 
     def _is_gone(self, refusal: Refusal) -> bool:
         """Whether it is the job that is not there, and not the route: then the resource would not be there either."""
-        if not wire.is_gone(refusal):
+        if not refusal.says_gone:
             return False
         if not refusal.lacks_route:
             return True

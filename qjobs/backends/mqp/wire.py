@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import httpx
 
-from qjobs.backends.http import Refusal
 from qjobs.errors import ProtocolError
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteId
@@ -112,11 +111,6 @@ def _is_words(value: object) -> bool:
     if isinstance(value, list):
         return bool(value) and all(isinstance(each, Mapping) and isinstance(each.get("msg"), str) for each in value)
     return isinstance(value, str) and bool(value)
-
-
-def is_gone(refusal: Refusal) -> bool:
-    """Whether the portal does not have what was asked for; it may be the route: `Refusal.lacks_route`."""
-    return refusal.code in {httpx.codes.NOT_FOUND, httpx.codes.GONE}
 
 
 def id_in(body: object) -> RemoteId:

@@ -28,7 +28,7 @@ from qjobs.backends.base import (
     Target,
 )
 from qjobs.backends.fan_out import FanOut
-from qjobs.backends.http import HttpClient, place_of, tls_context
+from qjobs.backends.http import HttpClient, before_sending, place_of, tls_context
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.lru import LruCache
 from qjobs.backends.nexus import wire
@@ -42,10 +42,7 @@ from qjobs.backends.nexus.status_socket import StatusSocket
 from qjobs.backends.nexus.tokens import NexusAuth, NexusTokens, find_refresh_token
 from qjobs.backends.nexus.uploads import Uploads
 from qjobs.errors import (
-    BackendUnavailable,
-    InvalidCircuit,
     InvalidInput,
-    NotSent,
     ProtocolError,
     QJobsError,
     SubmissionRejected,
@@ -199,22 +196,17 @@ class NexusBackend:
 
     def _prepare(self, batch: Batch, journal: Journal) -> tuple[Project, list[str]]:
         """The project and the ids of the uploaded programs. Whatever fails here, no job was sent."""
-        try:
-            project = self._projects.find_or_make()
-            program_ids = self._uploads.ids_of(batch, project.project_id, journal.preparing)
-            if not self._tokens.accepted_within(_PROVED_S):
-                self._http.read("GET", wire.ME, ignore={403, 404})
-        except NotSent:
-            raise
-        except BackendUnavailable as error:
-            raise NotSent(f"the job was not sent: {error}", retry_after_s=error.retry_after_s) from error
-        except InvalidCircuit as error:
-            raise SubmissionRejected(f"the job was not sent: {error}", detail=str(error)) from error
-        except ProtocolError as error:
-            if error.code is None:
-                raise NotSent(f"the job was not sent: {error}") from error
-            self._projects.forget()
-            raise SubmissionRejected(f"the job was not sent: {error}", detail=str(error)) from error
+        with before_sending():
+            try:
+                project = self._projects.find_or_make()
+                program_ids = self._uploads.ids_of(batch, project.project_id, journal.preparing)
+                if not self._tokens.accepted_within(_PROVED_S):
+                    self._http.read("GET", wire.ME, ignore={403, 404})
+            except ProtocolError as error:
+                if error.code is None:
+                    raise
+                self._projects.forget()
+                raise SubmissionRejected(f"the job was not sent: {error}", detail=str(error)) from error
         return project, program_ids
 
     def _definition(self, batch: Batch, program_ids: Sequence[str]) -> dict[str, Any]:

@@ -97,7 +97,7 @@ def _own_words_in(response: httpx.Response) -> str | None:
 
 def is_gone(refusal: Refusal) -> bool:
     """Whether Nexus no longer has what was asked for, in words that are not those of a route that it does not have."""
-    return refusal.code == httpx.codes.GONE or (refusal.code == httpx.codes.NOT_FOUND and not refusal.lacks_route)
+    return refusal.says_gone and not refusal.lacks_route
 
 
 def member(body: object, *path: str) -> Any:

@@ -37,7 +37,7 @@ from qjobs.backends.base import (
     Target,
 )
 from qjobs.backends.fan_out import FanOut, ask_each, raise_if_all_failed
-from qjobs.backends.http import HttpClient, Refusal, place_of
+from qjobs.backends.http import HttpClient, Refusal, before_sending, place_of
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.lru import LruCache
 from qjobs.backends.qoro import wire
@@ -58,9 +58,7 @@ from qjobs.backends.qoro.wire import Credits
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
-    InvalidCircuit,
     InvalidInput,
-    NotSent,
     ProtocolError,
     QJobsError,
     SubmissionRejected,
@@ -224,10 +222,8 @@ class QoroBackend:
         if batch.kind is not JobKind.EXECUTE:
             words = "Qoro runs circuits, and compiles them only for itself"
             raise SubmissionRejected(f"the job was not sent: {words}", detail=words)
-        try:
+        with before_sending():
             return fragments_of(batch, self._fragment_bytes)
-        except InvalidCircuit as error:
-            raise SubmissionRejected(f"the job was not sent: {error}", detail=str(error)) from error
 
     def _go_on(
         self, remote_id: RemoteId, batch: Batch, fragments: Sequence[Mapping[str, Any]], journal: Journal
@@ -277,14 +273,8 @@ class QoroBackend:
 
     def _checked_target(self, batch: Batch) -> QoroTarget:
         """The target of a batch. Whatever fails here, nothing was sent."""
-        try:
+        with before_sending():
             found = self._target()
-        except NotSent:
-            raise
-        except BackendUnavailable as error:
-            raise NotSent(f"the job was not sent: {error}", retry_after_s=error.retry_after_s) from error
-        except ProtocolError as error:
-            raise NotSent(f"the job was not sent: {error}") from error
         words = ""
         if found is None:
             words = f"Qoro lists no cluster and no system of the name {self.device}"
@@ -410,7 +400,7 @@ class QoroBackend:
 
     def _is_gone(self, refusal: Refusal) -> bool:
         """Whether it is the job that is not there, and not the route: then there would be no lists either."""
-        if not wire.is_gone(refusal):
+        if not refusal.says_gone:
             return False
         if not refusal.lacks_route:
             return True

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import httpx
 
-from qjobs.backends.http import Refusal
 from qjobs.backends.qoro.targets import QoroTarget
 from qjobs.errors import ProtocolError
 from qjobs.lifecycle import JobStatus
@@ -94,11 +93,6 @@ def proves_refusal(response: httpx.Response) -> bool:
     What gateways answer too proves nothing: the job is asked for by its id then.
     """
     return says_itself(response) and response.status_code not in _GATEWAYS_CODES
-
-
-def is_gone(refusal: Refusal) -> bool:
-    """Whether Qoro does not have what was asked for; it may be the route: `Refusal.lacks_route`."""
-    return refusal.code in {httpx.codes.NOT_FOUND, httpx.codes.GONE}
 
 
 def id_in(body: object) -> RemoteId:
