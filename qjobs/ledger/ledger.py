@@ -25,7 +25,7 @@ from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
 from qjobs.ledger.planning import Seen, create_jobs, insert_or_ignore, insert_programs
 from qjobs.ledger.poll_schedule import PollSchedule
-from qjobs.ledger.provider_reports import Report, record_report
+from qjobs.ledger.provider_reports import Report, record_presence, record_report
 from qjobs.ledger.rows import (
     attempt_of,
     decode_result,
@@ -212,6 +212,11 @@ class Ledger:
                         failures[report.job_id] = error
             statuses.update(part)
         return statuses, failures
+
+    def record_presence(self, attempts: Sequence[Attempt]) -> None:
+        """Record that their provider knows these: earlier answers without them no longer count."""
+        with self._db.write() as connection:
+            record_presence(connection, attempts)
 
     def record_queue_positions(self, places: Mapping[JobId, int]) -> None:
         """Record where jobs stand in their provider's queue, from 1, at those of their items that are QUEUED."""

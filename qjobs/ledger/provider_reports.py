@@ -35,7 +35,7 @@ from qjobs.ledger.transitions import (
 from qjobs.lifecycle import FINAL, REOPENS, JobStatus, can_move, roll_up
 from qjobs.model import Attempt, AttemptNumber, Confirmation, ItemSnapshot, JobId, Snapshot
 
-__all__ = ["Report", "record_report"]
+__all__ = ["Report", "record_presence", "record_report"]
 
 _REPORTED: tuple[sa.Column[Any], ...] = (
     ITEM.c.item_index,
@@ -169,6 +169,20 @@ def _record_absence(
     new = roll_up(item_statuses(connection, known.job_id))
     move_job(connection, known.job_id, old, new, "lost", words, now, remote_id=known.remote_id, message=words)
     return new
+
+
+def record_presence(connection: sa.Connection, attempts: Sequence[Attempt]) -> None:
+    """What was answered of these cannot be read, and shows that they are there: absences count from the start again."""
+    for attempt in attempts:
+        connection.execute(
+            ATTEMPT.update()
+            .where(
+                ATTEMPT.c.job_id == attempt.job_id,
+                ATTEMPT.c.number == attempt.number,
+                ATTEMPT.c.awaited == JobStatus.LOST,
+            )
+            .values(message="", **NOTHING_AWAITED)
+        )
 
 
 def _record_replaced(

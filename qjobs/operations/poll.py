@@ -144,6 +144,7 @@ def _record(
     """Record the answers that say something new."""
     news: dict[RemoteId, Snapshot | None] = {}
     places: dict[RemoteId, Snapshot] = {}
+    _record_presence(ledger, live, answers)
     for remote_id, attempt in live.items():
         answer = answers.get(remote_id)
         if isinstance(answer, QJobsError):
@@ -174,6 +175,18 @@ def _record(
     polled.statuses.update(written)
     _record_places(ledger, {live[remote_id].job_id: each.queue_position for remote_id, each in places.items()})
     seen.update(places)
+
+
+def _record_presence(ledger: Ledger, live: Mapping[RemoteId, Attempt], answers: Mapping[RemoteId, Answer]) -> None:
+    """What is said of one job and cannot be read shows all the same that its provider knows it."""
+    present: list[Attempt] = []
+    for remote_id, attempt in live.items():
+        answer = answers.get(remote_id)
+        speaks_of_it = isinstance(answer, QJobsError) and not isinstance(answer, BackendUnavailable)
+        if speaks_of_it and attempt.awaited is JobStatus.LOST:
+            present.append(attempt)
+    if present:
+        ledger.record_presence(present)
 
 
 def _says_nothing_new(attempt: Attempt, snapshot: Snapshot) -> bool:

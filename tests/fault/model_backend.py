@@ -32,8 +32,8 @@ from qjobs.errors import (
     SubmissionRejected,
     SubmissionUnknown,
 )
-from qjobs.lifecycle import FINAL, JobStatus, roll_up
-from qjobs.model import Batch, ItemResult, Key, RemoteId
+from qjobs.lifecycle import FINAL, LIVE, JobStatus, roll_up
+from qjobs.model import Attempt, Batch, ItemResult, Key, RemoteId
 
 BACKEND = "model"
 BROKEN = "the adapter broke"
@@ -83,7 +83,7 @@ class ModelBackend:
         self.world.point("submit: prepared")
         mine = self.about_to_leave(journal, key)
         fate = self.fate_of_request()
-        woke = provider.sendings[job_id] != mine
+        woke = provider.sendings[job_id] != mine or self.lost_claim(journal)
 
         def arrive(*, late: bool = False) -> Remote:
             return provider.make(key, job_id, epoch, items, process, late=late, woke=woke)
@@ -93,6 +93,13 @@ class ModelBackend:
             self.late(fate)
         remote = arrive()
         self.answered(fate, remote, journal)
+
+    def lost_claim(self, journal: Journal) -> bool:
+        """Whether the ledger had settled the attempt of this sender before its request left."""
+        attempt: Attempt = journal.attempt  # type: ignore[attr-defined]
+        query = "SELECT status FROM attempt WHERE job_id = ? AND number = ?"
+        ((status,),) = self.world.ledger.rows(query, attempt.job_id, attempt.number)
+        return status not in LIVE
 
     def may_break(self) -> None:
         """Whatever an adapter raises before anything has left: it was not sent."""

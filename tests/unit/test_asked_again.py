@@ -262,6 +262,26 @@ def test_open_and_unknown_there(store: Ledger) -> None:
     assert store.attempts(job_id)[0].status is S.LOST
 
 
+@pytest.mark.parametrize("error", [ProtocolError("PERHAPS"), CredentialsRejected("403"), BackendUnavailable("503")])
+def test_error_between_absences(store: Ledger, error: QJobsError) -> None:
+    """What is said of one job and cannot be read shows that it is there: absences count anew."""
+    backend = ScriptedBackend(confirm=replace(AT_ONCE, absent_times=3, lost_apart_s=20.0))
+    job_id = a_job(store, "open", backend)
+    backend.hidden.add(FIRST)
+    for seconds in (30, 60):
+        qjobs.poll(store, backend, [job_id], now=lambda seconds=seconds: at(seconds))
+    backend.hidden.clear()
+    backend.errors[FIRST] = error
+    with pytest.raises(type(error)):
+        qjobs.poll(store, backend, [job_id], now=lambda: at(90))
+    assert bool(store.last_attempts([job_id])[job_id].awaited) is isinstance(error, BackendUnavailable)
+    backend.errors.clear()
+    backend.hidden.add(FIRST)
+    found = [qjobs.poll(store, backend, [job_id], now=lambda s=s: at(s))[job_id] for s in (120, 150, 180)]
+    assert found.index(S.LOST) == (0 if isinstance(error, BackendUnavailable) else 2)
+    check_history(store, job_id)
+
+
 def test_lost(store: Ledger) -> None:
     """A LOST job keeps its results, is cancelled at once, and is sent again once a person has discarded it."""
     for number, how in enumerate(("cancel", "discard", "force")):
