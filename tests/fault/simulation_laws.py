@@ -286,6 +286,7 @@ class Laws:
 
     def check_queued_again(self, by: str, number: str) -> None:
         """What was queued again there ends here as it ended there."""
+        epochs = dict(self.world.ledger.rows("SELECT job_id, epoch FROM job"))
         for job_id in self.world.jobs:
             remote = self._last_remote(job_id)
             if remote is None or remote.requeued != by or remote.gone or remote.refuses:
@@ -294,8 +295,9 @@ class Laws:
             for index, word in zip(remote.items, remote.statuses, strict=True):
                 known = items[index]
                 words = f"{number} item {index} was queued again by {by} and is {word}; here it is {known}: {remote}"
-                is_stored = by == "a person" and (remote.job_id, remote.epoch, index) in self._results
-                demand(word is not S.COMPLETED or known == word or is_stored, words)
+                is_stored = (remote.job_id, remote.epoch, index) in self._results
+                may_differ = by == "a person" or epochs[job_id] > remote.epoch  # all anew was wished since
+                demand(word is not S.COMPLETED or known == word or (is_stored and may_differ), words)
 
     def check_end(self) -> None:
         """After a round with a healthy provider: all is claimed, settled and stored."""
