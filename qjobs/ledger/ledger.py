@@ -395,6 +395,14 @@ class Ledger:
         number: int | None = self._db.rows(query)[0].number
         return number
 
+    def first_event_at(self, job_id: JobId, cause: str, *, since: datetime | None = None) -> datetime | None:
+        """When a job first had an event of that cause, since a time if one is given; None if never."""
+        query = sa.select(sa.func.min(EVENT.c.at).label("at")).where(EVENT.c.job_id == job_id, EVENT.c.cause == cause)
+        if since is not None:
+            query = query.where(EVENT.c.at >= since)
+        at: datetime | None = self._db.rows(query)[0].at
+        return at
+
     def jobs_with_event(self, job_ids: Sequence[JobId], cause: str, detail: str | None = None) -> set[JobId]:
         """The jobs whose history has an event of that cause, and of that detail if one is given."""
         query = sa.select(EVENT.c.job_id).where(EVENT.c.cause == cause).distinct()

@@ -21,7 +21,10 @@ logger = logging.getLogger(__name__)
 _TOGETHER = 50
 """Results that are stored in one transaction, as they come."""
 _NEVER_COMES_S = 86_400.0
-"""How long the result of a COMPLETED item is asked for before it is given up."""
+"""How long after its end the result of an item may still come, where the provider does not say how long it keeps it."""
+_ASKED_S = 3_600.0
+"""How long it is asked for in vain, at least, before it is given up: one answer proves nothing, however late it is."""
+_NOT_YET = "no result yet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +253,7 @@ class _Download:
     def _settle(self, permanent: Mapping[int, str], still_missing: Mapping[int, str]) -> None:
         """Record which results will never come: the provider said so, or it keeps none for so long."""
         settled = dict(permanent)
+        asked_s = self._asked_for_s(still_missing) if self.gives_results else 0.0
         kept_s = self.backend.limits.results_kept_s
         for item in self.ledger.items(self.job.job_id) if still_missing else []:
             completed_at = item.times.get(JobStatus.COMPLETED)
@@ -259,6 +263,8 @@ class _Download:
             age_s = (self.present - completed_at).total_seconds()
             if not self.gives_results:
                 settled.setdefault(item.index, f"{self.job.device} gives no results")
+            elif asked_s < _ASKED_S:
+                continue
             elif kept_s and age_s > kept_s:
                 words = f"{self.backend.name} keeps results for {kept_s:g} s, and {still_missing[item.index]}"
                 settled.setdefault(item.index, words)
@@ -267,6 +273,18 @@ class _Download:
                 settled.setdefault(item.index, words)
         if settled:
             self.ledger.settle_missing(self.job.job_id, self.attempt, settled, now=self.present)
+
+    def _asked_for_s(self, still_missing: Collection[int]) -> float:
+        """For how long results of COMPLETED items have been asked for in vain; the first time is written down."""
+        awaited = sorted(set(still_missing) & set(self.ledger.awaited_items(self.job.job_id)))
+        if not awaited:
+            return 0.0
+        first = self.ledger.first_event_at(self.job.job_id, _NOT_YET, since=self.attempt.accepted_at)
+        if first is None:
+            words = f"{len(awaited)} items are COMPLETED and have no result yet"
+            self.ledger.record_event(self.job.job_id, _NOT_YET, words, now=self.present)
+            return 0.0
+        return (self.present - first).total_seconds()
 
 
 def _parts(answers: Iterable[tuple[int, Result]]) -> Iterable[list[tuple[int, Result]]]:

@@ -125,11 +125,19 @@ def poll_each(
             polled.troubles[job_id] = problem
     if not live:
         return polled
-    _request_cancellations(ledger, backend, jobs, live, polled.troubles)
+    said_cancelled = {each: attempt for each, attempt in live.items() if attempt.awaited is JobStatus.CANCELLED}
+    others = {each: attempt for each, attempt in live.items() if each not in said_cancelled}
+    _request_cancellations(ledger, backend, jobs, others, polled.troubles)
     answers = backend.status(list(live))
     logger.debug("%s: polled %d jobs, %d answers", backend.name, len(live), len(answers))
+    revived = {each: attempt for each, attempt in said_cancelled.items() if _is_alive(answers.get(each))}
+    _request_cancellations(ledger, backend, jobs, revived, polled.troubles)
     _record(ledger, backend, live, answers, polled, seen, now)
     return polled
+
+
+def _is_alive(answer: Answer | None) -> bool:
+    return isinstance(answer, Snapshot) and not answer.status.is_final
 
 
 def _record(
@@ -217,6 +225,8 @@ def _request_cancellations(
 
     Where the provider cannot be reached at all, nothing more is asked of it: the poll that follows says so.
     """
+    if not live:
+        return
     items = ledger.items_to_cancel([attempt.job_id for attempt in live.values()])
     for remote_id, attempt in live.items():
         job = jobs[attempt.job_id]

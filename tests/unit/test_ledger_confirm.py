@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from scripted import ScriptedBackend
 from support import (
     NOW,
     all_of,
@@ -21,6 +22,7 @@ from support import (
     whole,
 )
 
+import qjobs
 from qjobs.backends.base import Snapshot
 from qjobs.ledger import Ledger
 from qjobs.ledger.judgement import GRACE_S
@@ -281,6 +283,29 @@ def test_alive_again(reports: Reports, old: JobStatus, said: JobStatus, of_items
     assert (job.finished_at is None, job.cancel_requested_at) == (not said.is_final, None)
     if said is not S.COMPLETED:
         assert job_moves(reports.ledger, reports.job_id)[-1] == (old, said, "alive again")
+
+
+def test_cancelled_twice(store: Ledger) -> None:
+    """What is queued again while its cancellation is being confirmed is cancelled again by the poll that sees it."""
+    backend = ScriptedBackend(confirm=TWICE)
+    job_id = create(store, "key")
+    qjobs.submit(store, backend, job_id, now=lambda: NOW)
+    (remote_id,) = backend.jobs
+    qjobs.cancel(store, backend, job_id, now=lambda: NOW)
+    cancels = []
+    said = [
+        (1, S.CANCELLED),
+        (40, S.CANCELLED),
+        (50, S.QUEUED),
+        (60, S.CANCELLED),
+        (100, S.CANCELLED),
+        (140, S.CANCELLED),
+    ]
+    for seconds, status in said:
+        backend.report(status, status)
+        qjobs.poll(store, backend, [job_id], now=lambda seconds=seconds: at(seconds))
+        cancels.append(backend.jobs[remote_id].cancels)
+    assert (cancels, store.job(job_id).status) == ([1, 1, 2, 3, 3, 3], S.CANCELLED)
 
 
 def test_items_alive_again(reports: Reports) -> None:

@@ -125,7 +125,10 @@ def test_checker_compiles(store: Ledger) -> None:
 
 @pytest.mark.parametrize(
     ("limits", "late_s", "words"),
-    [(Limits(results_kept_s=100.0), 101.0, "keeps results for 100 s"), (Limits(), DAY_S + 1, "COMPLETED for 24 hours")],
+    [
+        (Limits(results_kept_s=4000.0), 4001.0, "keeps results for 4000 s"),
+        (Limits(), DAY_S + 1, "COMPLETED for 24 hours"),
+    ],
     ids=["kept", "a day"],
 )
 def test_given_up(store: Ledger, limits: Limits, late_s: float, words: str) -> None:
@@ -133,12 +136,29 @@ def test_given_up(store: Ledger, limits: Limits, late_s: float, words: str) -> N
     backend = ScriptedBackend(limits=limits)
     job_id = done(store, backend)
     backend.jobs[RemoteId("remote-1")].late = True
-    with pytest.raises(BackendUnavailable, match="not there yet"):
-        qjobs.collect(store, backend, job_id, now=lambda: at(late_s - 2))
+    for seconds in (late_s - 3602, late_s - 2):
+        with pytest.raises(BackendUnavailable, match="not there yet"):
+            qjobs.collect(store, backend, job_id, now=lambda seconds=seconds: at(seconds))
     assert store.awaited_items(job_id) == (0, 1)
     with pytest.raises(JobFailed, match=words):
         qjobs.collect(store, backend, job_id, now=lambda: at(late_s))
     assert store.awaited_items(job_id) == ()
+
+
+@pytest.mark.parametrize("limits", [Limits(results_kept_s=100.0), Limits()], ids=["kept", "a day"])
+def test_one_late_answer(store: Ledger, limits: Limits) -> None:
+    """Whoever asks for the first time weeks later gives nothing up for one answer; an hour of them settles it."""
+    backend = ScriptedBackend(limits=limits)
+    job_id = done(store, backend)
+    backend.jobs[RemoteId("remote-1")].late = True
+    for seconds in (20 * DAY_S, 20 * DAY_S + 3599):
+        with pytest.raises(BackendUnavailable, match="not there yet"):
+            qjobs.collect(store, backend, job_id, now=lambda seconds=seconds: at(seconds))
+    assert [event.cause for event in store.events(job_id)].count("no result yet") == 1
+    with pytest.raises(JobFailed):
+        qjobs.collect(store, backend, job_id, now=lambda: at(20 * DAY_S + 3600))
+    backend.jobs[RemoteId("remote-1")].late = False
+    assert qjobs.collect(store, backend, job_id, now=lambda: at(21 * DAY_S)).results.keys() == {0, 1}
 
 
 def test_open_item_is_not_settled(store: Ledger, backend: ScriptedBackend) -> None:
