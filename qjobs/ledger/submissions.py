@@ -334,11 +334,24 @@ def _release(
         _forget_lost_items(connection, known, message, now, cause)
     before = roll_up(moves.item_statuses(connection, known.job_id))
     again: dict[str, Any] = {"message": message, "finished_at": now if before.is_final else None}
+    if before is JobStatus.CREATED:
+        _give_up_lost(connection, row, now)
     moves.move_job(connection, known.job_id, known.status, before, cause, message, now, **again)
     if before is JobStatus.CREATED and row.cancel_requested_at is not None:
         cancel_unsent(connection, known.job_id, now)
     elif before is JobStatus.CREATED:
         cancel_requested_items(connection, known.job_id, now)
+
+
+def _give_up_lost(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
+    """A job that is to be run anew counts on none of its LOST remote jobs: one that comes back is to be cancelled."""
+    query = sa.select(ATTEMPT.c.number, ATTEMPT.c.remote_id).order_by(ATTEMPT.c.number)
+    lost = query.where(
+        ATTEMPT.c.job_id == row.job_id, ATTEMPT.c.status == JobStatus.LOST, ATTEMPT.c.remote_id.is_not(None)
+    )
+    for attempt in connection.execute(lost).all():
+        why = f"attempt {attempt.number} was LOST, and the job is to be run anew"
+        record_stray(connection, row, attempt.remote_id, why, now)
 
 
 def _forget_lost_items(connection: sa.Connection, attempt: Attempt, message: str, now: datetime, cause: str) -> None:

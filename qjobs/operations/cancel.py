@@ -5,12 +5,13 @@ And the end of remote jobs that no attempt claims.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from qjobs.backends.base import Backend, Capability, SteppedBackend
-from qjobs.errors import InvalidInput, ProtocolError, QJobsError
+from qjobs.errors import InvalidInput, ProtocolError, QJobsError, StaleJob
 from qjobs.ledger import Ledger
 from qjobs.ledger.strays import Stray
 from qjobs.lifecycle import JobStatus
@@ -56,8 +57,9 @@ def cancel(
         return job
     if attempt.is_reserved and job.cancel_requested_at is not None and attempt.status is JobStatus.UNKNOWN:
         check_place(job, backend)
-        if end_reservation(ledger, backend, attempt, now=now):
-            return ledger.job(job_id)
+        with contextlib.suppress(StaleJob):  # another process has settled it: what is there now is polled
+            if end_reservation(ledger, backend, attempt, now=now):
+                return ledger.job(job_id)
     poll(ledger, backend, [job_id], now=now)
     return ledger.job(job_id)
 

@@ -18,6 +18,7 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
 from qjobs.operations.retry import Action
+from qjobs.operations.sensor_pass import sensor_pass
 
 S = JobStatus
 DEFAULT, ALLOW, FORCE, FULL = RemoteRetryStrategy
@@ -304,6 +305,23 @@ def test_lost(store: Ledger) -> None:
         assert [item.label for item in backend.jobs[SECOND].batch.items] == ["item-1"]
         assert set(store.results(job_id)) == {0}
         check_history(store, job_id)
+
+
+def test_lost_and_restarted_by_a_dead_process(store: Ledger) -> None:
+    """A LOST job whose restart was never sent is ended when it comes back: nobody counts on it."""
+    backend = ScriptedBackend(FINDABLE)
+    job_id = a_job(store, "open", backend)
+    backend.hidden.add(FIRST)
+    qjobs.poll(store, backend, [job_id], now=lambda: at(1))
+    backend.faults.append(Fault(NotSent("no route")))
+    with pytest.raises(NotSent):
+        enter(store, backend, job_id, FULL, after_s=2.0)
+    assert store.job(job_id).status is S.CREATED
+    backend.hidden.clear()
+    sensor_pass(store, lambda _: backend, now=lambda: at(100))
+    assert (len(backend.jobs), backend.jobs[FIRST].cancels) == (1, 1)
+    assert store.strays.pending() == []
+    check_history(store, job_id)
 
 
 def test_not_sent_after_asking(store: Ledger) -> None:

@@ -157,6 +157,20 @@ def test_cancelled(store: Ledger, backend: SteppedBackend, reachable: bool) -> N
     check_history(store, job_id)
 
 
+def test_cancelled_twice_at_once(store: Ledger, backend: SteppedBackend) -> None:
+    """Two people who end one reservation at once are both told that it is CANCELLED."""
+    job_id = a_job(store, "reserved", backend)
+
+    class Overtaken(SteppedBackend):
+        """Somebody else is faster than its first request."""
+
+        def abandon(self, remote_id: RemoteId) -> None:
+            assert qjobs.cancel(store, backend, job_id, now=lambda: at(1)).status is S.CANCELLED
+
+    assert qjobs.cancel(store, Overtaken(), job_id, now=lambda: at(1)).status is S.CANCELLED
+    check_history(store, job_id)
+
+
 def test_alive_again_behind_it(store: Ledger, backend: SteppedBackend) -> None:
     """A remote job that is alive again is ended before what was reserved since is gone on with."""
     job_id = a_job(store, "incomplete", backend)
