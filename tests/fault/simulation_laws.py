@@ -292,7 +292,9 @@ class Laws:
             if remote is None or remote.requeued != by or remote.gone or remote.refuses:
                 continue
             items = dict(self.world.ledger.rows("SELECT item_index, status FROM item WHERE job_id = ?", job_id))
-            for index, word in zip(remote.items, remote.statuses, strict=True):
+            for position, (index, word) in enumerate(zip(remote.items, remote.statuses, strict=True)):
+                if position == remote.stuck:
+                    continue  # it is shown open for ever, and ended here
                 known = items[index]
                 words = f"{number} item {index} was queued again by {by} and is {word}; here it is {known}: {remote}"
                 is_stored = (remote.job_id, remote.epoch, index) in self._results
