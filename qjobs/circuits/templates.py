@@ -21,7 +21,7 @@ from qjobs.model import Program, ProgramFormat
 if TYPE_CHECKING:
     from pytket.circuit import Circuit
     from qiskit import QuantumCircuit
-    from qiskit.circuit import Parameter, ParameterExpression
+    from qiskit.circuit import ParameterExpression
 
 __all__ = [
     "CutText",
@@ -79,28 +79,24 @@ def openqasm2_number(value: float) -> str:
     return text if "." in text else text.replace("e", ".0e")
 
 
-@dataclass(frozen=True, slots=True)
 class _Angle:
-    """An angle with symbols: an expression of them, or None where it is one symbol itself."""
+    """An angle with symbols, to be worked out by qiskit from the values of a circuit's symbols."""
 
-    expression: ParameterExpression | None
-    symbols: tuple[Parameter, ...]
-    names: tuple[str, ...]
+    __slots__ = ("_expression", "_places", "_symbols")
 
-    @classmethod
-    def of(cls, angle: ParameterExpression) -> _Angle:
+    def __init__(self, angle: ParameterExpression, names: Sequence[str]) -> None:
         from qiskit.circuit import Parameter
 
-        symbols = tuple(angle.parameters)
-        names = tuple(str(each.name) for each in symbols)
-        return cls(None if isinstance(angle, Parameter) else angle, symbols, names)
+        self._expression = None if isinstance(angle, Parameter) else angle
+        self._symbols = tuple(angle.parameters)
+        self._places = [names.index(str(each.name)) for each in self._symbols]
 
-    def at(self, row: Mapping[str, float]) -> float:
-        """Its value, worked out by qiskit: the same digits as in a circuit that is bound."""
-        values = [float(row[name]) for name in self.names]
-        if self.expression is None:
-            return values[0]
-        return float(self.expression.bind(dict(zip(self.symbols, values, strict=True))))
+    def at(self, values: Sequence[float]) -> float:
+        """Its value where the symbols have these, in the order of their names."""
+        if self._expression is None:
+            return values[self._places[0]]
+        binds = {symbol: values[place] for symbol, place in zip(self._symbols, self._places, strict=True)}
+        return float(self._expression.bind(binds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +109,24 @@ class OpenQasm2Template:
 
     text: CutText
     angles: tuple[_Angle, ...] = field(repr=False)
-    names: frozenset[str]
+    names: tuple[str, ...]
 
     def values(self, row: Mapping[str, float]) -> tuple[float, ...] | None:
         """The value of each angle where its symbols have those of `row`.
 
-        None where `row` is not one finite number for each symbol, or an angle would not be one: then
-        `qjobs.circuits.programs.bind` says what is wrong.
+        None where `row` is not one finite `float` or `int` for each symbol, or an angle would be no finite number:
+        then `qjobs.circuits.programs.bind` says what is wrong.
         """
         from qiskit.exceptions import QiskitError
 
-        if row.keys() != self.names or not all(map(_is_finite, row.values())):
+        if len(row) != len(self.names) or not {float, int}.issuperset(map(type, row.values())):
             return None
         try:
-            found = tuple([angle.at(row) for angle in self.angles])
-        except (QiskitError, ArithmeticError, TypeError, ValueError, RuntimeError):
+            given = [float(row[name]) for name in self.names]
+            if not all(map(math.isfinite, given)):
+                return None
+            found = tuple([angle.at(given) for angle in self.angles])
+        except (QiskitError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError):
             return None
         return found if all(map(math.isfinite, found)) else None
 
@@ -135,10 +134,6 @@ class OpenQasm2Template:
         """The text of the bound circuit; None as `values`."""
         values = self.values(row)
         return None if values is None else self.text.filled([openqasm2_number(value) for value in values])
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @lru_cache(maxsize=64)
@@ -181,7 +176,7 @@ def openqasm2_template(circuit: QuantumCircuit) -> OpenQasm2Template | None:
     """
     from qjobs.circuits.openqasm import write_openqasm2
 
-    names = frozenset(str(each.name) for each in circuit.parameters)
+    names = tuple(sorted(str(each.name) for each in circuit.parameters))
     if not _has_symbols_in_view(circuit):
         return None
     bound, angles, places = _with_stand_ins(circuit)
@@ -191,7 +186,7 @@ def openqasm2_template(circuit: QuantumCircuit) -> OpenQasm2Template | None:
         return None
     if text.holes != tuple(places) or len(angles) > _MOST:  # in a definition, or a number of the circuit's own
         return None
-    return OpenQasm2Template(text=text, angles=tuple(map(_Angle.of, angles)), names=names)
+    return OpenQasm2Template(text=text, angles=tuple(_Angle(each, names) for each in angles), names=names)
 
 
 def _has_symbols_in_view(circuit: QuantumCircuit) -> bool:
@@ -347,6 +342,8 @@ def _dump(content: object) -> str:
 
 def _text(value: object) -> str:
     """A finite real number as pytket's JSON has it."""
+    if type(value) is float and math.isfinite(value):
+        return f'"{value!r}"'
     number = complex(value)  # type: ignore[call-overload]
     if number.imag or number != number or abs(number) == float("inf"):
         raise ValueError(f"an angle is {value}")

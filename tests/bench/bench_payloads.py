@@ -65,7 +65,7 @@ def programs() -> dict[str, Program]:
     return {
         "8 qubits, the example": compile_program(small, Target(name="any"), example.compile_options()),
         "20 qubits, the same on a ring, for ions": compile_program(wide, ions, options),
-        "20 qubits, 160 symbols, for a chip": compile_program(program_from_qiskit(layers(20, 4)), chip, options),
+        "20 qubits, 80 symbols, for a chip": compile_program(program_from_qiskit(layers(20, 2)), chip, options),
     }
 
 
