@@ -82,6 +82,25 @@ def is_standard(operation: object) -> bool:
     return module.startswith(_SELF_EXPLAINING)
 
 
+def in_sympy(expression: ParameterExpression, stand_ins: Mapping[Parameter, Parameter]) -> Any:
+    """The expression in sympy's terms, with other symbols in place of its own; None where qiskit cannot tell it.
+
+    `stand_ins` has one for each of its parameters, with names that sympy reads as nothing but symbols.
+    """
+    moved = expression.subs(dict(stand_ins))
+    text = str(moved)
+    if text in {each.name for each in stand_ins.values()}:
+        # Where all other symbols cancelled out (b + 0*a), qiskit 2.6 gives any one of them.
+        import sympy
+
+        return sympy.Symbol(text)
+    try:
+        tree = moved.sympify()
+    except TypeError:
+        return None
+    return None if tree is NotImplemented else tree  # qiskit 2.6 cannot turn 2**a into sympy
+
+
 def _number(value: complex | float | int) -> bytes:
     if isinstance(value, complex):
         if value.imag != 0:
@@ -277,19 +296,18 @@ class _Walk:
         # Stand-in names: sympy then never sees a user's name, and the walk puts the real one back.
         stand_ins = {each: Parameter(f"p{index}") for index, each in enumerate(ordered)}
         real = {f"p{index}": name for index, name in enumerate(names)}
-        packed = self._tree(expression.subs(stand_ins), real)
+        packed = self._tree(expression, stand_ins, real)
         if plain:
             self._expressions[key] = packed
         return packed
 
     @staticmethod
-    def _tree(expression: ParameterExpression, names: Mapping[str, str]) -> bytes:
-        try:
-            tree = expression.sympify()
-        except TypeError:
-            tree = NotImplemented
-        if tree is NotImplemented:  # qiskit 2.6 cannot turn 2**a into sympy
-            return _pack(b"text", _text(expression), *map(_text, names.values()))
+    def _tree(
+        expression: ParameterExpression, stand_ins: Mapping[Parameter, Parameter], names: Mapping[str, str]
+    ) -> bytes:
+        tree = in_sympy(expression, stand_ins)
+        if tree is None:
+            return _pack(b"text", _text(expression.subs(stand_ins)), *map(_text, names.values()))
         # A symbol that cancels out (0*a) leaves a number; the list of free symbols still names it.
         return _sympy(tree, names) if tree.is_number else _pack(b"expression", _sympy(tree, names))
 

@@ -27,7 +27,7 @@ from qiskit.circuit import CircuitInstruction, Clbit, ControlFlowOp, Parameter, 
 from qiskit.circuit import library as gates
 from qiskit.circuit.classical import expr as classical
 
-from qjobs.circuits.content_hash import is_standard, plain_number
+from qjobs.circuits.content_hash import in_sympy, is_standard, plain_number
 from qjobs.circuits.openqasm import MAX_WIRES
 from qjobs.circuits.parameter_names import decode, encode_for_pytket
 from qjobs.errors import InvalidCircuit
@@ -203,11 +203,8 @@ def _half_turns(value: object) -> Any:
     symbols = {
         sympy.Symbol(f"p{index}"): sympy.Symbol(encode_for_pytket(str(each.name))) for index, each in enumerate(ordered)
     }
-    try:
-        tree = value.subs(stand_ins).sympify()
-    except TypeError:
-        tree = NotImplemented
-    if tree is NotImplemented:  # qiskit 2.6, for a number to the power of a symbol
+    tree = in_sympy(value, stand_ins)
+    if tree is None or tree.has(sympy.sign):  # at a sign of a symbol pytket ends the process
         raise InvalidCircuit(f"the angle {value} cannot be written for pytket; compile with qiskit")
     return tree.xreplace(symbols) / sympy.pi
 

@@ -235,3 +235,29 @@ def test_noise_is_made_of_probabilities(value):
     """Anything else is refused."""
     with pytest.raises(InvalidInput, match="readout must be a probability"):
         NoiseSpec(readout=value)
+
+
+@pytest.mark.parametrize("name", sorted({"cp", "cu1", "cu3", "crx", "cry", "crz"} | engine._BOUND_BY_AER))
+def test_symbols_of_every_gate(name):
+    """A row gives what its bound circuit gives, whichever gates have the symbols, alone or beside others."""
+    gate = get_standard_gate_name_mapping()[name].base_class
+    n_angles = len(get_standard_gate_name_mapping()[name].params)
+    a, b = Parameter("a"), Parameter("b")
+    observables = [Observable(name=pauli, terms=((pauli, 1.0),)) for pauli in ("ZZ", "XX", "YY", "XZ", "ZX")]
+    for beside in (a, b):
+        circuit = QuantumCircuit(2, 2)
+        circuit.ry(0.7, 0)
+        circuit.ry(0.4, 1)
+        operation = gate(*[2 * a + 0.1] * n_angles)
+        circuit.append(operation, range(operation.num_qubits))
+        if beside is b:
+            circuit.rx(b, 1)
+        circuit.measure([0, 1], [0, 1])
+        rows = [{"a": 0.3, "b": 0.9}, {"a": -1.2, "b": 0.4}, {"a": 2.1, "b": 0.0}]
+        rows = [{symbol.name: row[symbol.name] for symbol in circuit.parameters} for row in rows]
+        program = read_circuit(circuit)
+        found = simulate(batch_of(*[(circuit, 8, row) for row in rows], observables=observables))
+        slow = simulate(batch_of(*[(bind(program, row), 8) for row in rows], observables=observables))
+        for ours, theirs in zip(found, slow, strict=True):
+            assert ours.expvals == pytest.approx(theirs.expvals, abs=1e-9)
+        assert len(simulate(batch_of(*[(circuit, 8, row) for row in rows]))) == len(rows)

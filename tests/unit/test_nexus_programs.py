@@ -17,9 +17,10 @@ from qiskit.circuit import Parameter
 from qiskit.quantum_info import Operator
 from sympy import Symbol, cos
 
-from qjobs.backends.nexus.programs import Template, Templates, program_of
+from qjobs.backends.nexus.programs import Templates, program_of
 from qjobs.circuits.programs import bind, read_circuit, to_qiskit
 from qjobs.circuits.pytket import load_pytket, pytket_to_qiskit
+from qjobs.circuits.templates import PytketTemplate
 from qjobs.errors import InvalidCircuit
 
 X = Parameter("x")
@@ -55,7 +56,7 @@ def test_bound(values: tuple[float, ...]) -> None:
     program = read_circuit(expressions())
     parameters = dict(zip(("x", "t[0]", "pi"), values, strict=True))
     expected = Operator(bind(program, parameters)).data
-    assert np.allclose(unitary_of(Template(program).bound(parameters)), expected, atol=1e-7)
+    assert np.allclose(unitary_of(PytketTemplate(program).bound(parameters)), expected, atol=1e-7)
 
 
 def test_converted_once() -> None:
@@ -64,7 +65,7 @@ def test_converted_once() -> None:
     templates = Templates()
     template = templates.of(program)
     assert template is templates.of(program)
-    assert template._pieces, "binding puts text between these, and converts nothing"
+    assert template._text, "binding puts text between these, and converts nothing"
     assert len(load_pytket(template.unbound.encode()).free_symbols()) == 3
 
 
@@ -74,7 +75,7 @@ def test_conditions() -> None:
     circuit.Measure(0, 0)
     circuit.Rx(Symbol("a") / 3, 1, condition_bits=[0], condition_value=1)
     circuit.add_gate(OpType.Rz, [cos(Symbol("a"))], [0])
-    bound = load_pytket(Template(read_circuit(circuit)).bound({"a": 0.5}).encode())
+    bound = load_pytket(PytketTemplate(read_circuit(circuit)).bound({"a": 0.5}).encode())
     found = sorted(
         (c.op.op if c.op.type == OpType.Conditional else c.op).params[0]
         for c in bound.get_commands()
@@ -93,7 +94,7 @@ def test_boxes() -> None:
     circuit.Rz(Symbol("b"), 0)
     program = read_circuit(circuit)
     expected = Operator(bind(program, {"a": 0.3, "b": 0.7})).data
-    assert np.allclose(unitary_of(Template(program).bound({"a": 0.3, "b": 0.7})), expected)
+    assert np.allclose(unitary_of(PytketTemplate(program).bound({"a": 0.3, "b": 0.7})), expected)
 
 
 @pytest.mark.parametrize("values", [{"x": 0.0}, {"x": -1.0}, {"x": math.inf}, {"x": math.nan}, {}])
@@ -102,7 +103,7 @@ def test_no_value(values: dict[str, float]) -> None:
     circuit = QuantumCircuit(1)
     circuit.rx(1 / X + X**0.5, 0)
     with pytest.raises(InvalidCircuit):
-        Template(read_circuit(circuit)).bound(values)
+        PytketTemplate(read_circuit(circuit)).bound(values)
 
 
 def test_names_stay_data() -> None:
@@ -111,7 +112,7 @@ def test_names_stay_data() -> None:
     circuit = QuantumCircuit(1)
     circuit.rx(Parameter(name), 0)
     circuit.rx(Parameter("p0") * 2, 0)
-    bound = Template(read_circuit(circuit)).bound({name: math.pi / 2, "p0": math.pi})
+    bound = PytketTemplate(read_circuit(circuit)).bound({name: math.pi / 2, "p0": math.pi})
     expected = QuantumCircuit(1)
     expected.rx(math.pi / 2, 0)
     expected.rx(2 * math.pi, 0)
@@ -124,7 +125,7 @@ def test_read_back() -> None:
     circuit.h(0)
     circuit.cx(0, 1)
     circuit.measure([0, 1], [1, 0])
-    attributes = json.loads(Template(read_circuit(circuit)).bound({}))
+    attributes = json.loads(PytketTemplate(read_circuit(circuit)).bound({}))
     attributes |= {"name": "theirs", "description": None, "properties": {}, "timestamps": {"created": "now"}}
     assert to_qiskit(program_of(attributes)) == circuit
 

@@ -42,6 +42,9 @@ MAX_EXACT_QUBITS = 16
 
 _NATIVE_NOISY = frozenset({*BASIS_1Q, *BASIS_2Q, *BASIS_OTHER, "barrier", "break_loop", "continue_loop", "store"})
 _NATIVE = _NATIVE_NOISY | {*BASIS_3Q, "unitary", "diagonal", "pauli", "initialize", "mcx", "mcp", "mcphase"}
+_BOUND_BY_AER = frozenset({"p", "rx", "ry", "rz", "r", "u", "u1", "u2", "u3", "cu", "rxx", "ryy", "rzz", "rzx"})
+"""Gates whose symbols Aer 0.17 and 0.18 bind. Those of cp, cu1, cu3, crx, cry and crz they leave alone, and give wrong
+numbers without a word, or one result for all rows."""
 _RESETS = frozenset({"reset", "initialize"})
 _CONTROL = frozenset({*BASIS_OTHER, "break_loop", "continue_loop", "store"}) - {"measure", "reset", "delay"}
 
@@ -213,16 +216,40 @@ def _run_rows(
 ) -> list[Any]:
     """One entry for each row.
 
-    `bind_at_runtime` saves a copy of the circuit for each row, but Aer 0.17 and 0.18 abort the process
-    when such a circuit has control flow: only circuits of plain gates ask for it.
+    Aer binds the rows where it can, else they are bound here. `bind_at_runtime` saves a copy of the circuit for each
+    row, but Aer 0.17 and 0.18 abort the process when such a circuit has control flow: only circuits of plain gates ask
+    for it.
+
+    Raises:
+        RuntimeError: Aer failed, or gave another number of results.
     """
     symbols = list(circuit.parameters)
     if not symbols:
         return _run([circuit] * len(rows), **options)
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     binds = {symbol: list(columns[symbol.name]) for symbol in symbols}
-    simulator = {"runtime_parameter_bind_enable": bind_at_runtime}
-    return _run([circuit], parameter_binds=[binds], simulator=simulator, **options)
+    turning = _names_with_symbols(circuit)
+    if turning and turning <= _BOUND_BY_AER:
+        simulator = {"runtime_parameter_bind_enable": bind_at_runtime}
+        found = _run([circuit], parameter_binds=[binds], simulator=simulator, **options)
+    else:
+        values = [dict(zip(binds, row, strict=True)) for row in zip(*binds.values(), strict=True)]
+        found = _run([circuit.assign_parameters(each) for each in values], **options)
+    if len(found) != len(rows):
+        raise RuntimeError(f"Aer gave {len(found)} results for {len(rows)} rows of parameters")
+    return found
+
+
+def _names_with_symbols(circuit: QuantumCircuit) -> set[str]:
+    """Names of the operations that have symbols, also of those inside blocks."""
+    names = set()
+    for each in circuit.data:
+        blocks = getattr(each.operation, "blocks", ()) if each.name in _CONTROL else ()
+        for block in blocks:
+            names |= _names_with_symbols(block)
+        if each.is_parameterized() and not blocks:
+            names.add(each.name)
+    return names
 
 
 def with_probabilities(split: Split) -> QuantumCircuit:

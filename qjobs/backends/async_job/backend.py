@@ -363,10 +363,9 @@ class _NoMore(Exception):
 
 
 def _text(batch: Batch, item: ItemSpec) -> str:
-    from qjobs.circuits.openqasm import write_openqasm2
-    from qjobs.circuits.programs import bind
+    from qjobs.circuits.templates import written_openqasm2
 
-    return write_openqasm2(bind(batch.programs[item.program], dict(item.parameters)))
+    return written_openqasm2(batch.programs[item.program], dict(item.parameters))
 
 
 def _until_done(future: Future[Any], journal: Journal, name: str) -> BaseException | None:

@@ -7,7 +7,6 @@ them needs that (control flow).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from qjobs.errors import InvalidCircuit
@@ -30,24 +29,11 @@ def written(batch: Batch, key: Key | None) -> tuple[str, list[str]]:
     Raises:
         InvalidCircuit: A circuit cannot be written as OpenQASM.
     """
-    from qiskit import qasm2, qasm3
-
-    from qjobs.circuits.openqasm import has_control_flow
-
-    bound: dict[_Circuit, QuantumCircuit] = {}
-    for item in batch.items:
-        circuit = _circuit_of(item)
-        if circuit not in bound:
-            bound[circuit] = _bound(batch, item)
     form = "qasm"
-    texts = None
-    if not any(has_control_flow(circuit) for circuit in bound.values()):  # Qiskit writes it wrongly in OpenQASM 2
-        texts = _texts(bound, qasm2.dumps)
+    texts = _openqasm2(batch)
     if texts is None:
         form = "qasm3"
-        texts = _texts(bound, qasm3.dumps)
-    if texts is None:
-        raise InvalidCircuit("a circuit of the job cannot be written as OpenQASM 2 or 3; compile it for the device")
+        texts = _openqasm3(batch)
     found = [texts[_circuit_of(item)] for item in batch.items]
     if key is not None:
         found[0] = with_key(found[0], key)
@@ -80,6 +66,44 @@ def _circuit_of(item: ItemSpec) -> _Circuit:
     return item.program, tuple(sorted(item.parameters))
 
 
+def _openqasm2(batch: Batch) -> dict[_Circuit, str] | None:
+    """Every circuit in OpenQASM 2; None if one of them cannot be written so."""
+    from qjobs.circuits.templates import written_openqasm2
+
+    found: dict[_Circuit, str] = {}
+    for item in batch.items:
+        name = _circuit_of(item)
+        if name not in found:
+            try:
+                found[name] = written_openqasm2(batch.programs[item.program], dict(item.parameters))
+            except InvalidCircuit:
+                return None
+    return found
+
+
+def _openqasm3(batch: Batch) -> dict[_Circuit, str]:
+    """Every circuit in OpenQASM 3.
+
+    Raises:
+        InvalidCircuit: One of them cannot be bound or written.
+    """
+    from qiskit import qasm3
+    from qiskit.exceptions import QiskitError
+
+    found: dict[_Circuit, str] = {}
+    for item in batch.items:
+        name = _circuit_of(item)
+        if name not in found:
+            circuit = _bound(batch, item)
+            try:
+                found[name] = qasm3.dumps(circuit)
+            except (QiskitError, LookupError, ValueError, TypeError, NotImplementedError) as error:
+                raise InvalidCircuit(
+                    "a circuit of the job cannot be written as OpenQASM 2 or 3; compile it for the device"
+                ) from error
+    return found
+
+
 def _bound(batch: Batch, item: ItemSpec) -> QuantumCircuit:
     from qjobs.circuits.openqasm import flat
     from qjobs.circuits.programs import bind
@@ -97,18 +121,3 @@ def _has_registers_of_its_own(circuit: QuantumCircuit) -> bool:
     bits = [bit for register in circuit.cregs for bit in register]
     qubits = [qubit for register in circuit.qregs for qubit in register]
     return bool(bits == circuit.clbits and qubits == circuit.qubits)
-
-
-def _texts(
-    circuits: dict[_Circuit, QuantumCircuit], dump: Callable[[QuantumCircuit], str]
-) -> dict[_Circuit, str] | None:
-    """Every circuit as text; None if one of them cannot be written so."""
-    from qiskit.exceptions import QiskitError
-
-    found = {}
-    for name, circuit in circuits.items():
-        try:
-            found[name] = dump(circuit)
-        except (QiskitError, LookupError, ValueError, TypeError, NotImplementedError):
-            return None
-    return found

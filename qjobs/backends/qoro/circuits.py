@@ -7,11 +7,10 @@ of the angles: nothing but numbers is ever put in the place of a name.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
 
 from qjobs.errors import InvalidCircuit
 from qjobs.model import Batch, ItemSpec, Program, ProgramHash
@@ -19,14 +18,10 @@ from qjobs.model import Batch, ItemSpec, Program, ProgramHash
 if TYPE_CHECKING:
     from qiskit import QuantumCircuit
 
+    from qjobs.circuits.templates import OpenQasm2Template
+
 __all__ = ["Template", "bound_texts", "templates"]
 
-_FIRST: Final = 700_000.5
-"""Stands for the angle number 0 while the text is written; then 700,001.5 and so on. No angle of a circuit is so big,
-and no fraction of pi that the writer would shorten."""
-_STAND_IN: Final = re.compile(r"(?<![\w.])7\d{5}\.5(?![\w.])")
-_MOST: Final = 90_000
-"""Angles of one template."""
 _CONTROL: Final = "it has control flow, which OpenQASM 2 has no words for"
 
 
@@ -49,12 +44,17 @@ def bound_texts(batch: Batch) -> list[str]:
     from qjobs.circuits.programs import bind
 
     texts: dict[tuple[ProgramHash, tuple[tuple[str, float], ...]], str] = {}
+    for_expvals = bool(batch.options.observables)
     found = []
     for item in batch.items:
         name = (item.program, tuple(sorted(item.parameters)))
         if name not in texts:
-            circuit = bind(batch.programs[item.program], dict(item.parameters))
-            texts[name] = _text(_prepared(circuit, batch))
+            row = dict(item.parameters)
+            template = _template_of(batch.programs[item.program], for_expvals)
+            text = None if template is None else template.filled(row)
+            if text is None:
+                text = _text(_prepared(bind(batch.programs[item.program], row), for_expvals))
+            texts[name] = text
         found.append(texts[name])
     return found
 
@@ -83,48 +83,25 @@ def templates(batch: Batch) -> list[Template] | None:
 
 
 def _template(program: Program, items: Sequence[tuple[int, ItemSpec]], batch: Batch) -> Template | None:
-    from qjobs.circuits.programs import to_qiskit
-
-    if not program.parameters:
-        return None
-    prepared = _prepared(to_qiskit(program), batch)
-    if not _has_symbols_in_view(prepared):
-        return None
-    circuit, angles = _with_stand_ins(prepared)
-    try:
-        text = _text(circuit)
-    except InvalidCircuit:  # bound, it may be written otherwise
-        return None
-    head = [line for line in text.splitlines() if line.startswith("gate ")]
-    seen = {_number_of(match) for match in _STAND_IN.findall(text)}
-    if any(_STAND_IN.search(line) for line in head) or seen != set(range(len(angles))):
+    template = _template_of(program, bool(batch.options.observables)) if program.parameters else None
+    if template is None:
         return None
     rows = []
     for position, item in items:
-        values = _values(angles, dict(item.parameters))
+        values = template.values(dict(item.parameters))
         if values is None:
             return None
         rows.append((position, values))
-    return Template(
-        text=_STAND_IN.sub(lambda match: _name_of(_number_of(match[0])), text),
-        names=tuple(map(_name_of, range(len(angles)))),
-        rows=tuple(rows),
-    )
+    names = tuple(map(_name_of, range(len(template.angles))))
+    return Template(text=template.text.filled(names), names=names, rows=tuple(rows))
 
 
-def _has_symbols_in_view(circuit: QuantumCircuit) -> bool:
-    """Whether every symbol is an angle of a gate that OpenQASM knows, and none is in the definition of another gate."""
-    from qiskit.circuit import ParameterExpression
-    from qiskit.circuit.library import get_standard_gate_name_mapping
+@lru_cache(maxsize=64)
+def _template_of(program: Program, for_expvals: bool) -> OpenQasm2Template | None:
+    from qjobs.circuits.programs import to_qiskit
+    from qjobs.circuits.templates import openqasm2_template
 
-    standard = get_standard_gate_name_mapping()
-    for each in circuit.data:
-        operation = each.operation
-        if any(isinstance(angle, ParameterExpression) and angle.parameters for angle in operation.params):
-            known = standard.get(operation.name)
-            if known is None or operation.base_class is not known.base_class:
-                return False
-    return True
+    return openqasm2_template(_prepared(to_qiskit(program), for_expvals))
 
 
 def _name_of(number: int) -> str:
@@ -132,53 +109,7 @@ def _name_of(number: int) -> str:
     return f"p{number:05d}"
 
 
-def _number_of(stand_in: str) -> int:
-    return round(float(stand_in) - _FIRST)
-
-
-def _with_stand_ins(circuit: QuantumCircuit) -> tuple[QuantumCircuit, list[Any]]:
-    """A copy with a number in the place of each angle that has a symbol, and those angles in order."""
-    from qiskit.circuit import ParameterExpression
-
-    found = circuit.copy_empty_like()
-    found.global_phase = 0
-    angles: list[Any] = []
-    numbers: dict[str, int] = {}
-    for each in circuit.data:
-        operation = each.operation
-        if any(isinstance(angle, ParameterExpression) and angle.parameters for angle in operation.params):
-            operation = operation.to_mutable()
-            angles_now = []
-            for angle in operation.params:
-                if isinstance(angle, ParameterExpression) and angle.parameters:
-                    number = numbers.setdefault(str(angle), len(angles))
-                    if number < len(angles) and angles[number] != angle:  # two that are written alike
-                        number = len(angles)
-                    if number == len(angles):
-                        angles.append(angle)
-                    angle = _FIRST + number  # noqa: PLW2901
-                angles_now.append(angle)
-            operation.params = angles_now
-        found.append(each.replace(operation=operation, params=tuple(operation.params)))
-    return found, angles
-
-
-def _values(angles: Sequence[Any], parameters: Mapping[str, float]) -> tuple[float, ...] | None:
-    """The value of each angle; None where one is no finite real number."""
-    found = []
-    for angle in angles:
-        bound = angle.bind({each: parameters[each.name] for each in angle.parameters})
-        try:
-            value = float(bound)
-        except TypeError:
-            return None
-        if not math.isfinite(value):
-            return None
-        found.append(value)
-    return tuple(found) if len(angles) <= _MOST else None
-
-
-def _prepared(circuit: QuantumCircuit, batch: Batch) -> QuantumCircuit:
+def _prepared(circuit: QuantumCircuit, for_expvals: bool) -> QuantumCircuit:
     """The circuit on one quantum and one classical register; without its last measurements for expectation values."""
     from qiskit import QuantumCircuit
     from qiskit.circuit import ControlFlowOp
@@ -187,7 +118,7 @@ def _prepared(circuit: QuantumCircuit, batch: Batch) -> QuantumCircuit:
         raise InvalidCircuit(f"a circuit cannot be sent to Qoro: {_CONTROL}")
     flat = QuantumCircuit(circuit.num_qubits, circuit.num_clbits)
     flat.compose(circuit, flat.qubits, flat.clbits, inplace=True, copy=False)
-    if not batch.options.observables:
+    if not for_expvals:
         return flat
     bare = flat.remove_final_measurements(inplace=False)
     if any(each.clbits for each in bare.data):
