@@ -212,8 +212,9 @@ class Submissions:
         """
         error = JobStatus.ERROR
         with self._db.write() as connection:
-            moves.locked_job(connection, attempt.job_id)
+            row = moves.locked_job(connection, attempt.job_id)
             known = moves.unsettled(connection, attempt)
+            _give_up_lost(connection, row, now)
             values: dict[str, Any] = {"message": message, "finished_at": now}
             moves.settle_attempt(connection, known, error, lease_until=None, **values)
             moves.set_sent_items(
@@ -344,13 +345,13 @@ def _release(
 
 
 def _give_up_lost(connection: sa.Connection, row: sa.Row[Any], now: datetime) -> None:
-    """A job that is to be run anew counts on none of its LOST remote jobs: one that comes back is to be cancelled."""
+    """A job that was to be sent again counts on none of its LOST remote jobs: what comes back is cancelled."""
     query = sa.select(ATTEMPT.c.number, ATTEMPT.c.remote_id).order_by(ATTEMPT.c.number)
     lost = query.where(
         ATTEMPT.c.job_id == row.job_id, ATTEMPT.c.status == JobStatus.LOST, ATTEMPT.c.remote_id.is_not(None)
     )
     for attempt in connection.execute(lost).all():
-        why = f"attempt {attempt.number} was LOST, and the job is to be run anew"
+        why = f"attempt {attempt.number} was LOST, and the job was to be sent again"
         record_stray(connection, row, attempt.remote_id, why, now)
 
 

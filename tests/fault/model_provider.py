@@ -309,6 +309,8 @@ class Provider:
             if other.requeued:
                 if sender is None or other.requeued_tick > sender.tick:
                     return  # it was queued again while this one was under way
+                if other.left_out:
+                    return  # one answer without a job that is stored as final is believed
                 cause = "#2 queued again before this was sent: "
             self.world.break_law(f"{cause}two live remote jobs of one item: {other} and {remote}")
         strategy = remote.reserved_with or (sender.strategy if sender else None)  # to go on with it is no new wish

@@ -12,7 +12,16 @@ from support import at, check_history, create
 
 import qjobs
 from qjobs.backends.base import Answer, Confirmation, MissingResult
-from qjobs.errors import BackendUnavailable, Busy, CredentialsRejected, JobFailed, NotSent, ProtocolError, QJobsError
+from qjobs.errors import (
+    BackendUnavailable,
+    Busy,
+    CredentialsRejected,
+    JobFailed,
+    NotSent,
+    ProtocolError,
+    QJobsError,
+    SubmissionRejected,
+)
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId, RemoteRetryStrategy
@@ -307,16 +316,18 @@ def test_lost(store: Ledger) -> None:
         check_history(store, job_id)
 
 
-def test_lost_and_restarted_by_a_dead_process(store: Ledger) -> None:
-    """A LOST job whose restart was never sent is ended when it comes back: nobody counts on it."""
+@pytest.mark.parametrize(
+    ("strategy", "error"), [(FULL, NotSent("no route")), (FORCE, SubmissionRejected("no", detail="too wide"))]
+)
+def test_lost_and_not_sent_again(store: Ledger, strategy: RemoteRetryStrategy, error: QJobsError) -> None:
+    """A LOST job that was to be sent again, in vain, is ended when it comes back: nobody counts on it."""
     backend = ScriptedBackend(FINDABLE)
     job_id = a_job(store, "open", backend)
     backend.hidden.add(FIRST)
     qjobs.poll(store, backend, [job_id], now=lambda: at(1))
-    backend.faults.append(Fault(NotSent("no route")))
-    with pytest.raises(NotSent):
-        enter(store, backend, job_id, FULL, after_s=2.0)
-    assert store.job(job_id).status is S.CREATED
+    backend.faults.append(Fault(error))
+    with pytest.raises(type(error)):
+        enter(store, backend, job_id, strategy, after_s=2.0)
     backend.hidden.clear()
     sensor_pass(store, lambda _: backend, now=lambda: at(100))
     assert (len(backend.jobs), backend.jobs[FIRST].cancels) == (1, 1)
