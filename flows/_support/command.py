@@ -19,7 +19,8 @@ from prefect.settings import (
 from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as STARTUP_TIMEOUT
 
 from blocks import ledger_named
-from qjobs.cli.caps import add_retry_options, with_retries
+from qjobs.cli.caps import with_retries
+from qjobs.cli.parser import add_retry_options
 from qjobs.errors import InvalidInput, LedgerError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.notebook import expand

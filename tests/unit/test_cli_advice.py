@@ -21,7 +21,7 @@ from qjobs.backends.aer import AerBackend
 from qjobs.backends.base import Backend
 from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.circuits.programs import read_circuit
-from qjobs.cli import main as cli
+from qjobs.cli.parser import parser_of
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -410,4 +410,4 @@ def test_parses(command: str) -> None:
     if program == "make":
         assert subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, check=False).returncode == 0
     else:
-        cli._parser(()).parse_args(words)
+        parser_of(()).parse_args(words)
