@@ -149,7 +149,7 @@ def _run(flow: Any, run_ids: list[str], spec: Any, **given: str) -> Any:
     """What a flow returns; the id of its run is put into a list."""
     if not isinstance(flow, Flow):
         return flow(spec, **given)
-    state = flow(spec, **given, return_state=True)
+    state: Any = flow(spec, **given, return_state=True)
     run_ids.append(str(state.state_details.flow_run_id))
     return state.result()
 
