@@ -12,6 +12,7 @@ One server a PREFECT_HOME. Three files there tell of it:
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import fcntl
 import hashlib
 import json
@@ -20,6 +21,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -47,6 +49,7 @@ _IDLE_MINUTES = 30.0
 _START_S = 120.0
 _STOP_S = 15.0
 _LOOK_S = 0.05
+_GUARD_S = 0.5
 _ANSWER_S = 10.0
 _SHOWN_LOG = 2000
 _ROOT = Path(__file__).parents[2]
@@ -100,7 +103,36 @@ def local_server(say: Callable[[str], object]) -> Iterator[LocalServer | None]:
             server = None
         else:
             server = _found_or_started(home, users, idle_s, say)
+            stack.enter_context(_started_again(home, users, idle_s, say))
         yield server
+
+
+@contextlib.contextmanager
+def _started_again(home: Path, users: int, idle_s: float, say: Callable[[str], object]) -> Iterator[None]:
+    """Meanwhile a server that was killed is started again, at its old port: Prefect's client repeats its requests.
+
+    One that ended in good order (`stop --now`) is not: it has taken its file with it.
+    """
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(_GUARD_S):
+            if (home / FILE).exists() and not _is_locked(home):
+                say("Prefect's server was killed")
+                try:
+                    _found_or_started(home, users, idle_s, say)
+                except (ServerProblem, OSError) as error:
+                    say(str(error))
+                    return
+
+    settings = contextvars.copy_context()  # of Prefect: a new thread has none
+    guard = threading.Thread(target=settings.run, args=(watch,), name="qjobs-server-guard", daemon=True)
+    guard.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        guard.join()
 
 
 def stop(*, now: bool = False) -> str:
@@ -286,24 +318,42 @@ def _started(home: Path, lock: int, idle_s: float, say: Callable[[str], object])
     (home / FILE).unlink(missing_ok=True)  # of a server that was killed
     port = int(old.url.rpartition(":")[2]) if old is not None else 0
     say("starting Prefect's server, which stays for the next commands (make stop ends it)")
-    with (home / LOG).open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603
-            [*_command(home, lock, port), "--idle-s", str(idle_s)],
-            env=_environment(),
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            pass_fds=(lock,),
-            start_new_session=True,  # Ctrl-C is for the command alone
-        )
-    _STARTED.append(process)
+    process: subprocess.Popen[bytes] | None = None
     try:
+        with _uninterrupted(), (home / LOG).open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603
+                [*_command(home, lock, port), "--idle-s", str(idle_s)],
+                env=_environment(),
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(lock,),
+                start_new_session=True,  # Ctrl-C is for the command alone
+            )
+        _STARTED.append(process)
         return _healthy(home, process)
     except BaseException:
-        process.kill()
-        process.wait()
+        if process is not None:
+            process.kill()
+            process.wait()
         raise
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C: a process that has no object yet could not be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 _STARTED: list[subprocess.Popen[bytes]] = []

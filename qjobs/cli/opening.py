@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 from qjobs.backends.base import Backend
 from qjobs.backends.opening import BACKENDS, open_aer, open_mqp, open_nexus, open_qoro, opened
-from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.errors import InvalidInput, WrongBackend
 from qjobs.model import Job
 
@@ -82,6 +81,8 @@ def from_options(options: argparse.Namespace) -> Iterator[Backend]:
         case "aer":
             made: Backend = open_aer()
         case "rest":
+            from qjobs.backends.rest import LostReply, RestBackend  # with it comes an HTTP client
+
             made = RestBackend(options.url, lost_reply=LostReply(options.lost_reply))
         case "mqp":
             made = open_mqp(options.device, url=options.url, name=options.name)
