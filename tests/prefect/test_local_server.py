@@ -214,7 +214,10 @@ def test_two_at_once(folder: Path, home: Path) -> None:
         for page in pages:
             assert page is not None
             assert httpx.get(f"{page[1]}/api/flow_runs/{page[2]}").json()["state_type"] == "COMPLETED"
-            assert "<title>Prefect" in httpx.get(f"{page[1]}/runs/flow-run/{page[2]}").text
+            assert (
+                "<title>Prefect"
+                in httpx.get(f"{page[1]}/runs/flow-run/{page[2]}", headers={"Accept": "text/html"}).text
+            )
         assert local.status().startswith("Prefect 3.")
         with used(folder), pytest.raises(ServerProblem, match="used by a run"):
             local.stop()
