@@ -150,7 +150,7 @@ def stop(*, now: bool = False) -> str:
             stack.callback(os.close, users)
             if not _takes(users, fcntl.LOCK_EX):
                 raise ServerProblem(
-                    f"{_shown(home)} is used by a run; it can go on, or: python -m flows.server stop --now"
+                    f"{_shown(home)} is used by a run; let it end, or: python -m flows.server stop --now"
                 )
         return _ended(home)
 

@@ -27,6 +27,7 @@ from processes import free_port
 
 from flows._support import local_server as local
 from flows._support.local_server import LocalServer, ServerProblem, local_server
+from flows.server import main as server_command
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 
@@ -189,15 +190,17 @@ def test_stale_file(alone: Path) -> None:
         other.kill()
 
 
-def test_other_version_in_use(alone: Path) -> None:
+def test_other_version_in_use(alone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A server of another version that a run uses is neither used nor ended."""
     with old_server(alone) as old, used(alone):
         with pytest.raises(ServerProblem, match=r"of Prefect 0\.1"), local_server(pytest.fail):
             pass
-        with pytest.raises(ServerProblem, match="used by a run"):
-            local.stop()
+        assert server_command(["stop"]) == 1
+        assert "is used by a run; let it end, or: python -m flows.server stop --now" in capsys.readouterr().err
         assert old.poll() is None
-        assert local.stop(now=True).endswith("has ended")
+        assert server_command(["status"]) == 0
+        assert capsys.readouterr().out.startswith("Prefect 0.1 at http://127.0.0.1:")
+        assert server_command(["stop", "--now"]) == 0
         assert old.wait() == -signal.SIGTERM
 
 

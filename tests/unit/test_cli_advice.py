@@ -373,9 +373,10 @@ ELSEWHERE = {
     "prefect worker start --pool {}",
     "python -m flows.sweep FILE --strategy FULL_RESTART",
     "python -m flows.run_circuits FILE --logical-run {} --strategy FULL_RESTART",
+    "python -m flows.server stop --now",
 }
-"""Run by a test below, or in tests/prefect/test_command.py."""
-NO_ADVICE = {"prefect server", "qjobs serve", "python -m qjobs.testing.servers"}
+"""Run by a test below, or in tests/prefect/test_command.py and test_local_server.py."""
+NO_ADVICE = {"prefect server", "python -m flows.server", "qjobs serve", "python -m qjobs.testing.servers"}
 """Names of checks, of a certificate, of a program."""
 
 
