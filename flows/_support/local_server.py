@@ -411,6 +411,7 @@ def _ended(home: Path) -> str:
                 os.kill(server.pid, signal.SIGTERM)
             if not _ends_within(home, _STOP_S):
                 logger.warning("Prefect's server at %s did not end, and is killed", server.url)
+                (home / FILE).unlink(missing_ok=True)  # so that no command starts it again
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(server.pid, signal.SIGKILL)
                 _ends_within(home, _STOP_S)
