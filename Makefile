@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep sweep-service hybrid hybrid-service deploy serve ui test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-mqp bench-service bench-waiting clean
+.PHONY: help home setup sweep sweep-service hybrid hybrid-service deploy serve ui stop test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-mqp bench-prompt bench-service bench-waiting clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*## /  make \1\t/' | expand -t 26
@@ -31,7 +31,7 @@ home:  # Prefect makes its folder, but not the one that this is in
 	@mkdir -p "$$PREFECT_HOME"
 
 sweep: $(READY) home ## run the QAOA landscape: 300 points on the simulator, with a picture
-	@echo "== running examples/qaoa_maxcut/sweep.yaml (Prefect starts first, which takes a while)"
+	@echo "== running examples/qaoa_maxcut/sweep.yaml (the first time Prefect's server starts, which takes a while)"
 	@$(BIN)/python -m flows.sweep examples/qaoa_maxcut/sweep.yaml
 
 sweep-service: $(READY) home ## run the same sweep on a local job service, as on Quantinuum Nexus
@@ -53,8 +53,10 @@ serve: $(READY) home ## a local job service that speaks as Quantinuum Nexus does
 	@$(BIN)/qjobs serve
 
 ui: $(READY) home ## show all runs in Prefect's UI, at http://127.0.0.1:4200
-	@echo "== Prefect's UI: http://127.0.0.1:4200 (stop it with Ctrl-C)"
-	@$(BIN)/prefect server start --host 127.0.0.1 --port 4200
+	@$(BIN)/python -m flows.server ui
+
+stop: $(READY) home ## end Prefect's server, which make sweep and the other commands leave for the next one
+	@$(BIN)/python -m flows.server stop
 
 test: $(READY) home ## run the tests that guard every promise (under ten minutes on two cores)
 	@echo "== tests (under ten minutes on two cores)"
@@ -99,6 +101,10 @@ bench-mqp: $(READY) home ## claims of 60, 1,000 and 10,000 jobs of the portal be
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pony
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_mqp.py
 
+bench-prompt: $(READY) home ## from the prompt to the end of a command, in seconds (exit code 1 if a bound breaks)
+	@echo "== benchmark (two minutes)"
+	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_prompt.py
+
 bench-service: $(READY) home ## a job of 300 circuits through the local service over bare Aer, as ratios
 	@echo "== benchmark (a minute)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_service.py
@@ -113,4 +119,5 @@ docs: $(READY) ## write what the pages take from the code, and build them into s
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean: ## remove .venv and the data of this checkout
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m flows.server stop --now; fi
 	@rm -rf $(VENV) $(VENV_3_8) .qjobs .oracle site

@@ -103,9 +103,7 @@ def run(
                 field="backends",
             )
         if "aer" in names and "aer" not in opened:
-            simulator = stack.enter_context(AerBackend())
-            simulator.warm()
-            opened["aer"] = simulator
+            opened["aer"] = stack.enter_context(AerBackend())
         store = stack.enter_context(Ledger(ledger))
         began = utc_now()
         interrupted = None if new or run_id else interrupted_run(store, plan)

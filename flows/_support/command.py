@@ -6,10 +6,12 @@ import argparse
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import httpx
+from prefect import Flow
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
@@ -19,7 +21,9 @@ from prefect.settings import (
 from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as STARTUP_TIMEOUT
 
 from blocks import ledger_named
-from qjobs.cli.caps import add_retry_options, with_retries
+from flows._support.local_server import LocalServer, ServerProblem, local_server
+from qjobs.cli.caps import with_retries
+from qjobs.cli.parser import add_retry_options
 from qjobs.errors import InvalidInput, LedgerError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.notebook import expand
@@ -47,6 +51,8 @@ def run_flow(
     An `experiment` is a sweep, a list of circuits or a hybrid run: strategies and caps can be given, and a run of it
     that was interrupted is gone on with. `interrupted` finds that one.
 
+    Without PREFECT_API_URL it is told to the server of this machine, which stays (`flows._support.local_server`).
+
     Returns:
         Exit code: 0 done, 1 the run failed, 2 the input cannot be used (nothing was run).
     """
@@ -68,19 +74,28 @@ def run_flow(
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    run_ids: list[str] = []
     try:
-        patience = {STARTUP_TIMEOUT: max(STARTUP_TIMEOUT.value(), _STARTUP_S)}
         with (
+            local_server(_say_aside) as server,
+            temporary_settings(_settings(server)),
             without_heartbeat(),
-            temporary_settings(patience),
             _gone_on_with(spec, options, interrupted) as logical_run,
         ):
             named = {"logical_run": logical_run} if has_logical_run else {}
-            published = flow(spec, ledger=options.ledger, **named)
+            published = _run(flow, run_ids, spec, ledger=options.ledger, **named)
+            page = _page()
     except QJobsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, InvalidInput) else 1
-    _say(published, time.monotonic() - started)
+    except ServerProblem as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except httpx.TransportError as error:
+        words = f"Prefect's server does not answer any more ({type(error).__name__}: {error})"
+        print(f"error: {words}; what was sent is in the ledger, and the same command goes on with it", file=sys.stderr)
+        return 1
+    _say(published, time.monotonic() - started, page, run_ids)
     return 0
 
 
@@ -119,16 +134,40 @@ def without_heartbeat() -> AbstractContextManager[Any]:
     return nullcontext() if chosen else temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 
-def _say(published: Any, seconds: float) -> None:
-    where = PREFECT_API_URL.value()
-    page = f"{where.removesuffix('/api') if where else 'http://127.0.0.1:4200'}/artifacts/key"
-    first = "" if where else "make ui, then "
+def _settings(server: LocalServer | None) -> Mapping[Any, Any]:
+    """Prefect's settings for the run: the server that was found, or patience with the one that Prefect starts."""
+    if server is not None:
+        return {PREFECT_API_URL: server.api_url}
+    return {STARTUP_TIMEOUT: max(STARTUP_TIMEOUT.value(), _STARTUP_S)}
+
+
+def _say_aside(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _run(flow: Any, run_ids: list[str], spec: Any, **given: str) -> Any:
+    """What a flow returns; the id of its run is put into a list."""
+    if not isinstance(flow, Flow):
+        return flow(spec, **given)
+    state: Any = flow(spec, **given, return_state=True)
+    run_ids.append(str(state.state_details.flow_run_id))
+    return state.result()
+
+
+def _page() -> str:
+    """Where the server's pages are; empty for a server that ends with the run."""
+    return (PREFECT_API_URL.value() or "").removesuffix("/api")
+
+
+def _say(published: Any, seconds: float, page: str, run_ids: Sequence[str]) -> None:
+    artifacts = f"{page}/artifacts/key" if page else "make ui, then http://127.0.0.1:4200/artifacts/key"
     rows = [
         "",
         f"{published.n_rows - published.n_missing} of {published.n_rows} rows have a result, in {seconds:.1f} s",
         *published.lines,
         f"data frame: {published.parquet}",
         *([f"picture:    {published.picture}"] if published.picture else []),
-        *(f"artifact:   {first}{page}/{key}" for key in published.artifact_keys),
+        *(f"artifact:   {artifacts}/{key}" for key in published.artifact_keys),
+        *(f"Prefect UI: {page}/runs/flow-run/{run_id}" for run_id in run_ids if page),
     ]
     print("\n".join(rows))

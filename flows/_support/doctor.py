@@ -15,6 +15,7 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from blocks import backend_named, ledger_named
+from flows._support.local_server import status as local_status
 from flows._support.run_ledger import TAG, ledger_tag, tags_of_others
 from flows.deploy import POOL, PROJECT
 from qjobs.cli.doctor import Check
@@ -42,7 +43,7 @@ def prefect_checks() -> list[Check]:
     """
     url = PREFECT_API_URL.value()
     if not url:
-        words = "PREFECT_API_URL is not set: flows run here, with a server of their own"
+        words = f"PREFECT_API_URL is not set: flows run here; {local_status()}"
         return [Check(name="prefect server", ok=True, words=words)]
     try:
         with get_client(sync_client=True) as client:

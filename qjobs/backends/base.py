@@ -43,6 +43,7 @@ __all__ = [
     "Snapshot",
     "SteppedBackend",
     "Target",
+    "WarmableBackend",
     "nothing",
 ]
 
@@ -248,6 +249,14 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Release clients and workers; jobs at the provider go on. A second call does nothing."""
+
+
+@runtime_checkable
+class WarmableBackend(Backend, Protocol):
+    """A backend that computes in processes of its own, which take a while to start."""
+
+    def warm(self) -> None:
+        """Have them started, in the background. Idempotent; does not wait."""
 
 
 @runtime_checkable

@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Callable
 
-import httpx
-
 from qjobs.errors import InvalidInput
 
 __all__ = ["LONGEST_HOLD_S", "Limiter", "back_off_s", "limiter_for"]
@@ -134,6 +132,8 @@ def limiter_for(url: str, account: str = "", max_per_s: float | None = None) -> 
     Raises:
         InvalidInput: The rate is not above 0.
     """
+    import httpx  # a run on the simulator has no use for it
+
     parsed = httpx.URL(url)
     place = f"{parsed.scheme}://{parsed.netloc.decode()}"
     with _limiters_lock:

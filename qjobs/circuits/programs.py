@@ -64,7 +64,7 @@ def read_circuit(source: CircuitSource, *, field: str | None = None) -> Program:
     try:
         form, payload = _payload(source)
         _check_size(payload)
-        return _program(form, payload, _parse(form, payload))
+        return _read(form, payload)
     except InvalidCircuit as error:
         if field is None or error.field is not None:
             raise
@@ -79,8 +79,7 @@ def program_from_qiskit(circuit: QuantumCircuit) -> Program:
     Raises:
         InvalidCircuit: QPY cannot hold it, or it has no canonical form.
     """
-    payload = _dump_qpy(circuit)
-    return _program(ProgramFormat.QPY, payload, _parse(ProgramFormat.QPY, payload))
+    return _read(ProgramFormat.QPY, _dump_qpy(circuit))
 
 
 def to_qiskit(program: Program) -> QuantumCircuit:
@@ -247,7 +246,9 @@ def _cached(form: ProgramFormat, payload: bytes) -> QuantumCircuit:
         raise InvalidCircuit("the circuit is nested too deeply; flatten it") from error
 
 
-def _program(form: ProgramFormat, payload: bytes, circuit: QuantumCircuit) -> Program:
+@functools.lru_cache(maxsize=_CACHED)
+def _read(form: ProgramFormat, payload: bytes) -> Program:
+    circuit = _parse(form, payload)
     return Program(
         hash=content_hash(circuit),
         format=form,

@@ -4,44 +4,18 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import Any, TypeVar
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qjobs.backends.base import Backend
-from qjobs.experiments.circuit_list import CircuitList
-from qjobs.experiments.forms import RetryInput, explain
-from qjobs.experiments.sweep import SweepSpec
-from qjobs.model import RemoteRetryStrategy
 from qjobs.operations.retry import RetryPolicy
 
-__all__ = ["add_cap_options", "add_retry_options", "check_caps_given", "policy_of", "with_retries"]
+if TYPE_CHECKING:  # with them come circuits
+    from qjobs.experiments.circuit_list import CircuitList
+    from qjobs.experiments.sweep import SweepSpec
 
-_Spec = TypeVar("_Spec", bound=SweepSpec | CircuitList)
+__all__ = ["check_caps_given", "policy_of", "with_retries"]
 
-
-def add_retry_options(parser: argparse.ArgumentParser) -> None:
-    """The strategy and the caps, which take the place of those in the file."""
-    parser.add_argument(
-        "--strategy",
-        type=str.upper,
-        choices=[str(one) for one in RemoteRetryStrategy],
-        help="what to do about jobs that are there already (default: what the file says, else DEFAULT)",
-    )
-    add_cap_options(parser)
-    parser.add_argument(
-        "--resend-unfound",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="whether a job whose reply was lost is sent again once it is certain that it is lost",
-    )
-
-
-def add_cap_options(parser: argparse.ArgumentParser) -> None:
-    """The caps of submissions, time and cost."""
-    parser.add_argument("--max-submissions", type=int, help="the most submissions of a job, the first included")
-    parser.add_argument("--max-total-s", type=float, help="the most seconds spent trying to submit a job")
-    parser.add_argument("--max-cost", type=float, help="the most that a job may cost, in the provider's unit")
+_Spec = TypeVar("_Spec", bound="SweepSpec | CircuitList")
 
 
 def _given(options: argparse.Namespace) -> dict[str, Any]:
@@ -58,6 +32,10 @@ def with_retries(spec: _Spec, options: argparse.Namespace) -> _Spec:
     given = _given(options)
     if not given:
         return spec
+    from pydantic import ValidationError
+
+    from qjobs.experiments.forms import RetryInput, explain
+
     try:
         retries = RetryInput.model_validate({**spec.retries.model_dump(), **given})
     except ValidationError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from qjobs.backends.aer import AerBackend
@@ -29,13 +31,24 @@ class Check:
     words: str
 
 
-def checks(ledger_url: str | None = None) -> list[Check]:
+def doctor(options: argparse.Namespace) -> int:
+    """Print every check; the exit code says whether all passed."""
+    found = checks(ledger_url(options.ledger))
+    if options.json:
+        print(json.dumps([asdict(check) for check in found], indent=1))
+    else:
+        for check in found:
+            print(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.words}")
+    return 0 if all(check.ok for check in found) else 1
+
+
+def checks(ledger: str | None = None) -> list[Check]:
     """Run every check; none of them changes anything but creating an empty ledger."""
     return [
         _checked("python", lambda: sys.version.split()[0]),
         _checked("packages", _packages),
         _checked("data directory", _home),
-        _checked("ledger", lambda: _ledger(ledger_url)),
+        _checked("ledger", lambda: _ledger(ledger)),
         _checked("compile cache", _cache),
         _checked("circuit builders", lambda: ", ".join(BUILDERS.names()) or "none registered"),
         _checked("objectives", lambda: ", ".join(OBJECTIVES.names()) or "none registered"),

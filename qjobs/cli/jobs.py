@@ -8,19 +8,19 @@ import sys
 from dataclasses import asdict
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
-import qjobs
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
 from qjobs.paths import ledger_url
-from qjobs.reports.files import write_parquet
-from qjobs.reports.frames import Found, circuits_frame
+
+if TYPE_CHECKING:
+    from qjobs.reports.frames import Found
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
@@ -119,9 +119,13 @@ def show_job(options: argparse.Namespace) -> int:
 
 def show_results(options: argparse.Namespace) -> int:
     """Results of a job that are in the ledger."""
+    from qjobs.operations.collect import collect
+    from qjobs.reports.files import write_parquet
+    from qjobs.reports.frames import Found, circuits_frame
+
     with Ledger(ledger_url(options.ledger)) as ledger:
         job = find_job(ledger, options.job_id)
-        collected = qjobs.collect(ledger, None, job.job_id, partial=True)
+        collected = collect(ledger, None, job.job_id, partial=True)
     found = [Found(job=job, item=item, result=collected.results.get(item.index)) for item in collected.items]
     if options.parquet is not None:
         print(write_parquet(circuits_frame(found), options.parquet))

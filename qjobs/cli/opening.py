@@ -8,34 +8,12 @@ from collections.abc import Iterator
 
 from qjobs.backends.base import Backend
 from qjobs.backends.opening import BACKENDS, open_aer, open_mqp, open_nexus, open_qoro, opened
-from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.errors import InvalidInput, WrongBackend
 from qjobs.model import Job
 
-__all__ = ["BACKENDS", "add_options", "backend_of", "check_options", "from_options", "named_in", "opened"]
+__all__ = ["BACKENDS", "backend_of", "check_options", "from_options", "named_in", "opened"]
 
 _HAVE_DEVICES = frozenset({"nexus", "mqp", "qoro"})
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that name a backend in place of the name in the ledger."""
-    parser.add_argument(
-        "--backend", choices=["aer", "mqp", "nexus", "qoro", "rest"], help="open this adapter instead of the job's"
-    )
-    parser.add_argument("--url", help="where the provider is (default: NEXUS_DOMAIN and so on, MQP_URL, QORO_API_URL)")
-    parser.add_argument("--device", help="the job's device (nexus, mqp, qoro)")
-    parser.add_argument(
-        "--name",
-        default="",
-        help="the name of the job's block (not aer, rest; default: as nexus/DEVICE files its jobs)",
-    )
-    parser.add_argument("--project", default="qjobs", help="the project of the job's block (nexus; default qjobs)")
-    parser.add_argument(
-        "--lost-reply",
-        choices=[str(one) for one in LostReply],
-        default=str(LostReply.OPAQUE),
-        help="what the provider at --url can do about a lost reply (default opaque: nothing)",
-    )
 
 
 def named_in(options: argparse.Namespace) -> bool:
@@ -103,6 +81,8 @@ def from_options(options: argparse.Namespace) -> Iterator[Backend]:
         case "aer":
             made: Backend = open_aer()
         case "rest":
+            from qjobs.backends.rest import LostReply, RestBackend  # with it comes an HTTP client
+
             made = RestBackend(options.url, lost_reply=LostReply(options.lost_reply))
         case "mqp":
             made = open_mqp(options.device, url=options.url, name=options.name)

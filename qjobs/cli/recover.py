@@ -11,12 +11,11 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
 
 from qjobs.backends.base import Backend, Capability
-from qjobs.cli.caps import add_cap_options, check_caps_given, policy_of
+from qjobs.cli.caps import check_caps_given, policy_of
 from qjobs.cli.jobs import chosen, find_job, print_json, print_table
-from qjobs.cli.opening import add_options, backend_of, check_options, from_options, named_in, opened
+from qjobs.cli.opening import backend_of, check_options, from_options, named_in, opened
 from qjobs.errors import InvalidInput, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -33,48 +32,8 @@ _LATELY = timedelta(days=30)
 """Backends of jobs that are younger are looked at too when nothing is named."""
 
 
-def add_job_commands(jobs: Any, shared: argparse.ArgumentParser) -> None:
-    """Put the commands about one job under `qjobs jobs`."""
-    where = argparse.ArgumentParser(add_help=False)
-    add_options(where)
-    retry = jobs.add_parser("retry", parents=[shared, where], help="retry a job's items without a result")
-    retry.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
-    retry.add_argument(
-        "--status",
-        action="append",
-        help="items of this status; may be repeated (default ERROR, or the whole job where it is not at its provider)",
-    )
-    retry.add_argument("--strategy", default="DEFAULT", help=f"one of {', '.join(RemoteRetryStrategy)}")
-    add_cap_options(retry)
-    retry.set_defaults(call=_retry)
-    rerun = jobs.add_parser("rerun", parents=[shared], help="a new job of the same definition; sends nothing")
-    rerun.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
-    rerun.add_argument("name", help="name of the new job")
-    rerun.set_defaults(call=_rerun)
-    ends = jobs.add_parser("cancel", parents=[shared, where], help="ask for cancellation of a job")
-    ends.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
-    ends.add_argument("--item", type=int, action="append", help="only this item, from 0; may be repeated")
-    ends.set_defaults(call=_cancel)
-    adopt = jobs.add_parser("adopt", parents=[shared, where], help="say which remote job an UNKNOWN job is")
-    adopt.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
-    adopt.add_argument("remote_id", help="the provider's id")
-    adopt.set_defaults(call=_adopt)
-    discard = jobs.add_parser("discard", parents=[shared], help="say that an UNKNOWN job has no remote job")
-    discard.add_argument("job_id", help="the job's id, or an unambiguous beginning of it")
-    discard.set_defaults(call=_discard)
-
-
-def add_commands(commands: Any, shared: argparse.ArgumentParser) -> None:
-    """Put the commands about all jobs under `qjobs`."""
-    where = argparse.ArgumentParser(add_help=False)
-    add_options(where)
-    settle = commands.add_parser("reconcile", parents=[shared, where], help="settle jobs whose fate is unknown")
-    settle.set_defaults(call=_reconcile)
-    lost = commands.add_parser("orphans", parents=[shared, where], help="remote jobs with our keys that no job claims")
-    lost.set_defaults(call=_orphans)
-
-
-def _retry(options: argparse.Namespace) -> int:
+def retry_job(options: argparse.Namespace) -> int:
+    """Retry a job's items without a result."""
     strategy = chosen(RemoteRetryStrategy, options.strategy, field="strategy")
     statuses = [chosen(JobStatus, word, field="status") for word in options.status] if options.status else None
     check_caps_given(options)
@@ -135,14 +94,16 @@ def _recompiled(ledger: Ledger, backend: Backend, job: Job) -> dict[ProgramHash,
     return {sent: compiled[source] for source, sent in sources.items()}
 
 
-def _rerun(options: argparse.Namespace) -> int:
+def rerun_job(options: argparse.Namespace) -> int:
+    """Make a new job of the same definition; sends nothing."""
     with Ledger(ledger_url(options.ledger)) as ledger:
         old = find_job(ledger, options.job_id)
         new = ledger.job(recovery.rerun(ledger, old.job_id, options.name))
     return _say_job(new, options)
 
 
-def _cancel(options: argparse.Namespace) -> int:
+def cancel_job(options: argparse.Namespace) -> int:
+    """Ask for the cancellation of a job, or of some of its items."""
     check_options(options)
     with Ledger(ledger_url(options.ledger)) as ledger:
         job = find_job(ledger, options.job_id)
@@ -153,13 +114,15 @@ def _cancel(options: argparse.Namespace) -> int:
     return _say_job(job, options)
 
 
-def _adopt(options: argparse.Namespace) -> int:
+def adopt_job(options: argparse.Namespace) -> int:
+    """Say which remote job an UNKNOWN job is."""
     with _job_and_backend(options) as (ledger, job, backend):
         adopted = recovery.adopt(ledger, backend, job.job_id, RemoteId(options.remote_id))
     return _say_job(adopted, options)
 
 
-def _discard(options: argparse.Namespace) -> int:
+def discard_job(options: argparse.Namespace) -> int:
+    """Say that an UNKNOWN job has no remote job."""
     with Ledger(ledger_url(options.ledger)) as ledger:
         job = recovery.discard(ledger, find_job(ledger, options.job_id).job_id)
     return _say_job(job, options)
@@ -174,8 +137,11 @@ def _say_job(job: Job, options: argparse.Namespace) -> int:
     return 0
 
 
-def _reconcile(options: argparse.Namespace) -> int:
-    """Exit code 1 where a person has something to decide, or a provider could not be asked."""
+def reconcile(options: argparse.Namespace) -> int:
+    """Settle jobs whose fate is unknown.
+
+    Exit code 1 where a person has something to decide, or a provider could not be asked.
+    """
     settled: list[recovery.Reconciled] = []
 
     def settle(ledger: Ledger, backend: Backend) -> None:
@@ -190,7 +156,8 @@ def _reconcile(options: argparse.Namespace) -> int:
     return 1 if failed or any(one.finding is not recovery.Finding.ADOPTED for one in settled) else 0
 
 
-def _orphans(options: argparse.Namespace) -> int:
+def orphans(options: argparse.Namespace) -> int:
+    """List remote jobs with our keys that no job claims; exit code 1 where a provider could not be asked."""
     found = []
     failed = _at_each_backend(options, lambda ledger, backend: found.extend(recovery.orphans(ledger, backend)))
     if options.json:

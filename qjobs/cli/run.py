@@ -8,23 +8,28 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from qjobs import notebook
-from qjobs.backends.base import Backend
-from qjobs.cli.caps import with_retries
 from qjobs.cli.opening import opened
-from qjobs.compiling.compiler import CompileCache, Compiler, compile_program
-from qjobs.experiments.circuit_list import CircuitList
-from qjobs.experiments.sweep import SweepPlan, SweepSpec
+from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
-from qjobs.model import ItemSpec
-from qjobs.operations.batching import pack
+from qjobs.lifecycle import JobStatus
 from qjobs.paths import data_home, ledger_url
-from qjobs.reports.files import write_file, write_parquet
+
+if TYPE_CHECKING:  # with them come circuits
+    from qjobs.backends.base import Backend
+    from qjobs.experiments.circuit_list import CircuitList
+    from qjobs.experiments.sweep import SweepSpec
+    from qjobs.model import ItemSpec
+
+_AER = "aer"
+_SQLITE = "sqlite:///"
 
 
 def _names(spec: SweepSpec | CircuitList) -> list[str]:
+    from qjobs.experiments.sweep import SweepSpec
+
     return list(spec.backends) if isinstance(spec, SweepSpec) else [spec.backend]
 
 
@@ -36,6 +41,11 @@ def _open(names: Sequence[str]) -> Iterator[dict[str, Backend]]:
 
 def plan(options: argparse.Namespace) -> int:
     """Check everything and say what would run; nothing is stored, nothing is sent."""
+    from qjobs import notebook
+    from qjobs.compiling.compiler import CompileCache, Compiler, compile_program
+    from qjobs.experiments.sweep import SweepPlan
+    from qjobs.operations.batching import pack
+
     planned = notebook.expand(notebook.load(options.file))
     programs = list(planned.programs.values())
     cache = CompileCache(data_home() / "compiled")
@@ -75,13 +85,55 @@ def run(options: argparse.Namespace) -> int:
 
     A run of the same experiment that was interrupted goes on.
     """
-    spec = with_retries(notebook.load(options.file), options)
     url = ledger_url(options.ledger)
-    others = [name for name in _names(spec) if name != "aer"]  # which the library opens, and warms
+    with contextlib.ExitStack() as stack:
+        started: dict[str, Backend] = {}
+        if _will_simulate(options.file, url):  # its processes import Aer while this one imports the rest
+            started[_AER] = stack.enter_context(_warm_simulator())
+        return _run(options, url, started)
+
+
+def _will_simulate(path: Path, url: str) -> bool:
+    """A guess, from the words of the file alone, whether points are to be simulated.
+
+    A sweep that has run before is likely to find its points; if it does not, the simulator starts a little later.
+    """
+    import yaml
+
+    try:
+        form = {} if path.suffix in {".qasm", ".qpy"} else yaml.safe_load(path.read_text(encoding="utf-8"))
+        if _AER not in form.get("backends", [form.get("backend", _AER)]):
+            return False
+        if ("axes" not in form and "points" not in form) or form.get("fresh"):
+            return True
+        if url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists():
+            return True
+        with Ledger(url) as ledger:
+            return not ledger.jobs(experiment=str(form["name"]), statuses=[JobStatus.COMPLETED], limit=1)
+    except (QJobsError, OSError, ValueError, KeyError, AttributeError, TypeError, yaml.YAMLError):
+        return False  # whoever reads the file in earnest says what is wrong with it
+
+
+@contextlib.contextmanager
+def _warm_simulator() -> Iterator[Backend]:
+    from qjobs.backends.aer import AerBackend
+
+    with AerBackend() as simulator:
+        simulator.warm()
+        yield simulator
+
+
+def _run(options: argparse.Namespace, url: str, started: Mapping[str, Backend]) -> int:
+    from qjobs import notebook
+    from qjobs.cli.caps import with_retries
+    from qjobs.reports.files import write_file, write_parquet
+
+    spec = with_retries(notebook.load(options.file), options)
+    others = [name for name in _names(spec) if name != _AER]  # which the library opens
     with _open(others) as backends:
         done = notebook.run(
             spec,
-            backends=backends,
+            backends={**backends, **started},
             ledger=url,
             run_id=options.run_id,
             new=options.new,

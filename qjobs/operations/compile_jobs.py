@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from qjobs.backends.base import Backend
+from qjobs.backends.base import Backend, WarmableBackend
 from qjobs.compiling.compiler import CompileCache, CompileOptions, compile_program
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -37,7 +37,7 @@ def compile_programs(
 ) -> dict[ProgramHash, ProgramHash]:
     """Compile circuits of the ledger in this process and store what comes out.
 
-    Templates keep their free symbols. `fresh` leaves the cache aside.
+    Templates keep their free symbols. `fresh` leaves the cache aside. What will run them is started meanwhile.
 
     Returns:
         From a given circuit's hash to its compiled circuit's.
@@ -45,6 +45,8 @@ def compile_programs(
     Raises:
         InvalidCircuit: A circuit does not fit the device.
     """
+    if isinstance(backend, WarmableBackend):
+        backend.warm()
     sources = ledger.programs(hashes)
     target = backend.target()
     compiled = {key: compile_program(sources[key], target, options, cache, fresh=fresh) for key in hashes}

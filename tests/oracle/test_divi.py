@@ -143,6 +143,7 @@ def divi_shell(tmp_path: Path) -> Callable[[str], str]:
         "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path / 'installed'}",
         "QJOBS_HOME": str(tmp_path / "home"),
         "PREFECT_HOME": str(tmp_path / "prefect"),
+        "QJOBS_SERVER_IDLE_MINUTES": "0",  # none stays
     }
 
     def run(command: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,12 +70,13 @@ def test_good_file(api: str, home: Path, tmp_path: Path) -> None:
     assert lines[1].startswith("2 of 2 rows have a result, in ")
     assert lines[2:4] == ["best point on aer: theta = 3.1416", "z0 = -1.0000 ± 0.0000"]
     results = home / "results" / "command-results"
-    page = f"{api.removesuffix('/api')}/artifacts/key"
-    assert lines[-5:] == [
+    pages = api.removesuffix("/api")
+    assert lines[-6:-1] == [
         f"data frame: {results / 'results.parquet'}",
         f"picture:    {results / 'landscape.png'}",
-        *(f"artifact:   {page}/command-{what}" for what in ("report", "jobs", "provenance")),
+        *(f"artifact:   {pages}/artifacts/key/command-{what}" for what in ("report", "jobs", "provenance")),
     ]
+    assert re.fullmatch(rf"Prefect UI: {re.escape(pages)}/runs/flow-run/[0-9a-f-]{{36}}", lines[-1])
     assert (results / "results.parquet").exists()
     assert (results / "landscape.png").exists()
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
@@ -134,7 +136,7 @@ def test_heartbeat(chosen: int | None, expected: int | None) -> None:
 
     probe.description = "A probe."
     settings = {} if chosen is None else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: chosen}
-    with temporary_settings(settings):
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api", **settings}):
         assert run_flow(probe, str, ["x.yaml"]) == 0
     assert seen == [expected]
 

@@ -14,6 +14,7 @@ from qiskit.circuit import Gate, Parameter
 from qiskit.circuit import library as gates
 from qiskit.quantum_info import Operator, Statevector
 
+from qjobs.circuits.content_hash import _Walk
 from qjobs.circuits.programs import bind, content_hash, read_circuit, to_qiskit
 from qjobs.circuits.pytket import pytket_to_qiskit, qiskit_to_pytket
 from qjobs.compiling.compiler import CompileOptions, Compiler, compile_program
@@ -237,3 +238,23 @@ def test_compiling_keeps_the_distribution(target, compiler, level, plan):
     assert set(compiled.parameters) <= set(program.parameters)
     # Qiskit drops rotations of less than about 1e-4 at level 3.
     assert np.allclose(probabilities(compiled), probabilities(program), atol=1e-4 if level == 3 else 1e-7)
+
+
+@limited
+@given(st.one_of(st.floats(-1e9, 1e9), st.integers(-(10**20), 10**20)))
+def test_products_without_sympy(factor):
+    """A number times a symbol is packed as the walk through sympy packs it."""
+    symbol = Parameter("p0")
+    expression = factor * symbol
+    names = {"p0": "name theta"}
+    assert _Walk._product(expression, names) in {b"", _Walk._tree(expression, names)}
+
+
+def test_common_products():
+    """The factors that circuits have are packed without sympy; sums, divisions and products of symbols are not."""
+    symbol = Parameter("p0")
+    names = {"p0": "name theta"}
+    for factor in (2, -1, 0.5, -1.5, 2.0):
+        assert _Walk._product(factor * symbol, names) == _Walk._tree(factor * symbol, names)
+    for other in (symbol + 1, symbol / 3, symbol * symbol, 2 * symbol.sin()):
+        assert _Walk._product(other, names) == b""

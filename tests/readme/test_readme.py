@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,20 +36,22 @@ pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     if not READY.exists():
         if os.environ.get("CI"):
             pytest.fail("run make setup first: the README's commands use .venv")
         pytest.skip("no .venv: run make setup, or make test, which does")
     home = tmp_path_factory.mktemp("readme")
     env = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "QJOBS_", "MAKE"))}
-    return {
+    given = {
         **env,
         "QJOBS_HOME": str(home),
         "QJOBS_BENCH_POINTS": "40",
         "QJOBS_FAULTS_EVERY": "10",
         "PREFECT_HOME": str(home / "prefect"),
     }
+    yield given
+    subprocess.run(["make", "stop"], cwd=ROOT, env=given, check=True, timeout=60)  # what the commands left
 
 
 def test_main_commands() -> None:
@@ -83,7 +86,11 @@ def test_sweep_again(environment: dict[str, str]) -> None:
     done = subprocess.run(
         ["make", "sweep"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=600
     )
-    assert "300 of 300 circuits are there from earlier runs" in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert "300 of 300 circuits are there from earlier runs" in said
+    pages = re.findall(r"^Prefect UI: (http://127\.0\.0\.1:\d+)/runs/flow-run/\S+$", done.stdout, re.MULTILINE)
+    with urllib.request.urlopen(f"{pages[0]}/api/health", timeout=10) as answer:  # the server has stayed
+        assert answer.read() == b"true"
 
 
 @pytest.mark.slow

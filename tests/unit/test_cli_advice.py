@@ -21,7 +21,7 @@ from qjobs.backends.aer import AerBackend
 from qjobs.backends.base import Backend
 from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.circuits.programs import read_circuit
-from qjobs.cli import main as cli
+from qjobs.cli.parser import parser_of
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -373,9 +373,10 @@ ELSEWHERE = {
     "prefect worker start --pool {}",
     "python -m flows.sweep FILE --strategy FULL_RESTART",
     "python -m flows.run_circuits FILE --logical-run {} --strategy FULL_RESTART",
+    "python -m flows.server stop --now",
 }
-"""Run by a test below, or in tests/prefect/test_command.py."""
-NO_ADVICE = {"prefect server", "qjobs serve", "python -m qjobs.testing.servers"}
+"""Run by a test below, or in tests/prefect/test_command.py and test_local_server.py."""
+NO_ADVICE = {"prefect server", "python -m flows.server", "qjobs serve", "python -m qjobs.testing.servers"}
 """Names of checks, of a certificate, of a program."""
 
 
@@ -410,4 +411,4 @@ def test_parses(command: str) -> None:
     if program == "make":
         assert subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, check=False).returncode == 0
     else:
-        cli._parser(()).parse_args(words)
+        parser_of(()).parse_args(words)

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from support import AXIS, ROTATED, SWEEP, jobs_in
 
+from qjobs.cli.run import _will_simulate
+
 BELL = """OPENQASM 2.0;
 include "qelib1.inc";
 qreg q[2];
@@ -52,6 +54,29 @@ def test_sweep(
     assert "2 of 2 circuits are there" in out
     assert jobs_in(home) == before
     assert (tmp_path / "out" / "results.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        (SWEEP, False),
+        ({**SWEEP, "fresh": True}, True),
+        ({**SWEEP, "name": "another"}, True),
+        ({**SWEEP, "backends": ["nexus/H1-1E"]}, False),
+        (BATCH, True),
+        ({**BATCH, "backend": "mqp/QExa20"}, False),
+        (BELL, True),
+        ("no: [mapping", False),
+        ("words", False),
+    ],
+    ids=["again", "fresh", "first", "elsewhere", "circuits", "circuits elsewhere", "circuit", "no YAML", "no mapping"],
+)
+def test_early_start(
+    ran: dict[str, object], home: Path, write: Callable[..., Path], form: object, expected: bool
+) -> None:
+    """The simulator starts before the file is read in earnest where it will be needed, as far as its words tell."""
+    file = write(form, "bell.qasm") if form is BELL else write(form)
+    assert _will_simulate(file, f"sqlite:///{home / 'ledger.db'}") is expected
 
 
 def test_circuits(qjobs: Callable[..., Said], write: Callable[..., Path], tmp_path: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from scripted import Fault, ScriptedBackend
 from support import at
 
 import qjobs
 from qjobs.circuits.programs import read_circuit
+from qjobs.compiling.compiler import CompileCache, CompileOptions
 from qjobs.errors import BackendUnavailable, InvalidInput, JobFailed, SubmissionUnknown
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemSpec, JobId, JobKind, Program, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations import recover as recovery
-from qjobs.operations.compile_jobs import Compilation, compiled_by, plan_compilation
+from qjobs.operations.compile_jobs import Compilation, compile_programs, compiled_by, plan_compilation
 
 S = JobStatus
 TEMPLATE = 'OPENQASM 3.0; include "stdgates.inc"; input float theta; qubit q; bit c; rx({}*theta) q; c = measure q;'
@@ -40,6 +43,23 @@ def finished(store: Ledger, backend: ScriptedBackend, job_id: JobId, *statuses: 
     backend.report(*statuses)
     qjobs.poll(store, backend, [job_id], now=now)
     qjobs.collect(store, backend, job_id, now=now)
+
+
+class Starting(ScriptedBackend):
+    """A backend with processes of its own, which were asked to start so many times."""
+
+    n_warm = 0
+
+    def warm(self) -> None:
+        self.n_warm += 1
+
+
+def test_starts_meanwhile(store: Ledger, given: list[Program], tmp_path: Path) -> None:
+    """What runs the circuits is started while they are compiled."""
+    backend = Starting()
+    hashes = [program.hash for program in given]
+    compile_programs(store, backend, hashes, CompileOptions(), CompileCache(tmp_path / "compiled"))
+    assert backend.n_warm == 1
 
 
 def test_templates(store: Ledger, given: list[Program]) -> None:
