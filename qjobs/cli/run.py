@@ -14,12 +14,13 @@ from qjobs import notebook
 from qjobs.backends.base import Backend
 from qjobs.cli.caps import with_retries
 from qjobs.cli.opening import opened
-from qjobs.compiling.compiler import CompileCache, Compiler, compile_program
+from qjobs.compiling.compiler import CompileCache, Compiler
 from qjobs.experiments.circuit_list import CircuitList
 from qjobs.experiments.sweep import SweepPlan, SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.model import ItemSpec
 from qjobs.operations.batching import pack
+from qjobs.operations.compile_many import compile_many
 from qjobs.paths import data_home, ledger_url
 from qjobs.reports.files import write_file, write_parquet
 
@@ -47,9 +48,8 @@ def plan(options: argparse.Namespace) -> int:
             devices.append(backend.device)
             compiled = dict(planned.programs)
             if planned.compile_options.compiler is not Compiler.REMOTE:
-                target = backend.target()
-                for each in programs:
-                    compiled[each.hash] = compile_program(each, target, planned.compile_options, cache)
+                how = planned.compile_options
+                compiled.update(compile_many(programs, backend.target(), how, cache, on=planned.compile_on))
             here = planned.items(compiled)
             n_jobs += len(pack(here, {each.hash: each for each in compiled.values()}, backend.limits))
             items += here
