@@ -23,7 +23,7 @@ from qiskit.exceptions import QiskitError
 from qjobs.circuits.openqasm import one_line
 from qjobs.circuits.programs import program_from_qiskit, read_circuit, to_pytket, to_qiskit
 from qjobs.compiling.cache import CacheStats, CompileCache
-from qjobs.compiling.toolchains import device_width, directed_pairs, with_qiskit, with_tket
+from qjobs.compiling.toolchains import device_width, directed_pairs, settled, with_qiskit, with_tket
 from qjobs.errors import InvalidCircuit, InvalidInput
 from qjobs.model import Program, Target
 
@@ -43,7 +43,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_RECIPE: Final = 1
+_RECIPE: Final = 2
 """Part of every cache key; raise it when this module compiles differently."""
 _HIGHEST_LEVEL: Final = 3
 _EVERYWHERE: Final = frozenset({"measure", "barrier", "reset", "delay", "global_phase"})
@@ -158,8 +158,8 @@ def compile_anew(program: Program, target: Target, options: CompileOptions) -> P
         InvalidCircuit: It does not fit the device, or the compiler cannot take it.
     """
     _check_compilable(program, target, options)
-    result = _compile(program, target, options, _keeps(program, options)).copy(name=program.hash[:16])
-    compiled = program_from_qiskit(result)
+    result = settled(_compile(program, target, options, _keeps(program, options)), target)
+    compiled = program_from_qiskit(result.copy(name=program.hash[:16]))
     check_fits(compiled, target)
     logger.debug("circuit %s compiled for %s: %s", program.hash, target.name, compiled.hash)
     return compiled
