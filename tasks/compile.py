@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 
 from blocks import backend_named, compile_cache, ledger_named
-from qjobs.compiling.compiler import CompileOptions
+from qjobs.compiling.compiler import CompileOn, CompileOptions
 from qjobs.errors import BackendUnavailable, ProtocolError
 from qjobs.model import ProgramHash
 from qjobs.operations.compile_jobs import compile_programs
@@ -21,7 +21,13 @@ from tasks.retrying import COMPILES
     **COMPILES,
 )
 def compile_circuits(
-    backend: str, hashes: list[ProgramHash], options: CompileOptions, *, ledger: str = "", fresh: bool = False
+    backend: str,
+    hashes: list[ProgramHash],
+    options: CompileOptions,
+    *,
+    ledger: str = "",
+    fresh: bool = False,
+    on: CompileOn = CompileOn.AUTO,
 ) -> dict[ProgramHash, ProgramHash]:
     """Compile stored circuits and store what comes out.
 
@@ -32,14 +38,16 @@ def compile_circuits(
 
     Raises:
         InvalidCircuit: A circuit does not fit the device.
-        BackendUnavailable, ProtocolError: The device cannot be read; Prefect runs the task again, twice.
+        InvalidInput: There is no Dask cluster to compile on.
+        BackendUnavailable, ProtocolError: The device cannot be read, or who compiled was lost; Prefect runs the task
+            again.
     """
     device = backend_named(backend)
     cache = compile_cache()
     try:
-        compiled = compile_programs(ledger_named(ledger), device, hashes, options, cache, fresh=fresh)
+        compiled = compile_programs(ledger_named(ledger), device, hashes, options, cache, fresh=fresh, on=on)
     except (BackendUnavailable, ProtocolError) as error:
-        task_logger().warning("%s cannot be read, so that nothing is compiled for it yet: %s", device.device, error)
+        task_logger().warning("circuits for %s are not all compiled yet: %s", device.device, error)
         raise
     stats = cache.stats()
     words = "compiled %d circuits for %s; cache: %d hits of %d"

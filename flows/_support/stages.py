@@ -17,7 +17,7 @@ from blocks import backend_named, ledger_named
 from flows._support.run_ledger import stamp
 from flows._support.waiting import Waiting, wait_until
 from qjobs.backends.base import Backend
-from qjobs.compiling.compiler import CompileOptions
+from qjobs.compiling.compiler import CompileOn, CompileOptions
 from qjobs.errors import QJobsError
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import JobId, ProgramHash
@@ -44,10 +44,10 @@ class TaskStages:
         return backend_named(name)
 
     def compile(
-        self, name: str, hashes: Sequence[ProgramHash], options: CompileOptions, *, fresh: bool
+        self, name: str, hashes: Sequence[ProgramHash], options: CompileOptions, *, fresh: bool, on: CompileOn
     ) -> Mapping[ProgramHash, ProgramHash]:
         """Compile circuits in one task run."""
-        return compile_circuits(name, list(hashes), options, ledger=self._ledger, fresh=fresh)
+        return compile_circuits(name, list(hashes), options, ledger=self._ledger, fresh=fresh, on=on)
 
     def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
         """Submit each job in a task run; the ladder of its policy says how often it is retried."""

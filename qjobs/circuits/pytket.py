@@ -4,8 +4,7 @@ Our own tables, because `pytket-qiskit` refuses symbols and brings a provider's 
 Qiskit counts angles in radians, pytket in half-turns. Qubit i is qubit i and bit i is bit i on the
 other side; registers are flattened.
 
-`load_pytket` and `pytket_to_qiskit` read every circuit. `read_plain` reads circuits of usual gates, numbers
-as angles and measurements at the end in about a quarter of the time.
+`load_pytket` and `pytket_to_qiskit` read every circuit; `plain_pytket` reads usual ones in less time.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from __future__ import annotations
 import json
 import math
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, reduce
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -23,7 +21,7 @@ import sympy
 from pytket.circuit import Circuit, Op, OpType, Unitary1qBox, Unitary2qBox, Unitary3qBox
 from pytket.passes import DecomposeBoxes, RebaseTket
 from qiskit import QuantumCircuit
-from qiskit.circuit import CircuitInstruction, Clbit, ControlFlowOp, Parameter, ParameterExpression, Qubit
+from qiskit.circuit import ControlFlowOp, Parameter, ParameterExpression
 from qiskit.circuit import library as gates
 from qiskit.circuit.classical import expr as classical
 
@@ -34,8 +32,8 @@ from qjobs.errors import InvalidCircuit
 
 Angle: TypeAlias = "float | ParameterExpression"
 
-# Qiskit's name, pytket's type, qiskit's class. Every parameter is an angle; same order on both sides.
-_TABLE: Final = (
+# Every parameter is an angle; same order on both sides.
+GATES: Final = (
     ("id", OpType.noop, gates.IGate),
     ("x", OpType.X, gates.XGate),
     ("y", OpType.Y, gates.YGate),
@@ -74,15 +72,16 @@ _TABLE: Final = (
     ("ccx", OpType.CCX, gates.CCXGate),
     ("cswap", OpType.CSWAP, gates.CSwapGate),
 )
-_TO_PYTKET: Final = {name: kind for name, kind, _ in _TABLE} | {
+"""Qiskit's name, pytket's type, qiskit's class."""
+
+_TO_PYTKET: Final = {name: kind for name, kind, _ in GATES} | {
     "u1": OpType.U1,
     "u2": OpType.U2,
     "u3": OpType.U3,
     "cu1": OpType.CU1,
     "ccz": OpType.CnZ,
 }
-_TO_QISKIT: Final[dict[Any, Any]] = {kind: gate for _, kind, gate in _TABLE} | {OpType.U2: gates.U2Gate}
-_MAX_PLAIN_QUBITS: Final = 64
+_TO_QISKIT: Final[dict[Any, Any]] = {kind: gate for _, kind, gate in GATES} | {OpType.U2: gates.U2Gate}
 _BOXES: Final = {1: Unitary1qBox, 2: Unitary2qBox, 3: Unitary3qBox}
 _FUNCTIONS: Final[dict[Any, str]] = {
     sympy.sin: "sin",
@@ -351,103 +350,3 @@ def _finite(node: Any) -> float:
     if value.imag or not math.isfinite(value.real):
         raise InvalidCircuit(f"the angle {node} is not a finite real number; correct it")
     return value.real
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlainCircuit:
-    """A circuit that measures at its end only.
-
-    Args:
-        gates: It without its measurements.
-        bits: Its bits as pytket writes them, in pytket's order.
-        measured: (qubit, bit) of each measurement, by qubit.
-    """
-
-    gates: QuantumCircuit = field(repr=False)
-    bits: tuple[Any, ...]
-    measured: tuple[tuple[int, int], ...]
-
-
-def read_plain(payload: bytes) -> PlainCircuit | None:
-    """The circuit of pytket's JSON, read quickly; None for `load_pytket` to read it, or to say what is wrong.
-
-    Read are the gates of our table with numbers as angles, and measurements at the end. Whatever is
-    unknown or odd is not read.
-    """
-    try:
-        return _read_plain(json.loads(payload))
-    except (_NotPlain, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError):
-        return None
-
-
-class _NotPlain(Exception):
-    """Pytket has to read it."""
-
-
-def _read_plain(content: Any) -> PlainCircuit:
-    if content.get("created_qubits") or content.get("discarded_qubits") or content.get("number_of_ws"):
-        raise _NotPlain
-    qubit_of = _places(content["qubits"])
-    bit_of = _places(content["bits"])
-    if not 0 < len(qubit_of) <= _MAX_PLAIN_QUBITS:
-        raise _NotPlain
-    wires = [Qubit() for _ in qubit_of]
-    table = _plain_gates()
-    instructions = []
-    measured: dict[int, int] = {}
-    for command in content["commands"]:
-        op = command["op"]
-        args = command["args"]
-        kind = op["type"]
-        if kind == "Barrier":
-            continue
-        if kind == "Measure":
-            qubit, bit = args
-            place = qubit_of[_key(qubit)]
-            into = bit_of[_key(bit)]
-            if place in measured or into in measured.values():
-                raise _NotPlain
-            measured[place] = into
-            continue
-        gate, n_angles, n_qubits = table[kind]
-        angles = [_plain_radians(text) for text in op.get("params", ())]
-        on = [qubit_of[_key(wire)] for wire in args]
-        if not op.keys() <= {"type", "params"} or len(angles) != n_angles or len(on) != n_qubits:
-            raise _NotPlain
-        if len(set(on)) != n_qubits or not measured.keys().isdisjoint(on):
-            raise _NotPlain
-        instructions.append(CircuitInstruction(gate(*angles), [wires[place] for place in on], ()))
-    if not measured:
-        raise _NotPlain
-    circuit = QuantumCircuit.from_instructions(instructions, qubits=wires, clbits=[Clbit() for _ in bit_of])
-    return PlainCircuit(gates=circuit, bits=tuple(content["bits"]), measured=tuple(sorted(measured.items())))
-
-
-@cache
-def _plain_gates() -> Mapping[str, tuple[Any, int, int]]:
-    """Of each gate of the table, by pytket's name: qiskit's class, its angles and its qubits."""
-    known = gates.get_standard_gate_name_mapping()
-    return {kind.name: (gate, len(known[name].params), known[name].num_qubits) for name, kind, gate in _TABLE}
-
-
-def _key(wire: Any) -> tuple[str, int]:
-    name, (index,) = wire
-    return name, index
-
-
-def _places(wires: Any) -> dict[tuple[str, int], int]:
-    """Place of each wire; pytket sorts them, and so must the JSON."""
-    keys = [_key(wire) for wire in wires]
-    if any(type(name) is not str or type(index) is not int or index < 0 for name, index in keys):
-        raise _NotPlain
-    if keys != sorted(set(keys)):
-        raise _NotPlain
-    return {key: place for place, key in enumerate(keys)}
-
-
-def _plain_radians(text: Any) -> float:
-    """Of pytket's half turns, which it writes as text; a symbol raises ValueError."""
-    value = float(text) * math.pi
-    if not math.isfinite(value):
-        raise _NotPlain
-    return value

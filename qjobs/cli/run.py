@@ -42,9 +42,10 @@ def _open(names: Sequence[str]) -> Iterator[dict[str, Backend]]:
 def plan(options: argparse.Namespace) -> int:
     """Check everything and say what would run; nothing is stored, nothing is sent."""
     from qjobs import notebook
-    from qjobs.compiling.compiler import CompileCache, Compiler, compile_program
+    from qjobs.compiling.compiler import CompileCache, Compiler
     from qjobs.experiments.sweep import SweepPlan
     from qjobs.operations.batching import pack
+    from qjobs.operations.compile_many import compile_many
 
     planned = notebook.expand(notebook.load(options.file))
     programs = list(planned.programs.values())
@@ -57,9 +58,8 @@ def plan(options: argparse.Namespace) -> int:
             devices.append(backend.device)
             compiled = dict(planned.programs)
             if planned.compile_options.compiler is not Compiler.REMOTE:
-                target = backend.target()
-                for each in programs:
-                    compiled[each.hash] = compile_program(each, target, planned.compile_options, cache)
+                how = planned.compile_options
+                compiled.update(compile_many(programs, backend.target(), how, cache, on=planned.compile_on))
             here = planned.items(compiled)
             n_jobs += len(pack(here, {each.hash: each for each in compiled.values()}, backend.limits))
             items += here

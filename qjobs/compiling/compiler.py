@@ -23,22 +23,27 @@ from qiskit.exceptions import QiskitError
 from qjobs.circuits.openqasm import one_line
 from qjobs.circuits.programs import program_from_qiskit, read_circuit, to_pytket, to_qiskit
 from qjobs.compiling.cache import CacheStats, CompileCache
-from qjobs.compiling.toolchains import device_width, directed_pairs, with_qiskit, with_tket
+from qjobs.compiling.toolchains import device_width, directed_pairs, settled, with_qiskit, with_tket
 from qjobs.errors import InvalidCircuit, InvalidInput
 from qjobs.model import Program, Target
 
 __all__ = [
     "CacheStats",
     "CompileCache",
+    "CompileOn",
     "CompileOptions",
     "Compiler",
     "check_fits",
+    "compile_anew",
     "compile_program",
+    "find_compiled",
+    "keep_compiled",
+    "versions",
 ]
 
 logger = logging.getLogger(__name__)
 
-_RECIPE: Final = 1
+_RECIPE: Final = 2
 """Part of every cache key; raise it when this module compiles differently."""
 _HIGHEST_LEVEL: Final = 3
 _EVERYWHERE: Final = frozenset({"measure", "barrier", "reset", "delay", "global_phase"})
@@ -55,6 +60,18 @@ class Compiler(StrEnum):
     """Nobody's: the circuit must fit the device as it is."""
     REMOTE = "remote"
     """The provider's, by a compile job of its own."""
+
+
+class CompileOn(StrEnum):
+    """Where circuits are compiled; what comes out is the same."""
+
+    AUTO = "auto"
+    """In this process, and in worker processes where so much is left that it pays."""
+    HERE = "this process"
+    PROCESSES = "processes"
+    """In worker processes of this machine, one for each CPU."""
+    DASK = "dask"
+    """By the workers of a Dask cluster, which may be other machines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,33 +121,71 @@ def compile_program(
     Raises:
         InvalidCircuit: It does not fit the device, or the compiler cannot take it.
     """
+    found = find_compiled(program, target, options, cache, fresh=fresh)
+    if found is None:
+        found = compile_anew(program, target, options)
+        if cache is not None:
+            keep_compiled(program, found, target, options, cache)
+    return found
+
+
+def find_compiled(
+    program: Program, target: Target, options: CompileOptions, cache: CompileCache | None, *, fresh: bool = False
+) -> Program | None:
+    """What need not be compiled: what the cache has, unless `fresh`, and with `Compiler.NONE` the program itself.
+
+    Raises:
+        InvalidCircuit: It does not fit the device.
+    """
     if options.compiler is Compiler.REMOTE:
         raise InvalidInput("the provider compiles it, in a compile job; nothing is compiled here", field="compiler")
     if options.compiler is Compiler.NONE:
         check_fits(program, target)
         return program
+    if cache is None or fresh:
+        return None
+    stored = _stored(cache, _cache_key(program, target, options))
+    if stored is not None:
+        _check_compilable(program, target, options)
+        logger.debug("circuit %s for %s: compiled before", program.hash, target.name)
+    return stored
+
+
+def compile_anew(program: Program, target: Target, options: CompileOptions) -> Program:
+    """As `compile_program`, with no look at a cache: for whoever compiles for another process.
+
+    Raises:
+        InvalidCircuit: It does not fit the device, or the compiler cannot take it.
+    """
+    _check_compilable(program, target, options)
+    result = settled(_compile(program, target, options, _keeps(program, options)), target)
+    compiled = program_from_qiskit(result.copy(name=program.hash[:16]))
+    check_fits(compiled, target)
+    logger.debug("circuit %s compiled for %s: %s", program.hash, target.name, compiled.hash)
+    return compiled
+
+
+def keep_compiled(
+    program: Program, compiled: Program, target: Target, options: CompileOptions, cache: CompileCache
+) -> None:
+    """Have the cache keep what a program was compiled to."""
+    cache.put(_cache_key(program, target, options), compiled.payload)
+
+
+def _keeps(program: Program, options: CompileOptions) -> bool:
+    """Whether qubit i stays qubit i."""
+    return options.keep_qubits or not program.measured
+
+
+def _check_compilable(program: Program, target: Target, options: CompileOptions) -> None:
     circuit = to_qiskit(program)
     _check_width(circuit, target)
     _check_control_flow(circuit, target)
-    keep = options.keep_qubits or not program.measured
-    if keep and target.coupling is not None:
+    if _keeps(program, options) and target.coupling is not None:
         raise InvalidCircuit(
             f"routing on {target.name} moves qubits, and only measurements can follow them; "
             "measure the circuit and ask for counts, or set the compiler to none"
         )
-    key = _cache_key(program, target, options, keep)
-    if cache is not None and not fresh:
-        stored = _stored(cache, key)
-        if stored is not None:
-            logger.debug("circuit %s for %s: compiled before", program.hash, target.name)
-            return stored
-    result = _compile(program, target, options, keep).copy(name=program.hash[:16])
-    compiled = program_from_qiskit(result)
-    check_fits(compiled, target)
-    logger.debug("circuit %s compiled for %s: %s", program.hash, target.name, compiled.hash)
-    if cache is not None:
-        cache.put(key, compiled.payload)
-    return compiled
 
 
 def check_fits(program: Program, target: Target) -> None:
@@ -206,7 +261,12 @@ def _versions() -> tuple[str, str]:
     return importlib.metadata.version("qiskit"), importlib.metadata.version("pytket")
 
 
-def _cache_key(program: Program, target: Target, options: CompileOptions, keep: bool) -> str:
+def versions() -> tuple[str, ...]:
+    """What decides how a circuit is compiled: two machines on which it is equal compile alike."""
+    return str(_RECIPE), *_versions()
+
+
+def _cache_key(program: Program, target: Target, options: CompileOptions) -> str:
     content = [
         _RECIPE,
         _versions(),
@@ -216,7 +276,7 @@ def _cache_key(program: Program, target: Target, options: CompileOptions, keep: 
         None if target.coupling is None else sorted(set(target.coupling)),
         options.compiler,
         options.level,
-        keep,
+        _keeps(program, options),
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

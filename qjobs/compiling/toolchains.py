@@ -61,6 +61,52 @@ def _run_qiskit(circuit: QuantumCircuit, target: Target, level: int, **more: Any
     ).run(circuit)
 
 
+def settled(circuit: QuantumCircuit, target: Target) -> QuantumCircuit:
+    """A compiled circuit in one form, whatever qiskit's routing left to chance.
+
+    Where it lays out a qubit that no gate on several acts on, and in which order it writes instructions that do not
+    depend on each other, differs from run to run (seen with qiskit 2.6). Here such qubits come to the lowest places
+    that are free, instructions as early as they can be, and those of one moment by their qubits. So equal circuits have
+    equal hashes. A circuit with variables keeps its order.
+    """
+    place = {} if target.coupling is None else _places_of_lone_qubits(circuit)
+    free_at: dict[Any, int] = {}
+    placed = []
+    for instruction in circuit.data:
+        qubits = tuple([circuit.qubits[place.get(n, n)] for n in _numbers(circuit, instruction)])
+        wires = (*qubits, *instruction.clbits)
+        moment = max((free_at.get(wire, 0) for wire in wires), default=0)
+        free_at.update(dict.fromkeys(wires, moment + 1))
+        first = min((circuit.find_bit(qubit).index for qubit in qubits), default=-1)
+        placed.append((moment, first, instruction.replace(qubits=qubits)))
+    if not circuit.num_vars:
+        placed.sort(key=lambda each: each[:2])
+    ordered = circuit.copy_empty_like()
+    for _, _, instruction in placed:
+        ordered._append(instruction)
+    return ordered
+
+
+def _numbers(circuit: QuantumCircuit, instruction: Any) -> list[int]:
+    return [circuit.find_bit(qubit).index for qubit in instruction.qubits]
+
+
+def _places_of_lone_qubits(circuit: QuantumCircuit) -> dict[int, int]:
+    """A new place for each qubit that no gate on several acts on, by what is done to it."""
+    done: dict[int, list[str]] = {}
+    together: set[int] = set()
+    for instruction in circuit.data:
+        numbers = _numbers(circuit, instruction)
+        bits = [circuit.find_bit(bit).index for bit in instruction.clbits]
+        for number in numbers:
+            done.setdefault(number, []).append(f"{instruction.name} {instruction.params} {bits}")
+        if len(numbers) > 1 and instruction.name != "barrier":
+            together.update(numbers)
+    lone = sorted(done.keys() - together, key=lambda number: (done[number], number))
+    free = [number for number in range(circuit.num_qubits) if number not in together]
+    return dict(zip(lone, free, strict=False))
+
+
 def with_qiskit(circuit: QuantumCircuit, target: Target, level: int, keep: bool) -> QuantumCircuit:
     """Compile with qiskit; with `keep` qubit i stays qubit i (no coupling then)."""
     compiled = _run_qiskit(circuit, target, level)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from qjobs.circuits.programs import check_runs
-from qjobs.compiling.compiler import CompileOptions
+from qjobs.compiling.compiler import CompileOn, CompileOptions
 from qjobs.errors import InvalidInput
 from qjobs.experiments.forms import CircuitInput, CompileInput, Name, RetryInput, explain, read_mapping
 from qjobs.model import ItemSpec, Program, ProgramHash
@@ -64,6 +64,11 @@ class CircuitListPlan:
     def compile_options(self) -> CompileOptions:
         """How the circuits are compiled."""
         return self.spec.options()
+
+    @property
+    def compile_on(self) -> CompileOn:
+        """Where they are compiled."""
+        return self.spec.compile_on
 
     @property
     def definition(self) -> str:

@@ -22,7 +22,7 @@ from pydantic import (
 
 from qjobs.circuits.builders import build_circuit
 from qjobs.circuits.programs import read_circuit
-from qjobs.compiling.compiler import CompileOptions, Compiler
+from qjobs.compiling.compiler import CompileOn, CompileOptions, Compiler
 from qjobs.errors import InvalidInput
 from qjobs.model import Program, RemoteRetryStrategy
 
@@ -165,6 +165,11 @@ class CompileInput(FormInput):
 
     compiler: Compiler = Field(default=Compiler.QISKIT, description="qiskit, tket, remote (a compile job), or none.")
     level: int = Field(default=1, ge=0, le=3, description="Optimisation level, 0 to 3 (tket: 0 to 2).")
+    compile_on: CompileOn = Field(
+        default=CompileOn.AUTO,
+        description="Where many different circuits are compiled: this process, processes of this machine, dask (the "
+        "cluster at QJOBS_DASK_SCHEDULER), or auto (processes where it pays). The results are the same.",
+    )
 
     def options(self) -> CompileOptions:
         """As the compile stage takes it."""

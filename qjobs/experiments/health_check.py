@@ -102,6 +102,7 @@ def health_check_circuits(spec: HealthCheck, seed: int) -> CircuitList:
         seed=seed,
         compiler=spec.compiler,
         level=spec.level,
+        compile_on=spec.compile_on,
         retries=spec.retries,
     )
 

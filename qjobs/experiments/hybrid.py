@@ -246,7 +246,7 @@ def epoch_sweep(plan: HybridPlan, logical_run: str, number: int, points: Sequenc
         seed=hybrid.seed,
         shots=hybrid.shots,
         backends=[hybrid.backend],
-        compile=CompileInput(compiler=hybrid.compiler, level=hybrid.level),
+        compile=CompileInput(compiler=hybrid.compiler, level=hybrid.level, compile_on=hybrid.compile_on),
         retries=hybrid.retries,
     )
     return SweepPlan(

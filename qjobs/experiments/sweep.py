@@ -16,7 +16,7 @@ from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
 from qjobs.circuits.observables import Estimator, measured_in, parse_observable
 from qjobs.circuits.programs import check_runs, read_circuit, to_qiskit
-from qjobs.compiling.compiler import CompileOptions
+from qjobs.compiling.compiler import CompileOn, CompileOptions
 from qjobs.errors import InvalidInput
 from qjobs.experiments.forms import (
     MAX_ITEMS,
@@ -182,6 +182,11 @@ class SweepPlan:
     def compile_options(self) -> CompileOptions:
         """How the templates are compiled."""
         return self.spec.compile_options()
+
+    @property
+    def compile_on(self) -> CompileOn:
+        """Where they are compiled."""
+        return self.spec.compile.compile_on
 
     def items(self, compiled: Mapping[ProgramHash, Program]) -> list[ItemSpec]:
         """Every item, in order of repetition, basis and point (so that a template's points stand together).
@@ -357,7 +362,7 @@ def _definition(spec: SweepSpec, source: Program, observables: Sequence[Observab
             spec.seed,
             spec.exact,
             [[observable.name, observable.terms] for observable in observables],
-            spec.compile.model_dump(mode="json"),
+            spec.compile.model_dump(mode="json", exclude={"compile_on"}),
         ]
     )
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -111,6 +111,7 @@ class QjobsBackend:
                 experiment=experiment or run,
                 options=(compiling or CompileInput()).options(),
                 retries=retries or RetryInput(),
+                compile_on=(compiling or CompileInput()).compile_on,
             )
         except BaseException:
             self._closing.close()

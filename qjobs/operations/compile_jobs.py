@@ -1,4 +1,4 @@
-"""Compile circuits of the ledger: in this process, or by jobs that let the provider do it. Nothing here can submit.
+"""Compile circuits of the ledger: by ourselves, or by jobs that let the provider do it. Nothing here can submit.
 
 A compile job goes through the ledger as any other job does.
 """
@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qjobs.backends.base import Backend, WarmableBackend
-from qjobs.compiling.compiler import CompileCache, CompileOptions, compile_program
+from qjobs.compiling.compiler import CompileCache, CompileOn, CompileOptions
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ExecuteOptions, ItemSpec, JobId, JobKind, ProgramHash
+from qjobs.operations.compile_many import compile_many
 from qjobs.operations.plan import plan
 
 __all__ = ["Compilation", "compile_programs", "compiled_by", "plan_compilation"]
@@ -34,8 +35,9 @@ def compile_programs(
     cache: CompileCache,
     *,
     fresh: bool = False,
+    on: CompileOn = CompileOn.AUTO,
 ) -> dict[ProgramHash, ProgramHash]:
-    """Compile circuits of the ledger in this process and store what comes out.
+    """Compile circuits of the ledger and store what comes out.
 
     Templates keep their free symbols. `fresh` leaves the cache aside. What will run them is started meanwhile.
 
@@ -44,12 +46,13 @@ def compile_programs(
 
     Raises:
         InvalidCircuit: A circuit does not fit the device.
+        InvalidInput, BackendUnavailable: As `compile_many`, about the workers that were asked for.
     """
     if isinstance(backend, WarmableBackend):
         backend.warm()
     sources = ledger.programs(hashes)
     target = backend.target()
-    compiled = {key: compile_program(sources[key], target, options, cache, fresh=fresh) for key in hashes}
+    compiled = compile_many([sources[key] for key in hashes], target, options, cache, fresh=fresh, on=on)
     ledger.add_programs(compiled.values())
     return {key: program.hash for key, program in compiled.items()}
 

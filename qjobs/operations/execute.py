@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from qjobs.backends.base import Backend
-from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler
+from qjobs.compiling.compiler import CompileCache, CompileOn, CompileOptions, Compiler
 from qjobs.errors import Busy, LedgerAway, QJobsError, StaleJob
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
@@ -80,9 +80,9 @@ class Stages(Protocol):
         """The backend of a name; the same object each time."""
 
     def compile(
-        self, name: str, hashes: Sequence[ProgramHash], options: CompileOptions, *, fresh: bool
+        self, name: str, hashes: Sequence[ProgramHash], options: CompileOptions, *, fresh: bool, on: CompileOn
     ) -> Mapping[ProgramHash, ProgramHash]:
-        """Compile circuits of the ledger for a backend in this process; from given to compiled hash."""
+        """Compile circuits of the ledger for a backend; from given to compiled hash."""
 
     def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
         """Submit jobs, side by side if possible; what went wrong, by job."""
@@ -236,13 +236,13 @@ class _Execution:
     def compile(
         self, name: str, hashes: Sequence[ProgramHash], *, fresh: bool, identity: str = ""
     ) -> Mapping[ProgramHash, ProgramHash]:
-        """Compile circuits in this process, or by a compile job of the provider's; from given to compiled hash.
+        """Compile circuits, or have the provider do it by a compile job; from given to compiled hash.
 
         A compile job of the same `identity` serves again; it is the logical run's where none is given.
         """
         options = self.plan.compile_options
         if options.compiler is not Compiler.REMOTE:
-            return self.stages.compile(name, hashes, options, fresh=fresh)
+            return self.stages.compile(name, hashes, options, fresh=fresh, on=self.plan.compile_on)
         planned = plan_compilation(
             self.ledger,
             self.stages.backend(name),
@@ -394,10 +394,10 @@ class DirectStages:
         return self._backends[name]
 
     def compile(
-        self, name: str, hashes: Sequence[ProgramHash], options: CompileOptions, *, fresh: bool
+        self, name: str, hashes: Sequence[ProgramHash], options: CompileOptions, *, fresh: bool, on: CompileOn
     ) -> Mapping[ProgramHash, ProgramHash]:
-        """Compile circuits of the ledger here."""
-        return compile_programs(self._ledger, self._backends[name], hashes, options, self._cache, fresh=fresh)
+        """Compile circuits of the ledger."""
+        return compile_programs(self._ledger, self._backends[name], hashes, options, self._cache, fresh=fresh, on=on)
 
     def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
         """Submit jobs one after the other; pauses where all of them are to be repeated later."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from qjobs.backends.base import Backend, Capability
-from qjobs.compiling.compiler import CompileOptions, Compiler
+from qjobs.compiling.compiler import CompileOn, CompileOptions, Compiler
 from qjobs.errors import BackendUnavailable, InvalidInput, LedgerError, StaleJob
 from qjobs.experiments.forms import RetryInput
 from qjobs.ledger import Ledger
@@ -62,8 +62,8 @@ class ProgramBatches:
 
     `backend` is the name that `stages` know it by, and that opens it again. `run` is who enters the program now (a flow
     run's id), `logical_run` the name under which the same program finds its batches again. `options` say how circuits
-    are compiled, in this process. The strategy of `retries` is left aside: what a program asks for is never sent twice.
-    One program at a time asks; batches that are asked for side by side have no order that could be found again.
+    are compiled, and `compile_on` where. The strategy of `retries` is left aside: what a program asks for is never sent
+    twice. One program at a time asks; batches that are asked for side by side have no order that could be found again.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class ProgramBatches:
         experiment: str,
         options: CompileOptions,
         retries: RetryInput,
+        compile_on: CompileOn = CompileOn.AUTO,
     ) -> None:
         if options.compiler is Compiler.REMOTE:
             raise InvalidInput(
@@ -89,6 +90,7 @@ class ProgramBatches:
         self._logical_run = logical_run
         self._experiment = experiment
         self._options = options
+        self._compile_on = compile_on
         self._policy = RetryPolicy.from_form(retries, self.backend.lookup)
         self._lock = threading.Lock()
         self._number = 0
@@ -188,7 +190,7 @@ class ProgramBatches:
     ) -> tuple[JobId, ...]:
         sources = {circuit.circuit.hash: circuit.circuit for circuit in circuits}
         self._ledger.add_programs(sources.values())
-        compiled = self._stages.compile(self._name, list(sources), self._options, fresh=False)
+        compiled = self._stages.compile(self._name, list(sources), self._options, fresh=False, on=self._compile_on)
         programs = self._ledger.programs([*compiled, *compiled.values()])
         items = []
         for circuit in circuits:

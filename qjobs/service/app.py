@@ -43,6 +43,7 @@ def create_app(service: Service) -> FastAPI:
     add_handlers(app)
     limits = {qoro_routes.PREFIX: min(qoro_routes.MAX_FRAGMENT_BYTES, service.settings.max_body_bytes)}
     app.add_middleware(Guard, max_body_bytes=service.settings.max_body_bytes, limits=limits)
-    for module in (auth, people, projects, documents, jobs, results, devices, pages, routes, website, qoro_routes):
+    # The first that fits answers: those that are asked for most come first.
+    for module in (jobs, results, documents, routes, qoro_routes, auth, people, projects, devices, pages, website):
         app.include_router(module.router)
     return app

@@ -1,28 +1,36 @@
 """One job of 300 circuits through the job service, over bare Aer on the same circuits. Run it with: make bench-service
 
-Everything is measured in one run, with the service's workers warm: it runs as a person would start it (TLS, SQLite),
-and a client without any of our code uploads, submits, waits and fetches every result.
+Everything is measured in one run, in turns, with the service's workers warm: it runs as a person would start it (TLS,
+SQLite), and a client without any of our code uploads, submits, waits and fetches every result.
 
 - bare Aer: the faster of two ways to run the list of circuits, with `get_counts` for every one;
-- job: from the submission to the last item's result;
+- job: from the submission to the last item's status; circuits that differ in their angles alone, and others that differ
+  in their gates;
 - fetch, upload: 300 requests each, over as many connections as there are threads;
-- status: how many questions a second the service answers while it runs such a job, and when it is idle.
+- a request: one after the other, over one connection;
+- 50 users poll: each asks for the status of a job of their own once a second, over a connection of their own.
+
+It ends with 1 if a bound is broken: a job takes at most twice as long as bare Aer, and with 50 users who poll at most
+1.3 times as long as without.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 import math
 import os
 import random
 import statistics
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +40,24 @@ from waiting_service import made, signed_in
 from qjobs.service.running import RunningService
 
 N_QUBITS = 8
+MOST_OVER_AER = 2.0
+MOST_WITH_POLLERS = 1.3
+N_POLLERS = 50
+POLL_S = 1.0
 FINAL = {"COMPLETED", "ERROR", "CANCELLED", "DEPLETED", "TERMINATED"}
 
 
-def circuits_of(number: int) -> list[Any]:
-    """QAOA for MaxCut on a ring with chords, two layers, at random angles."""
+def circuits_of(number: int, *, different: bool = False) -> list[Any]:
+    """QAOA for MaxCut on a ring with chords, two layers, at random angles; `different` chords for each circuit."""
     from qiskit import QuantumCircuit
 
     rng = random.Random(1)
-    edges = [(n, (n + 1) % N_QUBITS) for n in range(N_QUBITS)] + [(n, n + N_QUBITS // 2) for n in range(N_QUBITS // 2)]
+    ring = [(n, (n + 1) % N_QUBITS) for n in range(N_QUBITS)]
+    chords = [(n, n + N_QUBITS // 2) for n in range(N_QUBITS // 2)]
+    others = [pair for pair in itertools.combinations(range(N_QUBITS), 2) if pair not in ring]
     found = []
     for _ in range(number):
+        edges = ring + (rng.sample(others, len(chords)) if different else chords)
         circuit = QuantumCircuit(N_QUBITS, N_QUBITS)
         circuit.h(range(N_QUBITS))
         for _ in range(2):
@@ -56,18 +71,15 @@ def circuits_of(number: int) -> list[Any]:
     return found
 
 
-def timed(call: Callable[[], object], repeat: int) -> float:
-    """Median wall time in seconds."""
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
+def seconds_of(call: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
-def bare_aer(circuits: list[Any], shots: int, repeat: int) -> dict[str, float]:
-    """Seconds per way to run the list."""
+def bare_aer(circuits: list[Any], shots: int) -> dict[str, Callable[[], object]]:
+    """The ways to run the list."""
     from qiskit_aer import AerSimulator
 
     def run(simulator: Any) -> object:
@@ -75,12 +87,7 @@ def bare_aer(circuits: list[Any], shots: int, repeat: int) -> dict[str, float]:
         return [result.get_counts(place) for place in range(len(circuits))]
 
     ways = {"in one thread": {}, "in parallel": {"max_parallel_experiments": os.cpu_count() or 1}}
-    found = {}
-    for name, options in ways.items():
-        simulator = AerSimulator(**options)
-        run(simulator)
-        found[name] = timed(lambda simulator=simulator: run(simulator), repeat)
-    return found
+    return {name: functools.partial(run, AerSimulator(**options)) for name, options in ways.items()}
 
 
 class Client:
@@ -125,6 +132,12 @@ class Client:
     def status(self, job: str) -> str:
         return str(self.get(f"/api/jobs/v1beta3/{job}/attributes/status")["status"])
 
+    def run(self, circuits: list[str], shots: int) -> str:
+        """Submit and wait; id of the job."""
+        job = self.submit(circuits, shots)
+        self.wait(job)
+        return job
+
     def wait(self, job: str) -> None:
         """Until it is completed."""
         while (status := self.status(job)) not in FINAL:
@@ -138,26 +151,46 @@ class Client:
         paths = [f"/api/results/v1beta3/{item['result_id']}" for item in items]
         return self.each(lambda path: self.get(path)["data"]["attributes"]["shots"], paths)
 
-    def asked_per_s(self, job: str, ends: Callable[[str], bool]) -> float:
-        """Status questions a second, until an answer `ends` it."""
-        start = time.perf_counter()
 
-        def ask(_: int) -> int:
-            number = 1
-            while not ends(self.status(job)):
-                number += 1
-            return number
-
-        return sum(self.each(ask, list(range(self._threads)))) / (time.perf_counter() - start)
+@contextmanager
+def clients_of_a_service(folder: Path, threads: int) -> Iterator[tuple[Client, list[Client]]]:
+    """A service of our own, a user of it, and 50 more."""
+    options = ["--submit-delay", "0", "--access-ttl", "86400"]
+    users = {f"user{number}@localhost.test": f"secret {number}" for number in range(N_POLLERS + 1)}
+    with RunningService(folder / "service", options=options, users=users) as service, ExitStack() as stack:
+        clients = []
+        for number, who in enumerate(users.items()):
+            most = 1 if number else threads
+            limits = httpx.Limits(max_connections=most, max_keepalive_connections=most)
+            clients.append(Client(stack.enter_context(signed_in(service, who, limits=limits)), most))
+        yield clients[0], clients[1:]
 
 
 @contextmanager
-def client_of_a_service(folder: Path, threads: int) -> Iterator[Client]:
-    """A service of our own and a user of it."""
-    options = ["--submit-delay", "0", "--access-ttl", "86400"]
-    limits = httpx.Limits(max_connections=threads, max_keepalive_connections=threads)
-    with RunningService(folder / "service", options=options) as service, signed_in(service, limits=limits) as http:
-        yield Client(http, threads)
+def polling(clients: list[Client], jobs: list[str]) -> Iterator[list[float]]:
+    """Users who ask for the status of their jobs; how long each question took, in seconds."""
+    stopped = threading.Event()
+    taken: list[float] = []
+
+    def poll(client: Client, job: str, late_s: float) -> None:
+        stopped.wait(late_s)
+        while not stopped.is_set():
+            took = seconds_of(lambda: client.status(job))
+            taken.append(took)
+            stopped.wait(max(0.0, POLL_S - took))
+
+    with ThreadPoolExecutor(len(clients)) as pool:
+        asking = [
+            pool.submit(poll, client, job, POLL_S * number / len(clients))
+            for number, (client, job) in enumerate(zip(clients, jobs, strict=True))
+        ]
+        try:
+            time.sleep(POLL_S)
+            yield taken
+        finally:
+            stopped.set()
+            for each in asking:
+                each.result()
 
 
 def bodies_of(circuits: list[Any], relationships: dict[str, Any]) -> list[str]:
@@ -172,66 +205,113 @@ def bodies_of(circuits: list[Any], relationships: dict[str, Any]) -> list[str]:
     return found
 
 
-def through_service(client: Client, bodies: list[str], shots: int, repeat: int) -> dict[str, float]:
-    """Median seconds of each stage, and of all of them together."""
+def over_aer(client: Client, label: str, circuits: list[Any], shots: int, repeat: int) -> list[str]:
+    """A job beside bare Aer, in turns; the bound that is broken."""
+    ids = client.upload(bodies_of(circuits, client.relationships))
+    ways = bare_aer(circuits, shots)
+    calls: dict[str, Callable[[], object]] = {**ways, "job": lambda: client.run(ids, shots)}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(repeat + 1):
+        for name, call in calls.items():
+            seconds = seconds_of(call)
+            if number:  # first the workers import and compile
+                taken[name].append(seconds)
+    medians = {name: statistics.median(each) for name, each in taken.items()}
+    fastest = min(medians[name] for name in ways)
+    ratio = medians["job"] / fastest
+    print(f"  {label:34} {shots:6} {fastest:8.3f} {medians['job']:8.3f} {ratio:8.2f} {MOST_OVER_AER:8.2f}")
+    return [f"{label}, {shots} shots: {ratio:.2f} times bare Aer"] if ratio > MOST_OVER_AER else []
+
+
+def show_round_trip(client: Client, circuits: list[Any], shots: int, repeat: int) -> None:
+    """Print how long everything takes that the real client does for a list of circuits."""
+    bodies = bodies_of(circuits, client.relationships)
     rounds = []
     for _ in range(repeat):
         moments = [time.perf_counter()]
-        circuits = client.upload(bodies)
+        ids = client.upload(bodies)
         moments.append(time.perf_counter())
-        job = client.submit(circuits, shots)
-        client.wait(job)
+        job = client.run(ids, shots)
         moments.append(time.perf_counter())
         results = client.fetch(job)
         moments.append(time.perf_counter())
         if [len(shots_of["array"]) for shots_of in results] != [shots] * len(bodies):
             raise SystemExit("some results have too few shots")
         rounds.append([after - before for before, after in itertools.pairwise(moments)])
-    upload, run, fetch = (statistics.median(stage) for stage in zip(*rounds, strict=True))
-    return {"upload": upload, "job": run, "fetch": fetch, "all of it": statistics.median(map(sum, rounds))}
+    stages = [statistics.median(stage) for stage in zip(*rounds, strict=True)]
+    words = ", ".join(f"{name} {s:.2f}" for name, s in zip(("upload", "job", "fetch"), stages, strict=True))
+    print(f"the whole round trip of {len(bodies)} circuits, {shots} shots: {sum(stages):.2f} s ({words})")
 
 
-def status_rates(client: Client, bodies: list[str], shots: int, idle_s: float = 2.0) -> dict[str, float]:
-    """Answered status questions a second, while the service is idle and while it runs a job."""
-    job = client.submit(client.upload(bodies), shots)
-    client.wait(job)
-    end = time.perf_counter() + idle_s
-    idle = client.asked_per_s(job, lambda _: time.perf_counter() > end)
-    busy_job = client.submit(client.upload(bodies), shots)
-    return {"idle": idle, "while it runs a job": client.asked_per_s(busy_job, lambda status: status in FINAL)}
+def show_requests(client: Client, circuits: list[Any], shots: int) -> None:
+    """Print milliseconds a request."""
+    bodies = bodies_of(circuits[:100], client.relationships)
+    ids: list[str] = []
+    path = "/api/circuits/v1beta2"
+
+    def upload() -> None:
+        for body in bodies:
+            ids.append(str(client.post(path, body)["data"]["id"]))
+
+    uploads = seconds_of(upload)
+    job = client.run(ids, shots)
+    items = client.get(f"/api/jobs/v1beta3/{job}")["data"]["attributes"]["definition"]["items"]
+    results = seconds_of(lambda: [client.get(f"/api/results/v1beta3/{item['result_id']}") for item in items])
+    downloads = seconds_of(lambda: [client.get(f"{path}/{each}") for each in ids])
+    statuses = seconds_of(lambda: [client.status(job) for _ in ids])
+    taken = {"upload": uploads, "status": statuses, "result": results, "circuit": downloads}
+    print("ms a request: " + ", ".join(f"{name} {1000 * s / len(ids):.1f}" for name, s in taken.items()))
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def with_pollers(client: Client, users: list[Client], circuits: list[Any], shots: int, repeat: int) -> list[str]:
+    """A job while 50 users poll beside one while nobody does, in turns; the bound that is broken."""
+    ids = client.upload(bodies_of(circuits, client.relationships))
+    jobs = [user.run(user.upload(bodies_of(circuits[:1], user.relationships)), shots) for user in users]
+    alone = []
+    among = []
+    asked: list[float] = []
+    for _ in range(repeat):
+        alone.append(seconds_of(lambda: client.run(ids, shots)))
+        with polling(users, jobs) as taken:
+            among.append(seconds_of(lambda: client.run(ids, shots)))
+        asked += taken
+    ratio = statistics.median(among) / statistics.median(alone)
+    ninth = 1000 * statistics.quantiles(asked, n=10)[-1]
+    print(
+        f"{len(users)} users poll, a question each {POLL_S:.0f} s: {len(asked)} questions, 90 % within {ninth:.0f} ms"
+    )
+    print(f"  {'job with them over without':34} {ratio:32.2f} {MOST_WITH_POLLERS:8.2f}")
+    return (
+        [f"with {len(users)} users who poll a job takes {ratio:.2f} times as long"] if ratio > MOST_WITH_POLLERS else []
+    )
+
+
+def main() -> int:
+    """Measure and print; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--circuits", type=int, default=300)
-    parser.add_argument("--shots", type=int, default=1000)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--threads", type=int, default=4)
     options = parser.parse_args()
-    circuits = circuits_of(options.circuits)
-    ways = bare_aer(circuits, options.shots, options.repeat)
-    fastest = min(ways.values())
+    alike = circuits_of(options.circuits)
+    different = circuits_of(options.circuits, different=True)
+    broken = []
     with (
         tempfile.TemporaryDirectory(prefix="qjobs-bench-") as name,
-        client_of_a_service(Path(name), options.threads) as client,
+        clients_of_a_service(Path(name), options.threads) as (client, users),
     ):
-        bodies = bodies_of(circuits, client.relationships)
-        through_service(client, bodies, options.shots, 1)  # the workers import and compile
-        stages = through_service(client, bodies, options.shots, options.repeat)
-        rates = status_rates(client, bodies, options.shots)
-    print(
-        f"{options.circuits} circuits of {N_QUBITS} qubits, {options.shots} shots, median of {options.repeat}; "
-        "ratios over the faster bare Aer"
-    )
-    rows = {f"bare Aer, {way}": seconds for way, seconds in ways.items()}
-    rows |= {f"service, {stage}": seconds for stage, seconds in stages.items()}
-    for label, seconds in rows.items():
-        print(f"  {label:34} {seconds:8.3f} s  {seconds / fastest:7.2f}")
-    print(f"status requests a second, {options.threads} connections")
-    for label, rate in rates.items():
-        print(f"  {label:34} {rate:8.0f}")
+        print(f"{options.circuits} circuits of {N_QUBITS} qubits, medians of {options.repeat}, in turns")
+        print(f"  {'seconds':34} {'shots':>6} {'bare Aer':>8} {'job':>8} {'ratio':>8} {'bound':>8}")
+        for shots in (100, 1000):
+            broken += over_aer(client, "alike but for their angles", alike, shots, options.repeat)
+            broken += over_aer(client, "different gates", different, shots, options.repeat)
+        show_round_trip(client, alike, 100, 3)
+        show_requests(client, alike, 100)
+        broken += with_pollers(client, users, different, 1000, options.repeat)
+    for words in broken:
+        print(f"BOUND BROKEN: {words}")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

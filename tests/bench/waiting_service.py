@@ -16,11 +16,11 @@ BELL = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; h q[0]; cx q[0
 
 
 @contextlib.contextmanager
-def signed_in(service: RunningService, **options: Any) -> Iterator[httpx.Client]:
-    """A client of the service's first user."""
+def signed_in(service: RunningService, who: tuple[str, str] = ("", ""), **options: Any) -> Iterator[httpx.Client]:
+    """A client of a user, of the service's first one unless an address and a password are given."""
     trusted = ssl.create_default_context(cafile=service.certificate)
     with httpx.Client(base_url=service.url, verify=trusted, timeout=120.0, **options) as client:
-        email, password = (service.data / "credentials").read_text(encoding="utf-8").split()
+        email, password = who if all(who) else service.first_user
         client.post("/auth/login", json={"email": email, "password": password}).raise_for_status()
         yield client
 

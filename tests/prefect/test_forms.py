@@ -105,7 +105,18 @@ def test_health_check_form() -> None:
     """No field of a health check is a mapping or a model that may be missing, which are drawn as JSON."""
     schema = nightly_benchmark.parameters.model_dump_for_openapi()
     fields = dict(schema["properties"]) | schema["definitions"]["HealthCheck"]["properties"]
-    shown = {"backend", "sizes", "depth", "shots", "repetitions", "seed", "min_success", "compiler", "level"}
+    shown = {
+        "backend",
+        "sizes",
+        "depth",
+        "shots",
+        "repetitions",
+        "seed",
+        "min_success",
+        "compiler",
+        "level",
+        "compile_on",
+    }
     assert shown < set(fields)
     for name, field in fields.items():
         assert "additionalProperties" not in field, name

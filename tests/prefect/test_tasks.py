@@ -30,7 +30,7 @@ from flows._support.stages import TaskStages
 from flows._support.waiting import AUTO
 from qjobs import errors
 from qjobs.circuits.programs import read_circuit
-from qjobs.compiling.compiler import CompileOptions
+from qjobs.compiling.compiler import CompileOn, CompileOptions
 from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -179,6 +179,18 @@ def test_compile_cache(store: Ledger, caplog: pytest.LogCaptureFixture, monkeypa
     hits = [record.getMessage().rsplit("cache: ")[1] for record in caplog.records if "cache:" in record.getMessage()]
     assert hits[:2] == ["0 hits of 1", "1 hits of 1"]
     assert not hits[2].startswith("1 hits")
+
+
+def test_compile_on(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage compiles where the form says; without a cluster it says what to do, and Prefect does not repeat it."""
+    monkeypatch.delenv("QJOBS_DASK_SCHEDULER", raising=False)
+    programs = [read_circuit(BELL), read_circuit(BELL.replace("h q[0]", "x q[0]"))]
+    store.add_programs(programs)
+    hashes = [program.hash for program in programs]
+    here = tasks.compile_circuits.fn("aer", hashes, CompileOptions(level=2), on=CompileOn.HERE)
+    assert tasks.compile_circuits.fn("aer", hashes, CompileOptions(level=2), fresh=True, on=CompileOn.PROCESSES) == here
+    with pytest.raises(errors.InvalidInput, match="QJOBS_DASK_SCHEDULER"):
+        tasks.compile_circuits.fn("aer", hashes, CompileOptions(level=2), fresh=True, on=CompileOn.DASK)
 
 
 @flow(name="one-submission", log_prints=False)

@@ -98,6 +98,17 @@ def test_seed_repeats_a_job(own: OwnService) -> None:
     assert shots[0][0] != shots[0][1], "two items of one job must not share their random numbers"
 
 
+def test_alike_circuits(own: OwnService) -> None:
+    """A circuit of a job gives the same shots whether the others differ from it in their angles alone or in all."""
+    circuits = [Circuit(3).H(0).Rx(angle, 1).CX(0, 2).U3(angle, 0.2, 0.3, 2).measure_all() for angle in (0.1, 0.4, 0.8)]
+    together = own.run(circuits, {**AER, "seed": 3}, shots=300)
+    for place, item in enumerate(together):
+        among = [entangled(3).measure_all(), Circuit(1).X(0).measure_all(), entangled(4).measure_all()]
+        among[place] = circuits[place]
+        alone = own.run(among, {**AER, "seed": 3}, shots=300)[place]
+        assert own.raw(alone.result_id) == own.raw(item.result_id)
+
+
 def test_every_operation(own: OwnService) -> None:
     """Gates that Aer does not know, conditions and resets do what they say."""
     gates = Circuit(2, 2).X(0)

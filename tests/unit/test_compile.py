@@ -10,6 +10,7 @@ import pytest
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
 from qiskit.quantum_info import Operator
+from qiskit_aer import AerSimulator
 
 from qjobs.circuits.programs import bind, read_circuit, to_qiskit
 from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler, check_fits, compile_program
@@ -217,3 +218,28 @@ def test_sharing_a_folder(tmp_path):
         worker.join()
     assert [getattr(worker, "exitcode", 0) for worker in workers] == [0] * 4
     assert not list(folder.glob("*.tmp"))
+
+
+def test_lone_qubits() -> None:
+    """A qubit that is coupled to no other does not make two compilations differ, and is measured into its bit."""
+    circuit = QuantumCircuit(7, 7)
+    for qubit in (1, 4, 5):
+        circuit.ry(0.3 + qubit, qubit)
+    circuit.x(3)
+    circuit.h(0)
+    circuit.cx(0, 2)
+    circuit.cx(2, 6)
+    circuit.barrier()
+    circuit.measure(range(7), range(7))
+    coupling = tuple((n, n + 1) for n in range(11))
+    line = Target(name="line", n_qubits=12, basis_gates=("cx", "rz", "sx", "x"), coupling=coupling)
+    found = {compile_program(read_circuit(circuit), line).hash for _ in range(10)}
+    assert len(found) == 1
+    compiled = to_qiskit(compile_program(read_circuit(circuit), line))
+    exact = [
+        AerSimulator(seed_simulator=1).run(each, shots=20_000).result().get_counts() for each in (circuit, compiled)
+    ]
+    for bits in set(exact[0]) | set(exact[1]):
+        assert abs(exact[0].get(bits, 0) - exact[1].get(bits, 0)) < 600
+        assert bits[6 - 3] == "1"
+        assert len({bits[6], bits[4], bits[0]}) == 1

@@ -13,7 +13,7 @@ from pytket.circuit import Bit, Circuit, OpType, Qubit
 from qiskit.quantum_info import Statevector
 from sympy import Symbol
 
-from qjobs.circuits.pytket import read_plain
+from qjobs.circuits.plain_pytket import read_alike, read_plain
 
 ANGLES = st.floats(-4, 4, allow_nan=False).map(lambda value: round(value, 6))
 ONE = "noop X Y Z H S Sdg T Tdg SX SXdg Rx Ry Rz U1 U3 PhasedX"
@@ -126,3 +126,43 @@ def test_leaves_odd_json(content: object) -> None:
 def test_leaves_no_json(payload: bytes) -> None:
     """Neither is what is no JSON."""
     assert read_plain(payload) is None
+
+
+@settings(max_examples=40)
+@given(circuits(), st.data())
+def test_alike(circuit: Circuit, data: st.DataObject) -> None:
+    """Circuits that differ in their angles alone are one circuit; with its values it is each of them."""
+    circuit.add_bit(Bit("m", 0))
+    circuit.Measure(circuit.qubits[0], Bit("m", 0))
+    contents = [circuit.to_dict() for _ in range(4)]
+    for content in contents:
+        content["phase"] = str(data.draw(ANGLES))
+        for command in content["commands"]:
+            if "params" in command["op"] and data.draw(st.booleans()):
+                command["op"]["params"] = [str(data.draw(ANGLES)) for _ in command["op"]["params"]]
+    contents[2]["qubits"] = None
+    payloads = [json.dumps(content).encode() for content in contents]
+    (group,) = read_alike(payloads)
+    assert sorted(group.rows) == [0, 1, 3]
+    assert {parameter.name for parameter in group.circuit.gates.parameters} == set(group.names)
+    for place, row in group.rows.items():
+        alone = read_plain(payloads[place])
+        assert alone is not None, "this circuit should have been read quickly"
+        bound = group.circuit.gates.assign_parameters(dict(zip(group.names, row, strict=True)))
+        assert np.allclose(Statevector(bound), Statevector(alone.gates), atol=1e-12)
+        assert (alone.bits, alone.measured) == (group.circuit.bits, group.circuit.measured)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed(["commands", 0, "op", "type"], "X"),
+        changed(["commands", 2, "args"], [["q", [1]], ["q", [0]]]),
+        changed(["commands", 2, "args"], [["q", [False]], ["q", [1]]]),
+        changed(["bits"], [["c", [0]], ["c", [1]], ["c", [2]]]),
+    ],
+)
+def test_not_alike(other: object) -> None:
+    """Circuits that differ in anything else are not put together."""
+    groups = read_alike([json.dumps(content).encode() for content in (PLAIN, other, PLAIN)])
+    assert sorted(groups[0].rows) == [0, 2]

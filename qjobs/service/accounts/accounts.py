@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import cache, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -187,41 +188,20 @@ class Accounts:
 
     def user_of_access(self, token: str) -> User | None:
         """The user of this access token; None if it is forged or has ended."""
-        access = schema.access_token
-        valid = sa.and_(access.c.token_hash == hash_of(token), access.c.expires_real > self._real_now())
-        return self._user_of_session(schema.session.c.session_id.in_(sa.select(access.c.session_id).where(valid)))
+        return self._user_of_token(_by_access_token(), token)
 
     def user_of_refresh(self, token: str) -> User | None:
         """The user of this refresh token; None if it is forged or has ended."""
-        return self._user_of_session(schema.session.c.refresh_hash == hash_of(token))
+        return self._user_of_token(_by_refresh_token(), token)
 
-    def _user_of_session(self, which: sa.ColumnElement[bool]) -> User | None:
-        session = schema.session
-        query = (
-            sa.select(schema.user)
-            .join(session, session.c.user_id == schema.user.c.user_id)
-            .where(which, session.c.expires_real > self._real_now())
-            .where(schema.user.c.password_hash != _NO_PASSWORD)  # removed while this session began
-        )
+    def _user_of_token(self, query: sa.Select[Any], token: str) -> User | None:
         with self._db.read() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(query, {"hash": hash_of(token), "now": self._real_now()}).one_or_none()
         return None if row is None else _user(row)
 
     def projects_with(self, user_id: str, permission: str) -> sa.Select[tuple[str]]:
         """Ids of the projects in which the user has a permission (READ, WRITE, DELETE, ASSIGN), as a subselect."""
-        given = schema.assignment
-        project = schema.project
-        teams = sa.select(schema.team_member.c.team_id).where(schema.team_member.c.user_id == user_id)
-        to_them = sa.or_(
-            given.c.user_id == user_id,
-            given.c.team_id.in_(teams),
-            sa.and_(given.c.user_id.is_(None), given.c.team_id.is_(None)),
-        )
-        roles = [role.role_id for role in ROLES if permission in role.permissions]
-        shared = sa.select(given.c.resource_id).where(to_them, given.c.role_id.in_(roles))
-        return sa.select(project.c.project_id).where(
-            sa.or_(project.c.owner_id == user_id, project.c.project_id.in_(shared))
-        )
+        return _projects_with(user_id, permission)
 
     def assignments(self, user_id: str, resource_id: str) -> list[sa.Row[tuple[str, str | None, str | None]]]:
         """Rows of role_id, user_id, team_id, in the order in which they were made.
@@ -312,6 +292,48 @@ class Accounts:
         with self._db.read() as connection:
             rows = connection.execute(query.order_by(team.c.created_at, team.c.team_id)).mappings()
             return [Team(**row) for row in rows]
+
+
+# Every request needs the statements below; to build one takes longer than to run it.
+
+
+@cache
+def _by_access_token() -> sa.Select[Any]:
+    access = schema.access_token
+    valid = sa.and_(access.c.token_hash == sa.bindparam("hash"), access.c.expires_real > sa.bindparam("now"))
+    return _user_of_session(schema.session.c.session_id.in_(sa.select(access.c.session_id).where(valid)))
+
+
+@cache
+def _by_refresh_token() -> sa.Select[Any]:
+    return _user_of_session(schema.session.c.refresh_hash == sa.bindparam("hash"))
+
+
+def _user_of_session(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    session = schema.session
+    return (
+        sa.select(schema.user)
+        .join(session, session.c.user_id == schema.user.c.user_id)
+        .where(which, session.c.expires_real > sa.bindparam("now"))
+        .where(schema.user.c.password_hash != _NO_PASSWORD)  # removed while this session began
+    )
+
+
+@lru_cache(maxsize=1024)
+def _projects_with(user_id: str, permission: str) -> sa.Select[tuple[str]]:
+    given = schema.assignment
+    project = schema.project
+    teams = sa.select(schema.team_member.c.team_id).where(schema.team_member.c.user_id == user_id)
+    to_them = sa.or_(
+        given.c.user_id == user_id,
+        given.c.team_id.in_(teams),
+        sa.and_(given.c.user_id.is_(None), given.c.team_id.is_(None)),
+    )
+    roles = [role.role_id for role in ROLES if permission in role.permissions]
+    shared = sa.select(given.c.resource_id).where(to_them, given.c.role_id.in_(roles))
+    return sa.select(project.c.project_id).where(
+        sa.or_(project.c.owner_id == user_id, project.c.project_id.in_(shared))
+    )
 
 
 def _end_sessions(connection: sa.Connection, user_id: str) -> None:

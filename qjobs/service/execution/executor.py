@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -233,10 +233,9 @@ class Executor:
         with self._db.write() as connection:
             changed = store_outcomes(connection, due, now) if due else []
             changed += put_back(connection, stopping, _S.CANCELLED, "The item was cancelled.", now)
+        for job_id, number in Counter(each.started.chunk.job_id for each in due).items():
+            logger.info("job %s: %d items have come back from their workers", job_id, number)
         for each in due:
-            failure = each.outcome.failure
-            status = _S.COMPLETED if failure is None else failure.status
-            logger.info("job %s: the outcome of item %s is %s", each.started.chunk.job_id, each.uuid, status)
             self._deaths.pop(each.uuid, None)
         self._pacing.forget(due)
         return changed

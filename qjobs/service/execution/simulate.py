@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -81,13 +81,17 @@ class _Loaded:
 
     Args:
         circuit: It, to be sampled by Aer, or it without its measurements, where the outcome is computed;
-            None if nothing is to be run.
+            None if nothing is to be run. Circuits that are alike share one with parameters.
+        names: The names of these parameters.
+        row: Their values.
         qubits: Its qubits, as pytket writes them.
     """
 
     item: ExecuteItem
     cost: float = 0.0
     circuit: engine.Split | QuantumCircuit | None = None
+    names: Sequence[str] = ()
+    row: tuple[float, ...] = ()
     qubits: Sequence[Any] = ()
     bits: Sequence[Any] = ()
     duration_s: float = 0.0
@@ -101,8 +105,14 @@ def run_execute(task: ExecuteTask) -> list[ExecuteOutcome]:
     """Run the circuits of a task; what fails is data, and leaves the others alone."""
     engine.import_aer()
     outcomes: dict[str, ExecuteOutcome] = {}
-    loaded: list[_Loaded] = []
+    try:
+        loaded = _plain(task)
+    except Exception:  # boundary: each is read alone then, and fails alone
+        loaded = []
+    plain = {one.item.item_uuid for one in loaded}
     for item in task.items:
+        if item.item_uuid in plain:
+            continue
         started = time.process_time()
         try:
             one = _load(task, item)
@@ -136,8 +146,6 @@ def _failed(item: ExecuteItem, error: Exception, duration_s: float) -> ExecuteOu
 
 def _load(task: ExecuteTask, item: ExecuteItem) -> _Loaded:
     machine = task.machine
-    if (plain := _plain(task, item)) is not None:
-        return plain
     circuit = load_circuit(item.body)
     check_circuit(circuit, machine, n_qubits=_limit(task, item))
     one = _Loaded(
@@ -157,27 +165,34 @@ def _load(task: ExecuteTask, item: ExecuteItem) -> _Loaded:
     return one
 
 
-def _plain(task: ExecuteTask, item: ExecuteItem) -> _Loaded | None:
-    """The item read quickly, where its circuit and the machine are simple enough."""
-    from qjobs.circuits.pytket import read_plain
+def _plain(task: ExecuteTask) -> list[_Loaded]:
+    """The items read quickly, where their circuits and the machine are simple enough; those together that are alike."""
+    from qjobs.circuits.plain_pytket import read_alike
 
     machine = task.machine
     if machine.is_checker or machine.priced or machine.native_only or machine.connectivity is not None:
-        return None
-    if machine.result != "shots" or item.observables or not item.body:
-        return None
-    noisy = _noise_of(task) is not None
-    method = _method_of(task)
-    if not engine.is_exact(method, 0, noisy=noisy):
-        return None
-    circuit = read_plain(zlib.decompress(item.body))
-    if circuit is None:
-        return None
-    n_qubits = circuit.gates.num_qubits
-    if n_qubits > min(machine.n_qubits, _limit(task, item) or n_qubits) or not engine.is_exact(method, n_qubits):
-        return None
-    split = engine.Split(gates=engine.native(circuit.gates), measured=circuit.measured)
-    return _Loaded(item=item, circuit=split, bits=circuit.bits)
+        return []
+    try:
+        method = _method_of(task)
+        if machine.result != "shots" or not engine.is_exact(method, 0, noisy=_noise_of(task) is not None):
+            return []
+    except InvalidInput:  # each item says so
+        return []
+    started = time.process_time()
+    items = [item for item in task.items if item.body and not item.observables]
+    loaded = []
+    for group in read_alike([zlib.decompress(item.body) for item in items]):
+        circuit = group.circuit
+        n_qubits = circuit.gates.num_qubits
+        if n_qubits > machine.n_qubits or not engine.is_exact(method, n_qubits):
+            continue
+        split = engine.Split(gates=engine.native(circuit.gates), measured=circuit.measured)
+        for place, row in group.rows.items():
+            if n_qubits <= (_limit(task, items[place]) or n_qubits):
+                loaded.append(_Loaded(item=items[place], circuit=split, names=group.names, row=row, bits=circuit.bits))
+    for one in loaded:
+        one.duration_s = (time.process_time() - started) / len(loaded)
+    return loaded
 
 
 def _limit(task: ExecuteTask, item: ExecuteItem) -> int | None:
@@ -300,19 +315,47 @@ def _bodies(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[bytes]:
             found = engine.unitaries(splits)
             texts = [unitary_body(one.qubits, unitary) for one, unitary in zip(loaded, found, strict=True)]
         case _:
-            weights = iter(engine.probabilities([engine.with_probabilities(split) for split in splits]))
-            texts = [_shots(task, one, weights) for one in loaded]
+            weights = _weights(loaded)
+            texts = [_shots(task, one, weights.get(one.item.item_uuid)) for one in loaded]
     return [zlib.compress(text.encode(), 1) for text in texts]
 
 
-def _shots(task: ExecuteTask, one: _Loaded, weights: Iterator[NDArray[np.float64]]) -> str:
-    """The result of an item: shots, drawn here from the next of `weights`, or by Aer, each item with its own seed."""
+def _weights(loaded: Sequence[_Loaded]) -> dict[str, NDArray[np.float64]]:
+    """The probabilities of the outcomes, by item, where they are computed: one call for all that are alike."""
+    alike: dict[int, list[_Loaded]] = {}
+    for one in loaded:
+        if isinstance(one.circuit, engine.Split):
+            alike.setdefault(id(one.circuit), []).append(one)
+    found = {}
+    single = []
+    for group in alike.values():
+        if len(group) == 1 and not group[0].names:
+            single += group
+            continue
+        rows = [one.row for one in group]
+        for one, weights in zip(group, _computed(group[:1], group[0].names, rows), strict=True):
+            found[one.item.item_uuid] = weights
+    for one, weights in zip(single, _computed(single), strict=True):
+        found[one.item.item_uuid] = weights
+    return found
+
+
+def _computed(
+    loaded: Sequence[_Loaded], names: Sequence[str] = (), rows: Sequence[tuple[float, ...]] = ()
+) -> list[NDArray[np.float64]]:
+    circuits = [engine.with_probabilities(one.circuit) for one in loaded if isinstance(one.circuit, engine.Split)]
+    return engine.probabilities(circuits, names, rows)
+
+
+def _shots(task: ExecuteTask, one: _Loaded, weights: NDArray[np.float64] | None) -> str:
+    """The result of an item: shots, drawn here by their weights, or by Aer, each item with its own seed."""
     n_shots = one.item.n_shots or 0
     if one.item.observables:
         return _expectations(one)
-    if isinstance(one.circuit, engine.Split):
-        drawn = engine.draw_shots(next(weights), n_shots, _rng(one.item))
+    if isinstance(one.circuit, engine.Split) and weights is not None:
+        drawn = engine.draw_shots(weights, n_shots, _rng(one.item))
         return outcomes_of_indices(one.bits, [bit for _, bit in one.circuit.measured], drawn)
+    assert not isinstance(one.circuit, engine.Split | None)  # noqa: S101 - for the type
     shots = engine.sample_shots(
         one.circuit, n_shots, method=_method_of(task), noise=_noise_of(task), seed=_seed(one.item)
     )

@@ -17,7 +17,7 @@ from qjobs.service.nexus.response_bodies import project_body
 from qjobs.service.store.deleted import was_deleted
 from qjobs.service.store.queries import Listing, Params, Resource, listing_of, scope_of, within
 from qjobs.service.store.records import Projects
-from qjobs.service.web.cookies import SignedIn, service_of
+from qjobs.service.web.cookies import service_of, signed_in_user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +60,10 @@ class Caller:
             raise
 
 
-def caller_of(request: Request, user: SignedIn) -> Caller:
+def caller_of(request: Request) -> Caller:
     """Who asks, else 401."""
     service = service_of(request)
+    user = signed_in_user(request)  # not a dependency of its own: each is another way to a thread and back
     params = request.query_params.multi_items()
     scope = scope_of(params)
     return Caller(

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
 
 from qjobs.service import tables as schema
@@ -18,7 +18,7 @@ from qjobs.service.nexus.request_bodies import (
     FileAttributes,
     Posted,
 )
-from qjobs.service.nexus.response_bodies import document_body
+from qjobs.service.nexus.response_bodies import document_body, json_response
 from qjobs.service.store.queries import DOCUMENTS
 from qjobs.service.store.records import Document, DocumentKind, document_of
 
@@ -55,11 +55,11 @@ def _create(caller: Caller, project_id: str, kind: DocumentKind, given: Annotati
 
 
 @router.post(_CIRCUITS, status_code=201)
-def _create_circuit(caller: Who, body: Posted[CircuitAttributes]) -> JSONResponse:
-    circuit = body.attributes.circuit()
-    packed = json.dumps(circuit, ensure_ascii=False, separators=(",", ":")).encode()
+def _create_circuit(caller: Who, body: Posted[CircuitAttributes]) -> Response:
+    packed = json.dumps(body.attributes.circuit(), ensure_ascii=False, separators=(",", ":")).encode()
     document = _create(caller, body.project_id, DocumentKind.CIRCUIT, body.attributes, packed)
-    return JSONResponse({"data": document_body(document, circuit)}, 201)
+    data = document_body(document)
+    return json_response(data, packed, 201, attributes=data.pop("attributes"))
 
 
 def _add_file_post(kind: DocumentKind, url: str) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from fastapi import Response
 
 from qjobs.service.devices import Device, Devices
 from qjobs.service.store.definitions import OBSERVABLES
@@ -18,6 +21,34 @@ _SYSTEMS = uuid.UUID("5b0fae44-6a5f-5d0e-8d68-0f3f1d6c1f0a")
 def timestamps(record: Document | JobRecord | Project | PropertyDefinition) -> dict[str, str]:
     """When something was created and last changed; Python 3.10 reads `+00:00`, but no `Z`."""
     return {"created": record.created_at.isoformat(), "modified": record.modified_at.isoformat()}
+
+
+def json_response(
+    data: Mapping[str, Any],
+    text: bytes,
+    status_code: int = 200,
+    *,
+    attributes: Mapping[str, Any] | None = None,
+    included: Sequence[Mapping[str, Any]] | None = None,
+) -> Response:
+    """An answer about a thing whose attributes are a JSON text already: it is not read and written again.
+
+    Args:
+        data: The thing without its attributes.
+        text: Its attributes, a JSON object.
+        attributes: More of them, with other names.
+        status_code: Of the answer.
+        included: What goes with it.
+    """
+    more = _json(attributes or {})
+    whole = text if more == b"{}" else text[:-1] + b"," + more[1:]
+    end = b"" if included is None else b',"included":' + _json(included)
+    content = b'{"data":' + _json(data)[:-1] + b',"attributes":' + whole + b"}" + end + b"}"
+    return Response(content, status_code, media_type="application/json")
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 def pointer(kind: str, resource_id: str) -> dict[str, Any]:

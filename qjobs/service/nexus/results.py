@@ -5,13 +5,13 @@ import zlib
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 
 from qjobs.service import tables as schema
 from qjobs.service.errors import BadRequest, NotFound
 from qjobs.service.nexus.caller import Caller, Who
-from qjobs.service.nexus.response_bodies import pointer, snapshot_body
+from qjobs.service.nexus.response_bodies import json_response, pointer, snapshot_body
 from qjobs.service.store.queries import check_parameters, clean_id
 
 router = APIRouter(tags=["results"])
@@ -22,10 +22,11 @@ _USER_TAG_PARTS = 2
 
 
 @router.get("/api/results/v1beta3/{result_id}")
-def _pytket_result(caller: Who, result_id: str) -> JSONResponse:
+def _pytket_result(caller: Who, result_id: str) -> Response:
     with caller.gone_if_deleted(result_id):
         row = _result(caller, result_id, "PYTKET")
-    return JSONResponse(_result_body(caller, row, "result", json.loads(zlib.decompress(row.body))))
+    data, included = _parts(caller, row, "result")
+    return json_response(data, zlib.decompress(row.body), included=included)  # it was stored as it is sent
 
 
 @router.get("/api/qsys_results/v1beta2/partial/{result_id}")
@@ -41,7 +42,8 @@ def _qsys_result(
         raise NotFound("No more chunks")
     stored = json.loads(zlib.decompress(row.body))["results"]
     results = stored if version == "4" else _plain_tags(stored)
-    return JSONResponse(_result_body(caller, row, "qsys_result", {"results": results}))
+    data, included = _parts(caller, row, "qsys_result")
+    return JSONResponse({"data": {**data, "attributes": {"results": results}}, "included": included})
 
 
 @router.get("/api/job_items/v1beta/{item_uuid}/runtime_traces")
@@ -52,10 +54,12 @@ def _runtime_traces(caller: Who, item_uuid: str) -> JSONResponse:
 def _result(caller: Caller, result_id: str, result_type: str) -> sa.Row[Any]:
     result = schema.result
     job = schema.job
+    document = schema.document
     wanted = clean_id(result_id, "result")
     query = (
-        sa.select(result, job.c.project_id, job.c.device)
+        sa.select(result, job.c.project_id, job.c.device, document.c.kind.label("program_kind"))
         .join(job, job.c.job_id == result.c.job_id)
+        .outerjoin(document, document.c.document_id == result.c.program_id)
         .where(
             result.c.result_id == wanted,
             result.c.result_type == result_type,
@@ -69,20 +73,14 @@ def _result(caller: Caller, result_id: str, result_type: str) -> sa.Row[Any]:
     return row
 
 
-def _result_body(caller: Caller, row: sa.Row[Any], kind: str, attributes: dict[str, Any]) -> dict[str, Any]:
-    program_kind = caller.service.content.kinds_of([row.program_id]).get(row.program_id, "circuit")
-    return {
-        "data": {
-            "id": row.result_id,
-            "type": kind,
-            "attributes": attributes,
-            "relationships": {
-                "project": pointer("project", row.project_id),
-                "program": pointer(str(program_kind), row.program_id),
-            },
-        },
-        "included": [*caller.projects_of([row]), snapshot_body(caller.service.devices, row.device)],
+def _parts(caller: Caller, row: sa.Row[Any], kind: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A result without its attributes, and what an answer includes with it."""
+    relationships = {
+        "project": pointer("project", row.project_id),
+        "program": pointer(row.program_kind or "circuit", row.program_id),
     }
+    included = [*caller.projects_of([row]), snapshot_body(caller.service.devices, row.device)]
+    return {"id": row.result_id, "type": kind, "relationships": relationships}, included
 
 
 def _plain_tags(results: Any) -> Any:

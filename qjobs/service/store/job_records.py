@@ -85,7 +85,8 @@ def time_column(status: JobStatus) -> str:
     return f"{status.lower()}_at"
 
 
-_TIME_COLUMNS = {time_column(status) for status in TIMED}
+_TIMES = [(status, time_column(status)) for status in TIMED]
+_TIME_COLUMNS = {name for _, name in _TIMES}
 _JOB_COLUMNS = [column.name for column in schema.job.columns if column.name not in _TIME_COLUMNS]
 _ITEM_COLUMNS = [column.name for column in schema.job_item.columns if column.name not in _TIME_COLUMNS]
 
@@ -104,8 +105,12 @@ def _values(row: sa.Row[Any], columns: list[str], positions: Mapping[str, int]) 
     found = row._mapping
     values: dict[str, Any] = {name: found[name] for name in columns}
     values["status"] = JobStatus(values["status"])
-    moments = ((status, found[time_column(status)]) for status in TIMED)
-    values["times"] = {status: moment for status, moment in moments if moment is not None}
+    times = {}
+    for status, name in _TIMES:
+        moment = found[name]
+        if moment is not None:
+            times[status] = moment
+    values["times"] = times
     if values["status"] is JobStatus.QUEUED:
         values["queue_position"] = positions.get(values["job_id"])
     return values
