@@ -375,7 +375,8 @@ class Limits:
     """What one job may hold; None means no limit.
 
     `max_items` circuits a job, `max_shots` shots an item, `max_bytes` bytes of program text and
-    parameters a job, `max_live_jobs` jobs at the provider at a time per device. `results_kept_s` is how long
+    parameters a job, `max_live_jobs` jobs at the provider at a time per device, and `max_account_jobs` of the account
+    on all of its devices together. Both are counted in the ledger, over all processes. `results_kept_s` is how long
     the provider keeps a result after its item has completed, in seconds: None for as long as anybody may ask, 0
     for a device that gives no results at all (a syntax checker). `one_n_shots` says that a job has one number of shots
     for all of its items, so that items of other numbers go into other jobs.
@@ -385,6 +386,7 @@ class Limits:
     max_shots: int | None = None
     max_bytes: int | None = None
     max_live_jobs: int | None = None
+    max_account_jobs: int | None = None
     results_kept_s: float | None = None
     one_n_shots: bool = False
 
