@@ -32,6 +32,7 @@ __all__ = [
     "Limits",
     "Lookup",
     "Observable",
+    "PaceSlice",
     "Program",
     "ProgramFormat",
     "ProgramHash",
@@ -394,6 +395,22 @@ class Limits:
     def gives_results(self) -> bool:
         """Whether items of this device have results; those of a syntax checker have none, and are done without."""
         return self.results_kept_s != 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaceSlice:
+    """What one process gets of an account's pace, and what is known of the account in all of them.
+
+    `turns` requests may be sent, spread over `turns / per_s` seconds that begin `start_in_s` seconds from now; a
+    negative `start_in_s` means that so much of the time is over, so that what belongs to it is sent at once. `per_s`
+    are the requests a second of all processes together, None for no limit. `closed_for_s` is what is left of the pause
+    that the provider asked one of them for, in seconds.
+    """
+
+    turns: int = 0
+    start_in_s: float = 0.0
+    per_s: float | None = None
+    closed_for_s: float = 0.0
 
 
 class Capability(StrEnum):

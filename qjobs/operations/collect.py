@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from qjobs.backends.base import Backend, Result
+from qjobs.backends.limiter import share_paces
 from qjobs.errors import BackendUnavailable, Busy, JobFailed, LedgerError, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -172,6 +173,7 @@ def store_results(
         BackendUnavailable, CredentialsRejected, ProtocolError: As `Backend.results`; what came before it is stored.
         WrongBackend: The backend is not the one that the job was sent to.
     """
+    share_paces(ledger.paces)
     check_place(job, backend)
     reasons = dict.fromkeys(ledger.missing_items(job.job_id), job.message or f"the job is {job.status}")
     attempts = []
