@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _TOGETHER = 50
 """Results that are stored in one transaction, as they come."""
+_AT_LEAST_EVERY_S = 2.0
+"""Where results come slowly, those that are here are stored after so long."""
 _NEVER_COMES_S = 86_400.0
 """How long the result of a COMPLETED item is asked for before it is given up."""
 
@@ -271,15 +274,19 @@ class _Download:
             self.ledger.settle_missing(self.job.job_id, self.attempt, settled, now=self.present)
 
 
-def _parts(answers: Iterable[tuple[int, Result]]) -> Iterable[list[tuple[int, Result]]]:
+def _parts(
+    answers: Iterable[tuple[int, Result]], monotonic: Callable[[], float] = time.monotonic
+) -> Iterable[list[tuple[int, Result]]]:
     """A stream in parts; what came before an error is a part of its own."""
     part: list[tuple[int, Result]] = []
+    began = monotonic()
     try:
         for answer in answers:
             part.append(answer)
-            if len(part) == _TOGETHER:
+            if len(part) == _TOGETHER or monotonic() - began >= _AT_LEAST_EVERY_S:
                 yield part
                 part = []
+                began = monotonic()
     except QJobsError:
         if part:
             yield part
