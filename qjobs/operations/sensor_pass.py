@@ -145,6 +145,11 @@ class _BackendPass:
     """Jobs with a stray, and after how long it is asked for."""
     due: dict[JobId, datetime] = field(default_factory=dict)
     """When open jobs are polled next."""
+    known: dict[JobId, str] = field(init=False)
+    """The trouble that jobs had before."""
+
+    def __post_init__(self) -> None:
+        self.known = {job.job_id: job.trouble for job in self.jobs if job.trouble is not None}
 
     def run(self) -> list[tuple[str, JobId]]:
         """Poll the jobs, and schedule those that have nothing to be downloaded; the others, with their runs."""
@@ -157,7 +162,15 @@ class _BackendPass:
             self._park([job.job_id for job in self.jobs if job.job_id not in self.parked], error)
         finally:
             self.tell(self.report)
-        self.jobs = wanted
+        return self._let_go(wanted)
+
+    def _let_go(self, wanted: Sequence[Job]) -> list[tuple[str, JobId]]:
+        """Keep of the jobs only what their downloads need, of which there may be very many."""
+        self.jobs = ()
+        self.polled = []
+        self.report = PassReport()
+        self.known = {job.job_id: job.trouble for job in wanted if job.trouble is not None}
+        self.due = {job.job_id: self.due[job.job_id] for job in wanted if job.job_id in self.due}
         return [(job.run, job.job_id) for job in wanted]
 
     def download(self, job_id: JobId) -> None:
@@ -279,9 +292,8 @@ class _BackendPass:
     def _park(self, job_ids: Sequence[JobId], error: Exception) -> None:
         words = f"{type(error).__name__}: {error}"
         asked_for_s = getattr(error, "retry_after_s", None) or 0.0
-        known = {job.job_id: job.trouble for job in self.jobs}
         for job_id in job_ids:
-            if known.get(job_id) != words:
+            if self.known.get(job_id) != words:
                 logger.warning("%s: parked: %s", job_id, words)
                 self.ledger.record_event(job_id, "parked", words, now=self.now())
         self._put_off(job_ids, max(asked_for_s, _PARKED_S.get(type(error), 300.0)), words)

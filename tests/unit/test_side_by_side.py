@@ -135,6 +135,20 @@ def test_hanging_provider(ledger: Ledger) -> None:
         assert [job.next_poll_at for job in ledger.jobs()] == [None] * 5
 
 
+def test_held(ledger: Ledger) -> None:
+    """A job that becomes final stays with the pass that polls it; one that nobody holds is due at once."""
+    backend = ScriptedBackend()
+    held, free = sent_to(ledger, backend, "held", "free")
+    ledger.schedule.set_next({free: utc_now() + timedelta(hours=1)})
+    claimed = ledger.schedule.claim_due(now=utc_now(), lease_s=60.0, limit=9, owner="one sensor")
+    assert [job.job_id for job in claimed] == [held]
+    for n in range(2):
+        backend.report(S.COMPLETED, S.COMPLETED, of=n)
+    qjobs.poll(ledger, backend, [held, free])
+    due = ledger.schedule.claim_due(now=utc_now(), lease_s=60.0, limit=9, owner="another sensor")
+    assert [job.job_id for job in due] == [free]
+
+
 def test_hanging_download(ledger: Ledger) -> None:
     """While the results of one job do not come, others of the same backend are polled, and theirs are stored."""
     scripted = ScriptedBackend()
