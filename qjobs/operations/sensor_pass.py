@@ -145,6 +145,7 @@ class _BackendPass:
     """Jobs with a stray, and after how long it is asked for."""
     due: dict[JobId, datetime] = field(default_factory=dict)
     """When open jobs are polled next."""
+    backend: Backend | None = None
     known: dict[JobId, str] = field(init=False)
     """The trouble that jobs had before."""
 
@@ -155,7 +156,8 @@ class _BackendPass:
         """Poll the jobs, and schedule those that have nothing to be downloaded; the others, with their runs."""
         wanted: list[Job] = []
         try:
-            wanted = self._run(self.open_backend(self.name))
+            self.backend = self.open_backend(self.name)
+            wanted = self._run(self.backend)
         except LedgerError:
             raise
         except Exception as error:  # whatever an adapter does, it concerns its own jobs alone
@@ -176,7 +178,8 @@ class _BackendPass:
     def download(self, job_id: JobId) -> None:
         """Store the results of one job that are ready, and schedule its next poll."""
         try:
-            self._store(self.open_backend(self.name), self.ledger.job(job_id))
+            assert self.backend is not None  # noqa: S101 - `run` has opened it
+            self._store(self.backend, self.ledger.job(job_id))
         except LedgerError:
             raise
         except Exception as error:
