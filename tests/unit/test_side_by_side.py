@@ -52,7 +52,6 @@ class Gated:
     closed_for: set[RemoteId] = field(default_factory=set)
     asked: list[RemoteId] = field(default_factory=list)
     most: int = 0
-    together: threading.Barrier | None = None
     _now: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -65,8 +64,6 @@ class Gated:
             self._now += 1
             self.most = max(self.most, self._now)
         try:
-            if self.together is not None:
-                self.together.wait(30.0)
             if remote_id in self.closed_for:
                 assert self.gate.wait(60.0)
             yield from self.real.results(remote_id, items)
@@ -173,13 +170,21 @@ def test_hanging_download(ledger: Ledger) -> None:
 def test_bounded(ledger: Ledger) -> None:
     """Four downloads of a backend run at a time, and no more."""
     scripted = ScriptedBackend()
-    backend = Gated(scripted, together=threading.Barrier(4))
+    backend = Gated(scripted, closed_for={RemoteId(f"remote-{n}") for n in range(1, 9)})
     job_ids = sent_to(ledger, backend, *(f"k{n}" for n in range(8)))
     for n in range(8):
         scripted.report(S.COMPLETED, S.COMPLETED, of=n)
-    sensor_pass(ledger, lambda _: backend)
-    assert all_stored(ledger, job_ids)
-    assert backend.most == 4
+    with closing(passes_over(ledger, lambda _: backend)) as passes:
+        try:
+            until(passes, lambda: len(backend.asked) >= 4)
+            for _ in range(20):  # a fifth one would come by now
+                passes.run_pass(SOON_S)
+                time.sleep(0.01)
+            assert len(backend.asked) == 4
+        finally:
+            backend.gate.set()
+        until(passes, lambda: all_stored(ledger, job_ids))
+    assert (backend.most, len(backend.asked)) == (4, 8)
 
 
 def test_turns() -> None:
