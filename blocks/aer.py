@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from blocks.fields import only_known
 from qjobs.backends.aer import AerBackend as Adapter
 from qjobs.backends.aer import AerMethod, NoiseSpec
 
@@ -34,6 +35,7 @@ class AerBackend(Block):
     _documentation_url: ClassVar[Any] = "https://qiskit.github.io/qiskit-aer/"
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Runs circuits on the Aer simulator in worker processes of this machine."
+    _only_known = model_validator(mode="before")(only_known)
 
     device: str = Field(
         default="aer_simulator", description="Name of the simulated device, as jobs are filed under it."

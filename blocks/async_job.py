@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from blocks.aer import LOGO_URL
+from blocks.fields import ACCOUNT_JOBS, DEVICE_JOBS, only_known
 from qjobs.backends.async_job import AsyncJob, object_of
 from qjobs.model import Limits
 
@@ -30,6 +31,7 @@ class AsyncJobBackend(Block):
     _documentation_url: ClassVar[Any] = "https://pypi.org/project/qoro-divi/"
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Sends circuits through an object with the protocol AsyncJobBackend of Divi."
+    _only_known = model_validator(mode="before")(only_known)
 
     factory: str = Field(
         description="The name of what makes the object, registered in the entry-point group qjobs.async_jobs."
@@ -48,6 +50,8 @@ class AsyncJobBackend(Block):
         description="What else changes the meaning of a result, as JSON: a noise model, a mitigation.",
     )
     max_items: int = Field(default=100, ge=1, description="The most circuits of one job.")
+    max_live_jobs: int | None = Field(default=None, ge=1, description=DEVICE_JOBS)
+    max_account_jobs: int | None = Field(default=None, ge=1, description=ACCOUNT_JOBS)
 
     def get_backend(self) -> AsyncJob:
         """Open the backend, with a new object at each call.
@@ -61,5 +65,9 @@ class AsyncJobBackend(Block):
             name=self.name,
             device=self.device,
             settings=self.settings,
-            limits=Limits(max_items=self.max_items),
+            limits=Limits(
+                max_items=self.max_items,
+                max_live_jobs=self.max_live_jobs,
+                max_account_jobs=self.max_account_jobs,
+            ),
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from blocks.aer import LOGO_URL
+from blocks.fields import only_known
 from qjobs.ledger import Ledger as LedgerDatabase
 from qjobs.paths import ledger_url
 
@@ -30,6 +31,7 @@ class Ledger(Block):
     _documentation_url: ClassVar[Any] = "https://docs.sqlalchemy.org/en/20/core/engines.html"
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "The ledger of all remote jobs."
+    _only_known = model_validator(mode="before")(only_known)
 
     url: SecretStr | None = Field(
         default=None,

@@ -9,6 +9,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, model_validator
 
 from blocks.aer import LOGO_URL
+from blocks.fields import ACCOUNT_JOBS, only_known
 from qjobs.backends.mqp import MqpBackend as Adapter
 from qjobs.backends.mqp import PortalLogin
 from qjobs.backends.mqp.backend import MQP_URL
@@ -35,6 +36,7 @@ class MqpCredentials(Block):
     _documentation_url: ClassVar[Any] = _DOCUMENTATION_URL
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "An account at the Munich Quantum Portal."
+    _only_known = model_validator(mode="before")(only_known)
 
     url: str = Field(
         default=MQP_URL, description="The address of the portal's interface, or of a service that speaks as it does."
@@ -91,6 +93,7 @@ class MqpBackend(Block):
     _documentation_url: ClassVar[Any] = _DOCUMENTATION_URL
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Sends circuits to the resources of the Munich Quantum Portal."
+    _only_known = model_validator(mode="before")(only_known)
 
     credentials: MqpCredentials = Field(description="The account at the portal.")
     resource: str = Field(min_length=1, description="The resource as the portal names it.")
@@ -109,14 +112,15 @@ class MqpBackend(Block):
     max_live_jobs: int = Field(
         default=2, ge=1, description="The most jobs at a time; the portal schedules two of a user on a resource."
     )
+    max_account_jobs: int | None = Field(default=None, ge=1, description=ACCOUNT_JOBS)
     timeout_s: float = Field(
         default=120.0, ge=120.0, description="How long the answer to a submission may take, in seconds."
     )
     max_per_s: float | None = Field(
         default=None,
         gt=0,
-        description="The most requests a second, sustained, that a process sends for this account; if empty, 10 to "
-        "the portal itself, and no limit to a service of your own.",
+        description="The most requests a second, sustained, for this account, over all processes of one ledger; if "
+        "empty, 10 to the portal itself, and no limit to a service of your own.",
     )
 
     def get_backend(self) -> Adapter:
@@ -135,6 +139,7 @@ class MqpBackend(Block):
                 max_items=self.max_circuits,
                 max_shots=self.max_shots,
                 max_live_jobs=self.max_live_jobs,
+                max_account_jobs=self.max_account_jobs,
                 one_n_shots=True,
             ),
             timeout_s=self.timeout_s,

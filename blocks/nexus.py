@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from blocks.aer import LOGO_URL
-from qjobs.backends.nexus.backend import NEXUS_URL
+from blocks.fields import ACCOUNT_JOBS, DEVICE_JOBS, only_known
+from qjobs.backends.nexus.backend import NEXUS_URL, limits_of
 from qjobs.backends.nexus.backend import NexusBackend as Adapter
 from qjobs.backends.nexus.tokens import address_in_environment
 
@@ -33,6 +35,7 @@ class NexusBackend(Block):
     _documentation_url: ClassVar[Any] = "https://docs.quantinuum.com/nexus/"
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Sends circuits to the devices and simulators of Quantinuum Nexus."
+    _only_known = model_validator(mode="before")(only_known)
 
     device: str = Field(min_length=1, description="The device as Nexus names it: Aer, H1-1E, H2-1, and so on.")
     url: str = Field(default=NEXUS_URL, description="The address of Nexus, or of a service that speaks as it does.")
@@ -66,11 +69,13 @@ class NexusBackend(Block):
         description="Whether certificates are verified, or the path of a file with the certificates to trust.",
     )
     timeout_s: float = Field(default=120.0, gt=0, description="How long an answer may take, in seconds.")
+    max_live_jobs: int | None = Field(default=None, ge=1, description=DEVICE_JOBS)
+    max_account_jobs: int | None = Field(default=None, ge=1, description=ACCOUNT_JOBS)
     max_per_s: float | None = Field(
         default=None,
         gt=0,
-        description="The most requests a second, sustained, that a process sends for this account; if empty, 50 to "
-        "Quantinuum, and no limit to a service of your own.",
+        description="The most requests a second, sustained, for this account, over all processes of one ledger; if "
+        "empty, 50 to Quantinuum, and no limit to a service of your own.",
     )
 
     @field_validator("config")
@@ -89,6 +94,11 @@ class NexusBackend(Block):
             project=self.project,
             name=self.name,
             token=self.token.get_secret_value() if self.token is not None else None,
+            limits=replace(
+                limits_of(self.device, self.config),
+                max_live_jobs=self.max_live_jobs,
+                max_account_jobs=self.max_account_jobs,
+            ),
             user_group=self.user_group,
             region=self.region,
             max_cost=self.max_cost,

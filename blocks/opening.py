@@ -32,6 +32,8 @@ __all__ = ["backend_named", "close_all", "compile_cache", "ledger_named"]
 logger = logging.getLogger(__name__)
 
 _lock = threading.Lock()
+_opening: dict[str, threading.Lock] = {}
+"""A lock for each backend: a slow one holds up nobody who opens another."""
 _backends: dict[str, Backend] = {}
 _ledgers: dict[str, LedgerDatabase] = {}
 
@@ -50,9 +52,15 @@ def backend_named(name: str) -> Backend:
         BackendUnavailable: The Prefect server, which has the block, does not answer.
     """
     with _lock:
+        if name in _backends:
+            return _backends[name]
+        opening = _opening.setdefault(name, threading.Lock())
+    with opening:
         if name not in _backends:
-            _backends[name] = _open_backend(name)
-            logger.info("opened the backend %s: device %s of %s", name, _backends[name].device, _backends[name].name)
+            backend = _open_backend(name)
+            logger.info("opened the backend %s: device %s of %s", name, backend.device, backend.name)
+            with _lock:
+                _backends[name] = backend
         return _backends[name]
 
 

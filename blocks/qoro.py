@@ -6,9 +6,10 @@ import os
 from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from blocks.aer import LOGO_URL
+from blocks.fields import ACCOUNT_JOBS, DEVICE_JOBS, only_known
 from qjobs.backends.qoro import QoroBackend as Adapter
 from qjobs.backends.qoro import TargetKind
 from qjobs.backends.qoro.backend import QORO_URL
@@ -35,6 +36,7 @@ class QoroCredentials(Block):
     _documentation_url: ClassVar[Any] = _DOCUMENTATION_URL
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "An account at Qoro."
+    _only_known = model_validator(mode="before")(only_known)
 
     url: str = Field(
         default=QORO_URL, description="The address of Qoro's interface, or of a service that speaks as it does."
@@ -70,6 +72,7 @@ class QoroBackend(Block):
     _documentation_url: ClassVar[Any] = _DOCUMENTATION_URL
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Sends circuits to the simulators and QPUs of Qoro."
+    _only_known = model_validator(mode="before")(only_known)
 
     credentials: QoroCredentials = Field(description="The account at Qoro.")
     target: str = Field(min_length=1, description="The simulator cluster or the system of QPUs as Qoro lists it.")
@@ -84,7 +87,8 @@ class QoroBackend(Block):
     packing: bool = Field(default=False, description="Whether Qoro may run several circuits on one QPU at a time.")
     max_circuits: int = Field(default=1000, ge=1, description="The most circuits in one job.")
     max_shots: int | None = Field(default=None, ge=1, description="The most shots of a circuit; no limit if empty.")
-    max_live_jobs: int | None = Field(default=None, ge=1, description="The most jobs at a time; no limit if empty.")
+    max_live_jobs: int | None = Field(default=None, ge=1, description=DEVICE_JOBS)
+    max_account_jobs: int | None = Field(default=None, ge=1, description=ACCOUNT_JOBS)
     timeout_s: float = Field(
         default=120.0, ge=100.0, description="How long the answer to a step of a submission may take, in seconds."
     )
@@ -97,8 +101,8 @@ class QoroBackend(Block):
     max_per_s: float | None = Field(
         default=None,
         gt=0,
-        description="The most requests a second, sustained, that a process sends for this account; if empty, 10 to "
-        "Qoro itself, and no limit to a service of your own.",
+        description="The most requests a second, sustained, for this account, over all processes of one ledger; if "
+        "empty, 10 to Qoro itself, and no limit to a service of your own.",
     )
 
     def get_backend(self) -> Adapter:
@@ -112,7 +116,12 @@ class QoroBackend(Block):
             verify=account.verify,
             name=self.name,
             packing=self.packing,
-            limits=Limits(max_items=self.max_circuits, max_shots=self.max_shots, max_live_jobs=self.max_live_jobs),
+            limits=Limits(
+                max_items=self.max_circuits,
+                max_shots=self.max_shots,
+                max_live_jobs=self.max_live_jobs,
+                max_account_jobs=self.max_account_jobs,
+            ),
             timeout_s=self.timeout_s,
             settle_s=self.settle_s,
             max_per_s=self.max_per_s or max_per_s_at(account.url),

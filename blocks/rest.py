@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from blocks.aer import LOGO_URL
-from qjobs.backends.rest import LostReply
+from blocks.fields import ACCOUNT_JOBS, DEVICE_JOBS, only_known
+from qjobs.backends.rest import LIMITS, LostReply
 from qjobs.backends.rest import RestBackend as Adapter
 
 
@@ -30,6 +32,7 @@ class RestBackend(Block):
     _documentation_url: ClassVar[Any] = "https://www.python-httpx.org/"
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Sends circuits to a provider behind the reference REST interface."
+    _only_known = model_validator(mode="before")(only_known)
 
     url: str = Field(description="The address of the provider, such as http://127.0.0.1:8000.")
     lost_reply: LostReply = Field(
@@ -38,15 +41,22 @@ class RestBackend(Block):
     )
     timeout_s: float = Field(default=30.0, gt=0, description="How long an answer may take, in seconds.")
     token: SecretStr | None = Field(default=None, description="Bearer token; none is sent if empty.")
+    max_live_jobs: int | None = Field(default=None, ge=1, description=DEVICE_JOBS)
+    max_account_jobs: int | None = Field(default=None, ge=1, description=ACCOUNT_JOBS)
     max_per_s: float | None = Field(
         default=None,
         gt=0,
-        description="The most requests a second, sustained, that a process sends; no limit if empty.",
+        description="The most requests a second, sustained, over all processes of one ledger; no limit if empty.",
     )
 
     def get_backend(self) -> Adapter:
         """Open the backend, a new one at each call; close it when done, or let the process end."""
         token = self.token.get_secret_value if self.token is not None else None
         return Adapter(
-            self.url, lost_reply=self.lost_reply, timeout_s=self.timeout_s, token=token, max_per_s=self.max_per_s
+            self.url,
+            lost_reply=self.lost_reply,
+            limits=replace(LIMITS, max_live_jobs=self.max_live_jobs, max_account_jobs=self.max_account_jobs),
+            timeout_s=self.timeout_s,
+            token=token,
+            max_per_s=self.max_per_s,
         )

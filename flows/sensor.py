@@ -38,7 +38,7 @@ from qjobs.ledger.heartbeats import HEARTBEAT_S
 from qjobs.ledger.liveness import lease_owner
 from qjobs.model import JobId
 from qjobs.operations.poll import utc_now
-from qjobs.operations.sensor_pass import sensor_pass
+from qjobs.operations.sensor_pass import passes_over
 from qjobs.operations.usual_wait import UsualWaits, is_stalled
 from qjobs.operations.watch import JobWatch
 
@@ -50,6 +50,8 @@ _EVENTS_A_PART = 500
 _PARTS_A_PASS = 4
 _UPKEEP_S = 60.0
 _SLICE_S = 0.5
+_PATIENCE_S = 2.0
+"""How long a pass waits for backends; one that takes longer goes on beside the next passes."""
 _RETRIES = 1
 """Of a request to Prefect. The next pass does it again; waiting 2, 4, 8, ... s for one run would hold up all."""
 _LONGEST_S = 3600.0
@@ -78,14 +80,20 @@ class Sensor:
         self._publisher = Publisher(store, client, self._usual)
         self._wake = threading.Event()
         self._job_watch = JobWatch(store, backend_named, self._wake)
+        self._passes = passes_over(store, backend_named, news=self._wake.set)
+        self._patience_s: float | None = None
         self._changed: set[JobId] = set()
         self._trouble: dict[str, str] = {}
         self._found_by_upkeep: dict[str, str] = {}
         self._upkeep_at = -math.inf
 
-    def run_pass(self) -> PassSummary:
-        """One pass. What fails in it, because a database or a server is away, is reported and done in the next one."""
+    def run_pass(self, patience_s: float | None = None) -> PassSummary:
+        """One pass. What fails in it, because a database or a server is away, is reported and done in the next one.
+
+        A backend that takes longer than `patience_s` seconds is not waited for: a later pass tells what came of it.
+        """
         self._wake.clear()
+        self._patience_s = patience_s
         done = PassSummary()
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: min(_RETRIES, PREFECT_CLIENT_MAX_RETRIES.value())}):
             for step in (self._poll, self._upkeep, self._resume, self._publish):
@@ -100,12 +108,12 @@ class Sensor:
 
     def _poll(self, done: PassSummary) -> None:
         self._job_watch.make_due()
-        report = sensor_pass(self._store, backend_named)
+        report = self._passes.run_pass(self._patience_s)
         done.asked = len(report.asked)
         done.moved = {job_id: str(status) for job_id, status in report.moved.items()}
         done.trouble.update(report.trouble)
         self._job_watch.watch(report.soon)
-        self._changed |= report.asked
+        self._changed |= report.asked | report.stored
 
     def pause(self, seconds: float, over: threading.Event | None = None) -> None:
         """Pause until the next pass: shorter if a job that is watched changes, or when it is all over."""
@@ -115,8 +123,9 @@ class Sensor:
                 return
 
     def close(self) -> None:
-        """Watch nothing any more. Idempotent."""
+        """Watch nothing any more, and begin nothing; what is under way is waited for. Idempotent."""
         self._job_watch.end()
+        self._passes.close()
 
     def _resume(self, done: PassSummary) -> None:
         resume_waiting_runs(self._store, self._client, self._publisher, done, self._changed)
@@ -200,8 +209,9 @@ def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
         contextlib.closing(Sensor(store, client, say=logger.info)) as opened,
     ):
         while True:
-            opened.run_pass()
-            if time.monotonic() + pause_s > ends_at:
+            is_last = time.monotonic() + pause_s > ends_at
+            opened.run_pass(None if is_last else _PATIENCE_S)
+            if is_last:
                 return
             opened.pause(pause_s)
 
@@ -248,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         while not over.is_set():
             say_so()
-            done = opened.run_pass()
+            done = opened.run_pass(None if options.once else _PATIENCE_S)
             if options.json and (done.is_news or options.once):
                 print(json.dumps(asdict(done)), flush=True)
             if options.once:

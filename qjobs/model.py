@@ -32,6 +32,7 @@ __all__ = [
     "Limits",
     "Lookup",
     "Observable",
+    "PaceSlice",
     "Program",
     "ProgramFormat",
     "ProgramHash",
@@ -375,7 +376,8 @@ class Limits:
     """What one job may hold; None means no limit.
 
     `max_items` circuits a job, `max_shots` shots an item, `max_bytes` bytes of program text and
-    parameters a job, `max_live_jobs` jobs at the provider at a time per device. `results_kept_s` is how long
+    parameters a job, `max_live_jobs` jobs at the provider at a time per device, and `max_account_jobs` of the account
+    on all of its devices together. Both are counted in the ledger, over all processes. `results_kept_s` is how long
     the provider keeps a result after its item has completed, in seconds: None for as long as anybody may ask, 0
     for a device that gives no results at all (a syntax checker). `one_n_shots` says that a job has one number of shots
     for all of its items, so that items of other numbers go into other jobs.
@@ -385,6 +387,7 @@ class Limits:
     max_shots: int | None = None
     max_bytes: int | None = None
     max_live_jobs: int | None = None
+    max_account_jobs: int | None = None
     results_kept_s: float | None = None
     one_n_shots: bool = False
 
@@ -392,6 +395,22 @@ class Limits:
     def gives_results(self) -> bool:
         """Whether items of this device have results; those of a syntax checker have none, and are done without."""
         return self.results_kept_s != 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaceSlice:
+    """What one process gets of an account's pace, and what is known of the account in all of them.
+
+    `turns` requests may be sent, spread over `turns / per_s` seconds that begin `start_in_s` seconds from now; a
+    negative `start_in_s` means that so much of the time is over, so that what belongs to it is sent at once. `per_s`
+    are the requests a second of all processes together, None for no limit. `closed_for_s` is what is left of the pause
+    that the provider asked one of them for, in seconds.
+    """
+
+    turns: int = 0
+    start_in_s: float = 0.0
+    per_s: float | None = None
+    closed_for_s: float = 0.0
 
 
 class Capability(StrEnum):

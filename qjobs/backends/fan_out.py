@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import Final, TypeVar
 
 from qjobs.backends.base import Answer
@@ -13,6 +14,7 @@ from qjobs.model import RemoteId
 __all__ = ["FanOut", "ask_each", "raise_if_all_failed"]
 
 _WIDTH: Final = 8
+_AHEAD: Final = 3 * _WIDTH
 _AWAY: Final = 8
 """After so many jobs in a row that the provider could not be asked for, the rest are not tried: it is away."""
 _A = TypeVar("_A")
@@ -51,12 +53,20 @@ class FanOut:
     def stream(self, call: Callable[[_A], _R], arguments: Iterable[_A]) -> Iterator[tuple[_A, _R]]:
         """Each argument with what `call` returns for it, as soon as it does.
 
-        When the stream is closed early, no call begins any more.
+        No more than two dozen calls are ahead of what was taken from the stream, and what was taken is not kept. When
+        the stream is closed early, no call begins any more.
         """
-        futures = {self._pool.submit(call, argument): argument for argument in arguments}
+        waiting = iter(arguments)
+        futures: dict[Future[_R], _A] = {}
         try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            while True:
+                for argument in itertools.islice(waiting, _AHEAD - len(futures)):
+                    futures[self._pool.submit(call, argument)] = argument
+                if not futures:
+                    return
+                done, _ = wait(futures, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield futures.pop(future), future.result()
         finally:
             for future in futures:
                 future.cancel()

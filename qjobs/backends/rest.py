@@ -41,7 +41,7 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, Key, RemoteId
 from qjobs.redaction import bounded, redacted
 
-__all__ = ["LostReply", "RestBackend", "proves_refusal"]
+__all__ = ["LIMITS", "LostReply", "RestBackend", "proves_refusal"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,8 @@ _MOST_PAGES = 1_000
 _MOST_FAILURES = 31
 """So many requests for parts of a list fail, and none succeeds, before it counts as failed for all of them."""
 _GONE = frozenset({404, 410})
-_LIMITS = Limits(max_items=300, max_shots=10_000)
+LIMITS = Limits(max_items=300, max_shots=10_000)
+"""What a job holds if nobody says otherwise."""
 _CONFIRM = Confirmation()
 
 
@@ -118,7 +119,7 @@ class RestBackend:
         name: str = "rest",
         device: str = "reference",
         timeout_s: float = 30.0,
-        limits: Limits = _LIMITS,
+        limits: Limits = LIMITS,
         poll_interval_s: tuple[float, float] = (0.05, 1.0),
         settle_s: float = 30.0,
         confirm: Confirmation = _CONFIRM,

@@ -130,6 +130,11 @@ class Database:
         """Close all connections. Idempotent."""
         self._engine.dispose()
 
+    def opened_again(self, *, busy_timeout_s: float) -> Database:
+        """The same database with connections of its own, and another patience; close it too."""
+        url = self.url.render_as_string(hide_password=False)
+        return Database(url, self._schema, busy_timeout_s=busy_timeout_s)
+
     @contextlib.contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A writing transaction: all of it lands or nothing does. What it did is logged once it has landed."""

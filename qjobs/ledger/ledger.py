@@ -23,6 +23,7 @@ from qjobs.ledger.database import Database, Schema, parts
 from qjobs.ledger.epochs import Epochs
 from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
+from qjobs.ledger.paces import Paces
 from qjobs.ledger.planning import Seen, create_jobs, insert_or_ignore, insert_programs
 from qjobs.ledger.poll_schedule import PollSchedule
 from qjobs.ledger.provider_reports import Report, record_presence, record_report
@@ -113,6 +114,7 @@ class Ledger:
     - `outbox`: the events that are still to be sent on.
     - `heartbeats`: which process runs which flow run.
     - `epochs`: the epochs of hybrid runs.
+    - `paces`: how fast all processes together ask the provider of an account.
 
     Args:
         url: SQLAlchemy URL; None takes `qjobs.paths.ledger_url()`.
@@ -136,6 +138,7 @@ class Ledger:
         self.outbox = Outbox(db)
         self.heartbeats = Heartbeats(db)
         self.epochs = Epochs(db)
+        self.paces = Paces(db)
         query = sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == _LEDGER_ID)
         self.ledger_id: str = db.rows(query)[0].value
 
@@ -157,6 +160,7 @@ class Ledger:
 
     def close(self) -> None:
         """Close all connections. Idempotent."""
+        self.paces.close()
         self._db.close()
 
     def __enter__(self) -> Ledger:

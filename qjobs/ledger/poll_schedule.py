@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -26,7 +26,16 @@ class PollSchedule:
     def __init__(self, db: Database) -> None:
         self._db = db
 
-    def claim_due(self, *, now: datetime, lease_s: float, limit: int, owner: str) -> list[Job]:
+    def claim_due(
+        self,
+        *,
+        now: datetime,
+        lease_s: float,
+        limit: int,
+        owner: str,
+        busy: Collection[str] = (),
+        holds: bool = False,
+    ) -> list[Job]:
         """Claim jobs that are due to be polled; no other pass gets them within the lease.
 
         Due are open jobs, LOST ones and those with a stray that is still to be ended, whose `next_poll_at` has come or
@@ -34,22 +43,24 @@ class PollSchedule:
         poll is hours away is due too: its time was set before the clock was set back.
 
         `owner` (`qjobs.ledger.liveness.lease_owner`) holds them until `set_next`. What it held before is free again,
-        as its earlier pass failed; so is what a process held that is proved to have ended.
+        as its earlier pass failed, unless it still `holds` that; so is what a process held that is proved to have
+        ended. Jobs of the backends in `busy`, by the names that open them, are left alone.
         """
         due = JOB.c.next_poll_at.is_not(None) & (
             (JOB.c.next_poll_at <= now) | (JOB.c.next_poll_at > now + timedelta(seconds=_LONGEST_PAUSE_S))
         )
         has_stray = sa.exists().where(STRAY.c.job_id == JOB.c.job_id, STRAY.c.ended_at.is_(None))
         fresh = JOB.c.next_poll_at.is_(None) & (JOB.c.status.in_([*LIVE_WORDS, JobStatus.LOST]) | has_stray)
+        opened_as = sa.func.coalesce(sa.func.nullif(JOB.c.opened_as, ""), JOB.c.backend)
         query = (
             sa.select(JOB)
-            .where(due | fresh)
+            .where(due | fresh, opened_as.not_in(sorted(busy)))
             .order_by(sa.func.coalesce(JOB.c.next_poll_at, JOB.c.created_at), JOB.c.job_id)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
         with self._db.write() as connection:
-            _release_held(connection, owner, now)
+            _release_held(connection, None if holds else owner, now)
             jobs = [job_of(row) for row in connection.execute(query)]
             for part in parts([job.job_id for job in jobs]):
                 chosen = JOB.c.job_id.in_(part)
@@ -69,6 +80,19 @@ class PollSchedule:
         )
         with self._db.write() as connection:
             connection.execute(statement, rows)
+
+    def renew(self, *, owner: str, until: datetime, now: datetime) -> None:
+        """Hold on to the jobs that `owner` holds, until then."""
+        held = (JOB.c.polled_by == owner) & (JOB.c.next_poll_at > now)
+        with self._db.write() as connection:
+            connection.execute(JOB.update().where(held).values(next_poll_at=until))
+
+    def release(self, job_ids: Collection[JobId], *, owner: str, now: datetime) -> None:
+        """Make those of these jobs due that `owner` still holds."""
+        with self._db.write() as connection:
+            for part in parts(sorted(job_ids)):
+                held = JOB.c.job_id.in_(part) & (JOB.c.polled_by == owner)
+                connection.execute(JOB.update().where(held).values(next_poll_at=now, polled_by=None))
 
     def bring_forward(self, backend: str, device: str, *, foremost: int, at: datetime) -> None:
         """Poll the foremost jobs of a device's queue at `at`, where they are not due before that.
@@ -90,8 +114,8 @@ class PollSchedule:
             connection.execute(JOB.update().where(free, JOB.c.job_id.in_(queued)).values(next_poll_at=at))
 
 
-def _release_held(connection: sa.Connection, owner: str, now: datetime) -> None:
-    """Release the jobs of passes that are over."""
+def _release_held(connection: sa.Connection, owner: str | None, now: datetime) -> None:
+    """Release the jobs of passes that are over: of `owner`, and of processes that have ended."""
     held = JOB.c.polled_by.is_not(None) & (JOB.c.next_poll_at > now)
     owners = connection.scalars(sa.select(JOB.c.polled_by).where(held).distinct()).all()
     for each in owners:

@@ -415,7 +415,7 @@ def _record_job(
     unsent = new is JobStatus.CREATED  # what was sent is over, and other items never were
     if new is not old and (unsent or judgement.may_move(old, new)):
         if new.is_final:
-            values |= {"finished_at": now, "next_poll_at": now}  # its results are still to be fetched
+            values |= {"finished_at": now, "next_poll_at": _fetched_at(row, now)}
         elif old.is_final:
             values |= {"finished_at": None, "cancel_requested_at": None}
             if attempt.remote_id is not None:
@@ -450,3 +450,9 @@ def _item_changes(row: sa.Row[Any], report: ItemSnapshot, judgement: Judgement, 
         if old in REOPENS:
             values |= {"cancel_requested_at": None, "no_result": None}
     return values
+
+
+def _fetched_at(row: sa.Row[Any], now: datetime) -> datetime:
+    """When results of a job that has become final are to be fetched: at once, unless a pass holds it, and does so."""
+    is_held = row.polled_by is not None and row.next_poll_at is not None and row.next_poll_at > now
+    return row.next_poll_at if is_held else now

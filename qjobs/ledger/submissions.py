@@ -50,6 +50,7 @@ class Submissions:
         new_epoch: bool = False,
         programs: Mapping[ProgramHash, ProgramHash] | None = None,
         max_live_jobs: int | None = None,
+        max_account_jobs: int | None = None,
         cause: str = "submit",
     ) -> Attempt:
         """Write the intent to submit: open an attempt in SUBMITTING and take its lease.
@@ -58,11 +59,12 @@ class Submissions:
         lease ran out is released, or UNKNOWN once it was being sent. `items` are the indices that are sent, None for
         all. `new_epoch` starts all anew; the results of older epochs stay readable, and the circuits in `programs` are
         replaced by those that they are mapped to (stored before, by `Ledger.add_programs`). Where the device has
-        `max_live_jobs` live jobs already, it is refused.
+        `max_live_jobs` live jobs already, or all devices of the account together have `max_account_jobs`, it is
+        refused: of processes that claim at once, no more get through than there is room for.
 
         Raises:
             StaleJob: The job has moved, or another attempt of it is live: nothing was written.
-            Busy: The device has as many live jobs as it takes.
+            Busy: The device, or the account, has as many live jobs as it takes.
             JobNotFound: There is no such job.
         """
         with self._db.write() as connection:
@@ -70,6 +72,9 @@ class Submissions:
             if max_live_jobs is not None:
                 self._db.lock(connection, f"qjobs-device-{row.backend}-{row.device}")
                 moves.check_room(connection, row, max_live_jobs)
+            if max_account_jobs is not None:  # always locked after the device
+                self._db.lock(connection, f"qjobs-account-{row.backend}")
+                moves.check_account_room(connection, row, max_account_jobs)
             epoch = row.epoch + 1 if new_epoch else row.epoch
             last = connection.scalar(sa.select(sa.func.max(ATTEMPT.c.number)).where(ATTEMPT.c.job_id == job_id)) or 0
             number = AttemptNumber(last + 1)

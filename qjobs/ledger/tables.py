@@ -17,7 +17,7 @@ from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import JobKind, ProgramFormat, RemoteRetryStrategy
 from qjobs.redaction import kept
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """Raised with every change of a table, which needs a migration of the same number (`qjobs.ledger.migrations`)."""
 OLDEST_VERSION = 4
 """The oldest schema that can be migrated."""
@@ -335,6 +335,16 @@ HYBRID_EPOCH = sa.Table(  # batches of hybrid runs; the column `epoch` of other 
     sa.Column("job_ids", sa.JSON, nullable=False),
     sa.Column("at", UtcDateTime, nullable=False),
     sa.CheckConstraint("number >= 1", name="hybrid_epoch_number_check"),
+)
+
+PACE = sa.Table(  # how fast all processes together ask the provider of an account
+    "pace",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("spent_until", UtcDateTime),  # up to when the account's time is handed out
+    sa.Column("open_at", UtcDateTime),  # when the pause is over that the provider asked for
+    sa.Column("max_per_s", sa.Float),  # the lowest rate that a process has
+    sa.Column("rated_at", UtcDateTime),  # when that one told it last
 )
 
 LIVE_WORDS = sorted(LIVE)

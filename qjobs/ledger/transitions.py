@@ -33,15 +33,29 @@ def locked_job(connection: sa.Connection, job_id: JobId) -> sa.Row[Any]:
 
 def check_room(connection: sa.Connection, row: sa.Row[Any], max_live_jobs: int) -> None:
     """Raise `Busy` when the job's device has `max_live_jobs` other live jobs."""
-    same_device = (JOB.c.backend == row.backend) & (JOB.c.device == row.device)
-    live = connection.scalar(
-        sa.select(sa.func.count()).where(same_device, JOB.c.status.in_(LIVE_WORDS), JOB.c.job_id != row.job_id)
-    )
-    if (live or 0) >= max_live_jobs:
+    live = _n_other_live(connection, row, (JOB.c.backend == row.backend) & (JOB.c.device == row.device))
+    if live >= max_live_jobs:
         raise Busy(
             f"{row.device} has {live} live jobs and takes {max_live_jobs} at a time; submit it when one is done",
             job_id=row.job_id,
         )
+
+
+def check_account_room(connection: sa.Connection, row: sa.Row[Any], max_account_jobs: int) -> None:
+    """Raise `Busy` when the job's account has `max_account_jobs` other live jobs, on whatever devices."""
+    live = _n_other_live(connection, row, JOB.c.backend == row.backend)
+    if live >= max_account_jobs:
+        raise Busy(
+            f"the account {row.backend} has {live} live jobs and may have {max_account_jobs} at a time on all of its "
+            "devices; submit it when one is done",
+            job_id=row.job_id,
+        )
+
+
+def _n_other_live(connection: sa.Connection, row: sa.Row[Any], there: sa.ColumnElement[bool]) -> int:
+    """How many other jobs of these are live."""
+    others = sa.select(sa.func.count()).where(there, JOB.c.status.in_(LIVE_WORDS), JOB.c.job_id != row.job_id)
+    return connection.scalar(others) or 0
 
 
 def read_attempt(connection: sa.Connection, job_id: JobId, number: AttemptNumber) -> Attempt:

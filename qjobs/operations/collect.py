@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from qjobs.backends.base import Backend, Result
+from qjobs.backends.limiter import share_paces
 from qjobs.errors import BackendUnavailable, Busy, JobFailed, LedgerError, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _TOGETHER = 50
 """Results that are stored in one transaction, as they come."""
+_AT_LEAST_EVERY_S = 2.0
+"""Where results come slowly, those that are here are stored after so long."""
 _NEVER_COMES_S = 86_400.0
 """How long after its end the result of an item may still come, where the provider does not say how long it keeps it."""
 _ASKED_S = 3_600.0
@@ -175,6 +179,7 @@ def store_results(
         BackendUnavailable, CredentialsRejected, ProtocolError: As `Backend.results`; what came before it is stored.
         WrongBackend: The backend is not the one that the job was sent to.
     """
+    share_paces(ledger.paces)
     check_place(job, backend)
     reasons = dict.fromkeys(ledger.missing_items(job.job_id), job.message or f"the job is {job.status}")
     attempts = []
@@ -287,15 +292,19 @@ class _Download:
         return (self.present - first).total_seconds()
 
 
-def _parts(answers: Iterable[tuple[int, Result]]) -> Iterable[list[tuple[int, Result]]]:
+def _parts(
+    answers: Iterable[tuple[int, Result]], monotonic: Callable[[], float] = time.monotonic
+) -> Iterable[list[tuple[int, Result]]]:
     """A stream in parts; what came before an error is a part of its own."""
     part: list[tuple[int, Result]] = []
+    began = monotonic()
     try:
         for answer in answers:
             part.append(answer)
-            if len(part) == _TOGETHER:
+            if len(part) == _TOGETHER or monotonic() - began >= _AT_LEAST_EVERY_S:
                 yield part
                 part = []
+                began = monotonic()
     except QJobsError:
         if part:
             yield part

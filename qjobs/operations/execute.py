@@ -331,16 +331,23 @@ def _collect(stages: Stages, jobs: Mapping[JobId, str]) -> dict[JobId, Exception
 
 
 def that_fit(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Mapping[JobId, str]) -> list[JobId]:
-    """The first jobs that their devices have room for, in the order of submission."""
-    room: dict[str, int] = {}
+    """The first jobs that their devices and accounts have room for, in the order of submission."""
+    of_device: dict[str, int] = {}
+    of_account: dict[str, int] = {}
     chosen = []
     for job_id in unsent:
-        name = jobs[job_id]
-        if name not in room:
-            most = stages.backend(name).limits.max_live_jobs
-            room[name] = len(unsent) if most is None else most - len(_live_on(ledger, stages.backend(name)))
-        if room[name] > 0:
-            room[name] -= 1
+        backend = stages.backend(jobs[job_id])
+        device = jobs[job_id]
+        account = backend.name
+        if device not in of_device:
+            most = backend.limits.max_live_jobs
+            of_device[device] = len(unsent) if most is None else most - len(_live_on(ledger, backend))
+        if account not in of_account:
+            most = backend.limits.max_account_jobs
+            of_account[account] = len(unsent) if most is None else most - len(_live_of(ledger, backend))
+        if of_device[device] > 0 and of_account[account] > 0:
+            of_device[device] -= 1
+            of_account[account] -= 1
             chosen.append(job_id)
     return chosen
 
@@ -349,12 +356,22 @@ def _wait_for_room(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs
     """Wait for a place on the devices that `unsent` waits for; another run's job may have it, in whatever status."""
     others: dict[JobId, str] = {}
     for name in sorted({jobs[job_id] for job_id in unsent}):
-        others.update(dict.fromkeys((job.job_id for job in _live_on(ledger, stages.backend(name))), name))
+        backend = stages.backend(name)
+        most = backend.limits.max_account_jobs
+        of_account = [] if most is None else _live_of(ledger, backend)
+        # A job of another device is polled with this backend too: it is of the same account.
+        holders = of_account if most is not None and len(of_account) >= most else _live_on(ledger, backend)
+        others.update(dict.fromkeys((job.job_id for job in holders), name))
     stages.wait(others, until="room", shown=list(others), kind="room")
 
 
 def _live_on(ledger: Ledger, backend: Backend) -> list[Job]:
     return ledger.jobs(backend=backend.name, device=backend.device, statuses=LIVE)
+
+
+def _live_of(ledger: Ledger, backend: Backend) -> list[Job]:
+    """The live jobs of its account, on all devices."""
+    return ledger.jobs(backend=backend.name, statuses=LIVE)
 
 
 def sort_failures(ledger: Ledger, failed: Mapping[JobId, Exception]) -> tuple[set[JobId], dict[JobId, Exception]]:

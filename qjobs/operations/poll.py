@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from qjobs.backends.base import Answer, Backend, Capability, Fingerprint, Snapshot
+from qjobs.backends.limiter import share_paces
 from qjobs.errors import BackendUnavailable, LedgerError, QJobsError, WrongBackend
 from qjobs.ledger import Ledger
 from qjobs.ledger.provider_reports import Report
@@ -111,6 +112,7 @@ def poll_each(
     seen: dict[RemoteId, Snapshot],
 ) -> Polled:
     """As `poll`, but what is wrong with one job stops no other: it is returned."""
+    share_paces(ledger.paces)
     jobs = {job.job_id: job for job in ledger.jobs(job_ids=job_ids)}
     polled = Polled(statuses={job_id: job.status for job_id, job in jobs.items()})
     live: dict[RemoteId, Attempt] = {}

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from qjobs.backends.base import Backend, Fingerprint, RemoteJob, SteppedBackend
+from qjobs.backends.limiter import share_paces
 from qjobs.errors import (
     BackendUnavailable,
     Busy,
@@ -213,6 +214,7 @@ def reconcile(
     Returns:
         One entry per UNKNOWN job of these backends, and one per remote job that appeared late.
     """
+    share_paces(ledger.paces)
     ledger.submissions.expire_leases(now=now(), job_ids=job_ids)
     found = []
     for job in ledger.jobs(job_ids=job_ids, statuses=[JobStatus.UNKNOWN]):

@@ -125,6 +125,7 @@ class Sender:
             items=indices,
             new_epoch=restart,
             max_live_jobs=self.backend.limits.max_live_jobs,
+            max_account_jobs=self.backend.limits.max_account_jobs,
             programs=programs or None,
         )
         key = submission_key(self.job, self.attempts, attempt)

@@ -1,17 +1,18 @@
 """Sensor pass: poll every open job that is due, store results, settle UNKNOWN jobs. Sends nothing.
 
 The same pass serves a scheduled flow and a long-lived process. Two of them at once share the work: each claims the
-jobs that are due for the length of a lease.
+jobs that are due for the length of a lease. Backends are asked side by side (`qjobs.operations.passes`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -25,20 +26,18 @@ from qjobs.errors import (
     StaleJob,
 )
 from qjobs.ledger import Ledger
-from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
 from qjobs.operations.cancel import end_strays
 from qjobs.operations.collect import store_ready, store_results
+from qjobs.operations.passes import Passes, PassReport
 from qjobs.operations.poll import poll_each, utc_now
 from qjobs.operations.recover import Finding, reconcile
 
-__all__ = ["PassReport", "pause_s", "sensor_pass", "together"]
+__all__ = ["PassReport", "passes_over", "pause_s", "sensor_pass", "together"]
 
 logger = logging.getLogger(__name__)
 
-LEASE_S = 600.0
-"""How long a pass may hold a job; a sensor that dies delays its jobs by so much where its death cannot be proved."""
 DEEPEST_PAUSE_S = 1200.0
 _PARKED_S = {BackendUnavailable: 60.0, CredentialsRejected: 300.0, ProtocolError: 300.0}
 _UNDECIDED_S = 600.0
@@ -47,7 +46,6 @@ _LOST_S = 3600.0
 """How often a job that its provider no longer knows is asked for: it may come back."""
 _STRAY_S = (60.0, 3600.0)
 """A remote job that is to be ended is asked for again after a tenth of its age, within these bounds."""
-_PROVIDERS_AT_ONCE = 8
 _NEAR = 3
 _S_PER_PLACE = 10.0
 _FOREMOST = 3
@@ -57,19 +55,6 @@ _BROUGHT_FORWARD_S = 3.0
 _IN_QUEUE = (JobStatus.SUBMITTED, JobStatus.QUEUED)
 _TOGETHER_S = 60.0
 """Jobs with longer pauses than this come due together, because a list costs the same for one of its jobs as for all."""
-
-
-@dataclass(slots=True)
-class PassReport:
-    """What one pass did: jobs that were polled, jobs that moved, and the trouble by backend.
-
-    `soon` holds, by backend, the jobs that are about to change: those that run or are next in their queue.
-    """
-
-    asked: set[JobId] = field(default_factory=set)
-    moved: dict[JobId, JobStatus] = field(default_factory=dict)
-    trouble: dict[str, str] = field(default_factory=dict)
-    soon: dict[str, list[JobId]] = field(default_factory=dict)
 
 
 def pause_s(status: JobStatus, age_s: float, place: int | None, bounds_s: tuple[float, float]) -> float:
@@ -123,27 +108,23 @@ def sensor_pass(
     jobs it concerns, with the reason, and stops no other. Takes at most `limit` jobs. `open_backend` takes the name of
     a backend, as the job's `opened_as` has it.
     """
-    ledger.submissions.expire_leases(now=now())
-    groups: dict[str, list[Job]] = defaultdict(list)
-    report = PassReport()
-    for job in ledger.schedule.claim_due(now=now(), lease_s=LEASE_S, limit=limit, owner=lease_owner()):
-        groups[job.opened_as].append(job)
-        report.asked.add(job.job_id)
+    with contextlib.closing(passes_over(ledger, open_backend, now=now, rng=rng, limit=limit)) as passes:
+        return passes.run_pass()
+
+
+def passes_over(
+    ledger: Ledger,
+    open_backend: Callable[[str], Backend],
+    *,
+    now: Callable[[], datetime] = utc_now,
+    rng: random.Random | None = None,
+    limit: int = 20_000,
+    news: Callable[[], object] = lambda: None,
+) -> Passes:
+    """Passes as those of `sensor_pass`, one after the other, which need not wait for a slow backend."""
     rng = rng or random.Random()  # noqa: S311
-    with ThreadPoolExecutor(_PROVIDERS_AT_ONCE) as pool:
-        passes = []
-        for name, jobs in groups.items():
-            passes.append(pool.submit(_BackendPass(ledger, open_backend, name, jobs, report, now, rng).run))
-        for each in passes:
-            each.result()
-    logger.log(
-        logging.INFO if report.moved or report.trouble else logging.DEBUG,
-        "polled %d jobs, %d moved, trouble: %s",
-        len(report.asked),
-        len(report.moved),
-        report.trouble or "none",
-    )
-    return report
+    of_backend = functools.partial(_BackendPass, ledger, open_backend, now, rng)
+    return Passes(ledger, of_backend, now=now, limit=limit, news=news)
 
 
 @dataclass(slots=True)
@@ -152,24 +133,59 @@ class _BackendPass:
 
     ledger: Ledger
     open_backend: Callable[[str], Backend]
-    name: str
-    jobs: Sequence[Job]
-    report: PassReport
     now: Callable[[], datetime]
     rng: random.Random
+    name: str
+    jobs: Sequence[Job]
+    tell: Callable[[PassReport], None]
+    report: PassReport = field(default_factory=PassReport)
+    polled: list[JobId] = field(default_factory=list)
     parked: set[JobId] = field(default_factory=set)
     strays_s: dict[JobId, float] = field(default_factory=dict)
     """Jobs with a stray, and after how long it is asked for."""
+    due: dict[JobId, datetime] = field(default_factory=dict)
+    """When open jobs are polled next."""
+    backend: Backend | None = None
+    known: dict[JobId, str] = field(init=False)
+    """The trouble that jobs had before."""
 
-    def run(self) -> None:
+    def __post_init__(self) -> None:
+        self.known = {job.job_id: job.trouble for job in self.jobs if job.trouble is not None}
+
+    def run(self) -> list[tuple[str, JobId]]:
+        """Poll the jobs, and schedule those that have nothing to be downloaded; the others, with their runs."""
+        wanted: list[Job] = []
         try:
-            self._run(self.open_backend(self.name))
+            self.backend = self.open_backend(self.name)
+            wanted = self._run(self.backend)
         except LedgerError:
             raise
         except Exception as error:  # whatever an adapter does, it concerns its own jobs alone
             self._park([job.job_id for job in self.jobs if job.job_id not in self.parked], error)
+        finally:
+            self.tell(self.report)
+        return self._let_go(wanted)
 
-    def _run(self, backend: Backend) -> None:
+    def _let_go(self, wanted: Sequence[Job]) -> list[tuple[str, JobId]]:
+        """Keep of the jobs only what their downloads need, of which there may be very many."""
+        self.jobs = ()
+        self.polled = []
+        self.report = PassReport()
+        self.known = {job.job_id: job.trouble for job in wanted if job.trouble is not None}
+        self.due = {job.job_id: self.due[job.job_id] for job in wanted if job.job_id in self.due}
+        return [(job.run, job.job_id) for job in wanted]
+
+    def download(self, job_id: JobId) -> None:
+        """Store the results of one job that are ready, and schedule its next poll."""
+        try:
+            assert self.backend is not None  # noqa: S101 - `run` has opened it
+            self._store(self.backend, self.ledger.job(job_id))
+        except LedgerError:
+            raise
+        except Exception as error:
+            self._park([job_id], error)
+
+    def _run(self, backend: Backend) -> list[Job]:
         by_status: dict[JobStatus, list[JobId]] = defaultdict(list)
         for job in self.jobs:
             by_status[job.status].append(job.job_id)
@@ -180,7 +196,7 @@ class _BackendPass:
             if not status.is_final:
                 under_way += job_ids
         self._poll(backend, under_way)
-        self._store_and_schedule(backend, [job.job_id for job in self.jobs])
+        return self._schedule(backend, [job.job_id for job in self.jobs])
 
     def _settle_unknown(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
         for job_id in job_ids:
@@ -198,7 +214,7 @@ class _BackendPass:
         except LedgerError:
             raise
         except QJobsError as error:
-            self.report.trouble[self.name] = f"{type(error).__name__}: {error}"
+            self.tell(PassReport(trouble={self.name: f"{type(error).__name__}: {error}"}))
             return
         present = self.now()
         shortest_s, longest_s = _STRAY_S
@@ -234,30 +250,19 @@ class _BackendPass:
         for job_id, status in polled.statuses.items():
             if status is not before[job_id]:
                 self.report.moved[job_id] = status
-        for job_id, trouble in store_ready(self.ledger, backend, job_ids, now=self.now).items():
-            self._park([job_id], trouble)
+        self.polled += job_ids
 
-    def _store_and_schedule(self, backend: Backend, job_ids: Sequence[JobId]) -> None:
-        """Store the results of final jobs, and schedule the next poll of each job."""
-        jobs = self.ledger.jobs(job_ids=job_ids)
-        for job in [job for job in jobs if job.status.is_final and job.job_id not in self.parked]:
-            if job.next_poll_at is None and job.job_id not in self.strays_s:
-                continue  # all that it has is stored by now
-            try:
-                if store_results(self.ledger, backend, job, now=self.now) and self.ledger.job(job.job_id).next_poll_at:
-                    self._put_off([job.job_id], _PARKED_S[BackendUnavailable], "COMPLETED, and no results yet")
-                elif job.job_id in self.strays_s:
-                    self._put_off([job.job_id], self.strays_s[job.job_id], "another remote job of it is not ended yet")
-            except LedgerError:
-                raise
-            except QJobsError as error:
-                self._park([job.job_id], error)
-        held = [job for job in jobs if not job.status.is_final and job.job_id not in self.parked]
+    def _schedule(self, backend: Backend, job_ids: Sequence[JobId]) -> list[Job]:
+        """Schedule the next poll of each open job; those jobs that have something to be downloaded."""
+        jobs = [job for job in self.ledger.jobs(job_ids=job_ids) if job.job_id not in self.parked]
+        ready = set(self.ledger.jobs_awaiting_results(self.polled))
+        wanted = [job for job in jobs if job.status.is_final or job.job_id in ready]
+        held = [job for job in jobs if not job.status.is_final]
         places = self.ledger.queue_positions([job.job_id for job in held])
         present = self.now()
-        self.ledger.schedule.set_next(
-            {job.job_id: self._next(job, places.get(job.job_id), backend, present) for job in held}
-        )
+        for job in held:
+            self.due[job.job_id] = self._next(job, places.get(job.job_id), backend, present)
+        self.ledger.schedule.set_next({job_id: at for job_id, at in self.due.items() if job_id not in ready})
         gone = sum(job.job_id in self.report.moved and job.status not in _IN_QUEUE for job in jobs)
         if gone:  # the queue goes on, perhaps faster than was thought
             soon = present + timedelta(seconds=max(_BROUGHT_FORWARD_S, backend.poll_interval_s[0]))
@@ -265,6 +270,18 @@ class _BackendPass:
         self.report.soon[self.name] = [
             job.job_id for job in held if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR
         ]
+        return wanted
+
+    def _store(self, backend: Backend, job: Job) -> None:
+        job_id = job.job_id
+        if not job.status.is_final:
+            for trouble in store_ready(self.ledger, backend, [job_id], now=self.now).values():
+                raise trouble
+            self.ledger.schedule.set_next({job_id: self.due.get(job_id, self.now())})
+        elif store_results(self.ledger, backend, job, now=self.now) and self.ledger.job(job_id).next_poll_at:
+            self._put_off([job_id], _PARKED_S[BackendUnavailable], "COMPLETED, and no results yet")
+        elif job_id in self.strays_s:
+            self._put_off([job_id], self.strays_s[job_id], "another remote job of it is not ended yet")
 
     def _next(self, job: Job, place: int | None, backend: Backend, present: datetime) -> datetime:
         if job.status is JobStatus.LOST:
@@ -278,13 +295,12 @@ class _BackendPass:
     def _park(self, job_ids: Sequence[JobId], error: Exception) -> None:
         words = f"{type(error).__name__}: {error}"
         asked_for_s = getattr(error, "retry_after_s", None) or 0.0
-        known = {job.job_id: job.trouble for job in self.jobs}
         for job_id in job_ids:
-            if known[job_id] != words:
+            if self.known.get(job_id) != words:
                 logger.warning("%s: parked: %s", job_id, words)
                 self.ledger.record_event(job_id, "parked", words, now=self.now())
         self._put_off(job_ids, max(asked_for_s, _PARKED_S.get(type(error), 300.0)), words)
-        self.report.trouble[self.name] = words
+        self.tell(PassReport(trouble={self.name: words}))
 
     def _put_off(self, job_ids: Sequence[JobId], seconds: float, words: str) -> None:
         at = self.now() + timedelta(seconds=seconds * self.rng.uniform(1.0, 1.2))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from qjobs.backends.base import Backend
+from qjobs.backends.limiter import share_paces
 from qjobs.errors import Busy, JobLost, StaleJob, SubmissionRejected
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import display_owner
@@ -107,6 +108,7 @@ def submit(
         WrongBackend: The backend is another one than the job was planned for.
         PolicyLimit: A cap of the policy is reached.
     """
+    share_paces(ledger.paces)
     job = ledger.job(job_id)
     attempts = ledger.attempts(job_id)
     if any(attempt.status is JobStatus.SUBMITTING for attempt in attempts) and ledger.submissions.expire_leases(

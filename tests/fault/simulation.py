@@ -31,7 +31,7 @@ from simulation_laws import Violation
 from simulation_world import World
 
 from qjobs.ledger import liveness
-from qjobs.operations import sensor_pass
+from qjobs.operations import downloads, passes
 
 __all__ = ["World", "run_many", "run_seeds", "simulate"]
 
@@ -48,9 +48,12 @@ class _AtOnce:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def submit(self, act: Callable[[], object]) -> SimpleNamespace:
-        outcome = act()
+    def submit(self, act: Callable[..., object], *given: object) -> SimpleNamespace:
+        outcome = act(*given)
         return SimpleNamespace(result=lambda: outcome)
+
+    def shutdown(self, *, wait: bool) -> None:
+        pass
 
 
 @contextlib.contextmanager
@@ -58,8 +61,9 @@ def in_one_thread(world: World) -> Iterator[None]:
     """Let passes of a sensor stay in this thread, each as a process of its own."""
     owner = lambda: f"simulated:1:{world.current.name if world.current else 0}"  # noqa: E731
     with (
-        mock.patch.object(sensor_pass, "ThreadPoolExecutor", _AtOnce),
-        mock.patch.object(sensor_pass, "lease_owner", owner),
+        mock.patch.object(passes, "ThreadPoolExecutor", _AtOnce),
+        mock.patch.object(downloads, "ThreadPoolExecutor", _AtOnce),
+        mock.patch.object(passes, "lease_owner", owner),
         mock.patch.object(liveness, "_this_machine", _this_machine),
         same_names(),
     ):

@@ -49,6 +49,7 @@ class ScriptedBackend:
         odd_answers: So many first answers to the question for results are outside of the contract.
         cost: What each submission costs; None where nobody can tell.
         on_target: Called when the device is read.
+        before_results: Called before results are read.
         dies_at_poll: `Died` at this poll of the backend.
     """
 
@@ -70,6 +71,7 @@ class ScriptedBackend:
         odd_answers: int = 0,
         cost: float | None = None,
         on_target: Callable[[], None] = lambda: None,
+        before_results: Callable[[], object] = lambda: None,
         dies_at_poll: int | None = None,
     ) -> None:
         self.name = self.device = name
@@ -77,7 +79,7 @@ class ScriptedBackend:
         self.limits, self.lookup, self.polls = limits or Limits(), lookup, polls
         self.fail_items, self.dies_at_poll = set(fail_items), dies_at_poll
         self.withheld, self.odd_answers = withheld or {}, odd_answers
-        self.cost, self.on_target = cost, on_target
+        self.cost, self.on_target, self.before_results = cost, on_target, before_results
         self.words = list(on_submit)
         self.jobs: dict[RemoteId, tuple[Key, Batch]] = {}
         self.polled: dict[RemoteId, int] = {}
@@ -140,6 +142,7 @@ class ScriptedBackend:
         return Snapshot(status=status, remote_status=status.lower(), items=items)
 
     def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
+        self.before_results()
         if self.odd_answers:
             self.odd_answers -= 1
             raise ProtocolError("the provider answered the word 'humming'")

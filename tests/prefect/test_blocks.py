@@ -211,10 +211,13 @@ def test_async_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (metadata / "entry_points.txt").write_text("[qjobs.async_jobs]\nmine = async_provider:HttpObject\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     settings = {"name": "hpc", "device": "emulator", "settings": {"noise": "low"}, "max_items": 7}
+    settings |= {"max_live_jobs": 2, "max_account_jobs": 3}
     arguments = {"url": "http://127.0.0.1:1", "shots": 50}
     block = AsyncJobBackend(factory="mine", arguments=arguments, **settings)
     with closing(block.get_backend()) as backend:
-        assert (backend.name, backend.device, backend.limits.max_items) == ("hpc", "emulator", 7)
+        assert (backend.name, backend.device) == ("hpc", "emulator")
+        limits = (backend.limits.max_items, backend.limits.max_live_jobs, backend.limits.max_account_jobs)
+        assert limits == (7, 2, 3)
         assert '"noise": "low"' in backend.fingerprint.settings
         assert backend._object.shots == 50
         backend._object.http.close()
@@ -234,6 +237,8 @@ NEXUS_FIELDS = {
     "config": ({"no_opt": True}, lambda made: made._config == {"no_opt": True}),
     "verify": (False, lambda made: made._tls.verify_mode is ssl.CERT_NONE),
     "timeout_s": (9.0, lambda made: made._http._client.timeout.read == 9.0),
+    "max_live_jobs": (1, lambda made: made.limits.max_live_jobs == 1),
+    "max_account_jobs": (3, lambda made: made.limits.max_account_jobs == 3),
     "max_per_s": (7.0, lambda made: made._http._limiter._per_s == 7.0),
 }
 
@@ -281,6 +286,7 @@ MQP_FIELDS = {
     "max_circuits": (7, lambda made: made.limits.max_items == 7),
     "max_shots": (7, lambda made: made.limits.max_shots == 7),
     "max_live_jobs": (1, lambda made: made.limits.max_live_jobs == 1),
+    "max_account_jobs": (3, lambda made: made.limits.max_account_jobs == 3),
     "timeout_s": (300.0, lambda made: made._http._client.timeout.read == 300.0),
     "max_per_s": (7.0, lambda made: made._http._limiter._per_s == 7.0),
 }
@@ -349,6 +355,7 @@ QORO_FIELDS = {
     "max_circuits": (7, lambda made: made.limits.max_items == 7),
     "max_shots": (7, lambda made: made.limits.max_shots == 7),
     "max_live_jobs": (1, lambda made: made.limits.max_live_jobs == 1),
+    "max_account_jobs": (3, lambda made: made.limits.max_account_jobs == 3),
     "timeout_s": (300.0, lambda made: made._http._client.timeout.read == 300.0),
     "settle_s": (300.0, lambda made: made.settle_s == 300.0),
     "max_per_s": (7.0, lambda made: made._http._limiter._per_s == 7.0),
@@ -417,6 +424,9 @@ def test_mqp_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (MQP, "max_circuits", 0),
         (MQP, "max_shots", 0),
         (MQP, "max_live_jobs", 0),
+        (MQP, "max_account_jobs", 0),
+        (MQP, "max_livejobs", 2),
+        (MQP, "max_pers", 2),
         (QORO, "target", ""),
         (QORO, "kind", "moon"),
         (QORO, "timeout_s", 99),
@@ -425,6 +435,9 @@ def test_mqp_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (QORO, "max_circuits", 0),
         (QORO, "max_shots", 0),
         (QORO, "max_live_jobs", 0),
+        (QORO, "max_account_job", 1),
+        (REST, "max_live_jobs", 0),
+        (REST, "rate", 1),
         (AerBackend, "method", "magic"),
         (AerBackend, "n_workers", 0),
         (AerBackend, "readout_error", 1.5),
@@ -436,6 +449,8 @@ def test_mqp_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (NEXUS_AER, "max_cost", 0),
         (NEXUS_AER, "timeout_s", 0),
         (NEXUS_AER, "max_per_s", 0),
+        (NEXUS_AER, "max_account_jobs", 0),
+        (NEXUS_AER, "max_live_job", 1),
         (NEXUS_AER, "config", {"seed": 1}),
         (NEXUS_AER, "config", {"device_name": "H2-1"}),
         (REST, "timeout_s", 0),

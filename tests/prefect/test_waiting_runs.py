@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from datetime import timedelta
 
 import pytest
-from given import open_queue, parameters, sent
+from given import BELL, open_queue, parameters, sent
 from observing import artifacts, eventually
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.states import Cancelled, Running, Suspended
+from scripted_block import script
 
 import qjobs
 from blocks import backend_named
 from flows.run_circuits import run_circuits
 from flows.sensor import Sensor, run_once
+from qjobs.circuits.programs import read_circuit
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.lifecycle import JobStatus
+from qjobs.model import ItemSpec
 from qjobs.operations import recover as recovery
 from qjobs.operations.plan import utc_now
 from qjobs.operations.retry import RemoteRetryStrategy
@@ -87,6 +91,28 @@ def test_artifacts(client: SyncPrefectClient, store: Ledger, provider: ScriptedP
         (row,) = json.loads(shown("jobs").data)  # still one of each, kept current
         assert row["status"] == "RUNNING"
         assert "1 RUNNING" in shown("progress").description
+
+
+def test_hanging_results(
+    client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun
+) -> None:
+    """A run is resumed while the results of another provider's job do not come; a sensor that ends has them stored."""
+    client.set_flow_run_state(waiting.id, Suspended(timeout_seconds=86400, pause_key="wait"), force=True)
+    come = threading.Event()
+    name, backend = script("hanging-results", polls=0, before_results=lambda: come.wait(60.0))
+    bell = read_circuit(BELL)
+    items = [ItemSpec(label="bell", program=bell.hash, shots=20)]
+    (hanging,) = qjobs.plan(store, backend, items, {bell.hash: bell}, run="", name="bell", opened_as=name)
+    qjobs.submit(store, backend, hanging)
+    open_queue(provider)
+    with contextlib.closing(Sensor(store, client)) as opened:
+        try:
+            resumed = eventually(lambda: opened.run_pass(0.1).resumed, bool)
+            assert resumed == [str(waiting.id)]
+            assert store.result_counts([hanging]) == {hanging: 0}
+        finally:
+            come.set()
+    assert store.result_counts([hanging]) == {hanging: 1}
 
 
 def test_stalled(client: SyncPrefectClient, store: Ledger, provider: ScriptedProvider, waiting: FlowRun) -> None:

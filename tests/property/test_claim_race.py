@@ -21,6 +21,7 @@ from qjobs.model import Attempt, Confirmation, JobId, RemoteId
 N_THREADS = 16
 N_PROCESSES = 4
 ROUNDS = 8
+N_OF_ACCOUNT = 7
 FINAL_WORDS = [JobStatus.COMPLETED, JobStatus.ERROR]
 JOIN_TIMEOUT_S = 90.0
 T = TypeVar("T")
@@ -144,6 +145,48 @@ def test_device_limit(ledger: Ledger) -> None:
     assert len(ledger.open_jobs()) == 3
     for job_id in ids:
         check_history(ledger, job_id)
+
+
+def claim_all(url: str, ids: list[JobId], barrier: object, replies: object) -> None:
+    """What each process does: it sends what it can get through, and says when it has a reply for each."""
+    try:
+        with Ledger(url) as ledger:
+            barrier.wait(60)
+            for job_id in ids:
+                try:
+                    claim(ledger, job_id, max_live_jobs=2, max_account_jobs=N_OF_ACCOUNT)
+                except Busy:
+                    replies.put("busy")
+                else:
+                    replies.put("won")
+    except BaseException:
+        replies.put(traceback.format_exc())
+        barrier.abort()
+        raise
+
+
+def test_account_limit(ledger_url: str) -> None:
+    """Of processes that send at once to many devices of one account, no more get through than the account may have."""
+    context = multiprocessing.get_context("spawn")
+    with Ledger(ledger_url) as ledger:
+        specs = [a_spec(f"k{n}", device=f"device-{n % 5}") for n in range(5 * N_PROCESSES)]
+        ids = ledger.create(specs, now=NOW)
+        barrier = context.Barrier(N_PROCESSES)
+        replies = context.Queue()
+        shares = [ids[start::N_PROCESSES] for start in range(N_PROCESSES)]
+        workers = [context.Process(target=claim_all, args=(ledger_url, each, barrier, replies)) for each in shares]
+        for worker in workers:
+            worker.start()
+        outcomes = Counter(replies.get(timeout=JOIN_TIMEOUT_S) for _ in ids)
+        for worker in workers:
+            worker.join(JOIN_TIMEOUT_S)
+            assert worker.exitcode == 0
+        assert outcomes == {"won": N_OF_ACCOUNT, "busy": len(ids) - N_OF_ACCOUNT}
+        live = Counter(job.device for job in ledger.open_jobs())
+        assert live.total() == N_OF_ACCOUNT
+        assert max(live.values()) <= 2
+        for job_id in ids:
+            check_history(ledger, job_id)
 
 
 def test_create(ledger: Ledger) -> None:

@@ -87,6 +87,20 @@ def test_room_of_others(store: Ledger, stages: Callable[..., Stages]) -> None:
     assert staged.waits == [("room", "room", 1), ("all", "progress", 1)]
 
 
+def test_room_of_account(store: Ledger, stages: Callable[..., Stages]) -> None:
+    """An account that is filled by a job on another of its devices is waited for, and then used."""
+    backend = ScriptedBackend(limits=Limits(max_items=1, max_account_jobs=1))
+    elsewhere = ScriptedBackend(limits=backend.limits)
+    elsewhere.device = "second"
+    elsewhere.jobs = backend.jobs  # one provider
+    staged = stages(backend)
+    other = create(store, "other", n_items=1, device="second")
+    qjobs.submit(store, elsewhere, other)
+    assert run(staged, circuits(2)).problems == {}
+    assert staged.waits[0] == ("room", "room", 1)
+    assert len(backend.jobs) == 3
+
+
 def test_busy_elsewhere(store: Ledger, stages: Callable[..., Stages]) -> None:
     """A job that another process is submitting is tried again until that one has let go of it."""
     job_id = create(store, "shared", n_items=1)

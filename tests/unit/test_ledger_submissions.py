@@ -105,6 +105,22 @@ def test_device_limit(ledger: Ledger) -> None:
     claim(ledger, ids[3])
 
 
+def test_account_limit(ledger: Ledger) -> None:
+    """An account has so many live jobs at a time on all of its devices together; other accounts do not count."""
+    here = ledger.create([a_spec(f"k{n}", device=f"device-{n}") for n in range(3)], now=NOW)
+    (elsewhere,) = ledger.create([a_spec("x", backend="other")], now=NOW)
+    first = claim(ledger, here[0], max_account_jobs=2)
+    claim(ledger, elsewhere, max_account_jobs=2)
+    claim(ledger, here[1], max_live_jobs=1, max_account_jobs=2)
+    with pytest.raises(Busy, match="the account fake has 2 live jobs and may have 2") as caught:
+        claim(ledger, here[2], max_live_jobs=1, max_account_jobs=2)
+    assert caught.value.job_id == here[2]
+    assert ledger.attempts(here[2]) == []
+    ledger.submissions.reject(first, "no", now=NOW)
+    claim(ledger, here[2], max_live_jobs=1, max_account_jobs=2)
+    check_history(ledger, here[2])
+
+
 def test_new_epoch(ledger: Ledger) -> None:
     """A new epoch starts all anew, and the results of the old one stay readable."""
     job_id, attempt = sent(ledger)

@@ -65,6 +65,12 @@ _REVOCABLE: Final = Confirmation(revocable=frozenset({JobStatus.ERROR, JobStatus
 """Nexus corrects these when it asks the device again: https://docs.quantinuum.com/nexus/user_guide/concepts/jobs.html."""
 
 
+def limits_of(device: str, config: Mapping[str, Any] | None = None) -> Limits:
+    """What a job of a device may hold there: 300 circuits, and 10,000 shots a circuit on a machine."""
+    is_machine = config_of(device, config or {}, None)["type"] in _MACHINES
+    return Limits(max_items=_MAX_ITEMS, max_shots=_MAX_SHOTS if is_machine else None)
+
+
 class NexusBackend:
     """A device behind Quantinuum Nexus.
 
@@ -122,8 +128,7 @@ class NexusBackend:
         if not device or not project or not prefix:
             raise InvalidInput("a device, a project and a prefix of names are needed", field="device")
         sent_config = config_of(device, config or {}, None)
-        is_machine = sent_config["type"] in _MACHINES
-        limits = limits or Limits(max_items=_MAX_ITEMS, max_shots=_MAX_SHOTS if is_machine else None)
+        limits = limits or limits_of(device, config)
         gives_results = not is_syntax_checker(device)
         self.name = name
         self.device = device

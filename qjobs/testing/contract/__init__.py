@@ -64,7 +64,13 @@ class BackendContract(ContractSteps):
         assert backend.name
         assert backend.device
         limits = backend.limits
-        for limit in (limits.max_items, limits.max_shots, limits.max_bytes, limits.max_live_jobs):
+        for limit in (
+            limits.max_items,
+            limits.max_shots,
+            limits.max_bytes,
+            limits.max_live_jobs,
+            limits.max_account_jobs,
+        ):
             assert limit is None or limit >= 1
         assert limits.results_kept_s is None or limits.results_kept_s >= 0
         assert backend.settle_s >= 0
