@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import struct
 import zlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from qjobs.circuits.counts import PackedCounts, packed
 from qjobs.ledger.tables import TIMED_STATUSES
 from qjobs.lifecycle import JobStatus
 from qjobs.model import (
@@ -33,6 +36,10 @@ from qjobs.model import (
     RemoteRetryStrategy,
 )
 
+_PACKED = b"\x01"
+"""First byte of packed counts; compressed JSON begins with another one (RFC 1950, section 2.2: 0x78)."""
+_DURATION = struct.Struct("<d")
+
 
 def encode_options(options: ExecuteOptions) -> dict[str, Any]:
     """JSON form of a job's options."""
@@ -52,7 +59,12 @@ def decode_options(spec: Mapping[str, Any]) -> ExecuteOptions:
 
 
 def encode_result(value: ItemResult) -> bytes:
-    """Compressed JSON of one result; bit strings keep their width."""
+    """One result as bytes: counts as columns of numbers, anything else as compressed JSON."""
+    if value.counts is not None and value.expvals is None and value.program is None:
+        columns = packed(value.counts)
+        if columns is not None:
+            duration_s = math.nan if value.duration_s is None else value.duration_s
+            return _PACKED + _DURATION.pack(duration_s) + columns.to_bytes()
     body = {
         "counts": None if value.counts is None else dict(value.counts),
         "expvals": None if value.expvals is None else dict(value.expvals),
@@ -64,6 +76,10 @@ def encode_result(value: ItemResult) -> bytes:
 
 def decode_result(payload: bytes) -> ItemResult:
     """The inverse of `encode_result`."""
+    if payload[:1] == _PACKED:
+        (duration_s,) = _DURATION.unpack_from(payload, 1)
+        counts = PackedCounts.from_bytes(payload[1 + _DURATION.size :])
+        return ItemResult(counts=counts, duration_s=None if math.isnan(duration_s) else duration_s)
     body = json.loads(zlib.decompress(payload))
     if body["program"] is not None:
         body["program"] = _decode_program(body["program"])

@@ -155,8 +155,8 @@ def newest_remote_id(connection: sa.Connection, job_id: JobId) -> RemoteId | Non
 
 
 def item_statuses(connection: sa.Connection, job_id: JobId) -> list[JobStatus]:
-    """Statuses of a job's items, in no particular order."""
-    query = sa.select(ITEM.c.status).where(ITEM.c.job_id == job_id)
+    """The statuses that a job's items have, each once, in no particular order."""
+    query = sa.select(ITEM.c.status).where(ITEM.c.job_id == job_id).distinct()
     return [JobStatus(status) for status in connection.scalars(query)]
 
 
