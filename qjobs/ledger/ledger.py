@@ -31,6 +31,7 @@ from qjobs.ledger.rows import (
     decode_result,
     event_of,
     item_of,
+    item_spec_of,
     job_of,
     program_of,
     result_row,
@@ -58,6 +59,7 @@ from qjobs.model import (
     Event,
     Item,
     ItemResult,
+    ItemSpec,
     Job,
     JobId,
     JobKind,
@@ -233,12 +235,10 @@ class Ledger:
         if not results:
             return 0
         rows = [result_row(job_id, attempt, index, value, now) for index, value in results.items()]
+        insert = insert_or_ignore(self._db, RESULT).execution_options(preserve_rowcount=True)
         with self._db.write() as connection:
             moves.locked_job(connection, job_id)
-            count = sa.select(sa.func.count()).where(RESULT.c.job_id == job_id, RESULT.c.epoch == attempt.epoch)
-            before = connection.scalar(count) or 0
-            connection.execute(insert_or_ignore(self._db, RESULT), rows)
-            new = (connection.scalar(count) or 0) - before
+            new = connection.execute(insert, rows).rowcount
             if new:
                 moves.log_job(
                     connection, job_id, attempt.remote_id, f"results stored: {new}", f"attempt {attempt.number}"
@@ -352,6 +352,17 @@ class Ledger:
         query = sa.select(ITEM).where(ITEM.c.job_id == job_id).order_by(ITEM.c.item_index)
         return [item_of(row) for row in self._db.rows(query)]
 
+    def item_specs(self, job_id: JobId) -> list[ItemSpec]:
+        """What is wanted of the items of a job, in submission order: all that is sent of them, and no more is read."""
+        columns = (ITEM.c.label, ITEM.c.program_hash, ITEM.c.source_hash, ITEM.c.parameters, ITEM.c.shots)
+        query = sa.select(*columns).where(ITEM.c.job_id == job_id).order_by(ITEM.c.item_index)
+        return [item_spec_of(row) for row in self._db.rows(query)]
+
+    def has_item_cancellation(self, job_id: JobId) -> bool:
+        """Whether the cancellation of an item of a job was ever requested."""
+        requested = (ITEM.c.job_id == job_id) & ITEM.c.cancel_requested_at.is_not(None)
+        return bool(self._db.rows(sa.select(ITEM.c.item_index).where(requested).limit(1)))
+
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Attempts of a job, first to last."""
         query = sa.select(ATTEMPT).where(ATTEMPT.c.job_id == job_id).order_by(ATTEMPT.c.number)
@@ -427,10 +438,14 @@ class Ledger:
 
     def awaited_items(self, job_id: JobId) -> tuple[int, ...]:
         """Indices of the items that are COMPLETED and whose result is still to come."""
-        query = _items_and_results(job_id, ITEM.c.item_index).where(
+        return tuple(self.awaited_since(job_id))
+
+    def awaited_since(self, job_id: JobId) -> dict[int, datetime | None]:
+        """As `awaited_items`, with the time at which each was COMPLETED."""
+        query = _items_and_results(job_id, ITEM.c.item_index, ITEM.c.completed_at).where(
             RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED
         )
-        return tuple(row.item_index for row in self._db.rows(query.order_by(ITEM.c.item_index)))
+        return {row.item_index: row.completed_at for row in self._db.rows(query.order_by(ITEM.c.item_index))}
 
     def jobs_awaiting_results(self, job_ids: Sequence[JobId]) -> list[JobId]:
         """Those of these jobs that have an item which is COMPLETED and whose result is still to come."""

@@ -23,6 +23,7 @@ from qjobs.model import (
     ExecuteOptions,
     Item,
     ItemResult,
+    ItemSpec,
     Job,
     JobId,
     JobKind,
@@ -211,6 +212,17 @@ def item_of(row: sa.Row[Any]) -> Item:
         cancel_requested_at=row.cancel_requested_at,
         no_result=row.no_result,
         times=times,
+    )
+
+
+def item_spec_of(row: sa.Row[Any]) -> ItemSpec:
+    """What is wanted of an item, from its row."""
+    return ItemSpec(
+        label=row.label,
+        program=row.program_hash,
+        shots=row.shots,
+        parameters=tuple(map(tuple, row.parameters)),
+        source=row.source_hash,
     )
 
 

@@ -11,7 +11,7 @@ from qjobs.backends.base import Backend
 from qjobs.errors import BackendUnavailable, PolicyLimit
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import NOT_MOVED_BY_WAITING, JobStatus
-from qjobs.model import Attempt, Batch, Item, ItemSpec, Job, Key, RemoteRetryStrategy
+from qjobs.model import Attempt, Batch, Item, Job, Key, RemoteRetryStrategy
 from qjobs.operations.retry import RetryPolicy
 
 __all__ = [
@@ -109,20 +109,12 @@ def items_to_send(
     return tuple(chosen)
 
 
-def batch_of(ledger: Ledger, job: Job, items: Sequence[Item], indices: tuple[int, ...] | None = None) -> Batch:
+def batch_of(ledger: Ledger, job: Job, indices: Collection[int] | None = None) -> Batch:
     """A job's items as they are sent, all or those of these indices, with their programs."""
-    chosen = items if indices is None else [items[index] for index in indices]
-    programs = ledger.programs({item.program for item in chosen})
-    specs = []
-    for item in chosen:
-        spec = ItemSpec(
-            label=item.label,
-            program=item.program,
-            shots=item.shots,
-            parameters=item.parameters,
-            source=item.source,
-        )
-        specs.append(spec)
+    specs = ledger.item_specs(job.job_id)
+    if indices is not None:
+        specs = [specs[index] for index in indices]
+    programs = ledger.programs({spec.program for spec in specs})
     return Batch(number=0, items=tuple(specs), programs=programs, options=job.options, kind=job.kind, name=job.name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,8 +19,11 @@ __all__ = ["Collected", "collect", "results_by_label", "store_ready", "store_res
 
 logger = logging.getLogger(__name__)
 
-_TOGETHER = 50
-"""Results that are stored in one transaction, as they come."""
+_TOGETHER = 1000
+_OUTCOMES_TOGETHER = 300_000
+_TOGETHER_S = 2.0
+"""Results are stored as they come: so many, or so many outcomes of them, or what came in so long, in one transaction.
+It bounds what is held in memory, and what is lost with this process."""
 _NEVER_COMES_S = 86_400.0
 """How long the result of a COMPLETED item is asked for before it is given up."""
 
@@ -249,22 +253,23 @@ class _Download:
 
     def _settle(self, permanent: Mapping[int, str], still_missing: Mapping[int, str]) -> None:
         """Record which results will never come: the provider said so, or it keeps none for so long."""
-        settled = dict(permanent)
+        if not still_missing:
+            return
+        settled: dict[int, str] = {}
         kept_s = self.backend.limits.results_kept_s
-        for item in self.ledger.items(self.job.job_id) if still_missing else []:
-            completed_at = item.times.get(JobStatus.COMPLETED)
-            if item.index not in still_missing or item.status is not JobStatus.COMPLETED or completed_at is None:
-                settled.pop(item.index, None)  # an open item may still get one; a failed one needs no such word
+        # An open item may still get one; a failed one needs no such word.
+        for index, completed_at in self.ledger.awaited_since(self.job.job_id).items():
+            if index not in still_missing or completed_at is None:
                 continue
             age_s = (self.present - completed_at).total_seconds()
-            if not self.gives_results:
-                settled.setdefault(item.index, f"{self.job.device} gives no results")
+            if index in permanent:
+                settled[index] = permanent[index]
+            elif not self.gives_results:
+                settled[index] = f"{self.job.device} gives no results"
             elif kept_s and age_s > kept_s:
-                words = f"{self.backend.name} keeps results for {kept_s:g} s, and {still_missing[item.index]}"
-                settled.setdefault(item.index, words)
+                settled[index] = f"{self.backend.name} keeps results for {kept_s:g} s, and {still_missing[index]}"
             elif age_s > _NEVER_COMES_S:
-                words = f"it has been COMPLETED for {age_s / 3600:.0f} hours, and {still_missing[item.index]}"
-                settled.setdefault(item.index, words)
+                settled[index] = f"it has been COMPLETED for {age_s / 3600:.0f} hours, and {still_missing[index]}"
         if settled:
             self.ledger.settle_missing(self.job.job_id, self.attempt, settled, now=self.present)
 
@@ -272,12 +277,19 @@ class _Download:
 def _parts(answers: Iterable[tuple[int, Result]]) -> Iterable[list[tuple[int, Result]]]:
     """A stream in parts; what came before an error is a part of its own."""
     part: list[tuple[int, Result]] = []
+    n_outcomes = 0
+    until = time.monotonic() + _TOGETHER_S
     try:
         for answer in answers:
             part.append(answer)
-            if len(part) == _TOGETHER:
+            entry = answer[1]
+            if isinstance(entry, ItemResult) and entry.counts is not None:
+                n_outcomes += len(entry.counts)
+            if len(part) == _TOGETHER or n_outcomes >= _OUTCOMES_TOGETHER or time.monotonic() > until:
                 yield part
                 part = []
+                n_outcomes = 0
+                until = time.monotonic() + _TOGETHER_S
     except QJobsError:
         if part:
             yield part
