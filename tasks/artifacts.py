@@ -17,7 +17,7 @@ from qjobs.experiments.circuit_list import CircuitListPlan
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.model import JobId
 from qjobs.paths import data_home
-from qjobs.reports.files import artifact_key, write_file, write_parquet
+from qjobs.reports.files import artifact_key, write_file
 from qjobs.reports.progress import cut_table
 from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
 from qjobs.reports.run_report import RunReport, report_of
@@ -55,9 +55,9 @@ def publish_artifacts(
         StorageFull: A file cannot be written; the results are in the ledger.
     """
     store = ledger_named(ledger)
-    outcome = report_of(store, plan, jobs)
     folder = data_home() / "results" / artifact_key(plan.spec.name, "results")
-    parquet = write_parquet(outcome.frame, folder / "results.parquet")
+    parquet = folder / "results.parquet"
+    outcome = report_of(store, plan, jobs, parquet)
     picture = write_file(folder / "landscape.png", outcome.picture) if outcome.picture else None
     job_ids = list(dict.fromkeys(itertools.chain.from_iterable(jobs.values())))
     record = provenance(store, {name: backend_named(name) for name in jobs}, job_ids)
@@ -73,7 +73,7 @@ def _published(outcome: RunReport, parquet: Path, picture: Path | None, keys: tu
         picture=str(picture) if picture else None,
         artifact_keys=keys,
         lines=outcome.lines,
-        n_rows=len(outcome.frame),
+        n_rows=outcome.n_rows,
         n_missing=outcome.n_missing,
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["MAX_BITS", "PackedCounts", "packed"]
+__all__ = ["MAX_BITS", "PackedCounts", "has_shots", "packed"]
 
 MAX_BITS = 63
 """Wider bit strings are not packed: a word of 64 bits does not hold them as a number."""
@@ -51,6 +51,11 @@ class PackedCounts(Mapping[str, int]):
         """The bit strings as numbers, and how often each was seen; not to be changed."""
         return _wide(self._outcomes, self._length), _wide(self._numbers, self._length)
 
+    @property
+    def has_shots(self) -> bool:
+        """Whether the counts add up to more than nothing."""
+        return bool(self._numbers.strip(b"\0"))
+
     def to_bytes(self) -> bytes:
         """Its bytes; `from_bytes` is the inverse."""
         n = max(self._length, 1)
@@ -90,6 +95,15 @@ class PackedCounts(Mapping[str, int]):
 
     def __reduce__(self) -> tuple[type[PackedCounts], tuple[int, bytes, bytes, int]]:
         return PackedCounts, (self.n_bits, self._outcomes, self._numbers, self._length)
+
+
+def has_shots(counts: Mapping[str, int]) -> bool:
+    """Whether counts add up to more than nothing: those of a syntax checker do not.
+
+    >>> has_shots({"0": 0, "1": 0}), has_shots({"0": 3})
+    (False, True)
+    """
+    return counts.has_shots if isinstance(counts, PackedCounts) else any(counts.values())
 
 
 def packed(counts: Mapping[str, int]) -> PackedCounts | None:

@@ -21,7 +21,7 @@ from qjobs.ledger import Ledger
 from qjobs.model import ItemSpec
 from qjobs.operations.batching import pack
 from qjobs.paths import data_home, ledger_url
-from qjobs.reports.files import write_file, write_parquet
+from qjobs.reports.files import write_file
 
 
 def _names(spec: SweepSpec | CircuitList) -> list[str]:
@@ -77,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
     """
     spec = with_retries(notebook.load(options.file), options)
     url = ledger_url(options.ledger)
+    folder = options.out or data_home() / "results" / spec.name
     others = [name for name in _names(spec) if name != "aer"]  # which the library opens, and warms
     with _open(others) as backends:
         done = notebook.run(
@@ -85,24 +86,24 @@ def run(options: argparse.Namespace) -> int:
             ledger=url,
             run_id=options.run_id,
             new=options.new,
+            file=folder / "results.parquet",
             say=lambda line: print(line, file=sys.stderr),
         )
     job_ids = [job_id for ids in done.jobs.values() for job_id in ids]
     with Ledger(url) as ledger:
         statuses = Counter(job.status.value for job in ledger.jobs(job_ids=job_ids))
-    folder = options.out or data_home() / "results" / spec.name
     report = done.report
     problems = {job_id: " ".join(str(error).split()) for job_id, error in done.problems.items()}
     shown: dict[str, Any] = {
         "name": spec.name,
         "run": done.run_id,
         "jobs": dict(statuses),
-        "rows": len(report.frame),
+        "rows": report.n_rows,
         "missing": report.n_missing,
         "reuse": "; ".join(done.summaries),
         "said": list(report.lines),
         "problems": problems if options.json else [f"{job_id}: {words}" for job_id, words in problems.items()],
-        "data frame": str(write_parquet(report.frame, folder / "results.parquet")),
+        "data frame": str(report.file),
     }
     if report.picture:
         shown["picture"] = str(write_file(folder / "landscape.png", report.picture))

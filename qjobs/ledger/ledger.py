@@ -23,6 +23,7 @@ from qjobs.ledger.database import Database, Schema, parts
 from qjobs.ledger.epochs import Epochs
 from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
+from qjobs.ledger.outcomes import Outcomes
 from qjobs.ledger.planning import Seen, create_jobs, insert_or_ignore, insert_programs
 from qjobs.ledger.poll_schedule import PollSchedule
 from qjobs.ledger.provider_reports import Report, record_report
@@ -115,6 +116,7 @@ class Ledger:
     - `outbox`: the events that are still to be sent on.
     - `heartbeats`: which process runs which flow run.
     - `epochs`: the epochs of hybrid runs.
+    - `outcomes`: what became of items, for reports of any size.
 
     Args:
         url: SQLAlchemy URL; None takes `qjobs.paths.ledger_url()`.
@@ -138,6 +140,7 @@ class Ledger:
         self.outbox = Outbox(db)
         self.heartbeats = Heartbeats(db)
         self.epochs = Epochs(db)
+        self.outcomes = Outcomes(db)
         query = sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == _LEDGER_ID)
         self.ledger_id: str = db.rows(query)[0].value
 

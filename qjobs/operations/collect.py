@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from qjobs.backends.base import Backend, Result
+from qjobs.circuits.counts import has_shots
 from qjobs.errors import BackendUnavailable, Busy, JobFailed, LedgerError, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -126,7 +127,7 @@ def results_by_label(ledger: Ledger, job_ids: Sequence[JobId]) -> dict[str, Item
         results = ledger.results(job_id)
         for item in ledger.items(job_id):
             result = results.get(item.index)
-            if result is None or (result.counts is not None and not any(result.counts.values())):
+            if result is None or (result.counts is not None and not has_shots(result.counts)):
                 missing[item.label] = (job_id, item.index)
             else:
                 found[item.label] = result

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _DPI = 110
 _MOST_OUTCOMES = 4
+SHOWN_CIRCUITS = 20
+"""Circuits in the text about a circuit list."""
 
 
 def draw_sweep(plan: SweepPlan, frame: pd.DataFrame, bests: Sequence[Best] = ()) -> bytes | None:
@@ -153,12 +155,21 @@ def _cell(text: object) -> str:
     return " ".join(str(text).split()).replace("|", "\\|")
 
 
-def circuits_markdown(name: str, frame: pd.DataFrame, lines: Sequence[str] = (), most: int = 20) -> str:
-    """The report of a circuit list: the most frequent outcomes of the first `most` circuits."""
+def circuits_markdown(
+    name: str,
+    frame: pd.DataFrame,
+    lines: Sequence[str] = (),
+    most: int = SHOWN_CIRCUITS,
+    head: pd.DataFrame | None = None,
+) -> str:
+    """The report of a circuit list: the most frequent outcomes of the first `most` circuits.
+
+    `head` has these with all their columns, where `frame` has only status and shots.
+    """
     parts = [f"# {name}", "", f"{len(frame)} circuits, {int(frame['shots'].sum())} shots in all."]
     parts += _missing(frame, "circuits")
     parts += ["", "| circuit | status | shots | most frequent outcomes |", "|---|---|---|---|"]
-    for row in frame.head(most).itertuples():
+    for row in (frame if head is None else head).head(most).itertuples():
         counts = json.loads(row.counts) if isinstance(row.counts, str) else {}
         # JSON has them in the order of their bit strings, which decides between equal counts.
         top = heapq.nlargest(_MOST_OUTCOMES, counts, key=counts.__getitem__)
