@@ -32,7 +32,7 @@ from qjobs.ledger.rows import (
     decode_result,
     event_of,
     item_of,
-    item_spec_of,
+    item_specs_of,
     job_of,
     program_of,
     result_row,
@@ -355,16 +355,21 @@ class Ledger:
         query = sa.select(ITEM).where(ITEM.c.job_id == job_id).order_by(ITEM.c.item_index)
         return [item_of(row) for row in self._db.rows(query)]
 
-    def item_specs(self, job_id: JobId) -> list[ItemSpec]:
-        """What is wanted of the items of a job, in submission order: all that is sent of them, and no more is read."""
-        columns = (ITEM.c.label, ITEM.c.program_hash, ITEM.c.source_hash, ITEM.c.parameters, ITEM.c.shots)
-        query = sa.select(*columns).where(ITEM.c.job_id == job_id).order_by(ITEM.c.item_index)
-        return [item_spec_of(row) for row in self._db.rows(query)]
+    def item_specs(self, job_id: JobId, *, unless_cancelled: bool = False) -> list[ItemSpec]:
+        """What is wanted of the items of a job, in submission order: all that is sent of them, and no more is read.
 
-    def has_item_cancellation(self, job_id: JobId) -> bool:
-        """Whether the cancellation of an item of a job was ever requested."""
-        requested = (ITEM.c.job_id == job_id) & ITEM.c.cancel_requested_at.is_not(None)
-        return bool(self._db.rows(sa.select(ITEM.c.item_index).where(requested).limit(1)))
+        With `unless_cancelled` there are none where the cancellation of an item was ever requested.
+        """
+        of_job = ITEM.c.job_id == job_id
+        parameters = sa.cast(ITEM.c.parameters, sa.Text).label("parameters")
+        columns = (ITEM.c.label, ITEM.c.program_hash, ITEM.c.source_hash, ITEM.c.shots, parameters)
+        requested = sa.select(ITEM.c.item_index).where(of_job, ITEM.c.cancel_requested_at.is_not(None)).limit(1)
+        with self._db.read() as connection:
+            if unless_cancelled and connection.execute(requested).first() is not None:
+                return []
+            return item_specs_of(
+                connection.execute(sa.select(*columns).where(of_job).order_by(ITEM.c.item_index)).all()
+            )
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Attempts of a job, first to last."""

@@ -270,7 +270,7 @@ def _record_items(
         _record_places(connection, attempt, judgement.snapshot.queue_position)
         return attempt.status
     query = sa.select(*REPORTED).where(ITEM.c.job_id == attempt.job_id).order_by(ITEM.c.item_index)
-    rows = {row[0]: Known._make(row[1:]) for row in connection.execute(query)}
+    rows = {row[0]: Known._make(row[1:]) for row in connection.execute(query).all()}
     changes = Changes()
     refused: dict[int, JobStatus] = {}
     after: set[JobStatus] = set()

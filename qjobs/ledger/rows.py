@@ -7,7 +7,7 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -215,15 +215,20 @@ def item_of(row: sa.Row[Any]) -> Item:
     )
 
 
-def item_spec_of(row: sa.Row[Any]) -> ItemSpec:
-    """What is wanted of an item, from its row."""
-    return ItemSpec(
-        label=row.label,
-        program=row.program_hash,
-        shots=row.shots,
-        parameters=tuple(map(tuple, row.parameters)),
-        source=row.source_hash,
-    )
+def item_specs_of(rows: Sequence[sa.Row[Any]]) -> list[ItemSpec]:
+    """What is wanted of items, from rows that have their parameters as text: all of it is read as one JSON text."""
+    parameters = json.loads(f"[{','.join([row.parameters for row in rows])}]")
+    specs = []
+    for row, values in zip(rows, parameters, strict=True):
+        spec = ItemSpec(
+            label=row.label,
+            program=row.program_hash,
+            shots=row.shots,
+            parameters=tuple([(name, value) for name, value in values]),
+            source=row.source_hash,
+        )
+        specs.append(spec)
+    return specs
 
 
 def event_of(row: sa.Row[Any]) -> Event:

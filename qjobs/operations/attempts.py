@@ -11,7 +11,7 @@ from qjobs.backends.base import Backend
 from qjobs.errors import BackendUnavailable, PolicyLimit
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import NOT_MOVED_BY_WAITING, JobStatus
-from qjobs.model import Attempt, Batch, Item, Job, Key, RemoteRetryStrategy
+from qjobs.model import Attempt, Batch, Item, ItemSpec, Job, Key, RemoteRetryStrategy
 from qjobs.operations.retry import RetryPolicy
 
 __all__ = [
@@ -109,13 +109,16 @@ def items_to_send(
     return tuple(chosen)
 
 
-def batch_of(ledger: Ledger, job: Job, indices: Collection[int] | None = None) -> Batch:
-    """A job's items as they are sent, all or those of these indices, with their programs."""
-    specs = ledger.item_specs(job.job_id)
+def batch_of(ledger: Ledger, job: Job, indices: Collection[int] | None = None, specs: Sequence[ItemSpec] = ()) -> Batch:
+    """A job's items as they are sent, all or those of these indices, with their programs.
+
+    `specs` are all items of the job, where they have been read before.
+    """
+    items = specs or ledger.item_specs(job.job_id)
     if indices is not None:
-        specs = [specs[index] for index in indices]
-    programs = ledger.programs({spec.program for spec in specs})
-    return Batch(number=0, items=tuple(specs), programs=programs, options=job.options, kind=job.kind, name=job.name)
+        items = [items[index] for index in indices]
+    programs = ledger.programs({item.program for item in items})
+    return Batch(number=0, items=tuple(items), programs=programs, options=job.options, kind=job.kind, name=job.name)
 
 
 def check_caps(

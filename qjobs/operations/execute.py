@@ -19,6 +19,7 @@ from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler
 from qjobs.errors import Busy, LedgerAway, QJobsError, StaleJob
 from qjobs.experiments.sweep import SweepPlan
+from qjobs.heap import heap_set_aside
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
@@ -121,7 +122,8 @@ def execute(ledger: Ledger, plan: ExperimentPlan, stages: Stages, *, run: str, i
     until = time.monotonic() + _LEDGER_PATIENCE_S
     while True:
         try:
-            return execution.run_all()
+            with heap_set_aside():
+                return execution.run_all()
         except LedgerAway as error:
             if time.monotonic() > until:
                 raise

@@ -17,7 +17,7 @@ from qjobs.errors import Busy, JobLost, StaleJob, SubmissionRejected
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import display_owner
 from qjobs.lifecycle import FINAL, REOPENS, JobStatus
-from qjobs.model import Attempt, Batch, Job, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
+from qjobs.model import Attempt, Batch, ItemSpec, Job, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import (
     LEAVES_CANCELLED_ALONE,
     LOOKED_UP,
@@ -281,14 +281,17 @@ class _Entry:
         if self.job.cancel_requested_at is not None and self.strategy in LEAVES_CANCELLED_ALONE:
             return Action.RETURN, "its cancellation was requested, so nothing is sent"
         indices = None
-        if not restart and (self.attempts or self.ledger.has_item_cancellation(self.job.job_id)):
+        specs: Sequence[ItemSpec] = ()
+        if not self.attempts:
+            specs = self.ledger.item_specs(self.job.job_id, unless_cancelled=True)
+        if not restart and not specs:
             items = self.ledger.items(self.job.job_id)
             missing = self.ledger.missing_items(self.job.job_id) if self.attempts else range(self.job.n_items)
             chosen = items_to_send(self.job, self.attempts, items, missing, self.strategy, self.only)
             if not chosen:
                 return Action.RETURN, "it finished before it could be cancelled: every item has a result"
             indices = None if len(chosen) == self.job.n_items else chosen
-        batch = batch_of(self.ledger, self.job, indices)
+        batch = batch_of(self.ledger, self.job, indices, specs)
         programs = self.programs if restart else {}
         if programs:
             batch = self._recompiled(batch)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qjobs.experiments.circuit_list import CircuitListPlan
 from qjobs.experiments.sweep import SweepPlan
+from qjobs.heap import heap_set_aside
 from qjobs.ledger import Ledger
 from qjobs.ledger.outcomes import Place
 from qjobs.model import Job, JobId
@@ -75,6 +76,16 @@ def report_of(
     Raises:
         StorageFull: The file cannot be written.
     """
+    with heap_set_aside():
+        return _report_of(ledger, plan, jobs, file)
+
+
+def _report_of(
+    ledger: Ledger,
+    plan: SweepPlan | CircuitListPlan,
+    jobs: Mapping[str, Sequence[JobId]],
+    file: Path | None,
+) -> RunReport:
     import pandas as pd
 
     frames = _sweep_frames(ledger, plan, jobs) if isinstance(plan, SweepPlan) else _circuit_frames(ledger, jobs)
