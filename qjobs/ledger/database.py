@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -146,10 +146,10 @@ class Database:
         with self._translated(), self._reader.begin() as connection:
             yield connection
 
-    def rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        """What a query finds, in a transaction of its own."""
+    def rows(self, query: sa.Select[Any], values: Mapping[str, object] | None = None) -> Sequence[sa.Row[Any]]:
+        """What a query finds, in a transaction of its own; `values` are those of its parameters."""
         with self.read() as connection:
-            return connection.execute(query).all()
+            return connection.execute(query, values).all()
 
     def rows_among(
         self, query: sa.Select[Any], column: sa.ColumnElement[Any], values: Sequence[object]

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -113,30 +114,38 @@ class Changes:
 
     def write(self, connection: sa.Connection, job_id: JobId, now: datetime) -> None:
         """Write them, and one event for each item that moves. The job's row is locked."""
-        of_job = (ITEM.c.job_id == job_id) & ITEM.c.item_index.between(sa.bindparam("first"), sa.bindparam("last"))
         rows: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
         for values, indices in self._updates.items():
             named = dict(values)
             for first, last in _spans(indices):
-                rows[tuple(named)].append({"first": first, "last": last, **named})
+                rows[tuple(named)].append({"at_job": job_id, "first": first, "last": last, **named})
         for names, changes in rows.items():
-            bound: dict[str, Any] = {name: sa.bindparam(name) for name in names}
-            connection.execute(ITEM.update().where(of_job).values(bound), changes)
+            connection.execute(_update(names), changes)
         events = []
         for event, indices in self._events.items():
             for first, last in _spans(indices):
-                events.append({"first": first, "last": last, **event._asdict()})
-        if not events:
-            return
-        columns = [
-            ITEM.c.job_id,
-            ITEM.c.item_index,
-            sa.literal(now, EVENT.c.at.type),
-            *(sa.bindparam(name, type_=EVENT.c[name].type) for name in _Event._fields),
-        ]
-        chosen = sa.select(*columns).where(of_job).order_by(ITEM.c.item_index)
-        into = ["job_id", "item_index", "at", *_Event._fields]
-        connection.execute(EVENT.insert().from_select(into, chosen), events)
+                events.append({"at_job": job_id, "first": first, "last": last, "at": now, **event._asdict()})
+        if events:
+            connection.execute(_INSERT_EVENTS, events)
+
+
+def _insert_events() -> sa.Insert:
+    """One event for each item of a span of a job's items; what it says is bound."""
+    bound = [sa.bindparam(name, type_=EVENT.c[name].type) for name in ("at", *_Event._fields)]
+    chosen = sa.select(ITEM.c.job_id, ITEM.c.item_index, *bound).where(_SPAN).order_by(ITEM.c.item_index)
+    return EVENT.insert().from_select(["job_id", "item_index", "at", *_Event._fields], chosen)
+
+
+_SPAN = (ITEM.c.job_id == sa.bindparam("at_job")) & ITEM.c.item_index.between(
+    sa.bindparam("first"), sa.bindparam("last")
+)
+_INSERT_EVENTS = _insert_events()
+
+
+@lru_cache(maxsize=256)
+def _update(names: tuple[str, ...]) -> sa.Update:
+    """Writes these columns of a span of a job's items."""
+    return ITEM.update().where(_SPAN).values({name: sa.bindparam(name) for name in names})
 
 
 def _spans(indices: Sequence[int]) -> list[tuple[int, int]]:

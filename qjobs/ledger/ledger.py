@@ -101,6 +101,18 @@ _REPORTS_TOGETHER = 100
 _RESULT_OF_ITEM = (
     (RESULT.c.job_id == ITEM.c.job_id) & (RESULT.c.item_index == ITEM.c.item_index) & (RESULT.c.epoch == JOB.c.epoch)
 )
+# What is asked for of every job is made once: to make a statement anew costs as much as to run it.
+_AT_JOB: sa.BindParameter[Any] = sa.bindparam("at_job")
+_JOB = sa.select(JOB).where(JOB.c.job_id == _AT_JOB)
+_ATTEMPTS = sa.select(ATTEMPT).where(ATTEMPT.c.job_id == _AT_JOB).order_by(ATTEMPT.c.number)
+_WITHOUT_RESULT = (
+    sa.select(ITEM.c.item_index, ITEM.c.completed_at)
+    .select_from(ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM))
+    .where(ITEM.c.job_id == _AT_JOB, RESULT.c.job_id.is_(None))
+    .order_by(ITEM.c.item_index)
+)
+_MISSING = _WITHOUT_RESULT.with_only_columns(ITEM.c.item_index)
+_AWAITED = _WITHOUT_RESULT.where(ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED)
 _IN_PRESENT_EPOCH = (RESULT.c.job_id == JOB.c.job_id) & (RESULT.c.epoch == JOB.c.epoch)
 
 
@@ -298,13 +310,27 @@ class Ledger:
             remote_id = moves.newest_remote_id(connection, job_id)
             moves.record_event(connection, row, remote_id, cause, detail, now)
 
+    def record_events(self, job_ids: Sequence[JobId], cause: str, detail: str, *, now: datetime) -> None:
+        """Write the same event, which moves nothing, to the history of many jobs, many to a transaction."""
+        ordered = sorted(job_ids)
+        for start in range(0, len(ordered), _REPORTS_TOGETHER):
+            part = ordered[start : start + _REPORTS_TOGETHER]
+            query = sa.select(JOB.c.job_id, JOB.c.status).where(JOB.c.job_id.in_(part))
+            with self._db.write() as connection:
+                rows = []
+                for job_id, status in connection.execute(query.order_by(JOB.c.job_id).with_for_update()):
+                    rows.append(moves.event_row(job_id, status, status, cause, detail, now))
+                    moves.log_job(connection, job_id, None, status, f"{cause}: {detail}")
+                if rows:
+                    connection.execute(moves.INSERT_EVENT, rows)
+
     def job(self, job_id: JobId) -> Job:
         """One job.
 
         Raises:
             JobNotFound: There is no such job.
         """
-        found = self._db.rows(sa.select(JOB).where(JOB.c.job_id == job_id))
+        found = self._db.rows(_JOB, {"at_job": job_id})
         if not found:
             raise JobNotFound(f"the ledger {self.url} has no job {job_id}; see: qjobs jobs list", job_id=job_id)
         return job_of(found[0])
@@ -373,8 +399,7 @@ class Ledger:
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Attempts of a job, first to last."""
-        query = sa.select(ATTEMPT).where(ATTEMPT.c.job_id == job_id).order_by(ATTEMPT.c.number)
-        return [attempt_of(row) for row in self._db.rows(query)]
+        return [attempt_of(row) for row in self._db.rows(_ATTEMPTS, {"at_job": job_id})]
 
     def last_attempts(self, job_ids: Sequence[JobId]) -> dict[JobId, Attempt]:
         """The newest attempt of each job that has one; one that was released hides none that was sent in its epoch."""
@@ -439,10 +464,7 @@ class Ledger:
 
     def missing_items(self, job_id: JobId) -> tuple[int, ...]:
         """Indices of the items without a result in the present epoch."""
-        query = (
-            _items_and_results(job_id, ITEM.c.item_index).where(RESULT.c.job_id.is_(None)).order_by(ITEM.c.item_index)
-        )
-        return tuple(row.item_index for row in self._db.rows(query))
+        return tuple(row.item_index for row in self._db.rows(_MISSING, {"at_job": job_id}))
 
     def awaited_items(self, job_id: JobId) -> tuple[int, ...]:
         """Indices of the items that are COMPLETED and whose result is still to come."""
@@ -450,10 +472,7 @@ class Ledger:
 
     def awaited_since(self, job_id: JobId) -> dict[int, datetime | None]:
         """As `awaited_items`, with the time at which each was COMPLETED."""
-        query = _items_and_results(job_id, ITEM.c.item_index, ITEM.c.completed_at).where(
-            RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED
-        )
-        return {row.item_index: row.completed_at for row in self._db.rows(query.order_by(ITEM.c.item_index))}
+        return {row.item_index: row.completed_at for row in self._db.rows(_AWAITED, {"at_job": job_id})}
 
     def jobs_awaiting_results(self, job_ids: Sequence[JobId]) -> list[JobId]:
         """Those of these jobs that have an item which is COMPLETED and whose result is still to come."""

@@ -38,6 +38,8 @@ from qjobs.model import Attempt, AttemptNumber, Confirmation, ItemSnapshot, JobI
 __all__ = ["Report", "record_report"]
 
 _LATE = "late report"
+_REPORTED_ITEMS = sa.select(*REPORTED).where(ITEM.c.job_id == sa.bindparam("at_job")).order_by(ITEM.c.item_index)
+_COST = sa.select(sa.func.sum(ATTEMPT.c.cost)).where(ATTEMPT.c.job_id == sa.bindparam("at_job"))
 _CONTRADICTION = "contradiction"
 
 
@@ -269,8 +271,8 @@ def _record_items(
     if judgement.tells_no_item:
         _record_places(connection, attempt, judgement.snapshot.queue_position)
         return attempt.status
-    query = sa.select(*REPORTED).where(ITEM.c.job_id == attempt.job_id).order_by(ITEM.c.item_index)
-    rows = {row[0]: Known._make(row[1:]) for row in connection.execute(query).all()}
+    found = connection.execute(_REPORTED_ITEMS, {"at_job": attempt.job_id}).all()
+    rows = {row[0]: Known._make(row[1:]) for row in found}
     changes = Changes()
     refused: dict[int, JobStatus] = {}
     after: set[JobStatus] = set()
@@ -371,7 +373,7 @@ def _record_job(
     tells = not judgement.note and (snapshot.message or not judgement.tells_no_item)
     if tells and snapshot.message != row.message:
         values["message"] = snapshot.message
-    cost = connection.scalar(sa.select(sa.func.sum(ATTEMPT.c.cost)).where(ATTEMPT.c.job_id == job_id))
+    cost = connection.scalar(_COST, {"at_job": job_id})
     if cost is not None and cost != row.cost:
         values["cost"] = cost
     unsent = new is JobStatus.CREATED  # what was sent is over, and other items never were
