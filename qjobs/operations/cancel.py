@@ -6,7 +6,7 @@ And the end of remote jobs that no attempt claims.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from qjobs.backends.base import Backend, Capability, SteppedBackend
@@ -123,18 +123,14 @@ def end_strays(
         job = jobs[stray.job_id]
         if place_problem(job, backend) is not None or _may_be_sent_now(backend, job):
             left.append(stray)
-    asked = _without(pending, left)
-    for stray in _not_ended(ledger, backend, asked, now, ()):
+    left_alone = set(left)
+    asked = [stray for stray in pending if stray not in left_alone]
+    for stray in _not_ended(ledger, backend, asked, now, frozenset()):
         if _cancel(backend, stray):
             cancelled.append(stray)
         else:
             left.append(stray)
-    return left + _not_ended(ledger, backend, cancelled, now, cancelled)
-
-
-def _without(strays: Sequence[Stray], others: Sequence[Stray]) -> list[Stray]:
-    known = {(stray.job_id, stray.remote_id) for stray in others}
-    return [stray for stray in strays if (stray.job_id, stray.remote_id) not in known]
+    return left + _not_ended(ledger, backend, cancelled, now, frozenset(cancelled))
 
 
 def _note_revived(ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], now: Callable[[], datetime]) -> None:
@@ -173,17 +169,16 @@ def _not_ended(
     backend: Backend,
     strays: Sequence[Stray],
     now: Callable[[], datetime],
-    cancelled: Collection[Stray],
+    cancelled: frozenset[Stray],
 ) -> list[Stray]:
     """Ask for strays and record which have ended; the others, without those that are `cancelled` and not known."""
     answers = backend.status([stray.remote_id for stray in strays]) if strays else {}
-    had_request = {(stray.job_id, stray.remote_id) for stray in cancelled}
     left = []
     for stray in strays:
         answer = answers.get(stray.remote_id)
         if isinstance(answer, Snapshot) and answer.status.is_final:
             ledger.strays.end(stray, outcome=f"it is {answer.status}", now=now())
-        elif answer is not None or (stray.job_id, stray.remote_id) not in had_request:
+        elif answer is not None or stray not in cancelled:
             left.append(stray)
         elif now() - stray.found_at >= _SURELY_GONE:
             ledger.strays.end(stray, outcome="its provider has not known it for a day", now=now())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -277,15 +278,8 @@ def finish(
     names = {job_id: job.backend for job_id, job in jobs.items()}
     to_submit = dict(jobs)
     default = RemoteRetryStrategy.DEFAULT
-    final = {}
-    for job in ledger.jobs(job_ids=list(jobs), statuses=FINAL):
-        if jobs[job.job_id].strategy is default:
-            final[job.job_id] = names[job.job_id]
+    unsent, final = _queues(ledger, jobs)
     problems = _collect(stages, final)
-    unsent: dict[str, dict[JobId, None]] = {name: {} for name in names.values()}  # a queue for each backend
-    for job_id, name in names.items():
-        if job_id not in final:
-            unsent[name][job_id] = None
     shown = list(jobs)
     under_way: list[JobId] = []
     while any(unsent.values()) or under_way:
@@ -320,6 +314,19 @@ def finish(
                 unsent[names[job_id]][job_id] = None
         problems.update(_collect(stages, done))
     return problems
+
+
+def _queues(ledger: Ledger, jobs: Mapping[JobId, ToSubmit]) -> tuple[dict[str, dict[JobId, None]], dict[JobId, str]]:
+    """The jobs that are still to be sent, in a queue for each backend; and those that are only to be collected."""
+    final = {}
+    for job in ledger.jobs(job_ids=list(jobs), statuses=FINAL):
+        if jobs[job.job_id].strategy is RemoteRetryStrategy.DEFAULT:
+            final[job.job_id] = jobs[job.job_id].backend
+    unsent: dict[str, dict[JobId, None]] = defaultdict(dict)
+    for job_id, job in jobs.items():
+        if job_id not in final:
+            unsent[job.backend][job_id] = None
+    return unsent, final
 
 
 def _front(stages: Stages, unsent: Mapping[str, Mapping[JobId, None]]) -> list[JobId]:

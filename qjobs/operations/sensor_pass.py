@@ -160,6 +160,10 @@ class _BackendPass:
     parked: set[JobId] = field(default_factory=set)
     strays_s: dict[JobId, float] = field(default_factory=dict)
     """Jobs with a stray, and after how long it is asked for."""
+    by_id: dict[JobId, Job] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.by_id = {job.job_id: job for job in self.jobs}
 
     def run(self) -> None:
         try:
@@ -230,9 +234,8 @@ class _BackendPass:
             return
         for job_id, trouble in polled.troubles.items():
             self._park([job_id], trouble)
-        before = {job.job_id: job.status for job in self.jobs}
         for job_id, status in polled.statuses.items():
-            if status is not before[job_id]:
+            if status is not self.by_id[job_id].status:
                 self.report.moved[job_id] = status
         for job_id, trouble in store_ready(self.ledger, backend, job_ids, now=self.now).items():
             self._park([job_id], trouble)
@@ -278,9 +281,8 @@ class _BackendPass:
     def _park(self, job_ids: Sequence[JobId], error: Exception) -> None:
         words = f"{type(error).__name__}: {error}"
         asked_for_s = getattr(error, "retry_after_s", None) or 0.0
-        known = {job.job_id: job.trouble for job in self.jobs}
         for job_id in job_ids:
-            if known[job_id] != words:
+            if self.by_id[job_id].trouble != words:
                 logger.warning("%s: parked: %s", job_id, words)
                 self.ledger.record_event(job_id, "parked", words, now=self.now())
         self._put_off(job_ids, max(asked_for_s, _PARKED_S.get(type(error), 300.0)), words)
