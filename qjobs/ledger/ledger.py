@@ -525,13 +525,19 @@ class Ledger:
 
     def program_pairs(self, job_id: JobId) -> list[tuple[ProgramHash | None, ProgramHash, int]]:
         """Circuits of a job: hash as given, hash as sent, and how many items have them."""
-        columns = (ITEM.c.source_hash, ITEM.c.program_hash)
-        query = sa.select(*columns, sa.func.count().label("found")).where(ITEM.c.job_id == job_id)
-        pairs: list[tuple[ProgramHash | None, ProgramHash, int]] = []
-        for row in self._db.rows(query.group_by(*columns).order_by(*columns)):
+        return self.programs_of_jobs([job_id]).get(job_id, [])
+
+    def programs_of_jobs(
+        self, job_ids: Sequence[JobId]
+    ) -> dict[JobId, list[tuple[ProgramHash | None, ProgramHash, int]]]:
+        """As `program_pairs`, of many jobs."""
+        columns = (ITEM.c.job_id, ITEM.c.source_hash, ITEM.c.program_hash)
+        query = sa.select(*columns, sa.func.count().label("found")).group_by(*columns).order_by(*columns)
+        pairs: dict[JobId, list[tuple[ProgramHash | None, ProgramHash, int]]] = defaultdict(list)
+        for row in self._db.rows_among(query, ITEM.c.job_id, job_ids):
             source = ProgramHash(row.source_hash) if row.source_hash else None
-            pairs.append((source, ProgramHash(row.program_hash), row.found))
-        return pairs
+            pairs[JobId(row.job_id)].append((source, ProgramHash(row.program_hash), row.found))
+        return dict(pairs)
 
     def known_keys(self, keys: Sequence[Key]) -> set[Key]:
         """Those of these keys that a job has."""

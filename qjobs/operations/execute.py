@@ -194,8 +194,9 @@ class _Execution:
     def _recompiled(self, name: str, jobs: Sequence[Job]) -> dict[JobId, dict[ProgramHash, ProgramHash]]:
         """Compile the circuits of jobs anew, each once; for each job what takes the place of the circuits it sent."""
         sources: dict[JobId, dict[ProgramHash, ProgramHash]] = {}
+        of_jobs = self.ledger.programs_of_jobs([job.job_id for job in jobs])
         for job in jobs:
-            pairs = self.ledger.program_pairs(job.job_id)
+            pairs = of_jobs.get(job.job_id, [])
             sources[job.job_id] = {source: sent for source, sent, _ in pairs if source is not None}
         wanted = list(dict.fromkeys(source for pairs in sources.values() for source in pairs))
         compiled = self.compile(name, wanted, fresh=True, identity=f"restart/{self.run}") if wanted else {}
@@ -323,9 +324,9 @@ def _queues(ledger: Ledger, jobs: Mapping[JobId, ToSubmit]) -> tuple[dict[str, d
         if jobs[job.job_id].strategy is RemoteRetryStrategy.DEFAULT:
             final[job.job_id] = jobs[job.job_id].backend
     unsent: dict[str, dict[JobId, None]] = defaultdict(dict)
-    for job_id, job in jobs.items():
+    for job_id, wanted in jobs.items():
         if job_id not in final:
-            unsent[job.backend][job_id] = None
+            unsent[wanted.backend][job_id] = None
     return unsent, final
 
 
