@@ -21,7 +21,7 @@ from sqlalchemy import exc as sa_exc
 
 from qjobs.errors import InvalidInput, LedgerAway, LedgerError, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
 
-__all__ = ["Database", "Schema", "log_after_commit", "parts"]
+__all__ = ["Database", "Schema", "is_logged", "log_after_commit", "parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,11 @@ def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
     """Cut a long list of values into lists that fit one query."""
     for start in range(0, len(values), _LONGEST_LIST):
         yield values[start : start + _LONGEST_LIST]
+
+
+def is_logged() -> bool:
+    """Whether anybody gets what is logged of transactions; to word it costs as much as some queries."""
+    return logger.isEnabledFor(logging.INFO)
 
 
 def log_after_commit(connection: sa.Connection, message: str, *values: object) -> None:

@@ -105,6 +105,20 @@ _RESULT_OF_ITEM = (
 _AT_JOB: sa.BindParameter[Any] = sa.bindparam("at_job")
 _JOB = sa.select(JOB).where(JOB.c.job_id == _AT_JOB)
 _ATTEMPTS = sa.select(ATTEMPT).where(ATTEMPT.c.job_id == _AT_JOB).order_by(ATTEMPT.c.number)
+_ITEM_CANCELLED = (
+    sa.select(ITEM.c.item_index).where(ITEM.c.job_id == _AT_JOB, ITEM.c.cancel_requested_at.is_not(None)).limit(1)
+)
+_ITEM_SPECS = (
+    sa.select(
+        ITEM.c.label,
+        ITEM.c.program_hash,
+        ITEM.c.source_hash,
+        ITEM.c.shots,
+        sa.cast(ITEM.c.parameters, sa.Text).label("parameters"),
+    )
+    .where(ITEM.c.job_id == _AT_JOB)
+    .order_by(ITEM.c.item_index)
+)
 _WITHOUT_RESULT = (
     sa.select(ITEM.c.item_index, ITEM.c.completed_at)
     .select_from(ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM))
@@ -386,16 +400,10 @@ class Ledger:
 
         With `unless_cancelled` there are none where the cancellation of an item was ever requested.
         """
-        of_job = ITEM.c.job_id == job_id
-        parameters = sa.cast(ITEM.c.parameters, sa.Text).label("parameters")
-        columns = (ITEM.c.label, ITEM.c.program_hash, ITEM.c.source_hash, ITEM.c.shots, parameters)
-        requested = sa.select(ITEM.c.item_index).where(of_job, ITEM.c.cancel_requested_at.is_not(None)).limit(1)
         with self._db.read() as connection:
-            if unless_cancelled and connection.execute(requested).first() is not None:
+            if unless_cancelled and connection.execute(_ITEM_CANCELLED, {"at_job": job_id}).first() is not None:
                 return []
-            return item_specs_of(
-                connection.execute(sa.select(*columns).where(of_job).order_by(ITEM.c.item_index)).all()
-            )
+            return item_specs_of(connection.execute(_ITEM_SPECS, {"at_job": job_id}).all())
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Attempts of a job, first to last."""

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qjobs.errors import Busy, JobNotFound, StaleJob
-from qjobs.ledger.database import log_after_commit
+from qjobs.ledger.database import is_logged, log_after_commit
 from qjobs.ledger.rows import attempt_of
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, LIVE_WORDS, TIMED_STATUSES, as_stored
 from qjobs.lifecycle import JobStatus
@@ -38,7 +38,9 @@ _LATER_ATTEMPTS = (
     .order_by(ATTEMPT.c.number)
 )
 _ITEM_STATUSES = sa.select(ITEM.c.status).where(ITEM.c.job_id == sa.bindparam("at_job")).distinct()
+_NEWEST_NUMBER = sa.select(sa.func.max(ATTEMPT.c.number)).where(_OF_JOB)
 INSERT_EVENT = EVENT.insert()
+INSERT_ATTEMPT = ATTEMPT.insert()
 
 
 @lru_cache(maxsize=256)
@@ -171,6 +173,8 @@ def move_job(
 
 def log_job(connection: sa.Connection, job_id: JobId, remote_id: RemoteId | None, what: str, reason: str) -> None:
     """Log what was done to a job, once it has landed."""
+    if not is_logged():
+        return
     reason = as_stored(reason)
     name = job_id if remote_id is None else f"{job_id} (remote {remote_id})"
     log_after_commit(connection, "%s: %s, %s", name, what, reason)
@@ -217,6 +221,11 @@ def reset_items(
     if changed:
         statement = ITEM.update().where(of_job, ITEM.c.item_index == sa.bindparam("at_index"))
         connection.execute(statement.values(program_hash=sa.bindparam("other")), changed)
+
+
+def next_number(connection: sa.Connection, job_id: JobId) -> AttemptNumber:
+    """The number of a job's next attempt."""
+    return AttemptNumber((connection.scalar(_NEWEST_NUMBER, {"at_job": job_id}) or 0) + 1)
 
 
 def forget_no_results(connection: sa.Connection, job_id: JobId, items: tuple[int, ...] | None) -> None:
