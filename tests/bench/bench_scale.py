@@ -30,6 +30,7 @@ from typing import Any
 
 from processes import prefect_server
 
+ROOT = Path(__file__).parents[2]
 SIZES = (1_000, 10_000, 100_000)
 GROWTH = 1.10
 """What a point, or a job, may cost more than in a tenth of the size."""
@@ -135,7 +136,8 @@ def jobs(size: int, live: int | None, home: Path) -> dict[str, float]:
 def in_child(*arguments: str) -> dict[str, float]:
     """What a process of its own has measured."""
     with tempfile.TemporaryDirectory(prefix="qjobs-scale-") as folder:
-        environment = {**os.environ, "QJOBS_HOME": folder}
+        places = os.pathsep.join(str(place) for place in (ROOT, ROOT / "tests"))  # Prefect's settings name another
+        environment = {**os.environ, "QJOBS_HOME": folder, "PYTHONPATH": places}
         command = [sys.executable, __file__, "--child", *arguments, "--home", folder]
         ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
     found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])

@@ -18,15 +18,20 @@ from qjobs.backends.base import (
     Snapshot,
     Target,
 )
+from qjobs.errors import BackendUnavailable
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ItemResult, Key, RemoteId
 
 
 @dataclass(slots=True)
 class OneEach:
-    """Jobs are COMPLETED once they were asked for twice; `max_live_jobs` bounds those that are not."""
+    """Jobs are COMPLETED once they were asked for twice; `max_live_jobs` bounds those that are not.
+
+    With `loses` no reply to a submission arrives.
+    """
 
     max_live_jobs: int | None = None
+    loses: bool = False
     name: str = "one-each"
     device: str = "device"
     limits: Limits = field(init=False)
@@ -38,6 +43,7 @@ class OneEach:
     poll_interval_s: tuple[float, float] = (0.01, 0.5)
     asked: dict[RemoteId, int] = field(default_factory=dict)
     keys: dict[Key, RemoteId] = field(default_factory=dict)
+    cancelled: set[RemoteId] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.limits = Limits(max_items=1, max_live_jobs=self.max_live_jobs)
@@ -49,6 +55,8 @@ class OneEach:
         remote_id = RemoteId(f"r{len(self.asked)}")
         self.asked[remote_id] = 0
         self.keys[key] = remote_id
+        if self.loses:
+            raise BackendUnavailable("reset")
         journal.accepted(remote_id)
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
@@ -57,6 +65,8 @@ class OneEach:
         for remote_id in remote_ids:
             self.asked[remote_id] += 1
             status = JobStatus.QUEUED if self.asked[remote_id] == 1 else JobStatus.COMPLETED
+            if remote_id in self.cancelled:
+                status = JobStatus.CANCELLED
             found[remote_id] = Snapshot(status=status, remote_status=status.lower())
         return found
 
@@ -74,7 +84,8 @@ class OneEach:
         return [RemoteJob(remote_id=remote_id, key=key, n_items=1) for key, remote_id in self.keys.items()]
 
     def cancel(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> None:
-        """Too late: what runs here has run."""
+        """At once."""
+        self.cancelled.add(remote_id)
 
     def target(self) -> Target:
         """Everything is taken as it is."""
