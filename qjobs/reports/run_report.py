@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ROWS_TOGETHER = 2000
-"""Rows whose results are in memory at a time."""
+"""Rows whose results are in memory at a time; not fewer than the text about a circuit list shows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
