@@ -232,7 +232,10 @@ class _Wait:
             polled = poll_each(self._ledger, pace.backend, waiting, self._now, self._seen)
             troubles.update(polled.troubles)
             self._may_have_results[name] |= polled.news
-            chosen = [job_id for job_id in polled.statuses if job_id in self._may_have_results[name]]
+            chosen = []
+            for job_id, status in polled.statuses.items():  # another process may have moved it too
+                if job_id in self._may_have_results[name] or status is not self.statuses[job_id]:
+                    chosen.append(job_id)
             late = store_ready(self._ledger, pace.backend, chosen, now=self._now)
             troubles.update(late)
             for job_id in late:  # it counts as open until its results are stored
