@@ -298,6 +298,16 @@ class Item:
     no_result: str | None
     times: Mapping[JobStatus, datetime]
 
+    @property
+    def submitted_at(self) -> datetime | None:
+        """When its provider had it."""
+        return self.times.get(JobStatus.SUBMITTED)
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When its result was ready."""
+        return self.times.get(JobStatus.COMPLETED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemResult:

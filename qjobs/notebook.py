@@ -70,6 +70,7 @@ def run(
     ledger: str | None = None,
     run_id: str = "",
     new: bool = False,
+    file: Path | None = None,
     say: Callable[[str], object] = print,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> Run:
@@ -85,6 +86,7 @@ def run(
         ledger: URL of the ledger; the default ledger if None.
         run_id: Name of the logical run; if empty the one that was interrupted, else a new one.
         new: Run anew, whatever was interrupted.
+        file: Where the data frame is written, as Parquet; None leaves it in memory.
         say: Called with a line for people, where a run is gone on with.
         report: Called with the progress of each wait.
 
@@ -117,7 +119,7 @@ def run(
         stages = DirectStages(store, opened, CompileCache(data_home() / "compiled"), report)
         with store.waits.attended(entry):
             done = execute(store, plan, stages, run=entry, identity=run_id)
-            made = report_of(store, plan, done.jobs)
+            made = report_of(store, plan, done.jobs, file)
         if interrupted is not None:
             end_interruption(store, interrupted, before=began)
         return Run(run_id=run_id, report=made, jobs=done.jobs, problems=done.problems, summaries=done.summaries)

@@ -17,9 +17,9 @@ from qjobs.experiments.circuit_list import CircuitListPlan
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.model import JobId
 from qjobs.paths import data_home
-from qjobs.reports.files import artifact_key, write_file, write_parquet
+from qjobs.reports.files import artifact_key, write_file
 from qjobs.reports.progress import cut_table
-from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
+from qjobs.reports.provenance import provenance, provenance_markdown
 from qjobs.reports.run_report import RunReport, report_of
 from tasks.logs import task_logger
 from tasks.retrying import READS
@@ -55,14 +55,15 @@ def publish_artifacts(
         StorageFull: A file cannot be written; the results are in the ledger.
     """
     store = ledger_named(ledger)
-    outcome = report_of(store, plan, jobs)
     folder = data_home() / "results" / artifact_key(plan.spec.name, "results")
-    parquet = write_parquet(outcome.frame, folder / "results.parquet")
+    parquet = folder / "results.parquet"
+    outcome = report_of(store, plan, jobs, parquet)
     picture = write_file(folder / "landscape.png", outcome.picture) if outcome.picture else None
     job_ids = list(dict.fromkeys(itertools.chain.from_iterable(jobs.values())))
     record = provenance(store, {name: backend_named(name) for name in jobs}, job_ids)
     files = [f"data frame: `{parquet}`", *([f"picture: `{picture}`"] if picture else []), *([note] if note else [])]
-    keys = _show(plan.spec.name, outcome, files, jobs_table(store, job_ids), provenance_markdown(record))
+    table = cut_table(store, job_ids, plan.spec.name)
+    keys = _show(plan.spec.name, outcome, files, table, provenance_markdown(record))
     task_logger().info("wrote %s", parquet)
     return _published(outcome, parquet, picture, keys)
 
@@ -73,13 +74,13 @@ def _published(outcome: RunReport, parquet: Path, picture: Path | None, keys: tu
         picture=str(picture) if picture else None,
         artifact_keys=keys,
         lines=outcome.lines,
-        n_rows=len(outcome.frame),
+        n_rows=outcome.n_rows,
         n_missing=outcome.n_missing,
     )
 
 
 def _show(
-    name: str, outcome: RunReport, files: Sequence[str], table: list[dict[str, object]], record: str
+    name: str, outcome: RunReport, files: Sequence[str], table: tuple[list[dict[str, object]], str], record: str
 ) -> tuple[str, ...]:
     """Create the artifacts; outside of a flow run there is nowhere to show them."""
     if FlowRunContext.get() is None:
@@ -87,7 +88,7 @@ def _show(
     image = f"data:image/png;base64,{base64.b64encode(outcome.picture).decode()}" if outcome.picture else None
     report, rows, origin = (artifact_key(name, what) for what in ("report", "jobs", "provenance"))
     create_markdown_artifact(outcome.markdown(image, files), key=report, description=f"Report of {name}")
-    shown, words = cut_table(table, name)
+    shown, words = table
     create_table_artifact(shown, key=rows, description=words)
     create_markdown_artifact(record, key=origin, description=f"Provenance of {name}")
     return report, rows, origin

@@ -18,7 +18,7 @@ from qjobs.paths import data_home
 from qjobs.reports.files import artifact_key, write_file, write_parquet
 from qjobs.reports.hybrid_report import draw_energies, epochs_frame, hybrid_lines, hybrid_markdown
 from qjobs.reports.progress import cut_table
-from qjobs.reports.provenance import jobs_table, provenance, provenance_markdown
+from qjobs.reports.provenance import provenance, provenance_markdown
 from tasks.artifacts import Published
 from tasks.logs import task_logger
 from tasks.retrying import READS
@@ -73,7 +73,7 @@ def show_report(store: Ledger, name: str, backend: str, job_ids: list[JobId], re
         return ()
     first, rows, origin = (artifact_key(name, what) for what in ("report", "jobs", "provenance"))
     create_markdown_artifact(report, key=first, description=f"Results of {name}")
-    shown, words = cut_table(jobs_table(store, job_ids), name)
+    shown, words = cut_table(store, job_ids, name)
     create_table_artifact(shown, key=rows, description=words)
     record = provenance(store, {backend: backend_named(backend)}, job_ids)
     create_markdown_artifact(provenance_markdown(record), key=origin, description=f"Provenance of {name}")

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from qjobs.circuits.counts import packed
 from qjobs.errors import InvalidCircuit, InvalidInput
 from qjobs.model import Observable
 
@@ -32,6 +33,8 @@ _FACTOR = re.compile(r"([IXYZ])(\d+)", re.ASCII)
 _WHOLE_WORD = re.compile(_WORD, re.ASCII)
 _SHOWN = 40
 _WORD_BITS = 63
+_TABLE_BITS = 14
+"""Bit strings of so many bits have a table of all of them; of wider ones only those that were seen are looked at."""
 _LOW_BITS = (1 << _WORD_BITS) - 1
 _ROUNDING = 1e-12
 """Of the sum of coefficients: a smaller distance from the mean is rounding, not spread."""
@@ -185,20 +188,19 @@ class _Sample:
     """What was measured in one basis at many points: a table with a row per point and bit string seen there."""
 
     def __init__(self, counts: Sequence[Mapping[str, int]]) -> None:
-        numbers: dict[str, int] = {}
-        points = array("q")
-        outcomes = array("q")
-        weights = array("d")
-        for point, one in enumerate(counts):
-            for bits, count in one.items():
-                points.append(point)
-                outcomes.append(numbers.setdefault(bits, len(numbers)))
-                weights.append(count)
         self._n_points = len(counts)
-        self._outcomes = _outcomes(numbers)
-        self._point = np.array(points)
-        self._outcome = np.array(outcomes)
-        self._weight = np.array(weights)
+        self._outcomes: _Outcomes
+        columns = _columns(counts)
+        if columns is None:
+            self._outcomes, self._outcome, self._weight = _numbered(counts)
+        else:
+            outcome, self._weight, n_bits = columns
+            if n_bits <= _TABLE_BITS:
+                self._outcomes = np.arange(1 << n_bits)
+                self._outcome = outcome
+            else:
+                self._outcomes, self._outcome = np.unique(outcome, return_inverse=True)
+        self._point = np.repeat(np.arange(self._n_points), [len(one) for one in counts])
         self._shots = self._sum(self._weight)
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
@@ -239,9 +241,36 @@ def _mask(pauli: str) -> int:
     return mask
 
 
-def _outcomes(words: Iterable[str]) -> _Outcomes:
-    values = [int(bits, 2) for bits in words]
-    return values if max(values, default=0).bit_length() > _WORD_BITS else np.array(values, dtype=np.int64)
+def _columns(counts: Sequence[Mapping[str, int]]) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """Bit strings as numbers, how often each was seen, and their width; None where they cannot be packed."""
+    outcomes = []
+    weights = []
+    widths = set()
+    for one in counts:
+        each = packed(one)
+        if each is None:
+            return None
+        outcome, weight = each.columns()
+        outcomes.append(outcome)
+        weights.append(weight)
+        widths.add(each.n_bits)
+    if len(widths) != 1:
+        return None
+    return np.concatenate(outcomes), np.concatenate(weights).astype(np.float64), widths.pop()
+
+
+def _numbered(counts: Sequence[Mapping[str, int]]) -> tuple[_Outcomes, np.ndarray, np.ndarray]:
+    """The distinct bit strings as numbers; and the number of each that was seen, and how often."""
+    numbers: dict[str, int] = {}
+    outcomes = array("q")
+    weights = array("d")
+    for one in counts:
+        for bits, count in one.items():
+            outcomes.append(numbers.setdefault(bits, len(numbers)))
+            weights.append(count)
+    values = [int(bits, 2) for bits in numbers]
+    wide = max(values, default=0).bit_length() > _WORD_BITS
+    return values if wide else np.array(values, dtype=np.int64), np.array(outcomes), np.array(weights)
 
 
 def _parity(outcomes: _Outcomes, mask: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -126,7 +126,8 @@ def show_results(options: argparse.Namespace) -> int:
     with Ledger(ledger_url(options.ledger)) as ledger:
         job = find_job(ledger, options.job_id)
         collected = collect(ledger, None, job.job_id, partial=True)
-    found = [Found(job=job, item=item, result=collected.results.get(item.index)) for item in collected.items]
+        results = collected.results
+        found = [Found(job=job, item=item, result=results.get(item.index)) for item in collected.items]
     if options.parquet is not None:
         print(write_parquet(circuits_frame(found), options.parquet))
         return 0
@@ -139,7 +140,10 @@ def show_results(options: argparse.Namespace) -> int:
 
 
 def _plain(found: Found) -> dict[str, Any]:
-    result = asdict(found.result) if found.result else None
+    result = None
+    if found.result is not None:
+        counts = found.result.counts
+        result = {**asdict(replace(found.result, counts=None)), "counts": None if counts is None else dict(counts)}
     return {"label": found.item.label, "status": found.item.status, "shots": found.item.shots, "result": result}
 
 

@@ -126,10 +126,11 @@ def _warm_simulator() -> Iterator[Backend]:
 def _run(options: argparse.Namespace, url: str, started: Mapping[str, Backend]) -> int:
     from qjobs import notebook
     from qjobs.cli.caps import with_retries
-    from qjobs.reports.files import write_file, write_parquet
+    from qjobs.reports.files import write_file
 
     spec = with_retries(notebook.load(options.file), options)
     others = [name for name in _names(spec) if name != _AER]  # which the library opens
+    folder = options.out or data_home() / "results" / spec.name
     with _open(others) as backends:
         done = notebook.run(
             spec,
@@ -137,24 +138,24 @@ def _run(options: argparse.Namespace, url: str, started: Mapping[str, Backend]) 
             ledger=url,
             run_id=options.run_id,
             new=options.new,
+            file=folder / "results.parquet",
             say=lambda line: print(line, file=sys.stderr),
         )
     job_ids = [job_id for ids in done.jobs.values() for job_id in ids]
     with Ledger(url) as ledger:
         statuses = Counter(job.status.value for job in ledger.jobs(job_ids=job_ids))
-    folder = options.out or data_home() / "results" / spec.name
     report = done.report
     problems = {job_id: " ".join(str(error).split()) for job_id, error in done.problems.items()}
     shown: dict[str, Any] = {
         "name": spec.name,
         "run": done.run_id,
         "jobs": dict(statuses),
-        "rows": len(report.frame),
+        "rows": report.n_rows,
         "missing": report.n_missing,
         "reuse": "; ".join(done.summaries),
         "said": list(report.lines),
         "problems": problems if options.json else [f"{job_id}: {words}" for job_id, words in problems.items()],
-        "data frame": str(write_parquet(report.frame, folder / "results.parquet")),
+        "data frame": str(report.file),
     }
     if report.picture:
         shown["picture"] = str(write_file(folder / "landscape.png", report.picture))

@@ -32,6 +32,7 @@ from qjobs.experiments.forms import (
     read_mapping,
 )
 from qjobs.experiments.objectives import Objective, load_objective
+from qjobs.heap import heap_set_aside
 from qjobs.model import ItemSpec, Observable, Program, ProgramFormat, ProgramHash
 
 __all__ = [
@@ -194,17 +195,23 @@ class SweepPlan:
         `compiled` has the circuit that is sent for each template's hash.
         """
         items = []
-        for repetition, basis, point in self._places():
+        names = [name for name, _ in self.points[0].parameters]
+        for repetition, basis in itertools.product(range(self.spec.repetitions), self.templates):
             template = self.templates[basis]
             program = compiled[template.hash]
-            item = ItemSpec(
-                label=self.label(point, repetition, basis),
-                program=program.hash,
-                source=template.hash,
-                shots=self.spec.shots,
-                parameters=tuple(pair for pair in point.parameters if pair[0] in program.parameters),
-            )
-            items.append(item)
+            takes_all = set(names) <= set(program.parameters)
+            for point in self.points:
+                parameters = point.parameters
+                if not takes_all:
+                    parameters = tuple(pair for pair in parameters if pair[0] in program.parameters)
+                item = ItemSpec(
+                    label=self.label(point, repetition, basis),
+                    program=program.hash,
+                    source=template.hash,
+                    shots=self.spec.shots,
+                    parameters=parameters,
+                )
+                items.append(item)
         return items
 
     def labels(self) -> list[str]:
@@ -229,7 +236,8 @@ def expand_sweep(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
             columns of one name, no measurement where counts are asked for.
     """
     source = spec.circuit.read(folder)
-    points = expand_points(spec, source)
+    with heap_set_aside():
+        points = expand_points(spec, source)
     objective = _objective(spec, points[0])
     observables = [parse_observable(each.name, each.terms, source.n_qubits) for each in spec.observables]
     if objective is not None and objective.observable:
@@ -312,14 +320,16 @@ def expand_points(spec: SweepSpec, source: Program) -> tuple[Point, ...]:
     if total > MAX_ITEMS:
         raise InvalidInput(f"the sweep has {total} circuits and the most is {MAX_ITEMS}; cut it into several")
     points: dict[str, Point] = {}
+    names = set(rows[0])
+    encode = json.JSONEncoder().encode
     for index, row in enumerate(rows):
         # -0.0 is 0.0, so that equal points have equal ids.
         parameters = tuple(sorted((name, value + 0.0) for name, value in row.items()))
-        if set(row) != set(rows[0]):
+        if row.keys() != names:
             raise InvalidInput(f"point {index} has other parameters than point 0; give each the same", field="points")
         if not all(math.isfinite(value) for _, value in parameters):
             raise InvalidInput(f"point {index} is too large for a number; take a smaller range", field="axes")
-        text = json.dumps([source.hash, [[name, value.hex()] for name, value in parameters]])
+        text = encode([source.hash, [[name, value.hex()] for name, value in parameters]])
         point_id = hashlib.sha256(text.encode()).hexdigest()[:16]
         if point_id in points:
             shown = ", ".join(f"{name}={value:g}" for name, value in parameters) or "without parameters"

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from sqlalchemy import exc as sa_exc
 
 from qjobs.errors import InvalidInput, LedgerAway, LedgerError, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
 
-__all__ = ["Database", "Schema", "log_after_commit", "parts"]
+__all__ = ["Database", "Schema", "is_logged", "log_after_commit", "parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,11 @@ def parts(values: Sequence[_T]) -> Iterator[Sequence[_T]]:
     """Cut a long list of values into lists that fit one query."""
     for start in range(0, len(values), _LONGEST_LIST):
         yield values[start : start + _LONGEST_LIST]
+
+
+def is_logged() -> bool:
+    """Whether anybody gets what is logged of transactions; to word it costs as much as some queries."""
+    return logger.isEnabledFor(logging.INFO)
 
 
 def log_after_commit(connection: sa.Connection, message: str, *values: object) -> None:
@@ -151,10 +156,10 @@ class Database:
         with self._translated(), self._reader.begin() as connection:
             yield connection
 
-    def rows(self, query: sa.Select[Any]) -> Sequence[sa.Row[Any]]:
-        """What a query finds, in a transaction of its own."""
+    def rows(self, query: sa.Select[Any], values: Mapping[str, object] | None = None) -> Sequence[sa.Row[Any]]:
+        """What a query finds, in a transaction of its own; `values` are those of its parameters."""
         with self.read() as connection:
-            return connection.execute(query).all()
+            return connection.execute(query, values).all()
 
     def rows_among(
         self, query: sa.Select[Any], column: sa.ColumnElement[Any], values: Sequence[object]

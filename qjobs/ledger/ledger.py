@@ -23,6 +23,7 @@ from qjobs.ledger.database import Database, Schema, parts
 from qjobs.ledger.epochs import Epochs
 from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
+from qjobs.ledger.outcomes import Outcomes
 from qjobs.ledger.paces import Paces
 from qjobs.ledger.planning import Seen, create_jobs, insert_or_ignore, insert_programs
 from qjobs.ledger.poll_schedule import PollSchedule
@@ -32,6 +33,7 @@ from qjobs.ledger.rows import (
     decode_result,
     event_of,
     item_of,
+    item_specs_of,
     job_of,
     program_of,
     result_row,
@@ -59,6 +61,7 @@ from qjobs.model import (
     Event,
     Item,
     ItemResult,
+    ItemSpec,
     Job,
     JobId,
     JobKind,
@@ -99,6 +102,32 @@ _REPORTS_TOGETHER = 100
 _RESULT_OF_ITEM = (
     (RESULT.c.job_id == ITEM.c.job_id) & (RESULT.c.item_index == ITEM.c.item_index) & (RESULT.c.epoch == JOB.c.epoch)
 )
+# What is asked for of every job is made once: to make a statement anew costs as much as to run it.
+_AT_JOB: sa.BindParameter[Any] = sa.bindparam("at_job")
+_JOB = sa.select(JOB).where(JOB.c.job_id == _AT_JOB)
+_ATTEMPTS = sa.select(ATTEMPT).where(ATTEMPT.c.job_id == _AT_JOB).order_by(ATTEMPT.c.number)
+_ITEM_CANCELLED = (
+    sa.select(ITEM.c.item_index).where(ITEM.c.job_id == _AT_JOB, ITEM.c.cancel_requested_at.is_not(None)).limit(1)
+)
+_ITEM_SPECS = (
+    sa.select(
+        ITEM.c.label,
+        ITEM.c.program_hash,
+        ITEM.c.source_hash,
+        ITEM.c.shots,
+        sa.cast(ITEM.c.parameters, sa.Text).label("parameters"),
+    )
+    .where(ITEM.c.job_id == _AT_JOB)
+    .order_by(ITEM.c.item_index)
+)
+_WITHOUT_RESULT = (
+    sa.select(ITEM.c.item_index, ITEM.c.completed_at)
+    .select_from(ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM))
+    .where(ITEM.c.job_id == _AT_JOB, RESULT.c.job_id.is_(None))
+    .order_by(ITEM.c.item_index)
+)
+_MISSING = _WITHOUT_RESULT.with_only_columns(ITEM.c.item_index)
+_AWAITED = _WITHOUT_RESULT.where(ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED)
 _IN_PRESENT_EPOCH = (RESULT.c.job_id == JOB.c.job_id) & (RESULT.c.epoch == JOB.c.epoch)
 
 
@@ -115,6 +144,7 @@ class Ledger:
     - `heartbeats`: which process runs which flow run.
     - `epochs`: the epochs of hybrid runs.
     - `paces`: how fast all processes together ask the provider of an account.
+    - `outcomes`: what became of items, for reports of any size.
 
     Args:
         url: SQLAlchemy URL; None takes `qjobs.paths.ledger_url()`.
@@ -139,6 +169,7 @@ class Ledger:
         self.heartbeats = Heartbeats(db)
         self.epochs = Epochs(db)
         self.paces = Paces(db)
+        self.outcomes = Outcomes(db)
         query = sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == _LEDGER_ID)
         self.ledger_id: str = db.rows(query)[0].value
 
@@ -242,12 +273,10 @@ class Ledger:
         if not results:
             return 0
         rows = [result_row(job_id, attempt, index, value, now) for index, value in results.items()]
+        insert = insert_or_ignore(self._db, RESULT).execution_options(preserve_rowcount=True)
         with self._db.write() as connection:
             moves.locked_job(connection, job_id)
-            count = sa.select(sa.func.count()).where(RESULT.c.job_id == job_id, RESULT.c.epoch == attempt.epoch)
-            before = connection.scalar(count) or 0
-            connection.execute(insert_or_ignore(self._db, RESULT), rows)
-            new = (connection.scalar(count) or 0) - before
+            new = connection.execute(insert, rows).rowcount
             if new:
                 moves.log_job(
                     connection, job_id, attempt.remote_id, f"results stored: {new}", f"attempt {attempt.number}"
@@ -304,13 +333,27 @@ class Ledger:
             remote_id = moves.newest_remote_id(connection, job_id)
             moves.record_event(connection, row, remote_id, cause, detail, now)
 
+    def record_events(self, job_ids: Sequence[JobId], cause: str, detail: str, *, now: datetime) -> None:
+        """Write the same event, which moves nothing, to the history of many jobs, many to a transaction."""
+        ordered = sorted(job_ids)
+        for start in range(0, len(ordered), _REPORTS_TOGETHER):
+            part = ordered[start : start + _REPORTS_TOGETHER]
+            query = sa.select(JOB.c.job_id, JOB.c.status).where(JOB.c.job_id.in_(part))
+            with self._db.write() as connection:
+                rows = []
+                for job_id, status in connection.execute(query.order_by(JOB.c.job_id).with_for_update()):
+                    rows.append(moves.event_row(job_id, status, status, cause, detail, now))
+                    moves.log_job(connection, job_id, None, status, f"{cause}: {detail}")
+                if rows:
+                    connection.execute(moves.INSERT_EVENT, rows)
+
     def job(self, job_id: JobId) -> Job:
         """One job.
 
         Raises:
             JobNotFound: There is no such job.
         """
-        found = self._db.rows(sa.select(JOB).where(JOB.c.job_id == job_id))
+        found = self._db.rows(_JOB, {"at_job": job_id})
         if not found:
             raise JobNotFound(f"the ledger {self.url} has no job {job_id}; see: qjobs jobs list", job_id=job_id)
         return job_of(found[0])
@@ -361,10 +404,19 @@ class Ledger:
         query = sa.select(ITEM).where(ITEM.c.job_id == job_id).order_by(ITEM.c.item_index)
         return [item_of(row) for row in self._db.rows(query)]
 
+    def item_specs(self, job_id: JobId, *, unless_cancelled: bool = False) -> list[ItemSpec]:
+        """What is wanted of the items of a job, in submission order: all that is sent of them, and no more is read.
+
+        With `unless_cancelled` there are none where the cancellation of an item was ever requested.
+        """
+        with self._db.read() as connection:
+            if unless_cancelled and connection.execute(_ITEM_CANCELLED, {"at_job": job_id}).first() is not None:
+                return []
+            return item_specs_of(connection.execute(_ITEM_SPECS, {"at_job": job_id}).all())
+
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Attempts of a job, first to last."""
-        query = sa.select(ATTEMPT).where(ATTEMPT.c.job_id == job_id).order_by(ATTEMPT.c.number)
-        return [attempt_of(row) for row in self._db.rows(query)]
+        return [attempt_of(row) for row in self._db.rows(_ATTEMPTS, {"at_job": job_id})]
 
     def last_attempts(self, job_ids: Sequence[JobId]) -> dict[JobId, Attempt]:
         """The newest attempt of each job that has one; one that was released hides none that was sent in its epoch."""
@@ -437,17 +489,15 @@ class Ledger:
 
     def missing_items(self, job_id: JobId) -> tuple[int, ...]:
         """Indices of the items without a result in the present epoch."""
-        query = (
-            _items_and_results(job_id, ITEM.c.item_index).where(RESULT.c.job_id.is_(None)).order_by(ITEM.c.item_index)
-        )
-        return tuple(row.item_index for row in self._db.rows(query))
+        return tuple(row.item_index for row in self._db.rows(_MISSING, {"at_job": job_id}))
 
     def awaited_items(self, job_id: JobId) -> tuple[int, ...]:
         """Indices of the items that are COMPLETED and whose result is still to come."""
-        query = _items_and_results(job_id, ITEM.c.item_index).where(
-            RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED
-        )
-        return tuple(row.item_index for row in self._db.rows(query.order_by(ITEM.c.item_index)))
+        return tuple(self.awaited_since(job_id))
+
+    def awaited_since(self, job_id: JobId) -> dict[int, datetime | None]:
+        """As `awaited_items`, with the time at which each was COMPLETED."""
+        return {row.item_index: row.completed_at for row in self._db.rows(_AWAITED, {"at_job": job_id})}
 
     def jobs_awaiting_results(self, job_ids: Sequence[JobId]) -> list[JobId]:
         """Those of these jobs that have an item which is COMPLETED and whose result is still to come."""
@@ -500,13 +550,19 @@ class Ledger:
 
     def program_pairs(self, job_id: JobId) -> list[tuple[ProgramHash | None, ProgramHash, int]]:
         """Circuits of a job: hash as given, hash as sent, and how many items have them."""
-        columns = (ITEM.c.source_hash, ITEM.c.program_hash)
-        query = sa.select(*columns, sa.func.count().label("found")).where(ITEM.c.job_id == job_id)
-        pairs: list[tuple[ProgramHash | None, ProgramHash, int]] = []
-        for row in self._db.rows(query.group_by(*columns).order_by(*columns)):
+        return self.programs_of_jobs([job_id]).get(job_id, [])
+
+    def programs_of_jobs(
+        self, job_ids: Sequence[JobId]
+    ) -> dict[JobId, list[tuple[ProgramHash | None, ProgramHash, int]]]:
+        """As `program_pairs`, of many jobs."""
+        columns = (ITEM.c.job_id, ITEM.c.source_hash, ITEM.c.program_hash)
+        query = sa.select(*columns, sa.func.count().label("found")).group_by(*columns).order_by(*columns)
+        pairs: dict[JobId, list[tuple[ProgramHash | None, ProgramHash, int]]] = defaultdict(list)
+        for row in self._db.rows_among(query, ITEM.c.job_id, job_ids):
             source = ProgramHash(row.source_hash) if row.source_hash else None
-            pairs.append((source, ProgramHash(row.program_hash), row.found))
-        return pairs
+            pairs[JobId(row.job_id)].append((source, ProgramHash(row.program_hash), row.found))
+        return dict(pairs)
 
     def known_keys(self, keys: Sequence[Key]) -> set[Key]:
         """Those of these keys that a job has."""

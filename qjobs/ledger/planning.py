@@ -22,6 +22,8 @@ from qjobs.model import JobId, JobSpec, Key, Program, ProgramHash
 __all__ = ["Seen", "create_jobs", "insert_or_ignore", "insert_programs"]
 
 _LOCK = "qjobs-create"
+_ROWS_TOGETHER = 3000
+"""Rows of items in one statement: what is written is not all in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,20 +99,28 @@ def _check_seen(connection: sa.Connection, seen: Seen) -> None:
 
 def _insert(db: Database, connection: sa.Connection, specs: Mapping[JobId, JobSpec], now: datetime) -> None:
     programs: dict[ProgramHash, Program] = {}
+    for spec in specs.values():
+        programs.update(spec.batch.programs)
+    insert_programs(db, connection, programs.values())
     jobs: list[dict[str, Any]] = []
     items: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     for job_id, spec in specs.items():
-        programs.update(spec.batch.programs)
         jobs.append(job_row(job_id, spec, now))
         items += item_rows(job_id, spec, now)
         events.append(moves.event_row(job_id, None, JobStatus.CREATED, "plan", spec.name, now))
         moves.log_job(connection, job_id, None, "CREATED", f"{len(spec.batch.items)} items for {spec.device}")
-    insert_programs(db, connection, programs.values())
-    if jobs:
-        connection.execute(JOB.insert(), jobs)
-        connection.execute(ITEM.insert(), items)
-        connection.execute(EVENT.insert(), events)
+        if len(items) >= _ROWS_TOGETHER:
+            _insert_rows(connection, jobs, items, events)
+    _insert_rows(connection, jobs, items, events)
+
+
+def _insert_rows(connection: sa.Connection, *rows: list[dict[str, Any]]) -> None:
+    """Insert rows of jobs, items and events, and forget them."""
+    for table, some in zip((JOB, ITEM, EVENT), rows, strict=True):
+        if some:
+            connection.execute(table.insert(), some)
+            some.clear()
 
 
 def _ids_by_key(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, JobId]:

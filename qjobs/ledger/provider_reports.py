@@ -6,7 +6,6 @@ writes it down.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,9 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from qjobs.errors import ProtocolError, StaleJob
+from qjobs.ledger.item_changes import ALIVE_AGAIN, REPORTED, Change, Changes, Known, change_of
 from qjobs.ledger.judgement import NOTHING_AWAITED, Judgement, judge, judge_absence, said_by
 from qjobs.ledger.strays import claim_stray, record_stray
-from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, TIMED_STATUSES, as_stored
+from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, as_stored
 from qjobs.ledger.transitions import (
     UNSETTLED,
     accept_attempt,
@@ -32,22 +32,14 @@ from qjobs.ledger.transitions import (
     sent_items,
     settle_attempt,
 )
-from qjobs.lifecycle import FINAL, REOPENS, JobStatus, can_move, roll_up
+from qjobs.lifecycle import FINAL, JobStatus, can_move, roll_up
 from qjobs.model import Attempt, AttemptNumber, Confirmation, ItemSnapshot, JobId, Snapshot
 
 __all__ = ["Report", "record_presence", "record_report"]
 
-_REPORTED: tuple[sa.Column[Any], ...] = (
-    ITEM.c.item_index,
-    ITEM.c.status,
-    ITEM.c.message,
-    ITEM.c.error_detail,
-    ITEM.c.queue_position,
-    ITEM.c.cost,
-)
-"""Columns that a report can change; to read the others would cost more than the rest of a poll."""
-_ALIVE_AGAIN = "alive again"
 _LATE = "late report"
+_REPORTED_ITEMS = sa.select(*REPORTED).where(ITEM.c.job_id == sa.bindparam("at_job")).order_by(ITEM.c.item_index)
+_COST = sa.select(sa.func.sum(ATTEMPT.c.cost)).where(ATTEMPT.c.job_id == sa.bindparam("at_job"))
 _CONTRADICTION = "contradiction"
 
 
@@ -293,41 +285,27 @@ def _record_items(
     if judgement.tells_no_item:
         _record_places(connection, attempt, judgement.snapshot.queue_position)
         return attempt.status
-    query = sa.select(*_REPORTED).where(ITEM.c.job_id == attempt.job_id).order_by(ITEM.c.item_index)
-    rows: dict[int, sa.Row[Any]] = {row.item_index: row for row in connection.execute(query)}
-    updates: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    events: list[dict[str, Any]] = []
-    after: list[JobStatus] = []
+    found = connection.execute(_REPORTED_ITEMS, {"at_job": attempt.job_id}).all()
+    rows = {row[0]: Known._make(row[1:]) for row in found}
+    changes = Changes()
     refused: dict[int, JobStatus] = {}
+    after: set[JobStatus] = set()
+    decided: dict[tuple[Known, int], Change] = {}  # items that are alike, and reported alike
     for index, report in _by_item(attempt, judgement, list(rows)).items():
-        old = JobStatus(rows[index].status)
-        if not judgement.may_touch(old, report.status):
-            after.append(old)
-            continue
-        values = _item_changes(rows[index], report, judgement, now)
-        after.append(values.get("status", old))
-        if "status" in values:
-            why = cause if can_move(old, report.status) else _ALIVE_AGAIN
-            events.append(event_row(attempt.job_id, old, report.status, why, report.message, now, index))
-        elif report.status is not old:
+        known = rows[index]
+        change = decided.get((known, id(report)))
+        if change is None:
+            change = decided[known, id(report)] = change_of(known, report, judgement, now, cause)
+        after.add(change.after)
+        if change.refuses:
             refused[index] = report.status
-        if values:
-            updates[tuple(values)].append({"at_index": index, **values})
-    for names, changes in updates.items():
-        statement = (
-            ITEM.update()
-            .where(ITEM.c.job_id == attempt.job_id, ITEM.c.item_index == sa.bindparam("at_index"))
-            .values({name: sa.bindparam(name) for name in names})
-        )
-        connection.execute(statement, changes)
-    if events:
-        connection.execute(EVENT.insert(), events)
+        changes.add(index, change)
+    changes.write(connection, attempt.job_id, now)
     if not judgement.tells_items and not attempt.by_item:
         return judgement.status_of_whole(attempt.status)
-    if events:
-        counts = Counter(event["new"] for event in events)
-        moved = ", ".join(f"{count} {new}" for new, count in counts.items())
-        log_job(connection, attempt.job_id, attempt.remote_id, f"items: {moved}", events[0]["cause"])
+    if changes.moved:
+        moved = ", ".join(f"{count} {new}" for new, count in changes.moved.items())
+        log_job(connection, attempt.job_id, attempt.remote_id, f"items: {moved}", changes.cause)
     if refused and not attempt.status.is_final:
         _record_refused(connection, attempt, rows, refused, now)
     return roll_up(after)
@@ -350,7 +328,7 @@ def _by_item(attempt: Attempt, judgement: Judgement, indices: Sequence[int]) -> 
         return dict.fromkeys(sent, each)
     found = {}
     for index, item in zip(sent, snapshot.items, strict=True):
-        has_no_place = item.status is JobStatus.QUEUED and item.queue_position is None
+        has_no_place = place is not None and item.status is JobStatus.QUEUED and item.queue_position is None
         found[index] = replace(item, queue_position=place) if has_no_place else item
     return found
 
@@ -358,7 +336,7 @@ def _by_item(attempt: Attempt, judgement: Judgement, indices: Sequence[int]) -> 
 def _record_refused(
     connection: sa.Connection,
     attempt: Attempt,
-    rows: Mapping[int, sa.Row[Any]],
+    rows: Mapping[int, Known],
     refused: Mapping[int, JobStatus],
     now: datetime,
 ) -> None:
@@ -409,7 +387,7 @@ def _record_job(
     tells = not judgement.note and (snapshot.message or not judgement.tells_no_item)
     if tells and snapshot.message != row.message:
         values["message"] = snapshot.message
-    cost = connection.scalar(sa.select(sa.func.sum(ATTEMPT.c.cost)).where(ATTEMPT.c.job_id == job_id))
+    cost = connection.scalar(_COST, {"at_job": job_id})
     if cost is not None and cost != row.cost:
         values["cost"] = cost
     unsent = new is JobStatus.CREATED  # what was sent is over, and other items never were
@@ -420,36 +398,13 @@ def _record_job(
             values |= {"finished_at": None, "cancel_requested_at": None}
             if attempt.remote_id is not None:
                 claim_stray(connection, row, attempt.remote_id, attempt.number, now)
-        why = cause if unsent or can_move(old, new) else _ALIVE_AGAIN
+        why = cause if unsent or can_move(old, new) else ALIVE_AGAIN
         detail = snapshot.message or snapshot.remote_status
         move_job(connection, job_id, old, new, why, detail, now, remote_id=attempt.remote_id, **values)
         return new
     if values:
         connection.execute(JOB.update().where(JOB.c.job_id == job_id).values(**values))
     return old
-
-
-def _item_changes(row: sa.Row[Any], report: ItemSnapshot, judgement: Judgement, now: datetime) -> dict[str, Any]:
-    """What a report changes of an item's row; nothing once it is final, unless COMPLETED won over a cancellation."""
-    old = JobStatus(row.status)
-    if old is not report.status and not judgement.may_move(old, report.status):
-        return {}
-    values: dict[str, Any] = {}
-    for name in ("message", "error_detail", "queue_position"):
-        value = getattr(report, name)
-        if value != getattr(row, name):
-            values[name] = value
-    if report.cost is not None and report.cost != row.cost:
-        values["cost"] = report.cost
-    if old is not report.status:
-        values["status"] = report.status
-        times = {report.status: now, **report.times}
-        for status, at in times.items():
-            if status in TIMED_STATUSES:
-                values[f"{status.lower()}_at"] = at
-        if old in REOPENS:
-            values |= {"cancel_requested_at": None, "no_result": None}
-    return values
 
 
 def _fetched_at(row: sa.Row[Any], now: datetime) -> datetime:

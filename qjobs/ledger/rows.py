@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from qjobs.circuits.counts import PackedCounts, packed
 from qjobs.ledger.tables import TIMED_STATUSES
 from qjobs.lifecycle import JobStatus
 from qjobs.model import (
@@ -20,6 +23,7 @@ from qjobs.model import (
     ExecuteOptions,
     Item,
     ItemResult,
+    ItemSpec,
     Job,
     JobId,
     JobKind,
@@ -32,6 +36,10 @@ from qjobs.model import (
     RemoteId,
     RemoteRetryStrategy,
 )
+
+_PACKED = b"\x01"
+"""First byte of packed counts; compressed JSON begins with another one (RFC 1950, section 2.2: 0x78)."""
+_DURATION = struct.Struct("<d")
 
 
 def encode_options(options: ExecuteOptions) -> dict[str, Any]:
@@ -52,7 +60,12 @@ def decode_options(spec: Mapping[str, Any]) -> ExecuteOptions:
 
 
 def encode_result(value: ItemResult) -> bytes:
-    """Compressed JSON of one result; bit strings keep their width."""
+    """One result as bytes: counts as columns of numbers, anything else as compressed JSON."""
+    if value.counts is not None and value.expvals is None and value.program is None:
+        columns = packed(value.counts)
+        if columns is not None:
+            duration_s = math.nan if value.duration_s is None else value.duration_s
+            return _PACKED + _DURATION.pack(duration_s) + columns.to_bytes()
     body = {
         "counts": None if value.counts is None else dict(value.counts),
         "expvals": None if value.expvals is None else dict(value.expvals),
@@ -64,6 +77,10 @@ def encode_result(value: ItemResult) -> bytes:
 
 def decode_result(payload: bytes) -> ItemResult:
     """The inverse of `encode_result`."""
+    if payload[:1] == _PACKED:
+        (duration_s,) = _DURATION.unpack_from(payload, 1)
+        counts = PackedCounts.from_bytes(payload[1 + _DURATION.size :])
+        return ItemResult(counts=counts, duration_s=None if math.isnan(duration_s) else duration_s)
     body = json.loads(zlib.decompress(payload))
     if body["program"] is not None:
         body["program"] = _decode_program(body["program"])
@@ -196,6 +213,22 @@ def item_of(row: sa.Row[Any]) -> Item:
         no_result=row.no_result,
         times=times,
     )
+
+
+def item_specs_of(rows: Sequence[sa.Row[Any]]) -> list[ItemSpec]:
+    """What is wanted of items, from rows that have their parameters as text: all of it is read as one JSON text."""
+    parameters = json.loads(f"[{','.join([row.parameters for row in rows])}]")
+    specs = []
+    for row, values in zip(rows, parameters, strict=True):
+        spec = ItemSpec(
+            label=row.label,
+            program=row.program_hash,
+            shots=row.shots,
+            parameters=tuple([(name, value) for name, value in values]),
+            source=row.source_hash,
+        )
+        specs.append(spec)
+    return specs
 
 
 def event_of(row: sa.Row[Any]) -> Event:

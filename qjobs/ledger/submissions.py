@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -26,7 +27,7 @@ from qjobs.ledger.rows import attempt_of
 from qjobs.ledger.strays import claim_stray, record_stray
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB
 from qjobs.lifecycle import JobStatus, roll_up
-from qjobs.model import Attempt, AttemptNumber, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
+from qjobs.model import Attempt, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
 
 __all__ = ["Submissions"]
 
@@ -76,8 +77,7 @@ class Submissions:
                 self._db.lock(connection, f"qjobs-account-{row.backend}")
                 moves.check_account_room(connection, row, max_account_jobs)
             epoch = row.epoch + 1 if new_epoch else row.epoch
-            last = connection.scalar(sa.select(sa.func.max(ATTEMPT.c.number)).where(ATTEMPT.c.job_id == job_id)) or 0
-            number = AttemptNumber(last + 1)
+            number = moves.next_number(connection, job_id)
             values = {
                 "job_id": job_id,
                 "number": number,
@@ -91,14 +91,15 @@ class Submissions:
             }
             try:
                 with connection.begin_nested():
-                    connection.execute(ATTEMPT.insert(), values)
+                    connection.execute(moves.INSERT_ATTEMPT, values)
             except IntegrityError as error:
                 raise StaleJob(f"{job_id} has a live attempt already", job_id=job_id) from error
             if new_epoch:
                 moves.reset_items(connection, job_id, programs)
             else:
                 moves.withdraw_cancellations(connection, job_id, items)
-                moves.forget_no_results(connection, job_id, items)
+                if number > 1:  # before the first one nobody has said so
+                    moves.forget_no_results(connection, job_id, items)
             moves.move_job(
                 connection,
                 job_id,
@@ -123,17 +124,12 @@ class Submissions:
         Raises:
             StaleJob: The attempt is no longer in SUBMITTING, or another process has it.
         """
-        held = (
-            (ATTEMPT.c.job_id == attempt.job_id)
-            & (ATTEMPT.c.number == attempt.number)
-            & ATTEMPT.c.lease_owner.is_not_distinct_from(attempt.lease_owner)
-        )
         values: dict[str, Any] = {"lease_until": now + timedelta(seconds=lease_s)}
         if sending:
             values["sent_at"] = now
+        held = {"at_job": attempt.job_id, "at_number": attempt.number, "held_by": attempt.lease_owner}
         with self._db.write() as connection:
-            update = ATTEMPT.update().where(held, ATTEMPT.c.status == JobStatus.SUBMITTING)
-            if connection.execute(update.values(**values)).rowcount == 0:
+            if connection.execute(_renewed(tuple(values)), held | values).rowcount == 0:
                 raise StaleJob(
                     f"attempt {attempt.number} of {attempt.job_id} lost its lease; it is not sent",
                     job_id=attempt.job_id,
@@ -289,6 +285,18 @@ class Submissions:
                 continue  # it was settled meanwhile, or its lease was renewed
             expired.append(attempt.job_id)
         return expired
+
+
+@lru_cache(maxsize=4)
+def _renewed(names: tuple[str, ...]) -> sa.Update:
+    """Writes these columns of an attempt that is still in SUBMITTING, and still that process's."""
+    held = (
+        (ATTEMPT.c.job_id == sa.bindparam("at_job"))
+        & (ATTEMPT.c.number == sa.bindparam("at_number"))
+        & ATTEMPT.c.lease_owner.is_not_distinct_from(sa.bindparam("held_by"))
+        & (ATTEMPT.c.status == JobStatus.SUBMITTING)
+    )
+    return ATTEMPT.update().where(held).values({name: sa.bindparam(name) for name in names})
 
 
 def _too_late(known: Attempt, remote_id: RemoteId) -> StaleJob:

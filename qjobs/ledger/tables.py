@@ -6,9 +6,11 @@ of the known words, a job has one live attempt at the most, an item one result p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -21,6 +23,8 @@ SCHEMA_VERSION = 7
 """Raised with every change of a table, which needs a migration of the same number (`qjobs.ledger.migrations`)."""
 OLDEST_VERSION = 4
 """The oldest schema that can be migrated."""
+
+_TIMES_KEPT = 1024
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -50,6 +54,16 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[Any], Any] | None:
+        """The items of a job share their times: each is worked out once."""
+        process = super().bind_processor(dialect)
+        return None if process is None else lru_cache(maxsize=_TIMES_KEPT)(process)
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """As `bind_processor`."""
+        process = super().result_processor(dialect, coltype)
+        return None if process is None else lru_cache(maxsize=_TIMES_KEPT)(process)
 
 
 class StorableText(sa.types.TypeDecorator[str]):

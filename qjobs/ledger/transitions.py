@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from qjobs.errors import Busy, JobNotFound, StaleJob
-from qjobs.ledger.database import log_after_commit
+from qjobs.ledger.database import is_logged, log_after_commit
 from qjobs.ledger.rows import attempt_of
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB, LIVE_WORDS, TIMED_STATUSES, as_stored
 from qjobs.lifecycle import JobStatus
@@ -23,9 +24,48 @@ UNSETTLED = frozenset({JobStatus.SUBMITTING, JobStatus.UNKNOWN})
 """Statuses of an attempt whose outcome is not known yet."""
 
 
+# Statements of every move are made once: to make one anew costs as much as to run it.
+_LOCKED_JOB = sa.select(JOB).where(JOB.c.job_id == sa.bindparam("at_job")).with_for_update()
+_OF_JOB = ATTEMPT.c.job_id == sa.bindparam("at_job")
+_ONE_ATTEMPT = sa.select(ATTEMPT).where(_OF_JOB, ATTEMPT.c.number == sa.bindparam("at_number"))
+_LATER_ATTEMPTS = (
+    sa.select(ATTEMPT)
+    .where(
+        _OF_JOB,
+        ATTEMPT.c.number > sa.bindparam("at_number"),
+        ~((ATTEMPT.c.status == JobStatus.CANCELLED) & ATTEMPT.c.sent_at.is_(None)),  # it was released
+    )
+    .order_by(ATTEMPT.c.number)
+)
+_ITEM_STATUSES = sa.select(ITEM.c.status).where(ITEM.c.job_id == sa.bindparam("at_job")).distinct()
+_NEWEST_NUMBER = sa.select(sa.func.max(ATTEMPT.c.number)).where(_OF_JOB)
+INSERT_EVENT = EVENT.insert()
+INSERT_ATTEMPT = ATTEMPT.insert()
+
+
+@lru_cache(maxsize=256)
+def _settled(names: tuple[str, ...]) -> sa.Update:
+    """The guarded move of an attempt that writes these columns."""
+    as_it_was = (
+        _OF_JOB
+        & (ATTEMPT.c.number == sa.bindparam("at_number"))
+        & (ATTEMPT.c.status == sa.bindparam("was_status"))
+        & ATTEMPT.c.lease_until.is_not_distinct_from(sa.bindparam("was_lease_until"))
+        & ATTEMPT.c.sent_at.is_not_distinct_from(sa.bindparam("was_sent_at"))
+    )
+    return ATTEMPT.update().where(as_it_was).values({name: sa.bindparam(name) for name in names})
+
+
+@lru_cache(maxsize=256)
+def _moved(names: tuple[str, ...]) -> sa.Update:
+    """The guarded move of a job that writes these columns."""
+    as_it_was = (JOB.c.job_id == sa.bindparam("at_job")) & (JOB.c.status == sa.bindparam("was_status"))
+    return JOB.update().where(as_it_was).values({name: sa.bindparam(name) for name in names})
+
+
 def locked_job(connection: sa.Connection, job_id: JobId) -> sa.Row[Any]:
     """The job's row, locked until the transaction ends (SQLite's writer lock does it there)."""
-    row = connection.execute(sa.select(JOB).where(JOB.c.job_id == job_id).with_for_update()).one_or_none()
+    row = connection.execute(_LOCKED_JOB, {"at_job": job_id}).one_or_none()
     if row is None:
         raise JobNotFound(f"the ledger has no job {job_id}; see: qjobs jobs list", job_id=job_id)
     return row
@@ -60,8 +100,7 @@ def _n_other_live(connection: sa.Connection, row: sa.Row[Any], there: sa.ColumnE
 
 def read_attempt(connection: sa.Connection, job_id: JobId, number: AttemptNumber) -> Attempt:
     """One attempt, as it is now."""
-    query = sa.select(ATTEMPT).where(ATTEMPT.c.job_id == job_id, ATTEMPT.c.number == number)
-    return attempt_of(connection.execute(query).one())
+    return attempt_of(connection.execute(_ONE_ATTEMPT, {"at_job": job_id, "at_number": number}).one())
 
 
 def unsettled(connection: sa.Connection, attempt: Attempt, *also: JobStatus) -> Attempt:
@@ -76,17 +115,15 @@ def unsettled(connection: sa.Connection, attempt: Attempt, *also: JobStatus) -> 
 
 def settle_attempt(connection: sa.Connection, attempt: Attempt, status: JobStatus, **values: Any) -> None:
     """Guarded move of an attempt: it must still have the status, the lease and the `sent_at` that `attempt` has."""
-    moved = connection.execute(
-        ATTEMPT.update()
-        .where(
-            ATTEMPT.c.job_id == attempt.job_id,
-            ATTEMPT.c.number == attempt.number,
-            ATTEMPT.c.status == attempt.status,
-            ATTEMPT.c.lease_until.is_not_distinct_from(attempt.lease_until),
-            ATTEMPT.c.sent_at.is_not_distinct_from(attempt.sent_at),
-        )
-        .values(status=status, **values)
-    )
+    values["status"] = status
+    known = {
+        "at_job": attempt.job_id,
+        "at_number": attempt.number,
+        "was_status": attempt.status,
+        "was_lease_until": attempt.lease_until,
+        "was_sent_at": attempt.sent_at,
+    }
+    moved = connection.execute(_settled(tuple(values)), known | values)
     if moved.rowcount != 1:
         raise StaleJob(
             f"attempt {attempt.number} of {attempt.job_id} is no longer {attempt.status} with the same lease",
@@ -123,13 +160,8 @@ def accept_attempt(
 
 def later_attempts(connection: sa.Connection, attempt: Attempt) -> list[Attempt]:
     """Later attempts that were not released: sent, about to be, or refused."""
-    released = (ATTEMPT.c.status == JobStatus.CANCELLED) & ATTEMPT.c.sent_at.is_(None)
-    query = (
-        sa.select(ATTEMPT)
-        .where(ATTEMPT.c.job_id == attempt.job_id, ATTEMPT.c.number > attempt.number, ~released)
-        .order_by(ATTEMPT.c.number)
-    )
-    return [attempt_of(row) for row in connection.execute(query)]
+    later = {"at_job": attempt.job_id, "at_number": attempt.number}
+    return [attempt_of(row) for row in connection.execute(_LATER_ATTEMPTS, later)]
 
 
 def move_job(
@@ -145,17 +177,18 @@ def move_job(
     **values: Any,
 ) -> None:
     """Guarded move of a job, and its event; `remote_id` is for the log."""
-    moved = connection.execute(
-        JOB.update().where(JOB.c.job_id == job_id, JOB.c.status == old).values(status=new, **values)
-    )
+    values["status"] = new
+    moved = connection.execute(_moved(tuple(values)), {"at_job": job_id, "was_status": old, **values})
     if moved.rowcount != 1:
         raise StaleJob(f"{job_id} is no longer {old}", job_id=job_id)
-    connection.execute(EVENT.insert(), event_row(job_id, old, new, cause, detail, now))
+    connection.execute(INSERT_EVENT, event_row(job_id, old, new, cause, detail, now))
     log_job(connection, job_id, remote_id, f"{old} -> {new}", f"{cause}: {detail}")
 
 
 def log_job(connection: sa.Connection, job_id: JobId, remote_id: RemoteId | None, what: str, reason: str) -> None:
     """Log what was done to a job, once it has landed."""
+    if not is_logged():
+        return
     reason = as_stored(reason)
     name = job_id if remote_id is None else f"{job_id} (remote {remote_id})"
     log_after_commit(connection, "%s: %s, %s", name, what, reason)
@@ -169,9 +202,8 @@ def newest_remote_id(connection: sa.Connection, job_id: JobId) -> RemoteId | Non
 
 
 def item_statuses(connection: sa.Connection, job_id: JobId) -> list[JobStatus]:
-    """Statuses of a job's items, in no particular order."""
-    query = sa.select(ITEM.c.status).where(ITEM.c.job_id == job_id)
-    return [JobStatus(status) for status in connection.scalars(query)]
+    """The statuses that a job's items have, each once, in no particular order."""
+    return [JobStatus(status) for status in connection.scalars(_ITEM_STATUSES, {"at_job": job_id})]
 
 
 def reset_items(
@@ -205,6 +237,11 @@ def reset_items(
         connection.execute(statement.values(program_hash=sa.bindparam("other")), changed)
 
 
+def next_number(connection: sa.Connection, job_id: JobId) -> AttemptNumber:
+    """The number of a job's next attempt."""
+    return AttemptNumber((connection.scalar(_NEWEST_NUMBER, {"at_job": job_id}) or 0) + 1)
+
+
 def forget_no_results(connection: sa.Connection, job_id: JobId, items: tuple[int, ...] | None) -> None:
     """Forget that no result would come of items, as they are sent again."""
     chosen = (ITEM.c.job_id == job_id) & ITEM.c.no_result.is_not(None)
@@ -227,7 +264,7 @@ def record_event(
     """Write an event that moves nothing; `remote_id` is for the log."""
     status = JobStatus(row.status)
     job_id = JobId(row.job_id)
-    connection.execute(EVENT.insert(), event_row(job_id, status, status, cause, detail, now))
+    connection.execute(INSERT_EVENT, event_row(job_id, status, status, cause, detail, now))
     log_job(connection, job_id, remote_id, status, f"{cause}: {detail}")
 
 

@@ -109,21 +109,16 @@ def items_to_send(
     return tuple(chosen)
 
 
-def batch_of(ledger: Ledger, job: Job, items: Sequence[Item], indices: tuple[int, ...] | None = None) -> Batch:
-    """A job's items as they are sent, all or those of these indices, with their programs."""
-    chosen = items if indices is None else [items[index] for index in indices]
-    programs = ledger.programs({item.program for item in chosen})
-    specs = []
-    for item in chosen:
-        spec = ItemSpec(
-            label=item.label,
-            program=item.program,
-            shots=item.shots,
-            parameters=item.parameters,
-            source=item.source,
-        )
-        specs.append(spec)
-    return Batch(number=0, items=tuple(specs), programs=programs, options=job.options, kind=job.kind, name=job.name)
+def batch_of(ledger: Ledger, job: Job, indices: Collection[int] | None = None, specs: Sequence[ItemSpec] = ()) -> Batch:
+    """A job's items as they are sent, all or those of these indices, with their programs.
+
+    `specs` are all items of the job, where they have been read before.
+    """
+    items = specs or ledger.item_specs(job.job_id)
+    if indices is not None:
+        items = [items[index] for index in indices]
+    programs = ledger.programs({item.program for item in items})
+    return Batch(number=0, items=tuple(items), programs=programs, options=job.options, kind=job.kind, name=job.name)
 
 
 def check_caps(

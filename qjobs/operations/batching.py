@@ -110,9 +110,10 @@ def batch_key(
     jobs apart.
     """
     digest = hashlib.sha256()
+    encode = json.JSONEncoder(separators=(",", ":")).encode
 
     def add(value: object) -> None:
-        digest.update(json.dumps(value, separators=(",", ":")).encode() + b"\n")
+        digest.update(encode(value).encode() + b"\n")
 
     add(["qjobs-key-2", run, number, backend, device, str(fingerprint), options.seed, kind, options.level])
     add([[o.name, o.terms] for o in options.observables])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from qjobs.backends.base import Backend, Capability, SteppedBackend
@@ -125,12 +125,14 @@ def end_strays(
         job = jobs[stray.job_id]
         if place_problem(job, backend) is not None or _may_be_sent_now(backend, job):
             left.append(stray)
-    for stray in _not_ended(ledger, backend, [stray for stray in pending if stray not in left], now, ()):
+    left_alone = set(left)
+    asked = [stray for stray in pending if stray not in left_alone]
+    for stray in _not_ended(ledger, backend, asked, now, frozenset()):
         if _cancel(backend, stray):
             cancelled.append(stray)
         else:
             left.append(stray)
-    return left + _not_ended(ledger, backend, cancelled, now, cancelled)
+    return left + _not_ended(ledger, backend, cancelled, now, frozenset(cancelled))
 
 
 def _note_revived(ledger: Ledger, backend: Backend, job_ids: Sequence[JobId], now: Callable[[], datetime]) -> None:
@@ -169,7 +171,7 @@ def _not_ended(
     backend: Backend,
     strays: Sequence[Stray],
     now: Callable[[], datetime],
-    cancelled: Collection[Stray],
+    cancelled: frozenset[Stray],
 ) -> list[Stray]:
     """Ask for strays and record which have ended; the others, without those that are `cancelled` and not known."""
     answers = backend.status([stray.remote_id for stray in strays]) if strays else {}

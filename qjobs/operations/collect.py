@@ -10,6 +10,7 @@ from datetime import datetime
 
 from qjobs.backends.base import Backend, Result
 from qjobs.backends.limiter import share_paces
+from qjobs.circuits.counts import has_shots
 from qjobs.errors import BackendUnavailable, Busy, JobFailed, LedgerError, ProtocolError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -20,10 +21,11 @@ __all__ = ["Collected", "collect", "results_by_label", "store_ready", "store_res
 
 logger = logging.getLogger(__name__)
 
-_TOGETHER = 50
-"""Results that are stored in one transaction, as they come."""
-_AT_LEAST_EVERY_S = 2.0
-"""Where results come slowly, those that are here are stored after so long."""
+_TOGETHER = 1000
+_OUTCOMES_TOGETHER = 300_000
+_TOGETHER_S = 2.0
+"""Results are stored as they come: so many, or so many outcomes of them, or what came in so long, in one transaction.
+It bounds what is held in memory, and what is lost with this process."""
 _NEVER_COMES_S = 86_400.0
 """How long after its end the result of an item may still come, where the provider does not say how long it keeps it."""
 _ASKED_S = 3_600.0
@@ -129,7 +131,7 @@ def results_by_label(ledger: Ledger, job_ids: Sequence[JobId]) -> dict[str, Item
         results = ledger.results(job_id)
         for item in ledger.items(job_id):
             result = results.get(item.index)
-            if result is None or (result.counts is not None and not any(result.counts.values())):
+            if result is None or (result.counts is not None and not has_shots(result.counts)):
                 missing[item.label] = (job_id, item.index)
             else:
                 found[item.label] = result
@@ -257,36 +259,36 @@ class _Download:
 
     def _settle(self, permanent: Mapping[int, str], still_missing: Mapping[int, str]) -> None:
         """Record which results will never come: the provider said so, or it keeps none for so long."""
-        settled = dict(permanent)
-        asked_s = self._asked_for_s(still_missing) if self.gives_results else 0.0
+        if not still_missing:
+            return
+        settled: dict[int, str] = {}
+        awaited = self.ledger.awaited_since(self.job.job_id)
+        in_vain = awaited.keys() & still_missing.keys() - permanent.keys()
+        asked_s = self._asked_for_s(len(in_vain)) if in_vain and self.gives_results else 0.0
         kept_s = self.backend.limits.results_kept_s
-        for item in self.ledger.items(self.job.job_id) if still_missing else []:
-            completed_at = item.times.get(JobStatus.COMPLETED)
-            if item.index not in still_missing or item.status is not JobStatus.COMPLETED or completed_at is None:
-                settled.pop(item.index, None)  # an open item may still get one; a failed one needs no such word
+        # An open item may still get one; a failed one needs no such word.
+        for index, completed_at in awaited.items():
+            if index not in still_missing or completed_at is None:
                 continue
             age_s = (self.present - completed_at).total_seconds()
-            if not self.gives_results:
-                settled.setdefault(item.index, f"{self.job.device} gives no results")
+            if index in permanent:
+                settled[index] = permanent[index]
+            elif not self.gives_results:
+                settled[index] = f"{self.job.device} gives no results"
             elif asked_s < _ASKED_S:
                 continue
             elif kept_s and age_s > kept_s:
-                words = f"{self.backend.name} keeps results for {kept_s:g} s, and {still_missing[item.index]}"
-                settled.setdefault(item.index, words)
+                settled[index] = f"{self.backend.name} keeps results for {kept_s:g} s, and {still_missing[index]}"
             elif age_s > _NEVER_COMES_S:
-                words = f"it has been COMPLETED for {age_s / 3600:.0f} hours, and {still_missing[item.index]}"
-                settled.setdefault(item.index, words)
+                settled[index] = f"it has been COMPLETED for {age_s / 3600:.0f} hours, and {still_missing[index]}"
         if settled:
             self.ledger.settle_missing(self.job.job_id, self.attempt, settled, now=self.present)
 
-    def _asked_for_s(self, still_missing: Collection[int]) -> float:
+    def _asked_for_s(self, n_items: int) -> float:
         """For how long results of COMPLETED items have been asked for in vain; the first time is written down."""
-        awaited = sorted(set(still_missing) & set(self.ledger.awaited_items(self.job.job_id)))
-        if not awaited:
-            return 0.0
         first = self.ledger.first_event_at(self.job.job_id, _NOT_YET, since=self.attempt.accepted_at)
         if first is None:
-            words = f"{len(awaited)} items are COMPLETED and have no result yet"
+            words = f"{n_items} items are COMPLETED and have no result yet"
             self.ledger.record_event(self.job.job_id, _NOT_YET, words, now=self.present)
             return 0.0
         return (self.present - first).total_seconds()
@@ -297,14 +299,19 @@ def _parts(
 ) -> Iterable[list[tuple[int, Result]]]:
     """A stream in parts; what came before an error is a part of its own."""
     part: list[tuple[int, Result]] = []
-    began = monotonic()
+    n_outcomes = 0
+    until = monotonic() + _TOGETHER_S
     try:
         for answer in answers:
             part.append(answer)
-            if len(part) == _TOGETHER or monotonic() - began >= _AT_LEAST_EVERY_S:
+            entry = answer[1]
+            if isinstance(entry, ItemResult) and entry.counts is not None:
+                n_outcomes += len(entry.counts)
+            if len(part) == _TOGETHER or n_outcomes >= _OUTCOMES_TOGETHER or monotonic() > until:
                 yield part
                 part = []
-                began = monotonic()
+                n_outcomes = 0
+                until = monotonic() + _TOGETHER_S
     except QJobsError:
         if part:
             yield part

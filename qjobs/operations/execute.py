@@ -9,8 +9,10 @@ what the ledger has; so does an execution whose ledger went away for a while.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
@@ -19,6 +21,7 @@ from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileCache, CompileOn, CompileOptions, Compiler
 from qjobs.errors import Busy, LedgerAway, QJobsError, StaleJob
 from qjobs.experiments.sweep import SweepPlan
+from qjobs.heap import heap_set_aside
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
@@ -121,7 +124,8 @@ def execute(ledger: Ledger, plan: ExperimentPlan, stages: Stages, *, run: str, i
     until = time.monotonic() + _LEDGER_PATIENCE_S
     while True:
         try:
-            return execution.run_all()
+            with heap_set_aside():
+                return execution.run_all()
         except LedgerAway as error:
             if time.monotonic() > until:
                 raise
@@ -183,19 +187,16 @@ class _Execution:
         """
         words = f"{strategy} by the run {self.run}"
         noted = self.ledger.jobs_with_event([job.job_id for job in jobs], _ASKED, words)
-        found = {}
-        for job in jobs:
-            if job.job_id not in noted:
-                self.ledger.record_event(job.job_id, _ASKED, words, now=utc_now())
-                if job.status is not JobStatus.CREATED:
-                    found[job.job_id] = job
-        return found
+        new = [job for job in jobs if job.job_id not in noted]
+        self.ledger.record_events([job.job_id for job in new], _ASKED, words, now=utc_now())
+        return {job.job_id: job for job in new if job.status is not JobStatus.CREATED}
 
     def _recompiled(self, name: str, jobs: Sequence[Job]) -> dict[JobId, dict[ProgramHash, ProgramHash]]:
         """Compile the circuits of jobs anew, each once; for each job what takes the place of the circuits it sent."""
         sources: dict[JobId, dict[ProgramHash, ProgramHash]] = {}
+        of_jobs = self.ledger.programs_of_jobs([job.job_id for job in jobs])
         for job in jobs:
-            pairs = self.ledger.program_pairs(job.job_id)
+            pairs = of_jobs.get(job.job_id, [])
             sources[job.job_id] = {source: sent for source, sent, _ in pairs if source is not None}
         wanted = list(dict.fromkeys(source for pairs in sources.values() for source in pairs))
         compiled = self.compile(name, wanted, fresh=True, identity=f"restart/{self.run}") if wanted else {}
@@ -278,18 +279,16 @@ def finish(
     names = {job_id: job.backend for job_id, job in jobs.items()}
     to_submit = dict(jobs)
     default = RemoteRetryStrategy.DEFAULT
-    final = {}
-    for job in ledger.jobs(job_ids=list(jobs), statuses=FINAL):
-        if jobs[job.job_id].strategy is default:
-            final[job.job_id] = names[job.job_id]
+    unsent, final = _queues(ledger, jobs)
     problems = _collect(stages, final)
-    unsent = [job_id for job_id in jobs if job_id not in final]
+    shown = list(jobs)
     under_way: list[JobId] = []
-    while unsent or under_way:
-        chosen = that_fit(ledger, stages, unsent, names)
+    while any(unsent.values()) or under_way:
+        front = _front(stages, unsent)
+        chosen = that_fit(ledger, stages, front, names)
         if not chosen and not under_way:
-            _wait_for_room(ledger, stages, unsent, names)
-            chosen = that_fit(ledger, stages, unsent, names) or unsent[:1]
+            _wait_for_room(ledger, stages, front, names)
+            chosen = that_fit(ledger, stages, front, names) or front[:1]
         failed = stages.submit({job_id: to_submit[job_id] for job_id in chosen}) if chosen else {}
         later, lost = sort_failures(ledger, failed)
         problems.update(lost)
@@ -297,12 +296,13 @@ def finish(
             if job_id not in later:  # what was asked for is done; from now on it is entered as any other
                 to_submit[job_id] = replace(to_submit[job_id], strategy=default, programs={})
         under_way += [job_id for job_id in chosen if job_id not in later and job_id not in lost]
-        tried = set(chosen) - later
-        unsent = [job_id for job_id in unsent if job_id not in tried]
+        for job_id in chosen:
+            if job_id not in later:
+                del unsent[names[job_id]][job_id]
         if not under_way:
             continue
         waited_for = {job_id: names[job_id] for job_id in under_way}
-        stages.wait(waited_for, until="any" if unsent else "all", shown=list(jobs), kind=kind)
+        stages.wait(waited_for, until="any" if any(unsent.values()) else "all", shown=shown, kind=kind)
         statuses = {job.job_id: job.status for job in ledger.jobs(job_ids=under_way)}
         under_way = []
         done: dict[JobId, str] = {}
@@ -312,9 +312,30 @@ def finish(
             elif status in UNDER_WAY:
                 under_way.append(job_id)
             else:
-                unsent.append(job_id)
+                unsent[names[job_id]][job_id] = None
         problems.update(_collect(stages, done))
     return problems
+
+
+def _queues(ledger: Ledger, jobs: Mapping[JobId, ToSubmit]) -> tuple[dict[str, dict[JobId, None]], dict[JobId, str]]:
+    """The jobs that are still to be sent, in a queue for each backend; and those that are only to be collected."""
+    final = {}
+    for job in ledger.jobs(job_ids=list(jobs), statuses=FINAL):
+        if jobs[job.job_id].strategy is RemoteRetryStrategy.DEFAULT:
+            final[job.job_id] = jobs[job.job_id].backend
+    unsent: dict[str, dict[JobId, None]] = defaultdict(dict)
+    for job_id, wanted in jobs.items():
+        if job_id not in final:
+            unsent[wanted.backend][job_id] = None
+    return unsent, final
+
+
+def _front(stages: Stages, unsent: Mapping[str, Mapping[JobId, None]]) -> list[JobId]:
+    """The first jobs of each queue, as many as their device takes at the most: there may be 100,000 behind them."""
+    front: list[JobId] = []
+    for name, queue in unsent.items():
+        front += itertools.islice(queue, stages.backend(name).limits.max_live_jobs)
+    return front
 
 
 def _collect(stages: Stages, jobs: Mapping[JobId, str]) -> dict[JobId, Exception]:

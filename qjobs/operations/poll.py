@@ -28,10 +28,14 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Polled:
-    """What a poll brought: the status of each job afterwards, and what was in the way of single jobs."""
+    """What a poll brought: the status of each job afterwards, and what was in the way of single jobs.
+
+    `news` are the jobs of which something new was reported.
+    """
 
     statuses: dict[JobId, JobStatus]
     troubles: dict[JobId, QJobsError] = field(default_factory=dict)
+    news: set[JobId] = field(default_factory=set)
 
 
 def place_problem(job: Job, backend: Backend) -> WrongBackend | None:
@@ -175,6 +179,7 @@ def _record(
         reports.append(Report(job_id=attempt.job_id, number=attempt.number, snapshot=snapshot, confirm=backend.confirm))
     written, failures = ledger.record_reports(reports, now=now())
     polled.troubles.update(failures)
+    polled.news.update(written)
     for remote_id, snapshot in news.items():
         job_id = live[remote_id].job_id
         if job_id in written:

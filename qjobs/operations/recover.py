@@ -160,7 +160,7 @@ def rerun(ledger: Ledger, job_id: JobId, name: str, *, run: str = "", now: Calla
     if not name.strip():
         raise InvalidInput("a rerun needs a name of its own", field="name")
     job = ledger.job(job_id)
-    batch = batch_of(ledger, job, ledger.items(job_id))
+    batch = batch_of(ledger, job)
     sources = {item.source for item in batch.items if item.source is not None}
     programs = {**ledger.programs(sources), **batch.programs}
     identity = f"rerun/{job_id}/{uuid.uuid4().hex}"

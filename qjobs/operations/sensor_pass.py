@@ -148,9 +148,11 @@ class _BackendPass:
     backend: Backend | None = None
     known: dict[JobId, str] = field(init=False)
     """The trouble that jobs had before."""
+    before: dict[JobId, JobStatus] = field(init=False)
 
     def __post_init__(self) -> None:
         self.known = {job.job_id: job.trouble for job in self.jobs if job.trouble is not None}
+        self.before = {job.job_id: job.status for job in self.jobs}
 
     def run(self) -> list[tuple[str, JobId]]:
         """Poll the jobs, and schedule those that have nothing to be downloaded; the others, with their runs."""
@@ -169,6 +171,7 @@ class _BackendPass:
     def _let_go(self, wanted: Sequence[Job]) -> list[tuple[str, JobId]]:
         """Keep of the jobs only what their downloads need, of which there may be very many."""
         self.jobs = ()
+        self.before = {}
         self.polled = []
         self.report = PassReport()
         self.known = {job.job_id: job.trouble for job in wanted if job.trouble is not None}
@@ -246,9 +249,8 @@ class _BackendPass:
             return
         for job_id, trouble in polled.troubles.items():
             self._park([job_id], trouble)
-        before = {job.job_id: job.status for job in self.jobs}
         for job_id, status in polled.statuses.items():
-            if status is not before[job_id]:
+            if status is not self.before[job_id]:
                 self.report.moved[job_id] = status
         self.polled += job_ids
 

@@ -18,7 +18,7 @@ from qjobs.errors import Busy, JobLost, StaleJob, SubmissionRejected
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import display_owner
 from qjobs.lifecycle import FINAL, REOPENS, JobStatus
-from qjobs.model import Attempt, Batch, Job, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
+from qjobs.model import Attempt, Batch, ItemSpec, Job, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import (
     LEAVES_CANCELLED_ALONE,
     LOOKED_UP,
@@ -253,8 +253,7 @@ class _Entry:
             return Action.SYNC if runs else Action.SUBMIT, "its cancellation was requested, so what was reserved ended"
         check_settings(self.job, self.backend)
         self._end_strays()
-        items = self.ledger.items(self.job.job_id)
-        batch = batch_of(self.ledger, self.job, items, last.items)
+        batch = batch_of(self.ledger, self.job, last.items)
         try:
             Sender(self.ledger, self.backend, self.job, self.attempts, self.now).resume(last, batch)
         except SubmissionRejected as error:
@@ -283,15 +282,18 @@ class _Entry:
             self._end_strays()
         if self.job.cancel_requested_at is not None and self.strategy in LEAVES_CANCELLED_ALONE:
             return Action.RETURN, "its cancellation was requested, so nothing is sent"
-        items = self.ledger.items(self.job.job_id)
         indices = None
-        if not restart:
+        specs: Sequence[ItemSpec] = ()
+        if not self.attempts:
+            specs = self.ledger.item_specs(self.job.job_id, unless_cancelled=True)
+        if not restart and not specs:
+            items = self.ledger.items(self.job.job_id)
             missing = self.ledger.missing_items(self.job.job_id) if self.attempts else range(self.job.n_items)
             chosen = items_to_send(self.job, self.attempts, items, missing, self.strategy, self.only)
             if not chosen:
                 return Action.RETURN, "it finished before it could be cancelled: every item has a result"
             indices = None if len(chosen) == self.job.n_items else chosen
-        batch = batch_of(self.ledger, self.job, items, indices)
+        batch = batch_of(self.ledger, self.job, indices, specs)
         programs = self.programs if restart else {}
         if programs:
             batch = self._recompiled(batch)
@@ -301,14 +303,14 @@ class _Entry:
 
     def _most(self, *, restart: bool) -> Batch:
         """The most that may be sent: what comes to an end meanwhile is left out of it."""
-        items = self.ledger.items(self.job.job_id)
         if restart or not self.attempts:
-            return batch_of(self.ledger, self.job, items)
+            return batch_of(self.ledger, self.job)
         missing = self.ledger.missing_items(self.job.job_id)
         if self.only is None:
-            return batch_of(self.ledger, self.job, items, missing)
+            return batch_of(self.ledger, self.job, missing)
+        items = self.ledger.items(self.job.job_id)
         named = [index for index in missing if index in self.only or items[index].status is JobStatus.CREATED]
-        return batch_of(self.ledger, self.job, items, tuple(named))
+        return batch_of(self.ledger, self.job, named)
 
     def _recompiled(self, batch: Batch) -> Batch:
         """The batch with the programs that take the place of its own."""

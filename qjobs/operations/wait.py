@@ -58,11 +58,12 @@ class _Pace:
     due: float = 0.0
     failures: int = 0
 
-    def changed(self, at: float, *, any_change: bool) -> None:
+    def changed(self, at: float, took_s: float, *, any_change: bool) -> None:
+        """Schedule the next pass: with many jobs a pass takes long, and at most half of the time goes into passes."""
         shortest, longest = self.backend.poll_interval_s
         self.failures = 0
         self.delay_s = shortest if any_change else min(longest, max(shortest, self.delay_s * 1.5))
-        self.due = at + self.delay_s
+        self.due = at + max(self.delay_s, took_s)
 
     def failed(self, at: float, retry_after_s: float | None) -> None:
         self.failures += 1
@@ -171,8 +172,10 @@ class _Wait:
             self._groups[name].append(job.job_id)
         self._paces = {name: _Pace(backends[name], rng) for name in self._groups}
         self._seen: dict[RemoteId, Snapshot] = {}
+        # Of other jobs nothing new was reported since it was seen that they have no result to be fetched.
+        self._may_have_results = {name: set(job_ids) for name, job_ids in self._groups.items()}
         self._trouble: dict[str, str] = {}
-        self._trouble_of: dict[JobId, str] = {}
+        self._trouble_of: dict[str, dict[JobId, str]] = defaultdict(dict)
         self._watchers = Watchers()
         self.statuses = {job.job_id: job.status for job in jobs}
         self.n_passes = 0
@@ -218,6 +221,7 @@ class _Wait:
     def _pass(self, name: str, pace: _Pace, waiting: Sequence[JobId]) -> None:
         """Poll one backend and store the results of what has them; a failure delays the next pass."""
         self.n_passes += 1
+        started = self._monotonic()
         submitting = [job_id for job_id in waiting if self.statuses[job_id] is JobStatus.SUBMITTING]
         if submitting:  # their process may have ended: nobody else would ever settle them
             self._ledger.submissions.expire_leases(now=self._now(), job_ids=submitting)
@@ -227,12 +231,17 @@ class _Wait:
             self._look_up_unknown(pace.backend, waiting, troubles)
             polled = poll_each(self._ledger, pace.backend, waiting, self._now, self._seen)
             troubles.update(polled.troubles)
-            late = store_ready(self._ledger, pace.backend, list(polled.statuses), now=self._now)
+            self._may_have_results[name] |= polled.news
+            chosen = []
+            for job_id, status in polled.statuses.items():  # another process may have moved it too
+                if job_id in self._may_have_results[name] or status is not self.statuses[job_id]:
+                    chosen.append(job_id)
+            late = store_ready(self._ledger, pace.backend, chosen, now=self._now)
             troubles.update(late)
             for job_id in late:  # it counts as open until its results are stored
                 if polled.statuses[job_id].is_final:
                     del polled.statuses[job_id]
-            self._forget_late(polled.statuses)
+            self._forget_late(name, chosen, polled.statuses)
             self.statuses.update(polled.statuses)
         except LedgerError:
             raise
@@ -246,7 +255,8 @@ class _Wait:
             longest = max((getattr(each, "retry_after_s", None) or 0.0 for each in troubles.values()), default=0.0)
             pace.failed(self._monotonic(), longest)
         else:
-            pace.changed(self._monotonic(), any_change=self._seen != seen)
+            ended = self._monotonic()
+            pace.changed(ended, ended - started, any_change=self._seen != seen)
 
     def _look_up_unknown(self, backend: Backend, waiting: Sequence[JobId], troubles: dict[JobId, QJobsError]) -> None:
         """Look up jobs in UNKNOWN that are waited for, because they take a place on the device."""
@@ -261,26 +271,27 @@ class _Wait:
             except QJobsError as error:  # StaleJob too: another process has decided
                 troubles[job.job_id] = error
 
-    def _forget_late(self, statuses: dict[JobId, JobStatus]) -> None:
+    def _forget_late(self, name: str, chosen: Sequence[JobId], statuses: dict[JobId, JobStatus]) -> None:
         """Leave out final jobs of which a result is still to come: they count as open."""
-        final = [job_id for job_id, status in statuses.items() if status.is_final]
-        for job_id in self._ledger.jobs_awaiting_results(final):
-            del statuses[job_id]
+        self._may_have_results[name] = set(self._ledger.jobs_awaiting_results(chosen))
+        for job_id in self._may_have_results[name]:
+            if job_id in statuses and statuses[job_id].is_final:
+                del statuses[job_id]
 
     def _report_troubles(self, name: str, troubles: Mapping[JobId, QJobsError]) -> None:
         """Record what is wrong, once for each job and each reason."""
         if not troubles:
             self._trouble.pop(name, None)
         for job_id, trouble in troubles.items():
-            if self._trouble_of.get(job_id) == str(trouble):
+            if self._trouble_of[name].get(job_id) == str(trouble):
                 continue
-            self._trouble_of[job_id] = str(trouble)
+            self._trouble_of[name][job_id] = str(trouble)
             self._ledger.record_event(job_id, type(trouble).__name__, str(trouble), now=self._now())
             logger.warning("%s: %s cannot be asked for: %s", name, job_id, trouble)
         if troubles:
             self._trouble[name] = str(next(iter(troubles.values())))
-        for job_id in [each for each in self._trouble_of if each in self._groups[name] and each not in troubles]:
-            del self._trouble_of[job_id]
+        for job_id in [each for each in self._trouble_of[name] if each not in troubles]:
+            del self._trouble_of[name][job_id]
 
     def _watch(self, backend: Backend, waiting: Sequence[JobId]) -> None:
         if 0 < len(waiting) <= MAX_WATCHED and isinstance(backend, CanWatch):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import logging
 import os
 import re
 import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from qjobs.errors import StorageFull
 
@@ -40,8 +40,9 @@ def artifact_key(name: str, what: str) -> str:
     return f"{slug(name)}-{what}"
 
 
-def write_file(path: Path, content: bytes) -> Path:
-    """Write a file whole or not at all.
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write into, which takes the place of an older one of its name once all of it is written.
 
     Raises:
         StorageFull: There is no room, or the path cannot be written; an older file of that name is still there.
@@ -50,7 +51,7 @@ def write_file(path: Path, content: bytes) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("xb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -66,7 +67,17 @@ def write_file(path: Path, content: bytes) -> Path:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
-    logger.info("wrote %s, %d bytes", path, len(content))
+    logger.info("wrote %s, %d bytes", path, path.stat().st_size)
+
+
+def write_file(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all.
+
+    Raises:
+        StorageFull: As `whole_file`.
+    """
+    with whole_file(path) as file:
+        file.write(content)
     return path
 
 
@@ -74,8 +85,33 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> Path:
     """Write a frame as Parquet, whole or not at all.
 
     Raises:
-        StorageFull: As `write_file`.
+        StorageFull: As `whole_file`.
     """
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False)
-    return write_file(path, buffer.getvalue())
+    return stream_parquet([frame], path)
+
+
+def stream_parquet(frames: Iterable[pd.DataFrame], path: Path) -> Path:
+    """Write frames that have the same columns one below the other as one Parquet file, whole or not at all.
+
+    One frame at a time is in memory. There is at least one.
+
+    Raises:
+        StorageFull: As `whole_file`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer: pq.ParquetWriter | None = None
+    with whole_file(path) as file:
+        try:
+            for frame in frames:
+                if writer is None:
+                    table = pa.Table.from_pandas(frame, preserve_index=False)
+                    writer = pq.ParquetWriter(file, table.schema)
+                else:
+                    table = pa.Table.from_pandas(frame, schema=writer.schema, preserve_index=False)
+                writer.write_table(table)
+        finally:
+            if writer is not None:
+                writer.close()
+    return path

@@ -5,35 +5,77 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
+from qjobs.circuits.counts import has_shots
 from qjobs.circuits.observables import Estimator
 from qjobs.experiments.objectives import Objective
-from qjobs.experiments.sweep import SweepPlan
+from qjobs.experiments.sweep import Point, SweepPlan
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Item, ItemResult, Job
+from qjobs.model import ItemResult, Job
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemFacts(Protocol):
+    """What a frame says of an item; `qjobs.model.Item` has it, and `qjobs.ledger.outcomes.ItemOutcome`."""
+
+    @property
+    def label(self) -> str:
+        """Its name in its job."""
+
+    @property
+    def shots(self) -> int:
+        """How many were asked for."""
+
+    @property
+    def status(self) -> JobStatus:
+        """Its status."""
+
+    @property
+    def message(self) -> str:
+        """Its provider's words."""
+
+    @property
+    def error_detail(self) -> str | None:
+        """More of them."""
+
+    @property
+    def cost(self) -> float | None:
+        """What it cost, if its provider tells."""
+
+    @property
+    def no_result(self) -> str | None:
+        """Why its result will never come."""
+
+    @property
+    def submitted_at(self) -> datetime | None:
+        """When its provider had it."""
+
+    @property
+    def completed_at(self) -> datetime | None:
+        """When its result was ready."""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """One item with its job and, if there is one, its result."""
 
     job: Job
-    item: Item
+    item: ItemFacts
     result: ItemResult | None
 
     @property
     def measured(self) -> ItemResult | None:
         """The result; None also where its counts add up to nothing, as those of a syntax checker do."""
         counts = self.result.counts if self.result is not None else None
-        return None if counts is not None and not any(counts.values()) else self.result
+        return None if counts is not None and not has_shots(counts) else self.result
 
 
 _DTYPES = {
@@ -82,7 +124,7 @@ def circuits_frame(found: Sequence[Found]) -> pd.DataFrame:
     expvals = []
     for one in found:
         columns["label"].append(one.item.label)
-        _append_common(columns, [one])
+        _append_common(columns, [one], _status([one], 1))
         columns["counts"].append(_counts_json(one.measured))
         expvals.append(_json(one.measured.expvals) if one.measured is not None else None)
     if any(expvals):
@@ -90,54 +132,82 @@ def circuits_frame(found: Sequence[Found]) -> pd.DataFrame:
     return _frame(columns)
 
 
-def sweep_frame(plan: SweepPlan, found: Mapping[tuple[str, str], Found]) -> pd.DataFrame:
+Row: TypeAlias = tuple[str, int, Point]
+"""A row of a sweep's frame: the backend as named in the spec, the repetition, the point."""
+
+
+def sweep_rows(plan: SweepPlan) -> Iterator[Row]:
+    """The rows of a sweep's frame, in order."""
+    return itertools.product(plan.spec.backends, range(plan.spec.repetitions), plan.points)
+
+
+def sweep_frame(
+    plan: SweepPlan, found: Mapping[tuple[str, str], Found], rows: Iterable[Row] | None = None
+) -> pd.DataFrame:
     """One row per point, repetition and backend, in the sweep's order.
 
     Columns: point_id, point (index), repetition, one per parameter (radians), then either counts as
     JSON text or, per observable, its expectation value and `NAME_stderr` (0 where it is exact), then
     the common ones (see `circuits_frame`). A point without a result keeps its row, with its status.
-    `found` has items by (backend as named in the spec, label).
+    `found` has items by (backend as named in the spec, label). `rows` are those that are wanted; None for all.
     """
     parameters = [name for name, _ in plan.points[0].parameters]
     columns: _Columns = {name: [] for name in ("point_id", "point", "repetition", *parameters)}
     common: _Columns = {name: [] for name in _COMMON}
     results: list[list[ItemResult]] = []
-    for backend, repetition, point in itertools.product(plan.spec.backends, range(plan.spec.repetitions), plan.points):
+    for backend, repetition, point in sweep_rows(plan) if rows is None else rows:
         columns["point_id"].append(point.point_id)
         columns["point"].append(point.index)
         columns["repetition"].append(repetition)
         for name, value in point.parameters:
             columns[name].append(value)
         items = []
+        have = []
         for basis in plan.templates:
             item = found.get((backend, plan.label(point, repetition, basis)))
             if item is not None:
                 items.append(item)
-        _append_common(common, items, len(plan.templates))
+                measured = item.measured
+                if measured is not None:
+                    have.append(measured)
+        is_complete = len(have) == len(plan.templates)
+        _append_common(common, items, ("COMPLETED", "") if is_complete else _status(items, len(plan.templates)))
         common["backend"][-1] = backend
-        have = [item.measured for item in items if item.measured is not None]
-        results.append(have if len(have) == len(plan.templates) else [])
+        results.append(have if is_complete else [])
     return _frame({**columns, **_values(plan, results), **common})
 
 
-def _append_common(columns: _Columns, found: Sequence[Found], n_wanted: int = 1) -> None:
-    """Append a row to the columns that every frame has; several items (measurement bases) make one row."""
+def _append_common(columns: _Columns, found: Sequence[Found], words: tuple[str, str]) -> None:
+    """Append a row to the columns that every frame has; several items (measurement bases) make one row.
+
+    `words` are its status and message.
+    """
+    columns["status"].append(words[0])
+    columns["message"].append(words[1])
+    if len(found) == 1:
+        (one,) = found
+        item = one.item
+        columns["backend"].append(one.job.backend)
+        columns["device"].append(one.job.device)
+        columns["shots"].append(item.shots)
+        columns["cost"].append(math.nan if item.cost is None else item.cost)
+        columns["job_id"].append(one.job.job_id)
+        columns["submitted_at"].append(item.submitted_at)
+        columns["completed_at"].append(item.completed_at)
+        return
     costs = []
     submitted = []
     completed = []
     for one in found:
         if one.item.cost is not None:
             costs.append(one.item.cost)
-        if JobStatus.SUBMITTED in one.item.times:
-            submitted.append(one.item.times[JobStatus.SUBMITTED])
-        if JobStatus.COMPLETED in one.item.times:
-            completed.append(one.item.times[JobStatus.COMPLETED])
-    status, message = _status(found, n_wanted)
+        if one.item.submitted_at is not None:
+            submitted.append(one.item.submitted_at)
+        if one.item.completed_at is not None:
+            completed.append(one.item.completed_at)
     columns["backend"].append(found[0].job.backend if found else "")
     columns["device"].append(found[0].job.device if found else "")
     columns["shots"].append(sum(one.item.shots for one in found))
-    columns["status"].append(status)
-    columns["message"].append(message)
     columns["cost"].append(sum(costs) if costs else math.nan)
     columns["job_id"].append(",".join(dict.fromkeys(one.job.job_id for one in found)))
     columns["submitted_at"].append(min(submitted, default=None))

@@ -23,12 +23,12 @@ def progress_of(ledger: Ledger, job_ids: Sequence[JobId]) -> tuple[float, str]:
 
 def jobs_shown(ledger: Ledger, job_ids: Sequence[JobId], name: str) -> tuple[str, str]:
     """The table of jobs of a run, as JSON, and its description."""
-    shown, words = cut_table(jobs_table(ledger, job_ids), name)
+    shown, words = cut_table(ledger, job_ids, name)
     return json.dumps(shown), words
 
 
-def cut_table(table: list[dict[str, object]], name: str) -> tuple[list[dict[str, object]], str]:
-    """The first rows of a table of jobs, as many as Prefect's UI draws well, and its description."""
-    shown = table[:_MAX_TABLE_ROWS]
-    more = "" if len(table) == len(shown) else f", the first {len(shown)} of {len(table)}; the ledger has all"
+def cut_table(ledger: Ledger, job_ids: Sequence[JobId], name: str) -> tuple[list[dict[str, object]], str]:
+    """The first rows of the table of jobs of a run, as many as Prefect's UI draws well, and its description."""
+    shown = jobs_table(ledger, job_ids[:_MAX_TABLE_ROWS])
+    more = "" if len(job_ids) == len(shown) else f", the first {len(shown)} of {len(job_ids)}; the ledger has all"
     return shown, f"Jobs of {name}{more}"

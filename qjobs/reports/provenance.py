@@ -14,6 +14,9 @@ from qjobs.backends.base import Backend
 from qjobs.ledger import Ledger
 from qjobs.model import Attempt, Job, JobId
 
+_MOST_JOBS = 300
+_MOST_CIRCUITS = 300
+"""Of each job."""
 _PACKAGES = ("qjobs", "qiskit", "qiskit-aer", "pytket", "prefect", "numpy")
 
 
@@ -55,14 +58,16 @@ def provenance(ledger: Ledger, backends: Mapping[str, Backend], job_ids: Sequenc
     """Where the results of jobs come from, as JSON without secrets.
 
     Circuit hashes (as given and as compiled), device snapshots, package versions, seeds, remote ids
-    and times.
+    and times. Of many jobs it names the first 300, and how many there are: the ledger has all.
     """
+    shown = job_ids[:_MOST_JOBS]
     jobs = []
-    attempts = ledger.last_attempts(job_ids)
-    for job in ledger.jobs(job_ids=job_ids):
+    attempts = ledger.last_attempts(shown)
+    pairs = ledger.programs_of_jobs(shown)
+    for job in ledger.jobs(job_ids=shown):
         attempt = attempts.get(job.job_id)
         circuits = []
-        for source, sent, n_items in ledger.program_pairs(job.job_id):
+        for source, sent, n_items in pairs.get(job.job_id, ())[:_MOST_CIRCUITS]:
             circuits.append({"given": source, "sent": sent, "items": n_items})
         jobs.append(
             {
@@ -80,6 +85,7 @@ def provenance(ledger: Ledger, backends: Mapping[str, Backend], job_ids: Sequenc
         )
     return {
         "jobs": jobs,
+        "n_jobs": len(job_ids),
         "devices": {name: _device(backend) for name, backend in backends.items()},
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
         "ledger": ledger.url,

@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from qjobs.experiments.forms import Axis
 from qjobs.experiments.sweep import SweepPlan, SweepSpec
 from qjobs.reports.frames import Best
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 _DPI = 110
 _MOST_OUTCOMES = 4
+_MOST_BARS = 500
+"""Points of a line that have an error bar each; a picture is about 700 pixels wide."""
+SHOWN_CIRCUITS = 20
+"""Circuits in the text about a circuit list."""
 
 
 def draw_sweep(plan: SweepPlan, frame: pd.DataFrame, bests: Sequence[Best] = ()) -> bytes | None:
@@ -77,12 +83,25 @@ def _line(frame: pd.DataFrame, name: str, column: str) -> bytes:
     figure, axes = _figure()
     for backend, part in frame[frame[column].notna()].groupby("backend", sort=False):
         ordered = part.sort_values(name, kind="stable")
+        if len(ordered) > _MOST_BARS:
+            _band(axes, ordered[name].to_numpy(), ordered[column].to_numpy(), str(backend))
+            continue
         errors = ordered[f"{column}_stderr"].fillna(0.0)
         axes.errorbar(ordered[name], ordered[column], yerr=errors, label=backend, fmt=".-")
     axes.set_xlabel(f"{name} (rad)")
     axes.set_ylabel(column)
     axes.legend()
     return _png(figure)
+
+
+def _band(axes: Any, x: np.ndarray, y: np.ndarray, label: str) -> None:
+    """More points than a picture can show: the mean of neighbours as a line, from the least to the most as a band."""
+    starts = np.linspace(0, len(x), _MOST_BARS, endpoint=False).astype(int)
+    counts = np.diff(starts, append=len(x))
+    middle = np.add.reduceat(x, starts) / counts
+    (line,) = axes.plot(middle, np.add.reduceat(y, starts) / counts, label=label)
+    least = np.minimum.reduceat(y, starts)
+    axes.fill_between(middle, least, np.maximum.reduceat(y, starts), color=line.get_color(), alpha=0.3, linewidth=0)
 
 
 def best_lines(plan: SweepPlan, best: Best) -> list[str]:
@@ -153,12 +172,21 @@ def _cell(text: object) -> str:
     return " ".join(str(text).split()).replace("|", "\\|")
 
 
-def circuits_markdown(name: str, frame: pd.DataFrame, lines: Sequence[str] = (), most: int = 20) -> str:
-    """The report of a circuit list: the most frequent outcomes of the first `most` circuits."""
+def circuits_markdown(
+    name: str,
+    frame: pd.DataFrame,
+    lines: Sequence[str] = (),
+    most: int = SHOWN_CIRCUITS,
+    head: pd.DataFrame | None = None,
+) -> str:
+    """The report of a circuit list: the most frequent outcomes of the first `most` circuits.
+
+    `head` has these with all their columns, where `frame` has only status and shots.
+    """
     parts = [f"# {name}", "", f"{len(frame)} circuits, {int(frame['shots'].sum())} shots in all."]
     parts += _missing(frame, "circuits")
     parts += ["", "| circuit | status | shots | most frequent outcomes |", "|---|---|---|---|"]
-    for row in frame.head(most).itertuples():
+    for row in (frame if head is None else head).head(most).itertuples():
         counts = json.loads(row.counts) if isinstance(row.counts, str) else {}
         # JSON has them in the order of their bit strings, which decides between equal counts.
         top = heapq.nlargest(_MOST_OUTCOMES, counts, key=counts.__getitem__)

@@ -77,16 +77,14 @@ def through_library(spec: Any, folder: Path) -> None:
     from qjobs.experiments.sweep import expand_sweep
     from qjobs.ledger import Ledger
     from qjobs.operations.execute import DirectStages, execute
-    from qjobs.reports.files import write_parquet
     from qjobs.reports.run_report import report_of
 
     plan = expand_sweep(spec)
     with Ledger(f"sqlite:///{folder}/{uuid.uuid4().hex}.db") as store:
         stages = DirectStages(store, {"aer": backend_named("aer")}, compile_cache())
         done = execute(store, plan, stages, run=uuid.uuid4().hex)
-        outcome = report_of(store, plan, done.jobs)
+        outcome = report_of(store, plan, done.jobs, folder / "bench.parquet")
         assert outcome.n_missing == 0
-        write_parquet(outcome.frame, folder / "bench.parquet")
 
 
 def task_per_circuit(spec: Any) -> Callable[[], object]:

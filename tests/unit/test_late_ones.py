@@ -43,7 +43,7 @@ def lost(store: Ledger, backend: Listing, *, when: str = "before") -> JobId:
 def arrives(store: Ledger, backend: Listing, job_id: JobId) -> RemoteId:
     """The first request of a job arrives after all."""
     job = store.job(job_id)
-    return backend.arrives(batch_of(store, job, store.items(job_id)), job.key)
+    return backend.arrives(batch_of(store, job), job.key)
 
 
 @pytest.mark.parametrize("strategy", [ALLOW, FORCE, FULL])
@@ -189,7 +189,7 @@ def test_sent_at_this_moment(store: Ledger, reply: str) -> None:
     qjobs.poll(store, backend, [job_id], now=lambda: at(2))
     held = claim(store, job_id, S.ERROR)
     store.submissions.renew(held, lease_s=LEASE_S, now=at(3), sending=True)
-    third = backend.arrives(batch_of(store, store.job(job_id), store.items(job_id)), f"{store.job(job_id).key}-2")
+    third = backend.arrives(batch_of(store, store.job(job_id)), f"{store.job(job_id).key}-2")
     if reply == "comes":
         backend.after_listing = lambda: store.submissions.accept(held, third, now=at(3))
     elif reply == "is lost":
@@ -346,7 +346,7 @@ def test_other_circuits(store: Ledger, arrives_late: bool) -> None:
     old = store.items(job_id)[0].program
     new = a_program("compiled anew")
     store.add_programs([new])
-    before = batch_of(store, store.job(job_id), store.items(job_id))
+    before = batch_of(store, store.job(job_id))
 
     def restart(after_s: float) -> None:
         qjobs.submit(

@@ -106,7 +106,7 @@ def test_recovered_elsewhere(store: Ledger, backend: ScriptedBackend) -> None:
     """Neither a person nor a look-up adopts a job of another server."""
     job_id = planned(store, "lost, does not exist", backend)
     other = ScriptedBackend(place="elsewhere")
-    batch = batch_of(store, store.job(job_id), store.items(job_id))
+    batch = batch_of(store, store.job(job_id))
     other.submit(batch, store.job(job_id).key, PlainJournal(accepted=lambda _: None))
     with pytest.raises(WrongBackend):
         recovery.adopt(store, other, job_id, FIRST, now=lambda: at(2))

@@ -21,6 +21,7 @@ from qjobs.experiments.circuit_list import expand_circuit_list, load_circuit_lis
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
+from qjobs.reports import run_report
 from qjobs.reports.provenance import provenance, provenance_markdown
 from qjobs.reports.run_report import RunReport, report_of
 
@@ -165,6 +166,52 @@ def test_circuit_list(lab: Lab) -> None:
     assert abs(one - 500) < 5 * math.sqrt(2000 * 0.25 * 0.75)
     assert (report.n_missing, report.picture) == (0, None)
     assert "| rotation | COMPLETED | 2000 |" in report.markdown(None, [])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "streamed"},
+        {"name": "streamed-exact", "exact": True},
+        {"name": "streamed-counts", "objective": None, "repetitions": 2},
+        {"name": "streamed-bases", "objective": None, "observables": [{"name": "h", "terms": "Z0 Z1 + X0 X1"}]},
+    ],
+    ids=lambda values: values["name"],
+)
+def test_streamed(lab: Lab, values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data frame that was streamed into a file is the one in memory, and so is all that is made of it."""
+    monkeypatch.setattr(run_report, "_ROWS_TOGETHER", 7)
+    plan = example(**values)
+    job_ids = lab.launch(plan)
+    some_missing = plan_with_more(plan)
+    lab.execute(job_ids)
+    for each in (plan, some_missing):
+        held = report_of(lab.store, each, {"aer": job_ids})
+        streamed = report_of(lab.store, each, {"aer": job_ids}, tmp_path / "results.parquet")
+        pd.testing.assert_frame_equal(streamed.frame, held.frame)
+        assert (streamed.n_rows, streamed.n_missing, streamed.lines) == (held.n_rows, held.n_missing, held.lines)
+        assert streamed.bests == held.bests
+        assert streamed.picture == held.picture
+        assert streamed.markdown(None, ["file"]) == held.markdown(None, ["file"])
+
+
+def plan_with_more(plan: SweepPlan) -> SweepPlan:
+    """The same sweep with points that were never run."""
+    last = plan.points[-1]
+    more = [dataclasses.replace(last, point_id=f"new-{n}", index=last.index + 1 + n) for n in range(9)]
+    return dataclasses.replace(plan, points=(*plan.points, *more))
+
+
+def test_streamed_circuits(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of a circuit list."""
+    monkeypatch.setattr(run_report, "_ROWS_TOGETHER", 2)
+    plan = expand_circuit_list(load_circuit_list(EXAMPLES / "bell" / "circuits.yaml"))
+    job_ids = planned(lab.store, lab.aer, plan, lab.cache, run="streamed").job_ids
+    lab.execute(job_ids)
+    held = report_of(lab.store, plan, {"aer": job_ids})
+    streamed = report_of(lab.store, plan, {"aer": job_ids}, tmp_path / "results.parquet")
+    pd.testing.assert_frame_equal(streamed.frame, held.frame)
+    assert streamed.frame["label"].tolist() == plan.labels()
 
 
 def test_provenance(lab: Lab) -> None:

@@ -91,7 +91,7 @@ def test_runs_already(store: Ledger, strategy: RemoteRetryStrategy) -> None:
     """What is reserved and runs after all is adopted; a restart cancels it first."""
     backend = Unwilling()
     job_id = a_job(store, "reserved", backend)
-    batch = batch_of(store, store.job(job_id), store.items(job_id))
+    batch = batch_of(store, store.job(job_id))
     backend._make(FIRST, batch, backend.reserved.pop(FIRST))
     if strategy is DEFAULT:
         backend.faults.append(Fault(REFUSED, "before"))
@@ -228,7 +228,7 @@ def test_step_lost_and_forgotten(store: Ledger) -> None:
 def test_step_lost_and_ran(store: Ledger, backend: SteppedBackend) -> None:
     """One whose cancellation is refused because it ran is adopted."""
     job_id = a_job(store, "step lost, waits", backend)
-    batch = batch_of(store, store.job(job_id), store.items(job_id))
+    batch = batch_of(store, store.job(job_id))
 
     def runs(remote_id: RemoteId, items: object = None) -> None:
         backend._make(remote_id, batch, backend.reserved.pop(remote_id))

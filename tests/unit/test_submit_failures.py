@@ -246,7 +246,7 @@ def test_dead_submitter(store: Ledger, exists: bool) -> None:
     attempt = claim(store, job_id, owner="dead:1")
     store.submissions.renew(attempt, lease_s=LEASE_S, now=NOW, sending=True)
     if exists:
-        batch = batch_of(store, store.job(job_id), store.items(job_id))
+        batch = batch_of(store, store.job(job_id))
         backend.submit(batch, store.job(job_id).key, PlainJournal(accepted=lambda _: None))
     late_s = LEASE_S + 1
     if exists:

@@ -76,6 +76,16 @@ def test_lines(mode: str) -> None:
     drawn(plan, values, [0.1] * 17 + [math.nan])
 
 
+def test_long_line() -> None:
+    """A line of more points than a picture has pixels shows their mean, and a band from the least to the most."""
+    circuit = {"openqasm": QASM.replace("input float[64] b;\n", "").replace("rz(b) q[0];\n", "")}
+    axis = {"name": "a", "kind": "linspace", "start": 0.0, "stop": 1.0, "count": 5000}
+    plan = with_goal("maximize", circuit=circuit, axes=[axis])
+    image = drawn(plan, [math.sin(n / 500) + (0.5 if n % 2 else -0.5) for n in range(5000)])
+    blue = image[..., 2] - image[..., 0]
+    assert (blue > 0.1).mean() > 0.1, "no band"
+
+
 def test_no_picture() -> None:
     """Counts, no results, and points that are no grid have no picture."""
     assert draw_sweep(plan_of(), sweep_frame(plan_of(), {})) is None

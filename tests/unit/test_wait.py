@@ -252,3 +252,18 @@ def test_many_not_watched(store: Ledger) -> None:
     with pytest.raises(WaitTimeout):
         qjobs.wait(store, {"fake": backend}, ids, timeout_s=0.1)
     assert backend.watched == []
+
+
+def test_recorded_by_another(store: Ledger, backend: ScriptedBackend) -> None:
+    """What another process has recorded of a job is no news to this one, and its results are stored all the same."""
+    (job_id,) = submitted(store, backend, "a")
+    wait = Waited(store, backend)
+
+    def recorded() -> None:
+        backend.report(*DONE)
+        qjobs.poll(store, backend, [job_id], now=wait.clock.now)
+        assert store.job(job_id).status is S.COMPLETED
+
+    wait.clock.after(3.0, recorded)
+    assert wait([job_id]) == {job_id: S.COMPLETED}
+    assert len(store.results(job_id)) == 2

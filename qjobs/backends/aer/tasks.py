@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from hashlib import sha256
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from qjobs.backends.aer import engine
 from qjobs.backends.aer.engine import AerMethod, NoiseSpec, Rows
+from qjobs.circuits.counts import MAX_BITS, PackedCounts
 from qjobs.errors import InvalidInput
 from qjobs.model import Batch, ItemResult, Observable, Program, ProgramHash
 
@@ -27,7 +28,7 @@ _TASK_ITEMS = 75
 _TASK_S = 0.25
 _MAX_EXACT_BITS = 12
 
-_Row = tuple[dict[str, int] | None, dict[str, float] | None, float]
+_Row = tuple[Mapping[str, int] | None, dict[str, float] | None, float]
 """Counts, expectation values, seconds."""
 
 
@@ -61,8 +62,8 @@ class Failure:
 class Outcome:
     """What a worker sends back: failures by position in the task, and the results, pickled.
 
-    The results stay pickled in the parent until somebody asks (about 4 bytes for each distinct bit
-    string, because the strings are shared within a task). `payload` holds one
+    The results stay pickled in the parent until somebody asks (about 3 bytes for each distinct bit
+    string). `payload` holds one
     `(counts, expvals, duration_s)` for each item, or None where it failed.
     """
 
@@ -181,7 +182,7 @@ def _seed(task: Task, position: int) -> int | None:
     return int.from_bytes(digest[:4]) >> 1  # Aer adds 2113 for each circuit of a call: leave room
 
 
-def _counts(task: Task, program: Program, rows: Rows, seed: int | None) -> Iterator[dict[str, int]]:
+def _counts(task: Task, program: Program, rows: Rows, seed: int | None) -> Iterator[Mapping[str, int]]:
     import numpy as np
 
     noisy = task.noise is not None
@@ -209,16 +210,17 @@ def _native(program: Program, noisy: bool) -> QuantumCircuit:
 
 @dataclass(frozen=True, slots=True)
 class _Exact:
-    """A circuit that gives probabilities, and the bit string of each outcome."""
+    """A circuit that gives probabilities, and the bit string of each outcome, as a number."""
 
     circuit: QuantumCircuit
+    n_bits: int
     words: Any
 
-    def counts(self, drawn: Any) -> Iterator[dict[str, int]]:
+    def counts(self, drawn: Any) -> Iterator[PackedCounts]:
         """The counts of each row that was drawn."""
         for row in drawn:
             seen = row.nonzero()[0]
-            yield dict(zip(self.words[seen].tolist(), row[seen].tolist(), strict=True))
+            yield PackedCounts.of(self.n_bits, self.words[seen], row[seen])
 
 
 @lru_cache(maxsize=256)
@@ -226,23 +228,20 @@ def _exact(program: Program) -> _Exact | None:
     import numpy as np
 
     split = engine.split_measurements(_native(program, False))
-    if split is None or split.resets or len(split.measured) > _MAX_EXACT_BITS:
+    if split is None or split.resets or len(split.measured) > _MAX_EXACT_BITS or program.n_bits > MAX_BITS:
         return None
     split = replace(split, measured=tuple(sorted(split.measured, key=_bit)))  # the order that seeds rest on
-    words = _words(split.measured, program.n_bits)
-    return _Exact(engine.with_probabilities(split), np.array(words, dtype=object))
+    words = _words(split.measured)
+    return _Exact(engine.with_probabilities(split), program.n_bits, np.array(words, dtype=np.int64))
 
 
 def _bit(pair: tuple[int, int]) -> int:
     return pair[1]
 
 
-def _words(measured: Sequence[tuple[int, int]], n_bits: int) -> list[str]:
-    """The bit string of each outcome; bits that nothing is written to are 0."""
+def _words(measured: Sequence[tuple[int, int]]) -> list[int]:
+    """The bit string of each outcome, as a number; bits that nothing is written to are 0."""
     words = []
     for outcome in range(2 ** len(measured)):
-        bits = ["0"] * n_bits
-        for place, (_, bit) in enumerate(measured):
-            bits[-1 - bit] = "01"[outcome >> place & 1]
-        words.append("".join(bits))
+        words.append(sum((outcome >> place & 1) << bit for place, (_, bit) in enumerate(measured)))
     return words
