@@ -10,7 +10,8 @@ process (`WorkerPool`). Nothing here imports qiskit at module level, because par
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -42,6 +43,7 @@ MAX_EXACT_QUBITS = 16
 
 _NATIVE_NOISY = frozenset({*BASIS_1Q, *BASIS_2Q, *BASIS_OTHER, "barrier", "break_loop", "continue_loop", "store"})
 _NATIVE = _NATIVE_NOISY | {*BASIS_3Q, "unitary", "diagonal", "pauli", "initialize", "mcx", "mcp", "mcphase"}
+_ANGLED = frozenset({*BASIS_1Q, *BASIS_2Q})
 _RESETS = frozenset({"reset", "initialize"})
 _CONTROL = frozenset({*BASIS_OTHER, "break_loop", "continue_loop", "store"}) - {"measure", "reset", "delay"}
 
@@ -208,21 +210,83 @@ def _run(circuits: Sequence[QuantumCircuit], *, method: str, shots: int = 1, **o
     return list(result.results)
 
 
-def _run_rows(
-    circuit: QuantumCircuit, names: Sequence[str], rows: Rows, *, bind_at_runtime: bool = False, **options: Any
-) -> list[Any]:
-    """One entry for each row.
-
-    `bind_at_runtime` saves a copy of the circuit for each row, but Aer 0.17 and 0.18 abort the process
-    when such a circuit has control flow: only circuits of plain gates ask for it.
-    """
+def _run_rows(circuit: QuantumCircuit, names: Sequence[str], rows: Rows, **options: Any) -> list[Any]:
+    """One entry for each row; any circuit."""
     symbols = list(circuit.parameters)
     if not symbols:
         return _run([circuit] * len(rows), **options)
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     binds = {symbol: list(columns[symbol.name]) for symbol in symbols}
-    simulator = {"runtime_parameter_bind_enable": bind_at_runtime}
-    return _run([circuit], parameter_binds=[binds], simulator=simulator, **options)
+    return _run([circuit], parameter_binds=[binds], **options)
+
+
+def _run_template(template: Template, names: Sequence[str], rows: Rows, **options: Any) -> list[Any]:
+    """One entry for each row.
+
+    State vectors are bound at run time. That saves a copy of the circuit for each row, but Aer 0.17 and 0.18 abort the
+    process when such a circuit has control flow: only circuits of plain gates are templates.
+    """
+    if not template.circuit.parameters:
+        return _run([template.circuit] * len(rows), **options)
+    simulator = {"runtime_parameter_bind_enable": options["method"] == AerMethod.STATEVECTOR}
+    binds = template.binds(names, rows)
+    return _run([template.circuit], parameter_binds=[binds], simulator=simulator, **options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A circuit of plain gates that is run with many rows of parameters: one symbol for each distinct angle.
+
+    Aer works out every expression (`2*beta`) anew for each gate and row, which takes longer than the gates of a circuit
+    of 8 qubits. Here each is worked out once a row.
+
+    Args:
+        circuit: Its symbols are those of the user and those of `angles`; it has no global phase.
+        angles: The expression that each new symbol stands for.
+    """
+
+    circuit: QuantumCircuit
+    angles: Mapping[Any, Any]
+
+    def binds(self, names: Sequence[str], rows: Rows) -> dict[Any, list[float]]:
+        """The values of each symbol, a value a row."""
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+        found = {}
+        for symbol in self.circuit.parameters:
+            angle = self.angles.get(symbol)
+            if angle is None:
+                found[symbol] = list(columns[symbol.name])
+                continue
+            used = list(angle.parameters)
+            values = zip(*(columns[parameter.name] for parameter in used), strict=True)
+            found[symbol] = [float(angle.bind(dict(zip(used, row, strict=True)))) for row in values]
+        return found
+
+
+def template(circuit: QuantumCircuit) -> Template:
+    """The template of a circuit; `circuit` is not changed."""
+    symbols: dict[Any, Any] = {}
+    flat = circuit.copy_empty_like()
+    flat.global_phase = 0
+    for instruction in circuit.data:
+        if instruction.is_parameterized() and instruction.name in _ANGLED:
+            operation = instruction.operation.to_mutable()
+            operation.params = [_symbol(angle, symbols) for angle in operation.params]
+            flat.append(operation, instruction.qubits, instruction.clbits)
+        else:
+            flat.append(instruction)
+    return Template(circuit=flat, angles={symbol: angle for angle, symbol in symbols.items()})
+
+
+def _symbol(angle: Any, symbols: dict[Any, Any]) -> Any:
+    """The symbol that stands for an angle: the angle itself where it is a number or a symbol."""
+    from qiskit.circuit import Parameter, ParameterExpression
+
+    if not isinstance(angle, ParameterExpression) or isinstance(angle, Parameter) or not angle.parameters:
+        return angle
+    if angle not in symbols:
+        symbols[angle] = Parameter(f"angle {uuid.uuid4().hex}")  # a name that no user has
+    return symbols[angle]
 
 
 def with_probabilities(split: Split) -> QuantumCircuit:
@@ -232,27 +296,26 @@ def with_probabilities(split: Split) -> QuantumCircuit:
     return circuit
 
 
-def probabilities(
-    circuits: Sequence[QuantumCircuit], names: Sequence[str] = (), rows: Rows = ()
-) -> list[NDArray[np.float64]]:
-    """The probabilities of the outcomes of circuits `with_probabilities`: of several, or of one with rows."""
-    if rows:
-        (circuit,) = circuits
-        if not circuit.parameters:
-            (alike,) = probabilities(circuits)
-            return [alike] * len(rows)
-        entries = _run_rows(circuit, names, rows, bind_at_runtime=True, method=AerMethod.STATEVECTOR)
-    else:
-        entries = _run(circuits, method=AerMethod.STATEVECTOR) if circuits else []
+def probabilities(circuits: Sequence[QuantumCircuit]) -> list[NDArray[np.float64]]:
+    """The probabilities of the outcomes of circuits `with_probabilities`."""
+    entries = _run(circuits, method=AerMethod.STATEVECTOR) if circuits else []
     return [entry.data.probabilities.clip(min=0) for entry in entries]
 
 
-def draw_counts(weights: Sequence[NDArray[np.float64]], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each outcome was seen: a row for each row of probabilities, all of one length."""
+def probabilities_of_rows(template: Template, names: Sequence[str], rows: Rows) -> NDArray[np.float64]:
+    """The probabilities of the outcomes of the template of a circuit `with_probabilities`: a row for each row."""
     import numpy as np
 
-    table = np.array(weights)
-    return rng.multinomial(shots, table / table.sum(axis=1, keepdims=True))
+    if not template.circuit.parameters:
+        (alike,) = probabilities([template.circuit])
+        return np.tile(alike, (len(rows), 1))
+    entries = _run_template(template, names, rows, method=AerMethod.STATEVECTOR)
+    return np.array([entry.data.probabilities for entry in entries]).clip(min=0)
+
+
+def draw_counts(weights: NDArray[np.float64], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each outcome was seen: a row for each row of probabilities."""
+    return rng.multinomial(shots, weights / weights.sum(axis=1, keepdims=True))
 
 
 def draw_shots(weights: NDArray[np.float64], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -292,16 +355,24 @@ def sample_shots(circuit: QuantumCircuit, shots: int, *, method: str, noise: Any
     return memory
 
 
-def expectation_values(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A circuit that gives the exact expectation values of observables, and how Aer is to run it."""
+
+    template: Template
+    names: tuple[str, ...]
+    method: str
+    noise: NoiseSpec | None
+
+
+def with_expectations(
     circuit: QuantumCircuit,
     observables: Sequence[Observable],
     *,
-    names: Sequence[str] = (),
-    rows: Rows = ((),),
     method: str = AerMethod.AUTOMATIC,
     noise: NoiseSpec | None = None,
-) -> Iterator[dict[str, float]]:
-    """Exact expectation values for each row: what the counts of infinitely many shots would give.
+) -> Observed:
+    """The circuit that gives expectation values: what the counts of infinitely many shots would give.
 
     A readout error p shrinks a Pauli string of weight w by (1 - 2p)^w.
 
@@ -329,20 +400,24 @@ def expectation_values(
         method = AerMethod.DENSITY_MATRIX
     elif method == AerMethod.AUTOMATIC and circuit.num_qubits <= MAX_EXACT_QUBITS:
         method = AerMethod.STATEVECTOR
-    entries = _run_rows(
-        saving,
-        names,
-        rows,
+    return Observed(
+        template=template(saving),
+        names=tuple(observable.name for observable in observables),
         method=method,
-        noise_model=noise_model(noise) if noise.on_gates else None,
-        bind_at_runtime=method == AerMethod.STATEVECTOR,
+        noise=noise if noise.on_gates else None,
     )
-    for entry in entries:
+
+
+def expectation_values(
+    observed: Observed, *, names: Sequence[str] = (), rows: Rows = ((),)
+) -> Iterator[dict[str, float]]:
+    """The values of the observables by their names, for each row."""
+    options: dict[str, Any] = {"method": observed.method}
+    if observed.noise is not None:
+        options["noise_model"] = noise_model(observed.noise)
+    for entry in _run_template(observed.template, names, rows, **options):
         values = entry.data
-        yield {
-            observable.name: float(getattr(values, f"observable_{number}"))
-            for number, observable in enumerate(observables)
-        }
+        yield {name: float(getattr(values, f"observable_{number}")) for number, name in enumerate(observed.names)}
 
 
 def statevectors(splits: Sequence[Split], seed: int) -> list[Any]:

@@ -162,10 +162,8 @@ def _run_program(task: Task, program: Program, rows: Rows, position: int) -> lis
     """Simulate consecutive items of one program, the first one at `position` of the task."""
     started = time.perf_counter()
     if task.observables:
-        circuit = _native(program, task.noise is not None and task.noise.on_gates)
-        expvals = engine.expectation_values(
-            circuit, task.observables, names=program.parameters, rows=rows, method=task.method, noise=task.noise
-        )
+        observed = _observed(program, task.observables, task.method, task.noise)
+        expvals = engine.expectation_values(observed, names=program.parameters, rows=rows)
         pairs: list[Any] = [(None, values) for values in expvals]
     else:
         pairs = [(counts, None) for counts in _counts(task, program, rows, _seed(task, position))]
@@ -186,7 +184,7 @@ def _counts(task: Task, program: Program, rows: Rows, seed: int | None) -> Itera
 
     noisy = task.noise is not None
     if engine.is_exact(task.method, program.n_qubits, noisy=noisy) and (exact := _exact(program)) is not None:
-        weights = engine.probabilities([exact.circuit], program.parameters, rows)
+        weights = engine.probabilities_of_rows(exact.template, program.parameters, rows)
         return exact.counts(engine.draw_counts(weights, task.shots, np.random.default_rng(seed)))
     return engine.sample_counts(
         _native(program, noisy),
@@ -207,11 +205,19 @@ def _native(program: Program, noisy: bool) -> QuantumCircuit:
     return engine.native(to_qiskit(program), noisy=noisy)
 
 
+@lru_cache(maxsize=256)
+def _observed(
+    program: Program, observables: tuple[Observable, ...], method: AerMethod, noise: NoiseSpec | None
+) -> engine.Observed:
+    circuit = _native(program, noise is not None and noise.on_gates)
+    return engine.with_expectations(circuit, observables, method=method, noise=noise)
+
+
 @dataclass(frozen=True, slots=True)
 class _Exact:
     """A circuit that gives probabilities, and the bit string of each outcome."""
 
-    circuit: QuantumCircuit
+    template: engine.Template
     words: Any
 
     def counts(self, drawn: Any) -> Iterator[dict[str, int]]:
@@ -230,7 +236,7 @@ def _exact(program: Program) -> _Exact | None:
         return None
     split = replace(split, measured=tuple(sorted(split.measured, key=_bit)))  # the order that seeds rest on
     words = _words(split.measured, program.n_bits)
-    return _Exact(engine.with_probabilities(split), np.array(words, dtype=object))
+    return _Exact(engine.template(engine.with_probabilities(split)), np.array(words, dtype=object))
 
 
 def _bit(pair: tuple[int, int]) -> int:
