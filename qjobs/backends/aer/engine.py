@@ -4,8 +4,8 @@ A circuit is first made `native`. Where its outcome is computed and not sampled,
 are taken off (`split_measurements`). Then one call of this module runs many circuits, or one circuit with
 many rows of parameters.
 
-Aer holds the GIL for the whole of a call, and each call computes in one thread: make it in a worker
-process (`WorkerPool`). Nothing here imports qiskit at module level, because parents import it too.
+Aer holds the GIL for the whole of a call, and each call computes in one thread unless it is given more: make it in
+a worker process (`WorkerPool`). Nothing here imports qiskit at module level, because parents import it too.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ BASIS_2Q = (
 BASIS_3Q = ("ccx", "ccz", "cswap")
 BASIS_OTHER = ("measure", "reset", "delay", "if_else", "for_loop", "while_loop", "switch_case")
 
+WIDE_QUBITS = 20
+"""From this width on a state is large enough for several threads to share (tests/bench/bench_cores.py)."""
 MAX_EXACT_QUBITS = 16
 """Widest circuit whose shots are drawn from exact probabilities."""
 
@@ -198,11 +200,17 @@ Rows = Sequence[tuple[float, ...]]
 """Values of a circuit's parameters, one tuple for each run, in the order of their names."""
 
 
-def _run(circuits: Sequence[QuantumCircuit], *, method: str, shots: int = 1, **options: Any) -> list[Any]:
-    """One call of Aer; one entry for each circuit, or for each row of `parameter_binds`."""
+def _run(
+    circuits: Sequence[QuantumCircuit], *, method: str, shots: int = 1, threads: int = 1, **options: Any
+) -> list[Any]:
+    """One call of Aer; one entry for each circuit, or for each row of `parameter_binds`.
+
+    More `threads` share a state, never the shots: how shots are shared changes the numbers that a seed draws.
+    """
     from qiskit_aer import AerSimulator
 
-    simulator = AerSimulator(method=str(method), max_parallel_threads=1, **options.pop("simulator", {}))
+    cores = {"max_parallel_threads": threads, "max_parallel_experiments": 1, "max_parallel_shots": 1}
+    simulator = AerSimulator(method=str(method), **cores, **options.pop("simulator", {}))
     result = simulator.run(list(circuits), shots=shots, **options).result()
     if not result.success:
         words = [str(entry.status) for entry in result.results if not entry.success]
@@ -335,9 +343,11 @@ def sample_counts(
     method: str = AerMethod.AUTOMATIC,
     noise: Any = None,
     seed: int | None = None,
+    threads: int = 1,
 ) -> Iterator[dict[str, int]]:
     """Counts that Aer sampled, for each row; bit 0 is the rightmost."""
-    entries = _run_rows(circuit, names, rows, method=method, shots=shots, noise_model=noise, seed_simulator=seed)
+    options: dict[str, Any] = {"method": method, "shots": shots, "noise_model": noise, "threads": threads}
+    entries = _run_rows(circuit, names, rows, seed_simulator=seed, **options)
     words: dict[str, str] = {}  # one string object for each outcome: it is pickled once
     for entry in entries:
         counts = entry.data.counts
@@ -409,10 +419,10 @@ def with_expectations(
 
 
 def expectation_values(
-    observed: Observed, *, names: Sequence[str] = (), rows: Rows = ((),)
+    observed: Observed, *, names: Sequence[str] = (), rows: Rows = ((),), threads: int = 1
 ) -> Iterator[dict[str, float]]:
     """The values of the observables by their names, for each row."""
-    options: dict[str, Any] = {"method": observed.method}
+    options: dict[str, Any] = {"method": observed.method, "threads": threads}
     if observed.noise is not None:
         options["noise_model"] = noise_model(observed.noise)
     for entry in _run_template(observed.template, names, rows, **options):

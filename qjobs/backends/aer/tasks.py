@@ -36,7 +36,7 @@ class Task:
     """Consecutive items of one job that one worker simulates: all with the same `shots`.
 
     `items` holds, for each, the position of its program in `programs` and its parameters in the order
-    of `Program.parameters`. `first` is the index of the first item in the job.
+    of `Program.parameters`. `first` is the index of the first item in the job. `threads` changes no result.
     """
 
     programs: tuple[Program, ...] = field(repr=False)
@@ -47,6 +47,14 @@ class Task:
     method: AerMethod
     noise: NoiseSpec | None
     observables: tuple[Observable, ...]
+    threads: int = 1
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether threads can share the work on one state."""
+        widest = max(program.n_qubits for program in self.programs)
+        shares = self.noise is None and self.method in {AerMethod.AUTOMATIC, AerMethod.STATEVECTOR}
+        return shares and widest >= engine.WIDE_QUBITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +171,7 @@ def _run_program(task: Task, program: Program, rows: Rows, position: int) -> lis
     started = time.perf_counter()
     if task.observables:
         observed = _observed(program, task.observables, task.method, task.noise)
-        expvals = engine.expectation_values(observed, names=program.parameters, rows=rows)
+        expvals = engine.expectation_values(observed, names=program.parameters, rows=rows, threads=task.threads)
         pairs: list[Any] = [(None, values) for values in expvals]
     else:
         pairs = [(counts, None) for counts in _counts(task, program, rows, _seed(task, position))]
@@ -194,6 +202,7 @@ def _counts(task: Task, program: Program, rows: Rows, seed: int | None) -> Itera
         method=task.method,
         noise=engine.noise_model(task.noise) if task.noise else None,
         seed=seed,
+        threads=task.threads,
     )
 
 
