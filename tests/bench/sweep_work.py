@@ -136,7 +136,7 @@ def noise() -> Kind:
     """The example on a device with depolarising noise after every gate."""
     from qjobs.backends.aer import AerBackend, NoiseSpec, engine
 
-    spec = spec_of(300, name="bench-noise")
+    spec = spec_of(60, name="bench-noise")
     backend = AerBackend(noise=NoiseSpec(**NOISE))
     return Kind(
         work=by_hand_of(spec, noise=engine.noise_model(NoiseSpec(**NOISE))),
