@@ -18,7 +18,6 @@ from typing import Any
 # Before OpenMP is loaded: threads that wait in a loop cost a factor of ten on a loaded machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-# ruff: noqa: E402
 import numpy as np
 import qulacs
 from numpy.typing import NDArray
