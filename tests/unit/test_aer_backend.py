@@ -1,5 +1,6 @@
 """What the Aer adapter adds to the contract."""
 
+import logging
 import math
 import os
 import socket
@@ -166,6 +167,18 @@ def test_jobs_take_turns():
         large, small = submit(backend, heavy(6)), submit(backend, batch_of((superposition(2), 10)))
         wait(backend, small)
         assert not snapshot_of(backend, large).status.is_final
+
+
+@pytest.mark.parametrize("n_items", [1, 3])
+def test_wide_alone_gets_all_cores(caplog, monkeypatch, n_items):
+    """One that nothing runs or waits beside has the threads of all workers; of several only the last can."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    caplog.set_level(logging.DEBUG, logger="qjobs.backends.aer.job_queue")
+    with AerBackend(n_workers=2) as backend:
+        remote_id = submit(backend, heavy(n_items))
+        wait(backend, remote_id)
+    alone = [record for record in caplog.records if "runs alone, in 2 threads" in record.getMessage()]
+    assert len(alone) == 1 if n_items == 1 else len(alone) <= 1
 
 
 def test_ids_of_others(aer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from aer_batches import batch_of, heavy, simulate, superposition, sweep, turning
@@ -68,6 +69,45 @@ def test_distribution_is_exact(method):
     assert set(counts) <= set(expected)
     chi_square = sum((counts.get(word, 0) - shots * p) ** 2 / (shots * p) for word, p in expected.items())
     assert chi_square < 24.3  # 7 degrees of freedom: exceeded once in a thousand seeds
+
+
+def test_threads_do_not_change_counts():
+    """A wide circuit gives the same counts of a seed in two threads as in one."""
+    (task,) = cut(batch_of((superposition(20), 20_000), seed=3), AerMethod.AUTOMATIC, None)
+    assert task.is_wide
+    alone, shared = (run_task(replace(task, threads=threads)).results() for threads in (1, 2))
+    assert alone[0].counts == shared[0].counts
+
+
+def test_narrow_and_noisy_tasks_share_nothing():
+    """Threads are for wide state vectors without noise."""
+    wide = batch_of((superposition(20), 10))
+    (narrow,) = cut(batch_of((superposition(19), 10)), AerMethod.AUTOMATIC, None)
+    (noisy,) = cut(wide, AerMethod.AUTOMATIC, NoiseSpec(readout=0.1))
+    (product,) = cut(wide, AerMethod.MATRIX_PRODUCT_STATE, None)
+    assert not any(task.is_wide for task in (narrow, noisy, product))
+
+
+def test_equal_angles_are_worked_out_once():
+    """A template has a symbol for each distinct angle, and the probabilities of the bound circuits."""
+    a, b = Parameter("a"), Parameter("b")
+    circuit = QuantumCircuit(3, 3, global_phase=a / 3)
+    for qubit in range(3):
+        circuit.rx(2 * a, qubit)
+        circuit.rz(a, qubit)
+        circuit.u(a * b, 0.3, 2 * a, qubit)
+        circuit.ry(b.sin() - a, qubit)
+    circuit.cp(a * b, 0, 1)
+    circuit.measure(range(3), range(3))
+    template = engine.template(engine.with_probabilities(engine.split_measurements(circuit)))
+    assert len(template.angles) == 3
+    assert len(template.circuit.parameters) == 4  # with `a` itself
+    rows = [(0.3, 1.1), (-0.0, 2.0), (4.0, 0.5)]
+    found = engine.probabilities_of_rows(template, ("a", "b"), rows)
+    for values, row in zip(rows, found, strict=True):
+        gates = circuit.assign_parameters(dict(zip((a, b), values, strict=True)))
+        expected = Statevector(gates.remove_final_measurements(inplace=False)).probabilities()
+        assert row == pytest.approx(expected, abs=1e-12)
 
 
 # Circuits.

@@ -34,10 +34,33 @@ def call(pool: WorkerPool, function: Any, task: object) -> tuple[Any, BaseExcept
     return found[0]
 
 
-@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"])
-def test_one_thread_a_worker(pool: WorkerPool, name: str) -> None:
-    """As many workers as CPUs do not fight for them."""
-    assert call(pool, os.getenv, name) == ("1", None)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive"), ("OPENBLAS_NUM_THREADS", "1"), ("MKL_NUM_THREADS", "1")],
+)
+def test_workers_do_not_fight(pool: WorkerPool, name: str, value: str) -> None:
+    """Threads are as many as workers, wait asleep, and are no other library's; set before Aer is imported."""
+    assert call(pool, os.getenv, name) == (value, None)
+
+
+def test_own_settings_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the user has set is passed on; fewer threads of OpenMP than workers are a limit, more are not."""
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    pool = WorkerPool(3)
+    assert pool.threads == 3
+    for text, threads in (("2", 2), ("8", 3), ("2,4", 2), ("0", 3), ("many", 3)):
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+        assert pool.threads == threads
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
+    own = WorkerPool(1)
+    try:
+        names = "[__import__('os').environ[n] for n in ('OMP_NUM_THREADS','OMP_WAIT_POLICY','OPENBLAS_NUM_THREADS')]"
+        assert call(own, eval, names) == (["1", "active", "4"], None)
+    finally:
+        own.close()
 
 
 def test_modules_are_preloaded(pool: WorkerPool) -> None:

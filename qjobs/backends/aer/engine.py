@@ -4,13 +4,14 @@ A circuit is first made `native`. Where its outcome is computed and not sampled,
 are taken off (`split_measurements`). Then one call of this module runs many circuits, or one circuit with
 many rows of parameters.
 
-Aer holds the GIL for the whole of a call, and each call computes in one thread: make it in a worker
-process (`WorkerPool`). Nothing here imports qiskit at module level, because parents import it too.
+Aer holds the GIL for the whole of a call, and each call computes in one thread unless it is given more: make it in
+a worker process (`WorkerPool`). Nothing here imports qiskit at module level, because parents import it too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -37,6 +38,8 @@ BASIS_2Q = (
 BASIS_3Q = ("ccx", "ccz", "cswap")
 BASIS_OTHER = ("measure", "reset", "delay", "if_else", "for_loop", "while_loop", "switch_case")
 
+WIDE_QUBITS = 20
+"""From this width on a state is large enough for several threads to share (tests/bench/bench_cores.py)."""
 MAX_EXACT_QUBITS = 16
 """Widest circuit whose shots are drawn from exact probabilities."""
 
@@ -45,6 +48,7 @@ _NATIVE = _NATIVE_NOISY | {*BASIS_3Q, "unitary", "diagonal", "pauli", "initializ
 _BOUND_BY_AER = frozenset({"p", "rx", "ry", "rz", "r", "u", "u1", "u2", "u3", "cu", "rxx", "ryy", "rzz", "rzx"})
 """Gates whose symbols Aer 0.17 and 0.18 bind. Those of cp, cu1, cu3, crx, cry and crz they leave alone, and give wrong
 numbers without a word, or one result for all rows."""
+_ANGLED = frozenset({*BASIS_1Q, *BASIS_2Q})
 _RESETS = frozenset({"reset", "initialize"})
 _CONTROL = frozenset({*BASIS_OTHER, "break_loop", "continue_loop", "store"}) - {"measure", "reset", "delay"}
 
@@ -199,11 +203,17 @@ Rows = Sequence[tuple[float, ...]]
 """Values of a circuit's parameters, one tuple for each run, in the order of their names."""
 
 
-def _run(circuits: Sequence[QuantumCircuit], *, method: str, shots: int = 1, **options: Any) -> list[Any]:
-    """One call of Aer; one entry for each circuit, or for each row of `parameter_binds`."""
+def _run(
+    circuits: Sequence[QuantumCircuit], *, method: str, shots: int = 1, threads: int = 1, **options: Any
+) -> list[Any]:
+    """One call of Aer; one entry for each circuit, or for each row of `parameter_binds`.
+
+    More `threads` share a state, never the shots: how shots are shared changes the numbers that a seed draws.
+    """
     from qiskit_aer import AerSimulator
 
-    simulator = AerSimulator(method=str(method), max_parallel_threads=1, **options.pop("simulator", {}))
+    cores = {"max_parallel_threads": threads, "max_parallel_experiments": 1, "max_parallel_shots": 1}
+    simulator = AerSimulator(method=str(method), **cores, **options.pop("simulator", {}))
     result = simulator.run(list(circuits), shots=shots, **options).result()
     if not result.success:
         words = [str(entry.status) for entry in result.results if not entry.success]
@@ -211,14 +221,8 @@ def _run(circuits: Sequence[QuantumCircuit], *, method: str, shots: int = 1, **o
     return list(result.results)
 
 
-def _run_rows(
-    circuit: QuantumCircuit, names: Sequence[str], rows: Rows, *, bind_at_runtime: bool = False, **options: Any
-) -> list[Any]:
-    """One entry for each row.
-
-    Aer binds the rows where it can, else they are bound here. `bind_at_runtime` saves a copy of the circuit for each
-    row, but Aer 0.17 and 0.18 abort the process when such a circuit has control flow: only circuits of plain gates ask
-    for it.
+def _run_rows(circuit: QuantumCircuit, names: Sequence[str], rows: Rows, **options: Any) -> list[Any]:
+    """One entry for each row; any circuit.
 
     Raises:
         RuntimeError: Aer failed, or gave another number of results.
@@ -228,15 +232,22 @@ def _run_rows(
         return _run([circuit] * len(rows), **options)
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     binds = {symbol: list(columns[symbol.name]) for symbol in symbols}
+    return _run_bound(circuit, binds, len(rows), **options)
+
+
+def _run_bound(
+    circuit: QuantumCircuit, binds: Mapping[Any, list[float]], n_rows: int, *, at_runtime: bool = False, **options: Any
+) -> list[Any]:
+    """One entry for each row of `binds`. Aer binds the symbols where it can, else they are bound here."""
     turning = _names_with_symbols(circuit)
     if turning and turning <= _BOUND_BY_AER:
-        simulator = {"runtime_parameter_bind_enable": bind_at_runtime}
+        simulator = {"runtime_parameter_bind_enable": at_runtime}
         found = _run([circuit], parameter_binds=[binds], simulator=simulator, **options)
     else:
         values = [dict(zip(binds, row, strict=True)) for row in zip(*binds.values(), strict=True)]
         found = _run([circuit.assign_parameters(each) for each in values], **options)
-    if len(found) != len(rows):
-        raise RuntimeError(f"Aer gave {len(found)} results for {len(rows)} rows of parameters")
+    if len(found) != n_rows:
+        raise RuntimeError(f"Aer gave {len(found)} results for {n_rows} rows of parameters")
     return found
 
 
@@ -252,6 +263,77 @@ def _names_with_symbols(circuit: QuantumCircuit) -> set[str]:
     return names
 
 
+def _run_template(template: Template, names: Sequence[str], rows: Rows, **options: Any) -> list[Any]:
+    """One entry for each row.
+
+    State vectors are bound at run time. That saves a copy of the circuit for each row, but Aer 0.17 and 0.18 abort the
+    process when such a circuit has control flow: only circuits of plain gates are templates.
+
+    Raises:
+        RuntimeError: Aer failed, or gave another number of results.
+    """
+    if not template.circuit.parameters:
+        return _run([template.circuit] * len(rows), **options)
+    at_runtime = options["method"] == AerMethod.STATEVECTOR
+    return _run_bound(template.circuit, template.binds(names, rows), len(rows), at_runtime=at_runtime, **options)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A circuit of plain gates that is run with many rows of parameters: one symbol for each distinct angle.
+
+    Aer works out every expression (`2*beta`) anew for each gate and row, which takes longer than the gates of a circuit
+    of 8 qubits. Here each is worked out once a row.
+
+    Args:
+        circuit: Its symbols are those of the user and those of `angles`; it has no global phase.
+        angles: The expression that each new symbol stands for.
+    """
+
+    circuit: QuantumCircuit
+    angles: Mapping[Any, Any]
+
+    def binds(self, names: Sequence[str], rows: Rows) -> dict[Any, list[float]]:
+        """The values of each symbol, a value a row."""
+        columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+        found = {}
+        for symbol in self.circuit.parameters:
+            angle = self.angles.get(symbol)
+            if angle is None:
+                found[symbol] = list(columns[symbol.name])
+                continue
+            used = list(angle.parameters)
+            values = zip(*(columns[parameter.name] for parameter in used), strict=True)
+            found[symbol] = [float(angle.bind(dict(zip(used, row, strict=True)))) for row in values]
+        return found
+
+
+def template(circuit: QuantumCircuit) -> Template:
+    """The template of a circuit; `circuit` is not changed."""
+    symbols: dict[Any, Any] = {}
+    flat = circuit.copy_empty_like()
+    flat.global_phase = 0
+    for instruction in circuit.data:
+        if instruction.is_parameterized() and instruction.name in _ANGLED:
+            operation = instruction.operation.to_mutable()
+            operation.params = [_symbol(angle, symbols) for angle in operation.params]
+            flat.append(operation, instruction.qubits, instruction.clbits)
+        else:
+            flat.append(instruction)
+    return Template(circuit=flat, angles={symbol: angle for angle, symbol in symbols.items()})
+
+
+def _symbol(angle: Any, symbols: dict[Any, Any]) -> Any:
+    """The symbol that stands for an angle: the angle itself where it is a number or a symbol."""
+    from qiskit.circuit import Parameter, ParameterExpression
+
+    if not isinstance(angle, ParameterExpression) or isinstance(angle, Parameter) or not angle.parameters:
+        return angle
+    if angle not in symbols:
+        symbols[angle] = Parameter(f"angle {uuid.uuid4().hex}")  # a name that no user has
+    return symbols[angle]
+
+
 def with_probabilities(split: Split) -> QuantumCircuit:
     """The circuit that gives the probabilities of its outcomes."""
     circuit = split.gates.copy()
@@ -259,27 +341,26 @@ def with_probabilities(split: Split) -> QuantumCircuit:
     return circuit
 
 
-def probabilities(
-    circuits: Sequence[QuantumCircuit], names: Sequence[str] = (), rows: Rows = ()
-) -> list[NDArray[np.float64]]:
-    """The probabilities of the outcomes of circuits `with_probabilities`: of several, or of one with rows."""
-    if rows:
-        (circuit,) = circuits
-        if not circuit.parameters:
-            (alike,) = probabilities(circuits)
-            return [alike] * len(rows)
-        entries = _run_rows(circuit, names, rows, bind_at_runtime=True, method=AerMethod.STATEVECTOR)
-    else:
-        entries = _run(circuits, method=AerMethod.STATEVECTOR) if circuits else []
+def probabilities(circuits: Sequence[QuantumCircuit]) -> list[NDArray[np.float64]]:
+    """The probabilities of the outcomes of circuits `with_probabilities`."""
+    entries = _run(circuits, method=AerMethod.STATEVECTOR) if circuits else []
     return [entry.data.probabilities.clip(min=0) for entry in entries]
 
 
-def draw_counts(weights: Sequence[NDArray[np.float64]], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each outcome was seen: a row for each row of probabilities, all of one length."""
+def probabilities_of_rows(template: Template, names: Sequence[str], rows: Rows) -> NDArray[np.float64]:
+    """The probabilities of the outcomes of the template of a circuit `with_probabilities`: a row for each row."""
     import numpy as np
 
-    table = np.array(weights)
-    return rng.multinomial(shots, table / table.sum(axis=1, keepdims=True))
+    if not template.circuit.parameters:
+        (alike,) = probabilities([template.circuit])
+        return np.tile(alike, (len(rows), 1))
+    entries = _run_template(template, names, rows, method=AerMethod.STATEVECTOR)
+    return np.array([entry.data.probabilities for entry in entries]).clip(min=0)
+
+
+def draw_counts(weights: NDArray[np.float64], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each outcome was seen: a row for each row of probabilities."""
+    return rng.multinomial(shots, weights / weights.sum(axis=1, keepdims=True))
 
 
 def draw_shots(weights: NDArray[np.float64], shots: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -299,9 +380,11 @@ def sample_counts(
     method: str = AerMethod.AUTOMATIC,
     noise: Any = None,
     seed: int | None = None,
+    threads: int = 1,
 ) -> Iterator[dict[str, int]]:
     """Counts that Aer sampled, for each row; bit 0 is the rightmost."""
-    entries = _run_rows(circuit, names, rows, method=method, shots=shots, noise_model=noise, seed_simulator=seed)
+    options: dict[str, Any] = {"method": method, "shots": shots, "noise_model": noise, "threads": threads}
+    entries = _run_rows(circuit, names, rows, seed_simulator=seed, **options)
     words: dict[str, str] = {}  # one string object for each outcome: it is pickled once
     for entry in entries:
         counts = entry.data.counts
@@ -319,16 +402,24 @@ def sample_shots(circuit: QuantumCircuit, shots: int, *, method: str, noise: Any
     return memory
 
 
-def expectation_values(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """A circuit that gives the exact expectation values of observables, and how Aer is to run it."""
+
+    template: Template
+    names: tuple[str, ...]
+    method: str
+    noise: NoiseSpec | None
+
+
+def with_expectations(
     circuit: QuantumCircuit,
     observables: Sequence[Observable],
     *,
-    names: Sequence[str] = (),
-    rows: Rows = ((),),
     method: str = AerMethod.AUTOMATIC,
     noise: NoiseSpec | None = None,
-) -> Iterator[dict[str, float]]:
-    """Exact expectation values for each row: what the counts of infinitely many shots would give.
+) -> Observed:
+    """The circuit that gives expectation values: what the counts of infinitely many shots would give.
 
     A readout error p shrinks a Pauli string of weight w by (1 - 2p)^w.
 
@@ -356,20 +447,24 @@ def expectation_values(
         method = AerMethod.DENSITY_MATRIX
     elif method == AerMethod.AUTOMATIC and circuit.num_qubits <= MAX_EXACT_QUBITS:
         method = AerMethod.STATEVECTOR
-    entries = _run_rows(
-        saving,
-        names,
-        rows,
+    return Observed(
+        template=template(saving),
+        names=tuple(observable.name for observable in observables),
         method=method,
-        noise_model=noise_model(noise) if noise.on_gates else None,
-        bind_at_runtime=method == AerMethod.STATEVECTOR,
+        noise=noise if noise.on_gates else None,
     )
-    for entry in entries:
+
+
+def expectation_values(
+    observed: Observed, *, names: Sequence[str] = (), rows: Rows = ((),), threads: int = 1
+) -> Iterator[dict[str, float]]:
+    """The values of the observables by their names, for each row."""
+    options: dict[str, Any] = {"method": observed.method, "threads": threads}
+    if observed.noise is not None:
+        options["noise_model"] = noise_model(observed.noise)
+    for entry in _run_template(observed.template, names, rows, **options):
         values = entry.data
-        yield {
-            observable.name: float(getattr(values, f"observable_{number}"))
-            for number, observable in enumerate(observables)
-        }
+        yield {name: float(getattr(values, f"observable_{number}")) for number, name in enumerate(observed.names)}
 
 
 def statevectors(splits: Sequence[Split], seed: int) -> list[Any]:

@@ -1,7 +1,8 @@
 """The jobs of one Aer backend, and the thread that gives them to its workers.
 
 The thread hands out one chunk for each worker, no more, so that RUNNING means running. It takes the
-jobs in turn, so that a small job does not wait for the whole of a large one. When one worker ends, all
+jobs in turn, so that a small job does not wait for the whole of a large one. A wide circuit that nothing
+else runs or waits beside gets the threads of all workers. When one worker ends, all
 of the pool end: the chunks that they held are then run again, each alone, and one that ends its worker
 a second time is TERMINATED.
 """
@@ -13,6 +14,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from qjobs.backends.aer.jobs import AerJob, Chunk
@@ -140,9 +142,10 @@ class JobQueue:
                     self._warm = False
                     return self._workers.warm
                 if (chunk := self._pick(n_workers)) is not None:
+                    threads = self._workers.threads if self._is_alone() else 1
                     self._running[id(chunk)] = chunk
                     chunk.move(JobStatus.RUNNING)
-                    return partial(self._send, chunk)
+                    return partial(self._send, chunk, threads)
                 if self._state == "draining" and not (self._queue or self._again or self._running):
                     return None
                 self.lock.wait(_WAKE_S)
@@ -166,8 +169,15 @@ class JobQueue:
                 return chunk
         return None
 
-    def _send(self, chunk: Chunk) -> None:
+    def _is_alone(self) -> bool:
+        """Whether no chunk runs or waits beside the one that was picked."""
+        return not (self._running or self._again or any(chunks for _, chunks in self._queue))
+
+    def _send(self, chunk: Chunk, threads: int) -> None:
         if (task := chunk.task) is not None:  # None: closed meanwhile
+            if threads > 1 and task.is_wide:
+                logger.debug("job %s: a wide circuit runs alone, in %d threads", chunk.job.remote_id, threads)
+                task = replace(task, threads=threads)
             self._workers.call(run_task, task, partial(self._done, chunk))
 
     def _done(self, chunk: Chunk, outcome: Outcome | None, error: BaseException | None) -> None:

@@ -1,4 +1,8 @@
-"""Worker processes with Aer imported, one thread each."""
+"""Worker processes with Aer imported: one for each CPU, each with one thread unless a call asks for more.
+
+Threads of OpenMP wait for each other after every gate. On a loaded machine, waiting in a loop costs a factor of ten and
+more, so they wait asleep (`OMP_WAIT_POLICY`). What the user has set of these variables stands.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from qjobs.backends.aer.engine import import_aer
 logger = logging.getLogger(__name__)
 
 _TRIES = 2
-_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class WorkerEnded(Exception):
@@ -45,6 +48,12 @@ class WorkerPool:
         from loky import cpu_count  # knows of affinity and of a container's quota
 
         return int(cpu_count())
+
+    @property
+    def threads(self) -> int:
+        """How many threads one call may use that runs alone: the CPUs of all processes, within OMP_NUM_THREADS."""
+        own = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+        return min(self.count, int(own)) if own.isdecimal() and int(own) else self.count
 
     def warm(self) -> None:
         """Have the processes started, in the background."""
@@ -87,6 +96,12 @@ class WorkerPool:
         failed.set_exception(broken)
         return failed
 
+    def _environment(self) -> dict[str, str]:
+        """Variables that are read when Aer and numpy are imported."""
+        ours = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        found = {name: os.environ.get(name) or value for name, value in ours.items()}
+        return {**found, "OMP_NUM_THREADS": str(self.threads)}
+
     def _start(self) -> Any:
         from loky.process_executor import ProcessPoolExecutor
 
@@ -95,7 +110,7 @@ class WorkerPool:
             max_workers=self.count,
             initializer=_begin,
             initargs=(os.getpid(), self._preload),
-            env=_ONE_THREAD,
+            env=self._environment(),
         )
 
 

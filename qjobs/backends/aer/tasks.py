@@ -37,7 +37,7 @@ class Task:
     """Consecutive items of one job that one worker simulates: all with the same `shots`.
 
     `items` holds, for each, the position of its program in `programs` and its parameters in the order
-    of `Program.parameters`. `first` is the index of the first item in the job.
+    of `Program.parameters`. `first` is the index of the first item in the job. `threads` changes no result.
     """
 
     programs: tuple[Program, ...] = field(repr=False)
@@ -48,6 +48,14 @@ class Task:
     method: AerMethod
     noise: NoiseSpec | None
     observables: tuple[Observable, ...]
+    threads: int = 1
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether threads can share the work on one state."""
+        widest = max(program.n_qubits for program in self.programs)
+        shares = self.noise is None and self.method in {AerMethod.AUTOMATIC, AerMethod.STATEVECTOR}
+        return shares and widest >= engine.WIDE_QUBITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,10 +171,8 @@ def _run_program(task: Task, program: Program, rows: Rows, position: int) -> lis
     """Simulate consecutive items of one program, the first one at `position` of the task."""
     started = time.perf_counter()
     if task.observables:
-        circuit = _native(program, task.noise is not None and task.noise.on_gates)
-        expvals = engine.expectation_values(
-            circuit, task.observables, names=program.parameters, rows=rows, method=task.method, noise=task.noise
-        )
+        observed = _observed(program, task.observables, task.method, task.noise)
+        expvals = engine.expectation_values(observed, names=program.parameters, rows=rows, threads=task.threads)
         pairs: list[Any] = [(None, values) for values in expvals]
     else:
         pairs = [(counts, None) for counts in _counts(task, program, rows, _seed(task, position))]
@@ -187,7 +193,7 @@ def _counts(task: Task, program: Program, rows: Rows, seed: int | None) -> Itera
 
     noisy = task.noise is not None
     if engine.is_exact(task.method, program.n_qubits, noisy=noisy) and (exact := _exact(program)) is not None:
-        weights = engine.probabilities([exact.circuit], program.parameters, rows)
+        weights = engine.probabilities_of_rows(exact.template, program.parameters, rows)
         return exact.counts(engine.draw_counts(weights, task.shots, np.random.default_rng(seed)))
     return engine.sample_counts(
         _native(program, noisy),
@@ -197,6 +203,7 @@ def _counts(task: Task, program: Program, rows: Rows, seed: int | None) -> Itera
         method=task.method,
         noise=engine.noise_model(task.noise) if task.noise else None,
         seed=seed,
+        threads=task.threads,
     )
 
 
@@ -208,11 +215,19 @@ def _native(program: Program, noisy: bool) -> QuantumCircuit:
     return engine.native(to_qiskit(program), noisy=noisy)
 
 
+@lru_cache(maxsize=256)
+def _observed(
+    program: Program, observables: tuple[Observable, ...], method: AerMethod, noise: NoiseSpec | None
+) -> engine.Observed:
+    circuit = _native(program, noise is not None and noise.on_gates)
+    return engine.with_expectations(circuit, observables, method=method, noise=noise)
+
+
 @dataclass(frozen=True, slots=True)
 class _Exact:
     """A circuit that gives probabilities, and the bit string of each outcome, as a number."""
 
-    circuit: QuantumCircuit
+    template: engine.Template
     n_bits: int
     words: Any
 
@@ -231,8 +246,8 @@ def _exact(program: Program) -> _Exact | None:
     if split is None or split.resets or len(split.measured) > _MAX_EXACT_BITS or program.n_bits > MAX_BITS:
         return None
     split = replace(split, measured=tuple(sorted(split.measured, key=_bit)))  # the order that seeds rest on
-    words = _words(split.measured)
-    return _Exact(engine.with_probabilities(split), program.n_bits, np.array(words, dtype=np.int64))
+    words = np.array(_words(split.measured), dtype=np.int64)
+    return _Exact(engine.template(engine.with_probabilities(split)), program.n_bits, words)
 
 
 def _bit(pair: tuple[int, int]) -> int:

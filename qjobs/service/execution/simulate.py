@@ -372,7 +372,7 @@ def _expectations(one: _Loaded) -> str:
         if len(word) > n_qubits:
             raise InvalidCircuit(f"the circuit has {n_qubits} qubits, and an observable is {len(word)} qubits wide")
         observables.append(Observable(name=word, terms=((word.ljust(n_qubits, "I")[::-1], 1.0),)))
-    (values,) = engine.expectation_values(one.circuit, observables)
+    (values,) = engine.expectation_values(engine.with_expectations(one.circuit, observables))
     return expectations_body(values)
 
 
