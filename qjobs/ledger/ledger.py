@@ -20,6 +20,7 @@ from qjobs.ledger import migrations
 from qjobs.ledger import transitions as moves
 from qjobs.ledger.cancellation import request_item_cancellation, request_job_cancellation
 from qjobs.ledger.database import Database, Schema, parts
+from qjobs.ledger.dispatches import Dispatches
 from qjobs.ledger.epochs import Epochs
 from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
@@ -110,6 +111,7 @@ class Ledger:
     - `strays`: remote jobs that no attempt claims, and that are to be cancelled.
     - `schedule`: when each job is polled next, and by whom.
     - `waits`: the flow runs that wait for jobs.
+    - `dispatches`: the jobs of suspended runs that wait for a place at their device.
     - `outbox`: the events that are still to be sent on.
     - `heartbeats`: which process runs which flow run.
     - `epochs`: the epochs of hybrid runs.
@@ -133,6 +135,7 @@ class Ledger:
         self.strays = Strays(db)
         self.schedule = PollSchedule(db)
         self.waits = SuspendedRuns(db)
+        self.dispatches = Dispatches(db)
         self.outbox = Outbox(db)
         self.heartbeats = Heartbeats(db)
         self.epochs = Epochs(db)
