@@ -20,6 +20,7 @@ from qjobs.compiling.compiler import CompileCache, CompileOptions, Compiler
 from qjobs.errors import Busy, LedgerAway, QJobsError, StaleJob
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
+from qjobs.ledger.dispatches import Terms
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
 from qjobs.model import Job, JobId, ProgramHash, RemoteRetryStrategy
@@ -43,6 +44,7 @@ __all__ = [
     "finish",
     "sort_failures",
     "that_fit",
+    "to_send",
 ]
 
 logger = logging.getLogger(__name__)
@@ -73,6 +75,20 @@ class ToSubmit:
     programs: Mapping[ProgramHash, ProgramHash] = field(default_factory=dict)
 
 
+def to_send(unsent: Mapping[JobId, ToSubmit]) -> list[tuple[Terms, list[JobId]]]:
+    """How jobs are to be submitted, as the dispatcher takes it: those of the same terms together, in their order."""
+    found: dict[object, tuple[Terms, list[JobId]]] = {}
+    for job_id, job in unsent.items():
+        same = (job.backend, job.strategy, job.policy, tuple(sorted(job.programs.items())))
+        if same not in found:
+            terms = Terms(
+                opened_as=job.backend, strategy=job.strategy, policy=job.policy.as_json(), programs=job.programs
+            )
+            found[same] = (terms, [])
+        found[same][1].append(job_id)
+    return list(found.values())
+
+
 class Stages(Protocol):
     """How the stages of an execution are entered. Jobs are given with the name of their backend."""
 
@@ -87,10 +103,19 @@ class Stages(Protocol):
     def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
         """Submit jobs, side by side if possible; what went wrong, by job."""
 
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
+    def wait(
+        self,
+        jobs: Mapping[JobId, str],
+        *,
+        until: Until,
+        shown: Sequence[JobId],
+        kind: Shown,
+        unsent: Mapping[JobId, ToSubmit],
+    ) -> None:
         """Wait until all jobs, or any of them, have moved as far as waiting moves them.
 
-        The progress counts the circuits of the jobs in `shown`.
+        The progress counts the circuits of the jobs in `shown`. The jobs in `unsent` wait for a place at their device:
+        stages that end the process leave them to the dispatcher (`qjobs.operations.dispatch`), and wait for all.
         """
 
     def collect(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
@@ -282,13 +307,13 @@ def finish(
     for job in ledger.jobs(job_ids=list(jobs), statuses=FINAL):
         if jobs[job.job_id].strategy is default:
             final[job.job_id] = names[job.job_id]
-    problems = _collect(stages, final)
+    problems = _collect(ledger, stages, final)
     unsent = [job_id for job_id in jobs if job_id not in final]
     under_way: list[JobId] = []
     while unsent or under_way:
         chosen = that_fit(ledger, stages, unsent, names)
         if not chosen and not under_way:
-            _wait_for_room(ledger, stages, unsent, names)
+            _wait_for_room(ledger, stages, {job_id: to_submit[job_id] for job_id in unsent})
             chosen = that_fit(ledger, stages, unsent, names) or unsent[:1]
         failed = stages.submit({job_id: to_submit[job_id] for job_id in chosen}) if chosen else {}
         later, lost = sort_failures(ledger, failed)
@@ -302,7 +327,13 @@ def finish(
         if not under_way:
             continue
         waited_for = {job_id: names[job_id] for job_id in under_way}
-        stages.wait(waited_for, until="any" if unsent else "all", shown=list(jobs), kind=kind)
+        stages.wait(
+            waited_for,
+            until="any" if unsent else "all",
+            shown=list(jobs),
+            kind=kind,
+            unsent={job_id: to_submit[job_id] for job_id in unsent},
+        )
         statuses = {job.job_id: job.status for job in ledger.jobs(job_ids=under_way)}
         under_way = []
         done: dict[JobId, str] = {}
@@ -313,17 +344,23 @@ def finish(
                 under_way.append(job_id)
             else:
                 unsent.append(job_id)
-        problems.update(_collect(stages, done))
+        problems.update(_collect(ledger, stages, done))
     return problems
 
 
-def _collect(stages: Stages, jobs: Mapping[JobId, str]) -> dict[JobId, Exception]:
-    """Collect jobs; what went wrong, by job.
+def _collect(ledger: Ledger, stages: Stages, jobs: Mapping[JobId, str]) -> dict[JobId, Exception]:
+    """Collect final jobs, but those that have all their results; what went wrong, by job.
 
     Raises:
         LedgerAway: The ledger is, which is no problem of a job.
     """
-    problems = dict(stages.collect(jobs)) if jobs else {}
+    counts = ledger.result_counts(list(jobs))
+    collected = set()
+    for job in ledger.jobs(job_ids=list(jobs), statuses=[JobStatus.COMPLETED]):
+        if counts[job.job_id] == job.n_items:
+            collected.add(job.job_id)
+    left = {job_id: name for job_id, name in jobs.items() if job_id not in collected}
+    problems = dict(stages.collect(left)) if left else {}
     for error in problems.values():
         if isinstance(error, LedgerAway):
             raise error
@@ -345,12 +382,13 @@ def that_fit(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Mapp
     return chosen
 
 
-def _wait_for_room(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Mapping[JobId, str]) -> None:
+def _wait_for_room(ledger: Ledger, stages: Stages, unsent: Mapping[JobId, ToSubmit]) -> None:
     """Wait for a place on the devices that `unsent` waits for; another run's job may have it, in whatever status."""
     others: dict[JobId, str] = {}
-    for name in sorted({jobs[job_id] for job_id in unsent}):
+    for name in sorted({job.backend for job in unsent.values()}):
         others.update(dict.fromkeys((job.job_id for job in _live_on(ledger, stages.backend(name))), name))
-    stages.wait(others, until="room", shown=list(others), kind="room")
+    if others:  # else they have all gone meanwhile
+        stages.wait(others, until="room", shown=list(others), kind="room", unsent=unsent)
 
 
 def _live_on(ledger: Ledger, backend: Backend) -> list[Job]:
@@ -417,7 +455,15 @@ class DirectStages:
             programs=wanted.programs,
         )
 
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
+    def wait(
+        self,
+        jobs: Mapping[JobId, str],
+        *,
+        until: Until,
+        shown: Sequence[JobId],
+        kind: Shown,
+        unsent: Mapping[JobId, ToSubmit],
+    ) -> None:
         """Poll in this thread."""
         backends = {name: self._backends[name] for name in jobs.values()}
         wait(self._ledger, backends, list(jobs), until=until, report=self._report)
