@@ -371,6 +371,12 @@ class Ledger:
                 found[attempt.job_id] = attempt
         return found
 
+    def accepted_at(self, job_ids: Sequence[JobId]) -> dict[JobId, datetime]:
+        """When the provider took each job that it took, the last time."""
+        newest = sa.func.max(ATTEMPT.c.accepted_at).label("newest")
+        query = sa.select(ATTEMPT.c.job_id, newest).where(ATTEMPT.c.accepted_at.is_not(None)).group_by(ATTEMPT.c.job_id)
+        return {JobId(row.job_id): row.newest for row in self._db.rows_among(query, ATTEMPT.c.job_id, job_ids)}
+
     def lost_and_replaced(self, job_ids: Sequence[JobId]) -> list[Attempt]:
         """Attempts that are LOST and whose items were sent again since: their remote jobs may come back."""
         later = ATTEMPT.alias()

@@ -54,6 +54,9 @@ _FOREMOST = 3
 """For each job that has left a device's queue, so many of the foremost in it are brought forward; a fast queue is
 caught up with in a few passes."""
 _BROUGHT_FORWARD_S = 3.0
+_PART_OF_AGE = 50
+"""Where jobs wait for a place at a device, the ones that have it are polled after this part of their age: so that a
+place is idle for 2 % of the time at the most."""
 _IN_QUEUE = (JobStatus.SUBMITTED, JobStatus.QUEUED)
 _TOGETHER_S = 60.0
 """Jobs with longer pauses than this come due together, because a list costs the same for one of its jobs as for all."""
@@ -63,13 +66,15 @@ _TOGETHER_S = 60.0
 class PassReport:
     """What one pass did: jobs that were polled, jobs that moved, and the trouble by backend.
 
-    `soon` holds, by backend, the jobs that are about to change: those that run or are next in their queue.
+    `soon` holds, by backend, the jobs that are about to change: those that run or are next in their queue, and all of a
+    device at which others wait for a place. `again_at` is when such a device is worth the next pass.
     """
 
     asked: set[JobId] = field(default_factory=set)
     moved: dict[JobId, JobStatus] = field(default_factory=dict)
     trouble: dict[str, str] = field(default_factory=dict)
     soon: dict[str, list[JobId]] = field(default_factory=dict)
+    again_at: dict[str, datetime] = field(default_factory=dict)
 
 
 def pause_s(status: JobStatus, age_s: float, place: int | None, bounds_s: tuple[float, float]) -> float:
@@ -254,25 +259,37 @@ class _BackendPass:
                 self._park([job.job_id], error)
         held = [job for job in jobs if not job.status.is_final and job.job_id not in self.parked]
         places = self.ledger.queue_positions([job.job_id for job in held])
+        accepted = self.ledger.accepted_at([job.job_id for job in held])
+        waited_for = self.ledger.dispatches.is_waited_for(backend.name, backend.device)
         present = self.now()
-        self.ledger.schedule.set_next(
-            {job.job_id: self._next(job, places.get(job.job_id), backend, present) for job in held}
-        )
+        due = {}
+        for job in held:
+            age_s = (present - accepted.get(job.job_id, job.created_at)).total_seconds()
+            due[job.job_id] = self._next(job, places.get(job.job_id), age_s, backend, present, waited_for=waited_for)
+        self.ledger.schedule.set_next(due)
+        if waited_for and due:
+            self.report.again_at[self.name] = min(due.values())
         gone = sum(job.job_id in self.report.moved and job.status not in _IN_QUEUE for job in jobs)
         if gone:  # the queue goes on, perhaps faster than was thought
             soon = present + timedelta(seconds=max(_BROUGHT_FORWARD_S, backend.poll_interval_s[0]))
             self.ledger.schedule.bring_forward(backend.name, backend.device, foremost=_FOREMOST * gone, at=soon)
         self.report.soon[self.name] = [
-            job.job_id for job in held if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR
+            job.job_id
+            for job in held
+            if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR or waited_for
         ]
 
-    def _next(self, job: Job, place: int | None, backend: Backend, present: datetime) -> datetime:
+    def _next(
+        self, job: Job, place: int | None, age_s: float, backend: Backend, present: datetime, *, waited_for: bool
+    ) -> datetime:
+        """When a job is polled next; `age_s` is how long its provider has it."""
         if job.status is JobStatus.LOST:
             return present + timedelta(seconds=_LOST_S * self.rng.uniform(0.9, 1.1))
         if job.job_id in self.strays_s:
             return present + timedelta(seconds=self.strays_s[job.job_id])
-        age_s = (present - job.created_at).total_seconds()
         pause = pause_s(job.status, age_s, place, backend.poll_interval_s)
+        if waited_for:
+            return present + timedelta(seconds=min(pause, max(backend.poll_interval_s[0], age_s / _PART_OF_AGE)))
         return together(present, pause) or present + timedelta(seconds=pause * self.rng.uniform(0.9, 1.1))
 
     def _park(self, job_ids: Sequence[JobId], error: Exception) -> None:
