@@ -258,6 +258,7 @@ class _LanePass:
     def _next(self, room: int) -> list[Entry]:
         """The next jobs, as many as there is room for, each taken; runs take turns."""
         chosen: list[Entry] = []
+        jobs: set[JobId] = set()
         turns = deque(self.ledger.dispatches.turns(self.lane)) if room > 0 else deque()
         while turns and len(chosen) < room:
             some = [turns.popleft().flow_run_id for _ in range(min(len(turns), room))]
@@ -268,8 +269,9 @@ class _LanePass:
                 if not queue:
                     continue
                 entry = queue.popleft()
-                if self._take(entry):
+                if entry.job_id not in jobs and self._take(entry):  # two runs may wait for one job
                     chosen.append(entry)
+                    jobs.add(entry.job_id)
                 queues.append(queue)
         return chosen
 
