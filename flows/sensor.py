@@ -138,10 +138,10 @@ class Sensor:
         found = self._dispatcher.run_pass(_SENDING_S)
         done.trouble.update(self._not_cleared)
         done.trouble.update({f"sending to {name}": words for name, words in found.trouble.items()})
-        for name, job_ids in found.sent.items():
+        for job_ids in found.sent.values():
             done.sent += job_ids
             self._changed.update(job_ids)
-            self._soon_s = min(self._soon_s, backend_named(name).poll_interval_s[0])
+        self._soon_s = min(self._soon_s, found.again_s)
         self._job_watch.watch(found.sent)
 
     def pause(self, seconds: float, over: threading.Event | None = None) -> None:

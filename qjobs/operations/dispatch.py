@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -55,12 +56,14 @@ Enter: TypeAlias = Callable[[Entry, RetryPolicy], object]
 class Dispatched:
     """What a pass sent, and what was in the way, both by the names that open the backends.
 
-    `waits` says whether a job waits on for a place.
+    `waits` says whether a job waited for a place. Where something was sent, `again_s` is the shortest useful pause until
+    it is asked for, in seconds.
     """
 
     sent: dict[str, list[JobId]] = field(default_factory=dict)
     trouble: dict[str, str] = field(default_factory=dict)
     waits: bool = False
+    again_s: float = math.inf
 
 
 def dispatch(
@@ -190,6 +193,7 @@ class _LanePass:
     served: set[str] = field(default_factory=set)
     sent: list[JobId] = field(default_factory=list)
     trouble: Exception | None = None
+    pause_s: float = math.inf
 
     def run(self) -> _LanePass:
         try:
@@ -208,12 +212,14 @@ class _LanePass:
         name = self.lane.opened_as
         if self.sent:
             done.sent.setdefault(name, []).extend(self.sent)
+            done.again_s = min(done.again_s, self.pause_s)
         if self.trouble is not None:
             done.trouble[name] = _words(self.trouble)
         elif self.sent:
             done.trouble.pop(name, None)
 
     def _run(self, backend: Backend) -> None:
+        self.pause_s = backend.poll_interval_s[0]
         self.ledger.dispatches.release(self.lane, self.owner)
         chosen = [entry for entry in self._in_place() if self._take(entry)]
         chosen += self._next(self._room(backend))
