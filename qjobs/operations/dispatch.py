@@ -56,8 +56,8 @@ Enter: TypeAlias = Callable[[Entry, RetryPolicy], object]
 class Dispatched:
     """What a pass sent, and what was in the way, both by the names that open the backends.
 
-    `waits` says whether a job waited for a place. Where something was sent, `again_s` is the shortest useful pause until
-    it is asked for, in seconds.
+    `waits` says whether a job waited for a place. Where something was sent, `again_s` is the shortest useful pause
+    until it is asked for, in seconds.
     """
 
     sent: dict[str, list[JobId]] = field(default_factory=dict)
