@@ -1,4 +1,4 @@
-"""The sensor: one pass polls the open jobs that are due, publishes events, and resumes the runs whose jobs are done.
+"""The sensor: one pass polls the jobs that are due, sends what waits for a place, and resumes the runs that are done.
 
 It runs as a flow on a schedule and as a long-lived process (`qjobs sensor`); both do the same pass, and two
 at once share the work. Runs are resumed by level: every pass looks at every run that waits, so a missed signal
@@ -29,15 +29,24 @@ from blocks import backend_named, ledger_named
 from flows._support.heartbeat import heartbeat
 from flows._support.lost_runs import recover_crashed_runs, recover_lost_runs
 from flows._support.publish import Publisher
-from flows._support.resume import TRANSIENT, PassSummary, cancel_for_cancelled_runs, resume_waiting_runs
+from flows._support.resume import (
+    TRANSIENT,
+    PassSummary,
+    cancel_for_cancelled_runs,
+    resume_waiting_runs,
+    runs_to_send_for,
+)
 from flows._support.unstarted_runs import recover_unstarted_runs
 from flows.deploy import NO_SERVER
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
+from qjobs.ledger.dispatches import Entry
 from qjobs.ledger.heartbeats import HEARTBEAT_S
 from qjobs.ledger.liveness import lease_owner
 from qjobs.model import JobId
+from qjobs.operations.dispatch import Dispatcher, Enter
 from qjobs.operations.poll import utc_now
+from qjobs.operations.retry import RetryPolicy
 from qjobs.operations.sensor_pass import passes_over
 from qjobs.operations.usual_wait import UsualWaits, is_stalled
 from qjobs.operations.watch import JobWatch
@@ -52,6 +61,8 @@ _UPKEEP_S = 60.0
 _SLICE_S = 0.5
 _PATIENCE_S = 2.0
 """How long a pass waits for backends; one that takes longer goes on beside the next passes."""
+_SENDING_S = 10.0
+"""How long a pass waits for what it sends; a provider that takes longer holds up its own jobs alone."""
 _RETRIES = 1
 """Of a request to Prefect. The next pass does it again; waiting 2, 4, 8, ... s for one run would hold up all."""
 _LONGEST_S = 3600.0
@@ -61,7 +72,8 @@ _LONGEST_S = 3600.0
 class Sensor:
     """A sensor and what it keeps between its passes. Close it when done.
 
-    `say` gets what a person may want to know.
+    `say` gets what a person may want to know. `enter` enters the submission of a job that waited for a place, where the
+    operation is not to be called directly.
     """
 
     def __init__(
@@ -70,6 +82,7 @@ class Sensor:
         client: SyncPrefectClient,
         *,
         say: Callable[[str], None] = lambda _: None,
+        enter: Enter | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -82,6 +95,15 @@ class Sensor:
         self._job_watch = JobWatch(store, backend_named, self._wake)
         self._passes = passes_over(store, backend_named, news=self._wake.set)
         self._patience_s: float | None = None
+        self._not_cleared: dict[str, str] = {}
+        self._dispatcher = Dispatcher(
+            store,
+            backend_named,
+            enter=enter,
+            cleared=lambda runs: runs_to_send_for(store, client, runs, self._not_cleared),
+        )
+        self._soon_s = math.inf
+        """After how many seconds a device at which jobs wait for a place is worth the next pass."""
         self._changed: set[JobId] = set()
         self._trouble: dict[str, str] = {}
         self._found_by_upkeep: dict[str, str] = {}
@@ -94,9 +116,10 @@ class Sensor:
         """
         self._wake.clear()
         self._patience_s = patience_s
+        self._soon_s = math.inf
         done = PassSummary()
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: min(_RETRIES, PREFECT_CLIENT_MAX_RETRIES.value())}):
-            for step in (self._poll, self._upkeep, self._resume, self._publish):
+            for step in (self._poll, self._dispatch, self._upkeep, self._resume, self._publish):
                 try:
                     step(done)
                 except TRANSIENT as error:
@@ -114,10 +137,27 @@ class Sensor:
         done.trouble.update(report.trouble)
         self._job_watch.watch(report.soon)
         self._changed |= report.asked | report.stored
+        for at in report.again_at.values():
+            self._soon_s = min(self._soon_s, (at - utc_now()).total_seconds())
+
+    def _dispatch(self, done: PassSummary) -> None:
+        """Send what waits for a place, by the places that are free now."""
+        self._not_cleared.clear()
+        found = self._dispatcher.run_pass(_SENDING_S)
+        done.trouble.update(self._not_cleared)
+        done.trouble.update({f"sending to {name}": words for name, words in found.trouble.items()})
+        for job_ids in found.sent.values():
+            done.sent += job_ids
+            self._changed.update(job_ids)
+        self._soon_s = min(self._soon_s, found.again_s)
+        self._job_watch.watch(found.sent)
 
     def pause(self, seconds: float, over: threading.Event | None = None) -> None:
-        """Pause until the next pass: shorter if a job that is watched changes, or when it is all over."""
-        ends_at = self._monotonic() + seconds
+        """Pause until the next pass: shorter if a job that is watched changes, or when it is all over.
+
+        Where jobs wait for a place at a device, it is no longer than the pause until that device is to be asked.
+        """
+        ends_at = self._monotonic() + min(seconds, max(self._soon_s, _SLICE_S))
         while (left := ends_at - self._monotonic()) > 0 and not (over is not None and over.is_set()):
             if self._wake.wait(min(_SLICE_S, left)):
                 return
@@ -125,6 +165,7 @@ class Sensor:
     def close(self) -> None:
         """Watch nothing any more, and begin nothing; what is under way is waited for. Idempotent."""
         self._job_watch.end()
+        self._dispatcher.close()
         self._passes.close()
 
     def _resume(self, done: PassSummary) -> None:
@@ -179,7 +220,7 @@ def run_once(store: Ledger, client: SyncPrefectClient, *, say: Callable[[str], N
 
 @flow(
     name="sensor",
-    description="Ask for every open job, store results, and resume the runs whose jobs are done.",
+    description="Ask for every open job, store results, send what waits for a place, and resume runs that are done.",
     flow_run_name="sensor",
     task_runner=ThreadPoolTaskRunner(max_workers=1),  # type: ignore[arg-type]
     retries=0,
@@ -206,7 +247,7 @@ def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
     with (
         heartbeat(ledger),
         get_client(sync_client=True) as client,
-        contextlib.closing(Sensor(store, client, say=logger.info)) as opened,
+        contextlib.closing(Sensor(store, client, say=logger.info, enter=_by_task(ledger))) as opened,
     ):
         while True:
             is_last = time.monotonic() + pause_s > ends_at
@@ -214,6 +255,26 @@ def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
             if is_last:
                 return
             opened.pause(pause_s)
+
+
+def _by_task(ledger: str) -> Enter:
+    """Enter submissions as task runs of the present flow run; what a run of the stage leaves, the next pass goes on."""
+
+    def enter(entry: Entry, policy: RetryPolicy) -> None:
+        from tasks.submit import submit_job  # with it come circuits, which a sensor that sends nothing has no use for
+
+        terms = entry.terms
+        submit_job.with_options(retries=0)(
+            entry.job_id,
+            backend=terms.opened_as,
+            ledger=ledger,
+            policy=policy,
+            strategy=terms.strategy,
+            programs=dict(terms.programs),
+            before=entry.entries,
+        )
+
+    return enter
 
 
 def _other_sensor(store: Ledger) -> str | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from qjobs.errors import BackendUnavailable, Busy, LedgerAway, ProtocolError, SubmissionUnknown
-from qjobs.model import Lookup, RemoteRetryStrategy
+from qjobs.errors import BackendUnavailable, Busy, LedgerAway, ProtocolError
+from qjobs.model import Lookup
 from qjobs.operations.retry import RetryPolicy
 
 DEFAULT_POLICY = RetryPolicy.for_backend(Lookup(by_key=True))
@@ -75,19 +73,3 @@ COMPILES: dict[str, Any] = {
 def run_count() -> int:
     """1 in the first run of the present task, 2 in its first retry; 1 outside of a run."""
     return max(1, int(task_run.run_count or 1))
-
-
-@contextlib.contextmanager
-def climbing(policy: RetryPolicy, run: int, lookup: Lookup) -> Iterator[None]:
-    """Let a submission that was looked up and not found go on to a later rung that may send it again.
-
-    Without such a rung, or where the provider cannot be asked, `SubmissionUnknown` is final for the run. `run` is which
-    run of the stage this is, from 1.
-    """
-    try:
-        yield
-    except SubmissionUnknown as error:
-        later = [rung.strategy for rung in policy.rungs[run - 1 :]]
-        if not lookup.can_find or all(one is RemoteRetryStrategy.DEFAULT for one in later):
-            raise
-        raise BackendUnavailable(f"{error.job_id} was not found; a later rung of the ladder may send it") from error

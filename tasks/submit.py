@@ -10,9 +10,9 @@ import qjobs
 from blocks import backend_named, ledger_named
 from qjobs.model import JobId, ProgramHash, RemoteRetryStrategy
 from qjobs.operations.poll import utc_now
-from qjobs.operations.retry import RetryPolicy
+from qjobs.operations.retry import RetryPolicy, climbing
 from tasks.logs import task_logger
-from tasks.retrying import DEFAULT_POLICY, SUBMITS, climbing, run_count
+from tasks.retrying import DEFAULT_POLICY, SUBMITS, run_count
 
 
 @task(
@@ -30,11 +30,12 @@ def submit_job(
     policy: RetryPolicy = DEFAULT_POLICY,
     strategy: RemoteRetryStrategy = RemoteRetryStrategy.DEFAULT,
     programs: Mapping[ProgramHash, ProgramHash] | None = None,
+    before: int = 0,
 ) -> str:
     """Submit a job, or settle what an earlier run of this task left.
 
     The first run of the task enters the job with `strategy`, its retries climb the ladder of `policy`. `programs` is
-    as in `qjobs.submit`.
+    as in `qjobs.submit`. The stage was run `before` so many times by others, as the dispatcher does in each pass.
 
     Returns:
         The job's status afterwards.
@@ -44,7 +45,7 @@ def submit_job(
         SubmissionRejected, SubmissionUnknown, PolicyLimit, CredentialsRejected: Final for this run.
     """
     store = ledger_named(ledger)
-    run = run_count()
+    run = before + run_count()
     if run > 1:
         strategy = policy.strategy_for(run)
         task_logger().warning("retry %d of %s uses the rung %s", run - 1, job_id, strategy)

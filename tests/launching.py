@@ -40,7 +40,15 @@ class Stages(DirectStages):
             raise InvalidInput(f"there is no backend {name!r}", field="backends")
         return self.opened[name]
 
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
+    def wait(
+        self,
+        jobs: Mapping[JobId, str],
+        *,
+        until: Until,
+        shown: Sequence[JobId],
+        kind: Shown,
+        unsent: Mapping[JobId, ToSubmit],
+    ) -> None:
         self.waits.append((until, kind, len(jobs)))
         for name in set(jobs.values()):
             for remote in self.opened[name].live():

@@ -120,10 +120,15 @@ def _sensor(client: SyncPrefectClient) -> Check:
     at_work = [
         r for r in store.heartbeats.runners() if r.flow == "sensor" and r.is_at_work(present, str(client.api_url))
     ]
+    unsent = sum(store.dispatches.counts().values())
+    more = f", {unsent} jobs wait for a place" if unsent else ""
+    troubles = [f"{lane.opened_as}: {lane.trouble}" for lane in store.dispatches.lanes() if lane.trouble]
+    if troubles:
+        return Check(name="sensor", ok=False, words=f"{unsent} jobs wait for a place and cannot be sent: {troubles[0]}")
     if ran or at_work or not waits:
-        words = f"{len(at_work)} at work, {ran} scheduled ones in 15 minutes, {len(waits)} runs wait"
+        words = f"{len(at_work)} at work, {ran} scheduled ones in 15 minutes, {len(waits)} runs wait{more}"
         return Check(name="sensor", ok=True, words=words)
-    words = f"{len(waits)} runs wait and no sensor ran in 15 minutes; start a worker, or: qjobs sensor"
+    words = f"{len(waits)} runs wait{more}, and no sensor ran in 15 minutes; start a worker, or: qjobs sensor"
     return Check(name="sensor", ok=False, words=words)
 
 

@@ -25,6 +25,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 
 from flows._support.publish import Publisher, is_uuid
+from flows._support.run_ledger import stamp_for
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline, SuspendedRun
@@ -46,6 +47,8 @@ class PassSummary:
 
     asked: int = 0
     moved: dict[str, str] = field(default_factory=dict)
+    sent: list[str] = field(default_factory=list)
+    """Jobs of suspended runs that got a place at their device."""
     resumed: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     """Runs that wait no longer, because they ended or were deleted."""
@@ -57,12 +60,13 @@ class PassSummary:
     @property
     def is_news(self) -> bool:
         """Whether anything happened."""
-        return bool(self.moved or self.resumed or self.ended or self.lost or self.trouble)
+        return bool(self.moved or self.sent or self.resumed or self.ended or self.lost or self.trouble)
 
     def lines(self, known: Mapping[str, str]) -> list[str]:
         """What a person may want to know; `known` is the trouble of the pass before, which is not repeated."""
         return [
             *(f"{job_id} is {status}" for job_id, status in self.moved.items()),
+            *(f"{job_id} is sent" for job_id in self.sent),
             *(f"the process of the flow run {run} is gone" for run in self.lost),
             *(f"resumed the flow run {run}" for run in self.resumed),
             *(f"the flow run {run} waits no longer" for run in self.ended),
@@ -94,6 +98,29 @@ def resume_waiting_runs(
             future.result()
         over = {*done.resumed, *done.ended}
         publisher.show_progress([wait for wait in part if wait.flow_run_id not in over], changed)
+
+
+def runs_to_send_for(store: Ledger, client: SyncPrefectClient, ids: Sequence[str], trouble: dict[str, str]) -> set[str]:
+    """Those of these runs that still wait, suspended, with this ledger: jobs may be sent for them, and for no others.
+
+    A run that crashed meanwhile waits as well, as long as it would be started again. What is in the way is added to
+    `trouble`.
+    """
+    found: set[str] = set()
+    try:
+        runs = runs_by_id(client, [run for run in ids if is_uuid(run)])
+    except TRANSIENT as error:
+        trouble["dispatch"] = f"{type(error).__name__}: {error}"
+        return found
+    for run_id, run in runs.items():
+        try:
+            is_suspended = run.state is not None and run.state.is_paused()
+            if is_suspended or (_is_crashed(run) and may_start_again(client, run)):
+                stamp_for(store, client, run)
+                found.add(run_id)
+        except TRANSIENT as error:  # what is wrong with one run keeps no other from its turn
+            trouble[f"flow run {run_id}"] = f"{type(error).__name__}: {error}"
+    return found
 
 
 def runs_by_id(client: SyncPrefectClient, ids: Sequence[str], states: Sequence[StateType] = ()) -> dict[str, FlowRun]:

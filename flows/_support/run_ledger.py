@@ -27,7 +27,7 @@ from flows._support.publish import is_uuid
 from qjobs.errors import QJobsError, WrongLedger
 from qjobs.ledger import Ledger
 
-__all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "tags_of_others"]
+__all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "stamp_for", "tags_of_others"]
 
 _ID = "qjobs.ledger"
 _PLACE = "qjobs.ledger-place"
@@ -100,17 +100,35 @@ def _write_first(store: Ledger, run: FlowRun) -> None:
         get_run_logger().warning(message, _place(store))
 
 
+def stamp_for(store: Ledger, client: SyncPrefectClient, run: FlowRun) -> None:
+    """The same for another run, of which jobs are about to be sent: none may be by a ledger that it does not belong to.
+
+    Raises:
+        WrongLedger: The run belongs to another ledger, or to a newer copy of this one.
+        HTTPError: The server does not take it now.
+    """
+    _compare(store, run)
+    try:
+        client.update_flow_run_labels(run.id, _labels(store))
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code not in _NO_SUCH_ROUTE:
+            raise
+
+
 def _write(store: Ledger, run: FlowRun) -> None:
+    with _client() as client:
+        client.update_flow_run_labels(run.id, _labels(store))
+
+
+def _labels(store: Ledger) -> dict[str, bool | int | float | str]:
     newest = store.newest_event_id()
     at = store.event_at(newest)
-    labels: dict[str, bool | int | float | str] = {
+    return {
         _ID: store.ledger_id,
         _PLACE: _place(store),
         _EVENT: newest,
         _EVENT_AT: at.isoformat() if at else "",
     }
-    with _client() as client:
-        client.update_flow_run_labels(run.id, labels)
 
 
 def ledger_label(run: FlowRun) -> str:

@@ -69,10 +69,27 @@ class TaskStages:
         stamp(store)
         return errors
 
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
-        """Wait in this process, or suspend the run."""
+    def wait(
+        self,
+        jobs: Mapping[JobId, str],
+        *,
+        until: Until,
+        shown: Sequence[JobId],
+        kind: Shown,
+        unsent: Mapping[JobId, ToSubmit],
+    ) -> None:
+        """Wait in this process, or suspend the run; then the sensor sends what is unsent as places become free."""
         key = "qjobs-room" if kind == "room" else artifact_key(self._title, kind)
-        wait_until(until, jobs, ledger=self._ledger, waiting=self._waiting, progress_key=key, shown=shown)
+        wait_until(
+            until,
+            jobs,
+            ledger=self._ledger,
+            waiting=self._waiting,
+            progress_key=key,
+            shown=shown,
+            unsent=unsent,
+            unsent_key=artifact_key(self._title, "progress" if kind == "room" else kind),
+        )
 
     def collect(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
         """Collect each job in a task run."""

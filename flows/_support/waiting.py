@@ -21,9 +21,10 @@ from blocks import backend_named, ledger_named
 from flows._support.run_ledger import stamp
 from qjobs.experiments.forms import FormInput
 from qjobs.ledger import Ledger
+from qjobs.ledger.dispatches import Terms
 from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.model import Capability, JobId
-from qjobs.operations.execute import Until
+from qjobs.operations.execute import ToSubmit, Until, to_send
 from qjobs.operations.poll import utc_now
 from tasks import wait_for_jobs
 from tasks.progress import show_progress
@@ -62,10 +63,14 @@ def wait_until(
     waiting: Waiting,
     progress_key: str,
     shown: Sequence[JobId],
+    unsent: Mapping[JobId, ToSubmit],
+    unsent_key: str,
 ) -> None:
     """Wait for jobs; comes back in this process, or ends it by suspending the run.
 
-    `jobs` maps job ids to the names of their backends; the progress counts the circuits of the jobs in `shown`.
+    `jobs` maps job ids to the names of their backends; the progress counts the circuits of the jobs in `shown`. A run
+    that is suspended leaves the jobs in `unsent` to the dispatcher, and waits for them too, until all are done; the
+    progress of these has `unsent_key`. Where some of them run in this process, it is resumed to send what is left.
     """
     here, reason = _waited_for_here(jobs, waiting)
     if here:
@@ -74,7 +79,13 @@ def wait_until(
         names = sorted({jobs[job_id] for job_id in here})
         wait_for_jobs(here, backends=names, ledger=ledger, until=until, progress_key=progress_key, shown=shown)
         return
-    _suspend(ledger_named(ledger), list(jobs), until, waiting, progress_key, shown)
+    store = ledger_named(ledger)
+    if unsent and all(_is_durable(job.backend) for job in unsent.values()):
+        own = [] if until == "room" else list(jobs)
+        counted = list(unsent) if until == "room" else shown
+        _suspend(store, [*own, *unsent], "all", waiting, unsent_key, counted, to_send(unsent))
+    else:
+        _suspend(store, list(jobs), until, waiting, progress_key, shown)
 
 
 def _waited_for_here(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[JobId], str]:
@@ -84,7 +95,7 @@ def _waited_for_here(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[
         return everything, ""
     own = []
     for job_id, name in jobs.items():
-        if Capability.DURABLE not in backend_named(name).capabilities:
+        if not _is_durable(name):
             own.append(job_id)
     if own:
         return own, "" if waiting.mode == "auto" else "these jobs run in it"
@@ -97,6 +108,10 @@ def _waited_for_here(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[
     return [], ""
 
 
+def _is_durable(name: str) -> bool:
+    return Capability.DURABLE in backend_named(name).capabilities
+
+
 def _suspend(
     store: Ledger,
     job_ids: list[JobId],
@@ -104,6 +119,7 @@ def _suspend(
     waiting: Waiting,
     progress_key: str,
     shown: Sequence[JobId],
+    sends: Sequence[tuple[Terms, Sequence[JobId]]] = (),
 ) -> None:
     context = FlowRunContext.get()
     assert context is not None  # noqa: S101  # for the type checker: `_waited_for_here` has checked
@@ -118,10 +134,14 @@ def _suspend(
         server=PREFECT_API_URL.value() or "",
         deadline_at=waiting.deadline(context.flow_run.created or present),
         at_deadline=waiting.at_deadline if waiting.deadline_hours is not None else None,
+        to_send=sends,
     )
     if store.waits.runs(flow_run_id=run)[0].is_over:
         return
     show_progress(store, shown or job_ids, progress_key)
     stamp(store)
-    get_run_logger().info("suspended until %s of %d jobs is done; the sensor goes on from here", until, len(job_ids))
+    n_unsent = sum(len(chosen) for _, chosen in sends)
+    sent_later = f", and sends {n_unsent} of them as places become free" if n_unsent else ""
+    message = "suspended until %s of %d jobs is done; the sensor goes on from here%s"
+    get_run_logger().info(message, until, len(job_ids), sent_later)
     suspend_flow_run(timeout=SUSPENDED_S, key=f"wait-{uuid.uuid4().hex}")

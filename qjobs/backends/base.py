@@ -31,6 +31,7 @@ __all__ = [
     "Backend",
     "Capability",
     "Confirmation",
+    "CountsLive",
     "Fingerprint",
     "ItemSnapshot",
     "Journal",
@@ -279,4 +280,16 @@ class SteppedBackend(Backend, Protocol):
 
         Raises:
             ProtocolError: It has run, or runs: it must be adopted instead.
+        """
+
+
+@runtime_checkable
+class CountsLive(Protocol):
+    """A backend whose provider shows how many jobs of the account are alive on the device, whoever submitted them."""
+
+    def n_live(self) -> int:
+        """How many jobs of the account wait or run on the device now: ours, and those that others submitted.
+
+        Raises:
+            BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be told now.
         """

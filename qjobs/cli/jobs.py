@@ -17,6 +17,7 @@ from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Job, JobId
+from qjobs.operations.poll import utc_now
 from qjobs.paths import ledger_url
 
 if TYPE_CHECKING:
@@ -55,15 +56,37 @@ def list_jobs(options: argparse.Namespace) -> int:
             statuses=statuses, experiment=options.experiment, backend=options.backend, limit=options.limit
         )
         counts = ledger.result_counts([job.job_id for job in jobs])
+        to_be_sent = ledger.dispatches.waiting([job.job_id for job in jobs])
+        words = waiting_words(ledger)
     if options.json:
-        print_json([{**asdict(job), "results": counts[job.job_id]} for job in jobs])
+        shown = []
+        for job in jobs:
+            more = {"results": counts[job.job_id], "waits_for_place": job.job_id in to_be_sent}
+            shown.append({**asdict(job), **more})
+        print_json(shown)
         return 0
     rows: list[list[object]] = [
         [j.job_id, j.name, j.device, j.status, f"{counts[j.job_id]}/{j.n_items}", f"{j.created_at:%Y-%m-%d %H:%M:%S}"]
         for j in jobs
     ]
     print_table(["job", "name", "device", "status", "results", "created (UTC)"], rows)
+    if words:
+        print(words)
     return 0
+
+
+def waiting_words(ledger: Ledger) -> str:
+    """How many jobs wait for a place at their device, and whether anybody sends them; empty if none waits."""
+    counts = ledger.dispatches.counts()
+    if not counts:
+        return ""
+    places = ", ".join(f"{count} for {device}" for device, count in counts.items())
+    words = f"waiting for a place at their device: {places}; the sensor sends them as places become free"
+    present = utc_now()
+    runners = [runner for runner in ledger.heartbeats.runners() if runner.flow == "sensor"]
+    if not any(runner.is_at_work(present, runner.server) for runner in runners):
+        words += ". No sensor is at work now: start a worker, or: qjobs sensor"
+    return words
 
 
 def chosen(choices: type[_Choice], word: str, *, field: str) -> _Choice:

@@ -58,7 +58,15 @@ class PatientStages(DirectStages):
             failed.update(super().submit({job_id: jobs[job_id] for job_id in jobs if job_id in away}))
         return failed
 
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
+    def wait(
+        self,
+        jobs: Mapping[JobId, str],
+        *,
+        until: Until,
+        shown: Sequence[JobId],
+        kind: Shown,
+        unsent: Mapping[JobId, ToSubmit],
+    ) -> None:
         """Poll in this thread."""
         backends = {name: self._backends[name] for name in jobs.values()}
         wait(self._ledger, backends, list(jobs), until=until, passed=self._passed, sleep=self._pause)

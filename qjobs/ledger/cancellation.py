@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from qjobs.errors import InvalidInput
+from qjobs.ledger.dispatches import forget_job
 from qjobs.ledger.strays import record_stray
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB
 from qjobs.ledger.transitions import event_row, item_statuses, log_job, move_job, newest_remote_id, record_event
@@ -92,7 +93,7 @@ def cancel_requested_items(connection: sa.Connection, job_id: JobId, now: dateti
 
 
 def cancel_unsent(connection: sa.Connection, job_id: JobId, now: datetime) -> None:
-    """Make a job that is CREATED, and its items, CANCELLED."""
+    """Make a job that is CREATED, and its items, CANCELLED; it waits for no place any more."""
     values: dict[str, Any] = {"finished_at": now, "cancel_requested_at": now}
     move_job(connection, job_id, JobStatus.CREATED, JobStatus.CANCELLED, "cancel", _NEVER_SENT, now, **values)
     connection.execute(
@@ -100,6 +101,7 @@ def cancel_unsent(connection: sa.Connection, job_id: JobId, now: datetime) -> No
         .where(ITEM.c.job_id == job_id, ITEM.c.status == JobStatus.CREATED)
         .values(status=JobStatus.CANCELLED, cancelled_at=now)
     )
+    forget_job(connection, job_id)
 
 
 def _cancel_lost(

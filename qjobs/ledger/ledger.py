@@ -20,6 +20,7 @@ from qjobs.ledger import migrations
 from qjobs.ledger import transitions as moves
 from qjobs.ledger.cancellation import request_item_cancellation, request_job_cancellation
 from qjobs.ledger.database import Database, Schema, parts
+from qjobs.ledger.dispatches import Dispatches
 from qjobs.ledger.epochs import Epochs
 from qjobs.ledger.heartbeats import Heartbeats
 from qjobs.ledger.outbox import Outbox
@@ -140,6 +141,7 @@ class Ledger:
     - `strays`: remote jobs that no attempt claims, and that are to be cancelled.
     - `schedule`: when each job is polled next, and by whom.
     - `waits`: the flow runs that wait for jobs.
+    - `dispatches`: the jobs of suspended runs that wait for a place at their device.
     - `outbox`: the events that are still to be sent on.
     - `heartbeats`: which process runs which flow run.
     - `epochs`: the epochs of hybrid runs.
@@ -165,6 +167,7 @@ class Ledger:
         self.strays = Strays(db)
         self.schedule = PollSchedule(db)
         self.waits = SuspendedRuns(db)
+        self.dispatches = Dispatches(db)
         self.outbox = Outbox(db)
         self.heartbeats = Heartbeats(db)
         self.epochs = Epochs(db)
@@ -428,6 +431,12 @@ class Ledger:
             if counts or before is None or before.epoch != attempt.epoch or before.sent_at is None:
                 found[attempt.job_id] = attempt
         return found
+
+    def accepted_at(self, job_ids: Sequence[JobId]) -> dict[JobId, datetime]:
+        """When the provider took each job that it took, the last time."""
+        newest = sa.func.max(ATTEMPT.c.accepted_at).label("newest")
+        query = sa.select(ATTEMPT.c.job_id, newest).where(ATTEMPT.c.accepted_at.is_not(None)).group_by(ATTEMPT.c.job_id)
+        return {JobId(row.job_id): row.newest for row in self._db.rows_among(query, ATTEMPT.c.job_id, job_ids)}
 
     def lost_and_replaced(self, job_ids: Sequence[JobId]) -> list[Attempt]:
         """Attempts that are LOST and whose items were sent again since: their remote jobs may come back."""

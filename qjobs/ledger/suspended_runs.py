@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from qjobs.errors import LedgerError
 from qjobs.ledger.database import Database, log_after_commit
+from qjobs.ledger.dispatches import Terms, add_entries, forget_entries
 from qjobs.ledger.liveness import has_ended, lease_owner
-from qjobs.ledger.tables import ITEM, JOB, RESULT, WAIT, AtDeadline, Until
+from qjobs.ledger.tables import DISPATCH, ITEM, JOB, RESULT, WAIT, AtDeadline, Until
 from qjobs.lifecycle import FINAL, LIVE, NOT_MOVED_BY_WAITING, JobStatus
 from qjobs.model import JobId
 
@@ -37,13 +38,15 @@ _AWAITS_RESULTS = (
     )
 )
 """A final job is polled on for its results, and also for the end of a stray, which no run waits for."""
+_TO_BE_SENT = sa.exists().where(DISPATCH.c.flow_run_id == WAIT.c.flow_run_id, DISPATCH.c.job_id == WAIT.c.job_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SuspendedRun:
     """A flow run that waits for jobs; `open_ids` are those that are not done yet.
 
-    Done is what waiting no longer moves, or, until there is room, what takes no place at its device.
+    Done is what waiting no longer moves, or, until there is room, what takes no place at its device. A job that is
+    still to be sent for the run is open.
     """
 
     flow_run_id: str
@@ -78,11 +81,13 @@ class SuspendedRuns:
         deadline_at: datetime | None = None,
         at_deadline: AtDeadline | None = None,
         held_by: str | None = None,
+        to_send: Sequence[tuple[Terms, Sequence[JobId]]] = (),
     ) -> None:
         """Record that a run waits for these jobs from now on, and for no others. Idempotent.
 
         `until` is a word of `Until`. `server` is where Prefect knows the run: its API's URL. `held_by` is the process
-        that waits (`qjobs.ledger.liveness.lease_owner`), None for a run that is suspended.
+        that waits (`qjobs.ledger.liveness.lease_owner`), None for a run that is suspended. Those of its jobs in
+        `to_send` wait for a place at their device, and are to be sent for it on these terms, in this order.
         """
         rows = [
             {
@@ -100,8 +105,10 @@ class SuspendedRuns:
         names = ", ".join(str(row["job_id"]) for row in rows)
         with self._db.write() as connection:
             connection.execute(sa.delete(WAIT).where(WAIT.c.flow_run_id == flow_run_id))
+            forget_entries(connection, flow_run_id)
             if rows:
                 connection.execute(WAIT.insert(), rows)
+            add_entries(connection, flow_run_id, to_send, now)
             log_after_commit(
                 connection, "flow run %s waits for %s of %d jobs: %s", flow_run_id, until, len(rows), names
             )
@@ -120,6 +127,7 @@ class SuspendedRuns:
         with self._db.write() as connection:
             ended = connection.execute(sa.delete(WAIT).where(chosen))
             if ended.rowcount:
+                forget_entries(connection, flow_run_id)
                 log_after_commit(connection, "flow run %s waits no longer", flow_run_id)
 
     @contextlib.contextmanager
@@ -155,7 +163,7 @@ class SuspendedRuns:
 
     def runs(self, *, flow_run_id: str | None = None) -> list[SuspendedRun]:
         """Every run that is suspended, the longest waiting first; a job whose results are to be fetched is open too."""
-        moves = JOB.c.status.in_(sorted(LIVE - NOT_MOVED_BY_WAITING)) | _AWAITS_RESULTS
+        moves = JOB.c.status.in_(sorted(LIVE - NOT_MOVED_BY_WAITING)) | _AWAITS_RESULTS | _TO_BE_SENT
         takes_a_place = JOB.c.status.in_(sorted(LIVE))
         is_open = sa.case((WAIT.c.until == Until.ROOM, takes_a_place), else_=moves)
         query = (

@@ -216,6 +216,45 @@ WAIT = sa.Table(  # which run waits for which jobs; several runs may wait for on
     sa.Index("wait_by_job", "job_id"),
 )
 
+DISPATCH_TERMS = sa.Table(  # how jobs of a suspended run are to be submitted; most runs have one row for each backend
+    "dispatch_terms",
+    metadata,
+    sa.Column("flow_run_id", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("backend", sa.Text, nullable=False),
+    sa.Column("device", sa.Text, nullable=False),
+    sa.Column("opened_as", sa.Text, nullable=False),
+    sa.Column("strategy", _one_of(RemoteRetryStrategy, "dispatch_terms_strategy"), nullable=False),
+    sa.Column("policy", sa.JSON, nullable=False),
+    sa.Column("programs", sa.JSON, nullable=False),
+    sa.Column("registered_at", UtcDateTime, nullable=False),
+    sa.Column("served_at", UtcDateTime),  # when a job of it was sent last: runs take turns
+    sa.Column("due_at", UtcDateTime),  # nothing of it is sent before; null for at once
+    sa.Column("failures", sa.Integer, nullable=False, server_default="0"),  # since a job of it was sent
+    sa.Column("trouble", Words),
+    sa.Index("dispatch_terms_by_device", "backend", "device"),
+)
+
+DISPATCH = sa.Table(  # jobs of suspended runs that wait for a place at their device, until the sensor has sent them
+    "dispatch",
+    metadata,
+    sa.Column("flow_run_id", sa.Text, primary_key=True),
+    sa.Column("job_id", sa.ForeignKey("job.job_id"), primary_key=True),
+    sa.Column("terms", sa.Integer, nullable=False),
+    sa.Column("place", sa.Integer, nullable=False),  # in the order of submission
+    sa.Column("entries", sa.Integer, nullable=False, server_default="0"),  # how often its submission was entered
+    sa.Column("due_at", UtcDateTime),
+    sa.Column("taken_by", sa.Text),  # the process that enters it now
+    sa.Index("dispatch_in_order", "flow_run_id", "terms", "place"),
+    sa.Index("dispatch_by_job", "job_id"),
+)
+sa.Index(
+    "dispatch_taken",
+    DISPATCH.c.taken_by,
+    sqlite_where=DISPATCH.c.taken_by.is_not(None),
+    postgresql_where=DISPATCH.c.taken_by.is_not(None),
+)
+
 RUNNER = sa.Table(  # which process runs which flow run, as long as it says so
     "runner",
     metadata,

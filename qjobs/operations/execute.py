@@ -13,7 +13,7 @@ import itertools
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -23,6 +23,7 @@ from qjobs.errors import Busy, LedgerAway, QJobsError, StaleJob
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.heap import heap_set_aside
 from qjobs.ledger import Ledger
+from qjobs.ledger.dispatches import Terms
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
 from qjobs.model import Job, JobId, ProgramHash, RemoteRetryStrategy
@@ -46,6 +47,7 @@ __all__ = [
     "finish",
     "sort_failures",
     "that_fit",
+    "to_send",
 ]
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,20 @@ class ToSubmit:
     programs: Mapping[ProgramHash, ProgramHash] = field(default_factory=dict)
 
 
+def to_send(unsent: Mapping[JobId, ToSubmit]) -> list[tuple[Terms, list[JobId]]]:
+    """How jobs are to be submitted, as the dispatcher takes it: those of the same terms together, in their order."""
+    found: dict[object, tuple[Terms, list[JobId]]] = {}
+    for job_id, job in unsent.items():
+        same = (job.backend, job.strategy, job.policy, tuple(sorted(job.programs.items())))
+        if same not in found:
+            terms = Terms(
+                opened_as=job.backend, strategy=job.strategy, policy=job.policy.as_json(), programs=job.programs
+            )
+            found[same] = (terms, [])
+        found[same][1].append(job_id)
+    return list(found.values())
+
+
 class Stages(Protocol):
     """How the stages of an execution are entered. Jobs are given with the name of their backend."""
 
@@ -90,10 +106,19 @@ class Stages(Protocol):
     def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
         """Submit jobs, side by side if possible; what went wrong, by job."""
 
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
+    def wait(
+        self,
+        jobs: Mapping[JobId, str],
+        *,
+        until: Until,
+        shown: Sequence[JobId],
+        kind: Shown,
+        unsent: Mapping[JobId, ToSubmit],
+    ) -> None:
         """Wait until all jobs, or any of them, have moved as far as waiting moves them.
 
-        The progress counts the circuits of the jobs in `shown`.
+        The progress counts the circuits of the jobs in `shown`. The jobs in `unsent` wait for a place at their device:
+        stages that end the process leave them to the dispatcher (`qjobs.operations.dispatch`), and wait for all.
         """
 
     def collect(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
@@ -280,14 +305,15 @@ def finish(
     to_submit = dict(jobs)
     default = RemoteRetryStrategy.DEFAULT
     unsent, final = _queues(ledger, jobs)
-    problems = _collect(stages, final)
+    problems = _collect(ledger, stages, final)
     shown = list(jobs)
+    left = _Unsent(unsent, to_submit)
     under_way: list[JobId] = []
     while any(unsent.values()) or under_way:
         front = _front(stages, unsent)
         chosen = that_fit(ledger, stages, front, names)
         if not chosen and not under_way:
-            _wait_for_room(ledger, stages, front, names)
+            _wait_for_room(ledger, stages, front, names, left)
             chosen = that_fit(ledger, stages, front, names) or front[:1]
         failed = stages.submit({job_id: to_submit[job_id] for job_id in chosen}) if chosen else {}
         later, lost = sort_failures(ledger, failed)
@@ -302,7 +328,8 @@ def finish(
         if not under_way:
             continue
         waited_for = {job_id: names[job_id] for job_id in under_way}
-        stages.wait(waited_for, until="any" if any(unsent.values()) else "all", shown=shown, kind=kind)
+        until: Until = "any" if left else "all"
+        stages.wait(waited_for, until=until, shown=shown, kind=kind, unsent=left)
         statuses = {job.job_id: job.status for job in ledger.jobs(job_ids=under_way)}
         under_way = []
         done: dict[JobId, str] = {}
@@ -313,8 +340,27 @@ def finish(
                 under_way.append(job_id)
             else:
                 unsent[names[job_id]][job_id] = None
-        problems.update(_collect(stages, done))
+        problems.update(_collect(ledger, stages, done))
     return problems
+
+
+class _Unsent(Mapping[JobId, ToSubmit]):
+    """The jobs in the queues of all backends: a view, since there may be 100,000 of them in every round."""
+
+    def __init__(self, queues: Mapping[str, Mapping[JobId, None]], to_submit: Mapping[JobId, ToSubmit]) -> None:
+        self._queues = queues
+        self._to_submit = to_submit
+
+    def __getitem__(self, job_id: JobId) -> ToSubmit:
+        if not any(job_id in queue for queue in self._queues.values()):
+            raise KeyError(job_id)
+        return self._to_submit[job_id]
+
+    def __iter__(self) -> Iterator[JobId]:
+        return itertools.chain.from_iterable(self._queues.values())
+
+    def __len__(self) -> int:
+        return sum(len(queue) for queue in self._queues.values())
 
 
 def _queues(ledger: Ledger, jobs: Mapping[JobId, ToSubmit]) -> tuple[dict[str, dict[JobId, None]], dict[JobId, str]]:
@@ -338,13 +384,19 @@ def _front(stages: Stages, unsent: Mapping[str, Mapping[JobId, None]]) -> list[J
     return front
 
 
-def _collect(stages: Stages, jobs: Mapping[JobId, str]) -> dict[JobId, Exception]:
-    """Collect jobs; what went wrong, by job.
+def _collect(ledger: Ledger, stages: Stages, jobs: Mapping[JobId, str]) -> dict[JobId, Exception]:
+    """Collect final jobs, but those that have all their results; what went wrong, by job.
 
     Raises:
         LedgerAway: The ledger is, which is no problem of a job.
     """
-    problems = dict(stages.collect(jobs)) if jobs else {}
+    counts = ledger.result_counts(list(jobs))
+    collected = set()
+    for job in ledger.jobs(job_ids=list(jobs), statuses=[JobStatus.COMPLETED]):
+        if counts[job.job_id] == job.n_items:
+            collected.add(job.job_id)
+    left = {job_id: name for job_id, name in jobs.items() if job_id not in collected}
+    problems = dict(stages.collect(left)) if left else {}
     for error in problems.values():
         if isinstance(error, LedgerAway):
             raise error
@@ -373,7 +425,13 @@ def that_fit(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Mapp
     return chosen
 
 
-def _wait_for_room(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Mapping[JobId, str]) -> None:
+def _wait_for_room(
+    ledger: Ledger,
+    stages: Stages,
+    unsent: Sequence[JobId],
+    jobs: Mapping[JobId, str],
+    left: Mapping[JobId, ToSubmit],
+) -> None:
     """Wait for a place on the devices that `unsent` waits for; another run's job may have it, in whatever status."""
     others: dict[JobId, str] = {}
     for name in sorted({jobs[job_id] for job_id in unsent}):
@@ -383,7 +441,8 @@ def _wait_for_room(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs
         # A job of another device is polled with this backend too: it is of the same account.
         holders = of_account if most is not None and len(of_account) >= most else _live_on(ledger, backend)
         others.update(dict.fromkeys((job.job_id for job in holders), name))
-    stages.wait(others, until="room", shown=list(others), kind="room")
+    if others:  # else they have all gone meanwhile
+        stages.wait(others, until="room", shown=list(others), kind="room", unsent=left)
 
 
 def _live_on(ledger: Ledger, backend: Backend) -> list[Job]:
@@ -455,7 +514,15 @@ class DirectStages:
             programs=wanted.programs,
         )
 
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
+    def wait(
+        self,
+        jobs: Mapping[JobId, str],
+        *,
+        until: Until,
+        shown: Sequence[JobId],
+        kind: Shown,
+        unsent: Mapping[JobId, ToSubmit],
+    ) -> None:
         """Poll in this thread."""
         backends = {name: self._backends[name] for name in jobs.values()}
         wait(self._ledger, backends, list(jobs), until=until, report=self._report)

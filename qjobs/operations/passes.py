@@ -41,7 +41,8 @@ class PassReport:
     """What one pass did: jobs that were polled, jobs that moved, and the trouble by backend.
 
     `stored` are jobs whose results were brought. `soon` holds, by backend, the jobs that are about to change: those
-    that run or are next in their queue.
+    that run or are next in their queue, and all of a device at which others wait for a place. `again_at` is when such a
+    device is worth the next pass.
     """
 
     asked: set[JobId] = field(default_factory=set)
@@ -49,6 +50,7 @@ class PassReport:
     stored: set[JobId] = field(default_factory=set)
     trouble: dict[str, str] = field(default_factory=dict)
     soon: dict[str, list[JobId]] = field(default_factory=dict)
+    again_at: dict[str, datetime] = field(default_factory=dict)
 
     def add(self, other: PassReport) -> None:
         """Take in what another one says."""
@@ -57,6 +59,7 @@ class PassReport:
         self.stored |= other.stored
         self.trouble |= other.trouble
         self.soon |= other.soon
+        self.again_at |= other.again_at
 
 
 class BackendPass(Protocol):

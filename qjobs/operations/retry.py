@@ -5,15 +5,16 @@ docs/guarantees.md, "The retry table", shows the table. The meaning of the four 
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qjobs.errors import InvalidInput
+from qjobs.errors import BackendUnavailable, InvalidInput, SubmissionUnknown
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, Lookup, RemoteRetryStrategy
+from qjobs.model import Attempt, JsonValue, Lookup, RemoteRetryStrategy
 
 if TYPE_CHECKING:  # with it come circuits: 60 MB, which a sensor has no use for
     from qjobs.experiments.forms import RetryInput
@@ -24,6 +25,7 @@ __all__ = [
     "RetryPolicy",
     "Rung",
     "Standing",
+    "climbing",
     "decide",
     "standing_of",
 ]
@@ -272,6 +274,35 @@ class RetryPolicy:
             resend_unfound=form.resend_unfound,
         )
 
+    def as_json(self) -> dict[str, JsonValue]:
+        """The policy as it is kept in the ledger; `from_json` reads it again."""
+        return {
+            "rungs": [[rung.strategy, rung.delay_s] for rung in self.rungs],
+            "max_submissions": self.max_submissions,
+            "max_total_s": self.max_total_s if math.isfinite(self.max_total_s) else None,
+            "max_cost": self.max_cost,
+            "resend_unfound": self.resend_unfound,
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> RetryPolicy:
+        """The inverse of `as_json`.
+
+        >>> policy = RetryPolicy.for_backend(Lookup(by_key=True))
+        >>> RetryPolicy.from_json(policy.as_json()) == policy
+        True
+        """
+        rungs = []
+        for strategy, delay_s in kept["rungs"]:
+            rungs.append(Rung(strategy=RemoteRetryStrategy(strategy), delay_s=delay_s))
+        return cls(
+            rungs=tuple(rungs),
+            max_submissions=kept["max_submissions"],
+            max_total_s=math.inf if kept["max_total_s"] is None else kept["max_total_s"],
+            max_cost=kept["max_cost"],
+            resend_unfound=kept["resend_unfound"],
+        )
+
     def strategy_for(self, run_count: int) -> RemoteRetryStrategy:
         """Strategy of the `run_count`-th run of a stage; 1 is the first run, 2 its first retry.
 
@@ -285,3 +316,19 @@ class RetryPolicy:
     def delays_s(self) -> list[float]:
         """Delays of the retries, in order, in seconds."""
         return [rung.delay_s for rung in self.rungs]
+
+
+@contextlib.contextmanager
+def climbing(policy: RetryPolicy, run: int, lookup: Lookup) -> Iterator[None]:
+    """Let a submission that was looked up and not found go on to a later rung that may send it again.
+
+    Without such a rung, or where the provider cannot be asked, `SubmissionUnknown` is final for the run. `run` is which
+    run of the stage this is, from 1.
+    """
+    try:
+        yield
+    except SubmissionUnknown as error:
+        later = [rung.strategy for rung in policy.rungs[run - 1 :]]
+        if not lookup.can_find or all(one is RemoteRetryStrategy.DEFAULT for one in later):
+            raise
+        raise BackendUnavailable(f"{error.job_id} was not found; a later rung of the ladder may send it") from error

@@ -52,6 +52,9 @@ _FOREMOST = 3
 """For each job that has left a device's queue, so many of the foremost in it are brought forward; a fast queue is
 caught up with in a few passes."""
 _BROUGHT_FORWARD_S = 3.0
+_PART_OF_AGE = 50
+"""Where jobs wait for a place at a device, the ones that have it are polled after this part of their age: so that a
+place is idle for 2 % of the time at the most."""
 _IN_QUEUE = (JobStatus.SUBMITTED, JobStatus.QUEUED)
 _TOGETHER_S = 60.0
 """Jobs with longer pauses than this come due together, because a list costs the same for one of its jobs as for all."""
@@ -261,16 +264,25 @@ class _BackendPass:
         wanted = [job for job in jobs if job.status.is_final or job.job_id in ready]
         held = [job for job in jobs if not job.status.is_final]
         places = self.ledger.queue_positions([job.job_id for job in held])
+        accepted = self.ledger.accepted_at([job.job_id for job in held])
+        waited_for = self.ledger.dispatches.is_waited_for(backend.name, backend.device)
         present = self.now()
         for job in held:
-            self.due[job.job_id] = self._next(job, places.get(job.job_id), backend, present)
+            age_s = (present - accepted.get(job.job_id, job.created_at)).total_seconds()
+            self.due[job.job_id] = self._next(
+                job, places.get(job.job_id), age_s, backend, present, waited_for=waited_for
+            )
         self.ledger.schedule.set_next({job_id: at for job_id, at in self.due.items() if job_id not in ready})
+        if waited_for and self.due:
+            self.report.again_at[self.name] = min(self.due.values())
         gone = sum(job.job_id in self.report.moved and job.status not in _IN_QUEUE for job in jobs)
         if gone:  # the queue goes on, perhaps faster than was thought
             soon = present + timedelta(seconds=max(_BROUGHT_FORWARD_S, backend.poll_interval_s[0]))
             self.ledger.schedule.bring_forward(backend.name, backend.device, foremost=_FOREMOST * gone, at=soon)
         self.report.soon[self.name] = [
-            job.job_id for job in held if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR
+            job.job_id
+            for job in held
+            if job.status is JobStatus.RUNNING or places.get(job.job_id, _NEAR + 1) <= _NEAR or waited_for
         ]
         return wanted
 
@@ -285,13 +297,17 @@ class _BackendPass:
         elif job_id in self.strays_s:
             self._put_off([job_id], self.strays_s[job_id], "another remote job of it is not ended yet")
 
-    def _next(self, job: Job, place: int | None, backend: Backend, present: datetime) -> datetime:
+    def _next(
+        self, job: Job, place: int | None, age_s: float, backend: Backend, present: datetime, *, waited_for: bool
+    ) -> datetime:
+        """When a job is polled next; `age_s` is how long its provider has it."""
         if job.status is JobStatus.LOST:
             return present + timedelta(seconds=_LOST_S * self.rng.uniform(0.9, 1.1))
         if job.job_id in self.strays_s:
             return present + timedelta(seconds=self.strays_s[job.job_id])
-        age_s = (present - job.created_at).total_seconds()
         pause = pause_s(job.status, age_s, place, backend.poll_interval_s)
+        if waited_for:
+            return present + timedelta(seconds=min(pause, max(backend.poll_interval_s[0], age_s / _PART_OF_AGE)))
         return together(present, pause) or present + timedelta(seconds=pause * self.rng.uniform(0.9, 1.1))
 
     def _park(self, job_ids: Sequence[JobId], error: Exception) -> None:

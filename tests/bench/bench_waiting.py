@@ -24,9 +24,11 @@ import postgresql
 import sqlalchemy as sa
 import waiting_ledger
 import waiting_runs
+import waiting_slots
 from processes import prefect_server
 from waiting_ledger import Filled
 from waiting_runs import Legs, Waited
+from waiting_slots import Kept
 
 JOBS_A_REQUEST = 50
 MOST_MB = 200.0
@@ -105,6 +107,39 @@ def show_runs(found: Waited) -> list[str]:
     return [f"{name}: {is_} instead of {should}" for name, (is_, should) in wanted.items() if is_ != should]
 
 
+def show_slots(n_jobs: int) -> list[str]:
+    """Measure and print how full the places of a device are kept; the bounds that were broken."""
+    print(f"a device with {waiting_slots.PLACES} places and a suspended run of {n_jobs} jobs of 60 s, clock simulated")
+    print(
+        f"  {'the sensor hears of an end by':26} {'full':>6} {'bound':>6} {'live':>5} {'resumed':>7} {'collects':>8} "
+        f"{'passes':>6} {'CPU ms a pass':>13}"
+    )
+    broken = []
+    for way in waiting_slots.WAYS:
+        found = waiting_slots.measure(n_jobs, way)
+        print(
+            f"  {way.label:29} {found.share:6.1%} {way.bound:6.0%} {found.most_live:5} {found.resumed:7} "
+            f"{found.collect_tasks:8} {found.n_passes:6} {1000 * found.cpu_s / max(1, found.n_passes):13.1f}"
+        )
+        broken += [f"{way.label}: {words}" for words in _slots_broken(found)]
+    return broken
+
+
+def _slots_broken(found: Kept) -> list[str]:
+    wanted = {
+        "live jobs at once": (found.most_live, waiting_slots.PLACES),
+        "resumptions": (found.resumed, 1),
+        "collect tasks": (found.collect_tasks, 0),
+        "remote jobs": (found.remote_jobs, found.n_jobs),
+        "jobs sent by the dispatcher": (found.by_dispatcher, found.n_jobs - waiting_slots.PLACES),
+        "results": (found.results, found.n_jobs),
+    }
+    broken = [f"{name}: {is_} instead of {should}" for name, (is_, should) in wanted.items() if is_ != should]
+    if found.share <= found.way.bound:
+        broken.append(f"the places were full for {found.share:.1%} of the time")
+    return broken
+
+
 @contextlib.contextmanager
 def prefect_database(wanted: str) -> Iterator[dict[str, str]]:
     """Settings of a Prefect server for its database: SQLite, or a PostgreSQL of our own.
@@ -133,6 +168,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200, help="runs that wait (default 200; 0 for none)")
     parser.add_argument("--jobs", type=int, default=10_000, help="open jobs of the ledger (default 10,000; 0 for none)")
+    parser.add_argument("--slots", type=int, default=334, help="jobs of the suspended run (default 334; 0 for none)")
     parser.add_argument("--job-s", type=float, default=0.5, help="seconds that the machine takes for a job")
     parser.add_argument(
         "--database", choices=("sqlite", "postgresql"), default="", help="Prefect's (default PostgreSQL, if installed)"
@@ -141,7 +177,11 @@ def main() -> int:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="qjobs-bench-"))
     broken: list[str] = []
+    if options.slots:
+        broken += show_slots(options.slots)
     try:
+        if not (options.jobs or options.runs):
+            return _end(broken)
         with prefect_database(options.database) as database, prefect_server(folder, database) as (server, environment):
             print(f"Prefect's server is on {'PostgreSQL' if database else 'SQLite'}")
             if options.jobs:
@@ -155,6 +195,11 @@ def main() -> int:
             print(f"logs and databases: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+    return _end(broken)
+
+
+def _end(broken: Sequence[str]) -> int:
+    """Print what is broken; the exit code."""
     for words in broken:
         print(f"BOUND BROKEN: {words}")
     return 1 if broken else 0

@@ -62,7 +62,15 @@ class Stages:
                     self._scene.sleep(error.retry_after_s)
         return failed
 
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
+    def wait(
+        self,
+        jobs: Mapping[JobId, str],
+        *,
+        until: Until,
+        shown: Sequence[JobId],
+        kind: Shown,
+        unsent: Mapping[JobId, ToSubmit],
+    ) -> None:
         scene = self._scene
         backends = {"model": scene.backend}
         clocks = {"now": scene.now, "monotonic": scene.monotonic, "sleep": scene.sleep}

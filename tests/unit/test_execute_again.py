@@ -26,7 +26,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, JobKind, RemoteRetryStrategy
-from qjobs.operations.execute import DirectStages, ExperimentPlan, Shown, Until, execute
+from qjobs.operations.execute import DirectStages, ExperimentPlan, Shown, ToSubmit, Until, execute
 from qjobs.operations.plan import end_interruption, interrupted_run
 
 S = JobStatus
@@ -43,12 +43,20 @@ class Suspending(Stages):
 
     suspends = True
 
-    def wait(self, jobs: Mapping[JobId, str], *, until: Until, shown: Sequence[JobId], kind: Shown) -> None:
+    def wait(
+        self,
+        jobs: Mapping[JobId, str],
+        *,
+        until: Until,
+        shown: Sequence[JobId],
+        kind: Shown,
+        unsent: Mapping[JobId, ToSubmit],
+    ) -> None:
         if self.suspends:
             self.suspends = False
             self.ledger.waits.register("run", jobs, until=until, now=NOW)
             raise Suspended
-        super().wait(jobs, until=until, shown=shown, kind=kind)
+        super().wait(jobs, until=until, shown=shown, kind=kind, unsent=unsent)
 
 
 @pytest.fixture

@@ -322,29 +322,28 @@ def _bodies(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[bytes]:
 
 def _weights(loaded: Sequence[_Loaded]) -> dict[str, NDArray[np.float64]]:
     """The probabilities of the outcomes, by item, where they are computed: one call for all that are alike."""
-    alike: dict[int, list[_Loaded]] = {}
+    alike: dict[int, tuple[engine.Split, list[_Loaded]]] = {}
     for one in loaded:
         if isinstance(one.circuit, engine.Split):
-            alike.setdefault(id(one.circuit), []).append(one)
+            alike.setdefault(id(one.circuit), (one.circuit, []))[1].append(one)
     found = {}
     single = []
-    for group in alike.values():
+    for split, group in alike.values():
         if len(group) == 1 and not group[0].names:
             single += group
             continue
-        rows = [one.row for one in group]
-        for one, weights in zip(group, _computed(group[:1], group[0].names, rows), strict=True):
+        template = engine.template(engine.with_probabilities(split))
+        table = engine.probabilities_of_rows(template, group[0].names, [one.row for one in group])
+        for one, weights in zip(group, table, strict=True):
             found[one.item.item_uuid] = weights
     for one, weights in zip(single, _computed(single), strict=True):
         found[one.item.item_uuid] = weights
     return found
 
 
-def _computed(
-    loaded: Sequence[_Loaded], names: Sequence[str] = (), rows: Sequence[tuple[float, ...]] = ()
-) -> list[NDArray[np.float64]]:
+def _computed(loaded: Sequence[_Loaded]) -> list[NDArray[np.float64]]:
     circuits = [engine.with_probabilities(one.circuit) for one in loaded if isinstance(one.circuit, engine.Split)]
-    return engine.probabilities(circuits, names, rows)
+    return engine.probabilities(circuits)
 
 
 def _shots(task: ExecuteTask, one: _Loaded, weights: NDArray[np.float64] | None) -> str:
