@@ -307,7 +307,7 @@ def _parts(
             entry = answer[1]
             if isinstance(entry, ItemResult) and entry.counts is not None:
                 n_outcomes += len(entry.counts)
-            if len(part) == _TOGETHER or n_outcomes >= _OUTCOMES_TOGETHER or monotonic() > until:
+            if len(part) == _TOGETHER or n_outcomes >= _OUTCOMES_TOGETHER or monotonic() >= until:
                 yield part
                 part = []
                 n_outcomes = 0

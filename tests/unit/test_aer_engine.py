@@ -277,7 +277,7 @@ def test_noise_is_made_of_probabilities(value):
         NoiseSpec(readout=value)
 
 
-@pytest.mark.parametrize("name", sorted({"cp", "cu1", "cu3", "crx", "cry", "crz"} | engine._BOUND_BY_AER))
+@pytest.mark.parametrize("name", sorted({"cp", "cu", "cu1", "cu3", "crx", "cry", "crz"} | engine._BOUND_BY_AER))
 def test_symbols_of_every_gate(name):
     """A row gives what its bound circuit gives, whichever gates have the symbols, alone or beside others."""
     gate = get_standard_gate_name_mapping()[name].base_class

@@ -313,7 +313,7 @@ def test_killed(ledger_url: str) -> None:
 
 
 def test_stored_as_they_come() -> None:
-    """Results are stored fifty at a time, and sooner where they come slowly."""
+    """Results are stored many at a time, and sooner where they come slowly."""
     clock = Clock()
 
     def slowly() -> Iterator[tuple[int, Result]]:
@@ -323,7 +323,11 @@ def test_stored_as_they_come() -> None:
 
     parts = list(collect._parts(slowly(), clock.monotonic))
     assert [len(part) for part in parts] == [2, 2, 2, 1]
-    assert [len(part) for part in collect._parts(((n, None) for n in range(120)), clock.monotonic)] == [50, 50, 20]
+    assert [len(part) for part in collect._parts(((n, None) for n in range(2500)), clock.monotonic)] == [
+        1000,
+        1000,
+        500,
+    ]
 
 
 def test_stream() -> None:

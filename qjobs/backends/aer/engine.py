@@ -45,9 +45,9 @@ MAX_EXACT_QUBITS = 16
 
 _NATIVE_NOISY = frozenset({*BASIS_1Q, *BASIS_2Q, *BASIS_OTHER, "barrier", "break_loop", "continue_loop", "store"})
 _NATIVE = _NATIVE_NOISY | {*BASIS_3Q, "unitary", "diagonal", "pauli", "initialize", "mcx", "mcp", "mcphase"}
-_BOUND_BY_AER = frozenset({"p", "rx", "ry", "rz", "r", "u", "u1", "u2", "u3", "cu", "rxx", "ryy", "rzz", "rzx"})
-"""Gates whose symbols Aer 0.17 and 0.18 bind. Those of cp, cu1, cu3, crx, cry and crz they leave alone, and give wrong
-numbers without a word, or one result for all rows."""
+_BOUND_BY_AER = frozenset({"p", "rx", "ry", "rz", "r", "u", "u1", "u2", "u3", "rxx", "ryy", "rzz", "rzx"})
+"""Gates whose symbols Aer 0.17 and 0.18 bind. Those of cp, cu, cu1, cu3, crx, cry and crz they leave alone, or bind
+wrongly, without a word: wrong numbers, or one result for all rows."""
 _ANGLED = frozenset({*BASIS_1Q, *BASIS_2Q})
 _RESETS = frozenset({"reset", "initialize"})
 _CONTROL = frozenset({*BASIS_OTHER, "break_loop", "continue_loop", "store"}) - {"measure", "reset", "delay"}
