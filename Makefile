@@ -13,7 +13,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep sweep-service hybrid hybrid-service deploy serve ui stop test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-mqp bench-prompt bench-service bench-waiting clean
+.PHONY: help home setup sweep sweep-service hybrid hybrid-service deploy serve ui stop test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-mqp bench-prompt bench-scale bench-service bench-waiting clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*## /  make \1\t/' | expand -t 26
@@ -84,8 +84,9 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) home ## the sweep end to end over bare Aer, as ratios
+bench: $(READY) home ## sweeps over the best that is written by hand on all cores (exit code 1 if a bound breaks)
 	@echo "== benchmarks (some minutes)"
+	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_payloads.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_sweep.py
 
 bench-faults: $(READY) home ## 100,000 simulated schedules of faults and crashes
@@ -105,11 +106,15 @@ bench-prompt: $(READY) home ## from the prompt to the end of a command, in secon
 	@echo "== benchmark (two minutes)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_prompt.py
 
-bench-service: $(READY) home ## a job of 300 circuits through the local service over bare Aer, as ratios
+bench-scale: $(READY) home ## growth from 1,000 to 100,000 points and jobs, with memory (exit code 1 if a bound breaks)
+	@echo "== benchmark (half an hour or more on two cores)"
+	@PYTHONPATH=.:tests $(BIN)/python -u tests/bench/bench_scale.py
+
+bench-service: $(READY) home ## a job of 300 circuits through the service over bare Aer, and 50 users who poll (exit code 1 if a bound breaks)
 	@echo "== benchmark (a minute)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_service.py
 
-bench-waiting: $(READY) home ## 200 runs that wait, suspended, and the sensor over 10,000 open jobs (exit code 1 if a bound breaks)
+bench-waiting: $(READY) home ## 200 runs that wait, suspended, the sensor over 10,000 open jobs, and how full places are kept (exit code 1 if a bound breaks)
 	@echo "== benchmark (three quarters of an hour on two cores)"
 	@PYTHONPATH=.:tests $(BIN)/python -u tests/bench/bench_waiting.py
 

@@ -10,7 +10,7 @@ runs each row once, and the medians are compared.
 - a task per circuit: a Prefect flow that runs one task for every point (300 points only, once).
 - expectation values, noise, different circuits: work of other kinds, through the library.
 
-It ends with 1 if a bound is broken.
+It ends with 1 if a bound is broken. With QJOBS_BENCH_POINTS it is a trial of one round at other sizes: nothing is judged.
 """
 
 from __future__ import annotations
@@ -168,12 +168,15 @@ def measure_kind(
 def main() -> int:
     """Measure and print; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = [int(size) for size in os.environ.get("QJOBS_BENCH_POINTS", "300 1000 3000").split()]
+    trial = os.environ.get("QJOBS_BENCH_POINTS", "")
+    sizes = [int(size) for size in (trial or "300 1000 3000").split()]
     parser.add_argument(
         "--points", type=int, nargs="*", default=sizes, help="default: QJOBS_BENCH_POINTS or 300 1000 3000"
     )
-    parser.add_argument("--repeat", type=int, default=7, help="rounds, of which the medians are taken (default 7)")
-    parser.add_argument("--kinds", nargs="*", choices=sweep_work.KINDS, default=list(sweep_work.KINDS))
+    rounds = 1 if trial else 7
+    parser.add_argument("--repeat", type=int, default=rounds, help="rounds, of which the medians are taken (default 7)")
+    kinds = [] if trial else list(sweep_work.KINDS)
+    parser.add_argument("--kinds", nargs="*", choices=sweep_work.KINDS, default=kinds)
     options = parser.parse_args()
     bounds = Bounds()
     pool = by_hand.Pool()
@@ -198,7 +201,7 @@ def main() -> int:
     pool.close()
     for words in bounds.broken:
         print(f"BOUND BROKEN: {words}")
-    return 1 if bounds.broken else 0
+    return 1 if bounds.broken and not trial else 0
 
 
 if __name__ == "__main__":
