@@ -16,8 +16,8 @@ Times are CPU times, the least of several. Exit code 1: a way takes more than 0.
 from __future__ import annotations
 
 import argparse
-import os
 import json
+import os
 import pickle
 import sys
 import time

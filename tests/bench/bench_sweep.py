@@ -10,7 +10,7 @@ runs each row once, and the medians are compared.
 - a task per circuit: a Prefect flow that runs one task for every point (300 points only, once).
 - expectation values, noise, different circuits: work of other kinds, through the library.
 
-It ends with 1 if a bound is broken. With QJOBS_BENCH_POINTS it is a trial of one round at other sizes: nothing is judged.
+It ends with 1 if a bound is broken. With QJOBS_BENCH_POINTS it is a trial of one round, of which nothing is judged.
 """
 
 from __future__ import annotations
