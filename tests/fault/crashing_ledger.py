@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -57,8 +57,10 @@ class CrashingDatabase:
     def read(self) -> Iterator[sa.Connection]:
         yield self._reading
 
-    def rows(self, query: sa.Select[tuple[object, ...]]) -> Sequence[sa.Row[tuple[object, ...]]]:
-        return self._reading.execute(query).all()
+    def rows(
+        self, query: sa.Select[tuple[object, ...]], values: Mapping[str, object] | None = None
+    ) -> Sequence[sa.Row[tuple[object, ...]]]:
+        return self._reading.execute(query, values).all()
 
     def rows_among(self, *values: object) -> list[sa.Row[tuple[object, ...]]]:
         return Database.rows_among(self, *values)

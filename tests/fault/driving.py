@@ -28,10 +28,10 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import UNDER_WAY, JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations.recover import adopt, discard
-from qjobs.operations.retry import RetryPolicy
+from qjobs.operations.retry import RetryPolicy, climbing
 from qjobs.testing.contract import bits_of, flips
 from qjobs.testing.faults import Action
-from tasks.retrying import READ_DELAYS_S, climbing, is_transient, is_transient_read
+from tasks.retrying import READ_DELAYS_S, is_transient, is_transient_read
 
 N_ITEMS = 4
 SHORT_S = 0.3

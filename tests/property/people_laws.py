@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 from people_processes import Done
 
+from qjobs.ledger.rows import decode_result
 from qjobs.operations.batching import base_key
 from qjobs.testing.servers import ScriptedProvider
 from qjobs.testing.store import StoredJob
@@ -313,4 +313,4 @@ def results_of(book: Book, job_id: str, epoch: int | None = None) -> list[tuple[
     if epoch is not None:
         query += " AND epoch = ?"
         values.append(epoch)
-    return [(index, json.loads(zlib.decompress(payload))["counts"]) for index, payload in book.rows(query, *values)]
+    return [(index, dict(decode_result(payload).counts or {})) for index, payload in book.rows(query, *values)]
