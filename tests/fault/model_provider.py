@@ -377,7 +377,10 @@ class Provider:
             job, n = self.world.rng.choice(revived)
             statuses = list(job.statuses)
             statuses[n] = S.COMPLETED
+            final_s = job.final_s
             job.become(statuses, self.world.elapsed_s)
+            job.final_s = final_s  # what it queues again, it queues again soon after the end
+            job.requeued = ""  # from now on it is as if it had been cancelled too late
             self.happened["completed after all"] += 1
             self._tell(job, "after all")
             return

@@ -14,6 +14,12 @@ from simulation import World, in_one_thread, run_many, run_seeds, simulate
 
 FEW = 150
 MANY = 1_000
+# fmt: off
+ONCE_BROKEN = (
+    128649, 132252, 202842, 204590, 209932, 212641, 500404, 504899, 600120, 604658, 605667, 615066, 622645, 630600,
+)
+# fmt: on
+"""Seeds that long searches have found, of laws that were broken or not quite right."""
 NAMES = ("dies", "stops", "is killed", "submit: late", "submit: dies, late", "submit: lost after")
 
 
@@ -22,6 +28,12 @@ def test_few_schedules() -> None:
     done, happened = run_seeds(range(4_000, 4_000 + FEW))
     assert done == FEW
     assert [name for name in NAMES if happened.get(name, 0) <= FEW / 200] == []
+
+
+def test_once_broken() -> None:
+    """What long searches have found stays mended."""
+    done, _ = run_seeds(ONCE_BROKEN)
+    assert done == len(ONCE_BROKEN)
 
 
 def test_few_fragmented() -> None:
