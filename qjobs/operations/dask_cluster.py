@@ -5,6 +5,7 @@ The cluster is trusted as this machine is: Dask runs whatever its clients send, 
 
 from __future__ import annotations
 
+import copyreg
 import logging
 import os
 import queue
@@ -63,6 +64,7 @@ class DaskCluster:
             raise InvalidInput(
                 "to compile by Dask, install it with: pip install 'qjobs[dask]'", field="compile_on"
             ) from error
+        _pickle_errors_as_before()
         try:
             self._client = Client(self._address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError) as error:
@@ -152,3 +154,10 @@ class DaskCluster:
         self._client = None
         if client is not None:
             client.close(timeout=_CONNECT_S)
+
+
+def _pickle_errors_as_before(kind: type[QJobsError] = QJobsError) -> None:
+    """Pickle our errors without their causes: `distributed` brings tblib, which adds these, whatever they hold."""
+    copyreg.dispatch_table.pop(kind, None)
+    for each in kind.__subclasses__():
+        _pickle_errors_as_before(each)

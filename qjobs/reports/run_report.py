@@ -94,9 +94,11 @@ def _report_of(
         narrow = frame
     else:
         first = next(frames)
-        stream_parquet(itertools.chain([first], frames), file)
+        kept: list[pd.DataFrame] = []
+        columns = _columns_looked_at(plan, first)
+        stream_parquet(_kept(itertools.chain([first], frames), columns, kept), file)
         frame = first.head(SHOWN_CIRCUITS)
-        narrow = pd.read_parquet(file, columns=_columns_looked_at(plan, first))
+        narrow = pd.concat(kept, ignore_index=True)  # not from the file: another run may have taken its place by now
     n_missing = int((narrow["status"] != "COMPLETED").sum())
     if not isinstance(plan, SweepPlan):
         return RunReport(plan=plan, n_rows=len(narrow), n_missing=n_missing, file=file, _narrow=narrow, _frame=frame)
@@ -115,6 +117,13 @@ def _report_of(
         _narrow=narrow,
         _frame=frame,
     )
+
+
+def _kept(frames: Iterable[pd.DataFrame], columns: list[str], kept: list[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The frames as they come; some of their columns are kept."""
+    for frame in frames:
+        kept.append(frame[columns])
+        yield frame
 
 
 def _columns_looked_at(plan: SweepPlan | CircuitListPlan, frame: pd.DataFrame) -> list[str]:

@@ -159,7 +159,7 @@ def run_again(file: Path, *options: str) -> int:
     "point",
     [
         ("qjobs.operations.sending:_LedgerJournal.accepted", "before"),
-        ("tasks:collect_results.submit", "before"),
+        ("flows._support.stages:TaskStages.wait", "after"),
         ("tasks:publish_artifacts", "before"),
     ],
     ids=["sent", "waited", "publishing"],

@@ -48,7 +48,7 @@ def test_end_to_end(client: SyncPrefectClient, store: Ledger, path: list[Path]) 
     assert published.artifact_keys == ("turns-report", "turns-jobs", "turns-provenance")
     assert "loss of every iteration" in artifacts(client, "turns-report")[-1].data
     names = [name.partition("-")[0] for name in task_names(client, run.id, last="publish_divi_program")]
-    once = ["collect_results", "compile_circuits", "submit_job", "wait_for_jobs"]
+    once = ["compile_circuits", "submit_job", "wait_for_jobs"]
     assert Counter(names) == {**dict.fromkeys(once, 3), "publish_divi_program": 1}
     assert {job.logical_run for job in store.jobs()} == {str(run.id)}
 

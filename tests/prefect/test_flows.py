@@ -65,7 +65,7 @@ def test_sweep(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
     run = last_run(client, spec.name)
     assert job.run == str(run.id)
     assert run.state.is_completed()
-    stages = ["collect", "compile", "publish", "submit", "wait"]
+    stages = ["compile", "publish", "submit", "wait"]
     assert [name.partition("_")[0] for name in task_names(client, run.id, last="publish_artifacts")] == stages
 
     second = sweep(spec)
@@ -101,14 +101,14 @@ def test_two_backends(client: SyncPrefectClient, store: Ledger) -> None:
 
 
 def test_task_runs(client: SyncPrefectClient, store: Ledger) -> None:
-    """There is one task run per job and stage, and none per circuit."""
+    """There is one task run per job and stage, none per circuit, and none to collect what is there already."""
     name, _ = script("cut", limits=Limits(max_items=20))
     published = run_circuits(a_batch("many", 60, backend=name, compiler="none"))
     assert (published.n_rows, published.n_missing) == (60, 0)
     assert len(store.jobs(experiment="many")) == 3
     stages = task_names(client, last_run(client, "many").id, last="publish_artifacts")
     once = ["compile_circuits", "publish_artifacts", "wait_for_jobs"]
-    assert stages == sorted(["collect_results"] * 3 + ["submit_job"] * 3 + once)
+    assert stages == sorted(["submit_job"] * 3 + once)
 
 
 def test_circuit_list(client: SyncPrefectClient, store: Ledger) -> None:

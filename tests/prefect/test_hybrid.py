@@ -44,7 +44,7 @@ POINTS = {
     "claimed": ("qjobs.backends.rest:RestBackend.submit", "before"),
     "sent": ("qjobs.operations.sending:_LedgerJournal.accepted", "before"),
     "accepted": ("qjobs.operations.sending:_LedgerJournal.accepted", "after"),
-    "waited": ("tasks:collect_results.submit", "before"),
+    "waited": ("flows._support.stages:TaskStages.wait", "after"),
     "to be recorded": ("qjobs.ledger.epochs:Epochs.record", "before"),
     "recorded": ("qjobs.ledger.epochs:Epochs.record", "after"),
 }
@@ -106,7 +106,7 @@ def test_end_to_end(client: SyncPrefectClient, store: Ledger, home: Path) -> Non
     assert base64.b64decode(image) == Path(published.picture).read_bytes()
     (jobs,) = artifacts(client, "h2-jobs")
     assert [row["job id"] for row in json.loads(jobs.data)] == [epoch.job_ids[0] for epoch in epochs]
-    once = ["collect_results", "compile_circuits", "submit_job", "wait_for_jobs"]
+    once = ["compile_circuits", "submit_job", "wait_for_jobs"]
     names = [name.partition("-")[0] for name in task_names(client, run.id, last="publish_hybrid")]
     assert Counter(names) == {**dict.fromkeys(once, 4), "publish_hybrid": 1}
 

@@ -51,7 +51,7 @@ def test_check(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
     check_history(store, job.job_id)
     run = last_run(client, "ideal")
     assert job.run == str(run.id)
-    stages = ["collect", "compile", "publish", "publish", "submit", "wait"]
+    stages = ["compile", "publish", "publish", "submit", "wait"]
     assert [name.partition("_")[0] for name in task_names(client, run.id, last="publish_trend")] == stages
     assert first.artifact_keys[0] == KEY.format("ideal", "trend")
     (report,) = artifacts(client, first.artifact_keys[0])
