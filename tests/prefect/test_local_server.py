@@ -92,6 +92,7 @@ def environment(folder: Path, home: Path) -> dict[str, str]:
 
 
 def started(folder: Path, home: Path, *words: str) -> subprocess.Popen[str]:
+    """A command that Ctrl-C interrupts, also where these tests run in the background of a shell."""
     return subprocess.Popen(
         [sys.executable, "-m", *words],
         cwd=ROOT,
@@ -99,6 +100,7 @@ def started(folder: Path, home: Path, *words: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
