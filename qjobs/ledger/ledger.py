@@ -46,6 +46,7 @@ from qjobs.ledger.tables import (
     ATTEMPT,
     EVENT,
     ITEM,
+    ITEMS_WITH_RESULTS,
     JOB,
     LEDGER_META,
     LEDGER_REVISION,
@@ -100,9 +101,6 @@ _KEY_PREFIX = 8
 
 _REPORTS_TOGETHER = 100
 """Reports in one transaction: a commit costs as much as a report, and others wait for the lock meanwhile."""
-_RESULT_OF_ITEM = (
-    (RESULT.c.job_id == ITEM.c.job_id) & (RESULT.c.item_index == ITEM.c.item_index) & (RESULT.c.epoch == JOB.c.epoch)
-)
 # What is asked for of every job is made once: to make a statement anew costs as much as to run it.
 _AT_JOB: sa.BindParameter[Any] = sa.bindparam("at_job")
 _JOB = sa.select(JOB).where(JOB.c.job_id == _AT_JOB)
@@ -123,7 +121,7 @@ _ITEM_SPECS = (
 )
 _WITHOUT_RESULT = (
     sa.select(ITEM.c.item_index, ITEM.c.completed_at)
-    .select_from(ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM))
+    .select_from(ITEMS_WITH_RESULTS)
     .where(ITEM.c.job_id == _AT_JOB, RESULT.c.job_id.is_(None))
     .order_by(ITEM.c.item_index)
 )
@@ -299,9 +297,8 @@ class Ledger:
             row = moves.locked_job(connection, job_id)
             if attempt.epoch != row.epoch:
                 return 0
-            query = _items_and_results(job_id, ITEM.c.item_index)
-            open_ones = query.where(RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None))
-            found = sorted(set(connection.scalars(open_ones)) & set(reasons))
+            open_ones = connection.scalars(_MISSING.where(ITEM.c.no_result.is_(None)), {"at_job": job_id})
+            found = sorted(set(open_ones) & set(reasons))
             if not found:
                 return 0
             statement = ITEM.update().where(ITEM.c.job_id == job_id, ITEM.c.item_index == sa.bindparam("at_index"))
@@ -510,17 +507,15 @@ class Ledger:
 
     def jobs_awaiting_results(self, job_ids: Sequence[JobId]) -> list[JobId]:
         """Those of these jobs that have an item which is COMPLETED and whose result is still to come."""
-        joined = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
-        query = sa.select(ITEM.c.job_id).select_from(joined).distinct()
+        query = sa.select(ITEM.c.job_id).select_from(ITEMS_WITH_RESULTS).distinct()
         query = query.where(RESULT.c.job_id.is_(None), ITEM.c.no_result.is_(None), ITEM.c.status == JobStatus.COMPLETED)
         return [JobId(row.job_id) for row in self._db.rows_among(query, ITEM.c.job_id, job_ids)]
 
     def labels(self, job_ids: Sequence[JobId]) -> dict[JobId, dict[str, bool]]:
         """Labels of the items of jobs, each with whether it has a result in the present epoch."""
-        joined = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
         query = sa.select(ITEM.c.job_id, ITEM.c.label, RESULT.c.job_id.is_not(None).label("has_result"))
         found: dict[JobId, dict[str, bool]] = defaultdict(dict)
-        for row in self._db.rows_among(query.select_from(joined), ITEM.c.job_id, job_ids):
+        for row in self._db.rows_among(query.select_from(ITEMS_WITH_RESULTS), ITEM.c.job_id, job_ids):
             found[JobId(row.job_id)][row.label] = bool(row.has_result)
         return dict(found)
 
@@ -588,9 +583,3 @@ class Ledger:
         query = sa.select(ATTEMPT.c.job_id).join(JOB, JOB.c.job_id == ATTEMPT.c.job_id)
         rows = self._db.rows(query.where(JOB.c.backend == backend, ATTEMPT.c.remote_id == remote_id))
         return JobId(rows[0].job_id) if rows else None
-
-
-def _items_and_results(job_id: JobId, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
-    """Items of a job, each with its result in the present epoch or with nothing."""
-    joined = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
-    return sa.select(*columns).select_from(joined).where(ITEM.c.job_id == job_id)

@@ -11,16 +11,12 @@ import sqlalchemy as sa
 
 from qjobs.ledger.database import Database, parts
 from qjobs.ledger.rows import decode_result
-from qjobs.ledger.tables import ITEM, JOB, RESULT
+from qjobs.ledger.tables import ITEM, ITEMS_WITH_RESULTS, RESULT
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobId
 
 __all__ = ["ItemOutcome", "Outcomes", "Place"]
 
-_RESULT_OF_ITEM = (
-    (RESULT.c.job_id == ITEM.c.job_id) & (RESULT.c.item_index == ITEM.c.item_index) & (RESULT.c.epoch == JOB.c.epoch)
-)
-_JOINED = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(RESULT, _RESULT_OF_ITEM)
 _HAS_RESULT = RESULT.c.job_id.is_not(None).label("has_result")
 _SPARSE = 2
 """Items that are not wanted are read too while they are fewer than the others: one query costs as much as 50 items."""
@@ -76,7 +72,7 @@ class Outcomes:
         Where two jobs have the same label, the last one with a result counts, or the first one.
         """
         query = sa.select(ITEM.c.item_index, ITEM.c.label, _HAS_RESULT, ITEM.c.job_id)
-        query = query.select_from(_JOINED).order_by(ITEM.c.job_id, ITEM.c.item_index)
+        query = query.select_from(ITEMS_WITH_RESULTS).order_by(ITEM.c.job_id, ITEM.c.item_index)
         found: dict[str, Place] = {}
         for part in parts(job_ids):
             of_job: dict[JobId, list[sa.Row[Any]]] = defaultdict(list)
@@ -108,7 +104,7 @@ class Outcomes:
         return found
 
     def _read(self, chosen: sa.ColumnElement[bool]) -> Iterator[tuple[Place, ItemOutcome]]:
-        for row in self._db.rows(sa.select(*_COLUMNS).select_from(_JOINED).where(chosen)):
+        for row in self._db.rows(sa.select(*_COLUMNS).select_from(ITEMS_WITH_RESULTS).where(chosen)):
             result = None if row.payload is None else decode_result(row.payload)
             yield Place(row.job_id, row.item_index), ItemOutcome._make((*row[2:-1], result))
 

@@ -355,6 +355,11 @@ RESULT = sa.Table(
     sa.Column("payload", sa.LargeBinary, nullable=False),
     sa.Column("received_at", UtcDateTime, nullable=False),
 )
+ITEMS_WITH_RESULTS = ITEM.join(JOB, JOB.c.job_id == ITEM.c.job_id).outerjoin(
+    RESULT,
+    (RESULT.c.job_id == ITEM.c.job_id) & (RESULT.c.item_index == ITEM.c.item_index) & (RESULT.c.epoch == JOB.c.epoch),
+)
+"""Items, each with its job, and with its result in the job's present epoch if it has one."""
 
 EVENT = sa.Table(
     "event",
