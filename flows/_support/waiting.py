@@ -80,7 +80,7 @@ def wait_until(
         wait_for_jobs(here, backends=names, ledger=ledger, until=until, progress_key=progress_key, shown=shown)
         return
     store = ledger_named(ledger)
-    if unsent and all(_is_durable(job.backend) for job in unsent.values()):
+    if unsent and all(_is_durable(name) for name in {job.backend for job in unsent.values()}):
         own = [] if until == "room" else list(jobs)
         counted = list(unsent) if until == "room" else shown
         _suspend(store, [*own, *unsent], "all", waiting, unsent_key, counted, to_send(unsent))
