@@ -5,15 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VENV_3_8 := .venv-prefect-3.8
 
-# Data of this checkout (ledger, compiled circuits, results, Prefect's own database) stay in it,
-# unless you name other places.
-export QJOBS_HOME ?= $(CURDIR)/.qjobs
-export PREFECT_HOME ?= $(QJOBS_HOME)/prefect
-export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
-export PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS ?= 120
-
 .DEFAULT_GOAL := help
-.PHONY: help home setup sweep sweep-service hybrid hybrid-service deploy serve ui stop test test-slow test-prefect-3.8 docs faults lint bench bench-faults bench-kills bench-mqp bench-prompt bench-scale bench-service bench-waiting clean
+.PHONY: help setup sweep sweep-service hybrid hybrid-service deploy worker sensor shell serve ui stop test test-slow test-prefect-3.8 docs gallery faults attack audit lint bench bench-faults bench-kills bench-mqp bench-prompt bench-scale bench-service bench-waiting bench-workers clean
 
 help: ## say what each target does
 	@grep -hE '^[a-z0-9.-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9.-]+):.*## /  make \1\t/' | expand -t 26
@@ -24,58 +17,75 @@ $(READY): pyproject.toml constraints.txt
 	@echo "== setting up $(VENV) (once; a few minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit("qjobs needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dask,prefect,postgresql,service,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dask,prefect,postgresql,s3,service,dev]'
 	@touch $@
 
-home:  # Prefect makes its folder, but not the one that this is in
-	@mkdir -p "$$PREFECT_HOME"
-
-sweep: $(READY) home ## run the QAOA landscape: 300 points on the simulator, with a picture
+sweep: $(READY) ## run the QAOA landscape: 300 points on the simulator, with a picture
 	@echo "== running examples/qaoa_maxcut/sweep.yaml (the first time Prefect's server starts, which takes a while)"
 	@$(BIN)/python -m flows.sweep examples/qaoa_maxcut/sweep.yaml
 
-sweep-service: $(READY) home ## run the same sweep on a local job service, as on Quantinuum Nexus
+sweep-service: $(READY) ## run the same sweep on a local job service, as on Quantinuum Nexus
 	@echo "== running it on a job service of its own (qjobs serve), which ends with it"
 	@$(BIN)/python -m flows.on_service examples/qaoa_maxcut/sweep.yaml
 
-hybrid: $(READY) home ## minimise the energy of H2 on the simulator, with a curve of its energy
+hybrid: $(READY) ## minimise the energy of H2 on the simulator, with a curve of its energy
 	@echo "== running examples/h2/hybrid.yaml"
 	@$(BIN)/python -m flows.hybrid examples/h2/hybrid.yaml
 
-hybrid-service: $(READY) home ## the same on a local job service, as on the Munich Quantum Portal
+hybrid-service: $(READY) ## the same on a local job service, as on the Munich Quantum Portal
 	@echo "== running it on a job service of its own (qjobs serve), which ends with it (some minutes)"
 	@$(BIN)/python -m flows.on_service examples/h2/hybrid.yaml
 
-deploy: $(READY) home ## put the deployments on the server that PREFECT_API_URL names; DEVICES="nexus/H1-1E ..." adds to them
-	@QJOBS_DEVICES="$${QJOBS_DEVICES:-$(DEVICES)}" $(BIN)/python -m flows.deploy
+deploy: $(READY) ## put the deployments on Prefect's server; DEVICES="nexus/H1-1E ..." adds some, NOTIFY=URL tells of trouble
+	@QJOBS_DEVICES="$${QJOBS_DEVICES:-$$DEVICES}" QJOBS_NOTIFY="$${QJOBS_NOTIFY:-$$NOTIFY}" \
+		QJOBS_SENSOR="$${QJOBS_SENSOR:-$$SENSOR}" $(BIN)/python -m flows.deploy
 
-serve: $(READY) home ## a local job service that speaks as Quantinuum Nexus does
+worker: $(READY) ## run what is started from the UI or on a schedule, until Ctrl-C
+	@$(BIN)/python -m flows.worker
+
+sensor: $(READY) ## ask for open jobs and go on with the runs that wait for them, until Ctrl-C
+	@$(BIN)/qjobs sensor
+
+shell: $(READY) ## a Python prompt with qjobs imported, on the ledger and the results of this checkout
+	@$(BIN)/python -m flows.shell
+
+serve: $(READY) ## a local job service that speaks as Quantinuum Nexus does
 	@$(BIN)/qjobs serve
 
-ui: $(READY) home ## show all runs in Prefect's UI, at http://127.0.0.1:4200
+ui: $(READY) ## show all runs in Prefect's UI, at http://127.0.0.1:4200
 	@$(BIN)/python -m flows.server ui
 
-stop: $(READY) home ## end Prefect's server, which make sweep and the other commands leave for the next one
+stop: $(READY) ## end Prefect's server, which make sweep and the other commands leave for the next one
 	@$(BIN)/python -m flows.server stop
 
-test: $(READY) home ## run the tests that guard every promise (under ten minutes on two cores)
+test: $(READY) ## run the tests that guard every promise (under ten minutes on two cores)
 	@echo "== tests (under ten minutes on two cores)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: $(READY) home ## run what takes long: real clients, kills, a browser, 1,000 simulated schedules, Prefect 3.8
+test-slow: $(READY) ## run what takes long: real clients, kills, a browser, 1,000 simulated schedules, Prefect 3.8
 	@echo "== slow tests (about half an hour on two cores)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
 	@$(MAKE) --no-print-directory test-prefect-3.8
 
-test-prefect-3.8: home ## run the tests of the flows with Prefect 3.8, in .venv-prefect-3.8
+test-prefect-3.8: ## run the tests of the flows with Prefect 3.8, in .venv-prefect-3.8
 	@$(MAKE) --no-print-directory setup VENV=$(VENV_3_8)
 	@$(VENV_3_8)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-prefect-3.8.txt
 	@echo "== tests of the flows with Prefect 3.8 (some minutes)"
 	@$(VENV_3_8)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" tests/prefect
 
-faults: $(READY) home ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
+gallery: $(READY) ## run the examples of the gallery and draw their pictures (some minutes)
+	@$(BIN)/python docs/gallery.py
+
+faults: $(READY) ## fault x adapter: remote jobs created, results lost (exit code 1 if a row breaks the rule)
 	@echo "== faults against the scripted provider, the job service and Prefect, with killed processes (some minutes)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/fault/table.py
+
+attack: $(READY) ## 20,000 hostile requests to the job service, attack by attack (exit code 1 if one does harm)
+	@echo "== attacks on a job service of its own (a quarter of an hour)"
+	@PYTHONPATH=.:tests:tests/service $(BIN)/python tests/service/attack_table.py 20000
+
+audit: $(READY) ## compare the pinned packages with a list of known faults (no network needed)
+	@$(BIN)/python tests/audit/advisories.py
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	@echo "== linters"
@@ -84,37 +94,40 @@ lint: $(READY) ## ruff, mypy --strict, import-linter
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) home ## sweeps over the best that is written by hand on all cores (exit code 1 if a bound breaks)
+bench: $(READY) ## sweeps over the best that is written by hand on all cores (exit code 1 if a bound breaks)
 	@echo "== benchmarks (some minutes)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_payloads.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_sweep.py
 
-bench-faults: $(READY) home ## 100,000 simulated schedules of faults and crashes
+bench-faults: $(READY) ## 100,000 simulated schedules of faults and crashes
 	@echo "== simulation (about half an hour on two cores)"
-	@PYTHONPATH=.:tests $(BIN)/python tests/fault/simulation.py 100000 100000
+	@PYTHONPATH=.:tests $(BIN)/python tests/fault/simulation.py 700000 100000
 
-bench-kills: $(READY) home ## kill the real flow at 200 random moments and restart it
+bench-kills: $(READY) ## kill the real flow at 200 random moments and restart it
 	@echo "== kills (some minutes)"
 	@QJOBS_KILLS=200 $(BIN)/python -m pytest -q -s tests/fault/test_kills.py
 
-bench-mqp: $(READY) home ## claims of 60, 1,000 and 10,000 jobs of the portal beside a plain loop on Pony ORM
+bench-mqp: $(READY) ## claims of 60, 1,000 and 10,000 jobs of the portal beside a plain loop on Pony ORM
 	@echo "== benchmark (a minute)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pony
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_mqp.py
 
-bench-prompt: $(READY) home ## from the prompt to the end of a command, in seconds (exit code 1 if a bound breaks)
+bench-prompt: $(READY) ## from the prompt to the end of a command, in seconds (exit code 1 if a bound breaks)
 	@echo "== benchmark (two minutes)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_prompt.py
 
-bench-scale: $(READY) home ## growth from 1,000 to 100,000 points and jobs, with memory (exit code 1 if a bound breaks)
+bench-scale: $(READY) ## growth from 1,000 to 100,000 points and jobs, with memory (exit code 1 if a bound breaks)
 	@echo "== benchmark (half an hour or more on two cores)"
 	@PYTHONPATH=.:tests $(BIN)/python -u tests/bench/bench_scale.py
 
-bench-service: $(READY) home ## a job of 300 circuits through the service over bare Aer, and 50 users who poll (exit code 1 if a bound breaks)
+bench-service: $(READY) ## a job of 300 circuits through the service over bare Aer, and 50 users who poll (exit code 1 if a bound breaks)
 	@echo "== benchmark (a minute)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_service.py
 
-bench-waiting: $(READY) home ## 200 runs that wait, suspended, the sensor over 10,000 open jobs, and how full places are kept (exit code 1 if a bound breaks)
+bench-workers: $(READY) ## how long a user of the service waits while another sends the worst (exit code 1 above 5 s)
+	@PYTHONPATH=.:tests $(BIN)/python tests/service/worst_things.py
+
+bench-waiting: $(READY) ## 200 runs that wait, suspended, the sensor over 10,000 open jobs, and how full places are kept (exit code 1 if a bound breaks)
 	@echo "== benchmark (three quarters of an hour on two cores)"
 	@PYTHONPATH=.:tests $(BIN)/python -u tests/bench/bench_waiting.py
 

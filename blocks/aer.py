@@ -52,6 +52,16 @@ class AerBackend(Block):
     depolarizing_1q: float = Field(default=0.0, ge=0, le=1, description="Depolarizing parameter of one-qubit gates.")
     depolarizing_2q: float = Field(default=0.0, ge=0, le=1, description="Depolarizing parameter of two-qubit gates.")
     readout_error: float = Field(default=0.0, ge=0, le=1, description="Probability that a measured bit is flipped.")
+    t1_us: float | None = Field(
+        default=None,
+        gt=0,
+        description="T1 in microseconds, in which qubits decay while a delay lasts; they do not if empty.",
+    )
+    t2_us: float | None = Field(
+        default=None,
+        gt=0,
+        description="T2 in microseconds, in which phases are lost while a delay lasts; twice T1 if empty.",
+    )
 
     def get_backend(self) -> Adapter:
         """Open the backend, a new one at each call; close it when done, or let the process end."""
@@ -59,6 +69,8 @@ class AerBackend(Block):
             depolarizing_1q=self.depolarizing_1q,
             depolarizing_2q=self.depolarizing_2q,
             readout=self.readout_error,
+            t1_us=self.t1_us,
+            t2_us=self.t2_us,
         )
         return Adapter(
             device=self.device,

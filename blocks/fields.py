@@ -1,11 +1,11 @@
-"""What the fields of all blocks have in common: a name that is misspelt is refused."""
+"""What the fields of all blocks have in common: a misspelt name is refused, and an account is a block of its own."""
 
 from __future__ import annotations
 
 import difflib
 from typing import Any
 
-__all__ = ["ACCOUNT_JOBS", "DEVICE_JOBS", "only_known"]
+__all__ = ["ACCOUNT_JOBS", "DEVICE_JOBS", "only_known", "with_account"]
 
 DEVICE_JOBS = "The most jobs at a time on this device, over all processes of one ledger; no limit if empty."
 ACCOUNT_JOBS = (
@@ -33,3 +33,27 @@ def only_known(cls: type[Any], values: Any) -> Any:
         meant = f"; is {near[0]} meant?" if near else ""
         raise ValueError(f"{cls.__name__} has no field {name!r}{meant}")
     return values
+
+
+def with_account(cls: type[Any], values: Any) -> Any:
+    """The fields of a device, with those of its account in `credentials`; then as `only_known`.
+
+    Blocks that earlier versions saved have the fields of the account among those of the device, and so may code have.
+    Where such a block is saved again, Prefect keeps the earlier fields beside the new ones: `credentials` holds.
+    A validator of pydantic, of the mode "before".
+
+    Raises:
+        ValueError: There is a field that neither block has.
+    """
+    if not isinstance(values, dict):
+        return values
+    account = cls.model_fields["credentials"].annotation
+    assert account is not None  # noqa: S101  # for the type checker
+    apart: dict[str, Any] = {}
+    device: dict[str, Any] = {}
+    for name, value in values.items():
+        is_of_account = name in account.model_fields and name not in cls.model_fields
+        (apart if is_of_account else device)[name] = value
+    if apart and device.get("credentials") is None:
+        device["credentials"] = account(**apart)
+    return only_known(cls, device)

@@ -116,6 +116,11 @@ class MqpBackend(Block):
     timeout_s: float = Field(
         default=120.0, ge=120.0, description="How long the answer to a submission may take, in seconds."
     )
+    rate: float | None = Field(
+        default=None,
+        ge=0,
+        description="What a shot of a circuit costs, in budget units, for estimates and caps; the portal tells none.",
+    )
     max_per_s: float | None = Field(
         default=None,
         gt=0,
@@ -143,5 +148,6 @@ class MqpBackend(Block):
                 one_n_shots=True,
             ),
             timeout_s=self.timeout_s,
+            rate=self.rate,
             max_per_s=self.max_per_s or max_per_s_at(account.url),
         )

@@ -1,4 +1,4 @@
-"""The block for Quantinuum Nexus."""
+"""The blocks for Quantinuum Nexus: an account, and a device that it may use."""
 
 from __future__ import annotations
 
@@ -9,16 +9,48 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from blocks.aer import LOGO_URL
-from blocks.fields import ACCOUNT_JOBS, DEVICE_JOBS, only_known
+from blocks.fields import ACCOUNT_JOBS, DEVICE_JOBS, only_known, with_account
 from qjobs.backends.nexus.backend import NEXUS_URL, limits_of
 from qjobs.backends.nexus.backend import NexusBackend as Adapter
 from qjobs.backends.nexus.tokens import address_in_environment
+from qjobs.redaction import without_userinfo
 
 _MAX_PER_S = 50.0
+_DOCUMENTATION_URL = "https://docs.quantinuum.com/nexus/"
+
+
+class NexusCredentials(Block):
+    """An account at Quantinuum Nexus, or at a service that speaks as it does (`qjobs serve`).
+
+    Example:
+        Load saved credentials, and give them to a block of a device:
+        ```python
+        from blocks import NexusCredentials
+
+        credentials = NexusCredentials.load("BLOCK_NAME")
+        ```
+    """
+
+    _block_type_name: ClassVar[str] = "Nexus Credentials"
+    _block_type_slug: ClassVar[str] = "nexus-credentials"
+    _documentation_url: ClassVar[Any] = _DOCUMENTATION_URL
+    _logo_url: ClassVar[Any] = LOGO_URL
+    _description: ClassVar[str] = "An account at Quantinuum Nexus."
+    _only_known = model_validator(mode="before")(only_known)
+
+    url: str = Field(default=NEXUS_URL, description="The address of Nexus, or of a service that speaks as it does.")
+    token: SecretStr | None = Field(
+        default=None,
+        description="The refresh token; that of QJOBS_NEXUS_TOKEN, or the one that qnx login stored here, if empty.",
+    )
+    verify: bool | str = Field(
+        default=True,
+        description="Whether certificates are verified, or the path of a file with the certificates to trust.",
+    )
 
 
 class NexusBackend(Block):
-    """A device behind Quantinuum Nexus, or behind a service that speaks as it does (`qjobs serve`).
+    """A device of Quantinuum Nexus, with the account that may use it; that of the environment if it has none.
 
     Example:
         Load a saved block and open its backend:
@@ -32,21 +64,17 @@ class NexusBackend(Block):
 
     _block_type_name: ClassVar[str] = "Nexus Backend"
     _block_type_slug: ClassVar[str] = "nexus-backend"
-    _documentation_url: ClassVar[Any] = "https://docs.quantinuum.com/nexus/"
+    _documentation_url: ClassVar[Any] = _DOCUMENTATION_URL
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Sends circuits to the devices and simulators of Quantinuum Nexus."
-    _only_known = model_validator(mode="before")(only_known)
+    _with_account = model_validator(mode="before")(with_account)
 
+    credentials: NexusCredentials = Field(default_factory=NexusCredentials, description="The account at Nexus.")
     device: str = Field(min_length=1, description="The device as Nexus names it: Aer, H1-1E, H2-1, and so on.")
-    url: str = Field(default=NEXUS_URL, description="The address of Nexus, or of a service that speaks as it does.")
     name: str = Field(
         default="nexus",
         min_length=1,
         description="The name that jobs are filed under in the ledger; two accounts need two names.",
-    )
-    token: SecretStr | None = Field(
-        default=None,
-        description="The refresh token; that of QJOBS_NEXUS_TOKEN, or the one that qnx login stored here, if empty.",
     )
     project: str = Field(
         default="qjobs", min_length=1, description="The project that jobs are put into; it is made if there is none."
@@ -63,10 +91,6 @@ class NexusBackend(Block):
     config: dict[str, Any] = Field(
         default_factory=dict,
         description="Further fields of the configuration of the device in Nexus, such as noisy_simulation: false.",
-    )
-    verify: bool | str = Field(
-        default=True,
-        description="Whether certificates are verified, or the path of a file with the certificates to trust.",
     )
     timeout_s: float = Field(default=120.0, gt=0, description="How long an answer may take, in seconds.")
     max_live_jobs: int | None = Field(default=None, ge=1, description=DEVICE_JOBS)
@@ -88,12 +112,13 @@ class NexusBackend(Block):
 
     def get_backend(self) -> Adapter:
         """Open the backend, a new one at each call; close it when done, or let the process end."""
+        account = self.credentials
         return Adapter(
             self.device,
-            url=self.url,
+            url=account.url,
             project=self.project,
             name=self.name,
-            token=self.token.get_secret_value() if self.token is not None else None,
+            token=account.token.get_secret_value() if account.token is not None else None,
             limits=replace(
                 limits_of(self.device, self.config),
                 max_live_jobs=self.max_live_jobs,
@@ -103,9 +128,9 @@ class NexusBackend(Block):
             region=self.region,
             max_cost=self.max_cost,
             config=self.config,
-            verify=self.verify,
+            verify=account.verify,
             timeout_s=self.timeout_s,
-            max_per_s=self.max_per_s or (_MAX_PER_S if self.url.rstrip("/") == NEXUS_URL else None),
+            max_per_s=self.max_per_s or (_MAX_PER_S if account.url.rstrip("/") == NEXUS_URL else None),
         )
 
 
@@ -115,5 +140,5 @@ def nexus_from_environment(device: str) -> NexusBackend:
     Jobs at another address than Quantinuum's own are filed under that address.
     """
     url, verify = address_in_environment()
-    name = "nexus" if url == NEXUS_URL else f"nexus@{url.partition('://')[2]}"
-    return NexusBackend(device=device, url=url, name=name, verify=verify)
+    name = "nexus" if url == NEXUS_URL else f"nexus@{without_userinfo(url).partition('://')[2]}"
+    return NexusBackend(device=device, credentials=NexusCredentials(url=url, verify=verify), name=name)

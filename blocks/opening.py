@@ -19,6 +19,7 @@ from blocks.ledger import Ledger
 from blocks.nexus import nexus_from_environment
 from qjobs.backends.base import Backend
 from qjobs.backends.mqp.environment import from_environment as mqp_from_environment
+from qjobs.backends.opening import check_name, open_aer
 from qjobs.backends.qoro.environment import from_environment as qoro_from_environment
 from qjobs.errors import BackendUnavailable, InvalidInput
 from qjobs.ledger import Ledger as LedgerDatabase
@@ -41,11 +42,12 @@ _ledgers: dict[str, LedgerDatabase] = {}
 def backend_named(name: str) -> Backend:
     """The backend of a name: `aer`, `nexus/DEVICE`, `mqp/RESOURCE`, `qoro/TARGET`, or a block: `aer-backend/NAME`.
 
-    `nexus/DEVICE` is a device of the Nexus that the environment points to, as `qnx login` and `qjobs serve`
-    set it up: NEXUS_DOMAIN and its like, and QJOBS_NEXUS_TOKEN or the stored login. `mqp/RESOURCE` is a resource of the
-    Munich Quantum Portal at MQP_URL, with the token in QJOBS_MQP_TOKEN. `qoro/TARGET` is a simulator cluster or a
-    system of QPUs of Qoro at QORO_API_URL, with the key in QORO_API_KEY. A second call with the same name gives the
-    same object, also after the block was changed.
+    `aer/t1_us=80/readout_error=0.02` is the simulator with such noise, in the words of its block. `nexus/DEVICE` is a
+    device of the Nexus that the environment points to, as `qnx login` and `qjobs serve` set it up: NEXUS_DOMAIN and its
+    like, and QJOBS_NEXUS_TOKEN or the stored login. `mqp/RESOURCE` is a resource of the Munich Quantum Portal at
+    MQP_URL, with the token in QJOBS_MQP_TOKEN. `qoro/TARGET` is a simulator cluster or a system of QPUs of Qoro at
+    QORO_API_URL, with the key in QORO_API_KEY. A second call with the same name gives the same object, also after the
+    block was changed.
 
     Raises:
         InvalidInput: There is no such block, or it is not a backend.
@@ -65,8 +67,11 @@ def backend_named(name: str) -> Backend:
 
 
 def _open_backend(name: str) -> Backend:
+    check_name(name)
     if name == "aer":
         return AerBackend().get_backend()
+    if name.startswith("aer/"):
+        return open_aer(name.removeprefix("aer/"))
     if name.startswith("nexus/"):
         return nexus_from_environment(name.removeprefix("nexus/")).get_backend()
     if name.startswith("mqp/"):
@@ -77,8 +82,8 @@ def _open_backend(name: str) -> Backend:
         block = Block.load(name)
     except ValueError as error:
         raise InvalidInput(
-            f"there is no backend {name!r}; use aer, nexus/DEVICE, mqp/RESOURCE or qoro/TARGET, or save a block and "
-            "name it as in aer-backend/NAME",
+            f"there is no backend {name!r}; use aer, aer/NOISE, nexus/DEVICE, mqp/RESOURCE or qoro/TARGET, or save a "
+            "block and name it as in aer-backend/NAME",
             field="backend",
         ) from error
     except (httpx.HTTPError, OSError, RuntimeError) as error:

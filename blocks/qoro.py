@@ -98,6 +98,11 @@ class QoroBackend(Block):
         description="How long a job is waited for that is PENDING after a lost reply, in seconds; then it is "
         "cancelled, and sent anew.",
     )
+    rate: float | None = Field(
+        default=None,
+        ge=0,
+        description="What a shot of a circuit costs, in credits, for estimates and caps; Qoro tells none.",
+    )
     max_per_s: float | None = Field(
         default=None,
         gt=0,
@@ -124,5 +129,6 @@ class QoroBackend(Block):
             ),
             timeout_s=self.timeout_s,
             settle_s=self.settle_s,
+            rate=self.rate,
             max_per_s=self.max_per_s or max_per_s_at(account.url),
         )

@@ -1,4 +1,4 @@
-"""The block for a provider behind the reference REST interface."""
+"""The blocks for a provider behind the reference REST interface: an account, and what runs there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,32 @@ from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, model_validator
 
 from blocks.aer import LOGO_URL
-from blocks.fields import ACCOUNT_JOBS, DEVICE_JOBS, only_known
+from blocks.fields import ACCOUNT_JOBS, DEVICE_JOBS, only_known, with_account
 from qjobs.backends.rest import LIMITS, LostReply
 from qjobs.backends.rest import RestBackend as Adapter
+
+
+class RestCredentials(Block):
+    """An account at a provider behind the reference REST interface.
+
+    Example:
+        Load saved credentials, and give them to a block of the provider:
+        ```python
+        from blocks import RestCredentials
+
+        credentials = RestCredentials.load("BLOCK_NAME")
+        ```
+    """
+
+    _block_type_name: ClassVar[str] = "REST Credentials"
+    _block_type_slug: ClassVar[str] = "rest-credentials"
+    _documentation_url: ClassVar[Any] = "https://www.python-httpx.org/"
+    _logo_url: ClassVar[Any] = LOGO_URL
+    _description: ClassVar[str] = "An account at a provider behind the reference REST interface."
+    _only_known = model_validator(mode="before")(only_known)
+
+    url: str = Field(description="The address of the provider, such as http://127.0.0.1:8000.")
+    token: SecretStr | None = Field(default=None, description="Bearer token; none is sent if empty.")
 
 
 class RestBackend(Block):
@@ -32,15 +55,14 @@ class RestBackend(Block):
     _documentation_url: ClassVar[Any] = "https://www.python-httpx.org/"
     _logo_url: ClassVar[Any] = LOGO_URL
     _description: ClassVar[str] = "Sends circuits to a provider behind the reference REST interface."
-    _only_known = model_validator(mode="before")(only_known)
+    _with_account = model_validator(mode="before")(with_account)
 
-    url: str = Field(description="The address of the provider, such as http://127.0.0.1:8000.")
+    credentials: RestCredentials = Field(description="The account at the provider.")
     lost_reply: LostReply = Field(
         default=LostReply.OPAQUE,
         description="What can be done at this provider when the reply to a submission is lost.",
     )
     timeout_s: float = Field(default=30.0, gt=0, description="How long an answer may take, in seconds.")
-    token: SecretStr | None = Field(default=None, description="Bearer token; none is sent if empty.")
     max_live_jobs: int | None = Field(default=None, ge=1, description=DEVICE_JOBS)
     max_account_jobs: int | None = Field(default=None, ge=1, description=ACCOUNT_JOBS)
     max_per_s: float | None = Field(
@@ -51,9 +73,10 @@ class RestBackend(Block):
 
     def get_backend(self) -> Adapter:
         """Open the backend, a new one at each call; close it when done, or let the process end."""
-        token = self.token.get_secret_value if self.token is not None else None
+        account = self.credentials
+        token = account.token.get_secret_value if account.token is not None else None
         return Adapter(
-            self.url,
+            account.url,
             lost_reply=self.lost_reply,
             limits=replace(LIMITS, max_live_jobs=self.max_live_jobs, max_account_jobs=self.max_account_jobs),
             timeout_s=self.timeout_s,

@@ -1,4 +1,4 @@
-"""Write what the pages take from the code: the map, the retry table, the statuses, the lengths of the walks.
+"""Write what the pages take from the code: the map, the retry table, the statuses, the reference, bad input and more.
 
     python docs/generate.py            writes it into the pages
     python docs/generate.py --check    only says which pages are out of date (exit code 1)
@@ -13,18 +13,28 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
+import typer
+
+from qjobs.cli.declaring import built, commands_of
+from qjobs.cli.main import COMMANDS, app_of
 from qjobs.lifecycle import FINAL, LIVE, NOT_MOVED_BY_WAITING, JobStatus
 from qjobs.model import Lookup, RemoteRetryStrategy
 from qjobs.operations.retry import Action, Standing, decide
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+sys.path[:0] = [str(DOCS), str(ROOT / "tests"), str(ROOT / "tests" / "fault")]
 PART = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 WALK = re.compile(r"^### (.+?)\n(.*?)(?=^##|\Z)", re.DOTALL | re.MULTILINE)
+FAULT_COLUMNS = ((0, 42), (43, 56), (57, 64), (65, 69), (71, 80), (81, 104))
+"""Where the columns of a line of `make faults` begin and end."""
 STEP = re.compile(r"^\d+\. `([\w.]+):[\w.]+`", re.MULTILINE)
 OLD_STEP = re.compile(r"([\w.]+):[\w.]+")
+PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==", re.MULTILINE)
+LICENCE_ROW = re.compile(r"^\| `([^`]+)` \| (.*) \|$", re.MULTILINE)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -164,11 +174,99 @@ def the_walks(page: str) -> str:
     return table(head, rows)
 
 
+def the_commands() -> str:
+    """The help of every command, as it is printed in a pipe."""
+    parts = []
+    for path, command in commands_of(built(app_of(list(COMMANDS)), rich=False)).items():
+        context = typer.Context(command, info_name=path, terminal_width=80, help_option_names=["-h", "--help"])
+        parts.append(f"### {path}\n\n```text\n{command.get_help(context)}\n```\n")
+    return "\n".join(parts)
+
+
+def in_a_cell(text: str) -> str:
+    """Code in a cell of a table, its lines below each other."""
+    lines = [f"`` {line.replace('|', chr(92) + '|')} ``" for line in text.splitlines() if line.strip()]
+    return "<br>".join(lines)
+
+
+def decisive_lines(text: str) -> str:
+    """What a file has beside the lines that the files of all cases share."""
+    from bad_input_cases import AXIS, BELL, GHZ, H2, HEAD, ROTATION
+
+    for shared in (HEAD, ROTATION, GHZ, H2):
+        text = text.replace(shared, "")
+    lines = [line for line in text.splitlines() if f"{line}\n" not in (AXIS, BELL) and line != "name: s"]
+    return "\n".join(lines).replace("\t", "→").replace("\udcff", "�") or "axes: ..."
+
+
+def the_bad_files() -> str:
+    """What is said about each file with a mistake in it."""
+    from bad_input_cases import CASES
+
+    rows = []
+    for name, (text, words) in CASES.items():
+        rows.append([name, in_a_cell(decisive_lines(text)), words.replace("|", "\\|").replace("<", "&lt;")])
+    return table(["mistake", "in the file", "what is said"], rows)
+
+
+def the_bad_commands() -> str:
+    """What is said about each command with a mistake in it."""
+    from bad_input_cases import COMMANDS
+
+    rows = [[name, f"`qjobs {command}`", words.replace("|", "\\|")] for name, (command, words) in COMMANDS.items()]
+    return table(["mistake", "command", "what is said"], rows)
+
+
+def the_faults() -> str:
+    """The recorded rows of `make faults`: of each fault, what became of one wanted job."""
+    rows = []
+    for line in (DOCS / "fault-table.txt").read_text(encoding="utf-8").splitlines()[1:]:
+        fault, adapter, created, lost, status, then = (line[a:b].strip() for a, b in FAULT_COLUMNS)
+        rows.append([fault, adapter, created, lost, f"{status}, then {then}" if then else status])
+    return table(["fault", "provider", "remote jobs", "results lost", "the job is"], rows)
+
+
+def the_reference(*modules: str) -> str:
+    """Every public name of modules, from their docstrings."""
+    import reference
+
+    return reference.written(ROOT, modules)
+
+
+def licence_of(package: str) -> str | None:
+    """What an installed package says of its licence; None for one that is not installed."""
+    try:
+        said = metadata(package)
+    except PackageNotFoundError:
+        return None
+    short = said.get("License-Expression") or said.get("License") or ""
+    if short and len(short) <= 60 and "\n" not in short and "Copyright" not in short and short != "UNKNOWN":
+        return short
+    words = [each.rpartition(" :: ")[2] for each in said.get_all("Classifier", []) if each.startswith("License ::")]
+    return ", ".join(words) or "not said"
+
+
+def the_licences(page: str) -> str:
+    """The licence of every package that constraints.txt pins; what is not installed here stays as the page has it."""
+    before = dict(LICENCE_ROW.findall(page))
+    rows = []
+    for package in PIN.findall((ROOT / "constraints.txt").read_text(encoding="utf-8")):
+        rows.append([f"`{package}`", licence_of(package) or before.get(package, "not said")])
+    return table(["package", "licence"], rows)
+
+
 def written(page: str) -> str:
     """A page with its generated parts as the code is now."""
     makers = {
+        "bad-commands": the_bad_commands,
+        "bad-files": the_bad_files,
+        "commands": the_commands,
+        "faults": the_faults,
+        "reference-library": lambda: the_reference("qjobs"),
+        "reference-project": lambda: the_reference("blocks", "tasks", "flows"),
         "map": the_map,
         "layers": the_layers,
+        "licences": lambda: the_licences(page),
         "statuses": the_statuses,
         "retry-table": the_retry_table,
         "retry-words": the_retry_words,

@@ -88,6 +88,7 @@ if __name__ == "__main__":
             divi_program,
             lambda path: load_divi_program(Path(path)),
             experiment=True,
+            work_out=lambda spec: spec,
             interrupted=lambda store, spec: interrupted_program(store, spec.name),
         )
     )

@@ -14,7 +14,7 @@ from prefect.runtime import flow_run
 from prefect.utilities.annotations import quote
 
 from blocks import backend_named, ledger_named
-from flows._support.command import run_flow
+from flows._support.command import SAID_BELOW, run_flow
 from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow
 from flows._support.waiting import AUTO, Waiting
@@ -72,7 +72,7 @@ def hybrid(
             raise
         published = publish_hybrid(quoted, identity, ledger=ledger)
         for line in published.lines:
-            get_run_logger().info(line)
+            get_run_logger().info(line, extra=SAID_BELOW)
         return published
 
 
@@ -82,6 +82,7 @@ if __name__ == "__main__":
             hybrid,
             lambda path: load_hybrid(Path(path)),
             experiment=True,
-            interrupted=lambda store, spec: interrupted_hybrid(store, expand_hybrid(spec)),
+            work_out=expand_hybrid,
+            interrupted=interrupted_hybrid,
         )
     )

@@ -22,7 +22,7 @@ from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
 from flows._support.waiting import AUTO, Waiting
 from qjobs.errors import InvalidInput
-from qjobs.experiments.circuit_list import expand_circuit_list
+from qjobs.experiments.circuit_list import CircuitListPlan, expand_circuit_list
 from qjobs.experiments.health_check import HealthCheck, health_check_circuits, load_health_check, night_seed
 from tasks import publish_artifacts
 from tasks.artifacts import Published
@@ -62,7 +62,9 @@ def nightly_benchmark(
         plan = expand_circuit_list(health_check_circuits(spec, seed))
         title = f"{spec.name} {backend_named(spec.backend).device}"
         done = execute_in_flow(plan, ledger=ledger, waiting=waiting, identity=identity, title=title)
-        shown = replace(plan, spec=plan.spec.model_copy(update={"name": title}))
+        ran = done.plan
+        assert isinstance(ran, CircuitListPlan)  # noqa: S101 - for the type checker
+        shown = replace(ran, spec=ran.spec.model_copy(update={"name": title}))
         published = publish_artifacts(shown, done.jobs, ledger=ledger, note=f"logical run: {identity}")
         trend = publish_trend(spec, done.jobs[spec.backend], ledger=ledger)
         raise_first(done.problems)

@@ -6,19 +6,22 @@ its devices, and ends the service. Service and jobs are kept: a second call goes
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from flows._support.command import run_flow
+import typer
+
+from flows._support.command import FormFile, run_file
 from flows.hybrid import hybrid
 from flows.run_circuits import run_circuits
 from flows.sweep import sweep
+from qjobs.cli.declaring import alone, called
+from qjobs.cli.options import FlowOptions
 from qjobs.errors import InvalidInput
 from qjobs.experiments.circuit_list import CircuitList, load_circuit_list
 from qjobs.experiments.forms import read_mapping
@@ -31,6 +34,7 @@ from qjobs.service.running import RunningService
 __all__ = ["Interface", "main"]
 
 PORT = 8470
+INTERRUPTED = 130
 _ENDING_S = 15.0
 """How long the service of a command that was killed may take to end."""
 
@@ -44,34 +48,47 @@ class Interface(StrEnum):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit code is that of the flow."""
-    parser = argparse.ArgumentParser(description="Run a sweep, a batch or a hybrid run on a local job service.")
-    parser.add_argument("file", type=Path, help="YAML or JSON file of a sweep, a batch or a hybrid run")
-    parser.add_argument(
-        "--as",
-        dest="interface",
-        type=Interface,
-        choices=list(Interface),
-        help="Quantinuum Nexus or the Munich Quantum Portal (default: nexus, and mqp for a hybrid run)",
-    )
-    parser.add_argument("--device", default="Aer", help="device of the service (default Aer)")
-    parser.add_argument("--port", type=int, default=PORT, help=f"port of the service (default {PORT})")
-    options, others = parser.parse_known_args(arguments)  # those of the flow
+    program = alone(run_on_service, example="python -m flows.on_service examples/qaoa_maxcut/sweep.yaml --as mqp")
+    return called(program, sys.argv[1:] if arguments is None else arguments, prog="python -m flows.on_service")
+
+
+def run_on_service(
+    file: FormFile,
+    options: FlowOptions,
+    interface: Annotated[
+        Interface | None,
+        typer.Option(
+            "--as",
+            metavar="INTERFACE",
+            help="nexus (Quantinuum Nexus) or mqp (Munich Quantum Portal); default: nexus, and mqp for a hybrid run",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", metavar="DEVICE", help="device of the service (default Aer)")
+    ] = "Aer",
+    port: Annotated[int, typer.Option("--port", metavar="PORT", help=f"port of the service (default {PORT})")] = PORT,
+) -> int:
+    """Run a sweep, a batch or a hybrid run on a local job service."""
     try:
-        form = read_mapping(options.file)
+        form = read_mapping(Path(file))
     except InvalidInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    interface = options.interface or (Interface.MQP if "hamiltonian" in form else Interface.NEXUS)
-    backend = f"{interface}/{options.device}"
+    chosen = interface or (Interface.MQP if "hamiltonian" in form else Interface.NEXUS)
+    backend = f"{chosen}/{device}"
     try:
-        service = _started(data_home() / "service", options.port)
+        service = _started(data_home() / "service", port)
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     try:
-        os.environ.update(_access(service, interface))
+        os.environ.update(_access(service, chosen))
         print(f"the service is at {service.url}; running on {backend}")
-        return _run(form, backend, [str(options.file), *others])
+        words = ["python", "-m", "flows.on_service", file, "--as", chosen, "--device", device, "--port", str(port)]
+        code = _run(form, backend, file, options, words)
+        if code == INTERRUPTED:
+            print("the service has ended too, and goes on with its jobs when it is started again", file=sys.stderr)
+        return code
     finally:
         service.stop()
 
@@ -113,19 +130,24 @@ def _access(service: RunningService, interface: Interface) -> Mapping[str, str]:
             }
 
 
-def _run(form: Mapping[str, Any], backend: str, arguments: Sequence[str]) -> int:
+def _run(form: Mapping[str, Any], backend: str, file: str, options: FlowOptions, words: Sequence[str]) -> int:
     """The flow that the file is for."""
     if "hamiltonian" in form:
-        return run_flow(
+        return run_file(
             hybrid,
             lambda path: _hybrid_on(backend, path),
-            arguments,
+            file,
+            options,
             experiment=True,
-            interrupted=lambda store, spec: interrupted_hybrid(store, expand_hybrid(spec)),
+            work_out=expand_hybrid,
+            interrupted=interrupted_hybrid,
+            command=words,
         )
     if "circuits" in form:
-        return run_flow(run_circuits, lambda path: _batch_on(backend, path), arguments, experiment=True)
-    return run_flow(sweep, lambda path: _sweep_on(backend, path), arguments, experiment=True)
+        return run_file(
+            run_circuits, lambda path: _batch_on(backend, path), file, options, experiment=True, command=words
+        )
+    return run_file(sweep, lambda path: _sweep_on(backend, path), file, options, experiment=True, command=words)
 
 
 def _hybrid_on(backend: str, path: str) -> HybridSpec:

@@ -17,6 +17,7 @@ from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.operations import recover as recovery
+from qjobs.reports.markdown import cell
 
 __all__ = ["reconcile"]
 
@@ -61,7 +62,8 @@ def reconcile(ledger: str = "", backends: list[str] = [], orphans: bool = True) 
             except QJobsError as error:  # one bad provider stops no other
                 get_run_logger().warning("%s: %s", name, error)
                 rows.append({"what": name, "where": name, "why": f"{type(error).__name__}: {error}"})
-        create_table_artifact(rows, key="qjobs-in-doubt", description="What a person should look at")
+        shown = [{name: cell(words) for name, words in row.items()} for row in rows]
+        create_table_artifact(shown, key="qjobs-in-doubt", description="What a person should look at")
         return len(rows)
 
 

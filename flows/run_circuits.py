@@ -16,7 +16,8 @@ from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
 from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list, load_circuit_list
-from tasks import publish_artifacts
+from qjobs.operations.check import Checked
+from tasks import publish_artifacts, publish_plan
 from tasks.artifacts import Published
 
 __all__ = ["run_circuits"]
@@ -34,7 +35,8 @@ def run_circuits(
     logical_run: str = "",
     cancel_remote_jobs: bool = True,
     waiting: Waiting = AUTO,
-) -> Published:
+    plan_only: bool = False,
+) -> Published | Checked:
     """Compile, submit, wait for and collect a batch of circuits.
 
     Args:
@@ -43,12 +45,15 @@ def run_circuits(
         logical_run: Name of an earlier logical run whose jobs are to be found again; a new one if empty.
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
+        plan_only: Send nothing, and say what would run, what it would cost and how long it would wait.
     """
     with entered(ledger, logical_run):
         plan = expand_circuit_list(spec)
+        if plan_only:
+            return publish_plan(plan, ledger=ledger, logical_run=logical_run)
         identity = logical_run or str(flow_run.id or "")
         done = execute_in_flow(plan, ledger=ledger, waiting=waiting, identity=identity)
-        published = publish_artifacts(plan, done.jobs, ledger=ledger, note=f"logical run: {identity}")
+        published = publish_artifacts(done.plan, done.jobs, ledger=ledger, note=f"logical run: {identity}")
         raise_first(done.problems)
         return published
 

@@ -7,7 +7,6 @@ or a sensor that was down costs a delay and nothing else.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import math
@@ -18,7 +17,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
+from typing import Annotated
 
+import typer
 from prefect import flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.logging import get_run_logger
@@ -26,8 +27,11 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from blocks import backend_named, ledger_named
+from flows._support.ended_tasks import end_task_runs_left_behind
 from flows._support.heartbeat import heartbeat
+from flows._support.local_server import ServerProblem, served
 from flows._support.lost_runs import recover_crashed_runs, recover_lost_runs
+from flows._support.old_runs import delete_finished, deployed_as
 from flows._support.publish import Publisher
 from flows._support.resume import (
     TRANSIENT,
@@ -37,7 +41,7 @@ from flows._support.resume import (
     runs_to_send_for,
 )
 from flows._support.unstarted_runs import recover_unstarted_runs
-from flows.deploy import NO_SERVER
+from qjobs.cli.declaring import alone, called
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.ledger.dispatches import Entry
@@ -194,6 +198,7 @@ class Sensor:
         self._found_by_upkeep = found.trouble
         done.trouble.update(found.trouble)
         cancel_for_cancelled_runs(self._store, self._client)
+        end_task_runs_left_behind(self._client)
         self._record_stalled()
         self._upkeep_at = self._monotonic() + _UPKEEP_S
 
@@ -230,13 +235,15 @@ def run_once(store: Ledger, client: SyncPrefectClient, *, say: Callable[[str], N
     log_prints=False,
     on_cancellation=[],
 )
-def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
+def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0, keep_hours: float = 0.0) -> None:
     """Pass over the ledger, again and again for so long.
 
     Args:
         ledger: Name of a ledger block; the default ledger if empty.
         for_s: How long to go on, in seconds; 0 for one pass.
         pause_s: Between two passes, in seconds.
+        keep_hours: After how many hours finished runs of this deployment are deleted in Prefect; 0 to keep them. Those
+            that failed or crashed are kept in any case.
     """
     logger = get_run_logger()
     store = ledger_named(ledger)
@@ -249,6 +256,8 @@ def sensor(ledger: str = "", for_s: float = 0.0, pause_s: float = 5.0) -> None:
         get_client(sync_client=True) as client,
         contextlib.closing(Sensor(store, client, say=logger.info, enter=_by_task(ledger))) as opened,
     ):
+        if keep_hours > 0 and (deployment := deployed_as()):
+            delete_finished(client, deployment, older_than=timedelta(hours=keep_hours))
         while True:
             is_last = time.monotonic() + pause_s > ends_at
             opened.run_pass(None if is_last else _PATIENCE_S)
@@ -294,24 +303,38 @@ def _other_sensor(store: Ledger) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`qjobs sensor`: the same pass in a long-lived process, until it is told to end."""
-    parser = argparse.ArgumentParser(prog="qjobs sensor", description=sensor.description)
-    parser.add_argument("--ledger", default="", help="name of a ledger block (default: QJOBS_LEDGER)")
-    parser.add_argument("--every", type=float, default=5.0, metavar="S", help="pause between passes (default 5 s)")
-    parser.add_argument("--once", action="store_true", help="one pass only")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a pass")
-    options = parser.parse_args(arguments)
-    if not PREFECT_API_URL.value():  # a server of its own would know none of the runs that wait
-        print(f"error: {NO_SERVER}", file=sys.stderr)
-        return 2
+    program = alone(_sense, example="qjobs sensor --every 30")
+    return called(program, sys.argv[1:] if arguments is None else arguments, prog="qjobs sensor")
+
+
+def _sense(
+    ledger: Annotated[
+        str, typer.Option("--ledger", metavar="NAME", help="name of a ledger block (default: QJOBS_LEDGER)")
+    ] = "",
+    every: Annotated[float, typer.Option("--every", metavar="S", help="pause between passes (default 5 s)")] = 5.0,
+    once: Annotated[bool, typer.Option("--once", help="one pass only")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object a pass")] = False,
+) -> int:
+    """Ask for every open job, store results, send what waits for a place, and resume runs that are done."""
+    try:
+        with served(lambda line: print(line, file=sys.stderr, flush=True)):
+            return _run(ledger, every, once=once, as_json=as_json)
+    except ServerProblem as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(ledger: str, every: float, *, once: bool, as_json: bool) -> int:
+    """Passes until it is told to end."""
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
 
     def say(line: str) -> None:
-        if not options.json:
+        if not as_json:
             print(line, flush=True)
 
-    store = ledger_named(options.ledger)
+    store = ledger_named(ledger)
     with (
         get_client(sync_client=True) as client,
         contextlib.closing(Sensor(store, client, say=say)) as opened,
@@ -319,12 +342,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         while not over.is_set():
             say_so()
-            done = opened.run_pass(None if options.once else _PATIENCE_S)
-            if options.json and (done.is_news or options.once):
+            done = opened.run_pass(None if once else _PATIENCE_S)
+            if as_json and (done.is_news or once):
                 print(json.dumps(asdict(done)), flush=True)
-            if options.once:
+            if once:
                 break
-            opened.pause(options.every, over)
+            opened.pause(every, over)
     return 0
 
 

@@ -12,12 +12,14 @@ from prefect import flow
 from prefect.logging import get_run_logger
 from prefect.utilities.annotations import quote
 
-from flows._support.command import run_flow
+from flows._support.command import SAID_BELOW, run_flow
 from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
 from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
-from tasks import publish_artifacts
+from qjobs.operations.check import Checked
+from qjobs.operations.plan import ExperimentPlan
+from tasks import publish_artifacts, publish_plan
 from tasks.artifacts import Published
 
 __all__ = ["sweep"]
@@ -35,7 +37,8 @@ def sweep(
     logical_run: str = "",
     cancel_remote_jobs: bool = True,
     waiting: Waiting = AUTO,
-) -> Published:
+    plan_only: bool = False,
+) -> Published | Checked:
     """Run a sweep and publish its data frame, picture, table of jobs and provenance.
 
     Args:
@@ -44,17 +47,26 @@ def sweep(
         logical_run: Name of an earlier logical run whose jobs are to be found again, where `fresh` is on.
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
+        plan_only: Send nothing, and say what would run, what it would cost and how long it would wait.
     """
     with entered(ledger):
         plan = expand_sweep(spec)
+        if plan_only:
+            return publish_plan(_quoted(plan), ledger=ledger, logical_run=logical_run)
         done = execute_in_flow(plan, ledger=ledger, waiting=waiting, identity=logical_run)
-        # Prefect hands the task the plan itself; without the quotes it would look for futures in every point.
-        quoted: SweepPlan = quote(plan)  # type: ignore[assignment]
-        published = publish_artifacts(quoted, done.jobs, ledger=ledger, note="; ".join(done.summaries))
-        for line in [*done.summaries, *published.lines]:
+        published = publish_artifacts(_quoted(done.plan), done.jobs, ledger=ledger, note="; ".join(done.summaries))
+        for line in done.summaries:
             get_run_logger().info(line)
+        for line in published.lines:
+            get_run_logger().info(line, extra=SAID_BELOW)
         raise_first(done.problems)
         return published
+
+
+def _quoted(plan: ExperimentPlan) -> SweepPlan:
+    """A plan for a task, which gets the plan itself; without quotes Prefect would look for futures in every point."""
+    quoted: SweepPlan = quote(plan)  # type: ignore[assignment]
+    return quoted
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Remote quantum jobs: never lost, never run twice, always explained.
 
 The front door. `plan submit poll wait collect cancel` take a job from a batch to its results, `retry rerun reconcile
-adopt discard` are for when something went wrong, `run` and `jobs` are for a notebook. Each is imported when it is
-first used.
+adopt discard` are for when something went wrong, `run`, `jobs`, `load` and `compare` are for a notebook. Each is
+imported when it is first used.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from qjobs.operations.recover import adopt, discard, orphans, reconcile, rerun, retry
     from qjobs.operations.submit import submit
     from qjobs.operations.wait import wait
+    from qjobs.results.compare import compare
+    from qjobs.results.store import load
 
 __all__ = [
     "BackendUnavailable",
@@ -44,8 +46,10 @@ __all__ = [
     "adopt",
     "cancel",
     "collect",
+    "compare",
     "discard",
     "jobs",
+    "load",
     "orphans",
     "plan",
     "poll",
@@ -61,6 +65,8 @@ _HOMES = {
     "Ledger": "qjobs.ledger",
     "jobs": "qjobs.notebook",
     "run": "qjobs.notebook",
+    "compare": "qjobs.results.compare",
+    "load": "qjobs.results.store",
     "cancel": "qjobs.operations.cancel",
     "collect": "qjobs.operations.collect",
     "plan": "qjobs.operations.plan",

@@ -13,11 +13,15 @@ A branch answers "what can the caller do", not "which layer broke"::
     ├── JobLost                 the provider no longer knows the job: look there, then discard or submit by force
     ├── WrongBackend            what was opened is not what the job was sent to: open that one
     ├── PolicyLimit             a cap of the retry policy is reached: raise it, or leave the job as it is
+    ├── NotApproved             a person must approve it, or has refused it: nothing was sent
+    ├── CanaryFailed            the first circuits are not sane: nothing more was sent; mend the circuits or the rule
     ├── ProtocolError           the provider left its contract; the job keeps its last status
+    │   └── AlreadyRuns         what was to be ended, because it was only reserved, runs: adopt it
     ├── JobFailed               raised once, by collect; what finished is kept and can be read
     ├── JobNotFound             the ledger knows no such job
     ├── StaleJob                another process moved the job first: read it again
     ├── Busy                    another process holds the job, or the device is full: try again later
+    │   └── OverCap             a cap leaves no money for the job now: it is held until some comes free, or raise it
     ├── WaitTimeout             the jobs go on; wait again
     └── LedgerError
         ├── LedgerUnavailable   unreadable or not a ledger: put right what it names
@@ -35,9 +39,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from qjobs.redaction import without_known
+
 __all__ = [
+    "AlreadyRuns",
     "BackendUnavailable",
     "Busy",
+    "CanaryFailed",
     "CredentialsRejected",
     "InvalidCircuit",
     "InvalidInput",
@@ -48,7 +56,9 @@ __all__ = [
     "LedgerError",
     "LedgerSchemaMismatch",
     "LedgerUnavailable",
+    "NotApproved",
     "NotSent",
+    "OverCap",
     "PolicyLimit",
     "ProtocolError",
     "QJobsError",
@@ -70,7 +80,10 @@ def _rebuild(cls: type[QJobsError], args: tuple[object, ...], state: dict[str, o
 
 
 class QJobsError(Exception):
-    """Base of every error that qjobs raises on purpose."""
+    """Base of every error that qjobs raises on purpose; its message holds no secret that this process knows."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(without_known(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(
         self,
@@ -185,6 +198,14 @@ class PolicyLimit(QJobsError):
         self.job_id = job_id
 
 
+class NotApproved(QJobsError):
+    """It costs more than what needs no approval, and nobody has approved it, or somebody has refused it."""
+
+
+class CanaryFailed(QJobsError):
+    """The first circuits of a sweep have no result, or none that is sane; the others were not sent."""
+
+
 class ProtocolError(QJobsError):
     """The provider answered outside its contract (an unknown status word, cut-off JSON).
 
@@ -196,6 +217,10 @@ class ProtocolError(QJobsError):
     def __init__(self, message: str, *, code: int | None = None) -> None:
         super().__init__(message)
         self.code = code
+
+
+class AlreadyRuns(ProtocolError):
+    """What was thought to be reserved, and to be ended, runs or has run: it is to be adopted."""
 
 
 class JobFailed(QJobsError):
@@ -254,6 +279,19 @@ class Busy(QJobsError):
         super().__init__(message)
         self.job_id = job_id
         self.retry_after_s = retry_after_s
+
+
+class OverCap(Busy):
+    """A cap, or the provider's quota, leaves no money for the job now; it is held until some comes free, or is given.
+
+    Args:
+        message: Which cap, how far it is used, and the command that raises it.
+        job_id: Our job.
+        retry_after_s: When to look again, in seconds.
+    """
+
+    def __init__(self, message: str, *, job_id: str, retry_after_s: float = 30.0) -> None:
+        super().__init__(message, job_id=job_id, retry_after_s=retry_after_s)
 
 
 class WaitTimeout(QJobsError):

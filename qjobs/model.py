@@ -33,6 +33,7 @@ __all__ = [
     "Lookup",
     "Observable",
     "PaceSlice",
+    "Price",
     "Program",
     "ProgramFormat",
     "ProgramHash",
@@ -125,12 +126,14 @@ class ExecuteOptions:
 
     `seed` makes a simulator repeatable and is ignored by devices. With `observables` the backend
     returns their exact expectation values instead of counts (simulators only). `level` is how hard
-    the provider's compiler tries, for compile jobs only.
+    the provider's compiler tries, for compile jobs only. Jobs of the same `batch_id`, a UUID, are one batch
+    where there are batches (`Capability.BATCHES`).
     """
 
     seed: int | None = None
     observables: tuple[Observable, ...] = ()
     level: int | None = None
+    batch_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +241,9 @@ class Job:
 class Attempt:
     """One submission of a job.
 
+    `reserved` is what it was to cost when it was claimed, in `cost_unit`; None where nobody could tell, and 0 once it
+    is known that no remote job came of it. `cost` is what the provider told. `held` is the one that counts now.
+
     `claimed_at` is when the intent was written, `sent_at` when the request was about to leave after which something
     can run or be billed; it is empty when it is proved that no such request left. `items` are the indices that were
     sent, or None for all. A `remote_id` without `accepted_at` is reserved: the provider gave an id, and nothing of it
@@ -268,6 +274,20 @@ class Attempt:
     awaited_since: datetime | None
     awaited_at: datetime | None
     awaited_times: int
+    reserved: float | None = None
+    cost_unit: str = ""
+
+    @property
+    def held(self) -> float | None:
+        """What it takes of its caps: the larger of estimate and cost, and once it is final its cost where it was told.
+
+        None where nobody can tell.
+        """
+        if self.status.is_final and self.cost is not None:
+            return self.cost
+        if self.cost is None or self.reserved is None:
+            return self.reserved if self.cost is None else self.cost
+        return max(self.cost, self.reserved)
 
     @property
     def is_reserved(self) -> bool:
@@ -366,6 +386,22 @@ class Snapshot:
     queue_position: int | None = None
     cost: float | None = None
 
+    @property
+    def total_cost(self) -> float | None:
+        """What the whole costs: the provider's own sum, or that of its items; None where it tells neither."""
+        if self.cost is not None:
+            return self.cost
+        costs = [item.cost for item in self.items or () if item.cost is not None]
+        return sum(costs) if costs else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a submission will cost, in the provider's unit; `amount` None where nobody can tell."""
+
+    amount: float | None = None
+    unit: str = ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -387,10 +423,11 @@ class Limits:
 
     `max_items` circuits a job, `max_shots` shots an item, `max_bytes` bytes of program text and
     parameters a job, `max_live_jobs` jobs at the provider at a time per device, and `max_account_jobs` of the account
-    on all of its devices together. Both are counted in the ledger, over all processes. `results_kept_s` is how long
-    the provider keeps a result after its item has completed, in seconds: None for as long as anybody may ask, 0
-    for a device that gives no results at all (a syntax checker). `one_n_shots` says that a job has one number of shots
-    for all of its items, so that items of other numbers go into other jobs.
+    on all of its devices together. Both are counted in the ledger, over all processes, and jobs that others have there
+    count where the provider shows them. `results_kept_s` is how long the provider keeps a result after its item has
+    completed, in seconds: None for as long as anybody may ask, 0 for a device that gives no results at all (a syntax
+    checker). `one_n_shots` says that a job has one number of shots for all of its items, so that items of other numbers
+    go into other jobs.
     """
 
     max_items: int | None = None
@@ -432,6 +469,8 @@ class Capability(StrEnum):
     """Its items give the exact values of `ExecuteOptions.observables` instead of counts."""
     CANCEL_ITEMS = "cancel items"
     """`cancel` takes chosen items of a job."""
+    BATCHES = "batches"
+    """Jobs with the same `ExecuteOptions.batch_id` run one after the other, with no job of others between them."""
     DURABLE = "durable"
     """Its jobs go on when this process ends, so that nobody has to stay and wait."""
 

@@ -9,22 +9,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qjobs.backends.aer import AerBackend
 from qjobs.backends.base import Backend, Capability
+from qjobs.backends.opening import opened as opened_by_name
 from qjobs.compiling.compiler import CompileCache
 from qjobs.errors import InvalidInput
 from qjobs.experiments.circuit_list import CircuitList, CircuitListPlan, expand_circuit_list, load_circuit_list
-from qjobs.experiments.forms import read_mapping
+from qjobs.experiments.forms import naming_lines, read_mapping
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.ledger import Ledger
 from qjobs.model import JobId, RemoteRetryStrategy
+from qjobs.operations.approval import Ask, approval_of, nobody
 from qjobs.operations.execute import DirectStages, execute
 from qjobs.operations.plan import end_interruption, interrupted_run
 from qjobs.operations.poll import utc_now
 from qjobs.operations.wait import Progress
 from qjobs.paths import data_home
 from qjobs.reports.provenance import jobs_table
-from qjobs.reports.run_report import RunReport, report_of
+from qjobs.reports.run_report import RunReport
+from qjobs.results.save import save_run
+from qjobs.results.store import Results, SavedRun
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,12 +39,13 @@ __all__ = ["Run", "expand", "jobs", "load", "run"]
 class Run:
     """What `run` did.
 
-    `report` has the data frame, the picture and the best points; `jobs` are job ids by backend; `problems` says
-    what went wrong, by job; `summaries` has a sentence a backend.
+    `report` has the data frame, the picture and the best points; `saved` says where they are kept; `jobs` are job ids
+    by backend; `problems` says what went wrong, by job; `summaries` has a sentence a backend.
     """
 
     run_id: str
     report: RunReport
+    saved: SavedRun
     jobs: Mapping[str, tuple[JobId, ...]]
     problems: Mapping[JobId, Exception]
     summaries: tuple[str, ...]
@@ -70,9 +74,10 @@ def run(
     ledger: str | None = None,
     run_id: str = "",
     new: bool = False,
-    file: Path | None = None,
+    results: str | Path | None = None,
     say: Callable[[str], object] = print,
     report: Callable[[Progress], None] = lambda _: None,
+    ask: Ask = nobody,
 ) -> Run:
     """Run an experiment in this process and wait for it.
 
@@ -81,31 +86,40 @@ def run(
 
     Args:
         experiment: A sweep, a circuit list, or the path of a file with one.
-        backends: Open adapters by the names that the experiment gives them; `aer` is opened here if it is not among
-            them.
+        backends: Open adapters by the names that the experiment gives them; `aer` and `aer/NOISE` are opened here if
+            they are not among them.
         ledger: URL of the ledger; the default ledger if None.
         run_id: Name of the logical run; if empty the one that was interrupted, else a new one.
         new: Run anew, whatever was interrupted.
-        file: Where the data frame is written, as Parquet; None leaves it in memory.
+        results: Where results are kept, a folder or a URL; QJOBS_RESULTS or the home if None.
         say: Called with a line for people, where a run is gone on with.
         report: Called with the progress of each wait.
+        ask: Called where a person must approve it (`qjobs.operations.approval`), before anything is sent.
 
     Raises:
-        InvalidInput: It cannot be run, or names a backend that is not given.
+        NotApproved: There is nobody to ask, or it was refused; nothing was sent.
+        InvalidInput: It cannot be run, names a backend that is not given, or results cannot be kept there.
     """
-    spec = load(Path(experiment)) if isinstance(experiment, str | Path) else experiment
-    plan = expand(spec)
+    Results(results)  # refused before anything is sent
+    if isinstance(experiment, str | Path):
+        spec = load(Path(experiment))
+        with naming_lines(Path(experiment)):
+            plan = expand(spec)
+    else:
+        spec = experiment
+        plan = expand(spec)
     names = list(spec.backends) if isinstance(spec, SweepSpec) else [spec.backend]
     with contextlib.ExitStack() as stack:
         opened = dict(backends or {})
-        if missing := [name for name in names if name not in opened and name != "aer"]:
+        simulated = [name for name in names if name not in opened and name.partition("/")[0] == "aer"]
+        if missing := [name for name in names if name not in opened and name not in simulated]:
             raise InvalidInput(
                 f"{', '.join(missing)} is not open here, only {', '.join(['aer', *opened])}; give it as "
                 "backends={NAME: ADAPTER}, or use the command: qjobs run FILE",
                 field="backends",
             )
-        if "aer" in names and "aer" not in opened:
-            opened["aer"] = stack.enter_context(AerBackend())
+        for name in simulated:
+            opened[name] = stack.enter_context(opened_by_name(name))
         store = stack.enter_context(Ledger(ledger))
         began = utc_now()
         interrupted = None if new or run_id else interrupted_run(store, plan)
@@ -116,13 +130,22 @@ def run(
             if not any(Capability.DURABLE in opened[name].capabilities for name in names):
                 plan = _with_what_died(plan)
                 entry = f"run-{uuid.uuid4().hex[:12]}"
-        stages = DirectStages(store, opened, CompileCache(data_home() / "compiled"), report)
+        cache = CompileCache(data_home() / "compiled")
+        stages = DirectStages(store, opened, cache, report)
         with store.waits.attended(entry):
-            done = execute(store, plan, stages, run=entry, identity=run_id)
-            made = report_of(store, plan, done.jobs, file)
+            approval = approval_of(store, plan, stages.backend, cache, ask, logical_run=run_id)
+            done = execute(store, approval.plan, stages, run=entry, identity=run_id, approval=approval)
+            saved = save_run(store, done.plan, done.jobs, opened, where=results)
         if interrupted is not None:
             end_interruption(store, interrupted, before=began)
-        return Run(run_id=run_id, report=made, jobs=done.jobs, problems=done.problems, summaries=done.summaries)
+        return Run(
+            run_id=run_id,
+            report=saved.report,
+            saved=saved.run,
+            jobs=done.jobs,
+            problems=done.problems,
+            summaries=done.summaries,
+        )
 
 
 def _with_what_died(plan: SweepPlan | CircuitListPlan) -> SweepPlan | CircuitListPlan:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from prefect import task
 
-from blocks import ledger_named
+from blocks import backend_named, ledger_named
+from qjobs.backends.base import Backend
 from qjobs.experiments.divi_program import DiviProgramSpec
-from qjobs.paths import data_home
-from qjobs.reports.files import artifact_key, write_file, write_parquet
+from qjobs.ledger import Ledger
+from qjobs.model import JobId
 from qjobs.reports.program_report import ProgramOutcome, draw_losses, losses_frame, program_lines, program_markdown
-from tasks.artifacts import Published
-from tasks.hybrid import show_report
+from qjobs.results.save import definition_of, origin, save_frame
+from tasks.artifacts import Published, data_address, files_of, published, show
 from tasks.logs import task_logger
 from tasks.retrying import READS
 
@@ -27,28 +29,33 @@ from tasks.retrying import READS
 def publish_divi_program(
     spec: DiviProgramSpec, outcome: ProgramOutcome, logical_run: str, *, ledger: str = ""
 ) -> Published:
-    """Make the files and artifacts of a logical run; a second call makes a new version of each.
+    """Save the losses of a logical run and make its artifacts; a second call saves them anew.
 
     Raises:
         StorageFull: A file cannot be written; jobs and results are in the ledger.
     """
     store = ledger_named(ledger)
     jobs = store.jobs(experiment=spec.name, logical_run=logical_run)
-    folder = data_home() / "results" / artifact_key(spec.name, "results")
-    parquet = write_parquet(losses_frame(outcome), folder / "losses.parquet")
-    picture = draw_losses(f"{spec.name}: {spec.program} on {spec.backend}", outcome)
-    path = write_file(folder / "losses.png", picture) if picture else None
-    image = f"data:image/png;base64,{base64.b64encode(picture).decode()}" if picture else None
-    files = [f"data frame: `{parquet}`", *([f"picture: `{path}`"] if path else []), f"logical run: {logical_run}"]
+    job_ids = [job.job_id for job in reversed(jobs)]
     n_batches = len({str(job.properties.get("program_batch")) for job in jobs})
-    report = program_markdown(spec.name, outcome, n_batches, image, files)
-    keys = show_report(store, spec.name, spec.backend, [job.job_id for job in reversed(jobs)], report)
-    task_logger().info("wrote %s", parquet)
-    return Published(
-        parquet=str(parquet),
-        picture=str(path) if path else None,
-        artifact_keys=keys,
-        lines=tuple(program_lines(outcome, n_batches)),
-        n_rows=len(outcome.losses),
-        n_missing=0,
-    )
+    lines = program_lines(outcome, n_batches)
+    picture = draw_losses(f"{spec.name}: {spec.program} on {spec.backend}", outcome)
+    of_backend, backends = {spec.backend: job_ids}, {spec.backend: backend_named(spec.backend)}
+    record = _origin(store, spec, of_backend, backends, logical_run)
+    saved = save_frame(spec.name, record["definition"], losses_frame(outcome), picture, record, lines)
+    files = files_of(saved, f"logical run: {logical_run}")
+    report = program_markdown(spec.name, outcome, n_batches, data_address(picture), files)
+    keys = show(store, saved, of_backend, backends, report)
+    task_logger().info("wrote %s", saved.file)
+    return published(saved, keys)
+
+
+def _origin(
+    store: Ledger,
+    spec: DiviProgramSpec,
+    jobs: Mapping[str, Sequence[JobId]],
+    backends: Mapping[str, Backend],
+    logical_run: str,
+) -> dict[str, Any]:
+    definition = definition_of(spec)
+    return origin(store, "divi", spec, definition, jobs, backends, key=["iteration"], logical_run=logical_run)

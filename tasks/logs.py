@@ -9,7 +9,7 @@ from weakref import WeakSet
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
-from qjobs.errors import QJobsError
+from qjobs.errors import InvalidInput, QJobsError
 
 Logger: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
@@ -30,10 +30,10 @@ def _of_a_task(record: logging.LogRecord) -> bool:
 
 
 def _of_a_flow(record: logging.LogRecord) -> bool:
-    """Keep the first traceback of an error of ours; Prefect's engine logs it once more."""
+    """Keep the first traceback of an error of ours, none of a user's mistake; Prefect's engine logs it once more."""
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, QJobsError):
-        if error in _shown:
+        if error in _shown or isinstance(error, InvalidInput):
             record.exc_info = None
         _shown.add(error)
     return True

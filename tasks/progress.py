@@ -10,21 +10,24 @@ from prefect.context import FlowRunContext
 
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
+from qjobs.operations.poll import utc_now
+from qjobs.operations.usual_wait import UsualWaits
 from qjobs.operations.wait import Progress
-from qjobs.reports.progress import progress_of
+from qjobs.reports.markdown import plain
+from qjobs.reports.progress import progress_words
 from tasks.logs import Logger
 
 _EVERY_S = 1.0
 
 
-def show_progress(ledger: Ledger, job_ids: Sequence[JobId], key: str) -> None:
+def show_progress(ledger: Ledger, job_ids: Sequence[JobId], key: str, usual: UsualWaits) -> None:
     """Show the progress of a flow run that is about to be suspended; the sensor keeps this artifact current."""
-    percent, description = progress_of(ledger, job_ids)
-    create_progress_artifact(percent, key=key, description=description)
+    percent, description = progress_words(ledger, job_ids, usual, utc_now())
+    create_progress_artifact(percent, key=key, description=plain(description))
 
 
 class ProgressArtifact:
-    """Says how many circuits are done, at most once a second.
+    """Says how many circuits are done and what the others wait for, at most once a second.
 
     No artifact is made if `key` is empty or no flow runs.
     """
@@ -42,6 +45,7 @@ class ProgressArtifact:
         self._logger = logger
         self._key = key if FlowRunContext.get() is not None else ""
         self._monotonic = monotonic
+        self._usual = UsualWaits(ledger, monotonic)
         self._last = monotonic()
         self._artifact: UUID | None = None
         self._trouble: dict[str, str] = {}
@@ -64,11 +68,11 @@ class ProgressArtifact:
 
     def _show(self) -> None:
         self._last = self._monotonic()
-        percent, description = progress_of(self._ledger, self._job_ids)
+        percent, description = progress_words(self._ledger, self._job_ids, self._usual, utc_now())
         self._logger.info("%s", description)
         if not self._key:
             return
         if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, key=self._key, description=description)  # type: ignore[assignment]
+            self._artifact = create_progress_artifact(percent, key=self._key, description=plain(description))  # type: ignore[assignment]
         else:
-            update_progress_artifact(self._artifact, percent, description=description)
+            update_progress_artifact(self._artifact, percent, description=plain(description))

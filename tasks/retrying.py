@@ -7,7 +7,7 @@ from typing import Any
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import task_run
 
-from qjobs.errors import BackendUnavailable, Busy, LedgerAway, ProtocolError
+from qjobs.errors import BackendUnavailable, Busy, LedgerAway, OverCap, ProtocolError
 from qjobs.model import Lookup
 from qjobs.operations.retry import RetryPolicy
 
@@ -21,7 +21,7 @@ COMPILE_DELAYS_S = [2.0, 10.0, 20.0]
 
 
 def is_transient(_task: Any, _run: Any, state: Any) -> bool:
-    """Retry condition: errors that are transient by class, and no others."""
+    """Retry condition: errors that are transient by class, and no others; a job that a cap holds waits elsewhere."""
     return _raises(state, (BackendUnavailable, Busy, LedgerAway))
 
 
@@ -33,6 +33,8 @@ def is_transient_read(_task: Any, _run: Any, state: Any) -> bool:
 def _raises(state: Any, kinds: tuple[type[Exception], ...]) -> bool:
     try:
         state.result()
+    except OverCap:
+        return False
     except kinds:
         return True
     except Exception:  # any other error of a task is not to be retried

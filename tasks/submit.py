@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 from prefect import task
 
-import qjobs
 from blocks import backend_named, ledger_named
 from qjobs.model import JobId, ProgramHash, RemoteRetryStrategy
-from qjobs.operations.poll import utc_now
-from qjobs.operations.retry import RetryPolicy, climbing
+from qjobs.operations.ladder import submit_by_ladder
+from qjobs.operations.retry import RetryPolicy
 from tasks.logs import task_logger
 from tasks.retrying import DEFAULT_POLICY, SUBMITS, run_count
 
@@ -44,16 +43,16 @@ def submit_job(
         BackendUnavailable, Busy: Prefect runs the task again, by the next rung.
         SubmissionRejected, SubmissionUnknown, PolicyLimit, CredentialsRejected: Final for this run.
     """
-    store = ledger_named(ledger)
-    run = before + run_count()
-    if run > 1:
-        strategy = policy.strategy_for(run)
-        task_logger().warning("retry %d of %s uses the rung %s", run - 1, job_id, strategy)
-        store.record_event(job_id, "retry", f"retry {run - 1} of the submit stage, rung {strategy}", now=utc_now())
-    device = backend_named(backend)
-    with climbing(policy, run, device.lookup):
-        done = qjobs.submit(store, device, job_id, strategy=strategy, policy=policy, programs=programs)
-    task_logger().info(
-        "%s: %s, because %s; it is %s as %s", job_id, done.action, done.reason, done.status, done.remote_id
+    log = task_logger()
+    done = submit_by_ladder(
+        ledger_named(ledger),
+        backend_named(backend),
+        job_id,
+        run=before + run_count(),
+        policy=policy,
+        strategy=strategy,
+        programs=programs,
+        log=log,
     )
+    log.info("%s: %s, because %s; it is %s as %s", job_id, done.action, done.reason, done.status, done.remote_id)
     return str(done.status)

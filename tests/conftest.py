@@ -13,6 +13,10 @@ from hypothesis import HealthCheck, settings
 from support import empty
 
 from qjobs.ledger import Ledger
+from qjobs.paths import use_prefect_home
+from qjobs.redaction import forget_all
+
+use_prefect_home()  # before a test imports Prefect, whose data then stay in the home of this checkout
 
 settings.register_profile(
     "qjobs",
@@ -33,6 +37,13 @@ def _missing(what: str) -> NoReturn:
 
 collect_ignore = ["bench/pony_replica.py"]
 """It has no tests, and needs a package that `make bench-mqp` installs."""
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_others() -> Iterator[None]:
+    """What one test's credentials were is a word like any other in the next."""
+    yield
+    forget_all()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from scripted import ScriptedBackend
 
 import qjobs
@@ -14,9 +12,9 @@ from qjobs.experiments.circuit_list import CircuitList, CircuitListPlan, expand_
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
-from qjobs.model import JobId, RemoteRetryStrategy
+from qjobs.model import RemoteRetryStrategy
 from qjobs.operations.compile_jobs import compile_programs
-from qjobs.operations.execute import DirectStages, Executed, Shown, ToSubmit, Until, execute
+from qjobs.operations.execute import DirectStages, Executed, Shown, ToSubmit, Until, WaitedFor, execute
 from qjobs.operations.plan import ExperimentJobs, ExperimentPlan, find_existing, plan_missing
 from qjobs.operations.retry import RetryPolicy
 
@@ -40,16 +38,9 @@ class Stages(DirectStages):
             raise InvalidInput(f"there is no backend {name!r}", field="backends")
         return self.opened[name]
 
-    def wait(
-        self,
-        jobs: Mapping[JobId, str],
-        *,
-        until: Until,
-        shown: Sequence[JobId],
-        kind: Shown,
-        unsent: Mapping[JobId, ToSubmit],
-    ) -> None:
-        self.waits.append((until, kind, len(jobs)))
+    def wait(self, waited_for: WaitedFor) -> None:
+        jobs = waited_for.jobs
+        self.waits.append((waited_for.until, waited_for.kind, len(jobs)))
         for name in set(jobs.values()):
             for remote in self.opened[name].live():
                 remote.items = [self.end] * len(remote.items)

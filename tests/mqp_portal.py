@@ -74,6 +74,8 @@ class Ways:
     ]
     """Which rows a page of the list has, of all in the order that was asked for."""
     access_ttl_s: float = 900.0
+    ignores_filter: bool = False
+    """Whether the list shows jobs of all statuses, whatever is asked for."""
     lists_hidden: bool = False
     """Whether the list shows jobs without their circuits."""
 
@@ -217,8 +219,10 @@ class MqpPortal:
         """A page of the list."""
         rows = []
         for job in self.store.jobs.values():
-            if not job.is_forgotten:
-                rows.append(self.row(job))
+            row = self.row(job)
+            is_asked_for = not params["filter"] or row["status"] in params["filter"].split(",")
+            if not job.is_forgotten and (is_asked_for or self.ways.ignores_filter):
+                rows.append(row)
         if params["order"] == "DESC":
             rows.reverse()
         return {"jobs": self.ways.rows(rows, int(params["p"]), int(params["jpp"])), "totaljob_nr": len(rows)}

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from support import NOW
 
@@ -19,13 +20,14 @@ from qjobs.backends.base import (
     ItemSnapshot,
     Journal,
     Limits,
+    LiveJob,
     Lookup,
     MissingResult,
     Result,
     Snapshot,
     Target,
 )
-from qjobs.errors import ProtocolError, QJobsError, SubmissionRejected
+from qjobs.errors import AlreadyRuns, QJobsError, SubmissionRejected
 from qjobs.lifecycle import FINAL, JobStatus, roll_up
 from qjobs.model import Batch, ItemResult, JobKind, Key, ProgramHash, RemoteId
 
@@ -309,7 +311,7 @@ class SteppedBackend(ScriptedBackend):
     def abandon(self, remote_id: RemoteId) -> None:
         self._trouble()
         if remote_id in self.jobs:
-            raise ProtocolError(f"{remote_id} runs")
+            raise AlreadyRuns(f"{remote_id} runs")
         if self.reserved.pop(remote_id, None) is not None:
             self.abandoned.append(remote_id)
 
@@ -327,3 +329,24 @@ class SteppedBackend(ScriptedBackend):
         ended = Snapshot(status=JobStatus.CANCELLED, remote_status="ABANDONED")
         known.update({each: ended for each in remote_ids if each in self.abandoned})
         return {**known, **super().status(remote_ids)}
+
+
+class ShowingBackend(ScriptedBackend):
+    """A provider that shows the live jobs of the account: ours, and `strangers`, of which some are `elsewhere`.
+
+    `silences` are taken one per question.
+    """
+
+    def __init__(self, lookup: Lookup = FINDABLE, **options: Any) -> None:
+        super().__init__(lookup, **options)
+        self.strangers: list[str] = []
+        self.elsewhere: set[str] = set()
+        self.silences: deque[QJobsError] = deque()
+        self.n_shown = 0
+
+    def live_jobs(self) -> list[LiveJob]:
+        self.n_shown += 1
+        if self.silences:
+            raise self.silences.popleft()
+        ids = [*(remote.remote_id for remote in self.live()), *self.strangers]
+        return [LiveJob(remote_id=RemoteId(each), elsewhere=each in self.elsewhere) for each in ids]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
+import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from dataclasses import fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
 
 import httpx
+import typer
 from prefect import Flow
 from prefect.settings import (
     PREFECT_API_URL,
@@ -18,24 +22,44 @@ from prefect.settings import (
     get_current_settings,
     temporary_settings,
 )
-from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as STARTUP_TIMEOUT
 
-from blocks import ledger_named
+from blocks import backend_named, ledger_named
+from blocks.opening import close_all
 from flows._support.local_server import LocalServer, ServerProblem, local_server
-from qjobs.cli.caps import with_retries
-from qjobs.cli.parser import add_retry_options
+from qjobs.backends.base import Capability
+from qjobs.cli.caps import command_again, with_retries
+from qjobs.cli.declaring import alone, called
+from qjobs.cli.interrupted import left_behind
+from qjobs.cli.options import FlowOptions
 from qjobs.errors import InvalidInput, LedgerError, QJobsError
+from qjobs.experiments.forms import at_its_line
 from qjobs.ledger import Ledger
+from qjobs.model import RemoteRetryStrategy
 from qjobs.notebook import expand
 from qjobs.operations.plan import end_interruption, interrupted_run
 from qjobs.operations.poll import utc_now
+from qjobs.paths import ledger_url
 
-_STARTUP_S = 120
-"""How long Prefect's own server may take to start on a busy machine; Prefect gives it 20 s."""
+SAID_BELOW = {"said_below": True}
+"""For lines of a run's log that the end of the command says too."""
+FormFile = Annotated[str, typer.Argument(metavar="FILE", help="YAML or JSON file with the flow's parameters")]
+_EXAMPLES = {
+    "sweep": "examples/qaoa_maxcut/sweep.yaml",
+    "run_circuits": "examples/bell/circuits.yaml",
+    "hybrid": "examples/h2/hybrid.yaml",
+}
 
 
-def _interrupted(store: Ledger, spec: Any) -> str | None:
-    return interrupted_run(store, expand(spec))
+def _module(flow: Any) -> str:
+    return str(getattr(flow, "name", flow.__name__)).replace("-", "_")
+
+
+def _words(flow: Any, file: str) -> list[str]:
+    return ["python", "-m", f"flows.{_module(flow)}", file]
+
+
+def _has_logical_run(flow: Any) -> bool:
+    return "logical_run" in inspect.signature(flow).parameters
 
 
 def run_flow(
@@ -44,53 +68,91 @@ def run_flow(
     arguments: Sequence[str] | None = None,
     *,
     experiment: bool = False,
-    interrupted: Callable[[Ledger, Any], str | None] = _interrupted,
+    work_out: Callable[[Any], Any] = expand,
+    interrupted: Callable[[Ledger, Any], str | None] = interrupted_run,
 ) -> int:
     """Run `flow` on the file that is named on the command line.
 
     An `experiment` is a sweep, a list of circuits or a hybrid run: strategies and caps can be given, and a run of it
-    that was interrupted is gone on with. `interrupted` finds that one.
+    that was interrupted is gone on with. `work_out` checks it and makes its plan; by that, `interrupted` finds the run.
 
     Without PREFECT_API_URL it is told to the server of this machine, which stays (`flows._support.local_server`).
 
     Returns:
         Exit code: 0 done, 1 the run failed, 2 the input cannot be used (nothing was run).
     """
-    parser = argparse.ArgumentParser(description=flow.description)
-    parser.add_argument("file", help="YAML or JSON file with the flow's parameters")
-    parser.add_argument("--ledger", default="", help="name of a ledger block (default: QJOBS_LEDGER)")
-    has_logical_run = "logical_run" in inspect.signature(flow).parameters
-    if has_logical_run:
-        parser.add_argument("--logical-run", default="", help="name of an earlier run whose jobs are to be found again")
-    if experiment:
-        parser.add_argument("--new", action="store_true", help="run anew what an interrupted run left unfinished")
-        add_retry_options(parser)
-    options = parser.parse_args(arguments)
+
+    def command(file: FormFile, options: FlowOptions) -> int:
+        return run_file(flow, load, file, options, experiment=experiment, work_out=work_out, interrupted=interrupted)
+
+    command.__doc__ = inspect.getdoc(flow) if flow.description is None else flow.description
+    left_out = (
+        set() if experiment else {field.name for field in fields(FlowOptions)} - {"ledger", "create", "logical_run"}
+    )
+    if not _has_logical_run(flow):
+        left_out |= {"logical_run"}
+    module = _module(flow)
+    prog = f"python -m flows.{module}"
+    program = alone(command, example=f"{prog} {_EXAMPLES.get(module, 'FILE')}", leave_out=left_out)
+    return called(program, sys.argv[1:] if arguments is None else arguments, prog=prog)
+
+
+def run_file(
+    flow: Any,
+    load: Callable[[str], Any],
+    file: str,
+    options: FlowOptions,
+    *,
+    experiment: bool,
+    work_out: Callable[[Any], Any] = expand,
+    interrupted: Callable[[Ledger, Any], str | None] = interrupted_run,
+    command: Sequence[str] = (),
+) -> int:
+    """Run `flow` on a file, as `run_flow` does, with options that were read already.
+
+    `command` are the words that run it again, if these are not the flow's own.
+    """
     started = time.monotonic()
     try:
-        spec = load(options.file)
+        spec = load(file)
+        plan = None
         if experiment:
             spec = with_retries(spec, options)
+            plan = work_out(spec)
+        if not options.ledger:
+            _check_ledger(create=options.create)
     except InvalidInput as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {at_its_line(error, Path(file))}", file=sys.stderr)
         return 2
+    except QJobsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     run_ids: list[str] = []
+    began = utc_now()
     try:
         with (
             local_server(_say_aside) as server,
             temporary_settings(_settings(server)),
             without_heartbeat(),
-            _gone_on_with(spec, options, interrupted) as logical_run,
+            _without_what_follows(),
+            _gone_on_with(plan, options, interrupted if experiment else None) as logical_run,
         ):
-            named = {"logical_run": logical_run} if has_logical_run else {}
+            named = {"logical_run": logical_run} if _has_logical_run(flow) else {}
             published = _run(flow, run_ids, spec, ledger=options.ledger, **named)
             page = _page()
+    except InvalidInput as error:
+        print(f"error: {at_its_line(error, Path(file))}", file=sys.stderr)
+        return 2
     except QJobsError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, InvalidInput) else 1
+        return 1
     except ServerProblem as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        _say_left_behind(command or _words(flow, file), spec, options, began)
+        close_all()  # what simulates here would hold the process until it is done
+        return 130
     except httpx.TransportError as error:
         words = f"Prefect's server does not answer any more ({type(error).__name__}: {error})"
         print(f"error: {words}; what was sent is in the ledger, and the same command goes on with it", file=sys.stderr)
@@ -99,18 +161,48 @@ def run_flow(
     return 0
 
 
+def _say_left_behind(words: Sequence[str], spec: Any, options: FlowOptions, began: datetime) -> None:
+    """What Ctrl-C leaves behind."""
+    others = {"--ledger": options.ledger, "--logical-run": options.logical_run}
+    names = getattr(spec, "backends", None) or [spec.backend]
+    first = command_again(words, options, others)
+    try:
+        if options.strategy is None and not any(_goes_on(name) for name in names):
+            # What ended here is simulated again.
+            options = replace(options, strategy=RemoteRetryStrategy.FORCE_RESUBMIT)
+        again = command_again(words, options, others)
+        store = ledger_named(options.ledger)
+        lines = left_behind(store, spec.name, began=began, goes_on=_goes_on, again=again, first=first)
+    except QJobsError as error:
+        lines = ["interrupted", f"the ledger cannot be read: {error}"]
+    for line in lines:
+        _say_aside(line)
+
+
+def _goes_on(name: str) -> bool:
+    """Whether the jobs of a backend go on without this process."""
+    return Capability.DURABLE in backend_named(name).capabilities
+
+
+def _check_ledger(*, create: bool) -> None:
+    """Refuse a ledger that is not there, before a server is started; or make it."""
+    url = ledger_url(create=create)
+    if create:
+        Ledger(url).close()
+
+
 @contextmanager
-def _gone_on_with(spec: Any, options: argparse.Namespace, find: Callable[[Ledger, Any], str | None]) -> Iterator[str]:
+def _gone_on_with(plan: Any, options: FlowOptions, find: Callable[[Ledger, Any], str | None] | None) -> Iterator[str]:
     """The logical run that is entered: the one that was named, or that a killed command left unfinished; else none.
 
     However the run ends, the interrupted one is over then, unless jobs of it are still open.
     """
-    given: str = getattr(options, "logical_run", "")
+    given = options.logical_run
     interrupted = None
     began = utc_now()
-    if not given and not getattr(options, "new", True):
+    if find is not None and not given and not options.new:
         store = ledger_named(options.ledger)
-        interrupted = find(store, spec)
+        interrupted = find(store, plan)
     if interrupted is None:
         yield given
         return
@@ -134,11 +226,26 @@ def without_heartbeat() -> AbstractContextManager[Any]:
     return nullcontext() if chosen else temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None})
 
 
+@contextmanager
+def _without_what_follows() -> Iterator[None]:
+    """Keep from the terminal what the end of the command says: Prefect's server has it all the same."""
+    handlers = list(logging.getLogger().handlers)
+    for handler in handlers:
+        handler.addFilter(_is_news)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not getattr(record, "said_below", False) and not record.getMessage().startswith("View at http")
+
+
 def _settings(server: LocalServer | None) -> Mapping[Any, Any]:
-    """Prefect's settings for the run: the server that was found, or patience with the one that Prefect starts."""
-    if server is not None:
-        return {PREFECT_API_URL: server.api_url}
-    return {STARTUP_TIMEOUT: max(STARTUP_TIMEOUT.value(), _STARTUP_S)}
+    """Prefect's settings for the run: the server that was found, if there is one."""
+    return {} if server is None else {PREFECT_API_URL: server.api_url}
 
 
 def _say_aside(line: str) -> None:
@@ -159,6 +266,12 @@ def _page() -> str:
     return (PREFECT_API_URL.value() or "").removesuffix("/api")
 
 
+def _picture(published: Any) -> list[str]:
+    """Where the picture is, or why there is none; nothing of what has no pictures."""
+    told = published.picture or getattr(published, "why_no_picture", "")
+    return [f"picture:    {told}"] if told else []
+
+
 def _say(published: Any, seconds: float, page: str, run_ids: Sequence[str]) -> None:
     artifacts = f"{page}/artifacts/key" if page else "make ui, then http://127.0.0.1:4200/artifacts/key"
     rows = [
@@ -166,7 +279,7 @@ def _say(published: Any, seconds: float, page: str, run_ids: Sequence[str]) -> N
         f"{published.n_rows - published.n_missing} of {published.n_rows} rows have a result, in {seconds:.1f} s",
         *published.lines,
         f"data frame: {published.parquet}",
-        *([f"picture:    {published.picture}"] if published.picture else []),
+        *_picture(published),
         *(f"artifact:   {artifacts}/{key}" for key in published.artifact_keys),
         *(f"Prefect UI: {page}/runs/flow-run/{run_id}" for run_id in run_ids if page),
     ]

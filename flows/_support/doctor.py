@@ -17,21 +17,12 @@ from prefect.settings import PREFECT_API_URL
 from blocks import backend_named, ledger_named
 from flows._support.local_server import status as local_status
 from flows._support.run_ledger import TAG, ledger_tag, tags_of_others
-from flows.deploy import POOL, PROJECT
+from flows.deploy import BLOCKS, POOL, PROJECT
 from qjobs.cli.doctor import Check
 from qjobs.errors import QJobsError
 
-_BLOCKS = (
-    "aer-backend",
-    "ledger",
-    "mqp-backend",
-    "mqp-credentials",
-    "nexus-backend",
-    "qoro-backend",
-    "qoro-credentials",
-    "rest-backend",
-)
-_OPEN_NO_BACKEND = {"ledger", "mqp-credentials", "qoro-credentials"}
+_BLOCKS = {block.get_block_type_slug(): block for block in BLOCKS}
+_OPEN_A_BACKEND = {slug for slug, block in _BLOCKS.items() if hasattr(block, "get_backend")}
 _SILENT_S = 90.0
 """A worker that is alive is heard of every 30 s."""
 
@@ -67,9 +58,8 @@ def _worker(client: SyncPrefectClient) -> Check:
     ).json()
     heard = [datetime.fromisoformat(one["last_heartbeat_time"]) for one in found if one["last_heartbeat_time"]]
     alive = [at for at in heard if datetime.now(UTC) - at < timedelta(seconds=_SILENT_S)]
-    start = f"prefect worker start --pool {POOL}"
     if not alive:
-        return Check(name=name, ok=False, words=f"no worker serves the pool {POOL}; start one with: {start}")
+        return Check(name=name, ok=False, words=f"no worker serves the pool {POOL}; start one with: make worker")
     return Check(name=name, ok=True, words=f"{len(alive)} in the pool {POOL}")
 
 
@@ -140,9 +130,7 @@ def _blocks(client: SyncPrefectClient) -> list[Check]:
         return [Check(name="blocks", ok=False, words=words)]
     found = [Check(name="blocks", ok=True, words=", ".join(_BLOCKS))]
     saved = client.request("POST", "/block_documents/filter", json={"include_secrets": False}).json()
-    names = [
-        _name(one) for one in saved if one["block_type"]["slug"] in set(_BLOCKS) - _OPEN_NO_BACKEND and one["name"]
-    ]
+    names = [_name(one) for one in saved if one["block_type"]["slug"] in _OPEN_A_BACKEND and one["name"]]
     return found + [_backend(name) for name in sorted(names)]
 
 

@@ -31,8 +31,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from qjobs.ledger.liveness import is_alive
+from qjobs.paths import private_file, private_folder
 
-__all__ = ["FILE", "IDENTITY", "LOCK", "LOG", "USERS", "LocalServer", "ServerProblem", "local_server"]
+__all__ = [
+    "FILE",
+    "IDENTITY",
+    "LOCK",
+    "LOG",
+    "USERS",
+    "LocalServer",
+    "ServerProblem",
+    "kept_server",
+    "local_server",
+    "served",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +65,7 @@ _GUARD_S = 0.5
 _ANSWER_S = 10.0
 _SHOWN_LOG = 2000
 _ROOT = Path(__file__).parents[2]
+_NO_SERVER = "there is no server to use here; set PREFECT_API_URL to the address of one"
 
 
 class ServerProblem(Exception):
@@ -94,7 +107,7 @@ def local_server(say: Callable[[str], object]) -> Iterator[LocalServer | None]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            home.mkdir(parents=True, exist_ok=True)
+            private_folder(home)
             users = os.open(home / USERS, os.O_RDWR | os.O_CREAT, 0o600)
             stack.callback(os.close, users)
             _take_shared(users)
@@ -105,6 +118,44 @@ def local_server(say: Callable[[str], object]) -> Iterator[LocalServer | None]:
             server = _found_or_started(home, users, idle_s, say)
             stack.enter_context(_started_again(home, users, idle_s, say))
         yield server
+
+
+@contextlib.contextmanager
+def served(say: Callable[[str], object]) -> Iterator[str]:
+    """The API of the server that PREFECT_API_URL names, else of the server of this machine; the setting names it here.
+
+    Raises:
+        ServerProblem: There is none, or it cannot be used.
+    """
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with contextlib.ExitStack() as stack:
+        url = PREFECT_API_URL.value()
+        if not url:
+            server = stack.enter_context(local_server(say))
+            if server is None:
+                raise ServerProblem(_NO_SERVER)
+            url = server.api_url
+            stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
+        yield url
+
+
+def kept_server(say: Callable[[str], object]) -> str:
+    """The API of the server of this machine, for the program that this process is about to become: it stays so long.
+
+    Raises:
+        ServerProblem: There is none, or it cannot be used.
+    """
+    home = _home()
+    idle_s = _idle_s()
+    if idle_s == 0 or not _is_wanted():
+        raise ServerProblem(_NO_SERVER)
+    private_folder(home)
+    users = os.open(home / USERS, os.O_RDWR | os.O_CREAT, 0o600)
+    _take_shared(users)
+    server = _found_or_started(home, users, idle_s, say)
+    os.set_inheritable(users, True)
+    return server.api_url
 
 
 @contextlib.contextmanager
@@ -149,9 +200,8 @@ def stop(*, now: bool = False) -> str:
             users = os.open(home / USERS, os.O_RDWR | os.O_CREAT, 0o600)
             stack.callback(os.close, users)
             if not _takes(users, fcntl.LOCK_EX):
-                raise ServerProblem(
-                    f"{_shown(home)} is used by a run; let it end, or: python -m flows.server stop --now"
-                )
+                words = f"{_shown(home)} is used by a run, a worker or a sensor"
+                raise ServerProblem(f"{words}; let it end, or: python -m flows.server stop --now")
         return _ended(home)
 
 
@@ -175,7 +225,7 @@ def run_here(port: int) -> int:
         ServerProblem: A run uses it.
     """
     home = _home()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     stop()
     lock = _locked(home)
     if lock is None:
@@ -320,6 +370,7 @@ def _started(home: Path, lock: int, idle_s: float, say: Callable[[str], object])
     say("starting Prefect's server, which stays for the next commands (make stop ends it)")
     process: subprocess.Popen[bytes] | None = None
     try:
+        private_file(home / LOG)
         with _uninterrupted(), (home / LOG).open("wb") as log:
             process = subprocess.Popen(  # noqa: S603
                 [*_command(home, lock, port), "--idle-s", str(idle_s)],

@@ -9,7 +9,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowFilter, FlowFilterId, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 
-EXPERIMENTS = ("run-circuits", "sweep", "nightly-benchmark", "hybrid", "divi-program")
+EXPERIMENTS = (
+    *("run-circuits", "sweep", "nightly-benchmark", "hybrid", "divi-program"),
+    *("sweep-file", "qaoa", "registered-builder"),
+)
 """Flows that send jobs, and that go on with those that they have when they are started again."""
 UPKEEP = ("sensor", "reconcile")
 """Flows that nobody needs to start again: their schedules do."""

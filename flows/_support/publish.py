@@ -17,9 +17,10 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import SuspendedRun
 from qjobs.model import Event, Job, JobId
 from qjobs.operations.poll import utc_now
-from qjobs.operations.usual_wait import UsualWaits, expected
+from qjobs.operations.usual_wait import UsualWaits
 from qjobs.reports.files import artifact_key
-from qjobs.reports.progress import jobs_shown, progress_of
+from qjobs.reports.markdown import plain
+from qjobs.reports.progress import jobs_shown, progress_words
 
 _OWN_NAMES = {"parked", "stalled", "deadline", "contradiction"}
 """Causes that are events of their own, although the job's status stays as it was."""
@@ -72,8 +73,8 @@ class Publisher:
             for wait in part:
                 jobs = self._store.jobs(job_ids=wait.job_ids)
                 name = jobs[0].experiment or jobs[0].name
-                percent, words = progress_of(self._store, wait.job_ids)
-                progress = ("progress", percent, f"{words}{self._more(wait, jobs)}")
+                percent, words = progress_words(self._store, wait.job_ids, self._usual, utc_now())
+                progress = ("progress", percent, plain(f"{words}{_troubles(wait, jobs)}"))
                 for kind, data, description in (progress, ("table", *jobs_shown(self._store, wait.job_ids, name))):
                     key = artifact_key(name, _KEYS[kind])
                     self._show(known.get((wait.flow_run_id, key)), wait.flow_run_id, key, kind, data, description)
@@ -88,25 +89,19 @@ class Publisher:
             known.setdefault((str(each.flow_run_id), each.key or ""), each)
         return known
 
-    def _more(self, wait: SuspendedRun, jobs: Sequence[Job]) -> str:
-        places = self._store.queue_positions(wait.open_ids)
-        open_jobs = [job for job in jobs if job.job_id in wait.open_ids]
-        end = expected([(job, self._usual.of(job)) for job in open_jobs], utc_now())
-        troubles = sorted({job.trouble for job in open_jobs if job.trouble})
-        return "".join(
-            [
-                f"; next in the queue is place {min(places.values())}" if places else "",
-                f"; usually done by {end:%Y-%m-%d %H:%M} UTC" if end else "",
-                f"; {'; '.join(troubles)}" if troubles else "",
-            ]
-        )
-
     def _show(self, old: Artifact | None, run: str, key: str, kind: str, data: Any, words: str) -> None:
         if old is None:
             made: Any = ArtifactCreate(key=key, type=kind, data=data, description=words, flow_run_id=UUID(run))
             self._client.create_artifact(made)
         elif (old.description, old.data) != (words, data):
             self._client.update_artifact(old.id, ArtifactUpdate(data=data, description=words))
+
+
+def _troubles(wait: SuspendedRun, jobs: Sequence[Job]) -> str:
+    """What is in the way of the jobs that are open."""
+    return "".join(
+        f"; {words}" for words in sorted({job.trouble for job in jobs if job.trouble and job.job_id in wait.open_ids})
+    )
 
 
 def _prefect_event(event: Event, job: Job) -> PrefectEvent:

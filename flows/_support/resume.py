@@ -30,7 +30,7 @@ from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline, SuspendedRun
 from qjobs.lifecycle import FINAL, JobStatus
-from qjobs.model import Job, JobId
+from qjobs.model import Job, JobId, RemoteRetryStrategy
 from qjobs.operations.poll import utc_now
 
 TRANSIENT = (QJobsError, httpx.HTTPError, ObjectNotFound, OSError, RuntimeError, ValueError)
@@ -225,7 +225,8 @@ def cancel_for_cancelled_runs(store: Ledger, client: SyncPrefectClient) -> None:
 def _cancel_jobs_of(store: Ledger, run: FlowRun) -> None:
     """Cancel the jobs that a cancelled run made, once no other run waits for them.
 
-    What was sent since then, because a person retried it, goes on.
+    What was sent since then, because a person retried it, goes on. A first attempt is no retry: a dispatcher that had
+    asked before has sent it since.
     """
     if run.state is None or not (run.parameters or {}).get("cancel_remote_jobs", True):
         return
@@ -236,7 +237,8 @@ def _cancel_jobs_of(store: Ledger, run: FlowRun) -> None:
     for job in jobs:
         attempt = attempts.get(job.job_id)
         sent_at = max((at for at in (attempt.sent_at, attempt.accepted_at) if at), default=None) if attempt else None
-        if (sent_at or job.created_at) <= run.state.timestamp:
+        is_first = attempt is not None and attempt.number == 1 and attempt.strategy is RemoteRetryStrategy.DEFAULT
+        if is_first or (sent_at or job.created_at) <= run.state.timestamp:
             _cancel(store, job)
 
 

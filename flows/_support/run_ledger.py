@@ -22,17 +22,19 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from blocks import ledger_named
+from flows._support.ended_tasks import end_task_runs_of_earlier_process
 from flows._support.heartbeat import heartbeat
 from flows._support.publish import is_uuid
-from qjobs.errors import QJobsError, WrongLedger
+from qjobs.errors import InvalidInput, QJobsError, WrongLedger
 from qjobs.ledger import Ledger
 
-__all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "stamp_for", "tags_of_others"]
+__all__ = ["TAG", "entered", "ledger_label", "ledger_tag", "stamp", "stamp_for", "tags_of_others", "unchanged"]
 
 _ID = "qjobs.ledger"
 _PLACE = "qjobs.ledger-place"
 _EVENT = "qjobs.ledger-event"
 _EVENT_AT = "qjobs.ledger-event-at"
+_FILE = "qjobs.file"
 TAG = "qjobs-ledger-"
 """What the tags of deployments begin with that name their ledger."""
 _NOTHING_SENT = "Nothing was sent"
@@ -60,6 +62,8 @@ def entered(ledger: str, logical_run: str = "") -> Iterator[None]:
 def _entered(ledger: str, logical_run: str) -> Iterator[None]:
     store = ledger_named(ledger)
     run = _deployed_run()
+    if run is not None:
+        _end_task_runs(run)
     if logical_run and is_uuid(logical_run) and (run is None or logical_run != str(run.id)):
         _compare_logical(store, logical_run)
     if run is not None:
@@ -72,6 +76,18 @@ def _entered(ledger: str, logical_run: str) -> Iterator[None]:
             _write_first(store, run)
     with heartbeat(ledger), store.waits.attended(str(flow_run.id or "")):
         yield
+
+
+def _end_task_runs(run: FlowRun) -> None:
+    """End the task runs of a process of the run that crashed; nothing but what people see depends on it."""
+    try:
+        with _client() as client:
+            n_ended = end_task_runs_of_earlier_process(client, run)
+    except (httpx.HTTPError, OSError, RuntimeError) as error:
+        get_run_logger().warning("its earlier task runs could not be ended: %s: %s", type(error).__name__, error)
+    else:
+        if n_ended:
+            get_run_logger().info("ended %d task runs of a process of this run that is gone", n_ended)
 
 
 def stamp(store: Ledger) -> None:
@@ -129,6 +145,30 @@ def _labels(store: Ledger) -> dict[str, bool | int | float | str]:
         _EVENT: newest,
         _EVENT_AT: at.isoformat() if at else "",
     }
+
+
+def unchanged(file: str, content: str) -> None:
+    """Hold the present run, if it is deployed, to what its file said when it was entered first.
+
+    `content` is a hash of it, which is written into the labels of the run. Another one later would be another
+    experiment, whose jobs nobody asked this run for.
+
+    Raises:
+        InvalidInput: The file says something else by now; nothing was sent.
+    """
+    run = _deployed_run()
+    if run is None:
+        return
+    known = run.labels.get(_FILE)
+    if known is None:
+        with _client() as client:
+            client.update_flow_run_labels(run.id, {_FILE: content})
+    elif known != content:
+        raise InvalidInput(
+            f"{file} was changed after this run began. {_NOTHING_SENT}. Put it back as it was and press Retry, or "
+            "start a new run, which reuses the points that are there",
+            field="file",
+        )
 
 
 def ledger_label(run: FlowRun) -> str:

@@ -32,7 +32,6 @@ _LOOK_S = 2.0
 _GRACE_S = 5
 
 SETTINGS = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
@@ -88,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--here", action="store_true", help="in a terminal: at this port and no other")
     options = parser.parse_args(arguments)
     os.set_inheritable(options.lock, False)
+    os.umask(0o077)  # the server's database, with its key, its log and the token of this process are the owner's alone
     try:
         place = _listening(options.port, only=options.here)
     except OSError as error:

@@ -13,7 +13,8 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 import qjobs
-from blocks import backend_named, ledger_named
+from blocks import backend_named, compile_cache, ledger_named
+from flows._support.approval import asker
 from flows._support.run_ledger import stamp
 from flows._support.waiting import Waiting, wait_until
 from qjobs.backends.base import Backend
@@ -21,7 +22,8 @@ from qjobs.compiling.compiler import CompileOn, CompileOptions
 from qjobs.errors import QJobsError
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import JobId, ProgramHash
-from qjobs.operations.execute import Executed, ExperimentPlan, Shown, ToSubmit, Until, execute
+from qjobs.operations.approval import approval_of
+from qjobs.operations.execute import Executed, ExperimentPlan, ToSubmit, WaitedFor, execute
 from qjobs.operations.poll import utc_now
 from qjobs.reports.files import artifact_key
 from tasks import collect_results, compile_circuits, submit_job
@@ -69,25 +71,14 @@ class TaskStages:
         stamp(store)
         return errors
 
-    def wait(
-        self,
-        jobs: Mapping[JobId, str],
-        *,
-        until: Until,
-        shown: Sequence[JobId],
-        kind: Shown,
-        unsent: Mapping[JobId, ToSubmit],
-    ) -> None:
+    def wait(self, waited_for: WaitedFor) -> None:
         """Wait in this process, or suspend the run; then the sensor sends what is unsent as places become free."""
-        key = "qjobs-room" if kind == "room" else artifact_key(self._title, kind)
+        kind = waited_for.kind
         wait_until(
-            until,
-            jobs,
+            waited_for,
             ledger=self._ledger,
             waiting=self._waiting,
-            progress_key=key,
-            shown=shown,
-            unsent=unsent,
+            progress_key="qjobs-room" if kind == "room" else artifact_key(self._title, kind),
             unsent_key=artifact_key(self._title, "progress" if kind == "room" else kind),
         )
 
@@ -104,11 +95,15 @@ def execute_in_flow(
 ) -> Executed:
     """Take an experiment from its plan to its results in the present flow run.
 
-    `identity` is the logical run, where it is not this run. Keys of the artifacts come from `title`, from the
+    Where a person must approve it, a deployed run is suspended, and asks in Prefect's form; any other asks at the
+    terminal. `identity` is the logical run, where it is not this run. Keys of the artifacts come from `title`, from the
     experiment's name if it is empty.
     """
     stages = TaskStages(ledger, title or plan.spec.name, waiting)
-    return execute(ledger_named(ledger), plan, stages, run=str(flow_run.id or ""), identity=identity)
+    store = ledger_named(ledger)
+    run = str(flow_run.id or "")
+    approval = approval_of(store, plan, backend_named, compile_cache(), asker(store), logical_run=identity or run)
+    return execute(store, approval.plan, stages, run=run, identity=identity, approval=approval)
 
 
 def raise_first(problems: Mapping[JobId, Exception]) -> None:

@@ -9,23 +9,30 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
-from prefect.context import FlowRunContext
-from prefect.flow_runs import suspend_flow_run
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.context import FlowRunContext, SyncClientContext
+from prefect.exceptions import Pause
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Suspended
 from pydantic import Field
 
 from blocks import backend_named, ledger_named
 from flows._support.run_ledger import stamp
+from qjobs.errors import QJobsError
 from qjobs.experiments.forms import FormInput
 from qjobs.ledger import Ledger
 from qjobs.ledger.dispatches import Terms
 from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.model import Capability, JobId
-from qjobs.operations.execute import ToSubmit, Until, to_send
-from qjobs.operations.poll import utc_now
+from qjobs.operations.execute import WaitedFor, to_send
+from qjobs.operations.poll import poll, utc_now
+from qjobs.operations.usual_wait import UsualWaits
+from qjobs.operations.wait import pause
+from qjobs.reports.progress import wait_of
 from tasks import wait_for_jobs
 from tasks.progress import show_progress
 
@@ -55,43 +62,48 @@ class Waiting(FormInput):
 AUTO = Waiting()
 
 
-def wait_until(
-    until: Until,
-    jobs: Mapping[JobId, str],
-    *,
-    ledger: str,
-    waiting: Waiting,
-    progress_key: str,
-    shown: Sequence[JobId],
-    unsent: Mapping[JobId, ToSubmit],
-    unsent_key: str,
-) -> None:
+def wait_until(waited_for: WaitedFor, *, ledger: str, waiting: Waiting, progress_key: str, unsent_key: str) -> None:
     """Wait for jobs; comes back in this process, or ends it by suspending the run.
 
-    `jobs` maps job ids to the names of their backends; the progress counts the circuits of the jobs in `shown`. A run
-    that is suspended leaves the jobs in `unsent` to the dispatcher, and waits for them too, until all are done; the
+    A run that is suspended leaves the unsent jobs to the dispatcher, and waits for them too, until all are done; the
     progress of these has `unsent_key`. Where some of them run in this process, it is resumed to send what is left.
     """
+    jobs = waited_for.jobs
+    until = waited_for.until
+    unsent = waited_for.unsent
     here, reason = _waited_for_here(jobs, waiting)
+    is_sent_later = bool(unsent) and all(_is_durable(name) for name in {job.backend for job in unsent.values()})
+    if not jobs and (reason or waiting.mode == "inline" or not is_sent_later):  # others have the places
+        pause(waited_for.at_most_s or 0.0)
+        return
     if here:
         if reason:
             get_run_logger().info("waiting in this process, because %s", reason)
         names = sorted({jobs[job_id] for job_id in here})
-        wait_for_jobs(here, backends=names, ledger=ledger, until=until, progress_key=progress_key, shown=shown)
+        wait_for_jobs(
+            here,
+            backends=names,
+            ledger=ledger,
+            until=until,
+            progress_key=progress_key,
+            shown=waited_for.shown,
+            at_most_s=waited_for.at_most_s,
+        )
         return
     store = ledger_named(ledger)
-    if unsent and all(_is_durable(name) for name in {job.backend for job in unsent.values()}):
+    _ask_once(store, jobs)
+    if is_sent_later:
         own = [] if until == "room" else list(jobs)
-        counted = list(unsent) if until == "room" else shown
+        counted = list(unsent) if until == "room" else waited_for.shown
         _suspend(store, [*own, *unsent], "all", waiting, unsent_key, counted, to_send(unsent))
     else:
-        _suspend(store, list(jobs), until, waiting, progress_key, shown)
+        _suspend(store, list(jobs), until, waiting, progress_key, waited_for.shown)
 
 
 def _waited_for_here(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[JobId], str]:
     """The jobs that this process waits for (none: the sensor waits for all), and why, unless it was asked for."""
     everything = list(jobs)
-    if waiting.mode == "inline" or not jobs:
+    if waiting.mode == "inline":
         return everything, ""
     own = []
     for job_id, name in jobs.items():
@@ -110,6 +122,18 @@ def _waited_for_here(jobs: Mapping[JobId, str], waiting: Waiting) -> tuple[list[
 
 def _is_durable(name: str) -> bool:
     return Capability.DURABLE in backend_named(name).capabilities
+
+
+def _ask_once(store: Ledger, jobs: Mapping[JobId, str]) -> None:
+    """Ask how far jobs are before the run is suspended, so that it can say their places in the queue.
+
+    What is in the way is left to the sensor, which asks again.
+    """
+    for name in sorted(set(jobs.values())):
+        try:
+            poll(store, backend_named(name), [job_id for job_id, at in jobs.items() if at == name])
+        except QJobsError as error:
+            get_run_logger().debug("%s was not asked before the run is suspended: %s", name, error)
 
 
 def _suspend(
@@ -138,10 +162,40 @@ def _suspend(
     )
     if store.waits.runs(flow_run_id=run)[0].is_over:
         return
-    show_progress(store, shown or job_ids, progress_key)
+    usual = UsualWaits(store)
+    show_progress(store, shown or job_ids, progress_key, usual)
     stamp(store)
     n_unsent = sum(len(chosen) for _, chosen in sends)
     sent_later = f", and sends {n_unsent} of them as places become free" if n_unsent else ""
     message = "suspended until %s of %d jobs is done; the sensor goes on from here%s"
     get_run_logger().info(message, until, len(job_ids), sent_later)
-    suspend_flow_run(timeout=SUSPENDED_S, key=f"wait-{uuid.uuid4().hex}")
+    wait = wait_of(store, job_ids, usual, utc_now(), for_room=until == "room")
+    end_process(context.flow_run, f"{wait.for_later}; the artifacts say how it goes on")
+
+
+def end_process(run: FlowRun, words: str, *, form: Mapping[str, tuple[str, str]] | None = None) -> None:
+    """Suspend the present run with these words in its state, as Prefect's `suspend_flow_run` does without any.
+
+    `form` is filled in when the run is resumed: inputs of the run, by the part of the form that they are, each with its
+    key and its value. An empty value is what the answer will take the place of.
+
+    They stay as they are until it goes on: Prefect gives a suspended run another state only by force, which would also
+    undo that a person has just cancelled or resumed it. The sensor keeps the artifacts current instead.
+
+    Raises:
+        Pause: It is suspended, and this process has nothing more to do for it.
+        RuntimeError: The server does not suspend it: it is being cancelled, or was ended elsewhere.
+    """
+    state: State[Any] = Suspended(timeout_seconds=SUSPENDED_S, pause_key=f"wait-{uuid.uuid4().hex}", message=words)
+    if form is not None:
+        state.state_details.run_input_keyset = {part: key for part, (key, _) in form.items()}
+    with SyncClientContext.get_or_create() as context:
+        answer = context.client.set_flow_run_state(run.id, state)
+        if form is not None and answer.status is SetStateStatus.ACCEPT:  # the server forgets what was there before
+            for key, value in form.values():
+                if value:
+                    context.client.create_flow_run_input(run.id, key, value)
+    if answer.status is not SetStateStatus.ACCEPT:
+        why = getattr(answer.details, "reason", None) or answer.status
+        raise RuntimeError(f"the flow run cannot be suspended: {why}")
+    raise Pause(state=answer.state)

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from qjobs.errors import QJobsError
+from qjobs.errors import InvalidInput, QJobsError
 from qjobs.model import (
     Batch,
     Capability,
@@ -21,6 +23,7 @@ from qjobs.model import (
     Key,
     Limits,
     Lookup,
+    Price,
     RemoteId,
     Snapshot,
     Target,
@@ -31,21 +34,26 @@ __all__ = [
     "Backend",
     "Capability",
     "Confirmation",
-    "CountsLive",
     "Fingerprint",
     "ItemSnapshot",
     "Journal",
     "Limits",
+    "LiveJob",
     "Lookup",
     "MissingResult",
     "PlainJournal",
+    "Priced",
+    "Pricing",
     "RemoteJob",
     "Result",
+    "ShowsLive",
+    "ShowsQuota",
     "Snapshot",
     "SteppedBackend",
     "Target",
     "WarmableBackend",
     "nothing",
+    "rate_in_environment",
 ]
 
 
@@ -56,6 +64,54 @@ class RemoteJob:
     remote_id: RemoteId
     key: Key
     n_items: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveJob:
+    """A job that waits or runs at the provider, whoever submitted it; `elsewhere` says that another device has it."""
+
+    remote_id: RemoteId
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pricing:
+    """How a device is paid: the unit of its costs, such as HQC, empty where it is free, and how they are counted."""
+
+    unit: str
+    words: str
+    rate: float | None = None
+    """What a shot of a circuit costs, where its user has set it."""
+
+    @classmethod
+    def of_shots(cls, unit: str, rate: float | None, *, otherwise: str) -> Pricing:
+        """So much for each shot of each circuit; `otherwise` says why nobody can tell without a rate.
+
+        Raises:
+            InvalidInput: The rate is not a number from 0.
+        """
+        if rate is None:
+            return cls(unit=unit, words=otherwise)
+        if not 0 <= rate < math.inf:
+            raise InvalidInput(f"a rate must be a number from 0, in {unit} a shot, not {rate:g}", field="rate")
+        return cls(unit=unit, words=f"{rate:g} for each shot of a circuit, as it was set here", rate=rate)
+
+    def cost_of(self, batch: Batch) -> float | None:
+        """What a batch costs at this rate; None without one."""
+        return None if self.rate is None else self.rate * sum(item.shots for item in batch.items)
+
+
+def rate_in_environment(variable: str) -> float | None:
+    """The rate that a variable of the environment sets; None where it is not set.
+
+    Raises:
+        InvalidInput: It is not a number.
+    """
+    text = os.environ.get(variable, "").strip()
+    try:
+        return float(text) if text else None
+    except ValueError as error:
+        raise InvalidInput(f"{variable} must be a number, not {text!r}", field=variable) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +309,27 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class Priced(Protocol):
+    """A backend that tells people how its estimates come about; the cost of any other has no unit and no formula."""
+
+    @property
+    def pricing(self) -> Pricing:
+        """How its device is paid for. Known without asking anybody."""
+
+
+@runtime_checkable
+class ShowsQuota(Protocol):
+    """A backend whose provider shows what the account may still spend, so that no job is queued that cannot start."""
+
+    def quota_left(self) -> Price | None:
+        """What the account may still spend, in one cheap request; None where it has no limit, or none is shown.
+
+        Raises:
+            BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be told now.
+        """
+
+
+@runtime_checkable
 class WarmableBackend(Backend, Protocol):
     """A backend that computes in processes of its own, which take a while to start."""
 
@@ -279,17 +356,23 @@ class SteppedBackend(Backend, Protocol):
         """End a job that was reserved, so that it can never run. A second call does nothing.
 
         Raises:
-            ProtocolError: It has run, or runs: it must be adopted instead.
+            AlreadyRuns: It has run, or runs: it must be adopted instead.
         """
 
 
 @runtime_checkable
-class CountsLive(Protocol):
-    """A backend whose provider shows how many jobs of the account are alive on the device, whoever submitted them."""
+class ShowsLive(Protocol):
+    """A backend whose provider shows the live jobs of the account, so that those of others count for the limits.
 
-    def n_live(self) -> int:
-        """How many jobs of the account wait or run on the device now: ours, and those that others submitted.
+    Where it shows none, or other people's jobs that take nothing from the account, leave this out: a wrong count keeps
+    places empty.
+    """
+
+    def live_jobs(self) -> list[LiveJob] | None:
+        """The jobs of the account that wait or run now, in one cheap request: ours, and those that others submitted.
+
+        A job whose device the provider does not tell is not `elsewhere`. None where this backend is not shown them.
 
         Raises:
-            BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be told now.
+            BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be told now, or not of all of them.
         """

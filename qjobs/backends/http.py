@@ -5,8 +5,9 @@ was sent it is `NotSent`; a 4xx answer whose body proves that it is the provider
 unknown, because a gateway may answer 401 or 429 after the provider has made the job.
 
 Every request is logged by its method and path: at DEBUG when it is answered, at INFO when it is tried again, at
-WARNING when it fails. Headers, queries and bodies are never logged. Every request says that it is of this library, and
-of which version: `User-Agent: qjobs/0.1.0`.
+WARNING when it fails. Headers, queries and bodies are never logged. The credentials of every request are remembered, so
+that nothing that this process writes has them (`qjobs.redaction`), whoever repeats them. Every request says that it is
+of this library, and of which version: `User-Agent: qjobs/0.1.0`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import functools
-import html
+import http
 import json
 import logging
 import math
-import re
 import ssl
 import time
-import urllib.parse
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,7 +41,7 @@ from qjobs.errors import (
     SubmissionRejected,
     SubmissionUnknown,
 )
-from qjobs.redaction import bounded, redacted
+from qjobs.redaction import bounded, kept, redacted, remember_headers, remember_url
 
 __all__ = [
     "FIRST_PAUSE_S",
@@ -51,8 +50,10 @@ __all__ = [
     "HttpClient",
     "Refusal",
     "before_sending",
+    "code_words",
     "nothing_proves",
     "place_of",
+    "remember_request",
     "retry_after_of",
     "tls_context",
     "words_of",
@@ -71,10 +72,8 @@ _LONGEST_OWN_HOLD_S: Final = 5.0
 _KEEP_ALIVE_S: Final = 2.0
 """Shorter than any server's (uvicorn: 5 s): a POST on a connection that the server closes is a lost reply."""
 _MAX_WORDS: Final = 2_000
-_MAX_LOOKED_AT: Final = 100_000
-"""How much of what a provider says is searched for credentials before it is cut to `_MAX_WORDS`."""
-_SHORTEST_SECRET: Final = 12
-_SECRET_HEADER: Final = re.compile("auth|cookie|token|secret|api-?key")
+_OF_CREDENTIALS: Final = frozenset({401, 403, 407})
+"""Answers about credentials: their bodies are never kept."""
 _NOT_JSON: Final = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 MEANING: Final[dict[type[httpx.RequestError], type[NotSent] | type[SubmissionUnknown]]] = {
@@ -153,13 +152,28 @@ def place_of(url: str) -> str:
 def words_of(response: httpx.Response) -> str:
     """The provider's own words: `message`, `detail` or `error` of a JSON body, else the beginning of the body.
 
-    At most 2,000 characters. Credentials are blotted out, those that the request carried above all: there are gateways
-    that repeat its headers.
+    At most 2,000 characters. Credentials are left out, those that the request carried above all: there are gateways
+    that repeat its headers. Of an answer about credentials (401, 403, 407) it is `code_words`, because such a body may
+    hold any secret.
     """
-    words = _words_in_body(response)
-    for secret in _secrets_sent(response):
-        words = words.replace(secret, "***")
-    return bounded(redacted(words[:_MAX_LOOKED_AT]), _MAX_WORDS)
+    if response.status_code in _OF_CREDENTIALS:
+        return code_words(response)
+    with contextlib.suppress(RuntimeError):  # an answer to no request
+        remember_headers(response.request.headers)
+    return kept(_words_in_body(response), _MAX_WORDS)
+
+
+def code_words(response: httpx.Response) -> str:
+    """What the code of an answer means, in our words; nothing of the answer itself, so that it can hold no secret."""
+    try:
+        return http.HTTPStatus(response.status_code).phrase
+    except ValueError:
+        return "a code that HTTP does not have"
+
+
+def remember_request(request: httpx.Request) -> None:
+    """Remember the credentials in a request, before it is sent: a hook for clients."""
+    remember_headers(request.headers)
 
 
 def _words_in_body(response: httpx.Response) -> str:
@@ -173,24 +187,6 @@ def _words_in_body(response: httpx.Response) -> str:
     if isinstance(found, dict):  # {"error": {"message": ...}}
         found = found.get("message") or found
     return found if isinstance(found, str) else json.dumps(found)
-
-
-def _secrets_sent(response: httpx.Response) -> list[str]:
-    """The parts of the credentials in a request that are long enough to be secret, as bodies write them; longest first.
-
-    A header is searched if its name sounds like a credential.
-    """
-    try:
-        headers = response.request.headers
-    except RuntimeError:  # an answer to no request
-        return []
-    found: set[str] = set()
-    for name, value in headers.items():
-        if _SECRET_HEADER.search(name):
-            for part in (value, *re.split("[ ;=]", value)):
-                if len(part) >= _SHORTEST_SECRET:
-                    found |= {part, html.escape(part), json.dumps(part)[1:-1], urllib.parse.quote(part, safe="")}
-    return sorted(found, key=len, reverse=True)
 
 
 def nothing_proves(_: httpx.Response) -> bool:
@@ -280,6 +276,7 @@ class HttpClient:
         transport: What carries requests; None for the network.
         verify: Whose certificates are trusted, as `tls_context` has it.
         auth: What signs requests, and may send one again that was answered 401.
+        keeps_words: Whether messages have the provider's words; off for routes that answer with tokens.
 
     Raises:
         InvalidInput: `base_url` is not a URL, or `verify` is not a file of certificates.
@@ -298,7 +295,9 @@ class HttpClient:
         transport: httpx.BaseTransport | None = None,
         verify: bool | str = True,
         auth: httpx.Auth | None = None,
+        keeps_words: bool = True,
     ) -> None:
+        remember_url(base_url)
         _check_url(base_url)
         self._auth = auth
         self._client = httpx.Client(
@@ -310,8 +309,10 @@ class HttpClient:
             transport=transport,
             verify=tls_context(verify),
             auth=auth,
+            event_hooks={"request": [remember_request]},
         )
         self._name = name
+        self._words_of = words_of if keeps_words else code_words
         self._headers = headers
         self._sleep = sleep
         self._limiter = limiter or limiter_for(base_url, name, max_per_s)
@@ -364,7 +365,7 @@ class HttpClient:
                     problem = BackendUnavailable(self._answered(response), retry_after_s=self._held(response))
                     continue
                 if response.is_client_error and response.status_code != 401 and proves_refusal(response):
-                    return Refusal(code=response.status_code, words=words_of(response))
+                    return Refusal(code=response.status_code, words=self._words_of(response))
                 self._check(response)
                 try:
                     return response.json() if response.content else None
@@ -440,11 +441,12 @@ class HttpClient:
             raise NotSent(self._answered(response), retry_after_s=held_s)
         if code in {401, 403}:
             self._check(response)
-        words = words_of(response)
+        words = self._words_of(response)
         raise SubmissionRejected(f"{self._name} refused the job ({code}): {words}", detail=words)
 
     def _headers_now(self) -> dict[str, str]:
         headers = dict(self._headers())
+        remember_headers(headers)
         for name, value in headers.items():
             if not (value.isascii() and value.isprintable()):  # h11 would refuse it halfway, as an unknown outcome
                 raise CredentialsRejected(
@@ -471,13 +473,13 @@ class HttpClient:
         return min(retry_after_s, LONGEST_HOLD_S)
 
     def _answered(self, response: httpx.Response) -> str:
-        return f"{self._name} answered {response.status_code}: {words_of(response)}"
+        return f"{self._name} answered {response.status_code}: {self._words_of(response)}"
 
     def _check(self, response: httpx.Response) -> None:
         """Raise for what no retry cures."""
         if response.status_code in {401, 403}:
             raise CredentialsRejected(
-                f"{self._name} does not accept our credentials ({response.status_code}: {words_of(response)}); "
+                f"{self._name} does not accept our credentials ({response.status_code}: {self._words_of(response)}); "
                 "renew them in the backend's block"
             )
         if not response.is_success:
@@ -491,7 +493,7 @@ def _check_url(url: str) -> None:
             return
     except httpx.InvalidURL:
         pass
-    raise InvalidInput(f"{url!r} is not a URL; write it as https://host/path", field="url")
+    raise InvalidInput(f"{redacted(url)!r} is not a URL; write it as https://host/path", field="url")
 
 
 def _described(error: Exception) -> str:

@@ -1,9 +1,9 @@
 """Opening a backend by its name, in an experiment or in the ledger.
 
-`aer`, `nexus/DEVICE`, `mqp/RESOURCE` and `qoro/TARGET` are opened here. Any other name is given to the functions in the
-entry-point group `qjobs.backends`, one after the other: they take a name and return a backend, or raise `InvalidInput`
-where it is not one of theirs. One that is named as the name begins (`mine` for `mine/DEVICE`) is asked alone. The
-package `blocks` of this project is another; it knows the saved blocks of Prefect.
+`aer`, `aer/NOISE`, `nexus/DEVICE`, `mqp/RESOURCE` and `qoro/TARGET` are opened here. Any other name is given to the
+functions in the entry-point group `qjobs.backends`, one after the other: they take a name and return a backend, or
+raise `InvalidInput` where it is not one of theirs. One that is named as the name begins (`mine` for `mine/DEVICE`) is
+asked alone. The package `blocks` of this project is another; it knows the saved blocks of Prefect.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from importlib.metadata import entry_points
 
 from qjobs.backends.base import Backend
 from qjobs.errors import InvalidInput
+from qjobs.redaction import without_userinfo
 
 __all__ = ["BACKENDS", "open_aer", "open_mqp", "open_nexus", "open_qoro", "opened"]
 
 BACKENDS = "qjobs.backends"
 """Entry-point group of functions from the name of a backend to the backend."""
+_AER = "aer/"
 _NEXUS = "nexus/"
 _MQP = "mqp/"
 _QORO = "qoro/"
@@ -34,8 +36,12 @@ def opened(name: str) -> Iterator[Backend]:
         InvalidInput: It names none that can be opened here; the message says what is needed.
         BackendUnavailable: What knows the name (a Prefect server) cannot be asked now.
     """
+    check_name(name)
     if name == "aer":
         with contextlib.closing(open_aer()) as backend:
+            yield backend
+    elif name.startswith(_AER):
+        with contextlib.closing(open_aer(name.removeprefix(_AER))) as backend:
             yield backend
     elif name.startswith(_NEXUS):
         with contextlib.closing(open_nexus(name.removeprefix(_NEXUS))) as backend:
@@ -50,13 +56,23 @@ def opened(name: str) -> Iterator[Backend]:
         yield _of_others(name)  # theirs to close: they may give it to others too
 
 
+def check_name(name: str) -> None:
+    """Refuse the name of a backend that ends where a device should follow.
+
+    Raises:
+        InvalidInput: It does.
+    """
+    if name in {_NEXUS, _MQP, _QORO}:
+        raise InvalidInput(f"the backend {name!r} names no device; give one, as in {name}NAME", field="backend")
+
+
 def _of_others(name: str) -> Backend:
     """What an entry point opens."""
     if "/" not in name:
         raise InvalidInput(
-            f"there is no backend {name!r}; use aer, nexus/DEVICE, mqp/RESOURCE, qoro/TARGET, or a saved block such "
-            "as rest-backend/NAME. A job of an adapter that a program of yours has made needs its options: --url URL "
-            "--lost-reply KIND, or --backend nexus (or mqp, or qoro) --device DEVICE",
+            f"there is no backend {name!r}; use aer, aer/NOISE, nexus/DEVICE, mqp/RESOURCE, qoro/TARGET, or a saved "
+            "block such as rest-backend/NAME. A job of an adapter that a program of yours has made needs its options: "
+            "--url URL --lost-reply KIND, or --backend nexus (or mqp, or qoro) --device DEVICE",
             field="backend",
         )
     refusal: Exception | None = None
@@ -80,11 +96,16 @@ def _of_others(name: str) -> Backend:
     )
 
 
-def open_aer() -> Backend:
-    """The simulator in this process."""
-    from qjobs.backends.aer import AerBackend
+def open_aer(noise: str | None = None) -> Backend:
+    """The simulator in this process, with the noise that is named as in `t1_us=80/t2_us=60`.
 
-    return AerBackend()
+    Raises:
+        InvalidInput: That is no noise.
+    """
+    from qjobs.backends.aer import AerBackend
+    from qjobs.backends.aer.named import noise_named
+
+    return AerBackend(noise=None if noise is None else noise_named(noise))
 
 
 def open_nexus(device: str, *, url: str | None = None, name: str = "", project: str = "qjobs") -> Backend:
@@ -96,10 +117,9 @@ def open_nexus(device: str, *, url: str | None = None, name: str = "", project: 
     from qjobs.backends.nexus.backend import NEXUS_URL
     from qjobs.backends.nexus.tokens import address_in_environment
 
-    address, verify = address_in_environment()
-    address = url or address
+    address, verify = address_in_environment(url)
     is_own = address.rstrip("/") == NEXUS_URL
-    name = name or ("nexus" if is_own else f"nexus@{address.partition('://')[2]}")
+    name = name or ("nexus" if is_own else f"nexus@{without_userinfo(address).partition('://')[2]}")
     max_per_s = _MAX_PER_S if is_own else None
     return NexusBackend(device, url=address, name=name, project=project, verify=verify, max_per_s=max_per_s)
 

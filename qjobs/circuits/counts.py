@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, Sequence, ValuesView
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["MAX_BITS", "PackedCounts", "has_shots", "packed"]
+__all__ = ["MAX_BITS", "PackedCounts", "has_shots", "json_texts", "packed"]
 
 MAX_BITS = 63
 """Wider bit strings are not packed: a word of 64 bits does not hold them as a number."""
@@ -81,6 +82,14 @@ class PackedCounts(Mapping[str, int]):
                 self._plain = {format(one, width): n for one, n in pairs}
         return self._plain
 
+    def items(self) -> ItemsView[str, int]:
+        """Bit strings with their numbers, without a look-up for each."""
+        return self._as_dict().items()
+
+    def values(self) -> ValuesView[int]:
+        """How often each was seen, without a look-up for each."""
+        return self._as_dict().values()
+
     def __getitem__(self, bits: str) -> int:
         return self._as_dict()[bits]
 
@@ -104,6 +113,46 @@ def has_shots(counts: Mapping[str, int]) -> bool:
     (False, True)
     """
     return counts.has_shots if isinstance(counts, PackedCounts) else any(counts.values())
+
+
+def json_texts(rows: Sequence[Mapping[str, int] | None]) -> list[str | None]:
+    """Counts as JSON text, in the order of their bit strings; all that are packed together.
+
+    >>> json_texts([{"11": 5, "00": 3}, None])
+    ['{"00": 3, "11": 5}', None]
+    """
+    texts: list[str | None] = [None] * len(rows)
+    together: dict[int, list[int]] = {}
+    for place, counts in enumerate(rows):
+        if isinstance(counts, PackedCounts) and len(counts):
+            together.setdefault(counts.n_bits, []).append(place)
+        elif counts is not None:
+            texts[place] = json.dumps(dict(counts.items()), sort_keys=True)
+    for n_bits, places in together.items():
+        columns = [rows[place].columns() for place in places]  # type: ignore[union-attr]
+        for place, text in zip(places, _packed_texts(n_bits, columns), strict=True):
+            texts[place] = text
+    return texts
+
+
+def _packed_texts(n_bits: int, columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[str]:
+    """JSON texts of counts by their columns."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = [len(outcomes) for outcomes, _ in columns]
+    outcomes = np.concatenate([each for each, _ in columns])
+    numbers = np.concatenate([each for _, each in columns])
+    order = np.lexsort((outcomes, np.repeat(np.arange(len(columns)), lengths)))
+    seen, places = np.unique(outcomes[order], return_inverse=True)
+    words = pa.array([f'"{one:0{n_bits}b}": ' for one in seen.tolist()]).take(pa.array(places))
+    entries = pc.binary_join_element_wise(words, pa.array(numbers[order]).cast(pa.string()), "")
+    starts = pa.array(np.concatenate([[0], np.cumsum(lengths)]), type=pa.int64())
+    lists = pa.LargeListArray.from_arrays(starts, entries)
+    bodies = pc.binary_join(lists, ", ")
+    texts: list[str] = pc.binary_join_element_wise("{", bodies, "}", "").to_pylist()
+    return texts
 
 
 def packed(counts: Mapping[str, int]) -> PackedCounts | None:

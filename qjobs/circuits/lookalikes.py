@@ -23,17 +23,24 @@ _ALSO_RESERVED: Final = frozenset({"unitary", "u1", "u2", "u3", "cu1", "cu3", "m
 
 def replace_lookalikes(circuit: QuantumCircuit) -> QuantumCircuit:
     """The circuit without look-alikes, in blocks and definitions too; itself if it has none."""
-    result = circuit.copy_empty_like()
-    changed = False
-    for instruction in circuit.data:
+    replacements: dict[int, Any] = {}
+    for place, instruction in enumerate(circuit.data):
+        if instruction.is_standard_gate():
+            continue
         operation = instruction.operation
         replacement = _replacement(operation)
-        changed = changed or replacement is not operation
+        if replacement is not operation:
+            replacements[place] = replacement
+    if not replacements:
+        return circuit
+    result = circuit.copy_empty_like()
+    for place, instruction in enumerate(circuit.data):
+        replacement = replacements.get(place)
         if isinstance(replacement, QuantumCircuit):
             result.compose(replacement, instruction.qubits, instruction.clbits, inplace=True, copy=False)
         else:
-            result.append(instruction.replace(operation=replacement))
-    return result if changed else circuit
+            result.append(instruction if replacement is None else instruction.replace(operation=replacement))
+    return result
 
 
 def _replacement(operation: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from qjobs.circuits.counts import packed
+from qjobs.circuits.standard_errors import variance_of_mean
 from qjobs.errors import InvalidCircuit, InvalidInput
 from qjobs.model import Observable
 
@@ -26,7 +27,7 @@ __all__ = ["Estimator", "measured_in", "parse_observable", "qubits_named", "read
 _WORD = r"[IXYZ]\d{1,9}(?:\s*(?:\*\s*)?[IXYZ]\d{1,9})*|[IXYZ]+"
 _TERM = re.compile(
     r"\s*(?P<sign>[+-])?\s*(?:(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)"
-    rf"(?:\s*(?:\*\s*)?(?P<word>{_WORD}))?|(?P<bare>{_WORD}))\s*",
+    rf"(?:\s*(?:\*\s*)?(?P<word>[XYZ]all|{_WORD}))?|(?P<bare>[XYZ]all|{_WORD}))\s*",
     re.ASCII,
 )
 _FACTOR = re.compile(r"([IXYZ])(\d+)", re.ASCII)
@@ -36,8 +37,6 @@ _WORD_BITS = 63
 _TABLE_BITS = 14
 """Bit strings of so many bits have a table of all of them; of wider ones only those that were seen are looked at."""
 _LOW_BITS = (1 << _WORD_BITS) - 1
-_ROUNDING = 1e-12
-"""Of the sum of coefficients: a smaller distance from the mean is rounding, not spread."""
 _Term: TypeAlias = tuple[int, float]
 """The qubits on which a Pauli string acts, as bits, and its coefficient."""
 _Outcomes: TypeAlias = np.ndarray | list[int]
@@ -48,7 +47,8 @@ def parse_observable(name: str, text: str, n_qubits: int) -> Observable:
     """Read an observable from text.
 
     Each term is an optional coefficient with either one letter per qubit (`0.5*ZZI`, rightmost letter
-    on qubit 0) or letters with their qubit (`Z0 Z1`); a bare number is a multiple of the identity.
+    on qubit 0) or letters with their qubit (`Z0 Z1`); a bare number is a multiple of the identity. `Xall` is X on every
+    qubit, however many there are.
 
     Raises:
         InvalidInput: It cannot be read, or its width is not the circuit's.
@@ -67,7 +67,11 @@ def parse_observable(name: str, text: str, n_qubits: int) -> Observable:
                 field="observables",
             )
         coefficient = float(match["number"] or 1.0) * (-1.0 if match["sign"] == "-" else 1.0)
-        pauli = _pauli(f"the observable {name!r}", match["word"] or match["bare"] or "", n_qubits, "observables")
+        word = match["word"] or match["bare"] or ""
+        if word.endswith("all"):
+            pauli = word[0] * n_qubits
+        else:
+            pauli = _pauli(f"the observable {name!r}", word, n_qubits, "observables")
         terms[pauli] = terms.get(pauli, 0.0) + coefficient
         position = match.end()
     if not terms or not all(math.isfinite(value) for value in terms.values()):
@@ -156,16 +160,19 @@ class Estimator:
         self.bases = tuple(bases)
         self._terms: dict[str, list[list[_Term]]] = {}
         for observable in observables:
-            per_basis: list[list[_Term]] = [[] for _ in bases]
+            per_basis: list[dict[int, float]] = [{} for _ in bases]
             for pauli, coefficient in observable.terms:
-                per_basis[basis_of[pauli]].append((_mask(pauli), coefficient))
-            self._terms[observable.name] = per_basis
+                here = per_basis[basis_of[pauli]]
+                mask = _mask(pauli)
+                here[mask] = here.get(mask, 0.0) + coefficient
+            self._terms[observable.name] = [list(here.items()) for here in per_basis]
 
     def estimate(self, counts: Sequence[Sequence[Mapping[str, int]]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Expectation values and standard errors of many points by the observables' names.
 
-        The error of a basis is that of the mean of its per-shot values, so that correlations between
-        terms are counted; the bases are independent samples. A single shot has the error NaN.
+        The error of a basis is that of the mean of its per-shot values, so that correlations between terms are
+        counted; the bases are independent samples. It is never zero (`qjobs.circuits.standard_errors`), but for a
+        multiple of the identity.
         `counts` has per basis, in the order of `bases`, one mapping per point; none is empty.
 
         Returns:
@@ -208,20 +215,22 @@ class _Sample:
         return np.bincount(self._point, weights=values, minlength=self._n_points)
 
     def mean(self, terms: Sequence[_Term]) -> tuple[np.ndarray, np.ndarray]:
-        """Mean of a sum of parities per point, and the variance of that mean."""
+        """Mean of a sum of parities per point, and the squared standard error of that mean."""
         per_outcome = np.zeros(len(self._outcomes))
-        largest = 0.0
+        constant = 0.0
+        mixed = 0.0
         for mask, coefficient in terms:
             per_outcome += coefficient * (1.0 - 2.0 * _parity(self._outcomes, mask))
-            largest += abs(coefficient)
+            if mask:
+                mixed += coefficient**2
+            else:
+                constant = coefficient
         per_shot = per_outcome[self._outcome]
         mean = self._sum(self._weight * per_shot) / self._shots
-        if not any(mask for mask, _ in terms):  # a number: it has no spread, not even that of a single shot
+        if not mixed:  # a number: it has no spread, not even that of a single shot
             return mean, np.zeros_like(mean)
-        distance = per_shot - mean[self._point]
-        distance[np.abs(distance) < _ROUNDING * largest] = 0.0
-        freedom = np.where(self._shots > 1, self._shots - 1, np.nan)
-        return mean, self._sum(self._weight * distance**2) / (self._shots * freedom)
+        variance = self._sum(self._weight * (per_shot - mean[self._point]) ** 2) / self._shots
+        return mean, variance_of_mean(mean - constant, variance, mixed, self._shots)
 
 
 def _basis(labels: Sequence[str]) -> str:

@@ -2,12 +2,14 @@
 
 A `Program` keeps the user's own form; everything else here derives from the qiskit circuit that it
 stands for. Nothing in the input is ever run as code: QPY older than version 13 is refused (it went
-through symengine's loader), OpenQASM may include only its standard library, and sizes and nesting
-are bounded before a parser sees the text.
+through symengine's loader) and that of others is read in a process of its own first (`qpy_guard`),
+OpenQASM may include only its standard library, and sizes and nesting are bounded before a parser sees
+the text (`text_bounds`, `angle_bounds`).
 """
 
 from __future__ import annotations
 
+import difflib
 import functools
 import io
 import math
@@ -20,9 +22,12 @@ from qiskit.circuit import ControlFlowOp, Gate, Parameter
 from qiskit.exceptions import QiskitError
 
 from qjobs.circuits.content_hash import content_hash
+from qjobs.circuits.delays import lengths_aside, lengths_back
 from qjobs.circuits.lookalikes import replace_lookalikes
-from qjobs.circuits.openqasm import MAX_BYTES, detect, one_line, parse_openqasm2, parse_openqasm3
+from qjobs.circuits.openqasm import detect, one_line, parse_openqasm2, parse_openqasm3
 from qjobs.circuits.parameter_names import decode
+from qjobs.circuits.qpy_guard import check_foreign_qpy
+from qjobs.circuits.text_bounds import MAX_BYTES
 from qjobs.errors import InvalidCircuit
 from qjobs.model import Program, ProgramFormat
 
@@ -35,6 +40,7 @@ __all__ = [
     "check_runs",
     "content_hash",
     "program_from_qiskit",
+    "program_from_qpy",
     "read_circuit",
     "to_pytket",
     "to_qiskit",
@@ -64,6 +70,9 @@ def read_circuit(source: CircuitSource, *, field: str | None = None) -> Program:
     try:
         form, payload = _payload(source)
         _check_size(payload)
+        if form is ProgramFormat.QPY and not isinstance(source, QuantumCircuit):
+            _check_qpy_header(payload)
+            check_foreign_qpy(payload)
         return _read(form, payload)
     except InvalidCircuit as error:
         if field is None or error.field is not None:
@@ -80,6 +89,15 @@ def program_from_qiskit(circuit: QuantumCircuit) -> Program:
         InvalidCircuit: QPY cannot hold it, or it has no canonical form.
     """
     return _read(ProgramFormat.QPY, _dump_qpy(circuit))
+
+
+def program_from_qpy(payload: bytes) -> Program:
+    """The program of QPY that this library has written itself; `read_circuit` reads that of others.
+
+    Raises:
+        InvalidCircuit: It cannot be read.
+    """
+    return _read(ProgramFormat.QPY, payload)
 
 
 def to_qiskit(program: Program) -> QuantumCircuit:
@@ -158,7 +176,9 @@ def _check_names(program: Program, given: Iterable[str]) -> None:
     unknown = sorted(names - set(program.parameters))
     has = f"it has {_list(program.parameters)}" if program.parameters else "it has none"
     if missing:
-        raise InvalidCircuit(f"the circuit's parameters {_list(missing)} have no value; give one for each")
+        near = difflib.get_close_matches(missing[0], unknown, n=1)
+        meant = f" ({near[0]} is given; is {missing[0]} meant?)" if near else ""
+        raise InvalidCircuit(f"the circuit's parameters {_list(missing)} have no value; give one for each{meant}")
     if unknown:
         raise InvalidCircuit(f"the circuit has no parameters {_list(unknown)} ({has}); leave them out")
 
@@ -292,8 +312,9 @@ def _restore_names(circuit: QuantumCircuit) -> QuantumCircuit:
 
 def _dump_qpy(circuit: QuantumCircuit) -> bytes:
     stream = io.BytesIO()
+    kept = lengths_aside(circuit)
     try:
-        qpy.dump(circuit, stream)
+        qpy.dump(kept, stream)
     except Exception as error:  # the writer has no error class of its own
         raise InvalidCircuit(
             f"the circuit cannot be stored as QPY: {one_line(error)}; decompose what it names"
@@ -301,7 +322,7 @@ def _dump_qpy(circuit: QuantumCircuit) -> bytes:
     return stream.getvalue()
 
 
-def _load_qpy(payload: bytes) -> QuantumCircuit:
+def _check_qpy_header(payload: bytes) -> None:
     if len(payload) < _WHOLE_QPY_HEADER or not payload.startswith(_QPY_MAGIC):
         raise InvalidCircuit("the bytes are not QPY; write them with qiskit.qpy.dump")
     if payload[6] < _QPY_OLDEST:
@@ -309,6 +330,10 @@ def _load_qpy(payload: bytes) -> QuantumCircuit:
             f"QPY version {payload[6]} is too old to be read safely; "
             "load it with qiskit 1.3 or newer and write it again with qiskit.qpy.dump"
         )
+
+
+def _load_qpy(payload: bytes) -> QuantumCircuit:
+    _check_qpy_header(payload)
     try:
         circuits = qpy.load(io.BytesIO(payload))
     except RecursionError:
@@ -321,4 +346,4 @@ def _load_qpy(payload: bytes) -> QuantumCircuit:
         ) from error
     if len(circuits) != 1:
         raise InvalidCircuit(f"the QPY holds {len(circuits)} circuits; give one circuit a file")
-    return circuits[0]
+    return lengths_back(circuits[0])

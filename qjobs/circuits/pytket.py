@@ -25,9 +25,10 @@ from qiskit.circuit import ControlFlowOp, Parameter, ParameterExpression
 from qiskit.circuit import library as gates
 from qiskit.circuit.classical import expr as classical
 
+from qjobs.circuits.angle_bounds import check_json
 from qjobs.circuits.content_hash import in_sympy, is_standard, plain_number
-from qjobs.circuits.openqasm import MAX_WIRES
 from qjobs.circuits.parameter_names import decode, encode_for_pytket
+from qjobs.circuits.text_bounds import MAX_WIRES
 from qjobs.errors import InvalidCircuit
 
 Angle: TypeAlias = "float | ParameterExpression"
@@ -121,7 +122,7 @@ def load_pytket(payload: bytes) -> Circuit:
     """The pytket circuit of a JSON text.
 
     Raises:
-        InvalidCircuit: It is not JSON, or not a circuit.
+        InvalidCircuit: It is not JSON, or not a circuit, or an angle in it stands for too much.
     """
     try:
         content = json.loads(payload)
@@ -132,6 +133,7 @@ def load_pytket(payload: bytes) -> Circuit:
     wires = [content.get(kind) for kind in ("qubits", "bits")]
     if any(isinstance(each, list) and len(each) > MAX_WIRES for each in wires):
         raise InvalidCircuit(f"the circuit has more than {MAX_WIRES:,} qubits or bits; make it smaller")
+    check_json(content)
     try:
         return Circuit.from_dict(content)
     except Exception as error:  # pytket raises RuntimeError, ValueError, KeyError or its own

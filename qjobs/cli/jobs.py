@@ -2,77 +2,98 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from dataclasses import asdict, replace
-from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
+from qjobs.cli.naming import find_job
+from qjobs.cli.options import JobFilters, Shared
+from qjobs.cli.tables import print_json, print_table, short, time_shown
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
-from qjobs.lifecycle import JobStatus
-from qjobs.model import Job, JobId
+from qjobs.ledger.job_filter import JobFilter, JobOrder, Scalar
+from qjobs.ledger.nearby import other_ledgers
+from qjobs.model import Attempt
 from qjobs.operations.poll import utc_now
-from qjobs.paths import ledger_url
 
 if TYPE_CHECKING:
     from qjobs.reports.frames import Found
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
 
-_PIPE_WIDTH = 10_000
+def chosen(filters: JobFilters, *, order: str = "newest", limit: int | None = None, page: int = 1) -> JobFilter:
+    """What the options mean."""
+    return JobFilter(
+        statuses=tuple(filters.status or ()),
+        kind=filters.kind,
+        name_like=filters.name,
+        experiment=filters.experiment,
+        run=filters.run,
+        backend=filters.backend,
+        device=filters.device,
+        owner=filters.owner,
+        project=filters.project,
+        label=filters.label,
+        properties=dict(_property(text) for text in filters.properties or ()),
+        since=filters.since,
+        until=filters.until,
+        changed_since=filters.changed_since,
+        changed_until=filters.changed_until,
+        order=JobOrder(order),
+        limit=limit,
+        page=page - 1,
+    )
 
 
-def _default(value: object) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+def _property(text: str) -> tuple[str, Scalar]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidInput(f"--property needs NAME=VALUE, not {text!r}", field="property")
+    try:
+        read = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, read if isinstance(read, str | int | float | bool) else value
 
 
-def print_json(value: object) -> None:
-    """Print a value as JSON; datetimes in ISO form."""
-    print(json.dumps(value, indent=1, default=_default))
-
-
-def print_table(columns: list[str], rows: list[list[object]], title: str = "") -> None:
-    """Print a table that loses nothing: folded in a terminal, one line a row in a pipe."""
-    table = Table(title=title or None, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*("" if cell is None else _default(cell) for cell in row))
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    Console(soft_wrap=True, width=width, markup=False, emoji=False, highlight=False).print(table)
-
-
-def list_jobs(options: argparse.Namespace) -> int:
-    """List jobs, newest first."""
-    statuses = [chosen(JobStatus, word, field="status") for word in options.status] if options.status else None
-    with Ledger(ledger_url(options.ledger)) as ledger:
-        jobs = ledger.jobs(
-            statuses=statuses, experiment=options.experiment, backend=options.backend, limit=options.limit
-        )
-        counts = ledger.result_counts([job.job_id for job in jobs])
-        to_be_sent = ledger.dispatches.waiting([job.job_id for job in jobs])
+def list_jobs(chosen: JobFilter, shared: Shared) -> int:
+    """List the jobs that are meant."""
+    url = shared.url
+    with Ledger(url) as ledger:
+        shown_url = ledger.url
+        jobs = ledger.search(chosen)
+        job_ids = [job.job_id for job in jobs]
+        counts = ledger.result_counts(job_ids)
+        to_be_sent = ledger.dispatches.waiting(job_ids)
         words = waiting_words(ledger)
-    if options.json:
+    if shared.as_json:
         shown = []
         for job in jobs:
             more = {"results": counts[job.job_id], "waits_for_place": job.job_id in to_be_sent}
             shown.append({**asdict(job), **more})
         print_json(shown)
         return 0
-    rows: list[list[object]] = [
-        [j.job_id, j.name, j.device, j.status, f"{counts[j.job_id]}/{j.n_items}", f"{j.created_at:%Y-%m-%d %H:%M:%S}"]
-        for j in jobs
-    ]
+    rows: list[list[object]] = []
+    for job in jobs:
+        done = f"{counts[job.job_id]}/{job.n_items}"
+        rows.append([short(job.job_id), job.name, job.device, job.status, done, time_shown(job.created_at)])
+    if not rows:
+        print(no_jobs_words(url, shown_url, filtered=chosen.is_narrow))
+        return 0
     print_table(["job", "name", "device", "status", "results", "created (UTC)"], rows)
     if words:
-        print(words)
+        print(words, file=sys.stderr)
     return 0
+
+
+def no_jobs_words(url: str, shown_url: str, *, filtered: bool = False) -> str:
+    """That a ledger has no jobs, and which others do.
+
+    `url` opens it, and `shown_url` has no password; `filtered` says that only some of its jobs were asked for.
+    """
+    words = f"no {'such ' if filtered else ''}jobs in {shown_url}"
+    return " ".join([f"{words}.", *(each.words for each in other_ledgers(url))])
 
 
 def waiting_words(ledger: Ledger) -> str:
@@ -89,32 +110,14 @@ def waiting_words(ledger: Ledger) -> str:
     return words
 
 
-def chosen(choices: type[_Choice], word: str, *, field: str) -> _Choice:
-    """The member that a word names, in upper or lower case."""
-    try:
-        return choices(word.upper())
-    except ValueError as error:
-        raise InvalidInput(f"{error}; use one of {', '.join(choices)}", field=field) from error
-
-
-def find_job(ledger: Ledger, given: str) -> Job:
-    """A job by its id or by an unambiguous beginning of it."""
-    matches = [job for job in ledger.jobs() if job.job_id.startswith(given)] if len(given) >= 8 else []
-    if len(matches) == 1:
-        return matches[0]
-    if len(matches) > 1:
-        raise InvalidInput(f"{given} is the beginning of {len(matches)} job ids; give more of it", field="job_id")
-    return ledger.job(JobId(given))
-
-
-def show_job(options: argparse.Namespace) -> int:
+def show_job(given: str, shared: Shared, *, most_items: int) -> int:
     """A job with its attempts, items and history."""
-    with Ledger(ledger_url(options.ledger)) as ledger:
-        job = find_job(ledger, options.job_id)
+    with Ledger(shared.url) as ledger:
+        job = find_job(ledger, given)
         attempts = ledger.attempts(job.job_id)
         items = ledger.items(job.job_id)
-        events = ledger.events(job.job_id, of_items=options.json)
-    if options.json:
+        events = ledger.events(job.job_id, of_items=shared.as_json)
+    if shared.as_json:
         print_json(
             {
                 "job": asdict(job),
@@ -128,10 +131,11 @@ def show_job(options: argparse.Namespace) -> int:
         ["field", "value"], [[name, value] for name, value in asdict(job).items() if value not in (None, "", {})]
     )
     rows: list[list[object]] = [
-        [a.number, a.strategy, a.status, a.remote_id, a.sent_at, a.finished_at, a.message] for a in attempts
+        [a.number, a.strategy, a.status, a.remote_id, a.sent_at, a.finished_at, _cost(a), a.message] for a in attempts
     ]
-    print_table(["attempt", "strategy", "status", "remote id", "sent", "finished", "message"], rows, "attempts")
-    shown = items[: options.items]
+    columns = ["attempt", "strategy", "status", "remote id", "sent", "finished", "cost", "message"]
+    print_table(columns, rows, "attempts")
+    shown = items[:most_items]
     more = f"items (the first {len(shown)} of {len(items)})" if len(shown) < len(items) else "items"
     rows = [[i.index, i.label, i.status, i.shots, i.queue_position, i.message] for i in shown]
     print_table(["item", "label", "status", "shots", "queue", "message"], rows, more)
@@ -140,21 +144,29 @@ def show_job(options: argparse.Namespace) -> int:
     return 0
 
 
-def show_results(options: argparse.Namespace) -> int:
+def _cost(attempt: Attempt) -> str:
+    """What an attempt cost; the estimate stands, marked as one, where its provider told nothing, or not yet all."""
+    if attempt.held is None:
+        return ""
+    words = f"{attempt.held:,.2f} {attempt.cost_unit}".rstrip()
+    return words if attempt.status.is_final and attempt.cost is not None else f"{words} estimated"
+
+
+def show_results(given: str, shared: Shared, *, parquet: Path | None) -> int:
     """Results of a job that are in the ledger."""
     from qjobs.operations.collect import collect
     from qjobs.reports.files import write_parquet
     from qjobs.reports.frames import Found, circuits_frame
 
-    with Ledger(ledger_url(options.ledger)) as ledger:
-        job = find_job(ledger, options.job_id)
+    with Ledger(shared.url) as ledger:
+        job = find_job(ledger, given)
         collected = collect(ledger, None, job.job_id, partial=True)
         results = collected.results
         found = [Found(job=job, item=item, result=results.get(item.index)) for item in collected.items]
-    if options.parquet is not None:
-        print(write_parquet(circuits_frame(found), options.parquet))
+    if parquet is not None:
+        print(write_parquet(circuits_frame(found), parquet))
         return 0
-    if options.json:
+    if shared.as_json:
         print_json([_plain(one) for one in found])
         return 0
     rows: list[list[object]] = [[f.item.label, f.item.status, f.item.shots, _shown(f)] for f in found]

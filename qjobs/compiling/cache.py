@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from qjobs.paths import private_folder
+
 logger = logging.getLogger(__name__)
 
 _DIGEST_BYTES: Final = 32
@@ -67,7 +69,7 @@ class CompileCache:
         if len(value) + _DIGEST_BYTES > self._max_bytes:
             return
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            private_folder(self._folder)
             self._write(self._entry(key), hashlib.sha256(value).digest() + value)
         except OSError as error:
             logger.warning("compiled circuit not cached in %s: %s", self._folder, error)

@@ -21,11 +21,11 @@ from qiskit.circuit import ControlFlowOp
 from qiskit.exceptions import QiskitError
 
 from qjobs.circuits.openqasm import one_line
-from qjobs.circuits.programs import program_from_qiskit, read_circuit, to_pytket, to_qiskit
+from qjobs.circuits.programs import program_from_qiskit, to_pytket, to_qiskit
 from qjobs.compiling.cache import CacheStats, CompileCache
 from qjobs.compiling.toolchains import device_width, directed_pairs, settled, with_qiskit, with_tket
 from qjobs.errors import InvalidCircuit, InvalidInput
-from qjobs.model import Program, Target
+from qjobs.model import Program, ProgramFormat, Target
 
 __all__ = [
     "CacheStats",
@@ -43,8 +43,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_RECIPE: Final = 2
-"""Part of every cache key; raise it when this module compiles differently."""
+_RECIPE: Final = 3
+"""Part of every cache key; raise it when this module compiles or keeps differently."""
+_ABOUT: Final = ("hash", "n_qubits", "n_bits", "measured", "parameters")
+"""What the cache keeps of a compiled program before its payload, so that it need not be parsed."""
 _HIGHEST_LEVEL: Final = 3
 _EVERYWHERE: Final = frozenset({"measure", "barrier", "reset", "delay", "global_phase"})
 _LEAVES_A_LOOP: Final = frozenset({"break_loop", "continue_loop"})
@@ -146,7 +148,7 @@ def find_compiled(
         return None
     stored = _stored(cache, _cache_key(program, target, options))
     if stored is not None:
-        _check_compilable(program, target, options)
+        _check_width(program.n_qubits, target)  # all else that a compiler refuses is part of the key
         logger.debug("circuit %s for %s: compiled before", program.hash, target.name)
     return stored
 
@@ -169,7 +171,8 @@ def keep_compiled(
     program: Program, compiled: Program, target: Target, options: CompileOptions, cache: CompileCache
 ) -> None:
     """Have the cache keep what a program was compiled to."""
-    cache.put(_cache_key(program, target, options), compiled.payload)
+    about = {name: getattr(compiled, name) for name in _ABOUT}
+    cache.put(_cache_key(program, target, options), json.dumps(about).encode() + b"\n" + compiled.payload)
 
 
 def _keeps(program: Program, options: CompileOptions) -> bool:
@@ -179,7 +182,7 @@ def _keeps(program: Program, options: CompileOptions) -> bool:
 
 def _check_compilable(program: Program, target: Target, options: CompileOptions) -> None:
     circuit = to_qiskit(program)
-    _check_width(circuit, target)
+    _check_width(program.n_qubits, target)
     _check_control_flow(circuit, target)
     if _keeps(program, options) and target.coupling is not None:
         raise InvalidCircuit(
@@ -200,7 +203,7 @@ def check_fits(program: Program, target: Target) -> None:
             not coupled.
     """
     circuit = to_qiskit(program)
-    _check_width(circuit, target)
+    _check_width(program.n_qubits, target)
     _check_control_flow(circuit, target)
     basis = None if target.basis_gates is None else _EVERYWHERE | set(target.basis_gates)
     pairs = None if target.coupling is None else frozenset(directed_pairs(target))
@@ -233,12 +236,10 @@ def _check_gates(
             )
 
 
-def _check_width(circuit: QuantumCircuit, target: Target) -> None:
+def _check_width(n_qubits: int, target: Target) -> None:
     width = device_width(target)
-    if width is not None and circuit.num_qubits > width:
-        raise InvalidCircuit(
-            f"the circuit has {circuit.num_qubits} qubits and {target.name} has {width}; use a larger device"
-        )
+    if width is not None and n_qubits > width:
+        raise InvalidCircuit(f"the circuit has {n_qubits} qubits and {target.name} has {width}; use a larger device")
 
 
 def _check_control_flow(circuit: QuantumCircuit, target: Target) -> None:
@@ -282,12 +283,15 @@ def _cache_key(program: Program, target: Target, options: CompileOptions) -> str
 
 
 def _stored(cache: CompileCache, key: str) -> Program | None:
-    payload = cache.get(key)
-    if payload is None:
+    kept = cache.get(key)
+    if kept is None:
         return None
+    head, _, payload = kept.partition(b"\n")
     try:
-        return read_circuit(payload)
-    except InvalidCircuit:
+        about = json.loads(head)
+        about["parameters"] = tuple(about["parameters"])
+        return Program(format=ProgramFormat.QPY, payload=payload, **about)
+    except (ValueError, TypeError, LookupError):
         cache.discard(key)
         return None
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from pydantic import Field, JsonValue, ValidationError
+from pydantic import Field, JsonValue
 
 from qjobs.errors import InvalidInput
-from qjobs.experiments.forms import CompileInput, Name, RetryInput, explain, read_mapping
+from qjobs.experiments.forms import CompileInput, Name, RetryInput, read_form
 from qjobs.plugins import Registry
 
 __all__ = ["DIVI_PROGRAMS", "DiviProgramSpec", "RunsItself", "load_divi_program"]
@@ -77,8 +77,4 @@ def load_divi_program(path: Path) -> DiviProgramSpec:
     Raises:
         InvalidInput: The file cannot be read or used.
     """
-    data = read_mapping(path)
-    try:
-        return DiviProgramSpec.model_validate(data)
-    except ValidationError as error:
-        raise explain(error, str(path)) from error
+    return read_form(path, DiviProgramSpec)

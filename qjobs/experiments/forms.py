@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import random
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     FiniteFloat,
     JsonValue,
+    ModelWrapValidatorHandler,
     ValidationError,
     model_validator,
 )
@@ -24,17 +27,13 @@ from qjobs.circuits.builders import build_circuit
 from qjobs.circuits.programs import read_circuit
 from qjobs.compiling.compiler import CompileOn, CompileOptions, Compiler
 from qjobs.errors import InvalidInput
+from qjobs.experiments.expressions import check_name, constants, evaluate, read_number, read_whole
+from qjobs.experiments.plain_words import in_plain_words, plain_error
+from qjobs.experiments.yaml_file import read_file
 from qjobs.model import Program, RemoteRetryStrategy
 
 MAX_ITEMS = 1_000_000
 """Points times repetitions times backends that one sweep may have."""
-
-_PLAIN_WORDS = {
-    "extra_forbidden": "there is no such field",
-    "missing": "it is missing",
-    "string_pattern_mismatch": "use letters, digits, blanks, '.', '_' and '-', and begin with a letter or a digit",
-}
-"""For pydantic's own words, where they are a programmer's."""
 
 
 def _finite(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -47,22 +46,88 @@ def _finite(arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
-_Arguments = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
+_Words = Annotated[str, Field(max_length=100, pattern=r"^[^\r\n|$]*$")]
+"""One line of text, without the signs that tables and formulas are made of."""
+Arguments = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
+Number = Annotated[FiniteFloat, BeforeValidator(read_number)]
+"""A number, in files also as `pi/2` or `2*pi*f` with a constant f."""
+Whole = Annotated[int, BeforeValidator(read_whole)]
+"""A whole number, in files also as `1e4`."""
+Constants = Annotated[dict[str, FiniteFloat], Field(title="Constants")]
+"""Numbers with names, for the expressions of a form."""
+_Form = TypeVar("_Form", bound=BaseModel)
+
+
+def _expression(value: object) -> object:
+    """The text of an expression, from a number or a text."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return repr(value)
+
+
+Expression = Annotated[str, BeforeValidator(_expression)]
+"""A number or an expression, which is evaluated at every point."""
+
+
+VendorBatch = Annotated[
+    bool,
+    Field(
+        description="All jobs of a run on a device are one batch there, and run one after the other. Only Quantinuum's "
+        "machines on Nexus have batches; elsewhere each job runs by itself."
+    ),
+]
 
 
 class FormInput(BaseModel):
-    """Base of every form: unknown fields are refused, values cannot be changed."""
+    """Base of every form: unknown fields are refused, values cannot be changed.
+
+    Where a form has constants, the expressions in it can use them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_plain_words(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            if isinstance(data, Mapping) and "constants" in cls.model_fields and data.get("constants"):
+                values = _constants(cls.__name__, data["constants"])
+                with constants(values):
+                    return handler({**data, "constants": values})
+            return handler(data)
+        except ValidationError as error:
+            raise in_plain_words(error, cls) from None
+
+
+def _constants(form: str, given: object) -> dict[str, float]:
+    """The constants by their names; each may use those above it."""
+    if not isinstance(given, Mapping):
+        raise plain_error(form, ("constants",), "it must be a mapping of names to numbers, as in {f: 1.5e6}", given)
+    values: dict[str, float] = {}
+    for name, value in given.items():
+        try:
+            check_name(str(name))
+            values[str(name)] = evaluate(str(value), values) if not isinstance(value, float) else value
+        except ValueError as error:
+            raise plain_error(form, ("constants", str(name)), str(error), value) from None
+    return values
+
+
+def _unless_empty(text: object) -> object:
+    """None for an empty text, which is what a form in a browser gives for a field that was cleared."""
+    return None if text == "" else text
+
+
+_Text = Annotated[str | None, BeforeValidator(_unless_empty)]
 
 
 class CircuitInput(FormInput):
     """A circuit: as text, as a file, or by the name of a registered builder."""
 
-    openqasm: str | None = Field(default=None, description="OpenQASM 2 or 3 text.", title="OpenQASM")
-    file: str | None = Field(default=None, description="Path of a .qasm, .qpy or pytket .json file.")
-    builder: str | None = Field(default=None, description="Name of a registered circuit builder.")
-    arguments: _Arguments = Field(default_factory=dict, description="Arguments of the builder.")
+    openqasm: _Text = Field(default=None, description="OpenQASM 2 or 3 text.", title="OpenQASM")
+    file: _Text = Field(default=None, description="Path of a .qasm, .qpy or pytket .json file.")
+    builder: _Text = Field(default=None, description="Name of a registered circuit builder.")
+    arguments: Arguments = Field(default_factory=dict, description="Arguments of the builder.")
 
     @model_validator(mode="after")
     def _one_source(self) -> CircuitInput:
@@ -96,15 +161,24 @@ class Axis(FormInput):
     """One parameter and its values, or in mode random its range."""
 
     name: str = Field(min_length=1, description="The circuit's parameter.")
-    kind: Literal["values", "linspace", "random"] = Field(default="values", description="Where the values come from.")
-    values: list[FiniteFloat] | None = Field(default=None, description="For kind values: the values, in radians.")
-    start: FiniteFloat | None = Field(default=None, description="For linspace and random: the first or lowest value.")
-    stop: FiniteFloat | None = Field(default=None, description="For linspace and random: the last or highest value.")
-    count: int | None = Field(
-        default=None, ge=1, le=MAX_ITEMS, description="For linspace and random: how many; mode random needs none."
+    label: _Words = Field(default="", description="Words for it in pictures and reports; its name if empty.")
+    unit: _Words = Field(default="", description="Unit of its values in pictures and reports, such as us or rad.")
+    kind: Literal["values", "linspace", "logspace", "random"] = Field(
+        default="values",
+        description="Where the values come from: a list; even steps (linspace); even ratios (logspace); or drawn.",
     )
-    endpoint: bool = Field(default=True, description="For linspace: whether stop is the last value.")
-    seed: int = Field(default=0, ge=0, description="For random: seed of the values.")
+    values: list[Number] | None = Field(
+        default=None, description="For kind values: what the circuit takes; angles in radians."
+    )
+    start: Number | None = Field(default=None, description="For the other kinds: the first or lowest value.")
+    stop: Number | None = Field(
+        default=None, description="For the other kinds: the last or highest value (logspace: no exponent either)."
+    )
+    count: Whole | None = Field(
+        default=None, ge=1, le=MAX_ITEMS, description="For the other kinds: how many; mode random needs none."
+    )
+    endpoint: bool = Field(default=True, description="For linspace and logspace: whether stop is the last value.")
+    seed: Whole = Field(default=0, ge=0, description="For random: seed of the values.")
 
     @model_validator(mode="after")
     def _complete(self) -> Axis:
@@ -120,6 +194,11 @@ class Axis(FormInput):
             raise ValueError(f"the axis {self.name!r} is of kind {self.kind}; values are for the kind values")
         if self.start is None or self.stop is None:
             raise ValueError(f"the axis {self.name!r} is of kind {self.kind}; give start, stop and count")
+        if self.kind == "logspace" and min(self.start, self.stop) <= 0:
+            raise ValueError(
+                f"the axis {self.name!r} is of kind logspace; start and stop are its first and last value (no "
+                "exponents), and must be above 0"
+            )
         return self
 
     def ends(self) -> tuple[float, float]:
@@ -128,6 +207,13 @@ class Axis(FormInput):
             values = self.values or []
             return min(values), max(values)
         return min(self.start, self.stop), max(self.start, self.stop)
+
+    def draw(self, rng: random.Random) -> float:
+        """A value between the ends, as mode random draws it: evenly, of a logspace evenly in its logarithm."""
+        low, high = self.ends()
+        if self.kind != "logspace":
+            return rng.uniform(low, high)
+        return min(max(low * math.pow(high / low, rng.random()), low), high)
 
     def points(self) -> list[float]:
         """The axis' values, in order; a finer linspace has the values of a coarser one to the last bit."""
@@ -141,23 +227,74 @@ class Axis(FormInput):
         values = []
         for n in range(self.count):
             common = math.gcd(n, steps)
-            values.append(self.stop if n == steps else self.start + width * (n // common) / (steps // common))
+            if n == steps:
+                values.append(self.stop)
+            elif self.kind == "logspace":
+                exponent = (n // common) / (steps // common)
+                values.append(self.start * math.pow(self.stop / self.start, exponent))
+            else:
+                values.append(self.start + width * (n // common) / (steps // common))
         return values
 
 
 class NamedObservable(FormInput):
     """An observable with the name of its column."""
 
-    name: Name = Field(description="Column of the results.")
+    name: str = Field(
+        min_length=1,
+        max_length=200,
+        pattern=r"^[A-Za-z0-9.+-][A-Za-z0-9 ._*+-]*$",
+        description="Column of the results.",
+    )
     terms: str = Field(min_length=1, description="A sum such as 0.5*Z0 Z1 - X2, or 0.5*ZZI.")
+
+
+def _observables(given: object) -> object:
+    """Observables as the form has them, also where they are texts alone, or come by their names."""
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, Mapping) and not given.keys() >= {"name", "terms"}:
+        return [{"name": name, "terms": terms} for name, terms in given.items()]
+    if not isinstance(given, list | tuple):
+        raise ValueError("give a list such as [Z0 Z1, X0], or names with terms, as in {zz: Z0 Z1}")  # noqa: TRY004
+    return [{"name": " ".join(each.split()), "terms": each} if isinstance(each, str) else each for each in given]
+
+
+def _observables_once(observables: list[NamedObservable]) -> list[NamedObservable]:
+    names: set[str] = set()
+    for observable in observables:
+        if observable.name in names:
+            raise ValueError(
+                f"two observables have the same name, {observable.name!r}; results are found by their name"
+            )
+        names.add(observable.name)
+    return observables
+
+
+Observables = Annotated[list[NamedObservable], BeforeValidator(_observables), AfterValidator(_observables_once)]
+"""Observables, in files also as `[Z0 Z1, X0]` and `{zz: Z0 Z1}`."""
+ShotsPer = Literal["basis", "point"]
+"""Whether the shots are those of each measurement basis, or of all bases of a point together."""
 
 
 class ObjectiveInput(FormInput):
     """What the best point is best at: a registered objective, or one of the observables."""
 
     name: str = Field(description="A registered objective, or the name of an observable of this sweep.")
-    arguments: _Arguments = Field(default_factory=dict, description="Arguments of a registered objective.")
+    arguments: Arguments = Field(default_factory=dict, description="Arguments of a registered objective.")
     goal: Literal["maximize", "minimize"] = Field(default="maximize", description="Which way is better.")
+
+
+class AnalysisInput(FormInput):
+    """A formula to fit to the results along one axis: a registered analysis."""
+
+    name: str = Field(description="cosine, exponential-decay, parabola, rabi, ramsey, t1, or one of your own.")
+    arguments: Arguments = Field(default_factory=dict, description="Arguments of the analysis.")
+    axis: str | None = Field(default=None, description="Along which axis, where several vary.")
+    observable: str | None = Field(default=None, description="What is fitted; every observable if empty.")
+    start: dict[str, FiniteFloat] = Field(
+        default_factory=dict, description="Where the fit begins, by parameter of the formula; searched for if empty."
+    )
 
 
 class CompileInput(FormInput):
@@ -174,6 +311,59 @@ class CompileInput(FormInput):
     def options(self) -> CompileOptions:
         """As the compile stage takes it."""
         return CompileOptions(compiler=self.compiler, level=self.level)
+
+
+_COMPILE_KEYS = ("compiler", "level", "compile_on")
+
+
+def one_backend(data: Any) -> Any:
+    """A form for one backend with the keys of a sweep: `backends` with one name, and a mapping `compile`.
+
+    Raises:
+        ValidationError: There are several backends, or a key is given in both ways.
+    """
+    if not isinstance(data, Mapping):
+        return data
+    data = dict(data)
+    backends = data.get("backends")
+    if "backends" in data and isinstance(backends, list):
+        _refuse_both(data, "backend", "backends")
+        if len(backends) != 1:
+            words = "circuits as they are run on one backend; name one, or make a file for each"
+            raise plain_error("CircuitList", ("backends",), words, backends)
+        data["backend"] = data.pop("backends")[0]
+    if isinstance(data.get("compile"), Mapping):
+        for key in _COMPILE_KEYS:
+            _refuse_both(data, key, "compile")
+        data.update(data.pop("compile"))
+    return data
+
+
+def many_backends(data: Any) -> Any:
+    """A sweep's form with the keys of a circuit list: `backend`, and how circuits are compiled without `compile`.
+
+    Raises:
+        ValidationError: A key is given in both ways.
+    """
+    if not isinstance(data, Mapping):
+        return data
+    data = dict(data)
+    if "backend" in data:
+        _refuse_both(data, "backend", "backends")
+        data["backends"] = [data.pop("backend")]
+    elif isinstance(data.get("backends"), str):
+        data["backends"] = [data["backends"]]
+    flat = {key: data.pop(key) for key in _COMPILE_KEYS if key in data}
+    for key in flat:
+        _refuse_both({**data, **flat}, key, "compile")
+    if flat:
+        data["compile"] = flat
+    return data
+
+
+def _refuse_both(data: Mapping[str, Any], first: str, second: str) -> None:
+    if first in data and second in data:
+        raise plain_error("form", (first,), f"{first} and {second} say the same; leave one of them out", data[first])
 
 
 class RetryInput(FormInput):
@@ -195,21 +385,31 @@ class RetryInput(FormInput):
         default=86_400.0, gt=0, description="The most seconds spent trying to submit a job; its queue does not count."
     )
     max_cost: float | None = Field(
-        default=None, ge=0, description="The most that one job may cost, in the provider's unit; no cap if empty."
+        default=None,
+        ge=0,
+        description="The most that all jobs of the run may cost, with every retry, in the provider's unit; no cap if "
+        "empty.",
     )
     resend_unfound: bool = Field(
         default=True, description="Whether a job whose reply was lost is sent again once it is certain that it is lost."
     )
 
 
-def explain(error: ValidationError, what: str) -> InvalidInput:
-    """One readable error out of pydantic's list: a line per problem, where there are several."""
+def explain(
+    error: ValidationError, what: str, line: Callable[[tuple[str | int, ...]], int | None] = lambda _: None
+) -> InvalidInput:
+    """One readable error out of pydantic's list: a line per problem, where there are several.
+
+    `line` has the line of the file in which something stands, by its place.
+    """
     problems = []
     field = None
-    for detail in error.errors(include_url=False, include_context=False, include_input=False):
-        where = ".".join(str(part) for part in detail["loc"])
-        words = _PLAIN_WORDS.get(detail["type"]) or detail["msg"].removeprefix("Value error, ")
-        problems.append(f"{where}: {words}" if where else words)
+    for detail in in_plain_words(error, FormInput).errors(include_url=False, include_context=False):
+        place = detail["loc"][:-1] if detail["loc"][-1:] == ("[key]",) else detail["loc"]
+        where = ".".join(str(part) for part in place)
+        number = line(place)
+        shown = where if number is None else f"line {number}, {where}"
+        problems.append(f"{shown}: {detail['msg']}" if shown else detail["msg"])
         field = field or where or None
     text = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n- {problem}" for problem in problems)
     return InvalidInput(f"{what} cannot be used:{text}", field=field)
@@ -221,12 +421,46 @@ def read_mapping(path: Path) -> dict[str, JsonValue]:
     Raises:
         InvalidInput: The file cannot be read, or holds something else.
     """
+    return read_file(path).data
+
+
+def read_form(path: Path, form: type[_Form]) -> _Form:
+    """A form from a YAML or JSON file.
+
+    Raises:
+        InvalidInput: The file cannot be read or used; the message names the lines.
+    """
+    file = read_file(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be read: {error.strerror}; check the path") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: not UTF-8, or a date such as 2025-99-99
-        raise InvalidInput(f"{path} is neither YAML nor JSON: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise InvalidInput(f"{path} must hold a mapping that begins with name:, as in examples/")
-    return data
+        return form.model_validate(file.data)
+    except ValidationError as error:
+        raise explain(error, str(path), file.line) from error
+
+
+def at_its_line(error: InvalidInput, path: Path) -> InvalidInput:
+    """An error that was found behind the form, with the file and the line of what it is about, where that is known."""
+    if str(path) in str(error) or not error.field:
+        return error
+    try:
+        line = read_file(path).line(error.field.split("."))
+    except InvalidInput:
+        return error
+    if line is None:
+        return error
+    return type(error)(f"{path}, line {line}: {error}", field=error.field)
+
+
+@contextlib.contextmanager
+def naming_lines(path: Path) -> Iterator[None]:
+    """Errors about the input that leave this name the file and the line, where they are known.
+
+    Raises:
+        InvalidInput: As it was raised inside, with these words before its own.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        found = at_its_line(error, path)
+        if found is error:
+            raise
+        raise found from error

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Annotated, Final, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from qjobs.circuits.observables import qubits_named, read_pauli
 from qjobs.errors import InvalidInput
-from qjobs.experiments.forms import FormInput, explain, read_mapping
+from qjobs.experiments.forms import FormInput, read_form
 from qjobs.model import Observable
 
 __all__ = [
@@ -280,10 +280,7 @@ class HamiltonianInput(FormInput):
         if self.file is None:
             return self
         path = (folder or Path()) / self.file
-        try:
-            found = type(self).model_validate(read_mapping(path))
-        except ValidationError as error:
-            raise explain(error, str(path)) from error
+        found = read_form(path, type(self))
         if found.file is not None:
             raise InvalidInput(f"{path} names another file; give the Hamiltonian itself", field="hamiltonian.file")
         return found

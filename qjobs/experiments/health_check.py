@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from qjobs.circuits.builders import ghz
 from qjobs.circuits.mirror import mirror_circuit
 from qjobs.experiments.circuit_list import CircuitEntry, CircuitList
-from qjobs.experiments.forms import CompileInput, Name, RetryInput, explain, read_mapping
+from qjobs.experiments.forms import CompileInput, Name, RetryInput, read_form
 
 _MOST_QUBITS = 100
 _LABEL = re.compile(r"(?P<family>ghz|mirror) (?P<size>\d+)(?: depth (?P<depth>\d+))? #\d+(?:: (?P<expected>[01]+))?")
@@ -60,11 +60,7 @@ def load_health_check(path: Path) -> HealthCheck:
     Raises:
         InvalidInput: The file cannot be read or is no health check.
     """
-    data = read_mapping(path)
-    try:
-        return HealthCheck.model_validate(data)
-    except ValidationError as error:
-        raise explain(error, str(path)) from error
+    return read_form(path, HealthCheck)
 
 
 def night_seed(at: datetime) -> int:

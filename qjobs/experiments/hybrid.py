@@ -11,15 +11,26 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from qjobs.circuits.ansatz import hamiltonian_variational, hardware_efficient
 from qjobs.circuits.observables import Estimator, measured_in
 from qjobs.circuits.programs import program_from_qiskit, to_qiskit
 from qjobs.errors import InvalidInput
-from qjobs.experiments.forms import CircuitInput, CompileInput, FormInput, Name, RetryInput, explain, read_mapping
+from qjobs.experiments.forms import (
+    CircuitInput,
+    CompileInput,
+    Constants,
+    FormInput,
+    Name,
+    Number,
+    RetryInput,
+    Whole,
+    read_form,
+)
 from qjobs.experiments.hamiltonian import Hamiltonian, HamiltonianInput
-from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_points, templates_of
+from qjobs.experiments.measured import Measured, templates_of
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_points
 from qjobs.model import JsonValue, Program
 
 __all__ = [
@@ -67,10 +78,10 @@ class OptimiserInput(FormInput):
         description="spsa: steps along random directions, for sampled energies; cobyla: linear models in a trust "
         "region, for exact or quiet ones.",
     )
-    step: float = Field(
+    step: Number = Field(
         default=0.3, gt=0, le=10, allow_inf_nan=False, description="Size of the first steps, in radians."
     )
-    perturbation: float = Field(
+    perturbation: Number = Field(
         default=0.2, gt=0, le=10, allow_inf_nan=False, description="spsa: distance of its points, in radians."
     )
     pairs: int = Field(default=1, ge=1, le=1000, description="spsa: pairs of points in an epoch.")
@@ -87,13 +98,14 @@ class HybridSpec(CompileInput):
     hamiltonian: HamiltonianInput = Field(description="What is minimised.")
     ansatz: AnsatzInput = Field(default_factory=AnsatzInput, description="The parametric circuit.")
     optimiser: OptimiserInput = Field(default_factory=OptimiserInput, description="How parameters are chosen.")
-    epochs: int = Field(default=50, ge=1, le=_MAX_EPOCHS, description="Epochs at the most; raise it to go on later.")
-    initial: list[FiniteFloat] | None = Field(
+    epochs: Whole = Field(default=50, ge=1, le=_MAX_EPOCHS, description="Epochs at the most; raise it to go on later.")
+    initial: list[Number] | None = Field(
         default=None, description="First values of the parameters, in radians; drawn near 0 if empty."
     )
-    shots: int = Field(default=2000, ge=1, description="Shots per point and measurement basis.")
+    constants: Constants = Field(default_factory=dict, description="Named numbers for expressions, as in angle: pi/8.")
+    shots: Whole = Field(default=2000, ge=1, description="Shots per point and measurement basis.")
     exact: bool = Field(default=False, description="Exact energies instead of sampled ones (simulators).")
-    seed: int | None = Field(
+    seed: Whole | None = Field(
         default=None, ge=0, lt=2**63, description="Makes the run repeatable; of its own for each run if empty."
     )
     backend: str = Field(default="aer", description="aer, nexus/DEVICE, or a block such as aer-backend/NAME.")
@@ -139,11 +151,7 @@ def load_hybrid(path: Path) -> HybridSpec:
     Raises:
         InvalidInput: The file, or one that it names, cannot be read or used.
     """
-    data = read_mapping(path)
-    try:
-        spec = HybridSpec.model_validate(data)
-    except ValidationError as error:
-        raise explain(error, str(path)) from error
+    spec = read_form(path, HybridSpec)
     changes: dict[str, object] = {"hamiltonian": spec.hamiltonian.inlined(path.parent)}
     if spec.ansatz.circuit is not None:
         changes["ansatz"] = spec.ansatz.model_copy(update={"circuit": spec.ansatz.circuit.beside(path)})
@@ -251,11 +259,15 @@ def epoch_sweep(plan: HybridPlan, logical_run: str, number: int, points: Sequenc
     )
     return SweepPlan(
         spec=spec.model_copy(update={"exact": hybrid.exact}),
-        source=plan.circuit,
         points=expand_points(spec, plan.circuit),
-        templates=plan.templates,
-        observables=(plan.hamiltonian.observable,),
-        estimator=plan.estimator,
+        circuits=(
+            Measured(
+                source=plan.circuit,
+                templates=plan.templates,
+                observables=(plan.hamiltonian.observable,),
+                estimator=plan.estimator,
+            ),
+        ),
         objective=None,
         definition=epoch_definition(plan, logical_run, number),
         job_name=f"{hybrid.name} epoch {number}",

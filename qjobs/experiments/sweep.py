@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-import math
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from qjobs.circuits.observables import Estimator, measured_in, parse_observable
-from qjobs.circuits.programs import check_runs, read_circuit, to_qiskit
+from qjobs.circuits.observables import Estimator
+from qjobs.circuits.programs import check_runs
 from qjobs.compiling.compiler import CompileOn, CompileOptions
-from qjobs.errors import InvalidInput
+from qjobs.errors import InvalidCircuit, InvalidInput
+from qjobs.experiments.amounts import ApproveAbove
+from qjobs.experiments.analyses import AnalysisPlan, plan_analysis
+from qjobs.experiments.canary_rules import load_rule
+from qjobs.experiments.expressions import constants
 from qjobs.experiments.forms import (
     MAX_ITEMS,
+    AnalysisInput,
+    Arguments,
     Axis,
     CircuitInput,
     CompileInput,
+    Constants,
+    Expression,
     FormInput,
     Name,
     NamedObservable,
+    Number,
     ObjectiveInput,
+    Observables,
     RetryInput,
-    explain,
-    read_mapping,
+    ShotsPer,
+    VendorBatch,
+    Whole,
+    many_backends,
+    read_form,
 )
+from qjobs.experiments.measured import COMMON_COLUMNS, Measured, as_measured
 from qjobs.experiments.objectives import Objective, load_objective
+from qjobs.experiments.points import Point, SweptCircuits, circuits_at, place_points, rows_of
 from qjobs.heap import heap_set_aside
 from qjobs.model import ItemSpec, Observable, Program, ProgramFormat, ProgramHash
 
@@ -43,25 +55,28 @@ __all__ = [
     "expand_points",
     "expand_sweep",
     "load_sweep",
-    "templates_of",
 ]
 
-OWN_COLUMNS = (
-    "point_id",
-    "point",
-    "repetition",
-    "counts",
-    "backend",
-    "device",
-    "shots",
-    "status",
-    "message",
-    "cost",
-    "job_id",
-    "submitted_at",
-    "completed_at",
-)
+OWN_COLUMNS = ("point_id", "point", "repetition", "counts", "fractions_stderr", *COMMON_COLUMNS)
 """Columns that a sweep's results have besides its parameters and observables."""
+
+
+class CanaryInput(FormInput):
+    """The first circuits, which are sent alone and judged before the others are sent."""
+
+    circuits: Whole = Field(ge=1, description="How many of the first circuits.")
+    rule: str = Field(
+        default="full-shots",
+        description="full-shots (as many counts as shots), outcome (how often some bits come out), or one of your own.",
+    )
+    arguments: Arguments = Field(
+        default_factory=dict, description="Arguments of the rule, as in bits: '00' and at_least: 0.4."
+    )
+
+
+def _as_canary(value: object) -> object:
+    """A canary, from the number of its circuits alone."""
+    return {"circuits": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class SweepSpec(FormInput):
@@ -69,22 +84,36 @@ class SweepSpec(FormInput):
 
     name: Name = Field(description="Run the same name again and only what is missing is run.")
     circuit: CircuitInput = Field(description="The parametric circuit.")
-    axes: list[Axis] = Field(default_factory=list, description="One entry per parameter.")
+    axes: list[Axis] = Field(
+        default_factory=list,
+        description="One entry per parameter; an axis with the name of an argument of the builder is that argument.",
+    )
     mode: Literal["grid", "zip", "random", "list"] = Field(
         default="grid",
         description="grid: all combinations; zip: the n-th values together; random: every parameter drawn "
         "uniformly between the lowest and the highest value of its axis; list: the given points.",
     )
-    points: list[dict[str, FiniteFloat]] = Field(default_factory=list, description="For mode list: the points.")
-    samples: int | None = Field(default=None, ge=1, le=MAX_ITEMS, description="For mode random: how many points.")
-    seed: int | None = Field(
+    points: list[dict[str, Number]] = Field(default_factory=list, description="For mode list: the points.")
+    parameters: dict[str, Expression] = Field(
+        default_factory=dict,
+        description="Parameters of the circuit that are fixed, or computed from axes and constants: 2*pi*f*t.",
+    )
+    constants: Constants = Field(default_factory=dict, description="Named numbers for expressions, as in f: 1.5e6.")
+    samples: Whole | None = Field(default=None, ge=1, le=MAX_ITEMS, description="For mode random: how many points.")
+    seed: Whole | None = Field(
         default=None, ge=0, description="Makes a simulator repeatable; mode random draws with it (0 if empty)."
     )
-    shots: int = Field(default=1000, ge=1, description="Shots per point, repetition and measurement basis.")
-    repetitions: int = Field(default=1, ge=1, description="How often every point is run.")
-    observables: list[NamedObservable] = Field(default_factory=list, description="Measured instead of counts.")
+    shots: Whole = Field(default=1000, ge=1, description="Shots per point, repetition and measurement basis.")
+    shots_per: ShotsPer = Field(
+        default="basis",
+        description="basis: so many shots in each measurement basis; point: in all bases of a point together. Only "
+        "observables have several bases; the results say both numbers.",
+    )
+    repetitions: Whole = Field(default=1, ge=1, description="How often every point is run.")
+    observables: Observables = Field(default_factory=list, description="Measured instead of counts.")
     exact: bool = Field(default=False, description="Exact expectation values instead of sampled ones (simulators).")
     objective: ObjectiveInput | None = Field(default=None, description="What the best point is best at.")
+    analysis: AnalysisInput | None = Field(default=None, description="A formula that is fitted to the results.")
     backends: list[str] = Field(
         default=["aer"],
         min_length=1,
@@ -93,10 +122,20 @@ class SweepSpec(FormInput):
     compile: CompileInput = Field(default_factory=CompileInput, description="How circuits are compiled.")
     fresh: bool = Field(default=False, description="Run everything anew instead of reusing finished points.")
     retries: RetryInput = Field(default_factory=RetryInput, description="What this run may send again, and how often.")
+    canary: Annotated[CanaryInput | None, BeforeValidator(_as_canary)] = Field(
+        default=None, description="Send some circuits alone first, and the others only if these are sane."
+    )
+    vendor_batch: VendorBatch = False
+    approve_above: ApproveAbove = None
 
     def compile_options(self) -> CompileOptions:
         """How templates are compiled; exact values need every qubit to stay where it is."""
         return replace(self.compile.options(), keep_qubits=self.exact)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_a_circuit_list(cls, data: Any) -> Any:
+        return many_backends(data)
 
     @model_validator(mode="after")
     def _consistent(self) -> SweepSpec:
@@ -119,9 +158,6 @@ class SweepSpec(FormInput):
             raise ValueError("a backend is named twice; use repetitions to run it more often")
         if self.exact and not (self.observables or self.objective):
             raise ValueError("exact needs observables or an objective")
-        labels = [observable.name for observable in self.observables]
-        if len(set(labels)) != len(labels):
-            raise ValueError("two observables have the same name; results are found by their name")
         return self
 
 
@@ -133,11 +169,7 @@ def load_sweep(path: Path) -> SweepSpec:
     Raises:
         InvalidInput: The file, or the circuit it names, cannot be read or is not a sweep.
     """
-    data = read_mapping(path)
-    try:
-        spec = SweepSpec.model_validate(data)
-    except ValidationError as error:
-        raise explain(error, str(path)) from error
+    spec = read_form(path, SweepSpec)
     if spec.circuit.file is None:
         return spec
     program = spec.circuit.read(path.parent)
@@ -147,37 +179,56 @@ def load_sweep(path: Path) -> SweepSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Point:
-    """One point: a stable id, its place in the sweep, and its parameters by name, in radians."""
-
-    point_id: str
-    index: int
-    parameters: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
-    """A sweep, worked out: its points and one template per measurement basis.
+    """A sweep, worked out: its points, and the circuits there, one unless a builder's arguments are swept.
 
-    `templates` maps a basis ("" where counts or exact values are asked for) to its circuit;
     `definition` is a hash of all that gives a result its meaning except the point and the backend.
-    `job_name` is what its jobs are called, where that is not the experiment's name.
+    `job_name` is what its jobs are called, where that is not the experiment's name. `analysis` is no part of the
+    definition, and neither are labels and units: they change nothing of what is run.
     """
 
     spec: SweepSpec
-    source: Program
     points: tuple[Point, ...]
-    templates: Mapping[str, Program]
-    observables: tuple[Observable, ...]
-    estimator: Estimator | None
+    circuits: tuple[Measured, ...]
     objective: Objective | None
     definition: str
     job_name: str = ""
+    analysis: AnalysisPlan | None = None
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The parameters in the order in which the axes, or the first point, give them."""
+        given = [axis.name for axis in self.spec.axes] or list(self.spec.points[0] if self.spec.points else ())
+        have = dict(self.points[0].parameters)
+        return tuple(dict.fromkeys(name for name in (*given, *have) if name in have))
+
+    @property
+    def source(self) -> Program:
+        """The circuit of the first point."""
+        return self.circuits[0].source
+
+    @property
+    def templates(self) -> Mapping[str, Program]:
+        """What is sent of the first point, by measurement basis; "" where counts or exact values are asked for."""
+        return self.circuits[0].templates
+
+    @property
+    def observables(self) -> tuple[Observable, ...]:
+        """The observables on the first point's circuit; their names are those of all points."""
+        return self.circuits[0].observables
+
+    @property
+    def estimator(self) -> Estimator | None:
+        """The estimator of the first point; None where no observable is sampled."""
+        return self.circuits[0].estimator
 
     @property
     def programs(self) -> dict[ProgramHash, Program]:
-        """The templates by their hash."""
-        return {template.hash: template for template in self.templates.values()}
+        """The templates of all circuits by their hash."""
+        found = {}
+        for circuit in self.circuits:
+            found.update({template.hash: template for template in circuit.templates.values()})
+        return found
 
     @property
     def compile_options(self) -> CompileOptions:
@@ -190,25 +241,26 @@ class SweepPlan:
         return self.spec.compile.compile_on
 
     def items(self, compiled: Mapping[ProgramHash, Program]) -> list[ItemSpec]:
-        """Every item, in order of repetition, basis and point (so that a template's points stand together).
+        """Every item, in order of repetition, circuit, basis and point (so that a template's points stand together).
 
         `compiled` has the circuit that is sent for each template's hash.
         """
         items = []
-        names = [name for name, _ in self.points[0].parameters]
-        for repetition, basis in itertools.product(range(self.spec.repetitions), self.templates):
-            template = self.templates[basis]
+        shots = [circuit.shots(self.spec.shots, self.spec.shots_per) for circuit in self.circuits]
+        for repetition, number, basis, points in self._groups():
+            template = self.circuits[number].templates[basis]
             program = compiled[template.hash]
-            takes_all = set(names) <= set(program.parameters)
-            for point in self.points:
-                parameters = point.parameters
+            first = points[0].parameters if points[0].given is None else points[0].given
+            takes_all = {name for name, _ in first} <= set(program.parameters)
+            for point in points:
+                parameters = point.parameters if point.given is None else point.given
                 if not takes_all:
                     parameters = tuple(pair for pair in parameters if pair[0] in program.parameters)
                 item = ItemSpec(
                     label=self.label(point, repetition, basis),
                     program=program.hash,
                     source=template.hash,
-                    shots=self.spec.shots,
+                    shots=shots[number][basis],
                     parameters=parameters,
                 )
                 items.append(item)
@@ -216,11 +268,27 @@ class SweepPlan:
 
     def labels(self) -> list[str]:
         """Labels of all items, in the order of `items`."""
-        return [self.label(point, repetition, basis) for repetition, basis, point in self._places()]
+        labels = []
+        for repetition, _, basis, points in self._groups():
+            labels += [self.label(point, repetition, basis) for point in points]
+        return labels
 
-    def _places(self) -> Iterable[tuple[int, str, Point]]:
-        """Repetition, basis and point of every item."""
-        return itertools.product(range(self.spec.repetitions), self.templates, self.points)
+    def bases(self, point: Point) -> Mapping[str, Program]:
+        """What is sent of a point, by measurement basis, in order."""
+        return self.circuits[point.circuit].templates
+
+    def _groups(self) -> Iterable[tuple[int, int, str, Sequence[Point]]]:
+        """Repetition, number of the circuit, basis, and the points of that circuit."""
+        points: list[Sequence[Point]] = [self.points]
+        if len(self.circuits) > 1:
+            sorted_out: list[list[Point]] = [[] for _ in self.circuits]
+            for point in self.points:
+                sorted_out[point.circuit].append(point)
+            points = [*sorted_out]
+        for repetition in range(self.spec.repetitions):
+            for number, circuit in enumerate(self.circuits):
+                for basis in circuit.templates:
+                    yield repetition, number, basis, points[number]
 
     @staticmethod
     def label(point: Point, repetition: int, basis: str) -> str:
@@ -235,35 +303,63 @@ def expand_sweep(spec: SweepSpec, folder: Path | None = None) -> SweepPlan:
         InvalidInput: Unknown or unbound parameters, an observable of the wrong width, a point twice, two
             columns of one name, no measurement where counts are asked for.
     """
-    source = spec.circuit.read(folder)
     with heap_set_aside():
-        points = expand_points(spec, source)
+        rows = _rows(spec)
+        swept = circuits_at(spec.circuit, rows, folder)
+        points = _points(spec, rows, swept)
     objective = _objective(spec, points[0])
-    observables = [parse_observable(each.name, each.terms, source.n_qubits) for each in spec.observables]
+    wanted = list(spec.observables)
     if objective is not None and objective.observable:
-        observables.append(parse_observable(objective.name, objective.observable, source.n_qubits))
-    parameters = [name for name, _ in points[0].parameters]
-    _check_columns(parameters, [observable.name for observable in observables])
-    check_runs(source, need_counts=not observables, parameters=parameters)
-    estimator = Estimator(observables) if observables and not spec.exact else None
+        wanted.append(NamedObservable(name=objective.name, terms=objective.observable))
+    _check_columns([name for name, _ in points[0].parameters], [each.name for each in wanted])
+    checked: set[int] = set()
+    for point in points:
+        if point.circuit not in checked:
+            checked.add(point.circuit)
+            names = [name for name, _ in (point.parameters if point.given is None else point.given)]
+            _check_circuit(spec, swept.sources[point.circuit], names, need_counts=not wanted)
+    circuits = tuple(as_measured(source, wanted, exact=spec.exact) for source in swept.sources)
+    if spec.exact and len({source.n_qubits for source in swept.sources}) > 1:
+        raise InvalidInput(
+            "exact values need circuits of one number of qubits; sample them, or give every size a sweep of its own",
+            field="exact",
+        )
+    for circuit in circuits:
+        circuit.shots(spec.shots, spec.shots_per)
+    _check_canary(spec, points, circuits)
     return SweepPlan(
         spec=spec,
-        source=source,
         points=points,
-        templates=templates_of(source, estimator),
-        observables=tuple(observables),
-        estimator=estimator,
+        circuits=circuits,
         objective=objective,
-        definition=_definition(spec, source, observables),
+        definition=_definition(spec, swept, circuits, wanted),
+        analysis=_analysis(spec, points, [each.name for each in wanted]),
     )
 
 
-def templates_of(source: Program, estimator: Estimator | None) -> dict[str, Program]:
-    """The circuits of one point by the basis they are measured in; without an estimator, the circuit as it is."""
-    if estimator is None:
-        return {"": source}
-    circuit = to_qiskit(source)
-    return {basis: read_circuit(measured_in(circuit, basis)) for basis in estimator.bases}
+def _check_canary(spec: SweepSpec, points: Sequence[Point], circuits: Sequence[Measured]) -> None:
+    """Refuse a canary whose rule is none, or that leaves no circuit for afterwards."""
+    if spec.canary is None:
+        return
+    load_rule(spec.canary.rule, spec.canary.arguments)
+    n_circuits = spec.repetitions * sum(len(circuits[point.circuit].templates) for point in points)
+    if spec.canary.circuits >= n_circuits:
+        raise InvalidInput(
+            f"the sweep has {n_circuits} circuits, and canary is {spec.canary.circuits} of them; give fewer, so that "
+            "some are sent afterwards",
+            field="canary",
+        )
+
+
+def _check_circuit(spec: SweepSpec, source: Program, names: Sequence[str], *, need_counts: bool) -> None:
+    """Check that a circuit can be run with parameters of these names, and name the key that says otherwise."""
+    field = "circuit"
+    try:
+        check_runs(source, need_counts=need_counts)
+        field = "axes" if spec.axes else "points" if spec.points else "circuit"
+        check_runs(source, need_counts=False, parameters=names)
+    except InvalidCircuit as error:
+        raise InvalidCircuit(str(error), field=field) from error
 
 
 def _objective(spec: SweepSpec, point: Point) -> Objective | None:
@@ -290,6 +386,24 @@ def _objective(spec: SweepSpec, point: Point) -> Objective | None:
     return objective
 
 
+def _analysis(spec: SweepSpec, points: Sequence[Point], observables: Sequence[str]) -> AnalysisPlan | None:
+    if spec.analysis is None:
+        return None
+    values: dict[str, set[float]] = {name: set() for name in parameters_in_order(spec)}
+    for point in points:
+        for name, value in point.parameters:
+            if name in values:  # not one that is computed from others
+                values[name].add(value)
+    n_values = {name: len(each) for name, each in values.items()}
+    together = spec.mode in {"zip", "list"}
+    return plan_analysis(spec.analysis, n_values, observables, together=together, is_grid=spec.mode == "grid")
+
+
+def parameters_in_order(spec: SweepSpec) -> list[str]:
+    """Names of the parameters of a sweep, as they were given."""
+    return [axis.name for axis in spec.axes] if spec.axes else list(spec.points[0] if spec.points else ())
+
+
 def _check_columns(parameters: Sequence[str], observables: Sequence[str]) -> None:
     """Every column of the results needs a name of its own."""
     taken = set(OWN_COLUMNS)
@@ -310,69 +424,46 @@ def _check_columns(parameters: Sequence[str], observables: Sequence[str]) -> Non
 
 
 def expand_points(spec: SweepSpec, source: Program) -> tuple[Point, ...]:
-    """The points of a sweep over a circuit, each with its id.
+    """The points of a sweep over one circuit, each with its id.
 
     Raises:
         InvalidInput: There are too many, one is given twice, or they have different parameters or none that is finite.
     """
     rows = _rows(spec)
-    total = len(rows) * spec.repetitions * len(spec.backends)
-    if total > MAX_ITEMS:
-        raise InvalidInput(f"the sweep has {total} circuits and the most is {MAX_ITEMS}; cut it into several")
-    points: dict[str, Point] = {}
-    names = set(rows[0])
-    encode = json.JSONEncoder().encode
-    for index, row in enumerate(rows):
-        # -0.0 is 0.0, so that equal points have equal ids.
-        parameters = tuple(sorted((name, value + 0.0) for name, value in row.items()))
-        if row.keys() != names:
-            raise InvalidInput(f"point {index} has other parameters than point 0; give each the same", field="points")
-        if not all(math.isfinite(value) for _, value in parameters):
-            raise InvalidInput(f"point {index} is too large for a number; take a smaller range", field="axes")
-        text = encode([source.hash, [[name, value.hex()] for name, value in parameters]])
-        point_id = hashlib.sha256(text.encode()).hexdigest()[:16]
-        if point_id in points:
-            shown = ", ".join(f"{name}={value:g}" for name, value in parameters) or "without parameters"
-            raise InvalidInput(f"the point {shown} is in the sweep twice; use repetitions instead", field="axes")
-        points[point_id] = Point(point_id=point_id, index=index, parameters=parameters)
-    return tuple(points.values())
+    return _points(spec, rows, SweptCircuits(sources=(source,), numbers=[0] * len(rows)))
 
 
 def _rows(spec: SweepSpec) -> list[dict[str, float]]:
-    """Parameters of every point."""
-    if spec.mode == "list":
-        rows = list(spec.points)
-    elif spec.mode == "random":
-        rows = _random_rows(spec)
+    return rows_of(spec.axes, spec.mode, spec.points, spec.samples, spec.seed)
+
+
+def _points(spec: SweepSpec, rows: Sequence[Mapping[str, float]], swept: SweptCircuits) -> tuple[Point, ...]:
+    total = len(rows) * spec.repetitions * len(spec.backends)
+    if total > MAX_ITEMS:
+        raise InvalidInput(f"the sweep has {total} circuits and the most is {MAX_ITEMS}; cut it into several")
+    with constants(spec.constants):
+        return place_points(rows, swept, spec.parameters)
+
+
+def _definition(
+    spec: SweepSpec, swept: SweptCircuits, circuits: Sequence[Measured], wanted: Sequence[NamedObservable]
+) -> str:
+    """What is run decides: constants, and how a number was written, are in the points.
+
+    A sweep over a builder's arguments has its circuits in the points too, so that another size adds points only.
+    """
+    is_shared = spec.shots_per == "point" and any(len(circuit.templates) > 1 for circuit in circuits)
+    common = [
+        ["point", spec.shots] if is_shared else spec.shots,
+        spec.seed,
+        spec.exact,
+    ]
+    how = spec.compile.model_dump(mode="json", exclude={"compile_on"})
+    if swept.arguments:
+        fixed = [spec.circuit.builder, spec.circuit.arguments, sorted(swept.arguments)]
+        observables = [[each.name, " ".join(each.terms.split())] for each in wanted]
+        text = json.dumps(["qjobs-swept-1", fixed, *common, observables, how], sort_keys=True)
     else:
-        names = [axis.name for axis in spec.axes]
-        columns = [axis.points() for axis in spec.axes]
-        if spec.mode == "grid" and math.prod(len(column) for column in columns) > MAX_ITEMS:
-            raise InvalidInput(f"the grid has more than {MAX_ITEMS} points; cut it into several", field="axes")
-        combined = itertools.product(*columns) if spec.mode == "grid" else zip(*columns, strict=True)
-        rows = [dict(zip(names, values, strict=True)) for values in combined]
-    return rows or [{}]
-
-
-def _random_rows(spec: SweepSpec) -> list[dict[str, float]]:
-    rng = random.Random(f"sweep/{spec.seed or 0}")  # noqa: S311
-    ends = {axis.name: axis.ends() for axis in spec.axes}
-    rows = []
-    for _ in range(spec.samples or 0):
-        rows.append({name: rng.uniform(low, high) for name, (low, high) in ends.items()})
-    return rows
-
-
-def _definition(spec: SweepSpec, source: Program, observables: Sequence[Observable]) -> str:
-    text = json.dumps(
-        [
-            "qjobs-definition-1",
-            source.hash,
-            spec.shots,
-            spec.seed,
-            spec.exact,
-            [[observable.name, observable.terms] for observable in observables],
-            spec.compile.model_dump(mode="json", exclude={"compile_on"}),
-        ]
-    )
+        terms = [[observable.name, observable.terms] for observable in circuits[0].observables]
+        text = json.dumps(["qjobs-definition-1", swept.sources[0].hash, *common, terms, how])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileCache
 from qjobs.errors import BackendUnavailable
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
-from qjobs.operations.execute import DirectStages, Shown, ToSubmit, Until
-from qjobs.operations.wait import wait
+from qjobs.operations.execute import DirectStages, ToSubmit, WaitedFor
+from qjobs.operations.wait import pause
 from qjobs.paths import data_home
 
 __all__ = ["PatientStages"]
@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 2.0
 _LONGEST_PAUSE_S = 60.0
-_SLICE_S = 0.5
 
 
 class PatientStages(DirectStages):
@@ -48,25 +47,13 @@ class PatientStages(DirectStages):
         pause_s = _FIRST_PAUSE_S
         while away := {job_id for job_id, error in failed.items() if isinstance(error, BackendUnavailable)}:
             logger.warning("%d jobs cannot be sent now: %s", len(away), failed[min(away)])
-            waited_s = 0.0
-            while waited_s < pause_s:
-                self._pause(_SLICE_S)
-                waited_s += _SLICE_S
+            pause(pause_s, self._pause)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             for job_id in away:
                 del failed[job_id]
             failed.update(super().submit({job_id: jobs[job_id] for job_id in jobs if job_id in away}))
         return failed
 
-    def wait(
-        self,
-        jobs: Mapping[JobId, str],
-        *,
-        until: Until,
-        shown: Sequence[JobId],
-        kind: Shown,
-        unsent: Mapping[JobId, ToSubmit],
-    ) -> None:
+    def wait(self, waited_for: WaitedFor) -> None:
         """Poll in this thread."""
-        backends = {name: self._backends[name] for name in jobs.values()}
-        wait(self._ledger, backends, list(jobs), until=until, passed=self._passed, sleep=self._pause)
+        self.wait_here(waited_for, passed=self._passed, sleep=self._pause)

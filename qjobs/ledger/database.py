@@ -20,6 +20,8 @@ from sqlalchemy import event as sa_event
 from sqlalchemy import exc as sa_exc
 
 from qjobs.errors import InvalidInput, LedgerAway, LedgerError, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
+from qjobs.paths import private_file, private_folder
+from qjobs.redaction import remember_environment, remember_url
 
 __all__ = ["Database", "Schema", "is_logged", "log_after_commit", "parts"]
 
@@ -108,6 +110,8 @@ class Database:
 
     def __init__(self, url: str, schema: Schema, *, busy_timeout_s: float = 30.0) -> None:
         self._schema = schema
+        remember_environment()
+        remember_url(url)
         try:
             self.url = sa.make_url(url)
         except (sa_exc.ArgumentError, ValueError):  # its message may hold the password
@@ -208,12 +212,13 @@ class Database:
             folder = Path(name).expanduser().absolute()
             self.url = self.url.set(database=str(folder))
             try:
-                folder.parent.mkdir(parents=True, exist_ok=True)
+                private_folder(folder.parent)
             except OSError as error:
                 raise LedgerUnavailable(
                     f"the {self._schema.what}'s folder {folder.parent} cannot be made: {error.strerror}; "
                     f"set {self._schema.setting} to a place where you may write"
                 ) from error
+            _keep_private(folder)
         engine = sa.create_engine(self.url, connect_args={"timeout": busy_timeout_s})
         sa_event.listen(engine, "connect", lambda connection, _: _prepare_sqlite(connection, busy_timeout_s))
         sa_event.listen(engine, "begin", _begin_sqlite)
@@ -356,6 +361,15 @@ class Database:
         )
 
 
+def _keep_private(file: Path) -> None:
+    """Let nobody else read the database; SQLite gives the files beside it the same permissions."""
+    with contextlib.suppress(OSError):  # the error comes when it is opened
+        private_file(file)
+        for each in (file.with_name(f"{file.name}-wal"), file.with_name(f"{file.name}-shm")):
+            if each.exists():
+                private_file(each)
+
+
 def _may_come_back(error: sa_exc.DBAPIError, words: str) -> bool:
     """Whether PostgreSQL can be used again without a change: it restarts, is full, or cannot be reached now.
 
@@ -380,6 +394,8 @@ def _copies_of(connection: sa.Connection, suffix: str) -> list[Path]:
     while target.exists():  # of an upgrade before this one: whoever put the old file back may need it
         number += 1
         target = Path(f"{name}{suffix}.{number}")
+    with contextlib.suppress(OSError):  # the copy says what is wrong
+        private_file(target)
     try:
         with contextlib.closing(sqlite3.connect(name)) as source, contextlib.closing(sqlite3.connect(target)) as copy:
             source.backup(copy)

@@ -190,6 +190,11 @@ class Dispatches:
             log_after_commit(connection, line, entry.job_id, display_owner(owner), entry.flow_run_id, entry.entries + 1)
         return True
 
+    def is_held(self, entry: Entry, owner: str) -> bool:
+        """Whether a process still has an entry that it took: it has not, once its run is awake, or over."""
+        query = sa.select(DISPATCH.c.job_id).where(_one(entry), DISPATCH.c.taken_by == owner)
+        return bool(self._db.rows(query))
+
     def release(self, lane: Lane, owner: str) -> None:
         """Free the entries that a process took in an earlier pass over this lane, which failed."""
         held = (DISPATCH.c.taken_by == owner) & sa.exists().where(_terms_of_entry(), _of_lane(lane))

@@ -27,7 +27,7 @@ class Epoch:
     """One batch of a hybrid run: points at which the energy was asked for, and the answers.
 
     The first point is the one at which the optimiser stands: its energy is the epoch's. A standard error is None where
-    it is not known (a single shot), and 0 where the energy is exact. `state` is what the optimiser needs besides the
+    it is not known, and 0 where the energy is exact. `state` is what the optimiser needs besides the
     points and energies to choose the next ones, its random numbers included. `circuit` is the parametric circuit;
     `definition` is the hash of what gives the energies their meaning. Energies are in the Hamiltonian's unit. `number`
     counts from 1.

@@ -19,10 +19,13 @@ from qjobs.errors import JobNotFound, ProtocolError
 from qjobs.ledger import migrations
 from qjobs.ledger import transitions as moves
 from qjobs.ledger.cancellation import request_item_cancellation, request_job_cancellation
+from qjobs.ledger.costs import CostGroup, CostLine, statement_of, statement_query
 from qjobs.ledger.database import Database, Schema, parts
 from qjobs.ledger.dispatches import Dispatches
 from qjobs.ledger.epochs import Epochs
 from qjobs.ledger.heartbeats import Heartbeats
+from qjobs.ledger.job_filter import JobFilter, query_of
+from qjobs.ledger.money import Caps
 from qjobs.ledger.outbox import Outbox
 from qjobs.ledger.outcomes import Outcomes
 from qjobs.ledger.paces import Paces
@@ -143,6 +146,7 @@ class Ledger:
     - `outbox`: the events that are still to be sent on.
     - `heartbeats`: which process runs which flow run.
     - `epochs`: the epochs of hybrid runs.
+    - `caps`: what may be spent, and the jobs that wait for money.
     - `paces`: how fast all processes together ask the provider of an account.
     - `outcomes`: what became of items, for reports of any size.
 
@@ -169,6 +173,7 @@ class Ledger:
         self.outbox = Outbox(db)
         self.heartbeats = Heartbeats(db)
         self.epochs = Epochs(db)
+        self.caps = Caps(db)
         self.paces = Paces(db)
         self.outcomes = Outcomes(db)
         query = sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == _LEDGER_ID)
@@ -394,6 +399,14 @@ class Ledger:
             return [job_of(row) for row in self._db.rows(query)]
         found = {row.job_id: job_of(row) for row in self._db.rows_among(query, JOB.c.job_id, job_ids)}
         return [found[job_id] for job_id in job_ids if job_id in found]
+
+    def search(self, chosen: JobFilter) -> list[Job]:
+        """Jobs that a filter means, in its order."""
+        return [job_of(row) for row in self._db.rows(query_of(chosen))]
+
+    def costs(self, chosen: JobFilter, by: Sequence[CostGroup]) -> list[CostLine]:
+        """What the jobs cost that a filter means, in groups. Costs of different backends are never added up."""
+        return statement_of(self._db.rows(statement_query(chosen)), by)
 
     def open_jobs(self, *, job_ids: Sequence[JobId] | None = None) -> list[Job]:
         """Jobs that may still change at a provider."""

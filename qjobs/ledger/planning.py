@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from qjobs.errors import InvalidInput, StaleJob
 from qjobs.ledger import transitions as moves
@@ -75,6 +74,8 @@ def insert_programs(db: Database, connection: sa.Connection, programs: Iterable[
 
 def insert_or_ignore(db: Database, table: sa.Table) -> sa.Insert:
     """An INSERT that leaves alone what is there already."""
+    from sqlalchemy.dialects import postgresql, sqlite  # a tenth of what `qjobs jobs list` takes
+
     insert = sqlite.insert(table) if db.is_sqlite else postgresql.insert(table)
     return insert.on_conflict_do_nothing()
 

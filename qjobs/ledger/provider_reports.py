@@ -246,7 +246,7 @@ def _record_attempt(
 ) -> None:
     """Write what a report changes of the attempt itself."""
     snapshot = judgement.snapshot
-    cost = _cost_of(snapshot)
+    cost = snapshot.total_cost
     keeps_message = attempt.by_item and not judgement.tells_items and not snapshot.message
     message = judgement.note or (attempt.message if keeps_message else snapshot.message)
     values: dict[str, Any] = {
@@ -263,14 +263,19 @@ def _record_attempt(
     elif all(getattr(attempt, name) == value for name, value in values.items()):
         return
     settle_attempt(connection, attempt, status, **values)
+    if cost is not None and _is_above(attempt, cost):
+        detail = f"attempt {attempt.number} costs {cost:g} {attempt.cost_unit}".rstrip()
+        row = locked_job(connection, attempt.job_id)
+        detail = f"{detail}, and was estimated at {attempt.reserved:g}"
+        record_event(connection, row, attempt.remote_id, "above estimate", detail, now)
 
 
-def _cost_of(snapshot: Snapshot) -> float | None:
-    """What a remote job costs: the provider's own sum, or that of its items."""
-    if snapshot.cost is not None:
-        return snapshot.cost
-    costs = [item.cost for item in snapshot.items or () if item.cost is not None]
-    return sum(costs) if costs else None
+def _is_above(attempt: Attempt, cost: float) -> bool:
+    """Whether a cost contradicts the estimate, and none that was told before did."""
+    if attempt.reserved is None:
+        return False
+    limit = attempt.reserved * (1 + 1e-9)
+    return cost > limit and (attempt.cost is None or attempt.cost <= limit)
 
 
 def _record_items(

@@ -44,11 +44,12 @@ _DURATION = struct.Struct("<d")
 
 def encode_options(options: ExecuteOptions) -> dict[str, Any]:
     """JSON form of a job's options."""
-    return {
+    found = {
         "seed": options.seed,
         "observables": [[observable.name, observable.terms] for observable in options.observables],
         "level": options.level,
     }
+    return found if options.batch_id is None else {**found, "batch_id": options.batch_id}
 
 
 def decode_options(spec: Mapping[str, Any]) -> ExecuteOptions:
@@ -56,7 +57,9 @@ def decode_options(spec: Mapping[str, Any]) -> ExecuteOptions:
     observables = []
     for name, terms in spec["observables"]:
         observables.append(Observable(name=name, terms=tuple((pauli, factor) for pauli, factor in terms)))
-    return ExecuteOptions(seed=spec["seed"], observables=tuple(observables), level=spec["level"])
+    return ExecuteOptions(
+        seed=spec["seed"], observables=tuple(observables), level=spec["level"], batch_id=spec.get("batch_id")
+    )
 
 
 def encode_result(value: ItemResult) -> bytes:
@@ -186,6 +189,8 @@ def attempt_of(row: sa.Row[Any]) -> Attempt:
         awaited_since=row.awaited_since,
         awaited_at=row.awaited_at,
         awaited_times=row.awaited_times,
+        reserved=row.reserved,
+        cost_unit=row.cost_unit,
     )
 
 

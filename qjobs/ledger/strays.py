@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from qjobs.ledger import transitions as moves
 from qjobs.ledger.database import Database
-from qjobs.ledger.tables import JOB, STRAY
+from qjobs.ledger.tables import ATTEMPT, JOB, STRAY
 from qjobs.model import JobId, Key, RemoteId
 
 __all__ = ["Stray", "Strays", "claim_stray", "record_stray"]
@@ -60,20 +61,23 @@ class Strays:
         rows = self._db.rows_among(query.where(STRAY.c.ended_at.is_not(None)), JOB.c.key, keys)
         return {RemoteId(row.remote_id) for row in rows}
 
-    def end(self, stray: Stray, *, outcome: str, now: datetime) -> None:
-        """Record what came of it, with an event. A second call changes nothing."""
+    def end(self, stray: Stray, *, outcome: str, now: datetime, cost: float | None = None) -> None:
+        """Record what came of it, with an event, and what its provider says that it cost. Done once."""
         one = (STRAY.c.job_id == stray.job_id) & (STRAY.c.remote_id == stray.remote_id)
+        values = {"ended_at": now, "outcome": outcome, "cost": cost}
         with self._db.write() as connection:
             row = moves.locked_job(connection, stray.job_id)
-            update = STRAY.update().where(one, STRAY.c.ended_at.is_(None)).values(ended_at=now, outcome=outcome)
-            if connection.execute(update).rowcount:
+            if connection.execute(STRAY.update().where(one, STRAY.c.ended_at.is_(None)).values(**values)).rowcount:
+                if cost is not None:  # one that was LOST is an attempt too
+                    itself = (ATTEMPT.c.job_id == stray.job_id) & (ATTEMPT.c.remote_id == stray.remote_id)
+                    connection.execute(ATTEMPT.update().where(itself).values(cost=cost))
                 detail = f"{stray.remote_id}: {outcome}"
                 moves.record_event(connection, row, stray.remote_id, _CAUSE, detail, now)
 
 
 def record_stray(
     connection: sa.Connection,
-    row: sa.Row[tuple[object, ...]],
+    row: sa.Row[Any],
     remote_id: RemoteId,
     why: str,
     now: datetime,
@@ -83,9 +87,11 @@ def record_stray(
     """Record a stray of the job of `row`, which the caller has locked; whether it is new."""
     one = (STRAY.c.job_id == row.job_id) & (STRAY.c.remote_id == remote_id)
     known = connection.execute(sa.select(STRAY.c.ended_at).where(one)).one_or_none()
-    values = {"job_id": row.job_id, "remote_id": remote_id, "why": why, "found_at": now}
+    values: dict[str, object] = {"job_id": row.job_id, "remote_id": remote_id, "why": why, "found_at": now}
     if known is None:
-        connection.execute(STRAY.insert(), values)
+        unit = sa.select(ATTEMPT.c.cost_unit).where(ATTEMPT.c.job_id == row.job_id).order_by(ATTEMPT.c.number.desc())
+        money = {"reserved": row.cost_estimate, "cost_unit": connection.scalar(unit.limit(1)) or ""}
+        connection.execute(STRAY.insert(), values | money)
     elif again and known.ended_at is not None:
         connection.execute(STRAY.update().where(one).values(**values, ended_at=None, outcome=None))
     else:

@@ -11,6 +11,7 @@ loses the lease: the attempt becomes UNKNOWN, or is released where it is proved 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -23,11 +24,12 @@ from qjobs.ledger import transitions as moves
 from qjobs.ledger.cancellation import cancel_requested_items, cancel_unsent
 from qjobs.ledger.database import Database
 from qjobs.ledger.liveness import display_owner, has_ended
+from qjobs.ledger.money import check_caps
 from qjobs.ledger.rows import attempt_of
 from qjobs.ledger.strays import claim_stray, record_stray
 from qjobs.ledger.tables import ATTEMPT, EVENT, ITEM, JOB
 from qjobs.lifecycle import JobStatus, roll_up
-from qjobs.model import Attempt, JobId, ProgramHash, RemoteId, RemoteRetryStrategy
+from qjobs.model import Attempt, JobId, Price, ProgramHash, RemoteId, RemoteRetryStrategy
 
 __all__ = ["Submissions"]
 
@@ -52,6 +54,10 @@ class Submissions:
         programs: Mapping[ProgramHash, ProgramHash] | None = None,
         max_live_jobs: int | None = None,
         max_account_jobs: int | None = None,
+        others_on_device: int = 0,
+        others_of_account: int = 0,
+        price: Price | None = None,
+        max_run_cost: float | None = None,
         cause: str = "submit",
     ) -> Attempt:
         """Write the intent to submit: open an attempt in SUBMITTING and take its lease.
@@ -61,21 +67,32 @@ class Submissions:
         all. `new_epoch` starts all anew; the results of older epochs stay readable, and the circuits in `programs` are
         replaced by those that they are mapped to (stored before, by `Ledger.add_programs`). Where the device has
         `max_live_jobs` live jobs already, or all devices of the account together have `max_account_jobs`, it is
-        refused: of processes that claim at once, no more get through than there is room for.
+        refused: of processes that claim at once, no more get through than there is room for. Jobs that others have at
+        the provider count too: `others_on_device` of the device, and `others_of_account` of the account.
+
+        `price` is what it will cost. That is reserved by the same transaction, unless a cap leaves no money for it
+        (`qjobs.ledger.money`), nor `max_run_cost`, which caps all submissions of the job's logical run together. What
+        was reserved for an earlier one of the same key is part of it.
 
         Raises:
             StaleJob: The job has moved, or another attempt of it is live: nothing was written.
             Busy: The device, or the account, has as many live jobs as it takes.
+            OverCap: A cap does not leave enough money now.
+            PolicyLimit: A cap never will, or nobody can tell what it would cost.
             JobNotFound: There is no such job.
         """
         with self._db.write() as connection:
             row = moves.locked_job(connection, job_id)
             if max_live_jobs is not None:
                 self._db.lock(connection, f"qjobs-device-{row.backend}-{row.device}")
-                moves.check_room(connection, row, max_live_jobs)
+                moves.check_room(connection, row, max_live_jobs, others_on_device)
             if max_account_jobs is not None:  # always locked after the device
                 self._db.lock(connection, f"qjobs-account-{row.backend}")
-                moves.check_account_room(connection, row, max_account_jobs)
+                moves.check_account_room(connection, row, max_account_jobs, others_of_account)
+            price = price or Price()
+            if price.amount:
+                price = replace(price, amount=max(0.0, price.amount - moves.reserved_before(connection, job_id)))
+            check_caps(self._db, connection, row, price, max_run_cost, now)
             epoch = row.epoch + 1 if new_epoch else row.epoch
             number = moves.next_number(connection, job_id)
             values = {
@@ -88,6 +105,8 @@ class Submissions:
                 "lease_owner": owner,
                 "lease_until": now + timedelta(seconds=lease_s),
                 "claimed_at": now,
+                "reserved": price.amount,
+                "cost_unit": price.unit,
             }
             try:
                 with connection.begin_nested():
@@ -112,6 +131,7 @@ class Submissions:
                 finished_at=None,
                 cancel_requested_at=None,
                 message="",
+                trouble=None,
             )
             return moves.read_attempt(connection, job_id, number)
 
@@ -217,18 +237,31 @@ class Submissions:
             known = moves.unsettled(connection, attempt)
             _give_up_lost(connection, row, now)
             values: dict[str, Any] = {"message": message, "finished_at": now}
-            moves.settle_attempt(connection, known, error, lease_until=None, **values)
+            moves.settle_attempt(connection, known, error, lease_until=None, reserved=0.0, **values)
+            moves.take_over_money(connection, attempt.job_id, None)
             moves.set_sent_items(
                 connection, known, except_in=JobStatus.COMPLETED, status=error, message=message, error_at=now
             )
             moves.move_job(connection, attempt.job_id, known.status, error, "rejected", message, now, **values)
 
-    def release(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "not sent") -> None:
+    def release(
+        self,
+        attempt: Attempt,
+        message: str,
+        *,
+        now: datetime,
+        cause: str = "not sent",
+        is_proved: bool = True,
+        same_key: bool = False,
+    ) -> None:
         """No remote job came of this attempt: it is closed, and the job is as it was before.
 
         For an attempt that is proved never sent, and one whose lost reply, or whose lost job, was decided (`cause` says
         how). A job, or an item, that was never sent and whose cancellation was requested meanwhile is CANCELLED. Items
         that were LOST are CREATED again.
+
+        Where it is not `is_proved` that no remote job came of it, it goes on to hold its money; with `same_key` the
+        next submission has the same key, so that it holds it for both.
 
         Raises:
             StaleJob: The attempt is settled otherwise.
@@ -236,7 +269,9 @@ class Submissions:
         with self._db.write() as connection:
             row = moves.locked_job(connection, attempt.job_id)
             known = moves.unsettled(connection, attempt, JobStatus.LOST)
-            _release(connection, row, known, message, now, cause)
+            _release(connection, row, known, message, now, cause, is_proved=is_proved, same_key=same_key)
+            if is_proved and known.status is not JobStatus.SUBMITTING:  # it was looked for, and so were those before it
+                moves.take_over_money(connection, attempt.job_id, None)
 
     def mark_unknown(self, attempt: Attempt, message: str, *, now: datetime, cause: str = "lost reply") -> None:
         """The reply was lost: attempt and job are UNKNOWN until a poll, a reconcile or a person says more.
@@ -320,6 +355,8 @@ def _record_late_id(
     other = connection.execute(claimed).one_or_none()
     if other is None:
         record_stray(connection, row, remote_id, f"late id of attempt {known.number}", now)
+        if known.status is JobStatus.CANCELLED:  # it was given up: what it held, the stray holds
+            connection.execute(ATTEMPT.update().where(itself).values(reserved=0.0, may_arrive=False))
     else:
         words = f"attempt {known.number} is {remote_id} too, as attempt {other.number} of {other.job_id} is"
         moves.record_event(connection, row, remote_id, "contradiction", words, now)
@@ -335,10 +372,19 @@ def _expire(connection: sa.Connection, attempt: Attempt, message: str, cause: st
 
 
 def _release(
-    connection: sa.Connection, row: sa.Row[Any], known: Attempt, message: str, now: datetime, cause: str
+    connection: sa.Connection,
+    row: sa.Row[Any],
+    known: Attempt,
+    message: str,
+    now: datetime,
+    cause: str,
+    *,
+    is_proved: bool = True,
+    same_key: bool = False,
 ) -> None:
     """Close an attempt that counts as never sent, if it is still as it was read; its job is as it was before."""
     values: dict[str, Any] = {"message": message, "sent_at": None, "finished_at": now, "lease_until": None}
+    values |= {"reserved": 0.0} if is_proved else {"may_arrive": same_key}
     moves.settle_attempt(connection, known, JobStatus.CANCELLED, **values)
     if known.status is JobStatus.LOST:
         if known.epoch != row.epoch or moves.later_attempts(connection, known):  # the items are another's now

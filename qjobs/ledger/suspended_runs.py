@@ -25,17 +25,19 @@ from qjobs.model import JobId
 
 __all__ = ["AtDeadline", "SuspendedRun", "SuspendedRuns", "Until"]
 
+_HAS_RESULT = (
+    sa.exists()
+    .where(RESULT.c.job_id == ITEM.c.job_id, RESULT.c.item_index == ITEM.c.item_index, RESULT.c.epoch == JOB.c.epoch)
+    .correlate(ITEM, JOB)  # a select two further out is not correlated by itself: it would be all jobs
+)
 _AWAITS_RESULTS = (
     JOB.c.status.in_(sorted(FINAL))
     & JOB.c.next_poll_at.is_not(None)
-    & sa.exists().where(
-        ITEM.c.job_id == JOB.c.job_id,
-        ITEM.c.status == JobStatus.COMPLETED,
-        ITEM.c.no_result.is_(None),
-        ~sa.exists().where(
-            RESULT.c.job_id == ITEM.c.job_id, RESULT.c.item_index == ITEM.c.item_index, RESULT.c.epoch == JOB.c.epoch
-        ),
+    & sa.exists()
+    .where(
+        ITEM.c.job_id == JOB.c.job_id, ITEM.c.status == JobStatus.COMPLETED, ITEM.c.no_result.is_(None), ~_HAS_RESULT
     )
+    .correlate(JOB)
 )
 """A final job is polled on for its results, and also for the end of a stray, which no run waits for."""
 _TO_BE_SENT = sa.exists().where(DISPATCH.c.flow_run_id == WAIT.c.flow_run_id, DISPATCH.c.job_id == WAIT.c.job_id)

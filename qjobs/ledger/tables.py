@@ -13,13 +13,14 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import event as sa_event
 
 from qjobs.errors import InvalidInput
 from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import JobKind, ProgramFormat, RemoteRetryStrategy
 from qjobs.redaction import kept
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """Raised with every change of a table, which needs a migration of the same number (`qjobs.ledger.migrations`)."""
 OLDEST_VERSION = 4
 """The oldest schema that can be migrated."""
@@ -252,7 +253,6 @@ sa.Index(
     "dispatch_taken",
     DISPATCH.c.taken_by,
     sqlite_where=DISPATCH.c.taken_by.is_not(None),
-    postgresql_where=DISPATCH.c.taken_by.is_not(None),
 )
 
 RUNNER = sa.Table(  # which process runs which flow run, as long as it says so
@@ -279,6 +279,11 @@ ATTEMPT = sa.Table(
     sa.Column("remote_status", Words),
     sa.Column("message", Words, nullable=False, default=""),
     sa.Column("cost", sa.Float),
+    sa.Column(
+        "reserved", sa.Float
+    ),  # what it was to cost when it was claimed; 0 once it is known that nothing was sent
+    sa.Column("cost_unit", sa.Text, nullable=False, server_default=""),
+    sa.Column("may_arrive", sa.Boolean, nullable=False, server_default=sa.false()),  # given up for one of the same key
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", UtcDateTime),
     sa.Column("claimed_at", UtcDateTime, nullable=False),
@@ -297,7 +302,6 @@ sa.Index(
     ATTEMPT.c.job_id,
     unique=True,
     sqlite_where=sa.text(f"status IN ({_words(LIVE)})"),
-    postgresql_where=sa.text(f"status IN ({_words(LIVE)})"),
 )
 
 ITEM = sa.Table(
@@ -325,7 +329,6 @@ sa.Index(
     "item_to_cancel",
     ITEM.c.job_id,
     sqlite_where=ITEM.c.cancel_requested_at.is_not(None),
-    postgresql_where=ITEM.c.cancel_requested_at.is_not(None),
 )
 
 STRAY = sa.Table(  # remote jobs of ours that no attempt claims
@@ -337,12 +340,14 @@ STRAY = sa.Table(  # remote jobs of ours that no attempt claims
     sa.Column("found_at", UtcDateTime, nullable=False),
     sa.Column("ended_at", UtcDateTime),
     sa.Column("outcome", Words),
+    sa.Column("cost", sa.Float),
+    sa.Column("reserved", sa.Float),
+    sa.Column("cost_unit", sa.Text, nullable=False, server_default=""),
 )
 sa.Index(
     "stray_to_end",
     STRAY.c.job_id,
     sqlite_where=STRAY.c.ended_at.is_(None),
-    postgresql_where=STRAY.c.ended_at.is_(None),
 )
 
 RESULT = sa.Table(
@@ -405,4 +410,30 @@ PACE = sa.Table(  # how fast all processes together ask the provider of an accou
     sa.Column("rated_at", UtcDateTime),  # when that one told it last
 )
 
+CAP = sa.Table(  # what may be spent, of the jobs that have these words; null for any
+    "cap",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("amount", sa.Float, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text),
+    sa.Column("logical_run", sa.Text),
+    sa.Column("backend", sa.Text),
+    sa.Column("device", sa.Text),
+    sa.Column("monthly", sa.Boolean, nullable=False),
+    sa.Column("allows_unknown", sa.Boolean, nullable=False),
+    sa.Column("set_at", UtcDateTime, nullable=False),
+    sa.CheckConstraint("amount >= 0", name="cap_amount_check"),
+)
+
 LIVE_WORDS = sorted(LIVE)
+
+
+@sa_event.listens_for(metadata, "before_create")
+def _partial_on_postgresql(_target: sa.MetaData, connection: sa.Connection, **_: Any) -> None:
+    """Indexes of some rows only are so on PostgreSQL too; said here, its dialect is imported where it is used."""
+    if connection.dialect.name != "postgresql":
+        return
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            index.dialect_options["postgresql"]["where"] = index.dialect_options["sqlite"].get("where")

@@ -39,6 +39,7 @@ _LATER_ATTEMPTS = (
 )
 _ITEM_STATUSES = sa.select(ITEM.c.status).where(ITEM.c.job_id == sa.bindparam("at_job")).distinct()
 _NEWEST_NUMBER = sa.select(sa.func.max(ATTEMPT.c.number)).where(_OF_JOB)
+_RESERVED_BEFORE = sa.select(sa.func.sum(ATTEMPT.c.reserved)).where(_OF_JOB, ATTEMPT.c.may_arrive)
 INSERT_EVENT = EVENT.insert()
 INSERT_ATTEMPT = ATTEMPT.insert()
 
@@ -71,31 +72,56 @@ def locked_job(connection: sa.Connection, job_id: JobId) -> sa.Row[Any]:
     return row
 
 
-def check_room(connection: sa.Connection, row: sa.Row[Any], max_live_jobs: int) -> None:
-    """Raise `Busy` when the job's device has `max_live_jobs` other live jobs."""
+def check_room(connection: sa.Connection, row: sa.Row[Any], max_live_jobs: int, of_others: int) -> None:
+    """Raise `Busy` when the job's device has `max_live_jobs` other live jobs, with those that others have there."""
     live = _n_other_live(connection, row, (JOB.c.backend == row.backend) & (JOB.c.device == row.device))
-    if live >= max_live_jobs:
+    if live + of_others >= max_live_jobs:
         raise Busy(
-            f"{row.device} has {live} live jobs and takes {max_live_jobs} at a time; submit it when one is done",
+            f"{row.device} has {_live_words(live, of_others)} and takes {max_live_jobs} at a time; submit it when one "
+            "is done",
             job_id=row.job_id,
         )
 
 
-def check_account_room(connection: sa.Connection, row: sa.Row[Any], max_account_jobs: int) -> None:
+def check_account_room(connection: sa.Connection, row: sa.Row[Any], max_account_jobs: int, of_others: int) -> None:
     """Raise `Busy` when the job's account has `max_account_jobs` other live jobs, on whatever devices."""
     live = _n_other_live(connection, row, JOB.c.backend == row.backend)
-    if live >= max_account_jobs:
+    if live + of_others >= max_account_jobs:
         raise Busy(
-            f"the account {row.backend} has {live} live jobs and may have {max_account_jobs} at a time on all of its "
-            "devices; submit it when one is done",
+            f"the account {row.backend} has {_live_words(live, of_others)} and may have {max_account_jobs} at a time "
+            "on all of its devices; submit it when one is done",
             job_id=row.job_id,
         )
+
+
+def _live_words(live: int, of_others: int) -> str:
+    return f"{live} live jobs" + (f", and {of_others} that this ledger does not have," if of_others else "")
 
 
 def _n_other_live(connection: sa.Connection, row: sa.Row[Any], there: sa.ColumnElement[bool]) -> int:
     """How many other jobs of these are live."""
     others = sa.select(sa.func.count()).where(there, JOB.c.status.in_(LIVE_WORDS), JOB.c.job_id != row.job_id)
     return connection.scalar(others) or 0
+
+
+def reserved_before(connection: sa.Connection, job_id: JobId) -> float:
+    """What submissions of a job still hold that were given up for one of the same key."""
+    return float(connection.scalar(_RESERVED_BEFORE, {"at_job": job_id}) or 0.0)
+
+
+def take_over_money(connection: sa.Connection, job_id: JobId, number: AttemptNumber | None) -> None:
+    """What is said of a submission is said of all that were given up for one of the same key: they hold nothing more.
+
+    Their money is that of the submission `number`; None frees it.
+    """
+    kept = reserved_before(connection, job_id)
+    if not kept:
+        return
+    given_up = (ATTEMPT.c.job_id == job_id) & ATTEMPT.c.may_arrive
+    connection.execute(ATTEMPT.update().where(given_up).values(reserved=0.0, may_arrive=False))
+    if number is not None:
+        one = (ATTEMPT.c.job_id == job_id) & (ATTEMPT.c.number == number)
+        connection.execute(ATTEMPT.update().where(one).values(reserved=sa.func.coalesce(ATTEMPT.c.reserved, 0) + kept))
 
 
 def read_attempt(connection: sa.Connection, job_id: JobId, number: AttemptNumber) -> Attempt:
@@ -154,6 +180,7 @@ def accept_attempt(
     submitted = JobStatus.SUBMITTED
     values = {"remote_id": remote_id, "sent_at": known.sent_at or now, "accepted_at": now, "lease_until": None}
     settle_attempt(connection, known, submitted, **values)
+    take_over_money(connection, known.job_id, known.number)
     set_sent_items(connection, known, status=submitted, submitted_at=now, message="")
     move_job(connection, known.job_id, known.status, submitted, cause, detail, now, remote_id=remote_id)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from qjobs.backends.base import Backend
-from qjobs.errors import BackendUnavailable, PolicyLimit
+from qjobs.backends.base import Backend, Priced, ShowsQuota
+from qjobs.errors import BackendUnavailable, OverCap, PolicyLimit, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import NOT_MOVED_BY_WAITING, JobStatus
-from qjobs.model import Attempt, Batch, Item, ItemSpec, Job, Key, RemoteRetryStrategy
+from qjobs.model import Attempt, Batch, Item, ItemSpec, Job, Key, Price, RemoteRetryStrategy
 from qjobs.operations.retry import RetryPolicy
 
 __all__ = [
@@ -24,10 +25,14 @@ __all__ = [
     "batch_of",
     "check_caps",
     "check_cost",
+    "check_quota",
     "items_to_send",
     "last_attempt",
+    "price_of",
     "submission_key",
 ]
+
+logger = logging.getLogger(__name__)
 
 LEAVES_CANCELLED_ALONE = frozenset({RemoteRetryStrategy.DEFAULT, RemoteRetryStrategy.ALLOW_RESUBMIT})
 """Strategies that do not send a job whose cancellation was requested."""
@@ -174,7 +179,41 @@ def _again(ledger: Ledger, job: Job, strategy: RemoteRetryStrategy, cap: str) ->
     return f"qjobs jobs retry {job.job_id}{named} --strategy FORCE_RESUBMIT {cap}"
 
 
-def check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch) -> None:
+def price_of(backend: Backend, batch: Batch) -> Price:
+    """What a batch will cost, as far as its backend can tell."""
+    unit = backend.pricing.unit if isinstance(backend, Priced) else ""
+    return Price(amount=backend.estimate(batch), unit=unit)
+
+
+def check_quota(backend: Backend, job: Job, price: Price) -> None:
+    """Hold a job that its provider would queue and not run, because the account has nothing left to spend there.
+
+    Where the provider does not tell, the submission finds out.
+
+    Raises:
+        OverCap: It has not enough left.
+    """
+    if not isinstance(backend, ShowsQuota) or price.amount == 0:
+        return
+    try:
+        left = backend.quota_left()
+    except QJobsError as error:
+        logger.info("%s does not say what is left to spend: %.500s", backend.name, error)
+        return
+    if left is None or left.amount is None:
+        return
+    needed = price.amount if price.amount is not None and price.unit == left.unit else None
+    if left.amount > 0 and (needed is None or needed <= left.amount):
+        return
+    needs = "" if needed is None else f", and {job.job_id} would cost {needed:g}"
+    raise OverCap(
+        f"held by the quota of {backend.name}: the account has {left.amount:g} {left.unit} left{needs}; it goes on "
+        "when the provider gives more",
+        job_id=job.job_id,
+    )
+
+
+def check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch, attempts: Sequence[Attempt] = ()) -> None:
     """Refuse a submission, the first one too, with which a job would cost more than the policy allows.
 
     Raises:

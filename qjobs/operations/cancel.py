@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from qjobs.backends.base import Backend, Capability, SteppedBackend
-from qjobs.errors import InvalidInput, ProtocolError, QJobsError, StaleJob
+from qjobs.errors import AlreadyRuns, InvalidInput, ProtocolError, QJobsError, StaleJob
 from qjobs.ledger import Ledger
 from qjobs.ledger.strays import Stray
 from qjobs.lifecycle import JobStatus
@@ -84,7 +84,7 @@ def end_reservation(
 
     Raises:
         InvalidInput: The backend takes no job in steps.
-        BackendUnavailable: It cannot be ended now.
+        BackendUnavailable, ProtocolError: It cannot be ended now.
         StaleJob: Another process has settled the attempt.
     """
     if attempt.remote_id is None or not isinstance(backend, SteppedBackend):
@@ -93,7 +93,7 @@ def end_reservation(
         )
     try:
         backend.abandon(attempt.remote_id)
-    except ProtocolError as error:
+    except AlreadyRuns as error:
         logger.warning("%s: %s was reserved and runs: %s", attempt.job_id, attempt.remote_id, error)
         ledger.submissions.accept(attempt, attempt.remote_id, now=now(), cause="runs already")
         return False
@@ -179,7 +179,7 @@ def _not_ended(
     for stray in strays:
         answer = answers.get(stray.remote_id)
         if isinstance(answer, Snapshot) and answer.status.is_final:
-            ledger.strays.end(stray, outcome=f"it is {answer.status}", now=now())
+            ledger.strays.end(stray, outcome=f"it is {answer.status}", cost=answer.total_cost, now=now())
         elif answer is not None or stray not in cancelled:
             left.append(stray)
         elif now() - stray.found_at >= _SURELY_GONE:

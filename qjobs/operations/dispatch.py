@@ -21,16 +21,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from qjobs.backends.base import Backend, CountsLive
+from qjobs.backends.base import Backend
 from qjobs.errors import BackendUnavailable, Busy, CredentialsRejected, LedgerError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.ledger.dispatches import Entry, Lane
 from qjobs.ledger.liveness import lease_owner
-from qjobs.lifecycle import LIVE, UNDER_WAY, JobStatus
+from qjobs.lifecycle import UNDER_WAY, JobStatus
 from qjobs.model import JobId, RemoteRetryStrategy
+from qjobs.operations.ladder import submit_by_ladder
 from qjobs.operations.poll import utc_now
-from qjobs.operations.retry import RetryPolicy, climbing
-from qjobs.operations.submit import submit
+from qjobs.operations.retry import RetryPolicy
+from qjobs.operations.room import room
 
 __all__ = ["Dispatched", "Dispatcher", "Enter", "dispatch"]
 
@@ -42,6 +43,8 @@ _MOST_A_PASS = 100
 """So many jobs of a device without a limit are sent in one pass."""
 _ELSEWHERE_S = 5.0
 """After how long a job is looked at again that somebody else is submitting."""
+_HELD_S = 30.0
+"""After how long a job is looked at again that a cap leaves no money for."""
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 60.0
 """A provider that takes nothing now is tried again after these pauses, by twice as long each time."""
@@ -159,19 +162,16 @@ class Dispatcher:
         return done
 
     def _enter_here(self, entry: Entry, policy: RetryPolicy) -> None:
-        backend = self._open_backend(entry.terms.opened_as)
-        run = entry.entries + 1
-        strategy = entry.terms.strategy if run == 1 else policy.strategy_for(run)
-        with climbing(policy, run, backend.lookup):
-            submit(
-                self._ledger,
-                backend,
-                entry.job_id,
-                strategy=strategy,
-                policy=policy,
-                programs=entry.terms.programs,
-                now=self._now,
-            )
+        submit_by_ladder(
+            self._ledger,
+            self._open_backend(entry.terms.opened_as),
+            entry.job_id,
+            run=entry.entries + 1,
+            policy=policy,
+            strategy=entry.terms.strategy,
+            programs=entry.terms.programs,
+            now=self._now,
+        )
 
     def close(self) -> None:
         """Wait for what is being sent. Idempotent."""
@@ -234,16 +234,8 @@ class _LanePass:
 
     def _room(self, backend: Backend) -> int:
         """How many jobs the device takes now. The claim counts once more, together with whoever else sends."""
-        most = backend.limits.max_live_jobs
-        if most is None:
-            return _MOST_A_PASS
-        n_live = len(self.ledger.jobs(backend=backend.name, device=backend.device, statuses=LIVE))
-        if n_live < most and isinstance(backend, CountsLive):
-            try:
-                n_live = max(n_live, backend.n_live())
-            except QJobsError as error:  # whoever takes too many is refused, which is known to have sent nothing
-                logger.warning("%s does not say how many jobs are alive: %s", self.lane.opened_as, error)
-        return most - n_live
+        left = room(self.ledger, backend, now=self.now)
+        return min(_MOST_A_PASS if each is None else each for each in (left.on_device, left.of_account))
 
     def _in_place(self) -> list[Entry]:
         """Jobs that were sent and of which it is not known what came of it; those that are there are done with."""
@@ -301,6 +293,11 @@ class _LanePass:
         """Enter the submission of one job, and say what becomes of its waiting."""
         dispatches = self.ledger.dispatches
         policy = RetryPolicy.from_json(entry.terms.policy)
+        if not dispatches.is_held(entry, self.owner):  # a pass may take minutes, and its run is over by now
+            return
+        if self.ledger.caps.hold([entry.job_id], now=self.now()):
+            dispatches.put_back(entry, due_at=self.now() + timedelta(seconds=_HELD_S), counts=False)
+            return
         try:
             self.enter(entry, policy)
         except LedgerError:

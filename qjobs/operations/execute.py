@@ -9,17 +9,18 @@ what the ledger has; so does an execution whose ledger went away for a while.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileCache, CompileOn, CompileOptions, Compiler
-from qjobs.errors import Busy, LedgerAway, QJobsError, StaleJob
+from qjobs.errors import Busy, JobFailed, LedgerAway, OverCap, QJobsError, StaleJob, WaitTimeout
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.heap import heap_set_aside
 from qjobs.ledger import Ledger
@@ -27,13 +28,16 @@ from qjobs.ledger.dispatches import Terms
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
 from qjobs.model import Job, JobId, ProgramHash, RemoteRetryStrategy
+from qjobs.operations.approval import Approval, record_decision
+from qjobs.operations.canary import canary_labels, judge, unsent
 from qjobs.operations.collect import collect
 from qjobs.operations.compile_jobs import compile_programs, compiled_by, plan_compilation
 from qjobs.operations.plan import ExperimentJobs, ExperimentPlan, find_existing, plan_missing
 from qjobs.operations.poll import utc_now
 from qjobs.operations.retry import RetryPolicy
+from qjobs.operations.room import Others, held_by_others, room
 from qjobs.operations.submit import submit
-from qjobs.operations.wait import Progress, wait
+from qjobs.operations.wait import Progress, pause, wait
 
 __all__ = [
     "DirectStages",
@@ -43,6 +47,7 @@ __all__ = [
     "Stages",
     "ToSubmit",
     "Until",
+    "WaitedFor",
     "execute",
     "finish",
     "sort_failures",
@@ -53,6 +58,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _LONGEST_PAUSE_S = 1.0
+_LOOK_AGAIN_S = 30.0
+"""After how long it is looked again, at the latest, whether jobs of others still have places."""
+_MONEY_S = 5.0
+"""After how long it is looked again whether money has come free, or a cap was raised."""
+_REFUSED_S = 30.0
+"""The same, where only entering a submission tells: it counts its run's money, or the provider's quota."""
 _LEDGER_PAUSE_S = 2.0
 _LEDGER_PATIENCE_S = 600.0
 """How long an execution waits for a ledger that is away, before it ends."""
@@ -92,6 +103,25 @@ def to_send(unsent: Mapping[JobId, ToSubmit]) -> list[tuple[Terms, list[JobId]]]
     return list(found.values())
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitedFor:
+    """What an execution waits for: all of `jobs`, or any of them, each with the name of its backend.
+
+    The progress counts the circuits of the jobs in `shown`, and `kind` says what it is called. The jobs in `unsent`
+    wait for a place at their device: stages that end the process leave them to the dispatcher
+    (`qjobs.operations.dispatch`), and wait for all. A wait in this process comes back after `at_most_s` seconds, though
+    nothing may have moved: jobs that others have at the provider take places too, and nobody tells when they end. There
+    may be no jobs but those.
+    """
+
+    jobs: Mapping[JobId, str]
+    until: Until = "all"
+    shown: Sequence[JobId] = ()
+    kind: Shown = "progress"
+    unsent: Mapping[JobId, ToSubmit] = field(default_factory=dict)
+    at_most_s: float | None = None
+
+
 class Stages(Protocol):
     """How the stages of an execution are entered. Jobs are given with the name of their backend."""
 
@@ -106,20 +136,8 @@ class Stages(Protocol):
     def submit(self, jobs: Mapping[JobId, ToSubmit]) -> Mapping[JobId, Exception]:
         """Submit jobs, side by side if possible; what went wrong, by job."""
 
-    def wait(
-        self,
-        jobs: Mapping[JobId, str],
-        *,
-        until: Until,
-        shown: Sequence[JobId],
-        kind: Shown,
-        unsent: Mapping[JobId, ToSubmit],
-    ) -> None:
-        """Wait until all jobs, or any of them, have moved as far as waiting moves them.
-
-        The progress counts the circuits of the jobs in `shown`. The jobs in `unsent` wait for a place at their device:
-        stages that end the process leave them to the dispatcher (`qjobs.operations.dispatch`), and wait for all.
-        """
+    def wait(self, waited_for: WaitedFor) -> None:
+        """Wait until the jobs have moved as far as waiting moves them."""
 
     def collect(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
         """Bring the results of final jobs into the ledger; what went wrong, by job."""
@@ -127,25 +145,41 @@ class Stages(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Executed:
-    """What `execute` did: job ids by backend, reused ones included; what went wrong, by job; a sentence per backend."""
+    """What `execute` did: job ids by backend, reused ones included; what went wrong, by job; a sentence per backend.
 
+    `plan` is what was run.
+    """
+
+    plan: ExperimentPlan
     jobs: Mapping[str, tuple[JobId, ...]]
     problems: Mapping[JobId, Exception]
     summaries: tuple[str, ...]
 
 
-def execute(ledger: Ledger, plan: ExperimentPlan, stages: Stages, *, run: str, identity: str = "") -> Executed:
+def execute(
+    ledger: Ledger,
+    plan: ExperimentPlan,
+    stages: Stages,
+    *,
+    run: str,
+    identity: str = "",
+    approval: Approval | None = None,
+) -> Executed:
     """Take an experiment from its plan to its results: compile, submit, wait, collect.
 
     What the ledger has of it is not run again, unless the experiment asks for a strategy that does. One job's failure
     leaves the others alone. Entering again with the same `run` goes on where it was; `identity` is the logical run,
-    where it is another. Enter it inside of `ledger.waits.attended`.
+    where it is another. A decision of `approval`, which is about this plan, is written down before anything is sent.
+    Enter it inside of `ledger.waits.attended`.
 
     Raises:
+        NotApproved: It was refused.
         InvalidInput: It cannot be run. Nothing was submitted for the backends behind the one that refused.
         LedgerAway: The ledger was away for ten minutes; entering again goes on.
     """
-    execution = _Execution(ledger=ledger, plan=plan, stages=stages, run=run, identity=identity or run)
+    execution = _Execution(
+        ledger=ledger, plan=plan, stages=stages, run=run, identity=identity or run, approval=approval
+    )
     until = time.monotonic() + _LEDGER_PATIENCE_S
     while True:
         try:
@@ -165,26 +199,67 @@ class _Execution:
     stages: Stages
     run: str
     identity: str
+    approval: Approval | None
 
     def run_all(self) -> Executed:
+        first = canary_labels(self.plan)
         names = list(self.plan.spec.backends) if isinstance(self.plan, SweepPlan) else [self.plan.spec.backend]
         for name in names:
             self.stages.backend(name)  # a name that is wrong is refused before any backend gets a job
+        canaries = {name: self.jobs_on(name, only=first) for name in names} if first else {}
+        on_backends = {name: _with(canaries.get(name), self.jobs_on(name)) for name in names}
+        if self.approval is not None:
+            self._record_decision(self.approval, list(on_backends.values()))
+        waited_for = [job_id for planned in on_backends.values() for job_id in planned.job_ids]
+        # Not before: a job that the run waited for counts as its own while it is planned.
+        if waited_for:
+            self.ledger.waits.register(self.run, waited_for, until="all", now=utc_now(), held_by=lease_owner())
+        self._send_canaries(canaries, on_backends)
         jobs: dict[str, tuple[JobId, ...]] = {}
         to_finish: dict[JobId, ToSubmit] = {}
         summaries = []
-        for name in names:
-            planned = self.jobs_on(name)
+        for name, planned in on_backends.items():
             jobs[name] = planned.job_ids
             to_finish.update(self._unfinished(name, planned))
             summaries.append(f"{name}: {planned.summary}")
             logger.info("%s: %s", self.plan.spec.name, summaries[-1])
-        waited_for = [job_id for job_ids in jobs.values() for job_id in job_ids]
-        # Not before: a job that the run waited for counts as its own while it is planned.
-        if waited_for:
-            self.ledger.waits.register(self.run, waited_for, until="all", now=utc_now(), held_by=lease_owner())
         problems = finish(self.ledger, to_finish, self.stages)
-        return Executed(jobs=jobs, problems=problems, summaries=tuple(summaries))
+        return Executed(plan=self.plan, jobs=jobs, problems=problems, summaries=tuple(summaries))
+
+    def _send_canaries(self, canaries: Mapping[str, ExperimentJobs], on_backends: Mapping[str, ExperimentJobs]) -> None:
+        """Bring the first circuits of a sweep to their results, and judge them, while others wait to be sent.
+
+        Raises:
+            CanaryFailed: They are not sane; the others are cancelled, and were never sent.
+        """
+        own = {job_id for planned in canaries.values() for job_id in planned.job_ids}
+        others = [id_ for planned in on_backends.values() for id_ in planned.job_ids if id_ not in own]
+        if not canaries or not unsent(self.ledger, others):
+            return
+        assert isinstance(self.plan, SweepPlan)  # noqa: S101 - for the type checker: no other plan has a canary
+        to_finish: dict[JobId, ToSubmit] = {}
+        for name, planned in canaries.items():
+            to_finish.update(self._unfinished(name, planned))
+        problems = finish(self.ledger, to_finish, self.stages)
+        for problem in problems.values():
+            if not isinstance(problem, JobFailed):  # nothing is known of the circuits: entering again goes on
+                raise problem
+        first = canary_labels(self.plan)
+        tried = {}
+        for name in canaries:
+            existing = find_existing(
+                self.ledger, self.stages.backend(name), self.plan, run=self.run, identity=self.identity, refresh=False
+            )
+            tried[name] = {label: existing.jobs[label] for label in first if label in existing.jobs}
+        judge(self.ledger, self.plan, tried, others=others)
+
+    def _record_decision(self, approval: Approval, planned: Sequence[ExperimentJobs]) -> None:
+        """Write down what a person decided, for the jobs that are sent by it: all, where a strategy may send any."""
+        new = [job_id for each in planned for job_id in each.new]
+        all_jobs = [job_id for each in planned for job_id in each.job_ids]
+        is_plain = self.plan.spec.retries.strategy is RemoteRetryStrategy.DEFAULT
+        to_send = unsent(self.ledger, all_jobs) if is_plain else all_jobs
+        record_decision(self.ledger, approval, new=new, to_send=to_send)
 
     def _unfinished(self, name: str, planned: ExperimentJobs) -> dict[JobId, ToSubmit]:
         """The jobs that are still to be brought to their results, and how."""
@@ -230,16 +305,16 @@ class _Execution:
             programs[job_id] = {sent_hash: compiled[source] for source, sent_hash in sent.items()}
         return programs
 
-    def jobs_on(self, name: str) -> ExperimentJobs:
-        """The jobs of the experiment on one backend, after compiling what is not there."""
+    def jobs_on(self, name: str, *, only: Sequence[str] = ()) -> ExperimentJobs:
+        """The jobs of the experiment, or of `only` these circuits, on one backend, after compiling what is missing."""
         for _ in range(_PLANS):
             try:
-                return self._jobs_on(name)
+                return self._jobs_on(name, only)
             except StaleJob:
                 logger.info("%s: another run has planned some of it meanwhile; looking again", self.plan.spec.name)
-        return self._jobs_on(name)
+        return self._jobs_on(name, only)
 
-    def _jobs_on(self, name: str) -> ExperimentJobs:
+    def _jobs_on(self, name: str, only: Sequence[str]) -> ExperimentJobs:
         backend = self.stages.backend(name)
         existing = find_existing(self.ledger, backend, self.plan, run=self.run, identity=self.identity)
         compiled: Mapping[ProgramHash, ProgramHash] = {}
@@ -257,6 +332,7 @@ class _Execution:
             run=self.run,
             logical_run=self.identity,
             opened_as=name,
+            only=only,
         )
 
     def compile(
@@ -287,13 +363,23 @@ class _Execution:
         return {**planned.have, **compiled_by(self.ledger, planned.job_ids)}
 
 
+def _with(canary: ExperimentJobs | None, planned: ExperimentJobs) -> ExperimentJobs:
+    """All jobs of an experiment on one backend: those that its first circuits have just got are new as well."""
+    if canary is None:
+        return planned
+    made = set(canary.new)
+    reused = {label: job_id for label, job_id in planned.reused.items() if job_id not in made}
+    return replace(planned, reused=reused, new=(*canary.new, *planned.new))
+
+
 def finish(
     ledger: Ledger, jobs: Mapping[JobId, ToSubmit], stages: Stages, *, kind: Shown = "progress"
 ) -> dict[JobId, Exception]:
     """Take jobs from wherever they are to their results: submit, wait, collect.
 
-    Never more live jobs than a device takes. A job that cannot be submitted now (the device is full, or another
-    process is submitting it) is submitted again later. `jobs` are in the order of submission.
+    Never more live jobs than a device takes, and none that a cap leaves no money for. A job that cannot be submitted
+    now (the device is full, or another process is submitting it) is submitted again later. `jobs` are in the order of
+    submission.
 
     Returns:
         What went wrong, by job; empty when every job has all its results.
@@ -312,9 +398,11 @@ def finish(
     while any(unsent.values()) or under_way:
         front = _front(stages, unsent)
         chosen = that_fit(ledger, stages, front, names)
-        if not chosen and not under_way:
-            _wait_for_room(ledger, stages, front, names, left)
-            chosen = that_fit(ledger, stages, front, names) or front[:1]
+        held = ledger.caps.hold(chosen, now=utc_now())
+        chosen = [job_id for job_id in chosen if job_id not in held]
+        if not (chosen or under_way or held):
+            looks_again = _wait_for_room(ledger, stages, front, names, left)
+            chosen = that_fit(ledger, stages, front, names) or ([] if looks_again else front[:1])
         failed = stages.submit({job_id: to_submit[job_id] for job_id in chosen}) if chosen else {}
         later, lost = sort_failures(ledger, failed)
         problems.update(lost)
@@ -325,11 +413,16 @@ def finish(
         for job_id in chosen:
             if job_id not in later:
                 del unsent[names[job_id]][job_id]
+        refused = {job_id for job_id in later if isinstance(failed[job_id], OverCap)}
+        money_s = _REFUSED_S if refused else _MONEY_S
+        held |= refused
         if not under_way:
+            _wait_for_money(stages, held, left, money_s)
             continue
-        waited_for = {job_id: names[job_id] for job_id in under_way}
         until: Until = "any" if left else "all"
-        stages.wait(waited_for, until=until, shown=shown, kind=kind, unsent=left)
+        waits = {job_id: names[job_id] for job_id in under_way}
+        at_most_s = money_s if held else _at_most_s(ledger, stages, [name for name, queue in unsent.items() if queue])
+        stages.wait(WaitedFor(jobs=waits, until=until, shown=shown, kind=kind, unsent=left, at_most_s=at_most_s))
         statuses = {job.job_id: job.status for job in ledger.jobs(job_ids=under_way)}
         under_way = []
         done: dict[JobId, str] = {}
@@ -342,6 +435,12 @@ def finish(
                 unsent[names[job_id]][job_id] = None
         problems.update(_collect(ledger, stages, done))
     return problems
+
+
+def _wait_for_money(stages: Stages, held: Collection[JobId], left: Mapping[JobId, ToSubmit], at_most_s: float) -> None:
+    """Wait a little where caps hold all that is to be sent."""
+    if held:
+        stages.wait(WaitedFor(jobs={}, until="room", kind="room", unsent=left, at_most_s=at_most_s))
 
 
 class _Unsent(Mapping[JobId, ToSubmit]):
@@ -413,11 +512,10 @@ def that_fit(ledger: Ledger, stages: Stages, unsent: Sequence[JobId], jobs: Mapp
         device = jobs[job_id]
         account = backend.name
         if device not in of_device:
-            most = backend.limits.max_live_jobs
-            of_device[device] = len(unsent) if most is None else most - len(_live_on(ledger, backend))
-        if account not in of_account:
-            most = backend.limits.max_account_jobs
-            of_account[account] = len(unsent) if most is None else most - len(_live_of(ledger, backend))
+            left = room(ledger, backend)
+            of_device[device] = len(unsent) if left.on_device is None else left.on_device
+            if account not in of_account:
+                of_account[account] = len(unsent) if left.of_account is None else left.of_account
         if of_device[device] > 0 and of_account[account] > 0:
             of_device[device] -= 1
             of_account[account] -= 1
@@ -431,18 +529,35 @@ def _wait_for_room(
     unsent: Sequence[JobId],
     jobs: Mapping[JobId, str],
     left: Mapping[JobId, ToSubmit],
-) -> None:
-    """Wait for a place on the devices that `unsent` waits for; another run's job may have it, in whatever status."""
+) -> bool:
+    """Wait for a place on the devices that `unsent` waits for; another run's job may have it, in whatever status.
+
+    Returns:
+        Whether jobs of others at the provider have places, so that it came back only to look again.
+    """
     others: dict[JobId, str] = {}
-    for name in sorted({jobs[job_id] for job_id in unsent}):
+    names = sorted({jobs[job_id] for job_id in unsent})
+    for name in names:
         backend = stages.backend(name)
         most = backend.limits.max_account_jobs
         of_account = [] if most is None else _live_of(ledger, backend)
         # A job of another device is polled with this backend too: it is of the same account.
         holders = of_account if most is not None and len(of_account) >= most else _live_on(ledger, backend)
         others.update(dict.fromkeys((job.job_id for job in holders), name))
-    if others:  # else they have all gone meanwhile
-        stages.wait(others, until="room", shown=list(others), kind="room", unsent=left)
+    at_most_s = _at_most_s(ledger, stages, names)
+    if others or at_most_s is not None:  # else they have all gone meanwhile
+        shown = list(others)
+        stages.wait(WaitedFor(jobs=others, until="room", shown=shown, kind="room", unsent=left, at_most_s=at_most_s))
+    return at_most_s is not None
+
+
+def _at_most_s(ledger: Ledger, stages: Stages, names: Iterable[str]) -> float | None:
+    """After how long to look again whether places are free that jobs of others have; None where they have none."""
+    for name in names:
+        backend = stages.backend(name)
+        if held_by_others(ledger, backend) != Others():
+            return min(backend.poll_interval_s[1], _LOOK_AGAIN_S)
+    return None
 
 
 def _live_on(ledger: Ledger, backend: Backend) -> list[Job]:
@@ -514,18 +629,36 @@ class DirectStages:
             programs=wanted.programs,
         )
 
-    def wait(
-        self,
-        jobs: Mapping[JobId, str],
-        *,
-        until: Until,
-        shown: Sequence[JobId],
-        kind: Shown,
-        unsent: Mapping[JobId, ToSubmit],
-    ) -> None:
+    def wait(self, waited_for: WaitedFor) -> None:
         """Poll in this thread."""
+        self.wait_here(waited_for, report=self._report)
+
+    def wait_here(
+        self,
+        waited_for: WaitedFor,
+        *,
+        report: Callable[[Progress], None] = lambda _: None,
+        passed: Callable[[], object] = lambda: None,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        """Poll in this thread; the callables are those of `qjobs.operations.wait.wait`."""
+        jobs = waited_for.jobs
+        at_most_s = waited_for.at_most_s
+        if not jobs:
+            pause(at_most_s or 0.0, sleep)
+            return
         backends = {name: self._backends[name] for name in jobs.values()}
-        wait(self._ledger, backends, list(jobs), until=until, report=self._report)
+        with contextlib.suppress(WaitTimeout):  # it was to come back by then
+            wait(
+                self._ledger,
+                backends,
+                list(jobs),
+                until=waited_for.until,
+                timeout_s=at_most_s,
+                report=report,
+                passed=passed,
+                sleep=sleep,
+            )
 
     def collect(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
         """Collect jobs one after the other."""

@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 class Evaluation:
     """Energies at points, in their order, and the jobs that gave them.
 
-    A standard error is None where it is not known (a single shot), and 0 where the energy is exact.
+    A standard error is None where it is not known, and 0 where the energy is exact.
     """
 
     energies: tuple[float, ...]
@@ -167,8 +167,7 @@ def from_counts(plan: HybridPlan, counts: Sequence[Sequence[Mapping[str, int]]])
     if plan.estimator is None:
         raise InvalidInput("this run asks for exact energies, and counts give none; set exact to false", field="exact")
     energies, errors = plan.estimator.estimate(counts)[ENERGY]
-    std_errors = [float(error) if math.isfinite(error) else None for error in errors]
-    return Evaluation(energies=tuple(float(energy) for energy in energies), std_errors=tuple(std_errors))
+    return Evaluation(energies=tuple(energies.tolist()), std_errors=tuple(errors.tolist()))
 
 
 def minimise_in_ledger(

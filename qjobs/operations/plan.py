@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias
+from uuid import NAMESPACE_URL, uuid5
 
 from qjobs.backends.base import Backend, Capability
 from qjobs.circuits.programs import check_runs
@@ -52,6 +53,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+_BATCHES = uuid5(NAMESPACE_URL, "qjobs.batch")
 
 ExperimentPlan: TypeAlias = SweepPlan | CircuitListPlan
 
@@ -202,24 +205,32 @@ class ExperimentJobs:
         """One sentence for logs and reports."""
         return (
             f"{len(self.reused)} of {self.n_circuits} circuits are there from earlier runs, "
-            f"{len(self.new)} jobs for the others"
+            f"{len(self.new)} job{'' if len(self.new) == 1 else 's'} for the others"
         )
 
 
 def find_existing(
-    ledger: Ledger, backend: Backend, experiment: ExperimentPlan, *, run: str, identity: str = ""
+    ledger: Ledger,
+    backend: Backend,
+    experiment: ExperimentPlan,
+    *,
+    run: str,
+    identity: str = "",
+    refresh: bool = True,
 ) -> Existing:
     """What the ledger has of an experiment already; `identity` is the logical run, where it is not `run`.
 
     Of a sweep, finished points are reused and points under way are waited for: two runs of the same sweep at the
     same time share their jobs; with `fresh` only this run's own jobs count. A circuit list is always run as it is:
     only the logical run's own jobs count, found by what the run was given, whatever a compiler that was upgraded
-    meanwhile would make of it. Live jobs of a sweep are polled first, so that a job that died is not waited for. Jobs
-    on other backends and devices do not count, nor do those of another configuration of the device.
+    meanwhile would make of it. With `refresh`, live jobs of a sweep are polled first, so that a job that died is not
+    waited for; else nobody is asked and nothing is stored. Jobs on other backends and devices do not count, nor do
+    those of another configuration of the device.
     """
     if isinstance(experiment, SweepPlan):
         spec = experiment.spec
-        _refresh(ledger, backend, spec.name)
+        if refresh:
+            _refresh(ledger, backend, spec.name)
         own = (identity or run) if spec.fresh else None
         return existing_points(
             ledger, backend, experiment=spec.name, definition=experiment.definition, run=run, only_of=own
@@ -237,17 +248,20 @@ def plan_missing(
     run: str,
     logical_run: str,
     opened_as: str,
+    only: Sequence[str] = (),
     now: Callable[[], datetime] = utc_now,
 ) -> ExperimentJobs:
     """Jobs for what `existing` does not have; planning the same twice makes no second job.
 
-    `compiled` maps each circuit's hash to its compiled circuit's; it is not needed where nothing is missing.
+    `compiled` maps each circuit's hash to its compiled circuit's; it is not needed where nothing is missing. `only`
+    are the labels that are wanted, all if there are none.
 
     Raises:
         InvalidInput: It cannot be run; no job was made.
         StaleJob: Another run has planned some of it since `existing` was looked at; no job was made: look again.
     """
-    labels = experiment.labels()
+    labels = only or experiment.labels()
+    wanted = set(labels)
     reused = {label: existing.jobs[label] for label in labels if label in existing.jobs}
     used = set(reused.values())
     failed = tuple(job_id for job_id in existing.failed if job_id in used)
@@ -255,7 +269,7 @@ def plan_missing(
         return ExperimentJobs(reused=reused, new=(), n_circuits=len(labels), failed=failed)
     programs = ledger.programs([*compiled, *compiled.values()])
     items = experiment.items({source: programs[sent] for source, sent in compiled.items()})
-    options = ExecuteOptions(seed=experiment.spec.seed)
+    options = ExecuteOptions(seed=experiment.spec.seed, batch_id=_batch_id(experiment, backend, logical_run))
     identity = logical_run
     name = experiment.spec.name
     if isinstance(experiment, SweepPlan):
@@ -267,7 +281,7 @@ def plan_missing(
     new = plan(
         ledger,
         backend,
-        [item for item in items if item.label not in reused],
+        [item for item in items if item.label in wanted and item.label not in reused],
         programs,
         run=run,
         logical_run=logical_run,
@@ -282,6 +296,16 @@ def plan_missing(
         now=now,
     )
     return ExperimentJobs(reused=reused, new=tuple(new), n_circuits=len(labels), failed=failed)
+
+
+def _batch_id(experiment: ExperimentPlan, backend: Backend, logical_run: str) -> str | None:
+    """The vendor's batch that all jobs of a run on one device are in, whoever plans them; None for no batch."""
+    if not experiment.spec.vendor_batch:
+        return None
+    if Capability.BATCHES not in backend.capabilities:
+        logger.info("%s on %s has no batches: each job runs by itself", backend.name, backend.device)
+        return None
+    return str(uuid5(_BATCHES, f"{logical_run}/{backend.name}/{backend.device}"))
 
 
 def existing_points(

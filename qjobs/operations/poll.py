@@ -30,12 +30,14 @@ def utc_now() -> datetime:
 class Polled:
     """What a poll brought: the status of each job afterwards, and what was in the way of single jobs.
 
-    `news` are the jobs of which something new was reported.
+    `news` are the jobs of which something new was reported, and `accepted` says when the provider took those that were
+    asked for.
     """
 
     statuses: dict[JobId, JobStatus]
     troubles: dict[JobId, QJobsError] = field(default_factory=dict)
     news: set[JobId] = field(default_factory=set)
+    accepted: dict[JobId, datetime] = field(default_factory=dict)
 
 
 def place_problem(job: Job, backend: Backend) -> WrongBackend | None:
@@ -124,6 +126,7 @@ def poll_each(
         is_present = not attempt.status.is_final and attempt.epoch == jobs[job_id].epoch
         if attempt.remote_id is None or attempt.accepted_at is None or not is_present:
             continue
+        polled.accepted[job_id] = attempt.accepted_at
         problem = place_problem(jobs[job_id], backend)
         if problem is None:
             live[attempt.remote_id] = attempt

@@ -1,6 +1,6 @@
 """Retry: what a stage that runs again may do, by the decision table; and the ladder of a policy. Pure.
 
-docs/guarantees.md, "The retry table", shows the table. The meaning of the four strategies is the Nexus client API's.
+docs/retries.md, "The retry table", shows the table. The meaning of the four strategies is the Nexus client API's.
 """
 
 from __future__ import annotations
@@ -214,6 +214,7 @@ class RetryPolicy:
     `max_submissions` caps the attempts of a job in all. `max_total_s` caps the time spent trying to submit it, in
     seconds; the time that it spends at the provider does not count. `max_cost` caps what its attempts may cost
     together, the first one included, in the provider's unit; where nobody can tell what it will cost, it is not sent.
+    `max_run_cost` caps what all attempts of all jobs of its logical run may cost together.
     With `resend_unfound` off, a job whose submission was lost is never sent again, however often the provider does not
     find it.
     """
@@ -222,6 +223,7 @@ class RetryPolicy:
     max_submissions: int = 3
     max_total_s: float = 86_400.0
     max_cost: float | None = None
+    max_run_cost: float | None = None
     resend_unfound: bool = True
 
     def __post_init__(self) -> None:
@@ -229,8 +231,9 @@ class RetryPolicy:
             raise InvalidInput("max_submissions must be 1 or more", field="max_submissions")
         if not self.max_total_s > 0:
             raise InvalidInput("max_total_s must be positive", field="max_total_s")
-        if self.max_cost is not None and not self.max_cost >= 0:
-            raise InvalidInput("max_cost must not be negative", field="max_cost")
+        for name in ("max_cost", "max_run_cost"):
+            if (value := getattr(self, name)) is not None and not value >= 0:
+                raise InvalidInput(f"{name} must not be negative", field=name)
         if not all(0 <= rung.delay_s < math.inf for rung in self.rungs):
             raise InvalidInput("a rung's delay_s must be finite and not negative", field="rungs")
 
@@ -271,6 +274,7 @@ class RetryPolicy:
             max_submissions=form.max_submissions,
             max_total_s=form.max_total_s,
             max_cost=form.max_cost,
+            max_run_cost=form.max_cost,
             resend_unfound=form.resend_unfound,
         )
 
@@ -281,6 +285,7 @@ class RetryPolicy:
             "max_submissions": self.max_submissions,
             "max_total_s": self.max_total_s if math.isfinite(self.max_total_s) else None,
             "max_cost": self.max_cost,
+            "max_run_cost": self.max_run_cost,
             "resend_unfound": self.resend_unfound,
         }
 
@@ -300,6 +305,7 @@ class RetryPolicy:
             max_submissions=kept["max_submissions"],
             max_total_s=math.inf if kept["max_total_s"] is None else kept["max_total_s"],
             max_cost=kept["max_cost"],
+            max_run_cost=kept.get("max_run_cost"),
             resend_unfound=kept["resend_unfound"],
         )
 

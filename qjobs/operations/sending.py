@@ -13,13 +13,14 @@ from typing import assert_never
 
 from qjobs.backends.base import Backend, SteppedBackend
 from qjobs.errors import (
+    AlreadyRuns,
     BackendUnavailable,
     CredentialsRejected,
     InvalidInput,
     LedgerAway,
     LedgerError,
     NotSent,
-    ProtocolError,
+    OverCap,
     QJobsError,
     StaleJob,
     SubmissionRejected,
@@ -28,8 +29,9 @@ from qjobs.errors import (
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.model import Attempt, Batch, Job, ProgramHash, RemoteId, RemoteRetryStrategy
-from qjobs.operations.attempts import submission_key
+from qjobs.operations.attempts import check_quota, price_of, submission_key
 from qjobs.operations.cancel import end_strays
+from qjobs.operations.room import held_by_others
 
 __all__ = ["LEASE_S", "Fate", "Sender", "fate_of", "unknown"]
 
@@ -109,25 +111,39 @@ class Sender:
         strategy: RemoteRetryStrategy,
         restart: bool,
         programs: Mapping[ProgramHash, ProgramHash],
+        max_run_cost: float | None = None,
     ) -> None:
-        """Record the intent, call, record the outcome.
+        """Record the intent and what it will cost, call, record the outcome.
+
+        A job that a cap, or the provider's own quota, leaves no money for is told so, and nothing is sent.
 
         Raises:
             As `qjobs.operations.submit.submit`.
         """
-        attempt = self.ledger.submissions.claim(
-            self.job.job_id,
-            expected=self.job.status,
-            strategy=strategy,
-            owner=lease_owner(),
-            lease_s=LEASE_S,
-            now=self.now(),
-            items=indices,
-            new_epoch=restart,
-            max_live_jobs=self.backend.limits.max_live_jobs,
-            max_account_jobs=self.backend.limits.max_account_jobs,
-            programs=programs or None,
-        )
+        others = held_by_others(self.ledger, self.backend, now=self.now)
+        price = price_of(self.backend, batch)
+        try:
+            check_quota(self.backend, self.job, price)
+            attempt = self.ledger.submissions.claim(
+                self.job.job_id,
+                expected=self.job.status,
+                strategy=strategy,
+                owner=lease_owner(),
+                lease_s=LEASE_S,
+                now=self.now(),
+                items=indices,
+                new_epoch=restart,
+                max_live_jobs=self.backend.limits.max_live_jobs,
+                max_account_jobs=self.backend.limits.max_account_jobs,
+                others_on_device=others.on_device,
+                others_of_account=others.of_account,
+                price=price,
+                max_run_cost=max_run_cost,
+                programs=programs or None,
+            )
+        except OverCap as error:
+            self.ledger.caps.tell(self.job.job_id, str(error), now=self.now())
+            raise
         key = submission_key(self.job, self.attempts, attempt)
         self._call(attempt, lambda journal: self.backend.submit(batch, key, journal))
 
@@ -212,7 +228,7 @@ class Sender:
             return journal.reserved_id is None
         try:
             self.backend.abandon(journal.reserved_id)
-        except ProtocolError as error:
+        except AlreadyRuns as error:
             logger.warning("%s: %s was refused and runs: %s", self.job.job_id, journal.reserved_id, error)
             if not journal.has_sent:  # from now on it is asked for by its id
                 journal.sending()

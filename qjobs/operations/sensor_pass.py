@@ -143,6 +143,8 @@ class _BackendPass:
     tell: Callable[[PassReport], None]
     report: PassReport = field(default_factory=PassReport)
     polled: list[JobId] = field(default_factory=list)
+    accepted: dict[JobId, datetime] = field(default_factory=dict)
+    """When their provider took jobs, as far as that was read with their attempts."""
     parked: set[JobId] = field(default_factory=set)
     strays_s: dict[JobId, float] = field(default_factory=dict)
     """Jobs with a stray, and after how long it is asked for."""
@@ -176,6 +178,7 @@ class _BackendPass:
         self.jobs = ()
         self.before = {}
         self.polled = []
+        self.accepted = {}
         self.report = PassReport()
         self.known = {job.job_id: job.trouble for job in wanted if job.trouble is not None}
         self.due = {job.job_id: self.due[job.job_id] for job in wanted if job.job_id in self.due}
@@ -256,6 +259,7 @@ class _BackendPass:
             if status is not self.before[job_id]:
                 self.report.moved[job_id] = status
         self.polled += job_ids
+        self.accepted |= polled.accepted
 
     def _schedule(self, backend: Backend, job_ids: Sequence[JobId]) -> list[Job]:
         """Schedule the next poll of each open job; those jobs that have something to be downloaded."""
@@ -264,7 +268,8 @@ class _BackendPass:
         wanted = [job for job in jobs if job.status.is_final or job.job_id in ready]
         held = [job for job in jobs if not job.status.is_final]
         places = self.ledger.queue_positions([job.job_id for job in held])
-        accepted = self.ledger.accepted_at([job.job_id for job in held])
+        unknown = [job.job_id for job in held if job.job_id not in self.accepted]
+        accepted = self.accepted | (self.ledger.accepted_at(unknown) if unknown else {})
         waited_for = self.ledger.dispatches.is_waited_for(backend.name, backend.device)
         present = self.now()
         for job in held:

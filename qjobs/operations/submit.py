@@ -100,13 +100,13 @@ def submit(
     Raises:
         BackendUnavailable: Transient; submit again.
         Busy: Another process is submitting it, the device is full, a cancellation is not confirmed, or other items of
-            it are under way.
+            it are under way; or a cap leaves no money for it now (`OverCap`).
         SubmissionRejected: The provider refused; no remote job exists.
         SubmissionUnknown: The reply was lost and the provider cannot be asked.
         JobLost: The provider does not know the job any more.
         CredentialsRejected: No remote job exists; renew the credentials.
         WrongBackend: The backend is another one than the job was planned for.
-        PolicyLimit: A cap of the policy is reached.
+        PolicyLimit: A cap of the policy is reached, or a cap of the ledger can never count it.
     """
     share_paces(ledger.paces)
     job = ledger.job(job_id)
@@ -172,6 +172,7 @@ class _Entry:
             case Action.STAY_UNKNOWN:
                 raise unknown(self.job, self.backend, reason)
             case _:  # sent by now, or nothing is to be done
+                self._end_needless(action)
                 self.read_again()
         last = self.last
         remote_id = last.remote_id if last else None
@@ -179,6 +180,12 @@ class _Entry:
         return Submission(
             job_id=self.job.job_id, action=action, reason=reason, status=self.job.status, remote_id=remote_id
         )
+
+    def _end_needless(self, action: Action) -> None:
+        """End what is reserved where every result is there: those of a remote job that was LOST, and came back."""
+        last = self.last
+        if action is Action.RETURN and last is not None and last.is_reserved and last.status is JobStatus.UNKNOWN:
+            end_reservation(self.ledger, self.backend, last, now=self.now)
 
     def _decide(self) -> tuple[Action, str]:
         """The cell of the table, after asking once more for what the ledger takes for dead."""
@@ -298,7 +305,14 @@ class _Entry:
         if programs:
             batch = self._recompiled(batch)
         sender = Sender(self.ledger, self.backend, self.job, self.attempts, self.now)
-        sender.send(batch, indices, strategy=self.strategy, restart=restart, programs=programs)
+        sender.send(
+            batch,
+            indices,
+            strategy=self.strategy,
+            restart=restart,
+            programs=programs,
+            max_run_cost=self.policy.max_run_cost,
+        )
         return Action.RESTART if restart else Action.SUBMIT, reason
 
     def _most(self, *, restart: bool) -> Batch:
@@ -365,12 +379,12 @@ class _Entry:
             other_circuits = restart and bool(self.programs)
             same = not other_circuits and (attempt.items is None or not restart)
             if same and look_up.is_deduplicated():
-                submissions.release(attempt, LOOKED_UP, now=self.now(), cause=SAME_KEY)
+                submissions.release(attempt, LOOKED_UP, now=self.now(), cause=SAME_KEY, is_proved=False, same_key=True)
             elif other_circuits and look_up.is_deduplicated() and not self.backend.lookup.can_find:
                 raise self._cannot_replace()
             elif not self.backend.lookup.can_find:
                 words = "the caller takes the risk of a second remote job"
-                submissions.release(attempt, words, now=self.now(), cause=RISK_TAKEN)
+                submissions.release(attempt, words, now=self.now(), cause=RISK_TAKEN, is_proved=False)
             else:
                 look_up.check_absence_is_certain(attempt)
                 words = REPLACED if other_circuits else LOOKED_UP

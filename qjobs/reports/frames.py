@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
-from qjobs.circuits.counts import has_shots
+from qjobs.circuits.counts import has_shots, json_texts
 from qjobs.circuits.observables import Estimator
+from qjobs.circuits.standard_errors import fractions_json
+from qjobs.experiments.circuit_list import CircuitListPlan
+from qjobs.experiments.measured import COMMON_COLUMNS
 from qjobs.experiments.objectives import Objective
-from qjobs.experiments.sweep import Point, SweepPlan
+from qjobs.experiments.points import Point
+from qjobs.experiments.sweep import SweepPlan
 from qjobs.lifecycle import JobStatus
-from qjobs.model import ItemResult, Job
+from qjobs.model import ItemResult, Job, Observable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +90,7 @@ _DTYPES = {
     "backend": "str",
     "device": "str",
     "shots": "int64",
+    "shots_per_basis": "int64",
     "status": "str",
     "message": "str",
     "cost": "float64",
@@ -93,12 +98,10 @@ _DTYPES = {
     "submitted_at": "datetime64[us, UTC]",
     "completed_at": "datetime64[us, UTC]",
     "counts": "str",
+    "fractions_stderr": "str",
     "expvals": "str",
 }
 """A column keeps its type when all of it is missing; every other one is float64."""
-
-_COMMON = ("backend", "device", "shots", "status", "message", "cost", "job_id", "submitted_at", "completed_at")
-"""Columns that every frame has."""
 
 _Columns = dict[str, list[Any]]
 
@@ -115,21 +118,85 @@ def _frame(columns: Mapping[str, Sequence[Any] | np.ndarray]) -> pd.DataFrame:
 def circuits_frame(found: Sequence[Found]) -> pd.DataFrame:
     """One row per circuit, in order.
 
-    Columns: label, backend, device, shots, status, message, cost, job_id, submitted_at, completed_at,
-    and counts as JSON text (bit 0 rightmost; null where there is no result). Where a job gave exact
-    expectation values there is a column expvals, as JSON text too. Status is COMPLETED where there is
-    a result, MISSING where it is COMPLETED without one. Counts that add up to nothing are no result.
+    Columns: label, backend, device, shots, shots_per_basis, status, message, cost, job_id, submitted_at, completed_at,
+    and counts as JSON text (bit 0 rightmost; null where there is no result), with fractions_stderr, the standard
+    errors of their fractions of the shots. Where a job gave exact expectation values there is a column expvals, as
+    JSON text too. Status is COMPLETED where there is a result, MISSING where it is COMPLETED without one. Counts that
+    add up to nothing are no result.
     """
-    columns: _Columns = {name: [] for name in ("label", *_COMMON, "counts")}
+    columns: _Columns = {name: [] for name in ("label", *COMMON_COLUMNS, "counts", "fractions_stderr")}
     expvals = []
     for one in found:
         columns["label"].append(one.item.label)
         _append_common(columns, [one], _status([one], 1))
-        columns["counts"].append(_counts_json(one.measured))
+        columns["fractions_stderr"].append(_errors_json(one.measured))
         expvals.append(_json(one.measured.expvals) if one.measured is not None else None)
+    columns["counts"] = json_texts([None if one.measured is None else one.measured.counts for one in found])
     if any(expvals):
         columns["expvals"] = expvals
     return _frame(columns)
+
+
+def measured_circuits_frame(plan: CircuitListPlan, found: Mapping[str, Found], indices: Sequence[int]) -> pd.DataFrame:
+    """One row per circuit of a list with observables or metadata, in order.
+
+    Columns: label, one per name in the metadata, expectation values with `NAME_stderr` per observable, and the common
+    ones with counts (see `circuits_frame`); a circuit without observables has counts, the others have none. `found`
+    has items by label. `indices` are the circuits that are wanted.
+    """
+    entries = plan.spec.circuits
+    columns: _Columns = {"label": []}
+    common: _Columns = {name: [] for name in COMMON_COLUMNS}
+    counts: list[Mapping[str, int] | None] = []
+    rows = []
+    for index in indices:
+        labels = plan.labels_of(index)
+        columns["label"].append(entries[index].label or f"c{index}")
+        items = [found[label] for label in labels.values() if label in found]
+        have = [one.measured for one in items if one.measured is not None]
+        is_complete = len(have) == len(labels)
+        _append_common(common, items, ("COMPLETED", "") if is_complete else _status(items, len(labels)))
+        is_sampled = bool(plan.measured) and plan.measured[index].estimator is not None
+        counts.append(have[0].counts if is_complete and not is_sampled else None)
+        rows.append(have if is_complete and is_sampled else [])
+    common["counts"] = json_texts(counts)
+    values = {name: np.full(len(rows), math.nan) for one in plan.measured for name in _value_names(one.observables)}
+    for row, index in enumerate(indices):
+        estimator = plan.measured[index].estimator if plan.measured else None
+        if rows[row] and estimator is not None:
+            for name, value in _sampled(estimator, [rows[row]]).items():
+                values[name][row] = value[0]
+    import pandas as pd
+
+    said = pd.DataFrame(_metadata(plan, indices))
+    return pd.concat([_frame(columns), said, _frame({**values, **common})], axis=1)
+
+
+def _metadata(plan: CircuitListPlan, indices: Sequence[int]) -> dict[str, pd.Series[Any]]:
+    """The metadata of circuits by name. All circuits of the list decide on the type: numbers, yes or no, or text."""
+    import pandas as pd
+
+    entries = plan.spec.circuits
+    found = {}
+    for name in dict.fromkeys(name for entry in entries for name in entry.metadata):
+        kinds = {type(entry.metadata.get(name)) for entry in entries}
+        values: list[Any] = [entries[index].metadata.get(name) for index in indices]
+        if kinds <= {int, float, type(None)}:
+            dtype = "int64" if kinds == {int} else "float64"
+        elif kinds == {bool}:
+            dtype = "bool"
+        else:
+            dtype = "str"
+            values = [None if value is None else str(value) for value in values]
+        found[name] = pd.Series(values, dtype=dtype)
+    return found
+
+
+def _value_names(observables: Sequence[Observable]) -> list[str]:
+    names = []
+    for observable in observables:
+        names += [observable.name, f"{observable.name}_stderr"]
+    return names
 
 
 Row: TypeAlias = tuple[str, int, Point]
@@ -146,42 +213,48 @@ def sweep_frame(
 ) -> pd.DataFrame:
     """One row per point, repetition and backend, in the sweep's order.
 
-    Columns: point_id, point (index), repetition, one per parameter (radians), then either counts as
-    JSON text or, per observable, its expectation value and `NAME_stderr` (0 where it is exact), then
-    the common ones (see `circuits_frame`). A point without a result keeps its row, with its status.
+    Columns: point_id, point (index), repetition, one per parameter in the order given (as the circuit takes it: angles
+    in radians), then per observable its expectation value and `NAME_stderr` (0 where it is exact), counts as JSON text
+    (unless values are exact; where there are several measurement bases, one object with the counts of each; without
+    observables also fractions_stderr), then the common ones (see `circuits_frame`). A point without a result keeps its
+    row, with its status.
     `found` has items by (backend as named in the spec, label). `rows` are those that are wanted; None for all.
     """
-    parameters = [name for name, _ in plan.points[0].parameters]
-    columns: _Columns = {name: [] for name in ("point_id", "point", "repetition", *parameters)}
-    common: _Columns = {name: [] for name in _COMMON}
+    columns: _Columns = {name: [] for name in ("point_id", "point", "repetition", *plan.parameters)}
+    common: _Columns = {name: [] for name in COMMON_COLUMNS}
     results: list[list[ItemResult]] = []
+    points: list[Point] = []
     for backend, repetition, point in sweep_rows(plan) if rows is None else rows:
         columns["point_id"].append(point.point_id)
         columns["point"].append(point.index)
         columns["repetition"].append(repetition)
         for name, value in point.parameters:
             columns[name].append(value)
+        points.append(point)
         items = []
         have = []
-        for basis in plan.templates:
+        bases = plan.bases(point)
+        for basis in bases:
             item = found.get((backend, plan.label(point, repetition, basis)))
             if item is not None:
                 items.append(item)
                 measured = item.measured
                 if measured is not None:
                     have.append(measured)
-        is_complete = len(have) == len(plan.templates)
-        _append_common(common, items, ("COMPLETED", "") if is_complete else _status(items, len(plan.templates)))
+        is_complete = len(have) == len(bases)
+        _append_common(common, items, ("COMPLETED", "") if is_complete else _status(items, len(bases)))
         common["backend"][-1] = backend
         results.append(have if is_complete else [])
-    return _frame({**columns, **_values(plan, results), **common})
+    return _frame({**columns, **_values(plan, points, results), **common})
 
 
 def _append_common(columns: _Columns, found: Sequence[Found], words: tuple[str, str]) -> None:
     """Append a row to the columns that every frame has; several items (measurement bases) make one row.
 
-    `words` are its status and message.
+    `words` are its status and message. Its shots are those of all bases together; `shots_per_basis` are those of one,
+    the fewest where they differ.
     """
+    columns["shots_per_basis"].append(min((one.item.shots for one in found), default=0))
     columns["status"].append(words[0])
     columns["message"].append(words[1])
     if len(found) == 1:
@@ -238,25 +311,60 @@ def _words_of(one: Found) -> str:
 
 
 def _json(values: Mapping[str, float] | None) -> str | None:
-    return None if values is None else json.dumps(dict(values), sort_keys=True)
+    return None if values is None else json.dumps(dict(values.items()), sort_keys=True)
 
 
-def _counts_json(result: ItemResult | None) -> str | None:
-    return None if result is None else _json(result.counts)
+def _errors_json(result: ItemResult | None) -> str | None:
+    """Standard errors of the fractions that counts are of their shots."""
+    return None if result is None or result.counts is None else fractions_json(result.counts)
 
 
-def _values(plan: SweepPlan, rows: Sequence[Sequence[ItemResult]]) -> Mapping[str, Sequence[Any] | np.ndarray]:
-    """Measured columns; a row is one result per basis, or empty where one is missing."""
+def _values(
+    plan: SweepPlan, points: Sequence[Point], rows: Sequence[Sequence[ItemResult]]
+) -> Mapping[str, Sequence[Any] | np.ndarray]:
+    """Measured columns; a row is one result per basis of its point, or empty where one is missing."""
     if not plan.observables:
-        return {"counts": [_counts_json(row[0]) if row else None for row in rows]}
+        first = [row[0] if row else None for row in rows]
+        return {
+            "counts": json_texts([None if result is None else result.counts for result in first]),
+            "fractions_stderr": [_errors_json(result) for result in first],
+        }
     if plan.estimator is None:
-        return _exact(plan, rows)
-    return _sampled(plan.estimator, rows)
-
-
-def _exact(plan: SweepPlan, rows: Sequence[Sequence[ItemResult]]) -> _Columns:
-    columns: _Columns = {}
+        return _exact(plan.observables, rows)
+    places: dict[int, list[int]] = {}
+    for place, (point, row) in enumerate(zip(points, rows, strict=True)):
+        if row and all(result.counts for result in row):
+            places.setdefault(point.circuit, []).append(place)
+    columns: dict[str, Sequence[Any] | np.ndarray] = {}
     for observable in plan.observables:
+        columns[observable.name] = np.full(len(rows), math.nan)
+        columns[f"{observable.name}_stderr"] = np.full(len(rows), math.nan)
+    for number, here in places.items():
+        estimator = plan.circuits[number].estimator
+        if estimator is not None:
+            for name, values in _sampled(estimator, [rows[place] for place in here]).items():
+                columns[name][here] = values  # type: ignore[index]
+    columns["counts"] = _counts_by_basis([tuple(plan.bases(point)) for point in points], rows)
+    return columns
+
+
+def _counts_by_basis(bases: Sequence[Sequence[str]], rows: Sequence[Sequence[ItemResult]]) -> list[str | None]:
+    """The counts of rows that have a result per basis: of the one basis there is, or of each by its name."""
+    texts = iter(json_texts([result.counts for row in rows for result in row]))
+    found: list[str | None] = []
+    for names, row in zip(bases, rows, strict=True):
+        here = list(itertools.islice(texts, len(row)))
+        if len(here) > 1:
+            parts = [f"{json.dumps(name)}: {text or '{}'}" for name, text in zip(names, here, strict=True)]
+            found.append("{" + ", ".join(parts) + "}")
+        else:
+            found.append(here[0] if here else None)
+    return found
+
+
+def _exact(observables: Sequence[Observable], rows: Sequence[Sequence[ItemResult]]) -> _Columns:
+    columns: _Columns = {}
+    for observable in observables:
         values = []
         errors = []
         for row in rows:
@@ -269,19 +377,15 @@ def _exact(plan: SweepPlan, rows: Sequence[Sequence[ItemResult]]) -> _Columns:
 
 
 def _sampled(estimator: Estimator, rows: Sequence[Sequence[ItemResult]]) -> dict[str, np.ndarray]:
-    places: list[int] = []
+    """Values and standard errors of rows that are all there."""
     counts: list[list[Mapping[str, int]]] = [[] for _ in estimator.bases]
-    for place, row in enumerate(rows):
-        if row and all(result.counts for result in row):
-            places.append(place)
-            for column, result in zip(counts, row, strict=True):
-                column.append(result.counts or {})
+    for row in rows:
+        for column, result in zip(counts, row, strict=True):
+            column.append(result.counts or {})
     columns = {}
     for name, (values, errors) in estimator.estimate(counts).items():
-        columns[name] = np.full(len(rows), math.nan)
-        columns[name][places] = values
-        columns[f"{name}_stderr"] = np.full(len(rows), math.nan)
-        columns[f"{name}_stderr"][places] = errors
+        columns[name] = values
+        columns[f"{name}_stderr"] = errors
     return columns
 
 

@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
+from qjobs.circuits.standard_errors import of_fraction
 from qjobs.experiments.health_check import Series, read_label
 from qjobs.ledger import Ledger
 from qjobs.model import Job, JobKind
+from qjobs.reports import markdown
+from qjobs.reports.markdown import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MOST_RUNS = 90
 """Runs that a trend shows; the ledger has them all."""
@@ -59,6 +65,28 @@ class HealthCheckRun:
             if score.series == series:
                 return score
         return None
+
+
+def scores_frame(runs: Sequence[HealthCheckRun]) -> pd.DataFrame:
+    """One row per run and series, in order.
+
+    Columns: run, at, series, score (a success probability) and score_stderr, both NaN without any result, circuits and
+    missing (how many of them have no result).
+    """
+    import pandas as pd
+
+    rows = [(run.run, run.at, score) for run in runs for score in run.scores]
+    return pd.DataFrame(
+        {
+            "run": pd.Series([run for run, _, _ in rows], dtype="str"),
+            "at": pd.Series([at for _, at, _ in rows], dtype="datetime64[us, UTC]"),
+            "series": pd.Series([score.series.name for *_, score in rows], dtype="str"),
+            "score": pd.Series([score.value for *_, score in rows], dtype="float64"),
+            "score_stderr": pd.Series([score.stderr for *_, score in rows], dtype="float64"),
+            "circuits": pd.Series([score.n_circuits for *_, score in rows], dtype="int64"),
+            "missing": pd.Series([score.n_missing for *_, score in rows], dtype="int64"),
+        }
+    )
 
 
 class Verdict(StrEnum):
@@ -117,12 +145,11 @@ def _score(series: Series, tallies: Sequence[_Tally]) -> Score:
 def _stderr(tallies: Sequence[_Tally]) -> float:
     """Standard error of the share of hits in all shots of some circuits.
 
-    The larger one of the shots' own, sqrt(p (1 - p) / N) with p = (hits + 1) / (N + 2) (Laplace's rule: N hits in
-    N shots are no certainty), and that of the circuits' mean, their standard deviation / sqrt(number of circuits).
+    The larger one of the shots' own, which is Jeffreys', and that of the circuits' mean, their standard deviation /
+    sqrt(number of circuits).
     """
     shots = sum(tally.shots for tally in tallies)
-    p = (sum(tally.hits for tally in tallies) + 1) / (shots + 2)
-    of_shots = math.sqrt(p * (1 - p) / shots)
+    of_shots = of_fraction(sum(tally.hits for tally in tallies), shots)
     if len(tallies) == 1:
         return of_shots
     of_mean = statistics.stdev(tally.hits / tally.shots for tally in tallies) / math.sqrt(len(tallies))
@@ -266,15 +293,17 @@ def health_markdown(
     `picture` is an address (`data:` works in Prefect's UI), or None.
     """
     first, *others = verdict_lines(current, min_success)
-    parts = [f"# {title}", "", f"**{first}**", ""]
-    parts += [f"- {line}" for line in others]
+    parts = [f"# {plain(title)}", "", f"**{plain(first)}**", ""]
+    parts += [f"- {plain(line)}" for line in others]
     parts += ["", f"Run of {_minute(current)} UTC."]
     parts += ["", "| circuits | success probability | results |", "|---|---|---|"]
     for score in current.scores:
         n_results = score.n_circuits - score.n_missing
-        parts.append(f"| {score.series.name} | {_cell(score, min_success)} | {n_results} of {score.n_circuits} |")
+        parts.append(
+            f"| {plain(score.series.name)} | {_cell(score, min_success)} | {n_results} of {score.n_circuits} |"
+        )
     if picture is not None:
-        parts += ["", "## Trend", "", f"![{title}]({picture})"]
+        parts += ["", "## Trend", "", markdown.picture(title, picture)]
     shown = list(reversed(runs))[:most]
     parts += ["", f"## The last {len(shown)} of {len(runs)} runs", ""]
     parts += _table(shown, _all_series(runs), min_success)
@@ -284,7 +313,7 @@ def health_markdown(
 
 
 def _table(runs: Sequence[HealthCheckRun], columns: Sequence[Series], min_success: float) -> list[str]:
-    names = " | ".join(series.name for series in columns)
+    names = " | ".join(plain(series.name) for series in columns)
     rows = [f"| time (UTC) | {names} |", "|---" * (len(columns) + 1) + "|"]
     for run in runs:
         cells = " | ".join(_cell(run.score(series), min_success) for series in columns)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qjobs.experiments.hybrid import HybridPlan
 from qjobs.ledger.epochs import Epoch
+from qjobs.reports.markdown import picture, plain, table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +62,7 @@ def draw_energies(plan: HybridPlan, epochs: Sequence[Epoch], exact: float | None
     if exact is not None:
         axes.axhline(exact, color="black", linestyle="--", linewidth=1, label="exact diagonalisation")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("energy")
+    axes.set_ylabel("energy (unit of the Hamiltonian)")
     axes.set_title(f"{plan.spec.name} on {plan.spec.backend}: {plan.spec.optimiser.kind}, {plan.spec.ansatz.kind}")
     axes.legend()
     buffer = io.BytesIO()
@@ -99,31 +100,25 @@ def hybrid_markdown(
     """The report: the result, the curve at the address `image`, how it was made, and the table of convergence."""
     spec = plan.spec
     first, *others = hybrid_lines(plan, epochs, exact)
-    parts = [f"# {spec.name}", "", f"**{first}**", "", *(f"- {line}" for line in others), ""]
+    parts = [f"# {plain(spec.name)}", "", f"**{plain(first)}**", "", *(f"- {plain(line)}" for line in others), ""]
     if image is not None:
-        parts += [f"![energy of every epoch]({image})", ""]
+        parts += [picture("energy of every epoch", image), ""]
     energies = "exact energies" if spec.exact else f"{spec.shots} shots per point and basis"
     parts.append(
         f"{len(plan.hamiltonian.terms)} terms on {plan.hamiltonian.n_qubits} qubits, measured in {len(plan.templates)} "
         f"bases; {spec.ansatz.kind} ansatz with {len(plan.circuit.parameters)} parameters; {spec.optimiser.kind}; "
-        f"{energies}; on {spec.backend}.\n"
+        f"{energies}; on {plain(spec.backend)}.\n"
     )
     if spec.hamiltonian.source:
-        parts += [f"Hamiltonian: {spec.hamiltonian.source}.", ""]
+        parts += [f"Hamiltonian: {plain(spec.hamiltonian.source)}.", ""]
     parts += [f"- {line}" for line in files]
-    parts += ["", "| epoch | energy | standard error | above exact | points | jobs |", "|---|---|---|---|---|---|"]
+    rows = []
     for epoch in epochs[-_MOST_ROWS:]:
         above = "" if exact is None else f"{epoch.energy - exact:+.6f}"
         error = "" if epoch.std_error is None else f"{epoch.std_error:.6f}"
-        cells = [
-            str(epoch.number),
-            f"{epoch.energy:.6f}",
-            error,
-            above,
-            str(len(epoch.points)),
-            ", ".join(epoch.job_ids),
-        ]
-        parts.append(f"| {' | '.join(cells)} |")
+        jobs = plain(", ".join(epoch.job_ids))
+        rows.append([str(epoch.number), f"{epoch.energy:.6f}", error, above, str(len(epoch.points)), jobs])
+    parts += ["", *table(["epoch", "energy", "standard error", "above exact", "points", "jobs"], rows)]
     if len(epochs) > _MOST_ROWS:
         parts += ["", f"The last {_MOST_ROWS} of {len(epochs)} epochs; the data frame has all."]
     return "\n".join(parts) + "\n"

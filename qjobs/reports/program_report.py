@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from qjobs.reports.markdown import picture, plain
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -82,8 +84,8 @@ def program_markdown(
 ) -> str:
     """The report: the result, the curve at the address `image`, and where the files are."""
     first, *others = program_lines(outcome, n_batches)
-    parts = [f"# {name}", "", f"**{first}**", "", *(f"- {line}" for line in others), ""]
+    parts = [f"# {plain(name)}", "", f"**{plain(first)}**", "", *(f"- {plain(line)}" for line in others), ""]
     if image is not None:
-        parts += [f"![loss of every iteration]({image})", ""]
+        parts += [picture("loss of every iteration", image), ""]
     parts += [f"- {line}" for line in files]
     return "\n".join(parts) + "\n"

@@ -1,113 +1,127 @@
-"""The picture and the text of a sweep: PNG bytes and markdown, made from its data frame alone."""
+"""What the picture of a sweep or a circuit list shows, and its text as markdown, made from its data frame alone."""
 
 from __future__ import annotations
 
 import heapq
-import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from qjobs.circuits.standard_errors import of_fraction
+from qjobs.experiments.circuit_list import CircuitListPlan
 from qjobs.experiments.forms import Axis
-from qjobs.experiments.sweep import SweepPlan, SweepSpec
+from qjobs.experiments.sweep import SweepPlan, SweepSpec, parameters_in_order
+from qjobs.reports.figures import Parameter, Shown
+from qjobs.reports.fits import Fits, fits_markdown
 from qjobs.reports.frames import Best
+from qjobs.reports.markdown import code, picture, plain, table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_DPI = 110
 _MOST_OUTCOMES = 4
-_MOST_BARS = 500
-"""Points of a line that have an error bar each; a picture is about 700 pixels wide."""
+_MOST_METADATA = 4
+_ESTIMATOR = "Standard errors are by Jeffreys' rule: they are not zero even where all shots agree."
 SHOWN_CIRCUITS = 20
 """Circuits in the text about a circuit list."""
 
 
-def draw_sweep(plan: SweepPlan, frame: pd.DataFrame, bests: Sequence[Best] = ()) -> bytes | None:
-    """A heat map of a two-parameter grid, or a line with error bars for one parameter, as PNG.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureText:
+    """What a report says of its picture: its address (`data:` works in Prefect's UI), or why there is none.
 
-    Shows the objective, else the first observable; a map is of the first backend with results, with
-    its best point marked. Returns None where there is nothing to draw: counts only, three parameters
-    or more, or no result.
+    `left_out` says what of the results is not in it.
     """
-    measured = [plan.objective.name] if plan.objective else [observable.name for observable in plan.observables]
-    if not measured or frame[measured[0]].isna().all():
-        return None
-    names = [name for name, _ in plan.points[0].parameters]
-    if len(names) == 2 and plan.spec.mode == "grid":
-        wide = [axis.name for axis in plan.spec.axes if len(axis.points()) > 1]
-        if len(wide) == 2:
-            return _heat_map(plan, frame, measured[0], bests)
-        return _line(frame, (wide or names)[0], measured[0])
-    if len(names) == 1:
-        return _line(frame, names[0], measured[0])
-    return None
+
+    address: str | None = None
+    why_none: str = ""
+    left_out: Sequence[str] = ()
+
+    def lines(self, name: str) -> list[str]:
+        """Lines of markdown; none where neither an address nor a reason is given."""
+        found = ["", picture(name, self.address)] if self.address is not None else []
+        if self.why_none:
+            found += ["", plain(self.why_none)]
+        if self.left_out:
+            found += ["", f"Not all is in the picture: {plain('; '.join(self.left_out))}."]
+        return found
 
 
-def _figure() -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.0, 4.6), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+def parameters_of(plan: SweepPlan) -> list[Parameter]:
+    """The parameters of a sweep in the order in which they were given, with their labels and units."""
+    axes = {axis.name: axis for axis in plan.spec.axes}
+    found = []
+    for name in parameters_in_order(plan.spec):
+        axis = axes.get(name)
+        found.append(Parameter(name=name, label=axis.label if axis else "", unit=axis.unit if axis else ""))
+    return found
 
 
-def _heat_map(plan: SweepPlan, frame: pd.DataFrame, column: str, bests: Sequence[Best]) -> bytes:
-    x, y = plan.spec.axes
-    backend = frame["backend"][frame[column].notna()].iloc[0]
-    part = frame[frame["backend"] == backend]
-    table = part.groupby([y.name, x.name])[column].mean().unstack()
-    figure, axes = _figure()
-    mesh = axes.pcolormesh(table.columns.to_numpy(), table.index.to_numpy(), table.to_numpy(), shading="nearest")
-    figure.colorbar(mesh, ax=axes, label=column)
-    axes.set_xlabel(f"{x.name} (rad)")
-    axes.set_ylabel(f"{y.name} (rad)")
-    axes.set_title(f"{plan.spec.name}: {column} on {backend}")
-    for best in bests:
-        if best.backend == backend:
-            axes.plot(best.parameters[x.name], best.parameters[y.name], "r+", markersize=14, markeredgewidth=2)
-    return _png(figure)
+def axis_of(plan: SweepPlan) -> Parameter:
+    """The parameter along which a sweep is fitted; the first where it is not."""
+    wanted = plan.analysis.axis if plan.analysis is not None else ""
+    parameters = parameters_of(plan) or [Parameter(name="point")]
+    return next((each for each in parameters if each.name == wanted), parameters[0])
 
 
-def _line(frame: pd.DataFrame, name: str, column: str) -> bytes:
-    figure, axes = _figure()
-    for backend, part in frame[frame[column].notna()].groupby("backend", sort=False):
-        ordered = part.sort_values(name, kind="stable")
-        if len(ordered) > _MOST_BARS:
-            _band(axes, ordered[name].to_numpy(), ordered[column].to_numpy(), str(backend))
-            continue
-        errors = ordered[f"{column}_stderr"].fillna(0.0)
-        axes.errorbar(ordered[name], ordered[column], yerr=errors, label=backend, fmt=".-")
-    axes.set_xlabel(f"{name} (rad)")
-    axes.set_ylabel(column)
-    axes.legend()
-    return _png(figure)
+def measured_by(plan: SweepPlan) -> list[str]:
+    """Columns of measured values, the objective's first; none where counts are asked for."""
+    names = [observable.name for observable in plan.observables]
+    if plan.objective is None:
+        return names
+    return [plan.objective.name, *(name for name in names if name != plan.objective.name)]
 
 
-def _band(axes: Any, x: np.ndarray, y: np.ndarray, label: str) -> None:
-    """More points than a picture can show: the mean of neighbours as a line, from the least to the most as a band."""
-    starts = np.linspace(0, len(x), _MOST_BARS, endpoint=False).astype(int)
-    counts = np.diff(starts, append=len(x))
-    middle = np.add.reduceat(x, starts) / counts
-    (line,) = axes.plot(middle, np.add.reduceat(y, starts) / counts, label=label)
-    least = np.minimum.reduceat(y, starts)
-    axes.fill_between(middle, least, np.maximum.reduceat(y, starts), color=line.get_color(), alpha=0.3, linewidth=0)
+def shown_sweep(
+    plan: SweepPlan, frame: pd.DataFrame, bests: Sequence[Best] = (), fits: Fits | None = None, left_out: str = ""
+) -> Shown:
+    """What the picture of a sweep shows: all its observables on all its backends, with best points and fits.
+
+    `left_out` says what the frame has less than the results.
+    """
+    axis = axis_of(plan)
+    is_fitted = plan.analysis is not None
+    return Shown(
+        title=plan.spec.name,
+        frame=frame,
+        parameters=sorted(parameters_of(plan), key=lambda each: is_fitted and each != axis),
+        measured=measured_by(plan),
+        one_by_one=plan.spec.mode == "zip" or is_fitted,
+        marked={best.backend: best.parameters for best in bests},
+        fits=fits or {},
+        left_out=[left_out] if left_out else [],
+    )
+
+
+def observables_of(plan: CircuitListPlan) -> list[str]:
+    """The observables of a circuit list, each once; none where only counts are asked for."""
+    return list(dict.fromkeys(each.name for one in plan.measured for each in one.observables))
+
+
+def metadata_of(plan: CircuitListPlan) -> list[str]:
+    """The columns that the metadata of a circuit list has, each once."""
+    return list(dict.fromkeys(name for entry in plan.spec.circuits for name in entry.metadata))
+
+
+def shown_circuits(name: str, frame: pd.DataFrame, measured: Sequence[str] = (), left_out: str = "") -> Shown:
+    """What the picture of a circuit list shows: the observables of each circuit, or its outcomes where it has none.
+
+    `point` numbers the rows of the list.
+    """
+    names = dict(zip(frame["point"].tolist(), frame["label"].tolist(), strict=True))
+    return Shown(title=name, frame=frame, measured=measured, names=names, left_out=[left_out] if left_out else [])
 
 
 def best_lines(plan: SweepPlan, best: Best) -> list[str]:
     """The best point in sentences, one a line."""
     name = plan.objective.name if plan.objective else "value"
-    where = ", ".join(f"{key} = {value:.4f}" for key, value in best.parameters.items())
+    values = []
+    for each in parameters_of(plan):
+        unit = f" {each.unit}" if each.unit else ""
+        values.append(f"{each.name} = {best.parameters[each.name]:.4f}{unit}")
+    where = ", ".join(values)
     error = "" if math.isnan(best.stderr) else f" ± {best.stderr:.4f}"
     lines = [f"best point on {best.backend}: {where}", f"{name} = {best.value:.4f}{error}"]
     if best.reference is not None and plan.objective:
@@ -127,26 +141,28 @@ def best_lines(plan: SweepPlan, best: Best) -> list[str]:
 
 
 def sweep_markdown(
-    plan: SweepPlan, frame: pd.DataFrame, bests: Sequence[Best], picture: str | None, lines: Sequence[str] = ()
+    plan: SweepPlan,
+    frame: pd.DataFrame,
+    bests: Sequence[Best],
+    picture: PictureText,
+    lines: Sequence[str] = (),
+    fits: Fits | None = None,
 ) -> str:
-    """The report of a sweep.
-
-    `picture` is an address (`data:` works in Prefect's UI), or None. `lines` end it: where files are, what was reused.
-    """
+    """The report of a sweep. `lines` end it: where files are, what was reused."""
     spec = plan.spec
-    axes = ", ".join(f"{axis.name} ({_extent(spec, axis)})" for axis in spec.axes)
-    parts = [f"# {spec.name}", ""]
+    axes = ", ".join(f"{plain(axis.name)} ({plain(_extent(spec, axis))})" for axis in spec.axes)
+    parts = [f"# {plain(spec.name)}", ""]
     parts.append(
         f"{len(plan.points)} points ({spec.mode}{': ' + axes if axes else ''}), {spec.repetitions} repetition(s), "
-        f"{spec.shots} shots each, on {', '.join(spec.backends)}."
+        f"{spec.shots} shots each, on {plain(', '.join(spec.backends))}."
     )
     parts += _missing(frame, "rows")
     for best in bests:
-        parts += ["", f"## Best point on {best.backend}", ""]
-        parts += [f"- {line}" for line in best_lines(plan, best)]
-    if picture is not None:
-        parts += ["", f"![{spec.name}]({picture})"]
-    return _finished(parts, lines)
+        parts += ["", f"## Best point on {plain(best.backend)}", ""]
+        parts += [f"- {plain(line)}" for line in best_lines(plan, best)]
+    parts += fits_markdown(fits or {}, axis_of(plan))
+    parts += picture.lines(spec.name)
+    return _finished(parts, [*([] if spec.exact else [_ESTIMATOR]), *lines])
 
 
 def _missing(frame: pd.DataFrame, what: str) -> list[str]:
@@ -163,13 +179,8 @@ def _finished(parts: Sequence[str], lines: Sequence[str]) -> str:
 def _extent(spec: SweepSpec, axis: Axis) -> str:
     if spec.mode == "random":
         low, high = axis.ends()
-        return f"{low:.4g} to {high:.4g}"
-    return f"{len(axis.points())} values"
-
-
-def _cell(text: object) -> str:
-    """Text for one cell of a markdown table."""
-    return " ".join(str(text).split()).replace("|", "\\|")
+        return f"{low:.4g} to {high:.4g}{' ' if axis.unit else ''}{axis.unit}"
+    return f"{len(axis.points())} values{', ' if axis.unit else ''}{axis.unit}"
 
 
 def circuits_markdown(
@@ -178,20 +189,70 @@ def circuits_markdown(
     lines: Sequence[str] = (),
     most: int = SHOWN_CIRCUITS,
     head: pd.DataFrame | None = None,
+    picture: PictureText | None = None,
+    measured: Sequence[str] = (),
+    metadata: Sequence[str] = (),
 ) -> str:
-    """The report of a circuit list: the most frequent outcomes of the first `most` circuits.
+    """The report of a circuit list: its picture, and a table of the first `most` circuits.
 
-    `head` has these with all their columns, where `frame` has only status and shots.
+    The table has their metadata, their observables (`measured`) and their most frequent outcomes. `head` has these
+    circuits with all their columns, where `frame` has fewer.
     """
-    parts = [f"# {name}", "", f"{len(frame)} circuits, {int(frame['shots'].sum())} shots in all."]
+    shown = (frame if head is None else head).head(most)
+    parts = [f"# {plain(name)}", ""]
+    places = zip(shown["device"], shown["backend"], strict=True)
+    where = sorted({f"{device} ({backend})" for device, backend in places if device})
+    parts.append(f"{len(frame)} circuits, {int(frame['shots'].sum())} shots in all.")
+    if where:
+        parts += ["", f"Run on {plain(', '.join(where))}."]
     parts += _missing(frame, "circuits")
-    parts += ["", "| circuit | status | shots | most frequent outcomes |", "|---|---|---|---|"]
-    for row in (frame if head is None else head).head(most).itertuples():
-        counts = json.loads(row.counts) if isinstance(row.counts, str) else {}
-        # JSON has them in the order of their bit strings, which decides between equal counts.
-        top = heapq.nlargest(_MOST_OUTCOMES, counts, key=counts.__getitem__)
-        shown = ", ".join(f"`{bits}` {counts[bits]}" for bits in top) or _cell(row.message)
-        parts.append(f"| {_cell(row.label)} | {row.status!s} | {row.shots!s} | {shown} |")
+    parts += (picture or PictureText()).lines(name)
+    has_counts = bool(shown["counts"].notna().any()) or not measured
+    said = list(metadata)[:_MOST_METADATA]
+    named = [*said, *measured]
+    titles = [*(plain(each) for each in named), *(["most frequent outcomes (fraction of shots)"] if has_counts else [])]
+    rows = []
+    for row in shown.to_dict("records"):
+        values = [*(_said(row[each]) for each in said), *(_value(row, each) for each in measured)]
+        status, why = plain(row["status"]), plain(row["message"] or "")
+        if has_counts:
+            values.append(_outcomes(row["counts"]) or why)
+        elif row["status"] != "COMPLETED" and why:
+            status = f"{status}: {why}"
+        cells = [plain(row["label"]), status, plain(row["shots"]), *values]
+        rows.append(cells)
+    parts += ["", *table(["circuit", "status", "shots", *titles], rows)]
     if len(frame) > most:
         parts += ["", f"The first {most} of {len(frame)} circuits are shown."]
-    return _finished(parts, lines)
+    if len(metadata) > len(said):
+        parts += ["", f"{len(metadata) - len(said)} more columns of metadata are in the data frame."]
+    return _finished(parts, [_ESTIMATOR, *lines])
+
+
+def _said(value: object) -> str:
+    """A value of the metadata; nothing where a circuit has none."""
+    return "" if value is None or value != value else plain(value)  # NaN is unlike itself
+
+
+def _value(row: Mapping[Hashable, Any], name: str) -> str:
+    """An expectation value with its standard error; nothing where a circuit has none."""
+    value, error = row[name], row[f"{name}_stderr"]
+    if value is None or math.isnan(value):
+        return ""
+    return f"{value:.4f}" if error is None or math.isnan(error) or error == 0 else f"{value:.4f} ± {error:.4f}"
+
+
+def _outcomes(text: object) -> str:
+    """The most frequent outcomes of counts as JSON, and how many others were seen."""
+    counts = json.loads(text) if isinstance(text, str) else {}
+    # JSON has them in the order of their bit strings, which decides between equal counts.
+    top = heapq.nlargest(_MOST_OUTCOMES, counts, key=counts.__getitem__)
+    shots = sum(counts.values())
+    seen = [f"{code(bits)} {counts[bits]} ({_share(counts[bits], shots)})" for bits in top]
+    others = len(counts) - len(top)
+    return ", ".join([*seen, *([f"and {others} more"] if others else [])])
+
+
+def _share(count: int, shots: int) -> str:
+    """A fraction of the shots with its standard error."""
+    return f"{count / shots:.3f} ± {of_fraction(count, shots):.3f}"

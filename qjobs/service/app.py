@@ -36,13 +36,17 @@ def create_app(service: Service) -> FastAPI:
             await anyio.to_thread.run_sync(portal.scheduler.stop)
             await anyio.to_thread.run_sync(service.executor.stop)
 
-    app = FastAPI(title="qjobs", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="qjobs", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False
+    )
     app.state.service = service
     app.state.portal = portal
     app.state.qoro = qoro
     add_handlers(app)
-    limits = {qoro_routes.PREFIX: min(qoro_routes.MAX_FRAGMENT_BYTES, service.settings.max_body_bytes)}
-    app.add_middleware(Guard, max_body_bytes=service.settings.max_body_bytes, limits=limits)
+    most = service.settings.max_body_bytes
+    limits = dict.fromkeys((*documents.URLS, jobs.URL, f"{routes.router.prefix}/"), most)
+    limits[f"{qoro_routes.PREFIX}/"] = min(qoro_routes.MAX_FRAGMENT_BYTES, most)
+    app.add_middleware(Guard, service=service, limits=limits)
     # The first that fits answers: those that are asked for most come first.
     for module in (jobs, results, documents, routes, qoro_routes, auth, people, projects, devices, pages, website):
         app.include_router(module.router)

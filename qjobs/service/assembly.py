@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from qjobs.ledger.database import Database
 from qjobs.service.accounts.accounts import Accounts
-from qjobs.service.accounts.passwords import Passwords
+from qjobs.service.accounts.passwords import Passwords, Throttle
 from qjobs.service.accounts.quotas import Quotas
 from qjobs.service.accounts.sessions import Sessions
 from qjobs.service.changes import Changes
@@ -30,6 +30,7 @@ class Service:
     devices: Devices
     accounts: Accounts
     sessions: Sessions
+    throttle: Throttle
     quotas: Quotas
     content: Content
     jobs: JobStore
@@ -53,6 +54,7 @@ class Service:
             clock = ServiceClock(db, settings.clock_speed)
             changes = Changes()
             passwords = Passwords()
+            throttle = Throttle()
             accounts = Accounts(db, clock.now, passwords)
             content = Content(db, clock, accounts)
             jobs = JobStore(db, clock, devices, changes, settings, accounts)
@@ -62,7 +64,8 @@ class Service:
                 clock=clock,
                 devices=devices,
                 accounts=accounts,
-                sessions=Sessions(db, accounts, passwords, settings),
+                sessions=Sessions(db, accounts, passwords, settings, throttle=throttle),
+                throttle=throttle,
                 quotas=Quotas(db, clock, settings),
                 content=content,
                 jobs=jobs,

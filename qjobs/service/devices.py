@@ -120,6 +120,10 @@ class Device(_Strict):
     """The shortest time that a job waits, in seconds of the service's clock."""
     shots_per_s: float | None = Field(default=None, gt=0)
     """Speed by the service's clock; None for as fast as it is simulated."""
+    item_time_s: float = Field(default=3600.0, gt=0)
+    """How long a worker computes for one item at most, in seconds on the wall."""
+    item_memory_mb: int | None = Field(default=None, ge=64)
+    """Memory for one item, in MB; None for an equal share of the machine's among the workers."""
     failure_rate: Probability = 0.0
     """Share of the items that fail."""
     drop_rate: Probability = 0.0

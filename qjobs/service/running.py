@@ -1,6 +1,6 @@
 """The job service in a process of its own, as a person would run it, for tests.
 
-    with RunningService(tmp_path / "service", users={"ada@localhost.test": "secret"}) as service:
+    with RunningService(tmp_path / "service", users={"ada@localhost.test": "a secret"}) as service:
         client = httpx.Client(base_url=service.url, verify=service.certificate)
 
 It is started by its command and shares nothing with the test but its folder and its port, so it can be
@@ -9,6 +9,7 @@ killed at any moment and started again.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -24,7 +25,7 @@ import httpx
 _SERVING = re.compile(r"^Serving (\S+) from ", re.MULTILINE)
 _SERVE = (sys.executable, "-m", "qjobs.cli.main", "serve")
 _QORO_URL = re.compile(r"^export QORO_API_URL=(\S+)$", re.MULTILINE)
-_EXPORT = re.compile(r"^export (NEXUS_\w+)=(\S*)$", re.MULTILINE)
+_EXPORT = re.compile(r"^export (NEXUS_\w+|SSL_CERT_FILE)=(.*)$", re.MULTILINE)
 
 
 class RunningService:
@@ -52,7 +53,7 @@ class RunningService:
         self.port = 0
         self._qoro_url = ""
         self.environment: dict[str, str] = {}
-        """The NEXUS_... variables that the service prints, and a token folder of its own."""
+        """The NEXUS_... variables that the service prints, its certificate, and a token folder of its own."""
         self._users = dict(users or {})
         self._options = list(options)
         self._environ = environ
@@ -97,12 +98,12 @@ class RunningService:
             raise RuntimeError("the service is running already")
         self.data.parent.mkdir(parents=True, exist_ok=True)
         command = [*_SERVE, "--data", str(self.data), "--port", str(self.port), "--until-eof"]
-        for email, secret in self._users.items():
-            command += ["--user", f"{email}:{secret}"]
+        users = "\n".join(f"{email}:{secret}" for email, secret in self._users.items())
+        environ = {**(os.environ if self._environ is None else self._environ), "QJOBS_SERVE_USERS": users}
         with self.log.open("ab") as log:
             begin = log.tell()
             self._process = subprocess.Popen(  # noqa: S603
-                [*command, *self._options], stdout=log, stderr=log, stdin=subprocess.PIPE, env=self._environ
+                [*command, *self._options], stdout=log, stderr=log, stdin=subprocess.PIPE, env=environ
             )
         try:
             self._wait(begin)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import secrets
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 import sqlalchemy as sa
 import uvicorn
@@ -72,7 +75,7 @@ def environment(settings: Settings, port: int) -> dict[str, str]:
         "NEXUS_PORT": str(port),
     }
     if not settings.http:
-        variables["NEXUS_HTTPX_VERIFY"] = "false"
+        variables["SSL_CERT_FILE"] = str((settings.data / "cert.pem").absolute())
     return variables
 
 
@@ -222,8 +225,7 @@ def _run(service: Service, listening: socket.socket, say: Callable[[str], None])
         create_app(service),
         host=settings.host,
         port=port,
-        ssl_certfile=certificate,
-        ssl_keyfile=key,
+        http=_door(settings, certificate, key),
         log_config=None,
         log_level="warning",
         access_log=False,
@@ -236,7 +238,8 @@ def _run(service: Service, listening: socket.socket, say: Callable[[str], None])
     for name, value in variables.items():
         say(f"export {name}={value}")
     if certificate is not None:
-        say(f"# instead of NEXUS_HTTPX_VERIFY, to check the certificate: export SSL_CERT_FILE={certificate.absolute()}")
+        say("# SSL_CERT_FILE makes the clients of this shell trust this certificate, and no other.")
+        say("# Quantinuum's client without any check, where that cannot be: export NEXUS_HTTPX_VERIFY=false")
     say("")
     url = f"{variables['NEXUS_PROTOCOL']}://{variables['NEXUS_DOMAIN']}:{port}"
     say("# For clients of the Munich Quantum Portal (a token: qjobs serve users token EMAIL):")
@@ -264,6 +267,18 @@ def _run(service: Service, listening: socket.socket, say: Callable[[str], None])
             server.run(sockets=[listening])
         finally:
             logger.info("the service has ended")
+
+
+def _door(settings: Settings, certificate: Path | None, key: Path | None) -> type[asyncio.Protocol]:
+    """What uvicorn makes of each connection."""
+    from qjobs.service.door import Door, Limits
+
+    tls = None
+    if certificate is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(certificate, key)
+    made = functools.partial(Door, Limits(settings.max_connections), tls)
+    return cast("type[asyncio.Protocol]", made)  # uvicorn only calls it
 
 
 class _Server(uvicorn.Server):

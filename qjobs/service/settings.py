@@ -12,7 +12,7 @@ _DAY_S = 86_400.0
 _MIB = 1024 * 1024
 
 QUOTAS: Mapping[str, float | None] = MappingProxyType(
-    {"compilation": _DAY_S, "simulation": _DAY_S, "jupyterhub": _DAY_S, "database_usage": None}
+    {"compilation": _DAY_S, "simulation": _DAY_S, "jupyterhub": _DAY_S, "database_usage": 5_000.0}
 )
 """What a user may use in a month: seconds, for `database_usage` megabytes in all. None is no limit."""
 
@@ -33,6 +33,8 @@ class Settings:
         workers: Processes that compile and simulate.
         max_body_bytes: A longer body of a request is refused unread.
         max_items: Circuits in a job.
+        max_connections: Connections of one address at the same time.
+        max_open_jobs: Jobs of a user that are not final, whichever protocol made them; None is no limit.
         quotas: Limits of a user, by name as in `QUOTAS`.
     """
 
@@ -47,8 +49,10 @@ class Settings:
     submit_delay_s: float = 0.5
     device_file: Path | None = None
     workers: int | None = None
-    max_body_bytes: int = 64 * _MIB
+    max_body_bytes: int = 32 * _MIB
     max_items: int = 300
+    max_connections: int = 200
+    max_open_jobs: int | None = 10_000
     quotas: Mapping[str, float | None] = field(default_factory=lambda: QUOTAS)
 
     @property

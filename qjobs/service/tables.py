@@ -15,7 +15,7 @@ from qjobs.ledger.database import Schema
 from qjobs.ledger.tables import StorableText, UtcDateTime
 from qjobs.lifecycle import JobStatus
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Increased with every change of a table."""
 _OLDEST_VERSION = 1
 """The oldest schema that can be brought to this one."""
@@ -122,6 +122,15 @@ session = sa.Table(  # one login; its refresh token is stored hashed
     sa.Column("refresh_hash", sa.String(64), nullable=False, unique=True),
     sa.Column("expires_real", UtcDateTime, nullable=False),
     sa.Column("created_real", UtcDateTime, nullable=False),
+    sa.Column("rotates", sa.Boolean, nullable=False, server_default=sa.false()),  # a refresh gives another token
+)
+
+retired_token = sa.Table(  # refresh tokens that were exchanged: whoever sends one again has a copy
+    "service_retired_token",
+    metadata,
+    sa.Column("token_hash", sa.String(64), primary_key=True),
+    _in("session", index=True),
+    sa.Column("retired_real", UtcDateTime, nullable=False),
 )
 
 access_token = sa.Table(
@@ -428,9 +437,15 @@ qoro_circuit = sa.Table(
 
 
 def _upgrade(connection: sa.Connection, found: int) -> None:
-    """Add what a database of an older version lacks: 1 had no tables of the portal, 1 and 2 none of Qoro."""
-    tables = [qoro_job, qoro_circuit]
-    metadata.create_all(connection, tables=tables if found > 1 else [mqp_budget, mqp_resource, mqp_job, *tables])
+    """Add what a database of an older version lacks: 1 the tables of the portal, 2 those of Qoro, 3 rotation."""
+    tables = [retired_token]
+    if found < 3:
+        tables += [qoro_job, qoro_circuit]
+    if found < 2:
+        tables += [mqp_budget, mqp_resource, mqp_job]
+    column = sa.schema.CreateColumn(session.c.rotates).compile(dialect=connection.dialect)
+    connection.execute(sa.text(f"ALTER TABLE {session.name} ADD COLUMN {column}"))
+    metadata.create_all(connection, tables=tables)
 
 
 SERVICE = Schema(

@@ -19,7 +19,7 @@ from qjobs.backends.base import Answer, Confirmation, Journal, Limits, Lookup, R
 from qjobs.backends.http import HttpClient, Refusal
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.rest import LostReply, RestBackend, body_of, proves_refusal
-from qjobs.errors import BackendUnavailable, ProtocolError, SubmissionRejected, SubmissionUnknown
+from qjobs.errors import AlreadyRuns, BackendUnavailable, ProtocolError, SubmissionRejected, SubmissionUnknown
 from qjobs.model import Batch, Key, RemoteId
 
 __all__ = ["SteppedRestBackend"]
@@ -151,7 +151,10 @@ class SteppedRestBackend:
         path = f"/steps/{_quoted(remote_id)}"
         answer = self._http.read("DELETE", path, proves_refusal=proves_refusal)
         if isinstance(answer, Refusal) and answer.code != httpx.codes.NOT_FOUND:
-            raise ProtocolError(f"{self.name} does not end {remote_id}: {answer.words}", code=answer.code)
+            runs = answer.code == httpx.codes.CONFLICT
+            raise (AlreadyRuns if runs else ProtocolError)(
+                f"{self.name} does not end {remote_id}: {answer.words}", code=answer.code
+            )
         logger.info("%s: abandoned job %s", self.name, remote_id)
 
     def find(self, key: Key) -> RemoteId | None:

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from bounds import Bounds
 from processes import prefect_server
 
 ROOT = Path(__file__).parents[2]
@@ -144,18 +145,6 @@ def in_child(*arguments: str) -> dict[str, float]:
     return found
 
 
-class Bounds:
-    """Prints what was measured beside what it may be."""
-
-    def __init__(self) -> None:
-        self.broken = 0
-
-    def show(self, what: str, value: float, most: float) -> None:
-        """One line."""
-        self.broken += value > most
-        print(f"  {what:52} {value:9.3f}  at most {most:g}{'' if value <= most else '  BROKEN'}", flush=True)
-
-
 def grow(title: str, unit: str, sizes: list[int], bounds: Bounds, measure: Callable[[int], dict[str, float]]) -> None:
     """Measure each size, and say what one more costs beside one less in a tenth of the size."""
     print(f"\n{title}", flush=True)
@@ -170,9 +159,9 @@ def grow(title: str, unit: str, sizes: list[int], bounds: Bounds, measure: Calla
             flush=True,
         )
         if before:
-            bounds.show(f"a {unit} beside one of a tenth of {size:,}", each["all"] / before["all"], GROWTH)
+            bounds.check(f"a {unit} beside one of a tenth of {size:,}", each["all"] / before["all"], GROWTH)
         if unit == "point" or size == max(sizes):
-            bounds.show(f"peak memory with {size:,} {unit}s (MB)", found["peak_mb"], MOST_MB)
+            bounds.check(f"peak memory with {size:,} {unit}s (MB)", found["peak_mb"], MOST_MB)
         before = each
 
 
@@ -208,8 +197,7 @@ def main() -> int:
                 words = f"jobs of one circuit, {f'at most {live} live' if live else 'as many live as there are'}"
                 sizes = [size for size in options.sizes if not live or size < max(SIZES)]
                 grow(words, "job", sizes, bounds, lambda size, live=live: in_child("jobs", str(size), str(live)))
-    print(f"\n{bounds.broken} bounds broken" if bounds.broken else "\nevery bound holds")
-    return 1 if bounds.broken else 0
+    return bounds.verdict()
 
 
 if __name__ == "__main__":

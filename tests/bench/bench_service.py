@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from bounds import verdict
 from waiting_service import made, signed_in
 
 from qjobs.service.running import RunningService
@@ -308,9 +309,7 @@ def main() -> int:
         show_round_trip(client, alike, 100, 3)
         show_requests(client, alike, 100)
         broken += with_pollers(client, users, different, 1000, options.repeat)
-    for words in broken:
-        print(f"BOUND BROKEN: {words}")
-    return 1 if broken else 0
+    return verdict(broken)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """What waiting costs, on a real Prefect server, worker, sensor and job service. Run it with: make bench-waiting
 
+- slots: how full a device with two places is kept by the dispatcher.
+- results: 100,000 results come from a slow provider while runs at another one are to be resumed.
 - ledger: 10,000 open jobs, which all exist at the service; requests, seconds and memory of passes of the sensor.
-- runs: 200 runs of `run-circuits/ui` that wait, suspended, for a machine that is busy. Then it is free and takes half
+- runs: 200 runs of `run-circuits` that wait, suspended, for a machine that is busy. Then it is free and takes half
   a second for a job; how long it takes from a job's completion there to its result in the ledger and to its run.
 
 It ends with 1 if a bound is broken: a request for at least 50 jobs, less than 200 MB, no process of a run that waits,
@@ -23,8 +25,10 @@ from pathlib import Path
 import postgresql
 import sqlalchemy as sa
 import waiting_ledger
+import waiting_results
 import waiting_runs
 import waiting_slots
+from bounds import Bounds, verdict
 from processes import prefect_server
 from waiting_ledger import Filled
 from waiting_runs import Legs, Waited
@@ -32,6 +36,8 @@ from waiting_slots import Kept
 
 JOBS_A_REQUEST = 50
 MOST_MB = 200.0
+MOST_DELAY_S = 10.0
+"""From the end of a job to the moment at which its run is to be resumed, while many results of others come."""
 _FEW = 20
 """So many requests are free: jobs that are about to change are watched one by one, a few at a time."""
 _WORKER_SHARE = 0.5
@@ -77,7 +83,7 @@ def show_ledger(found: Filled) -> list[str]:
 
 def show_runs(found: Waited) -> list[str]:
     """Print how runs waited and went on; the bounds that they broke."""
-    print(f"{found.n_runs} runs of run-circuits/ui, a job each, suspended within {found.suspended_after_s:.0f} s")
+    print(f"{found.n_runs} runs of run-circuits, a job each, suspended within {found.suspended_after_s:.0f} s")
     print(f"  processes of runs while all wait   {found.processes:6}")
     for name, before in found.before_mb.items():
         print(f"  memory of the {name:7} before, while all wait {before:8.0f} {found.waiting_mb[name]:6.0f} MB")
@@ -125,6 +131,23 @@ def show_slots(n_jobs: int) -> list[str]:
     return broken
 
 
+def show_results(n_results: int) -> list[str]:
+    """Measure and print how runs are resumed while many results come; the bounds that were broken."""
+    found = waiting_results.measure(n_results)
+    delays = sorted(found.delays_s)
+    print(
+        f"{n_results:,} results come from a slow provider in {found.seconds:.0f} s (CPU {found.cpu_s:.0f} s), and a "
+        f"run each second is to be resumed at another: {len(delays)} were, after {statistics.median(delays):.1f} s "
+        f"(median) and {delays[-1]:.1f} s (most); the longest pass took {found.longest_pass_s:.1f} s; "
+        f"{found.before_mb:.0f} MB before, {found.peak_mb:.0f} MB at the most"
+    )
+    bounds = Bounds()
+    bounds.check("until a run is resumed while results come, at the most", delays[-1], MOST_DELAY_S, "s")
+    bounds.check("memory that many results take", found.peak_mb - found.before_mb, MOST_MB, "MB")
+    bounds.check("results that are missing", n_results - found.stored, 0)
+    return bounds.broken
+
+
 def _slots_broken(found: Kept) -> list[str]:
     wanted = {
         "live jobs at once": (found.most_live, waiting_slots.PLACES),
@@ -169,6 +192,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200, help="runs that wait (default 200; 0 for none)")
     parser.add_argument("--jobs", type=int, default=10_000, help="open jobs of the ledger (default 10,000; 0 for none)")
     parser.add_argument("--slots", type=int, default=334, help="jobs of the suspended run (default 334; 0 for none)")
+    parser.add_argument("--results", type=int, default=100_000, help="results that come meanwhile (default 100,000)")
     parser.add_argument("--job-s", type=float, default=0.5, help="seconds that the machine takes for a job")
     parser.add_argument(
         "--database", choices=("sqlite", "postgresql"), default="", help="Prefect's (default PostgreSQL, if installed)"
@@ -179,9 +203,11 @@ def main() -> int:
     broken: list[str] = []
     if options.slots:
         broken += show_slots(options.slots)
+    if options.results:
+        broken += show_results(options.results)
     try:
         if not (options.jobs or options.runs):
-            return _end(broken)
+            return verdict(broken)
         with prefect_database(options.database) as database, prefect_server(folder, database) as (server, environment):
             print(f"Prefect's server is on {'PostgreSQL' if database else 'SQLite'}")
             if options.jobs:
@@ -195,14 +221,7 @@ def main() -> int:
             print(f"logs and databases: {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    return _end(broken)
-
-
-def _end(broken: Sequence[str]) -> int:
-    """Print what is broken; the exit code."""
-    for words in broken:
-        print(f"BOUND BROKEN: {words}")
-    return 1 if broken else 0
+    return verdict(broken)
 
 
 if __name__ == "__main__":

@@ -54,13 +54,13 @@ def by_hand_of(spec: SweepSpec, noise: Any = None) -> by_hand.Work:
 
 
 def run_plan(plan: SweepPlan | CircuitListPlan, backend: Any, folder: Path) -> None:
-    """From a plan to its frame, picture and file, into a ledger of its own."""
+    """From a plan to its frame and file; the ledger is there, as a user's is."""
     from blocks import compile_cache
     from qjobs.ledger import Ledger
     from qjobs.operations.execute import DirectStages, execute
     from qjobs.reports.run_report import report_of
 
-    with Ledger(f"sqlite:///{folder}/{uuid.uuid4().hex}.db") as store:
+    with Ledger(f"sqlite:///{folder}/ledger.db") as store:
         stages = DirectStages(store, {"aer": backend}, compile_cache())
         done = execute(store, plan, stages, run=uuid.uuid4().hex)
         outcome = report_of(store, plan, done.jobs, folder / "bench.parquet")
@@ -132,12 +132,12 @@ def expectation_values() -> Kind:
 
 def noise() -> Kind:
     """The example on a device with depolarising noise after every gate."""
-    from qjobs.backends.aer import AerBackend, NoiseSpec, engine
+    from qjobs.backends.aer import AerBackend, NoiseSpec, noise_model
 
     spec = spec_of(60, name="bench-noise")
     backend = AerBackend(noise=NoiseSpec(**NOISE))
     return Kind(
-        work=by_hand_of(spec, noise=engine.noise_model(NoiseSpec(**NOISE))),
+        work=by_hand_of(spec, noise=noise_model(NoiseSpec(**NOISE))),
         through_library=lambda folder: through_library(spec, folder, backend),
         backend=backend,
     )

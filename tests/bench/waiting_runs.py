@@ -124,7 +124,7 @@ def _occupy(client: httpx.Client) -> str:
 
 
 def _deployed(api: httpx.Client, environment: Mapping[str, str]) -> str:
-    """The deployments of the repository, without their schedules: the id of `run-circuits/ui`."""
+    """The deployments of the repository, without their schedules: the id of the one for circuits as they are."""
     done = subprocess.run(
         [sys.executable, "-m", "flows.deploy"], env=dict(environment), cwd=ROOT, check=False, capture_output=True
     )
@@ -133,7 +133,7 @@ def _deployed(api: httpx.Client, environment: Mapping[str, str]) -> str:
     for each in _asked(api, "POST", "/deployments/filter", {}):
         if each["schedules"]:
             _asked(api, "POST", f"/deployments/{each['id']}/pause_deployment", {})
-    return str(_asked(api, "GET", "/deployments/name/run-circuits/ui")["id"])
+    return str(_asked(api, "GET", "/deployments/name/run-circuits/Circuits as they are")["id"])
 
 
 def _asked(api: httpx.Client, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:

@@ -25,7 +25,7 @@ from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, JobId, Key, RemoteId
 from qjobs.operations.dispatch import Dispatcher
-from qjobs.operations.execute import DirectStages, Shown, ToSubmit, Until, execute, to_send
+from qjobs.operations.execute import DirectStages, ToSubmit, WaitedFor, execute, to_send
 from qjobs.operations.poll import utc_now
 from qjobs.operations.sensor_pass import sensor_pass
 from qjobs.operations.watch import JobWatch
@@ -162,16 +162,9 @@ class _Stages(DirectStages):
         self._kept.collect_tasks += len(jobs)
         return super().collect(jobs)
 
-    def wait(
-        self,
-        jobs: Mapping[JobId, str],
-        *,
-        until: Until,
-        shown: Sequence[JobId],
-        kind: Shown,
-        unsent: Mapping[JobId, ToSubmit],
-    ) -> None:
-        both = [*jobs, *unsent]
+    def wait(self, waited_for: WaitedFor) -> None:
+        unsent = waited_for.unsent
+        both = [*waited_for.jobs, *unsent]
         self._ledger.waits.register(_RUN, both, until="all", now=utc_now(), to_send=to_send(unsent))
         raise _Suspended
 

@@ -16,6 +16,7 @@ import yaml
 from processes import ROOT, free_port
 from programs import DEADLINE_S, Program, processes_with, until
 
+from flows._support.serving import SETTINGS
 from qjobs.ledger import Ledger
 from qjobs.service.running import RunningService
 
@@ -34,11 +35,15 @@ class Stack:
 
     Args:
         folder: Where all that they keep is.
+        service: Whether there is a job service, and a sensor that asks it.
+        deploy: Environment variables of `make deploy`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, service: bool = True, **deploy: str) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self._folder = folder
+        self._with_service = service
+        self._deploy_with = deploy
         self._home = folder / "home"
         self.service = self._service(1.0)
         self._programs: dict[str, Program] = {}
@@ -52,17 +57,19 @@ class Stack:
     def start(self) -> None:
         """Start all, and put the project's deployments there."""
         (self._home / "prefect").mkdir(parents=True)
-        self._write_devices()
         port = self.url.rpartition(":")[2]
         prefect = [sys.executable, "-m", "prefect"]
         self._start("server", [*prefect, "server", "start", "--host", "127.0.0.1", "--port", port])
-        self.service.start()
-        token = self.service.sign_in()
+        there = {}
+        if self._with_service:
+            self._write_devices()
+            self.service.start()
+            there = {**self.service.environment, "QJOBS_NEXUS_TOKEN": self.service.sign_in()}
         until("the Prefect server answers", self._answers, pause_s=0.2)
         self._deploy()
-        there = {**self.service.environment, "QJOBS_NEXUS_TOKEN": token}
         self._start("worker", [*prefect, "worker", "start", "--pool", "qjobs"], **there)
-        self._start("sensor", [sys.executable, "-m", "qjobs.cli.main", "sensor", "--every", "1"], **there)
+        if self._with_service:
+            self._start("sensor", [sys.executable, "-m", "qjobs.cli.main", "sensor", "--every", "1"], **there)
 
     def _write_devices(self) -> None:
         devices = yaml.safe_load(_DEVICES.read_text(encoding="utf-8"))["devices"]
@@ -78,6 +85,7 @@ class Stack:
         others = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "QJOBS_"))}
         return {
             **others,
+            **SETTINGS,
             "QJOBS_HOME": str(self._home),
             "PREFECT_HOME": str(self._home / "prefect"),
             "PREFECT_API_URL": f"{self.url}/api",
@@ -87,18 +95,22 @@ class Stack:
             "PYTHONUNBUFFERED": "1",
         }
 
-    def _deploy(self) -> None:
-        with self._folder.joinpath("deploy.log").open("wb") as log:
+    def run(self, *command: str, **environment: str) -> None:
+        """Run a command of Python as one of the programs, to its end."""
+        with self._folder.joinpath("commands.log").open("ab") as log:
             subprocess.run(
-                [sys.executable, "-m", "flows.deploy"],
+                [sys.executable, *command],
                 cwd=ROOT,
-                env=self._environment(),
+                env={**self._environment(), **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 check=True,
-                timeout=DEADLINE_S,
+                timeout=2 * DEADLINE_S,
             )
+
+    def _deploy(self) -> None:
+        self.run("-m", "flows.deploy", **self._deploy_with)
         until("every schedule has made a run", self._all_are_scheduled)
         # The long-lived sensor does the upkeep here: a scheduled one would cost a process every minute.
         for deployment in self.ask("POST", "/deployments/filter", json={}):
@@ -106,9 +118,10 @@ class Stack:
                 self.ask("PATCH", f"/deployments/{deployment['id']}", json={"paused": True})
 
     def _all_are_scheduled(self) -> bool:
-        with_schedule = {each["id"] for each in self.ask("POST", "/deployments/filter", json={}) if each["schedules"]}
+        found = self.ask("POST", "/deployments/filter", json={})
+        with_schedule = {each["id"] for each in found if any(one["active"] for one in each["schedules"])}
         runs = self.ask("POST", "/flow_runs/filter", json={"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
-        return len(with_schedule) == 3 and with_schedule <= {run["deployment_id"] for run in runs}
+        return len(with_schedule) == 2 and with_schedule <= {run["deployment_id"] for run in runs}
 
     def ask(self, method: str, path: str, **values: Any) -> Any:
         """What Prefect's API answers."""

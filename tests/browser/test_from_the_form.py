@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from chromium import installed, opened
+from prefect_pages import submit
 from programs import DEADLINE_S, processes_with, until
 from stack import DEVICE, Stack
 
@@ -32,21 +33,19 @@ def run_from_the_form(page: Page, url: str) -> str:
     """Find the deployment, fill in its form, press the button and open the run; its id."""
     page.goto(url)
     page.get_by_role("link", name="Deployments").first.click()
-    page.get_by_role("row", name="ui run-circuits").get_by_role("link", name="ui", exact=True).click()
+    page.get_by_role("link", name="Circuits as they are", exact=True).click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Custom run").click()
     page.get_by_label("Name (Optional)", exact=True).fill(NAME)
     page.get_by_role("button", name="Select Compiler").click()
     page.get_by_role("option", name="tket").click()
     page.get_by_label("Backend (Optional)").fill(f"nexus/{DEVICE}")
-    page.get_by_label("Shots (Optional)", exact=True).fill(str(SHOTS))
-    for number, circuit in enumerate(CIRCUITS):
-        page.get_by_role("button", name="Add item").first.click()  # the others are of the retries
+    page.get_by_label("Shots (Optional)", exact=True).last.fill(str(SHOTS))  # circuits have some of their own
+    for number, circuit in enumerate(CIRCUITS):  # in the place of those of the example
         field = page.get_by_text("OpenQASM (Optional)", exact=True).nth(number)
-        field.locator("xpath=following::*[@role='tab' and .='str'][1]").click()
         field.locator("xpath=following::textarea[1]").fill(circuit)
     page.get_by_label("Run Name").fill(NAME)
-    page.get_by_role("button", name="Submit").click()
+    submit(page)
     page.get_by_role("link", name=NAME, exact=True).first.click()
     page.wait_for_url("**/runs/flow-run/*")
     found = re.search(r"flow-run/([0-9a-f-]{36})", page.url)

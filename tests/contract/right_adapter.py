@@ -18,6 +18,7 @@ from qjobs.backends.base import (
     ItemSnapshot,
     Journal,
     Limits,
+    LiveJob,
     Lookup,
     MissingResult,
     RemoteJob,
@@ -85,6 +86,13 @@ class RightAdapter:
 
     def find(self, key: Key) -> RemoteId | None:
         return self.keys.get(key)
+
+    def live_jobs(self) -> list[LiveJob]:
+        with self.lock:
+            return [LiveJob(remote_id=each) for each, job in self.jobs.items() if self.is_live(job)]
+
+    def is_live(self, job: Job) -> bool:
+        return not job.results and len(job.cancelled) < len(job.batch.items)
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
         with self.lock:

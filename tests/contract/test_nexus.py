@@ -12,9 +12,11 @@ import pytest
 from pytket.circuit import Bit, Circuit, Qubit
 from qiskit import QuantumCircuit
 from qiskit.circuit import Parameter
+from strangers import check_place
 
 import qjobs
 from qjobs.backends.base import Backend, MissingResult
+from qjobs.backends.http import READ_TRIES
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
 from qjobs.circuits.programs import bind, read_circuit, to_qiskit
@@ -36,10 +38,11 @@ SHOTS_PER_S = 20_000
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    """Aer takes 50 microseconds a shot; access tokens live 20 s, so that some are renewed."""
+    """Aer takes 50 microseconds a shot, and H2-1LE has a queue; access tokens live 20 s, so that some are renewed."""
     folder = tmp_path_factory.mktemp("nexus")
     devices = files("qjobs.service").joinpath("devices.yaml").read_text()
     slow = devices.replace("name: Aer,", f"name: Aer, shots_per_s: {SHOTS_PER_S},")
+    slow = slow.replace("name: H2-1LE,", "name: H2-1LE, queue_time_s: 600, max_shots: 1000000,")
     assert slow != devices
     (folder / "devices.yaml").write_text(slow)
     options = ["--submit-delay", "0.02", "--workers", "2", "--access-ttl", "20"]
@@ -98,6 +101,12 @@ class TestNexus(BackendContract):
     def otherwise(self, backend: Backend) -> Backend:
         return self.opened(config={"noise_model": {"errors": []}})
 
+    def stranger(self, backend: Backend) -> NexusBackend:
+        return self.opened(project="somewhere else", prefix="by-hand-")
+
+    def elsewhere(self, backend: Backend) -> NexusBackend:
+        return self.opened("H2-1LE")
+
     def forget(self, backend: Backend, remote_id: RemoteId) -> bool:
         with httpx.Client(base_url=self.service.url, verify=False, cookies={"myqos_oat": self.token}) as client:
             return client.delete(f"/api/jobs/v1beta3/{remote_id}").status_code == 204
@@ -143,6 +152,15 @@ def test_registers(opened: Opened) -> None:
         if each.operation.name == "measure":
             into[ours.find_bit(each.qubits[0]).index] = ours.find_bit(each.clbits[0]).index
     assert into[0] == 2
+
+
+def test_place_of_stranger(opened: Opened, service: RunningService, ledger: Ledger) -> None:
+    """A job by hand, in another project, takes a place on the device until it ends, and the list may fail meanwhile."""
+    stranger = opened(project="by hand", prefix="by-hand-")
+    with FaultyProxy(service.url) as proxy:
+        backend = opened(url=proxy.url, limits=Limits(max_items=1, max_live_jobs=2), sleep=lambda _: None)
+        fault = Fault(route=Route.LISTING, action=Action.NOT_JSON, times=READ_TRIES)
+        check_place(suite, ledger, backend, stranger, suite.slow_batch(), lambda: proxy.inject(fault))
 
 
 def test_compile_job(opened: Opened) -> None:

@@ -300,3 +300,21 @@ class ReversesPaulis(RightAdapter):
             return super().simulate(job, item)
         finally:
             job.batch = right
+
+
+@breaks("test_live_jobs")
+class ShowsTheDeadAsLive(RightAdapter):
+    def is_live(self, job):
+        return True
+
+
+@breaks("test_live_jobs")
+class ShowsOnlyWhatHasRun(RightAdapter):
+    def is_live(self, job):
+        return super().is_live(job) and job.polls_left < 2
+
+
+@breaks("test_live_jobs")
+class TakesAllForElsewhere(RightAdapter):
+    def live_jobs(self):
+        return [replace(job, elsewhere=True) for job in super().live_jobs()]

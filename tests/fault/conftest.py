@@ -28,7 +28,9 @@ def prefect_env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 @pytest.fixture(scope="module")
 def ledger_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("ledger") / "ledger.db"
+    path = tmp_path_factory.mktemp("ledger") / "ledger.db"
+    path.touch()  # one that is named must be there
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,9 @@ from qjobs.operations import recover
 if TYPE_CHECKING:
     from simulation_world import World
 
+OF_RUNS = ("dispatch", "dispatch_terms", "wait", "cap")
 TABLES = ("event", "stray", "result", "item", "attempt", "job")
+MOST_JOBS = 6
 PLACE = Fingerprint(place="server 1")
 
 
@@ -83,7 +85,7 @@ class SimulatedLedger(Ledger):
     def __init__(self) -> None:
         super().__init__("sqlite:///:memory:")
         self.planned = {}
-        for n, size in ((n, size) for n in range(2) for size in (1, 2, 3)):
+        for n, size in ((n, size) for n in range(MOST_JOBS) for size in (1, 2, 3)):
             spec = a_spec(f"sim{n}{size}x", n_items=size, backend=BACKEND)
             spec = replace(spec, fingerprint=str(PLACE), opened_as=BACKEND)
             with same_names(seed=10 * n + size):
@@ -94,7 +96,7 @@ class SimulatedLedger(Ledger):
 
     def begin(self, world: World, sizes: Sequence[int]) -> list[JobId]:
         """Empty all tables, and copy planned jobs of so many items: planning anew would take half of the time."""
-        for table in TABLES:
+        for table in (*OF_RUNS, *TABLES):
             self._db.raw.execute(f"DELETE FROM {table}")
         jobs = [self.planned[n, size] for n, size in enumerate(sizes)]
         for table in reversed(TABLES):
@@ -103,6 +105,10 @@ class SimulatedLedger(Ledger):
                 self._db.raw.execute(copy, (job_id,))
         self._db.world = world
         return jobs
+
+    def price_jobs(self, price: float) -> None:
+        """Let every job be estimated at so much an item."""
+        self._db.raw.execute("UPDATE job SET cost_estimate = n_items * ?", (price,))
 
     def rows(self, query: str, *values: object) -> list[tuple]:
         return self._db.raw.execute(query, values).fetchall()

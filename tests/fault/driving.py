@@ -27,8 +27,9 @@ from qjobs.errors import BackendUnavailable, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import UNDER_WAY, JobStatus
 from qjobs.model import ItemSpec, JobId, RemoteId, RemoteRetryStrategy
+from qjobs.operations.ladder import submit_by_ladder
 from qjobs.operations.recover import adopt, discard
-from qjobs.operations.retry import RetryPolicy, climbing
+from qjobs.operations.retry import RetryPolicy
 from qjobs.testing.contract import bits_of, flips
 from qjobs.testing.faults import Action
 from tasks.retrying import READ_DELAYS_S, is_transient, is_transient_read
@@ -242,11 +243,7 @@ class Run:
 
     def submit(self, job_id: JobId) -> None:
         def enter(count: int) -> None:
-            strategy = self.policy.strategy_for(count)
-            with climbing(self.policy, count, self.sending.lookup):
-                qjobs.submit(
-                    self.ledger, self.sending, job_id, strategy=strategy, policy=self.policy, now=self.clock.now
-                )
+            submit_by_ladder(self.ledger, self.sending, job_id, run=count, policy=self.policy, now=self.clock.now)
 
         self._stage(enter, self.policy.delays_s)
 

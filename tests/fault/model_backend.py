@@ -19,6 +19,7 @@ from qjobs.backends.base import (
     Journal,
     Limits,
     MissingResult,
+    Pricing,
     RemoteJob,
     Result,
     Snapshot,
@@ -60,6 +61,7 @@ class ModelBackend:
     poll_interval_s = (1.0, 10.0)
     settings = ""
     cost_per_item: float | None = None
+    pricing = Pricing(unit="HQC", words="by the item")
 
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
@@ -199,8 +201,9 @@ class ModelBackend:
         left_out = self.asked("status") == "left out"
         jobs = self.provider.jobs
         known = [each for each in remote_ids if each in jobs and not (jobs[each].gone or jobs[each].hides)]
-        if left_out and known and jobs[known[0]].left_out < self.confirm.absent_times - 1:
-            jobs[known[0]].left_out += 1  # it is there: not so often that its absence would be believed
+        if left_out and known and self._may_leave_out(jobs[known[0]]):
+            jobs[known[0]].left_out += 1
+            jobs[known[0]].absences += 1
             del known[0]
         alternates = "alternates" in self.world.traits and not self.world.calm
         with_items = not alternates or self.world.rng.random() < 0.5
@@ -218,6 +221,13 @@ class ModelBackend:
         self.world.point("status: reply")
         return answer
 
+    def _may_leave_out(self, job: Remote) -> bool:
+        """Whether a job that is there may be missing in an answer: not so often that its absence would be believed."""
+        query = "SELECT 1 FROM attempt WHERE remote_id = ? AND awaited = 'LOST'"
+        if not self.world.paused and not self.world.ledger.rows(query, job.remote_id):
+            job.absences = 0  # an answer with it has been heard since, or it was never missed
+        return job.absences < self.confirm.absent_times - 1
+
     def _snapshot(self, job: Remote, *, with_items: bool) -> Snapshot:
         shown = [S.CANCELLING if n in job.cancelling and s not in FINAL else s for n, s in enumerate(job.statuses)]
         status = roll_up(shown)
@@ -225,7 +235,8 @@ class ModelBackend:
             shown[job.stuck] = S.QUEUED
         message = self.words("") if status is S.ERROR else ""
         items = tuple(ItemSnapshot(status=word, message=message) for word in shown) if with_items else None
-        return Snapshot(status=status, remote_status=f"their {status}", message=message, items=items)
+        cost = self.world.money.cost_told(job) if self.cost_per_item is not None and self.world.money else None
+        return Snapshot(status=status, remote_status=f"their {status}", message=message, items=items, cost=cost)
 
     def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
         late = self.asked("results") == "left out"

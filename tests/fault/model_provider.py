@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from crashing_ledger import SimulatedLedger
     from simulation_laws import Laws
+    from simulation_money import Money
     from simulation_world import Process
 
 
@@ -122,6 +123,7 @@ class Surroundings(Protocol):
     current: Process | None
     elapsed_s: float
     tick: int
+    money: Money | None
 
     def say(self, words: str) -> None: ...
     def happens(self, probability: float) -> bool: ...
@@ -155,6 +157,7 @@ class Remote:
     is_open: bool = False  # it is reserved, and nothing of it can run
     fragments: int = 0  # how many arrived before the last one
     left_out: int = 0  # how many answers in a row left it out though it is there
+    absences: int = 0  # how many of these may count together
     unlisted: bool = False  # the next list is without it
     requeued: str = ""  # by whom
     requeued_tick: int = 0
@@ -167,6 +170,7 @@ class Remote:
     reserved_with: RemoteRetryStrategy | None = None
     woke: bool = False  # its sender slept while another one sent
     told: bool = False  # and written down
+    after_all: bool = False  # it was COMPLETED after it had ended
 
     @property
     def live(self) -> bool:
@@ -315,9 +319,14 @@ class Provider:
             self.world.break_law(f"{cause}two live remote jobs of one item: {other} and {remote}")
         strategy = remote.reserved_with or (sender.strategy if sender else None)  # to go on with it is no new wish
         is_default = strategy is RemoteRetryStrategy.DEFAULT and not late
-        never_ran = self.takes_steps and roll_up(other.statuses) is S.CANCELLED and S.COMPLETED not in other.statuses
+        may_be_ended = self.takes_steps or self._was_ended_as_stray(other)
+        never_ran = may_be_ended and roll_up(other.statuses) is S.CANCELLED and S.COMPLETED not in other.statuses
         if is_default and other.epoch == remote.epoch and not (other.gone or never_ran):
             self.world.break_law(f"{cause}DEFAULT submitted a second time: {other} and {remote}")
+
+    def _was_ended_as_stray(self, other: Remote) -> bool:
+        query = "SELECT ended_at FROM stray WHERE remote_id = ? AND ended_at IS NOT NULL"
+        return bool(self.world.ledger.rows(query, other.remote_id))
 
     def later(self, arrive: Callable[[], object], job_id: JobId) -> None:
         delay_s = self.world.rng.random() * LATEST_S[self.variant]
@@ -380,6 +389,7 @@ class Provider:
             final_s = job.final_s
             job.become(statuses, self.world.elapsed_s)
             job.final_s = final_s  # what it queues again, it queues again soon after the end
+            job.after_all = True
             job.requeued = ""  # from now on it is as if it had been cancelled too late
             self.happened["completed after all"] += 1
             self._tell(job, "after all")
@@ -415,6 +425,8 @@ class Provider:
         if there:
             job = self.world.rng.choice(there)
             job.gone = True
+            if job.final_s is None:
+                job.final_s = self.world.elapsed_s  # no queue of it is left
             self.happened["forgotten"] += 1
             self._tell(job, "is gone")
 

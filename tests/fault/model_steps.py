@@ -8,7 +8,7 @@ from model_backend import ModelBackend
 from model_provider import Remote, S
 
 from qjobs.backends.base import Capability, Journal, MissingResult, Result, Snapshot
-from qjobs.errors import BackendUnavailable, CredentialsRejected, ProtocolError, SubmissionRejected
+from qjobs.errors import AlreadyRuns, BackendUnavailable, CredentialsRejected, SubmissionRejected
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import Batch, Key, RemoteId
 
@@ -89,7 +89,7 @@ class SteppedModel(ModelBackend):
         if remote is None or remote.gone:
             return
         if not remote.is_open:
-            raise ProtocolError(f"{remote_id} runs", code=409)
+            raise AlreadyRuns(f"{remote_id} runs", code=409)
         remote.become([JobStatus.CANCELLED] * len(remote.items), self.world.elapsed_s)
         self.world.say(f"      {remote_id} is abandoned")
         self.world.point("abandon: reply")

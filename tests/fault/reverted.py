@@ -13,19 +13,31 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from unittest import mock
 
+import sqlalchemy as sa
 from crashing_ledger import SimulatedLedger
 from model_backend import ModelBackend
 from simulation import simulate
 from simulation_laws import Violation
 
 from qjobs.errors import NotSent, ProtocolError, QJobsError
-from qjobs.ledger import Ledger, cancellation, judgement, provider_reports, submissions, tables
+from qjobs.ledger import (
+    Ledger,
+    cancellation,
+    dispatches,
+    judgement,
+    provider_reports,
+    submissions,
+    suspended_runs,
+    tables,
+    transitions,
+)
+from qjobs.ledger.dispatches import Dispatches, Entry
 from qjobs.ledger.judgement import Judgement
-from qjobs.operations import attempts, cancel, poll, recover, sending, sensor_pass, submit
+from qjobs.operations import attempts, cancel, dispatch, poll, recover, sending, sensor_pass, submit
 from qjobs.operations.look_up import LookUp
 
 SEEDS: dict[str, int] = {
@@ -52,6 +64,14 @@ SEEDS: dict[str, int] = {
     "lost": 16,
     "given up": 140,
     "step lost": 430,
+    "place": 0,
+    "taken": 0,
+    "counted": 157,
+    "cleared": 1,
+    "held": 90,
+    "kept": 0,
+    "awake": 7,
+    "to be sent": 0,
 }
 """By name: a seed whose schedule breaks the law of that number once the mending is taken back."""
 _SEARCHED = 600
@@ -151,6 +171,25 @@ def _lost_at_once(*given: object) -> object:
     return found and (*found[:2], True)
 
 
+def _not_counted(of: Dispatches, entry: Entry, **given: object) -> bool:
+    if not _take(of, entry, **given):
+        return False
+    with of._db.write() as connection:
+        connection.exec_driver_sql("UPDATE dispatch SET entries = entries - 1 WHERE job_id = ?", (entry.job_id,))
+    return True
+
+
+def _clears_all(of: dispatch._LanePass, runs: Iterable[str]) -> list[str]:
+    asked = list(runs)
+    of.cleared(asked)
+    return asked
+
+
+def _waits_no_longer(of: Dispatches, entry: Entry, **_: object) -> None:
+    of.finish(entry)
+
+
+_take = Dispatches.take
 _request_cancellations = poll._request_cancellations
 _status = ModelBackend.status
 _result = ModelBackend._result
@@ -203,6 +242,14 @@ MENDINGS = (
     Reverted("given up", "runs, and nobody", "blinks", ((cancellation, "record_stray", _no),)),
     Reverted("lost", "is LOST, and", "", ((provider_reports, "judge_absence", _lost_at_once),)),
     Reverted("step lost", "two live", "stepped", ((LookUp, "check_absence_is_certain", _nothing),)),
+    Reverted("place", "places are taken", "dispatched", ((transitions, "check_room", _nothing),)),
+    Reverted("taken", "is suspended in the end", "dispatched", ((Dispatches, "take", _yes),)),
+    Reverted("counted", "for one wish", "dispatched", ((Dispatches, "take", _not_counted),)),
+    Reverted("cleared", "may not go on", "dispatched", ((dispatch._LanePass, "_cleared_of", _clears_all),)),
+    Reverted("held", "is suspended in the end", "dispatched", ((dispatches, "_HELD_S", 1e9),)),
+    Reverted("kept", "was never sent", "dispatched", ((Dispatches, "put_back", _waits_no_longer),)),
+    Reverted("awake", "does not wait", "dispatched", ((suspended_runs, "forget_entries", _nothing),)),
+    Reverted("to be sent", "was never sent", "dispatched", ((suspended_runs, "_TO_BE_SENT", sa.false()),)),
 )
 
 

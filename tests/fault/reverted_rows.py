@@ -123,7 +123,8 @@ _NO_PLACE: Patches = (
     (submit, "check_settings", _nothing),
 )
 _NOT_REDACTED: Patches = (
-    (http, "_secrets_sent", lambda _: []),
+    (http, "remember_headers", _nothing),
+    (http, "kept", _as_it_is),
     *((each, "redacted", _as_it_is) for each in (http, rest)),
     (tables, "kept", _as_it_is),
 )

@@ -30,6 +30,8 @@ _LONGEST_S = 120.0
 _MOST_S = 8 * 3600.0
 _HOUR_S = 3600.0
 _FOR_EVER = 1_000_000
+_LISTS_FIRST = frozenset({"mqp-list"})
+"""Adapters that ask for the jobs of the account before they send: asked to wait for 600 s, they send nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,14 @@ def of_sensor(adapter: str, rows: Sequence[Row]) -> tuple[Row, ...]:
         return tuple(row for row in rows if row.lost)
     if adapter != "findable":
         rows = [row for row in rows if _is_followed(row)]
-    return (*rows, *(row for row in LONG_ROWS if row.killed or adapter != "stepped"))
+    long = [row for row in LONG_ROWS if row.killed or adapter != "stepped"]
+    if adapter in _LISTS_FIRST:
+        long = [replace(row, faults=_but_for(row, Route.FIND)) if "Retry-After" in row.name else row for row in long]
+    return (*rows, *long)
+
+
+def _but_for(row: Row, route: Route) -> tuple[Fault, ...]:
+    return tuple(fault for fault in row.faults if fault.route is not route)
 
 
 def _is_followed(row: Row) -> bool:

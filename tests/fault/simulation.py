@@ -4,8 +4,11 @@ Every operation runs in a process of its own (a greenlet). It may pause or die b
 call to the provider and every writing transaction, and another process may go on meanwhile. The provider and the
 people have a character (`model_provider.TRAITS`). All choices come from one `Random`, so that a seed is a schedule:
 
-    PYTHONPATH=.:tests python tests/fault/simulation.py SEED [COUNT | CHARACTER]
-    PYTHONPATH=.:tests python tests/fault/simulation.py --survey SEED COUNT    every law that is broken, not the first
+    PYTHONPATH=.:tests python tests/fault/simulation.py SEED [COUNT] [CHARACTER]
+    PYTHONPATH=.:tests python tests/fault/simulation.py --survey SEED COUNT [CHARACTER]    every law that is broken
+
+A character is a kind of provider, or a trait; or "dispatched", for flow runs whose jobs dispatchers send, which one of
+the others may follow ("dispatched blinks").
 """
 
 from __future__ import annotations
@@ -23,15 +26,18 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
-from typing import Self
+from typing import NoReturn, Self
 from unittest import mock
 
 from crashing_ledger import SimulatedLedger, same_names
 from simulation_laws import Violation
+from simulation_runs import Runs
 from simulation_world import World
 
-from qjobs.ledger import liveness
-from qjobs.operations import downloads, passes
+from flows._support import resume
+from qjobs.ledger import Ledger, dispatches, liveness, suspended_runs
+from qjobs.operations import dispatch, downloads, ladder, passes
+from qjobs.operations.dispatch import Enter, _LanePass
 
 __all__ = ["World", "run_many", "run_seeds", "simulate"]
 
@@ -52,8 +58,23 @@ class _AtOnce:
         outcome = act(*given)
         return SimpleNamespace(result=lambda: outcome)
 
-    def shutdown(self, *, wait: bool) -> None:
+    def shutdown(self, *, wait: bool = True) -> None:
         pass
+
+
+class _SideBySide(_AtOnce):
+    """The same, where an act that fails is no reason not to begin the next one."""
+
+    def submit(self, act: Callable[..., object], *given: object) -> SimpleNamespace:
+        try:
+            outcome = act(*given)
+        except Exception as error:
+            return SimpleNamespace(result=functools.partial(_raise, error))
+        return SimpleNamespace(result=lambda timeout=None: outcome)
+
+
+def _raise(error: Exception, timeout: float | None = None) -> NoReturn:
+    raise error
 
 
 @contextlib.contextmanager
@@ -66,6 +87,29 @@ def in_one_thread(world: World) -> Iterator[None]:
         mock.patch.object(passes, "lease_owner", owner),
         mock.patch.object(liveness, "_this_machine", _this_machine),
         same_names(),
+        _with_runs(world.runs),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _with_runs(runs: Runs | None) -> Iterator[None]:
+    """Let dispatchers stay in this thread too, and have processes of the simulation own what they took."""
+    if runs is None:
+        yield
+        return
+
+    def of_lane(store: Ledger, opened: object, enter: Enter, *given: object) -> _LanePass:
+        return _LanePass(store, opened, functools.partial(runs.enter, enter), *given, owner=runs.owner())
+
+    with (
+        mock.patch.object(dispatch, "ThreadPoolExecutor", _SideBySide),
+        mock.patch.object(dispatch, "_LanePass", of_lane),
+        mock.patch.object(ladder, "submit", functools.partial(runs.submit, ladder.submit)),
+        mock.patch.object(dispatches, "has_ended", runs.has_ended),
+        mock.patch.object(suspended_runs, "has_ended", runs.has_ended),
+        mock.patch.object(suspended_runs, "lease_owner", runs.owner),
+        mock.patch.object(resume, "utc_now", runs.world.now),
     ):
         yield
 
@@ -110,13 +154,13 @@ def run_seeds(seeds: Sequence[int], *, need: str = "") -> tuple[int, Counter[str
     return done, happened
 
 
-def survey_seeds(seeds: Sequence[int]) -> list[tuple[int, str]]:
+def survey_seeds(seeds: Sequence[int], *, need: str = "") -> list[tuple[int, str]]:
     """The seeds that break a law, each with its words."""
     found = []
     with SimulatedLedger() as ledger:
         for seed in seeds:
             try:
-                simulate(seed, ledger)
+                simulate(seed, ledger, need=need)
             except Violation as error:
                 first, _, _ = str(error).partition("\n")
                 found.append((seed, first.partition(": ")[2]))
@@ -134,22 +178,24 @@ def _parts(first: int, count: int) -> list[range]:
     return [range(start, min(start + _PART, first + count)) for start in range(first, first + count, _PART)]
 
 
-def run_many(first: int, count: int, *, processes: int = 2) -> tuple[int, Counter[str]]:
+def run_many(first: int, count: int, *, need: str = "", processes: int = 2) -> tuple[int, Counter[str]]:
     """As `run_seeds`, for `count` seeds from `first`, in some processes."""
     total: Counter[str] = Counter()
     done = 0
     with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
-        for part_done, happened in pool.imap_unordered(run_seeds, _parts(first, count)):
+        run_part = functools.partial(run_seeds, need=need)
+        for part_done, happened in pool.imap_unordered(run_part, _parts(first, count)):
             done += part_done
             total.update(happened)
     return done, total
 
 
-def survey(first: int, count: int, *, processes: int = 2) -> None:
+def survey(first: int, count: int, *, need: str = "", processes: int = 2) -> None:
     """Print every number whose law is broken: how often, by which seed first, and its words."""
     found: list[tuple[int, str]] = []
     with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
-        for number, part in enumerate(pool.imap_unordered(survey_seeds, _parts(first, count)), start=1):
+        survey_part = functools.partial(survey_seeds, need=need)
+        for number, part in enumerate(pool.imap_unordered(survey_part, _parts(first, count)), start=1):
             found += part
             for seed, words in part:
                 print(seed, words[:150], flush=True)
@@ -169,18 +215,19 @@ def survey(first: int, count: int, *, processes: int = 2) -> None:
 
 def main(words: Sequence[str]) -> None:
     logging.disable(logging.CRITICAL)
-    if words[0] == "--survey":
-        survey(int(words[1]), int(words[2]))
+    surveys = words[0] == "--survey"
+    first, *asked = words[surveys:]
+    count = int(asked.pop(0)) if asked and asked[0].isdigit() else 1
+    need = " ".join(asked)
+    if surveys:
+        survey(int(first), count, need=need)
         return
-    first = int(words[0])
-    asked = words[1] if len(words) > 1 else "1"
-    count = int(asked) if asked.isdigit() else 1
     if count == 1:
         with SimulatedLedger() as ledger:
-            print("\n".join(simulate(first, ledger, need="" if asked.isdigit() else asked).story()))
+            print("\n".join(simulate(int(first), ledger, need=need).story()))
         return
     began = time.monotonic()
-    done, happened = run_many(first, count)
+    done, happened = run_many(int(first), count, need=need)
     took_s = time.monotonic() - began
     print(f"{done} schedules in {took_s:.0f} s ({done / took_s:.0f}/s), no law broken; in them:")
     print(", ".join(f"{name} {n}" for name, n in sorted(happened.items())))

@@ -166,7 +166,8 @@ class Laws:
             "GROUP BY job_id, item_index"
         )
         for job_id, index, count in self.world.ledger.rows(query):
-            most = 3  # a report of the whole job may come before its items are told apart
+            most = 3 + self.world.n_pauses  # a report of the whole job may come before its items are told apart;
+            # and whoever was stopped with an old answer tells of it
             for remote in self._remotes(job_id):
                 most += 1 + sum(n for position, n in remote.moves.items() if remote.items[position] == index)
             demand(count <= most, f"#12 {count} events of {job_id}[{index}], which moved {most} times at the most")
@@ -298,8 +299,10 @@ class Laws:
                 known = items[index]
                 words = f"{number} item {index} was queued again by {by} and is {word}; here it is {known}: {remote}"
                 is_stored = (remote.job_id, remote.epoch, index) in self._results
-                may_differ = by == "a person" or epochs[job_id] > remote.epoch  # all anew was wished since
-                demand(word is not S.COMPLETED or known == word or (is_stored and may_differ), words)
+                anew = epochs[job_id] > remote.epoch  # which was wished since
+                by_person = by == "a person"
+                may_differ = (by_person and anew) or (is_stored and (by_person or anew))
+                demand(word is not S.COMPLETED or known == word or may_differ, words)
 
     def check_end(self) -> None:
         """After a round with a healthy provider: all is claimed, settled and stored."""

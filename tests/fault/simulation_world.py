@@ -14,7 +14,10 @@ from crashing_ledger import SimulatedLedger
 from model_backend import BROKEN, backend_of
 from model_provider import KINDS, NOT_OF, REQUEUED_S, TRAITS, Crash, Kind, Provider, another_server
 from simulation_laws import Laws, Violation
+from simulation_money import Money
 from simulation_people import ACTIONS, DAY_S, WITH_TRAITS, People
+from simulation_runs import ACTIONS as RUN_ACTIONS
+from simulation_runs import OF_PEOPLE, OF_RUNS, Runs
 from support import NOW
 
 from qjobs.errors import InvalidInput, JobNotFound, QJobsError, StaleJob
@@ -27,6 +30,10 @@ PROCESS_LIFE_S = 2000.0
 _SLOW = {"forgets", "keeps back", "open item"}
 """With these traits the end is waited for: weeks of the virtual clock."""
 _ASKED_AGAIN = 6
+CAPPED = "capped"
+"""A schedule of many jobs over one cap; asked for, as the next is."""
+DISPATCHED = "dispatched"
+"""A schedule of flow runs whose jobs dispatchers send; asked for, so that a seed stays the schedule that it was."""
 
 
 @dataclass
@@ -67,6 +74,7 @@ class Character:
 
     def with_only(self, need: str) -> Character:
         """The same with this kind of provider, or this trait alone; with "" nothing is changed."""
+        need = need.removeprefix(CAPPED).strip().removeprefix(DISPATCHED).strip()
         if need in TRAITS:
             return replace(self, traits=frozenset({need}))
         if not need:
@@ -88,6 +96,7 @@ class World:
         self.trace: list[str] = []
         self.current: Process | None = None
         self.paused: list[Process] = []
+        self.n_pauses = 0
         self.main = greenlet.getcurrent()
         character = Character.of(rng).with_only(need)
         variant = character.variant
@@ -102,11 +111,28 @@ class World:
         self.people = People(self)
         least = 2 if self.traits & {"alternates", "chooses"} else 1
         sizes = [rng.randint(least, 3) for _ in range(rng.choice((1, 1, 1, 2)))]
+        limit = 0
+        is_capped = need.startswith(CAPPED)
+        if is_capped:
+            need = need.removeprefix(CAPPED).strip()
+            sizes = [rng.randint(least, 3) for _ in range(rng.randint(3, 5))]
+        if need.startswith(DISPATCHED):
+            limit = rng.randint(1, 3)
+            sizes = [rng.randint(least, 2) for _ in range(limit + rng.randint(1, 3))]
         self.other = another_server(self, variant, sizes[0]) if "switched" in self.traits else None
         self.theirs = backend_of(self.other) if self.other else None
         if "refuses one" in self.traits and len(sizes) == 1:
             sizes.append(1)
         self.jobs = ledger.begin(self, sizes)
+        self.money: Money | None = None
+        if is_capped:
+            self.money = Money(self, sum(sizes), max(sizes))
+        self.runs = Runs(self, limit) if limit else None
+        self.names = WITH_TRAITS if self.traits else ACTIONS
+        if self.runs is not None:
+            cancels = ["cancel_run"] * 3 if rng.random() < 0.3 else []
+            self.names = [*RUN_ACTIONS, *cancels, *OF_PEOPLE, *["trait"] * (4 if self.traits else 0)]
+            self.say(f"flow runs and dispatchers, {limit} places")
         self.say(f"{variant}, items {sizes}, faults {p_fault}, crashes {self.p_crash}, pauses {self.p_pause}")
         for trait in sorted(self.traits):
             self.say(f"its character: {TRAITS[trait]}")
@@ -147,6 +173,7 @@ class World:
         if process is None:
             return
         self.say(f"    {process.name} stops at {where}")
+        self.n_pauses += 1
         self.paused.append(process)
         self.main.switch()
         if process.dead:
@@ -242,10 +269,14 @@ class World:
                 self.say(f"    {process.name} goes on")
                 self.go_on(process)
             return
-        name = self.rng.choice(WITH_TRAITS if self.traits else ACTIONS)
+        name = self.rng.choice(self.names)
         if self.laws.advice is not None and self.rng.random() < 0.3:
             name = "advice"
-        self.people.do(name, self.rng.choice(self.jobs))
+        job_id = self.rng.choice(self.jobs)
+        if self.runs is not None and name in OF_RUNS:
+            self.runs.do(name, job_id)
+        else:
+            self.people.do(name, job_id)
 
     def advance(self, seconds: float) -> None:
         self.elapsed_s += seconds
@@ -256,14 +287,28 @@ class World:
         self.provider.deliver()
 
     def run(self) -> None:
-        if self.traits:
+        acts = 8 if self.traits else 5
+        if self.runs is not None:
+            acts = 25
+            self.runs.begin()
+        elif self.money is not None:
+            acts = 20
+        elif self.traits:
             self.people.do_submit(self.jobs[0])
-        for _ in range((8 if self.traits else 5) + int(21 * self.rng.random() ** 3)):
+        for _ in range(acts + int(21 * self.rng.random() ** 3)):
             self.act()
-            self.laws.check()
+            self.check()
         while self.paused:
             self.kill(self.paused[-1])
         self.settle()
+
+    def check(self) -> None:
+        """The laws of every moment."""
+        self.laws.check()
+        if self.runs is not None:
+            self.runs.check()
+        if self.money is not None:
+            self.money.check()
 
     def close(self) -> None:
         """End what is left of a schedule that broke a law."""
@@ -284,6 +329,8 @@ class World:
         """The last round: a healthy provider, and everything that is promised to hold in the end."""
         self.calm = True
         people = self.people
+        if self.money is not None and self.runs is not None:
+            self.money.put(1e6)  # now every job can go on
         if self.backend is not self.ours:
             self.switch()
         for remote in self.provider.jobs.values():
@@ -293,6 +340,10 @@ class World:
         for _ in range(3):
             people.do_sensor(self.jobs[0])
             self.advance(4000.0)
+        if self.runs is not None:
+            self.runs.settle(2 * DAY_S if self.traits & _SLOW else 700.0)
+            people.do_reconcile(self.jobs[0])
+            people.do_sensor(self.jobs[0])
         self.laws.check_live()
         self.laws.check()
         self.laws.check_stored()
@@ -311,7 +362,11 @@ class World:
             people.do_collect(job_id)  # what there is of a job that is UNKNOWN
         self.laws.check()
         self.laws.check_queued_again("itself", "#3")
+        if self.ledger.rows("SELECT 1 FROM stray WHERE ended_at IS NULL"):
+            people.do_sensor(self.jobs[0])  # which hears that a cancellation of before has come about
         self.laws.check_end()
+        if self.money is not None:
+            self.money.check_end()
         for job_id in self.jobs:
             people.do_submit(job_id, RemoteRetryStrategy.DEFAULT)
         self.laws.check()

@@ -36,6 +36,7 @@ def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
 def test_server(provider: Callable[..., str], tmp_path: Path) -> None:
     """The run goes on, or fails and is entered again: one remote job, and every result."""
     ledger_path = tmp_path / "ledger.db"
+    ledger_path.touch()  # one that is named must be there
     url = provider("findable", "--run-s", "4")
     port = free_port()
     with prefect_server(tmp_path, {}, port=port) as (pid, environment):

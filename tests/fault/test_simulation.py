@@ -14,9 +14,12 @@ from simulation import World, in_one_thread, run_many, run_seeds, simulate
 
 FEW = 150
 MANY = 1_000
+DISPATCHED_FEW = 15
+CAPPED_FEW = 15
 # fmt: off
 ONCE_BROKEN = (
     128649, 132252, 202842, 204590, 209932, 212641, 500404, 504899, 600120, 604658, 605667, 615066, 622645, 630600,
+    704707, 709658, 724077, 726179, 737809, 754292, 792527, 792727,
 )
 # fmt: on
 """Seeds that long searches have found, of laws that were broken or not quite right."""
@@ -42,6 +45,37 @@ def test_few_fragmented() -> None:
     assert done == FEW
     names = ("reserve: lost after", "fragment: lost after", "submit: lost after", "submit: late", "cancel: it began")
     assert [name for name in names if not happened.get(name, 0)] == []
+
+
+def test_few_dispatched() -> None:
+    """The same of suspended runs with more jobs than places, whose jobs dispatchers send."""
+    done, happened = run_seeds(range(DISPATCHED_FEW), need="dispatched")
+    assert done == DISPATCHED_FEW
+    assert [name for name in ("dies", "stops", "is killed") if not happened.get(name, 0)] == []
+
+
+def test_few_capped() -> None:
+    """The same of many jobs over one cap: no more is at the provider, and what is settled is what it billed."""
+    done, happened = run_seeds(range(CAPPED_FEW), need="capped")
+    assert done == CAPPED_FEW
+    assert [name for name in ("dies", "stops", "is killed") if not happened.get(name, 0)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("need", ["capped", "capped dispatched"])
+def test_many_capped(need: str) -> None:
+    """The same of some more, and of suspended runs over one cap."""
+    done, _ = run_many(20_000, 40, need=need)
+    assert done == 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_many_dispatched() -> None:
+    """The same of some hundred."""
+    done, _ = run_many(40_000, 120, need="dispatched")
+    assert done == 120
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from audit_rows import Row, S, Scene
@@ -20,7 +20,7 @@ from qjobs.backends.nexus import NexusBackend
 from qjobs.errors import Busy, LedgerError, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.model import JobId, Key, RemoteRetryStrategy
-from qjobs.operations.execute import Shown, ToSubmit, Until, finish
+from qjobs.operations.execute import ToSubmit, WaitedFor, finish
 from qjobs.operations.retry import RetryPolicy
 from qjobs.operations.sensor_pass import sensor_pass
 
@@ -62,19 +62,11 @@ class Stages:
                     self._scene.sleep(error.retry_after_s)
         return failed
 
-    def wait(
-        self,
-        jobs: Mapping[JobId, str],
-        *,
-        until: Until,
-        shown: Sequence[JobId],
-        kind: Shown,
-        unsent: Mapping[JobId, ToSubmit],
-    ) -> None:
+    def wait(self, waited_for: WaitedFor) -> None:
         scene = self._scene
         backends = {"model": scene.backend}
         clocks = {"now": scene.now, "monotonic": scene.monotonic, "sleep": scene.sleep}
-        qjobs.wait(self._ledger, backends, list(jobs), until=until, timeout_s=900.0, **clocks)
+        qjobs.wait(self._ledger, backends, list(waited_for.jobs), until=waited_for.until, timeout_s=900.0, **clocks)
 
     def collect(self, jobs: Mapping[JobId, str]) -> Mapping[JobId, Exception]:
         return {}

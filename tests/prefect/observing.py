@@ -48,6 +48,14 @@ def task_names(client: SyncPrefectClient, run: UUID | str, *, last: str) -> list
     return sorted(one.task_key.split("-")[0] for one in eventually(ask, is_over))
 
 
+def ends_of_tasks(client: SyncPrefectClient, run: UUID | str) -> set[str]:
+    """The states of the task runs of a flow run; of one that crashed with its words."""
+    wanted = {"flow_runs": {"id": {"any_": [str(run)]}}}
+    found = client.request("POST", "/task_runs/filter", json=wanted).json()
+    states = [TaskRun.model_validate(one).state for one in found]
+    return {f"{state.name}: {state.message}" if state.is_crashed() else state.name for state in states}
+
+
 def last_run(client: SyncPrefectClient, name: str) -> FlowRun:
     """The newest flow run of that name."""
     wanted = {"flow_runs": {"name": {"any_": [name]}}, "sort": FlowRunSort.START_TIME_DESC.value, "limit": 1}

@@ -16,6 +16,7 @@ from qjobs.backends.base import (
     ItemSnapshot,
     Journal,
     Limits,
+    LiveJob,
     Lookup,
     MissingResult,
     Result,
@@ -85,6 +86,9 @@ class ScriptedBackend:
         self.polled: dict[RemoteId, int] = {}
         self.cancelled: set[RemoteId] = set()
         self.n_submissions = self.n_polls = self.most_live = 0
+        self.strangers: list[str] | None = None
+        """Live jobs of others, where it shows them."""
+        self.n_shown = 0
         self.is_blind = False
         """Whether it cannot be asked for keys now."""
         self.lock = threading.Lock()
@@ -114,6 +118,14 @@ class ScriptedBackend:
             raise BackendUnavailable("the search is being repaired")
         with self.lock:
             return next((remote_id for remote_id, (known, _) in self.jobs.items() if known == key), None)
+
+    def live_jobs(self) -> list[LiveJob] | None:
+        if self.strangers is None:
+            return None
+        self.n_shown += 1
+        with self.lock:
+            ours = [remote_id for remote_id in self.jobs if not self._status(remote_id).is_final]
+        return [LiveJob(remote_id=RemoteId(each)) for each in [*ours, *self.strangers]]
 
     def _status(self, remote_id: RemoteId) -> JobStatus:
         if remote_id in self.cancelled:

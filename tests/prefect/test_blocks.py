@@ -38,9 +38,11 @@ from blocks import (
     MqpBackend,
     MqpCredentials,
     NexusBackend,
+    NexusCredentials,
     QoroBackend,
     QoroCredentials,
     RestBackend,
+    RestCredentials,
     backend_named,
     ledger_named,
 )
@@ -62,9 +64,11 @@ BLOCKS = (
     MqpBackend,
     MqpCredentials,
     NexusBackend,
+    NexusCredentials,
     QoroBackend,
     QoroCredentials,
     RestBackend,
+    RestCredentials,
 )
 
 
@@ -100,9 +104,11 @@ class TestBlocks(BlockStandardTestSuite):
             MqpBackend,
             MqpCredentials,
             NexusBackend,
+            NexusCredentials,
             QoroBackend,
             QoroCredentials,
             RestBackend,
+            RestCredentials,
         ]
     )
     def block(self, request: pytest.FixtureRequest) -> type[Block]:
@@ -166,11 +172,14 @@ DATABASE = f"postgresql+psycopg://me:{PASSWORD}@db.example/jobs"
 MQP_LOGIN = MqpCredentials(
     token=SecretStr(PASSWORD), identity="me", secret=SecretStr(PASSWORD), portal_url="http://127.0.0.1:1"
 )
+REST_LOGIN = RestCredentials(url="http://127.0.0.1:1", token=SecretStr(PASSWORD))
 SAVED = [
     (AerBackend(device="sim", method="stabilizer", n_workers=1, max_qubits=9, readout_error=0.125), ""),
     (Ledger(url=SecretStr(DATABASE)), "url"),
-    (RestBackend(url="http://127.0.0.1:1", lost_reply="findable", token=SecretStr(PASSWORD)), "token"),
-    (NexusBackend(device="H1-1E", token=SecretStr(PASSWORD), config={"noisy_simulation": False}), "token"),
+    (REST_LOGIN, "token"),
+    (RestBackend(credentials=REST_LOGIN, lost_reply="findable"), ""),
+    (NexusCredentials(token=SecretStr(PASSWORD)), "token"),
+    (NexusBackend(device="H1-1E", token=SecretStr(PASSWORD), config={"noisy_simulation": False}), ""),
     (AsyncJobBackend(factory="mine", arguments={"shots": 8}, name="hpc", settings={"noise": "low"}), ""),
     (MQP_LOGIN, "token"),
     (MqpBackend(credentials=MQP_LOGIN, resource="QExa", queued=True, max_shots=7), ""),
@@ -191,6 +200,37 @@ def test_saved(client: SyncPrefectClient, block: Block, secret: str) -> None:
         assert getattr(loaded, secret).get_secret_value() == getattr(block, secret).get_secret_value()
     for text in (shown.text, repr(loaded), str(loaded), loaded.model_dump_json(), repr(loaded.model_dump())):
         assert PASSWORD not in text
+
+
+EARLIER = {
+    NexusBackend: {
+        "device": "H2-1",
+        "url": "https://127.0.0.1:8470",
+        "token": PASSWORD,
+        "verify": False,
+        "region": "sg",
+    },
+    RestBackend: {"url": "http://127.0.0.1:1", "token": PASSWORD, "lost_reply": "findable"},
+}
+
+
+@pytest.mark.parametrize("block", EARLIER, ids=lambda one: one.__name__)
+def test_earlier_document(client: SyncPrefectClient, block: type[Block]) -> None:
+    """A block that was saved with the account among its own fields is loaded whole, also after it is saved again."""
+    block.register_type_and_schema()
+    given = {"data": EARLIER[block], "name": "earlier"}
+    kinds = {"block_schema_id": str(block._block_schema_id), "block_type_id": str(block._block_type_id)}
+    client.request("POST", "/block_documents/", json={**given, **kinds})
+    for _ in range(2):
+        loaded = block.load("earlier")
+        assert loaded.credentials.url == EARLIER[block]["url"]
+        assert loaded.credentials.token.get_secret_value() == PASSWORD
+        values = {name: value for name, value in loaded.model_dump().items() if not name.startswith("_")}
+        assert values == block(**EARLIER[block]).model_dump()
+        loaded.save("earlier", overwrite=True)
+    loaded.credentials = type(loaded.credentials)(url="http://127.0.0.1:2")
+    loaded.save("earlier", overwrite=True)
+    assert block.load("earlier").credentials.url == "http://127.0.0.1:2"
 
 
 def test_rest_token() -> None:
@@ -227,6 +267,7 @@ def test_async_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 NEXUS_FIELDS = {
     "device": ("H2-1", lambda made: made.device == "H2-1"),
+    "credentials": (NexusCredentials(token=PASSWORD), lambda made: made._tokens._source() == PASSWORD),
     "url": ("https://127.0.0.1:8470", lambda made: made.url == "https://127.0.0.1:8470"),
     "name": ("lab", lambda made: made.name == "lab"),
     "token": (SecretStr(PASSWORD), lambda made: made._tokens._source() == PASSWORD),
@@ -251,6 +292,8 @@ AER_FIELDS = {
     "depolarizing_1q": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(depolarizing_1q=0.25)).device),
     "depolarizing_2q": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(depolarizing_2q=0.25)).device),
     "readout_error": (0.25, lambda made: made.device == Adapter(noise=NoiseSpec(readout=0.25)).device),
+    "t1_us": (80.0, lambda made: made.device == Adapter(noise=NoiseSpec(t1_us=80)).device),
+    "t2_us": (60.0, lambda made: made.device == Adapter(noise=NoiseSpec(t2_us=60)).device),
 }
 
 
@@ -264,7 +307,7 @@ REST = partial(RestBackend, url="http://127.0.0.1:1")
     ("block", "field"),
     [
         *((AerBackend, field) for field in AerBackend.model_fields),
-        *((NEXUS_AER, field) for field in NexusBackend.model_fields),
+        *((NEXUS_AER, field) for field in {**NexusBackend.model_fields, **NexusCredentials.model_fields}),
     ],
 )
 def test_field(block: Callable[..., Block], field: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,6 +332,7 @@ MQP_FIELDS = {
     "max_account_jobs": (3, lambda made: made.limits.max_account_jobs == 3),
     "timeout_s": (300.0, lambda made: made._http._client.timeout.read == 300.0),
     "max_per_s": (7.0, lambda made: made._http._limiter._per_s == 7.0),
+    "rate": (0.5, lambda made: made.pricing.rate == 0.5),
 }
 MQP_ACCOUNT_FIELDS = {
     "url": (MQP_URL, lambda made: made.fingerprint.place == f"{MQP_URL} as mqp"),
@@ -359,6 +403,7 @@ QORO_FIELDS = {
     "timeout_s": (300.0, lambda made: made._http._client.timeout.read == 300.0),
     "settle_s": (300.0, lambda made: made.settle_s == 300.0),
     "max_per_s": (7.0, lambda made: made._http._limiter._per_s == 7.0),
+    "rate": (0.5, lambda made: made.pricing.rate == 0.5),
 }
 QORO_ACCOUNT_FIELDS = {
     "url": (MQP_URL, lambda made: made.fingerprint.place == f"{MQP_URL} as qoro"),
@@ -438,6 +483,8 @@ def test_mqp_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (QORO, "max_account_job", 1),
         (REST, "max_live_jobs", 0),
         (REST, "rate", 1),
+        (NexusCredentials, "tokn", "secret"),
+        (RestCredentials, "url", None),
         (AerBackend, "method", "magic"),
         (AerBackend, "n_workers", 0),
         (AerBackend, "readout_error", 1.5),
@@ -489,6 +536,7 @@ def test_one_backend_per_name(api: str) -> None:
     assert backend_named("aer-backend/shared").device == "shared"
     assert backend_named("aer") is backend_named("aer")
     assert backend_named("aer") is not backend_named("aer-backend/shared")
+    assert backend_named("aer/readout_error=0.25").device == Adapter(noise=NoiseSpec(readout=0.25)).device
 
 
 def test_one_ledger_per_name(api: str, tmp_path: Path) -> None:

@@ -68,17 +68,17 @@ def test_good_file(api: str, home: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[1].startswith("2 of 2 rows have a result, in ")
-    assert lines[2:4] == ["best point on aer: theta = 3.1416", "z0 = -1.0000 ± 0.0000"]
-    results = home / "results" / "command-results"
+    assert lines[2:4] == ["best point on aer: theta = 3.1416", "z0 = -1.0000 ± 0.0014"]
+    results = home / "results" / "command" / (home / "results" / "command" / "latest").readlink()
     pages = api.removesuffix("/api")
     assert lines[-6:-1] == [
         f"data frame: {results / 'results.parquet'}",
-        f"picture:    {results / 'landscape.png'}",
+        f"picture:    {results / 'picture.png'}",
         *(f"artifact:   {pages}/artifacts/key/command-{what}" for what in ("report", "jobs", "provenance")),
     ]
     assert re.fullmatch(rf"Prefect UI: {re.escape(pages)}/runs/flow-run/[0-9a-f-]{{36}}", lines[-1])
     assert (results / "results.parquet").exists()
-    assert (results / "landscape.png").exists()
+    assert (results / "picture.png").exists()
     with Ledger(f"sqlite:///{home / 'ledger.db'}") as ledger:
         assert [job.status for job in ledger.jobs()] == [JobStatus.COMPLETED]
 

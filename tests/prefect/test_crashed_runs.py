@@ -12,7 +12,7 @@ from subprocess import Popen
 import pytest
 from deploying import deployed, process_of
 from given import open_queue, parameters, sent
-from observing import eventually
+from observing import ends_of_tasks, eventually
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed, Running
@@ -62,6 +62,11 @@ def test_while_sending(
     assert eventually(state, lambda name: name in {"Completed", "Failed"}, deadline_s=240) == "Completed"
     assert str(made.id) in resumed
     assert provider.created == 1
+    ended = {"Completed", "Crashed: its process ended; the run went on in another"}
+    told = eventually(lambda: ends_of_tasks(client, made.id), lambda found: found <= ended)
+    assert told <= ended
+    # A process that is asked to end may lose what it has said of its tasks: Prefect then knows of none that runs.
+    assert told == ended or number is signal.SIGTERM
     assert store.result_counts([job.job_id]) == {job.job_id: 1}
     assert store.waits.runs() == []
 

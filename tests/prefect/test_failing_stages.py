@@ -78,7 +78,7 @@ def test_device_list(client: SyncPrefectClient, store: Ledger, broken_nexus: str
         run_circuits(a_batch("no list", backend="nexus-backend/broken"))
     assert time.monotonic() - began < 75
     run = last_run(client, "no list")
-    lines = logs_of(client, str(run.id), until="Finished in state")
+    lines = logs_of(client, str(run.id), until="Finished in state Failed('Flow run")
     (first,) = [line for line in lines if "Retry 1/3" in line]
     assert "503" in first
     assert n_tracebacks(lines) == 1

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from given import THETAS, a_batch, a_sweep
-from observing import artifacts, last_run, task_names
+from given import BELL, THETAS, a_batch, a_sweep
+from observing import artifacts, eventually, last_run, task_names
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, State
 from scripted_block import Died, script
@@ -26,6 +26,7 @@ from qjobs.errors import JobFailed, SubmissionRejected
 from qjobs.experiments.sweep import SweepSpec
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import LIVE, JobStatus
+from qjobs.reports.markdown import plain
 
 
 def _check_artifacts(client: SyncPrefectClient, spec: SweepSpec, store: Ledger, picture: Path) -> None:
@@ -34,15 +35,19 @@ def _check_artifacts(client: SyncPrefectClient, spec: SweepSpec, store: Ledger, 
         (image,) = re.findall(r"!\[[^]]*\]\(data:image/png;base64,([^)]+)\)", version.data)
         assert base64.b64decode(image) == picture.read_bytes()
         assert "theta = 3.1416" in version.data
+        assert "| aer | z0 | period | 6." in version.data
+        assert f"{picture.parents[1]}/" in version.data
+        assert "/fits.json`" in version.data
         assert "results.parquet" in version.data
     (table, _) = artifacts(client, "end-to-end-jobs")
     (row,) = json.loads(table.data, parse_constant=pytest.fail)
     assert (row["job id"], row["status"], row["items"], row["results"]) == (job.job_id, "COMPLETED", 6, 6)
     (origin, _) = artifacts(client, "end-to-end-provenance")
-    record = json.loads(origin.data.removeprefix("```json\n").removesuffix("```\n"), parse_constant=pytest.fail)
-    assert record["jobs"][0]["job_id"] == job.job_id
-    assert record["devices"]["aer"]["device"] == "aer_simulator"
-    assert record["versions"]["prefect"]
+    for words in (f"| `{job.job_id}` |", "| device | aer\\_simulator, ", "| versions | Python 3.", "| who | "):
+        assert words in origin.data, words
+    for what, file in (("data", picture.with_name("results.parquet")), ("picture", picture)):
+        oldest = artifacts(client, f"end-to-end-{what}")[0]
+        assert oldest.data == f"[{plain(file)}]({file.as_uri()})"
     (progress,) = artifacts(client, "end-to-end-progress")
     assert (progress.type, progress.data) == ("progress", 100.0)
     assert "6 of 6 circuits" in progress.description
@@ -50,7 +55,7 @@ def _check_artifacts(client: SyncPrefectClient, spec: SweepSpec, store: Ledger, 
 
 def test_sweep(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
     """A sweep publishes frame, picture and artifacts, and the same one again runs nothing."""
-    spec = a_sweep("End to end")
+    spec = a_sweep("End to end", analysis={"name": "rabi"})
     first = sweep(spec)
     frame = pd.read_parquet(first.parquet)
     assert list(frame["theta"]) == THETAS
@@ -100,6 +105,21 @@ def test_two_backends(client: SyncPrefectClient, store: Ledger) -> None:
     assert stages.count("submit_job") == stages.count("compile_circuits") == 2
 
 
+def test_plan_only(client: SyncPrefectClient, store: Ledger) -> None:
+    """A run that only plans makes no job and sends nothing; its artifact says the cost, what is reused and the wait."""
+    name, backend = script("planned", limits=Limits(max_items=2, max_live_jobs=3), cost=2.5)
+    spec = a_sweep("Only a plan", backends=[name], compile={"compiler": "none"}, objective=None)
+    (found,) = sweep(spec, plan_only=True).devices
+    assert (found.circuits, found.reused, found.jobs, found.cost, found.outlook.free) == (6, 0, 3, 7.5, 3)
+    (page,) = artifacts(client, "only-a-plan-plan")
+    for line in ("| jobs to send | 3 |", "| cost | 7.5 |", "| free slots | 3 |", "| usual wait | no history |"):
+        assert line in page.data
+    run = last_run(client, spec.name)
+    assert run.state.is_completed()
+    assert task_names(client, run.id, last="publish_plan") == ["publish_plan"]
+    assert (store.jobs(), backend.n_submissions) == ([], 0)
+
+
 def test_task_runs(client: SyncPrefectClient, store: Ledger) -> None:
     """There is one task run per job and stage, none per circuit, and none to collect what is there already."""
     name, _ = script("cut", limits=Limits(max_items=20))
@@ -113,18 +133,23 @@ def test_task_runs(client: SyncPrefectClient, store: Ledger) -> None:
 
 def test_circuit_list(client: SyncPrefectClient, store: Ledger) -> None:
     """A circuit list is run anew by each run, and found again by its logical run."""
-    published = run_circuits(a_batch("bells"))
+    hostile = "<script>a</script> | ![b](http://host) [c](javascript:d)"
+    labelled = [{"openqasm": BELL, "label": label} for label in ("bell-0", hostile)]
+    published = run_circuits(a_batch("bells", circuits=labelled))
     frame = pd.read_parquet(published.parquet)
-    assert list(frame["label"]) == ["bell-0", "bell-1"]
+    assert list(frame["label"]) == ["bell-0", hostile]
     for counts in map(json.loads, frame["counts"]):
         assert set(counts) == {"00", "11"}
         assert sum(counts.values()) == 100
     run = last_run(client, "bells")
     (report,) = artifacts(client, "bells-report")
-    assert "bell-1" in report.data
-    run_circuits(a_batch("bells"))
+    assert "(data:image/png;base64," in report.data
+    assert f"| {plain(hostile)} |" in report.data
+    assert "<script" not in report.data
+    assert len(re.findall(r"(?<!\\)\]\(", report.data)) == 1, "that of the picture"
+    run_circuits(a_batch("bells", circuits=labelled))
     assert len(store.jobs(experiment="bells")) == 2, "another run is another logical run"
-    again = run_circuits(a_batch("bells"), logical_run=str(run.id))
+    again = run_circuits(a_batch("bells", circuits=labelled), logical_run=str(run.id))
     assert again.n_missing == 0
     assert len(store.jobs(experiment="bells")) == 2, "the same logical run finds its jobs"
     stages = task_names(client, last_run(client, "bells").id, last="publish_artifacts")
@@ -227,6 +252,22 @@ def test_live_jobs(client: SyncPrefectClient, store: Ledger) -> None:
     assert progress[-1].data == 100.0
     assert all("of 5 circuits" in one.description for one in progress)
     assert all(one.data < 100.0 for one in progress[:-1])
+
+
+def test_jobs_of_others(api: str, store: Ledger) -> None:
+    """A run that finds places taken by jobs of others waits in its process, and takes the places as they leave."""
+    name, backend = script("visited", limits=Limits(max_items=1, max_live_jobs=2), polls=3)
+    backend.strangers = ["x", "y"]
+    with ThreadPoolExecutor(1) as pool:
+        mine = pool.submit(run_circuits, a_batch("visitor", 4, backend=name, compiler="none"))
+        eventually(lambda: backend.n_shown, lambda count: count >= 3)
+        assert backend.n_submissions == 0
+        backend.strangers = ["y"]
+        eventually(lambda: backend.n_submissions, lambda count: count >= 2)
+        assert backend.most_live == 1
+        backend.strangers = []
+        assert mine.result(120).n_missing == 0
+    assert (backend.n_submissions, len(backend.jobs)) == (4, 4)
 
 
 def test_shared_device(api: str, store: Ledger) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from given import a_check, a_sweep
@@ -12,10 +14,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 
+from flows._support.drawn_forms import drawn
 from flows.divi_program import divi_program
 from flows.hybrid import hybrid
 from flows.nightly_benchmark import nightly_benchmark
 from flows.run_circuits import run_circuits
+from flows.sensor import sensor
+from flows.short_forms import qaoa, registered_builder, sweep_file
 from flows.sweep import sweep
 from qjobs.errors import InvalidInput
 from qjobs.ledger import Ledger
@@ -78,9 +83,10 @@ def test_deployment(client: SyncPrefectClient, store: Ledger) -> None:
     assert sweep.validate_parameters(run.parameters)["spec"] == a_sweep("deployed")
 
 
-@pytest.mark.parametrize(
-    "one", [sweep, run_circuits, nightly_benchmark, hybrid, divi_program], ids=lambda one: one.name
-)
+FLOWS = [sweep, run_circuits, nightly_benchmark, hybrid, divi_program, sweep_file, qaoa, registered_builder]
+
+
+@pytest.mark.parametrize("one", FLOWS, ids=lambda one: one.name)
 def test_form(one: Flow) -> None:
     """Every field has a title and a description, and none is a union of models, which the UI draws as JSON."""
     schema = one.parameters.model_dump_for_openapi()
@@ -99,6 +105,38 @@ def test_form(one: Flow) -> None:
         assert len(union) <= 1 or not models, f"{name} is a union with a model in it"
         for reference in re.findall(r"#/definitions/(\w+)", json.dumps(field)):
             assert reference in definitions
+
+
+def fields_of(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field of a form, also those inside of others, by its name."""
+    for name, field in schema.get("properties", {}).items():
+        yield name, field
+        yield from fields_of(field)
+    for form in schema.get("definitions", {}).values():
+        yield from fields_of(form)
+
+
+@pytest.mark.parametrize("one", [*FLOWS, sensor], ids=lambda one: one.name)
+def test_drawn_form(one: Flow) -> None:
+    """As it is drawn, a form has its own titles, units in them, and no choice of None but for a whole form."""
+    form = drawn(one.parameters.model_dump_for_openapi())
+    for name, field in fields_of(form):
+        assert field["description"], name
+        assert re.fullmatch(r"[A-Z][a-zA-Z]*( [a-z0-9()':].*)?", field["title"]), field["title"]
+        assert not name.endswith(("_s", "_rad", "_hours")) or field["title"].endswith((" (s)", " (rad)", " (hours)"))
+        assert "$ref" not in field, name
+        for part in field.get("anyOf", []):
+            assert "$ref" in part or part == {"type": "null"}, name
+    for reference in re.findall(r"#/definitions/(\w+)", json.dumps(form)):
+        assert form["definitions"][reference]["title"] in {
+            "Axis",
+            "Circuit",
+            "Observable",
+            "Objective",
+            "Analysis",
+            "Canary",
+            "Term",
+        }
 
 
 def test_health_check_form() -> None:

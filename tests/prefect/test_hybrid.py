@@ -155,7 +155,8 @@ def run_again(file: Path, *options: str) -> int:
         lambda path: load_hybrid(Path(path)),
         [str(file), *options],
         experiment=True,
-        interrupted=lambda store, spec: interrupted_hybrid(store, expand_hybrid(spec)),
+        work_out=expand_hybrid,
+        interrupted=interrupted_hybrid,
     )
 
 

@@ -86,6 +86,17 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield folder
 
 
+def test_served(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server that is named is used; where there is neither one nor a server of our own, it is said what to set."""
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), local.served(print) as url:
+        assert url == "http://127.0.0.1:9/api"
+    monkeypatch.setenv(local.IDLE_MINUTES, "0")
+    with pytest.raises(ServerProblem, match="set PREFECT_API_URL"), local.served(print):
+        pass
+    with pytest.raises(ServerProblem, match="set PREFECT_API_URL"):
+        local.kept_server(print)
+
+
 def environment(folder: Path, home: Path) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {**clean, "PREFECT_HOME": str(folder), "QJOBS_HOME": str(home), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
@@ -198,7 +209,10 @@ def test_other_version_in_use(alone: Path, capsys: pytest.CaptureFixture[str]) -
         with pytest.raises(ServerProblem, match=r"of Prefect 0\.1"), local_server(pytest.fail):
             pass
         assert server_command(["stop"]) == 1
-        assert "is used by a run; let it end, or: python -m flows.server stop --now" in capsys.readouterr().err
+        assert (
+            "is used by a run, a worker or a sensor; let it end, or: python -m flows.server stop --now"
+            in capsys.readouterr().err
+        )
         assert old.poll() is None
         assert server_command(["status"]) == 0
         assert capsys.readouterr().out.startswith("Prefect 0.1 at http://127.0.0.1:")
@@ -289,5 +303,6 @@ def test_interrupted_start(folder: Path, home: Path) -> None:
     run = started(folder, home, "flows.run_circuits", str(BELL))
     until(lambda: has_lock(folder))
     run.send_signal(signal.SIGINT)
-    ended(run, -signal.SIGINT)
+    _, err = ended(run, 130)
+    assert f"nothing was sent\nto run it: python -m flows.run_circuits {BELL}\n" in err
     until(lambda: not has_lock(folder), 5.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -63,6 +64,8 @@ def test_check(client: SyncPrefectClient, store: Ledger, home: Path) -> None:
     assert len(pd.read_parquet(first.parquet)) == 8
     for what in ("report", "jobs", "provenance", "progress"):
         assert artifacts(client, KEY.format("ideal", what)), what
+    costs = json.loads(artifacts(client, "qjobs-costs")[-1].data)
+    assert [row["estimate"] for row in costs if row["device"] == "aer_simulator"] == [0.0]
 
 
 @pytest.mark.slow

@@ -48,6 +48,7 @@ def entered(client: SyncPrefectClient, run: FlowRun, given: dict[str, object]) -
 
 
 def with_ledger(patch: pytest.MonkeyPatch, file: Path) -> Ledger:
+    file.touch()  # one that is named must be there
     patch.setenv("QJOBS_LEDGER", str(file))
     return ledger_named()
 

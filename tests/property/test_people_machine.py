@@ -83,7 +83,7 @@ class PeopleMachine(RuleBasedStateMachine):
             shutil.copy(OLD_LEDGER, self.books["one"].path)
         self.laws = Laws(self.stage.servers, list(self.books.values()))
         self.has_failed = False
-        self.act(*[(("jobs", "list", "--ledger", str(book.path)), 0) for book in self.books.values()])
+        self.act(*[(("jobs", "list", "--ledger", str(book.path), "--create"), 0) for book in self.books.values()])
         self.server(self.place).provider.inject(*faults)
         self.run_experiment("one", file, RemoteRetryStrategy.DEFAULT, anew=False, death=death)
 

@@ -13,15 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from snippets import texts
 
 ROOT = Path(__file__).parents[2]
 READY = ROOT / ".venv" / ".ready"
-COMMANDS = [
-    line.strip()
-    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    for line in block.splitlines()
-    if line.strip()
-]
+COMMANDS = "\n".join(texts("README.md", "sh")).split("\n")
+COMMANDS = [line.strip() for line in COMMANDS if line.strip()]
 ELSEWHERE = {
     "make test": "is the gate's own step (.ci/run)",
     "make test-slow": "runs this very file",
@@ -47,7 +44,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         **env,
         "QJOBS_HOME": str(home),
         "QJOBS_BENCH_POINTS": "40",
-        "QJOBS_FAULTS_EVERY": "10",
+        "QJOBS_FAULTS_EVERY": "20",
         "PREFECT_HOME": str(home / "prefect"),
     }
     yield given
@@ -77,7 +74,7 @@ def test_command(command: str, environment: dict[str, str]) -> None:
     if command == "make sweep":
         assert "300 of 300 rows have a result" in done.stdout
         assert "best possible: 10" in done.stdout
-        assert (Path(environment["QJOBS_HOME"]) / "results/qaoa-maxcut-results/landscape.png").stat().st_size > 5000
+        assert (Path(environment["QJOBS_HOME"]) / "results/qaoa-maxcut/latest/picture.png").stat().st_size > 5000
 
 
 @pytest.mark.slow

@@ -27,8 +27,8 @@ class People(Parts):
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self.ada = self.accounts.add_user("ada@localhost.test", "secret")
-        self.bob = self.accounts.add_user("bob@localhost.test", "secret")
+        self.ada = self.accounts.add_user("ada@localhost.test", "a secret")
+        self.bob = self.accounts.add_user("bob@localhost.test", "a secret")
         self.project = self.new_project(self.ada, "hers")
 
     def new_project(self, owner: User, name: str) -> str:
@@ -127,10 +127,10 @@ def test_addresses_and_passwords(parts: People) -> None:
     """A user has a password, and an e-mail address that is nobody else's."""
     for email in ("", "ada", "@x", "a@", "a b@x", "a@b@c", "a:b@c", "a\x00@b", "a\ud800@b", "a" * 400 + "@b"):
         with pytest.raises(InvalidInput, match="not an e-mail address"):
-            parts.accounts.add_user(email, "secret")
+            parts.accounts.add_user(email, "a secret")
     with pytest.raises(InvalidInput, match="already"):
-        parts.accounts.add_user("ADA@localhost.test", "other")
-    for password in ("", "a\x00b"):
+        parts.accounts.add_user("ADA@localhost.test", "other secret")
+    for password in ("", "seven 7", "a secret\x00b", "x" * 257):
         with pytest.raises(InvalidInput, match="password"):
             parts.accounts.add_user("new@localhost.test", password)
 

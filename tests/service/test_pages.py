@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from serving import me, only, refused
 from standing_service import Standing
 
+from qjobs.service import tables as schema
+from qjobs.service.accounts.tokens import hash_of
 from qjobs.service.running import RunningService
 
 ADA = {"email": "ada@localhost.test", "password": "ada's secret"}
@@ -140,3 +144,26 @@ def test_names_are_text(standing_on_sqlite: Standing) -> None:
     assert "&lt;img src=x onerror=alert(1)&gt; &amp; &#39;x&#39; &#34;y&#34; {{ 7*7 }}" in page
     assert "<img" not in page
     assert "not theirs" not in page
+
+
+def test_tokens_of_a_browser_rotate(standing: Standing) -> None:
+    """A browser whose access token has ended gets other tokens with its next page; a copy of the old one ends them."""
+    email = f"{uuid.uuid4().hex}@localhost.test"
+    standing.service.accounts.add_user(email, "a secret")
+    with httpx.Client(base_url=standing.url, timeout=60.0) as browser:
+        answer = browser.post("/auth/signin", data={"email": email, "password": "a secret"})
+        assert answer.status_code == 303
+        stolen = browser.cookies["myqos_oat"]
+        del browser.cookies["myqos_id"]
+        assert email in browser.get("/").text
+        assert browser.cookies["myqos_oat"] != stolen
+        assert email in browser.get("/").text
+        table = schema.retired_token
+        with standing.service.db.write() as connection:
+            long_ago = datetime.now(UTC) - timedelta(minutes=1)
+            connection.execute(
+                table.update().where(table.c.token_hash == hash_of(stolen)).values(retired_real=long_ago)
+            )
+        assert email not in httpx.get(f"{standing.url}/", headers={"cookie": f"myqos_oat={stolen}"}, timeout=60.0).text
+        assert email not in browser.get("/").text, "one of the two has stolen it"
+        browser.cookies.clear()

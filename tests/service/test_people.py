@@ -121,7 +121,7 @@ def test_quotas(ada: Person, bob: Person) -> None:
     quotas = {each["quota"]["name"]: each["quota"] for each in ada.get("/api/quotas/v1beta", *asked)}
     assert set(quotas) == {"compilation", "simulation", "jupyterhub", "database_usage"}
     assert quotas["compilation"]["details"] == {"description": "Compilation time (s)", "total_time_taken": 86_400}
-    assert quotas["database_usage"]["details"]["megabytes_used"] is None
+    assert quotas["database_usage"]["details"]["megabytes_used"] == 5000
     assert isinstance(quotas["jupyterhub"]["usage"]["total_time_taken"], float)
     one = ada.get("/api/quotas/v1beta3", *asked, ("name", "jupyterhub"))
     assert one == [{"quota": quotas["jupyterhub"]}]

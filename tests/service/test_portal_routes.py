@@ -274,10 +274,10 @@ def test_website_login(standing: Standing) -> None:
     email = "web@localhost.test"
     standing.service.accounts.add_user(email, "her secret")
     given = {"identity": email, "secret": "her secret"}
-    token = httpx.post(f"{standing.url}/login", json=given).json()["access_token"]
+    token = httpx.post(f"{standing.url}/login", json=given, timeout=60).json()["access_token"]
     person = PortalPerson(standing.url, token)
     assert person.get("/jobs") == {"jobs": [], "totaljob_nr": 0}
-    wrong = httpx.post(f"{standing.url}/login", json={**given, "secret": "wrong"})
+    wrong = httpx.post(f"{standing.url}/login", json={**given, "secret": "wrong"}, timeout=60)
     assert person.answer(wrong, 401)["code"] == "unauthorized"
     person.http.close()
 

@@ -54,7 +54,7 @@ class Scheduled(OwnService):
         self.owner = self.user.email
         for email in (self.owner, "vip@localhost.test"):
             if email != self.owner:
-                self.service.accounts.add_user(email, "secret")
+                self.service.accounts.add_user(email, "a secret")
             catalogue.add_budget(self.portal.jobs, email, "default")
         self.service.executor.start()
 

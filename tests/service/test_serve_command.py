@@ -28,7 +28,7 @@ def test_data_in_qjobs_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     home = tmp_path / "home"
     monkeypatch.setenv("QJOBS_HOME", str(home))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "elsewhere"))
-    assert ran(monkeypatch, "serve", "users", "add", EMAIL, stdin="secret\n") == 0
+    assert ran(monkeypatch, "serve", "users", "add", EMAIL, stdin="a secret\n") == 0
     program = [sys.executable, "-m", "qjobs.cli.main", "serve", "--port", "0"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -56,7 +56,7 @@ def test_users_commands(
         assert (added[0], added[2]) == (0, "")
         bob = client_of(service)
         assert login(bob, "bob@localhost.test", "bob's secret") == 200
-        assert "already" in answers("serve", "users", "add", "bob@localhost.test", *where, stdin="x\n")[2]
+        assert "already" in answers("serve", "users", "add", "bob@localhost.test", *where, stdin="x secret\n")[2]
 
         team = bob.post("/api/teams/v1beta2", json={"data": {"attributes": {"name": "lab"}}}).json()["data"]["id"]
         assert answers("serve", "users", "join", EMAIL, team, *where)[0] == 0
@@ -89,8 +89,9 @@ def test_users_commands(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--user", "ada"), "EMAIL:PASSWORD"),
-        (("--user", "ada:secret"), "not an e-mail address"),
+        (("--user", "ada@localhost.test:a secret"), "--users-file FILE or QJOBS_SERVE_USERS"),
+        (("--user", "ada@localhost.test"), "nobody is there to type it"),
+        (("--users-file", "/nothing/there"), "/nothing/there"),
         (("--devices", "/nothing/there.yaml"), "/nothing/there.yaml"),
         (("--database", "postgres//"), "URL cannot be read"),
         (("--port", "70000"), "70000"),

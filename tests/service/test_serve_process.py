@@ -29,11 +29,13 @@ def test_start_and_restart(tmp_path: Path, client_of: ClientOf) -> None:
         assert service.environment["NEXUS_PROTOCOL"] == "https"
         assert service.environment["NEXUS_WEBSOCKETS_PROTOCOL"] == "wss"
         assert service.environment["NEXUS_DOMAIN"] == "127.0.0.1"
-        assert service.environment["NEXUS_HTTPX_VERIFY"] == "false"
+        assert service.environment["SSL_CERT_FILE"] == str(service.certificate)
+        assert first.index("export SSL_CERT_FILE=") < first.index("export NEXUS_HTTPX_VERIFY=false")
         email, password = (data / "credentials").read_text().split()
         assert password in first
         client = client_of(service)
         assert login(client, email, password) == 200
+        assert client.get("/").headers["strict-transport-security"] == "max-age=31536000"
         made = {path.name: path.read_bytes() for path in (data / "cert.pem", data / "key.pem", data / "credentials")}
         assert [mode(data / name) for name in ("key.pem", "credentials")] == [0o600, 0o600]
         assert mode(data) == 0o700
@@ -108,7 +110,7 @@ def test_plain_http(tmp_path: Path, client_of: ClientOf) -> None:
     options = ("--http", "--access-ttl", "1")
     with RunningService(tmp_path / "service", users={EMAIL: PASSWORD}, options=options) as service:
         assert service.environment["NEXUS_PROTOCOL"] == "http"
-        assert "NEXUS_HTTPX_VERIFY" not in service.environment
+        assert "SSL_CERT_FILE" not in service.environment
         assert "unencrypted" in service.log.read_text()
         assert not service.certificate.exists()
         client = client_of(service)

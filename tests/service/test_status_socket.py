@@ -160,3 +160,13 @@ def test_end_of_the_service(tmp_path: Path) -> None:
             stopping.start()
             assert close_code(socket) == 1012
             stopping.join(20)
+
+
+def test_signing_out_ends_it(standing: Standing, ada: Person, job: str) -> None:
+    """A socket ends with the session of whoever opened it, and sends nothing after that."""
+    with follow(ada, job) as socket:
+        assert received(socket)["status"] == "SUBMITTED"
+        assert ada.http.post("/auth/tokens/revoke").status_code == 200
+        standing.move(job, "COMPLETED")
+        assert close_code(socket) == 1008
+    ada.get("/api/users/v1beta2/me", code=401)

@@ -253,8 +253,18 @@ def test_fingerprint() -> None:
         AerBackend(method="stabilizer"),
         AerBackend(noise=NoiseSpec(readout=0.02)),
         AerBackend(noise=NoiseSpec(readout=0.0200000001)),
+        AerBackend(noise=NoiseSpec(t1_us=80)),
+        AerBackend(noise=NoiseSpec(t1_us=80.0000001)),
+        AerBackend(noise=NoiseSpec(t2_us=80)),
     ]
-    assert len({str(each.fingerprint) for each in others} | {str(ideal)}) == 5
+    assert len({str(each.fingerprint) for each in others} | {str(ideal)}) == 8
+
+
+def test_fingerprint_stays() -> None:
+    """A device without T1 and T2 has the fingerprint that it had before there were any: its results are found again."""
+    settings = AerBackend(noise=NoiseSpec(readout=0.02)).fingerprint.settings
+    noise = "NoiseSpec(depolarizing_1q=0.0, depolarizing_2q=0.0, readout=0.02)"
+    assert settings == f"device aer_simulator+noise-0-0-0.02, method automatic, {noise}"
 
 
 # Memory and closing.
@@ -305,8 +315,10 @@ def test_import_is_light():
 
 def test_device_name_tells_noise() -> None:
     """Noise is part of the name of the device."""
-    names = [AerBackend(noise=noise).device for noise in (None, NoiseSpec(), NoiseSpec(readout=0.02))]
-    assert names == ["aer_simulator", "aer_simulator", "aer_simulator+noise-0-0-0.02"]
+    waits = NoiseSpec(t1_us=80, t2_us=60.5)
+    names = [AerBackend(noise=noise).device for noise in (None, NoiseSpec(), NoiseSpec(readout=0.02), waits)]
+    noisy = ["aer_simulator+noise-0-0-0.02", "aer_simulator+noise-0-0-0-t1-80us-t2-60.5us"]
+    assert names == ["aer_simulator", "aer_simulator", *noisy]
 
 
 def test_closing_frees_keys() -> None:
@@ -318,3 +330,19 @@ def test_closing_frees_keys() -> None:
             backend.submit(batch, Key("same"), PlainJournal(accepted=ids.append))
             backend.submit(batch, Key("same"), PlainJournal(accepted=ids.append))
     assert ids[0] == ids[1] != ids[2] == ids[3]
+
+
+# What it tells by itself.
+
+
+def test_watched_until_final(aer):
+    """A watch ends with the job and says so; before that it gives the status of now, and of other processes nothing."""
+    remote_id = submit(aer, heavy())
+    told = []
+    first = aer.watch(remote_id, timeout_s=0.0, changed=told.append)
+    assert first.status is not JobStatus.COMPLETED
+    assert told == []
+    last = aer.watch(remote_id, timeout_s=60.0, changed=told.append)
+    assert told == [last]
+    assert last.status is JobStatus.COMPLETED
+    assert aer.watch(RemoteId("aer-elsewhere-1-1-1x1"), timeout_s=60.0) is None

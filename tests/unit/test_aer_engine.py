@@ -14,6 +14,7 @@ from qiskit.circuit.library import QFTGate, get_standard_gate_name_mapping
 from qiskit.quantum_info import SparsePauliOp, Statevector
 
 from qjobs.backends.aer import AerMethod, NoiseSpec, engine
+from qjobs.backends.aer.gates import BASIS_1Q, BASIS_2Q, BASIS_3Q
 from qjobs.backends.aer.tasks import cut, run_task
 from qjobs.circuits.programs import bind, read_circuit
 from qjobs.errors import InvalidInput
@@ -186,7 +187,7 @@ def test_every_gate_of_the_target_runs():
     """The target names no gate that fails, with noise or without."""
     known = get_standard_gate_name_mapping()
     circuit = QuantumCircuit(3)
-    for name in (*engine.BASIS_1Q, *engine.BASIS_2Q, *engine.BASIS_3Q):
+    for name in (*BASIS_1Q, *BASIS_2Q, *BASIS_3Q):
         gate = known[name].to_mutable()
         gate.params = [0.3 + index for index in range(len(gate.params))]
         circuit.append(gate, range(gate.num_qubits))

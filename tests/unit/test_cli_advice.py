@@ -13,7 +13,7 @@ from pathlib import Path
 
 import own_backends
 import pytest
-from advice import ROOT, advice, commands_in
+from advice import ROOT, advice, commands_in, parse
 from scripted import AT_ONCE, ScriptedBackend
 
 import qjobs as library
@@ -21,7 +21,6 @@ from qjobs.backends.aer import AerBackend
 from qjobs.backends.base import Backend
 from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.circuits.programs import read_circuit
-from qjobs.cli.parser import parser_of
 from qjobs.errors import QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
@@ -360,23 +359,41 @@ CASES: list[tuple[Callable[[World], str], str, Callable[[World], None]]] = [
     (an_unknown_one, "qjobs jobs list --status UNKNOWN", nothing_changed),
 ]
 PARSED = {
+    "qjobs run FILE --yes",
     "qjobs doctor",
+    "qjobs jobs show ID",
+    "qjobs reconcile",
+    "qjobs watch --run {}",
     "qjobs serve users add EMAIL",
     "qjobs serve users token EMAIL",
     "make ui",
     "make deploy",
+    "make worker",
 }
 ELSEWHERE = {
     "qjobs run FILE",
     "qjobs sensor",
+    "qjobs jobs list --ledger {}",
+    "qjobs jobs list --ledger {} --create",
+    "python -m flows.worker",
     "prefect block register -m blocks",
     "prefect worker start --pool {}",
     "python -m flows.sweep FILE --strategy FULL_RESTART",
     "python -m flows.run_circuits FILE --logical-run {} --strategy FULL_RESTART",
     "python -m flows.server stop --now",
+    "python -m flows.deploy",
+    "python -m flows.run_circuits examples/bell/circuits.yaml",
+    "python -m flows.sweep examples/rabi/sweep.yaml",
+    "qjobs run examples/rabi/sweep.yaml",
 }
-"""Run by a test below, or in tests/prefect/test_command.py and test_local_server.py."""
-NO_ADVICE = {"prefect server", "python -m flows.server", "qjobs serve", "python -m qjobs.testing.servers"}
+"""Run by a test below, in test_home.py or test_project_layout.py, or in tests/prefect."""
+NO_ADVICE = {
+    "prefect server",
+    "python -m flows.on_service",
+    "python -m flows.server",
+    "qjobs serve",
+    "python -m qjobs.testing.servers",
+}
 """Names of checks, of a certificate, of a program."""
 
 
@@ -411,4 +428,4 @@ def test_parses(command: str) -> None:
     if program == "make":
         assert subprocess.run(["make", "-n", *words], cwd=ROOT, capture_output=True, check=False).returncode == 0
     else:
-        parser_of(()).parse_args(words)
+        parse(words)

@@ -1,9 +1,10 @@
-"""`qjobs run` of a file whose last run was killed: it goes on with that run, and nothing is paid twice."""
+"""`qjobs run` of a file whose last run was killed or got Ctrl-C: it goes on with it, and nothing is paid twice."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import own_backends
 import pytest
+from advice import parse
 
 from qjobs import notebook
 from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
 from qjobs.testing.servers import ScriptedProvider
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +30,15 @@ POINTS = {
     "accepted": ("qjobs.operations.sending:_LedgerJournal.accepted", "after"),
     "waiting": ("qjobs.operations.execute:wait", "before"),
     "waited": ("qjobs.operations.execute:wait", "after"),
-    "reporting": ("qjobs.notebook:report_of", "before"),
+    "reporting": ("qjobs.notebook:save_run", "before"),
 }
+WIDE = "\n".join(
+    [
+        'OPENQASM 2.0; include "qelib1.inc"; qreg q[26]; creg c[26];',
+        *(f"ry(0.{number}) q[{number % 26}]; cx q[{number % 26}],q[{(number + 1) % 26}];" for number in range(1, 300)),
+        "measure q -> c;",
+    ]
+)
 Said = tuple[int, str, str]
 pytestmark = pytest.mark.slow
 
@@ -100,7 +110,7 @@ def test_new(
     code, _, err = qjobs("run", file, "--json", "--new")
     assert (code, err, provider.created) == (0, "", 2)
     other = write({**json.loads(file.read_text()), "shots": 30}, "other.yaml")
-    assert qjobs("run", other)[2] == ""
+    assert "going on" not in qjobs("run", other)[2]
     assert provider.created == 3
 
 
@@ -147,7 +157,7 @@ def test_simulator(qjobs: Callable[..., Said], write: Callable[..., Path], site:
     code, out, err = qjobs("run", file, "--json")
     assert (code, json.loads(out)["missing"]) == (0, 0), err
     assert err.startswith("going on with the run ")
-    assert qjobs("run", file)[::2] == (0, "")
+    assert qjobs("run", file, "--json")[::2] == (0, "")
 
 
 def test_in_python(
@@ -181,7 +191,90 @@ def test_attended(
                 time.sleep(0.05)
             time.sleep(0.5)
             provider.store.queue_s = 0.0
-            code, _, err = qjobs("run", file)
+            code, _, err = qjobs("run", file, "--json")
             assert (code, err, provider.created) == (0, "", 2)
         finally:
             process.kill()
+
+
+def interrupted(home: Path, site: Path, words: list[str], when: Callable[[], bool]) -> list[str]:
+    """The lines that a command says when it gets Ctrl-C at some moment."""
+    environment = {**os.environ, "QJOBS_HOME": str(home), "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}:{site}"}
+    environment.pop("QJOBS_LEDGER", None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qjobs.cli.main", *words],
+        env=environment,
+        cwd=home.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # as in a terminal, every process of the command gets it
+    )
+    deadline = time.monotonic() + 60
+    while not when() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert (out == "") == (words[0] == "run")
+    return err.splitlines()
+
+
+def status_is(home: Path, *statuses: JobStatus) -> Callable[[], bool]:
+    """Whether a job in the ledger is in one of these."""
+
+    def look() -> bool:
+        path = home / "ledger.db"
+        if not path.exists():
+            return False
+        with Ledger(f"sqlite:///{path}") as store:
+            return any(job.status in statuses for job in store.jobs())
+
+    return look
+
+
+def test_ctrl_c(
+    qjobs: Callable[..., Said], write: Callable[..., Path], site: Path, home: Path, provider: ScriptedProvider
+) -> None:
+    """What is at a provider goes on, and the printed command brings its results without sending anything again."""
+    provider.store.queue_s = 600.0
+    name = f"own/{provider.port}-findable"
+    file = batch(write, name)
+    lines = interrupted(home, site, ["run", str(file), "--max-submissions", "2"], status_is(home, JobStatus.QUEUED))
+    assert f"{name}: 1 job will go on there (QUEUED)" in lines
+    (again,) = [line.partition(": ")[2] for line in lines if line.startswith("to go on with it: ")]
+    (watch,) = [line.partition(": ")[2] for line in lines if line.startswith("to look at it: ")]
+    assert parse(shlex.split(watch)[1:])["run"]
+    for job in provider.store.jobs.values():
+        job.starts_at = job.ends_at = provider.store.clock()
+    code, out, err = qjobs(*shlex.split(again)[1:], "--json")
+    assert (code, json.loads(out)["missing"], provider.created) == (0, 0, 1), err
+
+
+def test_ctrl_c_of_the_simulator(
+    qjobs: Callable[..., Said], write: Callable[..., Path], site: Path, home: Path
+) -> None:
+    """What is simulated ends with the process, and that is said."""
+    file = write({"name": "b", "circuits": [{"openqasm": WIDE}], "shots": 20, "backend": "aer", "compiler": "none"})
+    lines = interrupted(home, site, ["run", str(file)], status_is(home, JobStatus.RUNNING))
+    assert "aer: 1 job ended with this process, which simulated here" in lines
+    assert not any(line.startswith("to look") for line in lines)
+    (again,) = [line.partition(": ")[2] for line in lines if line.startswith("to go on with it: ")]
+    assert shlex.split(again) == ["qjobs", "run", str(file)]
+
+
+def test_ctrl_c_of_a_watch(
+    qjobs: Callable[..., Said], write: Callable[..., Path], site: Path, home: Path, provider: ScriptedProvider
+) -> None:
+    """A watch that gets Ctrl-C harms no job."""
+    provider.store.queue_s = 600.0
+    name = f"own/{provider.port}-findable"
+    file = batch(write, name)
+    interrupted(home, site, ["run", str(file)], status_is(home, JobStatus.QUEUED))
+    began = time.monotonic()
+    lines = interrupted(home, site, ["watch", "@1", "--json"], lambda: time.monotonic() - began > 2.0)
+    assert lines == ["the watch has ended; the jobs go on as before"]
+    with Ledger(f"sqlite:///{home / 'ledger.db'}") as store:
+        (job,) = store.jobs()
+    assert (job.status, job.cancel_requested_at, provider.created) == (JobStatus.QUEUED, None, 1)

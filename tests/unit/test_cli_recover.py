@@ -221,8 +221,6 @@ def test_wrong_backend(qjobs: Callable[..., Said], store: Ledger, findable: Scri
     [
         (["--backend", "rest"], "belong together"),
         (["--backend", "aer", "--url", "http://x"], "belong together"),
-        (["--strategy", "maybe"], "use one of DEFAULT"),
-        (["--status", "gone"], "use one of"),
         (["--max-submissions", "0"], "must be 1 or more"),
         (["--max-cost", "-1"], "must not be negative"),
     ],

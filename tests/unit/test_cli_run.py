@@ -53,7 +53,7 @@ def test_sweep(
     assert code == 0
     assert "2 of 2 circuits are there" in out
     assert jobs_in(home) == before
-    assert (tmp_path / "out" / "results.parquet").exists()
+    assert (tmp_path / "out" / str(SWEEP["name"]) / "latest" / "results.parquet").exists()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_early_start(
 def test_circuits(qjobs: Callable[..., Said], write: Callable[..., Path], tmp_path: Path) -> None:
     """A circuit list and a bare circuit are run; the same run id runs nothing again."""
     path = tmp_path / "ledger.db"
-    code, out, _ = qjobs("run", write(BATCH), "--json", "--run-id", "r", "--ledger", path)
+    code, out, _ = qjobs("run", write(BATCH), "--json", "--run-id", "r", "--ledger", path, "--create")
     assert code == 0
     assert (json.loads(out)["jobs"], json.loads(out)["rows"]) == ({"COMPLETED": 1}, 2)
     code, out, _ = qjobs("run", write(BATCH), "--json", "--run-id", "r", "--ledger", path)  # nothing is run again
@@ -132,7 +132,7 @@ def test_bad_input(
 ) -> None:
     """Bad input is one line of error and code 2, before anything is stored."""
     content, words = BAD[case]
-    code, out, err = qjobs(command, write(content), "--ledger", tmp_path / "ledger.db")
+    code, out, err = qjobs(command, write(content), "--ledger", tmp_path / "ledger.db", "--create")
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1
@@ -144,7 +144,7 @@ def test_bad_input(
 @pytest.mark.parametrize("name", ["gone.yaml", "gone.qasm", "gone.qpy"])
 def test_missing_file(qjobs: Callable[..., Said], tmp_path: Path, name: str) -> None:
     """A missing file is refused by its name."""
-    code, _, err = qjobs("run", tmp_path / name, "--ledger", tmp_path / "ledger.db")
+    code, _, err = qjobs("run", tmp_path / name, "--ledger", tmp_path / "ledger.db", "--create")
     assert code == 2
     assert err.count("\n") == 1
     assert name in err

@@ -139,6 +139,15 @@ def test_cache(tmp_path):
     assert (stats.hits, stats.misses, stats.entries) == (1, 6, 6)
 
 
+def test_cached_for_wider(tmp_path):
+    """What was compiled for a device with the same gates is refused by one that is too narrow, cached or not."""
+    cache = CompileCache(tmp_path)
+    compile_program(program(), Target(name="wide", n_qubits=5), cache=cache)
+    with pytest.raises(InvalidCircuit, match="3 qubits and narrow has 2"):
+        compile_program(program(), Target(name="narrow", n_qubits=2), cache=cache)
+    assert cache.stats().hits == 1
+
+
 def test_unused_cache(tmp_path):
     """Nothing is created before the first put."""
     cache = CompileCache(tmp_path / "cache")

@@ -7,23 +7,23 @@ import threading
 from collections.abc import Collection, Sequence
 
 import pytest
-from scripted import FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend, SteppedBackend
+from scripted import FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend, ShowingBackend, SteppedBackend
 from support import claim, create, ended_owner, sending
 
 import qjobs
-from qjobs.backends.base import Backend, Limits
+from qjobs.backends.base import Backend, Limits, Pricing
 from qjobs.errors import (
     BackendUnavailable,
     CredentialsRejected,
     InvalidInput,
     NotSent,
-    ProtocolError,
     QJobsError,
     SubmissionRejected,
     SubmissionUnknown,
 )
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
+from qjobs.ledger.money import Cap
 from qjobs.lifecycle import LIVE, UNDER_WAY, JobStatus
 from qjobs.model import JobId, RemoteRetryStrategy
 from qjobs.operations.dispatch import Dispatched, Dispatcher, dispatch
@@ -135,31 +135,15 @@ def test_others_count(waiting: Waiting) -> None:
     qjobs.submit(waiting.ledger, waiting.backends["fake"], awake, now=waiting.clock.now)
     ids = waiting.suspend("run", 3)
     assert waiting.dispatch().sent == {"fake": ids[:1]}
-    shown = Shown(limits=TWO, name="shown")
+    shown = ShowingBackend(limits=TWO, name="shown")
     waiting.backends["shown"] = shown
     theirs = waiting.suspend("other", 2, backend="shown")
-    shown.strangers = 2
+    shown.strangers = ["x", "y"]
     assert waiting.dispatch().sent == {}
-    shown.strangers = 1
-    assert waiting.dispatch().sent == {"shown": theirs[:1]}
-    shown.strangers = 0
-    shown.errors_of_count.append(ProtocolError("a new word"))
-    assert waiting.dispatch().sent == {"shown": theirs[1:]}, "whoever cannot tell is believed to have none"
-
-
-class Shown(ScriptedBackend):
-    """A provider that shows how many jobs are alive."""
-
-    strangers = 0
-
-    def __init__(self, **options: object) -> None:
-        super().__init__(**options)
-        self.errors_of_count: list[QJobsError] = []
-
-    def n_live(self) -> int:
-        if self.errors_of_count:
-            raise self.errors_of_count.pop()
-        return len(self.live()) + self.strangers
+    shown.strangers = ["y"]
+    assert waiting.dispatch(5.0).sent == {"shown": theirs[:1]}
+    shown.strangers = []
+    assert waiting.dispatch(5.0).sent == {"shown": theirs[1:]}
 
 
 def test_limit_holds(ledger: Ledger) -> None:
@@ -219,6 +203,17 @@ def test_wait_ended(waiting: Waiting) -> None:
     waiting.ledger.waits.end("over")
     assert waiting.dispatch() == Dispatched()
     assert waiting.backends["fake"].jobs == {}
+
+
+def test_over_meanwhile(ledger: Ledger) -> None:
+    """A run that is over while a pass sends for it gets no more jobs sent than were under way."""
+    backend = ScriptedBackend()
+    waiting = Waiting(ledger, backend)
+    ids = waiting.suspend("run", 20)
+    backend.before_submit = lambda: ledger.waits.end("run")
+    waiting.dispatch()
+    assert 1 <= len(backend.jobs) <= 8
+    assert waiting.statuses(ids).count(S.CREATED) >= 12
 
 
 def test_sent_by_another(waiting: Waiting) -> None:
@@ -284,13 +279,16 @@ def test_lost_reply(waiting: Waiting) -> None:
 
 
 def test_never_made(waiting: Waiting) -> None:
-    """A job whose reply was lost and that was never made is sent again by the rung that may, once."""
+    """A job whose reply was lost and that was never made is sent again, once, by the rung that may; each is told."""
     ids = waiting.suspend("run", 1)
     waiting.backends["fake"].faults += [Fault(SubmissionUnknown("the connection broke"))]
     for _ in range(12):
         waiting.dispatch(15.0)
     assert waiting.statuses(ids) == [S.SUBMITTED]
     assert len(waiting.backends["fake"].jobs) == 1
+    told = [event.detail for event in waiting.ledger.events(ids[0]) if event.cause == "retry"]
+    rungs = RetryPolicy.for_backend(FINDABLE).rungs
+    assert told == [f"retry {n} of the submit stage, rung {rungs[n - 1].strategy}" for n in (1, 2, 3)]
 
 
 def test_opaque(ledger: Ledger) -> None:
@@ -317,6 +315,23 @@ def test_capped(ledger: Ledger) -> None:
     assert waiting.dispatch().sent == {}
     assert waiting.statuses(ids) == [S.CREATED]
     assert waiting.is_over("run")
+
+
+def test_held(ledger: Ledger) -> None:
+    """A job that a cap leaves no money for waits on, says why, uses up no rung, and goes on when the cap is raised."""
+    backend = ScriptedBackend(limits=TWO, price=3.0)
+    backend.pricing = Pricing(unit="HQC", words="by the item")
+    waiting = Waiting(ledger, backend)
+    ids = waiting.suspend("run", 2)
+    ledger.caps.put(Cap(name="lab", amount=7.0, unit="HQC"), now=waiting.clock.now())
+    (sent,) = waiting.dispatch().sent["fake"]
+    (held,) = set(ids) - {sent}
+    assert waiting.dispatch(31.0).sent == {}
+    assert ledger.dispatches.waiting(ids) == {held}
+    assert ledger.job(held).trouble.startswith("held by the cap lab")
+    assert (ledger.attempts(held), waiting.is_over("run")) == ([], False)
+    ledger.caps.put(Cap(name="lab", amount=12.0, unit="HQC"), now=waiting.clock.now())
+    assert waiting.dispatch(31.0).sent == {"fake": [held]}
 
 
 def test_no_such_backend(waiting: Waiting) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 from launching import Stages, circuits, points, run, to_submit
@@ -11,12 +12,13 @@ from scripted import Fault, ScriptedBackend
 from support import NOW, claim, create
 
 import qjobs
-from qjobs.backends.base import Limits, Lookup
+from qjobs.backends.base import Capability, Limits, Lookup
 from qjobs.errors import (
     BackendUnavailable,
     InvalidInput,
     JobFailed,
     LedgerUnavailable,
+    NotSent,
     SubmissionRejected,
     SubmissionUnknown,
 )
@@ -52,6 +54,33 @@ def test_entered_again(store: Ledger, stages: Callable[..., Stages], plan: Exper
     staged.opened["fake"].troubles.append(AssertionError("it was asked again"))
     assert run(staged, plan).jobs == first.jobs
     assert (len(staged.opened["fake"].jobs), len(staged.waits)) == (1, waits)
+
+
+@pytest.mark.parametrize("make", [circuits, points], ids=["list", "sweep"])
+def test_vendor_batch(stages: Callable[..., Stages], make: Callable[..., ExperimentPlan]) -> None:
+    """All jobs of a logical run are one batch at the provider, whoever plans them; those of another are another one."""
+    backend = ScriptedBackend(limits=ONE_EACH)
+    backend.capabilities |= {Capability.BATCHES}
+    backend.faults.extend([None, Fault(NotSent("no network"))])
+    staged = stages(backend)
+    plan = make(3, vendor_batch=True) if make is circuits else make(0.1, 0.2, 0.3, vendor_batch=True)
+    run(staged, plan, "one", identity="wish")
+    run(staged, plan, "two", identity="wish")
+    (batch_id,) = {job.batch.options.batch_id for job in backend.jobs.values()}
+    assert len(backend.jobs) == 3
+    assert str(UUID(batch_id)) == batch_id
+    other = make(2, vendor_batch=True, name="other") if make is circuits else make(1.0, vendor_batch=True, name="other")
+    run(staged, other, "three")
+    assert len({job.batch.options.batch_id for job in backend.jobs.values()}) == 2
+
+
+def test_no_batches(stages: Callable[..., Stages]) -> None:
+    """Where the provider has no batches, and where none was asked for, each job goes by itself."""
+    backend = ScriptedBackend()
+    run(stages(backend), circuits(1, vendor_batch=True), "one")
+    backend.capabilities |= {Capability.BATCHES}
+    run(stages(backend), circuits(1), "two")
+    assert {job.batch.options.batch_id for job in backend.jobs.values()} == {None}
 
 
 def test_same_logical_run(store: Ledger, stages: Callable[..., Stages]) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, JobKind, RemoteRetryStrategy
-from qjobs.operations.execute import DirectStages, ExperimentPlan, Shown, ToSubmit, Until, execute
+from qjobs.operations.execute import DirectStages, ExperimentPlan, WaitedFor, execute
 from qjobs.operations.plan import end_interruption, interrupted_run
 
 S = JobStatus
@@ -43,20 +43,12 @@ class Suspending(Stages):
 
     suspends = True
 
-    def wait(
-        self,
-        jobs: Mapping[JobId, str],
-        *,
-        until: Until,
-        shown: Sequence[JobId],
-        kind: Shown,
-        unsent: Mapping[JobId, ToSubmit],
-    ) -> None:
+    def wait(self, waited_for: WaitedFor) -> None:
         if self.suspends:
             self.suspends = False
-            self.ledger.waits.register("run", jobs, until=until, now=NOW)
+            self.ledger.waits.register("run", waited_for.jobs, until=waited_for.until, now=NOW)
             raise Suspended
-        super().wait(jobs, until=until, shown=shown, kind=kind, unsent=unsent)
+        super().wait(waited_for)
 
 
 @pytest.fixture

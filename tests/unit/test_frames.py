@@ -26,6 +26,7 @@ from sweep_results import (
     with_reference,
 )
 
+from qjobs.circuits.standard_errors import of_fraction
 from qjobs.experiments.sweep import OWN_COLUMNS
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult
@@ -37,6 +38,7 @@ COMMON = {
     "backend": "str",
     "device": "str",
     "shots": "int64",
+    "shots_per_basis": "int64",
     "status": "str",
     "message": "str",
     "cost": "float64",
@@ -44,6 +46,7 @@ COMMON = {
     "submitted_at": "datetime64[us, UTC]",
     "completed_at": "datetime64[us, UTC]",
 }
+COUNTS = {"counts": "str", "fractions_stderr": "str"}
 FIRST = {"point_id": "str", "point": "int64", "repetition": "int64", "a": "float64", "b": "float64"}
 
 
@@ -55,10 +58,12 @@ def test_counts() -> None:
     """Counts are JSON text, in rows that have their point's parameters, cost and times."""
     plan = plan_of()
     frame = sweep_frame(plan, all_found(plan, counted, cost=0.5))
-    assert dtypes(frame) == {**FIRST, "counts": "str", **COMMON}
+    assert dtypes(frame) == {**FIRST, **COUNTS, **COMMON}
     assert [json.loads(text) for text in frame["counts"]] == [dict(counted(n).counts or {}) for n in range(6)]
     assert list(frame["point_id"]) == [point.point_id for point in plan.points]
     assert list(zip(frame["a"], frame["b"], strict=True)) == [tuple(v for _, v in p.parameters) for p in plan.points]
+    errors = [json.loads(text) for text in frame["fractions_stderr"]]
+    assert errors[1] == pytest.approx({"0": of_fraction(90, 100), "1": of_fraction(10, 100)}, rel=1e-2)
     assert (frame["status"] == "COMPLETED").all()
     assert frame["cost"].tolist() == [0.5] * 6
     assert frame["submitted_at"].tolist() == [at(1)] * 6
@@ -71,13 +76,21 @@ def test_own_columns() -> None:
     assert set(frame.columns) - {"a", "b"} == set(OWN_COLUMNS)
 
 
+def test_order_of_parameters() -> None:
+    """Parameters are columns in the order in which they were given."""
+    plan = plan_of(axes=[Y, X])
+    names = [name for name in sweep_frame(plan, {}).columns if name in {X["name"], Y["name"]}]
+    assert names == [Y["name"], X["name"]] == list(plan.parameters)
+
+
 def test_sampled_values() -> None:
     """A sampled value has a standard error."""
     plan = plan_of(observables=Z)
     frame = sweep_frame(plan, all_found(plan, counted))
-    assert dtypes(frame) == {**FIRST, "z": "float64", "z_stderr": "float64", **COMMON}
+    assert dtypes(frame) == {**FIRST, "z": "float64", "z_stderr": "float64", "counts": "str", **COMMON}
     assert frame["z"].tolist() == pytest.approx([1 - n / 5 for n in range(6)])
-    assert frame["z_stderr"].tolist() == pytest.approx([math.sqrt((1 - (1 - n / 5) ** 2) / 99) for n in range(6)])
+    assert [json.loads(text) for text in frame["counts"]] == [dict(counted(n).counts or {}) for n in range(6)]
+    assert frame["z_stderr"].tolist() == pytest.approx([2 * of_fraction(10 * n, 100) for n in range(6)])
 
 
 def test_several_bases() -> None:
@@ -88,9 +101,11 @@ def test_several_bases() -> None:
         object.__setattr__(one.item, "times", {JobStatus.SUBMITTED: at(n), JobStatus.COMPLETED: at(10 + n)})
     frame = sweep_frame(plan, found)
     signs = {basis: 2 if basis == "Z" else 1 for basis in plan.templates}
+    by_basis = json.loads(frame["counts"][1])
+    assert [(basis, set(counts)) for basis, counts in by_basis.items()] == [(b, {"0", "1"}) for b in plan.templates]
     assert frame["h"].tolist() == pytest.approx([sum(signs.values()) * (1 - n / 5) for n in (0, 1)])
-    one = 4 * 0.1 * 0.9 / 99
-    assert frame["h_stderr"].tolist() == pytest.approx([0, math.sqrt(4 * one + one)])
+    ones = [2 * of_fraction(0, 100), 2 * of_fraction(10, 100)]
+    assert frame["h_stderr"].tolist() == pytest.approx([math.hypot(2 * one, one) for one in ones])
     assert frame["shots"].tolist() == [200, 200]
     assert frame["cost"].tolist() == [0.5, 0.5]
     assert frame["submitted_at"].tolist() == [at(0), at(1)]
@@ -136,7 +151,7 @@ def test_missing_results() -> None:
     del found["aer", labels[3]]
     found["aer", labels[4]] = Found(job=a_job(), item=an_item(labels[4]), result=ItemResult(counts={}))
     frame = sweep_frame(plan, found)
-    assert dtypes(frame) == {**FIRST, "z": "float64", "z_stderr": "float64", **COMMON}
+    assert dtypes(frame) == {**FIRST, "z": "float64", "z_stderr": "float64", "counts": "str", **COMMON}
     assert frame["status"].tolist()[:4] == ["ERROR", "CANCELLED", "MISSING", "MISSING"]
     assert frame["message"].tolist()[:2] == ["out of memory", "the device is gone"]
     assert "has not been collected" in frame["message"][2]
@@ -165,7 +180,7 @@ def test_circuits() -> None:
         for n, one in enumerate(results)
     ]
     frame = circuits_frame(found)
-    assert dtypes(frame) == {"label": "str", **COMMON, "counts": "str"}
+    assert dtypes(frame) == {"label": "str", **COMMON, **COUNTS}
     assert frame["counts"].isna().tolist() == [False, True, False]
     assert json.loads(frame["counts"][2]) == {"0110": 2}
     assert frame["status"].tolist() == ["COMPLETED", "ERROR", "COMPLETED"]
@@ -187,7 +202,7 @@ def test_parquet(tmp_path: Path) -> None:
     again = pd.read_parquet(path)
     pd.testing.assert_frame_equal(again, frame)
     assert str(again["submitted_at"].dtype) == "datetime64[us, UTC]"
-    assert [p.name for p in path.parent.iterdir()] == ["results.parquet"]
+    assert [p.name for p in (tmp_path / "new" / "folder").iterdir()] == ["results.parquet"]
 
 
 @pytest.mark.parametrize("values", [{}, {"observables": Z}, {"observables": Z, "exact": True}])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from support import NOW, a_program, a_spec, at
 
+from qjobs.circuits.standard_errors import of_fraction
 from qjobs.experiments.health_check import Series
 from qjobs.ledger import Ledger
 from qjobs.model import Batch, ItemSpec
@@ -49,13 +50,11 @@ DIFFER = [
 @pytest.mark.parametrize(
     ("results", "series", "value", "stderr"),
     [
-        # p = 91/102; sqrt(p (1 - p) / 100) = sqrt(1001/10404/100)
-        ([("ghz 4 #0", {"0000": 50, "1111": 40, "0111": 6, "1110": 4})], "GHZ 4", 0.9, 0.0310182),
+        ([("ghz 4 #0", {"0000": 50, "1111": 40, "0111": 6, "1110": 4})], "GHZ 4", 0.9, of_fraction(90, 100)),
         (DIFFER, "mirror 2, depth 8", 0.7, 0.2 / math.sqrt(3)),  # 0.9, 0.5, 0.7: standard deviation 0.2
-        # p = 321/402; sqrt(p (1 - p) / 400)
-        ([(f"ghz 2 #{n}", {"00": 40, "11": 40, "01": 20}) for n in range(4)], "GHZ 2", 0.8, 0.0200558),
-        ([("ghz 2 #0", {"00": 98})], "GHZ 2", 1.0, math.sqrt(0.01 * 0.99 / 98)),  # p = 99/100
-        ([("ghz 2 #0", {"01": 98})], "GHZ 2", 0.0, math.sqrt(0.01 * 0.99 / 98)),  # p = 1/100
+        ([(f"ghz 2 #{n}", {"00": 40, "11": 40, "01": 20}) for n in range(4)], "GHZ 2", 0.8, of_fraction(320, 400)),
+        ([("ghz 2 #0", {"00": 98})], "GHZ 2", 1.0, of_fraction(98, 98)),
+        ([("ghz 2 #0", {"01": 98})], "GHZ 2", 0.0, of_fraction(0, 98)),
     ],
     ids=["one circuit", "circuits that differ", "circuits that agree", "all right", "none right"],
 )

@@ -18,6 +18,7 @@ from support import NOW, check_history
 from qjobs.backends.aer import AerBackend, NoiseSpec
 from qjobs.backends.base import Limits
 from qjobs.circuits.programs import bind, program_from_qiskit
+from qjobs.circuits.standard_errors import of_fraction
 from qjobs.errors import InvalidInput, JobFailed, ProtocolError
 from qjobs.experiments.forms import explain
 from qjobs.experiments.hamiltonian import ground_energy
@@ -172,13 +173,13 @@ def test_seeds() -> None:
 
 
 def test_from_counts() -> None:
-    """Energies of counts have the errors of their bases; a single shot's is not known."""
+    """Energies of counts have the errors of their bases, which even a single shot has."""
     plan = expand_hybrid(a_spec(exact=False))
     assert list(plan.templates) == ["X", "Z"]
     found = from_counts(plan, [[{"0": 75, "1": 25}, {"1": 1}], [{"0": 100}, {"0": 1}]])
     assert found.energies == pytest.approx((1.25, 0.5))
-    assert found.std_errors[0] == pytest.approx(0.5 * math.sqrt(0.75 / 99))
-    assert found.std_errors[1] is None
+    of_basis = [[of_fraction(75, 100), of_fraction(100, 100)], [of_fraction(1, 1), of_fraction(1, 1)]]
+    assert found.std_errors == pytest.approx([math.hypot(one, 2 * other) for one, other in of_basis])
     with pytest.raises(InvalidInput, match="counts give none"):
         from_counts(expand_hybrid(a_spec()), [])
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from support import NOW, a_program, a_spec, check_history, claim, counts, create, raw, sent
 
-from qjobs.errors import JobNotFound, LedgerAway, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
+from qjobs.errors import InvalidInput, JobNotFound, LedgerAway, LedgerSchemaMismatch, LedgerUnavailable, StorageFull
 from qjobs.ledger import Ledger, tables
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId
@@ -133,8 +133,12 @@ def test_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("QJOBS_HOME", str(tmp_path / "home"))
     assert default_url() == f"sqlite:///{tmp_path}/home/ledger.db"
     monkeypatch.setenv("QJOBS_LEDGER", str(tmp_path / "a" / "b.db"))
-    with Ledger() as ledger:
+    with pytest.raises(InvalidInput, match=r"no ledger at .*b\.db \(QJOBS_LEDGER\)"):
+        Ledger()
+    with Ledger(default_url(create=True)) as ledger:
         create(ledger)
+    with Ledger() as ledger:
+        assert ledger.jobs()
     assert (tmp_path / "a" / "b.db").exists()
     monkeypatch.setenv("QJOBS_LEDGER", "postgresql://host/db")
     assert default_url() == "postgresql://host/db"

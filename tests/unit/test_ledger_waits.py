@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from support import NOW, at, create, observe, sent, unsettled, whole
+from support import NOW, at, claim, counts, create, observe, sent, unsettled, whole
 
 from qjobs.ledger import Ledger
 from qjobs.ledger.suspended_runs import AtDeadline
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, JobId
+from qjobs.model import Attempt, JobId, RemoteId
 
 S = JobStatus
 
@@ -50,6 +50,21 @@ def test_results_to_fetch(ledger: Ledger, jobs: list[tuple[JobId, Attempt]]) -> 
     observe(ledger, job_id, attempt.number, whole(S.COMPLETED), now=NOW)
     assert is_over(ledger) == {"run": False}
     ledger.schedule.set_next({job_id: None})
+    assert is_over(ledger) == {"run": True}
+
+
+def test_results_of_an_older_epoch(ledger: Ledger, jobs: list[tuple[JobId, Attempt]]) -> None:
+    """Results from before all began anew are not those that a run waits for, whatever other jobs there are."""
+    job_id, attempt = jobs[0]
+    ledger.waits.register("run", [job_id], until="all", now=NOW)
+    observe(ledger, job_id, attempt.number, whole(S.COMPLETED), now=NOW)
+    ledger.store_results(job_id, attempt, {0: counts(b00=1), 1: counts(b00=1)}, now=NOW)
+    assert is_over(ledger) == {"run": True}
+    again = claim(ledger, job_id, S.COMPLETED, new_epoch=True)
+    ledger.submissions.accept(again, RemoteId("remote-again"), now=NOW)
+    observe(ledger, job_id, again.number, whole(S.COMPLETED), now=NOW)
+    assert is_over(ledger) == {"run": False}
+    ledger.store_results(job_id, again, {0: counts(b00=2), 1: counts(b00=2)}, now=NOW)
     assert is_over(ledger) == {"run": True}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import json
 import os
 import subprocess
@@ -14,7 +12,9 @@ import pytest
 import yaml
 
 from qjobs.backends.rest import LostReply
-from qjobs.cli.parser import _LOST_REPLIES, BUILT_IN, parser_of
+from qjobs.cli.declaring import built
+from qjobs.cli.main import COMMANDS, app_of
+from qjobs.cli.options import LostReplyKind
 
 ROOT = Path(__file__).parents[2]
 CIRCUITS = {"qiskit", "qiskit_aer", "pytket", "numpy", "scipy", "pandas", "pyarrow", "matplotlib"}
@@ -48,7 +48,7 @@ def test_sensor_imports(tmp_path: Path) -> None:
     [
         ("import qjobs", set(), 90),
         (command("--help"), set(), 220),
-        (command("jobs", "retry", "--help"), set(), 150),
+        (command("jobs", "retry", "--help"), set(), 165),
         (command("jobs", "list"), {"sqlalchemy"}, 470),
         (command("jobs", "discard", "job-0"), {"sqlalchemy"}, 520),
     ],
@@ -77,26 +77,9 @@ def test_run_imports(tmp_path: Path) -> None:
     assert count <= 2300
 
 
-def test_words_of_the_parser() -> None:
-    """What the parser says of others without importing them is so."""
-    assert set(_LOST_REPLIES) == set(LostReply)
-    parser = parser_of(())
-    assert set(_commands(parser)) == BUILT_IN
-    for place in _places(parser):
-        module, _, name = place.partition(":")
-        assert callable(getattr(importlib.import_module(module), name))
-
-
-def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            return dict(action.choices)
-    return {}
-
-
-def _places(parser: argparse.ArgumentParser) -> list[str]:
-    """The functions of all commands."""
-    found = [parser.get_default("call")] if parser.get_default("call") else []
-    for below in _commands(parser).values():
-        found += _places(below)
-    return found
+def test_words_of_the_options() -> None:
+    """What the options say of others without importing them is so, and every command is in the table of its modules."""
+    assert set(LostReplyKind) == set(LostReply)
+    assert set(built(app_of()).commands) - {"sensor", "approve"} == set(COMMANDS)
+    for name in COMMANDS:
+        assert name in built(app_of([name])).commands

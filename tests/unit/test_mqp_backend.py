@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,9 +13,10 @@ import pytest
 from mqp_portal import TOKEN, MqpPortal
 
 import qjobs
-from qjobs.backends.base import MissingResult, Result, Snapshot
+from qjobs.backends.base import MissingResult, Pricing, Result, Snapshot
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.mqp import MqpBackend
+from qjobs.backends.mqp.environment import from_environment
 from qjobs.circuits.programs import read_circuit
 from qjobs.errors import (
     BackendUnavailable,
@@ -387,6 +390,23 @@ def test_describes_itself(portal: MqpPortal, opened: Opened) -> None:
     assert (backend.estimate(batch_of(1)), backend.link(RemoteId("1"))) == (None, None)
     with pytest.raises(InvalidInput):
         opened("")
+
+
+def test_rate(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where its user has set what a shot costs, a batch has an estimate in budget units; 0 is a rate, too."""
+    batch = batch_of(1, 2, shots=(100, 100))
+    assert opened().pricing == Pricing(unit="budget units", words="not known: the portal publishes no prices")
+    assert (opened(rate=0.25).estimate(batch), opened(rate=0.0).estimate(batch)) == (50.0, 0.0)
+    assert opened(rate=0.25).pricing.words == "0.25 for each shot of a circuit, as it was set here"
+    for wrong in (-1.0, math.nan, math.inf):
+        with pytest.raises(InvalidInput, match="a rate must be a number from 0, in budget units a shot"):
+            opened(rate=wrong)
+    monkeypatch.setenv("QJOBS_MQP_RATE", "0.5")
+    with contextlib.closing(from_environment("QExa")) as backend:
+        assert backend.estimate(batch) == 100.0
+    monkeypatch.setenv("QJOBS_MQP_RATE", "cheap")
+    with pytest.raises(InvalidInput, match="QJOBS_MQP_RATE must be a number, not 'cheap'"):
+        from_environment("QExa")
 
 
 def test_jobs_of_a_plan(portal: MqpPortal, opened: Opened, store: Ledger) -> None:

@@ -241,3 +241,22 @@ def test_list_is_away(opened: Opened, portal: MqpPortal) -> None:
     assert backend.status([remote_id])
     with pytest.raises(BackendUnavailable):
         backend.find(key)
+
+
+def test_live_jobs(opened: Opened, portal: MqpPortal) -> None:
+    """What waits or runs is told in one request; a list that ignores what was asked, or is longer, tells nothing."""
+    backend = opened()
+    portal.store.run_s = 60.0
+    send(backend, 2)
+    asked = portal.n_asked
+    assert {job.remote_id for job in backend.live_jobs() or ()} == {"1", "2"}
+    assert portal.n_asked == asked + 2, "and one to sign in"
+    portal.store.clock = lambda: 100.0
+    assert backend.live_jobs() == []
+    portal.ways.ignores_filter = True
+    with pytest.raises(ProtocolError, match="COMPLETED"):
+        backend.live_jobs()
+    portal.ways.rows = lambda rows, page, size: rows[:1]
+    with pytest.raises(ProtocolError, match="1 of its 2"):
+        backend.live_jobs()
+    assert opened(portal=None).live_jobs() is None

@@ -224,7 +224,7 @@ def test_cancel_refused(nexus: Replay, backend: NexusBackend, code: int) -> None
     nexus.on("GET", ONE, 404, NO_SUCH_JOB)
     backend.cancel(RemoteId("j"))
     nexus.on("GET", ONE, 200, with_word("RUNNING"))
-    with pytest.raises(ProtocolError, match="no") as caught:
+    with pytest.raises(ProtocolError, match="Forbidden" if code == 403 else "no") as caught:
         backend.cancel(RemoteId("j"))
     assert caught.value.code == code
     assert nexus.sent("POST", CANCEL) == [{}] * 5, "a missing body was a 422"
@@ -253,3 +253,30 @@ def test_samples_have_numbers() -> None:
     for name in ("execute ERROR -> 200", "compile COMPLETED -> 200"):
         items = sample(JOB + name)["data"]["attributes"]["definition"]["items"]
         assert [item["item_id"] for item in items] == list(range(1, len(items) + 1)), json.dumps(items)
+
+
+def test_live_jobs(nexus: Replay, backend: NexusBackend) -> None:
+    """Live jobs come in one request; one that shows another device's configuration is elsewhere, one without is not."""
+    body = listing("here", "unsaid", "there", "over", total_pages=1)
+    configs = [{"type": "AerConfig", "seed": 7}, None, {"type": "QuantinuumConfig", "device_name": "H1-1"}, None]
+    for job, config, word in zip(body["data"], configs, ["RUNNING", "QUEUED", "SUBMITTED", "COMPLETED"], strict=True):
+        job["attributes"]["status"] = {"status": word}
+        job["attributes"]["definition"] = {} if config is None else {"backend_config": config}
+    nexus.on("GET", wire.JOBS, 200, body)
+    found = backend.live_jobs() or []
+    assert [(job.remote_id, job.elsewhere) for job in found] == [
+        ("id of here", False),
+        ("id of unsaid", False),
+        ("id of there", True),
+    ]
+    assert asked_pages(nexus) == [0]
+
+
+def test_list_of_live_jobs_fails(nexus: Replay, backend: NexusBackend) -> None:
+    """A list that fails is left alone for a while, as for the status of jobs."""
+    nexus.on("GET", wire.JOBS, 200, {"data": "nothing"})
+    with pytest.raises(ProtocolError):
+        backend.live_jobs()
+    with pytest.raises(BackendUnavailable, match="left alone"):
+        backend.live_jobs()
+    assert asked_pages(nexus) == [0]

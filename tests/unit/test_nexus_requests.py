@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -47,6 +48,21 @@ def test_execute_job_sent(nexus: Replay, backend: NexusBackend) -> None:
         {"program_id": SAMPLES["POST /api/circuits/v1beta2 -> 201"]["response"]["data"]["id"], "n_shots": 10}
     ]
     assert (ours["name"], ours["description"], ours["properties"]) == ("qjobs-k", "for people", {"qjobs_key": "k"})
+
+
+@pytest.mark.parametrize(
+    ("device", "has_batches"),
+    [("H2-1", True), ("Helios-1", True), ("H2-1E", False), ("H2-1LE", False), ("H1-1SC", False), ("Aer", False)],
+)
+def test_batches(nexus: Replay, device: str, has_batches: bool) -> None:
+    """Machines have batches, as the client tells them; a job's batch goes out in the words of the client."""
+    with contextlib.closing(open_on(nexus, device)) as backend:
+        assert (Capability.BATCHES in backend.capabilities) is has_batches
+        batch_id = "7d4b7d0e-4f5c-5d7e-9a53-1c2b8e0f6a11" if has_batches else None
+        backend.submit(batch(batch_id=batch_id), Key("k"), Journal(nexus))
+    config = nexus.sent("POST", wire.JOBS)[0]["data"]["attributes"]["definition"]["backend_config"]
+    sent = {name: config[name] for name in ("attempt_batching", "batch_id") if name in config}
+    assert sent == ({"attempt_batching": True, "batch_id": batch_id} if has_batches else {})
 
 
 def test_compile_job_sent(nexus: Replay, backend: NexusBackend) -> None:
@@ -186,7 +202,7 @@ def test_answers_to_a_submission(
     assert type(caught.value) is error
     assert journal.ids == []
     assert len(nexus.sent("POST", wire.JOBS)) == 1
-    words = {400: "current region", 403: "made_up_group", 422: "field required"}
+    words = {400: "current region", 403: "Forbidden", 422: "field required"}  # the body of a 403 is not kept
     assert error is SubmissionUnknown or words.get(code, "") in str(caught.value)
 
 

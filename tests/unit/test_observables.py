@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from qiskit import ClassicalRegister, QuantumCircuit, QuantumRegister
 from qiskit.quantum_info import SparsePauliOp, Statevector
+from scipy.stats import beta
 
 from qjobs.circuits.observables import Estimator, measured_in, parse_observable
+from qjobs.circuits.standard_errors import of_fraction
 from qjobs.errors import InvalidCircuit, InvalidInput
 from qjobs.model import Observable
 
@@ -35,6 +37,8 @@ def estimate(estimator: Estimator, name: str, *counts: dict[str, int]) -> tuple[
         ("+Z2", {"ZII": 1.0}),
         ("0.5*Z0 Z1", {"IZZ": 0.5}),
         ("0.5 Z0 Z1", {"IZZ": 0.5}),
+        ("Xall", {"XXX": 1.0}),
+        ("1 - 0.5*Zall + Yall", {"III": 1.0, "ZZZ": -0.5, "YYY": 1.0}),
         ("0.5Z0Z1", {"IZZ": 0.5}),
         ("2*Z0*X1", {"IXZ": 2.0}),
         ("Z0 * X1", {"IXZ": 1.0}),
@@ -146,8 +150,8 @@ def test_correlated_terms() -> None:
     estimator = Estimator([parse_observable("sum", "Z0 + Z1", 2), parse_observable("one", "Z0", 2)])
     counts = {"00": 480, "11": 520}
     _, one = estimate(estimator, "one", counts)
-    assert one == pytest.approx(math.sqrt((1 - 0.04**2) / 999))
-    assert estimate(estimator, "sum", counts)[1] == pytest.approx(2 * one)
+    assert one == pytest.approx(2 * of_fraction(480, 1000))
+    assert estimate(estimator, "sum", counts)[1] == pytest.approx(2 * one, rel=1e-3)
 
 
 def test_points_are_independent() -> None:
@@ -188,18 +192,30 @@ def test_identity() -> None:
         assert estimate(estimator, "one", counts) == (2.5, 0.0)
 
 
-def test_single_shots() -> None:
-    """One shot has a value, and NaN for its error."""
-    value, error = estimate(Estimator([parse_observable("z", "Z0", 1)]), "z", {"1": 1})
-    assert value == -1.0
-    assert math.isnan(error)
+@pytest.mark.parametrize(("hits", "shots"), [(0, 1), (1, 1), (0, 100), (100, 100), (30, 100), (0, 1_000_000)])
+def test_jeffreys(hits: int, shots: int) -> None:
+    """The error of a Pauli string is twice that of a fraction, which is scipy's of Beta(hits + 1/2, misses + 1/2)."""
+    counts = {bit: n for bit, n in (("1", hits), ("0", shots - hits)) if n}
+    of_beta = beta(hits + 0.5, shots - hits + 0.5).std()
+    assert of_fraction(hits, shots) == pytest.approx(of_beta)
+    assert estimate(Estimator([parse_observable("z", "3*Z0 + 5", 1)]), "z", counts)[1] == pytest.approx(6 * of_beta)
+    assert of_beta > 0
 
 
-def test_rounding_is_no_spread() -> None:
-    """Shots that all agree have the error zero, however the sum of terms rounds."""
+def test_agreeing_shots() -> None:
+    """Shots that all agree have an error of the order of the sum of terms over the number of shots."""
     estimator = Estimator([parse_observable("h", "0.1*Z0 + 0.3*Z1 + 0.7*Z0 Z1 + 0.123", 2)])
-    for shots in (3, 7, 1000, 999_983):
-        assert estimate(estimator, "h", {"01": shots})[1] == 0.0
+    for shots in (1, 7, 1000, 999_983):
+        assert 0.3 / (shots + 2) < estimate(estimator, "h", {"01": shots})[1] < 1.1 / (shots + 1)
+
+
+def test_coverage_near_the_edge() -> None:
+    """Where nearly all shots agree, the truth is within two errors at least nine times in ten."""
+    rng = np.random.default_rng(8)
+    hits = rng.binomial(200, 0.001, size=2000)
+    off = np.abs(hits / 200 - 0.001)
+    within = off < [2 * of_fraction(int(one), 200) for one in hits]
+    assert within.mean() > 0.9
 
 
 def test_bases() -> None:

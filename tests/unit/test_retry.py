@@ -1,4 +1,4 @@
-"""The table of docs/guarantees.md, "The retry table", written out a second time, and the ladders."""
+"""The table of docs/retries.md, "The retry table", written out a second time, and the ladders."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from launching import planned
 import qjobs
 from qjobs.backends.aer import AerBackend
 from qjobs.compiling.compiler import CompileCache
-from qjobs.experiments.circuit_list import expand_circuit_list, load_circuit_list
+from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list, load_circuit_list
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
@@ -164,7 +164,8 @@ def test_circuit_list(lab: Lab) -> None:
     assert sum(counts["rotation"].values()) == 2000
     one = counts["rotation"]["1"]  # sin^2(pi / 6) = 1/4
     assert abs(one - 500) < 5 * math.sqrt(2000 * 0.25 * 0.75)
-    assert (report.n_missing, report.picture) == (0, None)
+    assert report.n_missing == 0
+    assert report.picture.startswith(b"\x89PNG")
     assert "| rotation | COMPLETED | 2000 |" in report.markdown(None, [])
 
 
@@ -230,5 +231,42 @@ def test_provenance(lab: Lab) -> None:
     assert all(job[name].endswith("+00:00") for name in ("created_at", "sent_at", "finished_at"))
     assert record["devices"]["aer"]["device"] == lab.aer.device
     assert record["versions"]["qiskit"]
-    text = provenance_markdown(record)
-    assert json.loads(text.removeprefix("```json\n").removesuffix("\n```\n")) == record
+    saved = {
+        "name": "a | <b>",
+        "definition": "abc",
+        "saved_at": record["jobs"][0]["finished_at"],
+        "git": {"commit": "1234abcd", "changed": True},
+        "by": "alice on lab",
+    }
+    text = provenance_markdown(record, saved, "results/x", "Bob")
+    for words in (
+        "| experiment | a \\| &lt;b&gt;, definition `abc` |",
+        "| device | aer",
+        f"qjobs {record['versions']['qjobs']}",
+        "| git commit | `1234abcd`, with changes that are not committed |",
+        "| who | alice on lab; in Prefect Bob |",
+        "`results/x/record.json`",
+        f"| `{job['job_id']}` |",
+        f"| `{template.hash[:12]}` | `{job['circuits'][0]['sent'][:12]}` | 20 |",
+    ):
+        assert words in text, words
+    assert "in no repository" in provenance_markdown(record, {**saved, "git": None}, "x")
+
+
+def test_measured_circuits(lab: Lab) -> None:
+    """The report of a circuit list has its observables, its metadata and a picture; a circuit without has counts."""
+    head = 'OPENQASM 2.0; include "qelib1.inc"; qreg q[2]; creg c[2]; x q[0];'
+    circuits = [
+        {"label": "a", "openqasm": head, "observables": ["Z0", "Z1"], "metadata": {"kind": "<i>"}},
+        {"label": "b", "openqasm": head + " measure q -> c;"},
+    ]
+    plan = expand_circuit_list(CircuitList.model_validate({"name": "m", "shots": 100, "seed": 1, "circuits": circuits}))
+    job_ids = planned(lab.store, lab.aer, plan, lab.cache, run="measured").job_ids
+    lab.execute(job_ids)
+    report = report_of(lab.store, plan, {"aer": job_ids})
+    lines = report.markdown(None, []).splitlines()
+    assert "| circuit | status | shots | kind | Z0 | Z1 | most frequent outcomes (fraction of shots) |" in lines
+    assert any(line.startswith("| a | COMPLETED | 100 | &lt;i&gt; | -1.0000 ± 0.") for line in lines)
+    assert any(line.startswith("| b | COMPLETED | 100 |  |  |  | `01` 100 (1.000 ± ") for line in lines)
+    assert report.picture is not None
+    assert report.left_out == ("1 of 2 circuits have no value of an observable, and are in the table",)

@@ -24,7 +24,7 @@ from qjobs.backends.fan_out import FanOut
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.circuits.programs import read_circuit
-from qjobs.errors import LedgerAway
+from qjobs.errors import LedgerAway, WaitTimeout
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobId, RemoteId
@@ -33,6 +33,7 @@ from qjobs.operations.downloads import Downloads
 from qjobs.operations.passes import Passes, PassReport
 from qjobs.operations.poll import utc_now
 from qjobs.operations.sensor_pass import passes_over, sensor_pass
+from qjobs.operations.wait import Progress
 from qjobs.testing.contract import bits_of, flips
 from qjobs.testing.servers import ScriptedProvider
 
@@ -72,6 +73,18 @@ class Gated:
                 self._now -= 1
 
 
+class Answers(threading.Event):
+    """The clock of a provider that answers while this is set; it is read with each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set()
+
+    def __call__(self) -> float:
+        assert self.wait(60.0)
+        return time.monotonic()
+
+
 def until(passes: Passes, is_so: Callable[[], bool], patience_s: float | None = SOON_S) -> list[PassReport]:
     """Passes until something is so."""
     reports = []
@@ -98,15 +111,9 @@ def all_stored(ledger: Ledger, job_ids: Sequence[JobId]) -> bool:
 
 def test_hanging_provider(ledger: Ledger) -> None:
     """While a provider answers nothing at all, the jobs of others are polled and collected; then its own are, once."""
-    answers = threading.Event()
-    answers.set()
-
-    def clock() -> float:  # asked for with each request
-        assert answers.wait(60.0)
-        return time.monotonic()
-
+    answers = Answers()
     with ExitStack() as stack:
-        hanging = stack.enter_context(ScriptedProvider("findable", clock=clock))
+        hanging = stack.enter_context(ScriptedProvider("findable", clock=answers))
         others = [stack.enter_context(ScriptedProvider("findable")) for _ in range(2)]
         backends: dict[str, Backend] = {}
         for n, provider in enumerate([hanging, *others]):
@@ -130,6 +137,46 @@ def test_hanging_provider(ledger: Ledger) -> None:
         passes.run_pass()
         assert hanging.asked["status"] == 2
         assert [job.next_poll_at for job in ledger.jobs()] == [None] * 5
+
+
+def test_inline_wait(ledger: Ledger) -> None:
+    """While one of two providers answers nothing, a wait in this process stores what the other one brings, and ends.
+
+    The next wait does not ask the silent one a second time before it has answered.
+    """
+    answers = Answers()
+    with ExitStack() as stack:
+        hanging = stack.enter_context(ScriptedProvider("findable", clock=answers))
+        quick = stack.enter_context(ScriptedProvider("findable"))
+        backends: dict[str, Backend] = {}
+        asked: list[str] = []
+
+        def token() -> str:  # called for each request
+            asked.append("")
+            return "any"
+
+        for name, provider, giver in (("hanging", hanging, token), ("quick", quick, None)):
+            backend = RestBackend(
+                provider.url, lost_reply=LostReply.FINDABLE, name=name, limiter=Limiter(), token=giver
+            )
+            backends[name] = stack.enter_context(closing(backend))
+        stack.callback(answers.set)
+        (late,) = sent_to(ledger, backends["hanging"], "late")
+        answers.clear()
+        asked.clear()
+        for key in ("first", "second", "third"):
+            (job_id,) = sent_to(ledger, backends["quick"], key)
+            reports: list[Progress] = []
+            statuses = qjobs.wait(ledger, backends, [late, job_id], until="any", timeout_s=30.0, report=reports.append)
+            assert statuses == {late: S.SUBMITTED, job_id: S.COMPLETED}
+            assert all_stored(ledger, [job_id])
+            assert [report.trouble for report in reports if report.trouble] == []
+        with pytest.raises(WaitTimeout):
+            qjobs.wait(ledger, backends, [late, job_id], timeout_s=0.1)
+        assert len(asked) == 1
+        answers.set()
+        assert qjobs.wait(ledger, backends, [late, job_id], timeout_s=30.0)[late] is S.COMPLETED
+    assert all_stored(ledger, [late])
 
 
 def test_held(ledger: Ledger) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from scripted import Fault, ScriptedBackend, SteppedBackend
 from standing import a_job, enter, newest
-from support import at, check_history, create, job_moves
+from support import at, check_history, counts, create, job_moves
 
 import qjobs
 from qjobs.backends.base import Confirmation
-from qjobs.errors import BackendUnavailable, Busy, InvalidInput, NotSent, ProtocolError, SubmissionRejected
+from qjobs.errors import AlreadyRuns, BackendUnavailable, Busy, InvalidInput, NotSent, ProtocolError, SubmissionRejected
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import RemoteId, RemoteRetryStrategy
@@ -80,7 +80,7 @@ def test_refused_step(store: Ledger, backend: SteppedBackend, when: str) -> None
 class Unwilling(SteppedBackend):
     """It refuses to go on, and what it reserved runs, or cannot be ended now."""
 
-    problem: Exception = ProtocolError("it runs")
+    problem: Exception = AlreadyRuns("it runs")
 
     def abandon(self, remote_id: RemoteId) -> None:
         raise self.problem
@@ -103,17 +103,20 @@ def test_runs_already(store: Ledger, strategy: RemoteRetryStrategy) -> None:
     check_history(store, job_id)
 
 
+@pytest.mark.parametrize("problem", [BackendUnavailable("502"), ProtocolError("cut JSON")], ids=["502", "cut"])
 @pytest.mark.parametrize("strategy", [DEFAULT, FULL])
-def test_cannot_be_ended(store: Ledger, strategy: RemoteRetryStrategy) -> None:
-    """While it is not known whether what was reserved has ended, nothing is sent."""
+def test_cannot_be_ended(store: Ledger, strategy: RemoteRetryStrategy, problem: Exception) -> None:
+    """While it is not known whether what was reserved has ended, nothing is sent, and it counts as reserved still."""
     backend = Unwilling()
-    backend.problem = BackendUnavailable("502")
+    backend.problem = problem
     job_id = a_job(store, "reserved", backend)
     for _ in range(2):
         backend.faults.append(Fault(REFUSED, "preparing"))
         backend.resume = _refuse  # type: ignore[method-assign]
-        with pytest.raises((BackendUnavailable, SubmissionRejected)):
+        with pytest.raises((BackendUnavailable, SubmissionRejected, ProtocolError)):
             enter(store, backend, job_id, strategy)
+    (attempt,) = store.attempts(job_id)
+    assert (attempt.status, attempt.is_reserved) == (S.UNKNOWN, True)
     assert (list(backend.reserved), backend.jobs, len(store.attempts(job_id))) == ([FIRST], {}, 1)
     check_history(store, job_id)
 
@@ -128,6 +131,26 @@ def test_restart(store: Ledger, backend: SteppedBackend) -> None:
     assert enter(store, backend, job_id, FULL).action is Action.RESTART
     assert (backend.abandoned, list(backend.jobs)) == ([FIRST], [SECOND])
     assert (S.UNKNOWN, S.CREATED, "abandoned") in job_moves(store, job_id)
+
+
+def test_not_needed_any_more(store: Ledger, backend: SteppedBackend) -> None:
+    """What is reserved for a job that was LOST is ended where that came back with every result."""
+    job_id = create(store)
+    enter(store, backend, job_id)
+    backend.hidden.add(FIRST)
+    qjobs.poll(store, backend, [job_id], now=lambda: at(2))
+    qjobs.poll(store, backend, [job_id], now=lambda: at(4000))
+    assert store.job(job_id).status is S.LOST
+    backend.faults.append(Fault(BackendUnavailable("502"), "reserved"))
+    with pytest.raises(BackendUnavailable):
+        enter(store, backend, job_id, FORCE, after_s=4001.0)
+    backend.hidden.clear()
+    backend.report(S.COMPLETED, S.COMPLETED, of=0)
+    attempt = store.attempts(job_id)[0]
+    store.store_results(job_id, attempt, {0: counts(b00=1), 1: counts(b00=1)}, now=at(4002))
+    assert enter(store, backend, job_id, after_s=4003.0).action is Action.RETURN
+    assert (backend.reserved, len(backend.abandoned)) == ({}, 1)
+    assert store.job(job_id).status is not S.UNKNOWN
 
 
 def test_other_backend(store: Ledger, backend: SteppedBackend) -> None:

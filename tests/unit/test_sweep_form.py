@@ -67,7 +67,7 @@ def test_explain() -> None:
     assert lines[0] == "sweep.yaml cannot be used:"
     assert lines[1:] == [
         "- axes.0: the axis 'a' has no values; give values, or another kind",
-        "- shots: Input should be greater than or equal to 1",
+        "- shots: it must be 1 or more, not 0",
     ]
     assert error.field == "axes.0"
     with pytest.raises(ValidationError) as caught:
@@ -173,9 +173,9 @@ def test_qpy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("name: 2025-99-99", "neither YAML nor JSON"),
         ("name: !!python/object/apply:os.system [true]", "neither YAML nor JSON"),
         ("[" * 1500, "neither YAML nor JSON"),
-        ("1: 2\nname: s\ncircuit: {builder: ghz}", "1: Keys should be strings"),
+        ("1: 2\nname: s\ncircuit: {builder: ghz}", "1: a key must be a text"),
         ("name: s\ncircuit: {file: gone.qasm}\n", "gone.qasm"),
-        ("name: s\nbackend: aer\ncircuit: {builder: ghz}\n", "backend: there is no such field"),
+        ("name: s\nbackend: aer\nbackends: [aer]\ncircuit: {builder: ghz}\n", "backend and backends say the same"),
     ],
 )
 def test_bad_files(tmp_path: Path, content: str | bytes, words: str) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from qjobs.backends.aer.engine import BASIS_1Q, BASIS_2Q, BASIS_3Q, BASIS_OTHER, AerMethod, NoiseSpec
+from qjobs.backends.aer.engine import AerMethod
+from qjobs.backends.aer.gates import BASIS_1Q, BASIS_2Q, BASIS_3Q, BASIS_OTHER
 from qjobs.backends.aer.job_queue import KEPT_JOBS, JobQueue
 from qjobs.backends.aer.jobs import Origin, register
+from qjobs.backends.aer.noise import NoiseSpec
 from qjobs.backends.aer.tasks import cut
 from qjobs.backends.base import (
     Answer,
@@ -24,6 +26,7 @@ from qjobs.backends.base import (
     Limits,
     Lookup,
     MissingResult,
+    Pricing,
     RemoteJob,
     Result,
     Snapshot,
@@ -61,7 +64,7 @@ class AerBackend:
     Args:
         device: Name of the simulated device; noise adds a tag to it, so that results of different noise
             are never taken for one another.
-        noise: Noise after gates and in measurements; None for an ideal device.
+        noise: Noise after gates, in measurements and during delays; None for an ideal device.
         method: Simulation method. `automatic` samples plain circuits of up to 16 qubits from the
             exact probabilities (same distribution, several times faster) and leaves others to Aer's choice.
         n_workers: Worker processes; None for as many as there are CPUs to use.
@@ -178,6 +181,23 @@ class AerBackend:
                 found[remote_id] = _elsewhere(origin) or BackendUnavailable(f"{remote_id}: {_ask_there(origin)}")
         return found
 
+    def watch(
+        self, remote_id: RemoteId, *, timeout_s: float, changed: Callable[[Snapshot], None] = lambda _: None
+    ) -> Snapshot | None:
+        """Wait until a job of this process is final; `changed` is called then, and not before.
+
+        Returns:
+            The status after `timeout_s` seconds at the most; None at once for a job of another process.
+        """
+        job = register().by_id(remote_id)
+        if job is None:
+            return None
+        is_final = job.wait(timeout_s)
+        snapshot = job.snapshot()
+        if is_final:
+            changed(snapshot)
+        return snapshot
+
     def results(self, remote_id: RemoteId, items: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
         """One entry for each item, in order; also while the job runs.
 
@@ -218,6 +238,11 @@ class AerBackend:
     def estimate(self, batch: Batch) -> float:
         """Simulating here costs nothing."""
         return 0.0
+
+    @property
+    def pricing(self) -> Pricing:
+        """It is free."""
+        return Pricing(unit="", words="free: this machine simulates")
 
     def link(self, remote_id: RemoteId) -> None:
         """There are no pages of jobs."""

@@ -14,29 +14,17 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from qjobs.errors import InvalidCircuit, InvalidInput
+from qjobs.backends.aer.gates import BASIS_1Q, BASIS_2Q, BASIS_3Q, BASIS_OTHER
+from qjobs.backends.aer.noise import NoiseSpec, noise_model
+from qjobs.errors import InvalidCircuit
 from qjobs.model import Observable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from qiskit import QuantumCircuit
-
-# fmt: off
-BASIS_1Q = (
-    "id", "x", "y", "z", "h", "s", "sdg", "sx", "sxdg", "t", "tdg",
-    "p", "rx", "ry", "rz", "r", "u", "u1", "u2", "u3",
-)
-BASIS_2Q = (
-    "cx", "cy", "cz", "ecr", "swap", "cp", "cu", "cu1", "cu3", "csx",
-    "crx", "cry", "crz", "rxx", "ryy", "rzz", "rzx",
-)
-# fmt: on
-BASIS_3Q = ("ccx", "ccz", "cswap")
-BASIS_OTHER = ("measure", "reset", "delay", "if_else", "for_loop", "while_loop", "switch_case")
 
 WIDE_QUBITS = 20
 """From this width on a state is large enough for several threads to share (tests/bench/bench_cores.py)."""
@@ -61,56 +49,6 @@ class AerMethod(StrEnum):
     DENSITY_MATRIX = "density_matrix"
     STABILIZER = "stabilizer"
     MATRIX_PRODUCT_STATE = "matrix_product_state"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoiseSpec:
-    """A noise model, in probabilities from 0 to 1.
-
-    `depolarizing_1q` and `depolarizing_2q` follow every gate on one or two qubits (gates on more
-    qubits are decomposed first); `readout` flips each measured bit, both ways.
-
-    Raises:
-        InvalidInput: A value is not a probability.
-    """
-
-    depolarizing_1q: float = 0.0
-    depolarizing_2q: float = 0.0
-    readout: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("depolarizing_1q", "depolarizing_2q", "readout"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise InvalidInput(f"noise: {name} must be a probability from 0 to 1, not {value!r}", field=name)
-
-    @property
-    def tag(self) -> str:
-        """Short name of these values, for example `noise-0.001-0.01-0.02`."""
-        return f"noise-{self.depolarizing_1q:g}-{self.depolarizing_2q:g}-{self.readout:g}"
-
-    @property
-    def on_gates(self) -> bool:
-        """Whether any gate is noisy, which makes the state a mixed one."""
-        return bool(self.depolarizing_1q or self.depolarizing_2q)
-
-
-@lru_cache(maxsize=16)
-def noise_model(spec: NoiseSpec, *, noiseless: frozenset[str] = frozenset()) -> Any:
-    """Aer's noise model of these values; the gates in `noiseless` have none."""
-    from qiskit_aer.noise import NoiseModel, ReadoutError, depolarizing_error
-
-    model = NoiseModel()
-    if spec.depolarizing_1q:
-        noisy = [name for name in BASIS_1Q if name not in noiseless]
-        model.add_all_qubit_quantum_error(depolarizing_error(spec.depolarizing_1q, 1), noisy)
-    if spec.depolarizing_2q:
-        noisy = [name for name in BASIS_2Q if name not in noiseless]
-        model.add_all_qubit_quantum_error(depolarizing_error(spec.depolarizing_2q, 2), noisy)
-    if spec.readout:
-        p = spec.readout
-        model.add_all_qubit_readout_error(ReadoutError([[1 - p, p], [p, 1 - p]]))
-    return model
 
 
 def import_aer() -> None:

@@ -2,9 +2,8 @@
 
 The thread hands out one chunk for each worker, no more, so that RUNNING means running. It takes the
 jobs in turn, so that a small job does not wait for the whole of a large one. A wide circuit that nothing
-else runs or waits beside gets the threads of all workers. When one worker ends, all
-of the pool end: the chunks that they held are then run again, each alone, and one that ends its worker
-a second time is TERMINATED.
+else runs or waits beside gets the threads of all workers. A chunk whose worker ends is run again, and is TERMINATED
+when that happens a second time; the other workers go on.
 """
 
 from __future__ import annotations
@@ -148,17 +147,17 @@ class JobQueue:
                     return partial(self._send, chunk, threads)
                 if self._state == "draining" and not (self._queue or self._again or self._running):
                     return None
-                self.lock.wait(_WAKE_S)
+                if not self.lock.wait(_WAKE_S) and self._running:
+                    return self._workers.tend  # a process may have ended before it was given anything
             return None
 
     def _pick(self, n_workers: int) -> Chunk | None:
         while self._again and self._again[0].status is not JobStatus.QUEUED:
             self._again.popleft()
-        if self._again:
-            # Each alone: if its worker ends now, it was this chunk.
-            return None if self._running else self._again.popleft()
-        if len(self._running) >= n_workers or any(each.tries for each in self._running.values()):
+        if len(self._running) >= n_workers:
             return None
+        if self._again:
+            return self._again.popleft()
         while self._queue:
             job, chunks = self._queue.popleft()
             while chunks and chunks[0].status is not JobStatus.QUEUED:

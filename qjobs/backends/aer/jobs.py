@@ -174,6 +174,11 @@ class AerJob:
             message = f"{done} of {len(items)} items done"
         return Snapshot(status=status, remote_status=status.value, message=message, items=items)
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until the job is final, for `timeout_s` seconds at the most; whether it is."""
+        with self.owner.lock:
+            return self.owner.lock.wait_for(lambda: not self.is_open, timeout_s)
+
     def results(self, chosen: Sequence[int] | None = None) -> Iterator[tuple[int, Result]]:
         """One entry for each chosen item, or for each, in order."""
         with self.owner.lock:

@@ -16,12 +16,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from qjobs.backends.aer import engine
-from qjobs.backends.aer.engine import AerMethod, NoiseSpec, Rows
+from qjobs.backends.aer.engine import AerMethod, Rows
+from qjobs.backends.aer.noise import NoiseSpec, noise_model, relaxed
 from qjobs.circuits.counts import MAX_BITS, PackedCounts
 from qjobs.errors import InvalidInput
 from qjobs.model import Batch, ItemResult, Observable, Program, ProgramHash
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from qiskit import QuantumCircuit
 
 _TASK_ITEMS = 75
@@ -196,30 +199,31 @@ def _counts(task: Task, program: Program, rows: Rows, seed: int | None) -> Itera
         weights = engine.probabilities_of_rows(exact.template, program.parameters, rows)
         return exact.counts(engine.draw_counts(weights, task.shots, np.random.default_rng(seed)))
     return engine.sample_counts(
-        _native(program, noisy),
+        _native(program, task.noise),
         task.shots,
         names=program.parameters,
         rows=rows,
         method=task.method,
-        noise=engine.noise_model(task.noise) if task.noise else None,
+        noise=noise_model(task.noise) if task.noise else None,
         seed=seed,
         threads=task.threads,
     )
 
 
 @lru_cache(maxsize=256)
-def _native(program: Program, noisy: bool) -> QuantumCircuit:
-    """The circuit in gates that Aer (and the noise model) knows; shared, not to be changed."""
+def _native(program: Program, noise: NoiseSpec | None) -> QuantumCircuit:
+    """The circuit in gates that Aer (and the noise model) knows, with its noisy delays; shared, not to be changed."""
     from qjobs.circuits.programs import to_qiskit
 
-    return engine.native(to_qiskit(program), noisy=noisy)
+    circuit = engine.native(to_qiskit(program), noisy=noise is not None)
+    return circuit if noise is None else relaxed(circuit, noise)
 
 
 @lru_cache(maxsize=256)
 def _observed(
     program: Program, observables: tuple[Observable, ...], method: AerMethod, noise: NoiseSpec | None
 ) -> engine.Observed:
-    circuit = _native(program, noise is not None and noise.on_gates)
+    circuit = _native(program, noise if noise is not None and noise.on_gates else None)
     return engine.with_expectations(circuit, observables, method=method, noise=noise)
 
 
@@ -240,13 +244,12 @@ class _Exact:
 
 @lru_cache(maxsize=256)
 def _exact(program: Program) -> _Exact | None:
-    import numpy as np
 
-    split = engine.split_measurements(_native(program, False))
+    split = engine.split_measurements(_native(program, None))
     if split is None or split.resets or len(split.measured) > _MAX_EXACT_BITS or program.n_bits > MAX_BITS:
         return None
     split = replace(split, measured=tuple(sorted(split.measured, key=_bit)))  # the order that seeds rest on
-    words = np.array(_words(split.measured), dtype=np.int64)
+    words = _words(split.measured)
     return _Exact(engine.template(engine.with_probabilities(split)), program.n_bits, words)
 
 
@@ -254,9 +257,12 @@ def _bit(pair: tuple[int, int]) -> int:
     return pair[1]
 
 
-def _words(measured: Sequence[tuple[int, int]]) -> list[int]:
+def _words(measured: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     """The bit string of each outcome, as a number; bits that nothing is written to are 0."""
-    words = []
-    for outcome in range(2 ** len(measured)):
-        words.append(sum((outcome >> place & 1) << bit for place, (_, bit) in enumerate(measured)))
+    import numpy as np
+
+    outcomes = np.arange(2 ** len(measured), dtype=np.int64)
+    words = np.zeros_like(outcomes)
+    for place, (_, bit) in enumerate(measured):
+        words |= (outcomes >> place & 1) << bit
     return words

@@ -39,7 +39,9 @@ _BITS: Final = re.compile("[01]+")
 
 
 def described(error: BaseException) -> str:
-    """The class of an error and its words, without secrets."""
+    """The class of an error and its words, without secrets; of an answer about credentials it is the code alone."""
+    if (code := code_of(error)) in {401, 403}:
+        return f"{type(error).__name__}: {code}"
     words = bounded(redacted(str(error)), 2_000)
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 

@@ -1,7 +1,8 @@
 """Any object that has the protocol `AsyncJobBackend` of Qoro's Divi, as a backend of ours.
 
 Nothing of Divi is imported: an object is taken by its methods. It is told to send once, and it is never asked to send
-again: the protocol has no key and no list of jobs, so a lost reply is opaque, unless the object can `find_job`.
+again: the protocol has no key and no list of jobs, so a lost reply is opaque, unless the object can `find_job`, and
+jobs that others have on the device are not seen.
 """
 
 from __future__ import annotations

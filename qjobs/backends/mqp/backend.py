@@ -22,8 +22,10 @@ from qjobs.backends.base import (
     Fingerprint,
     Journal,
     Limits,
+    LiveJob,
     Lookup,
     MissingResult,
+    Pricing,
     RemoteJob,
     Result,
     Snapshot,
@@ -80,6 +82,7 @@ class MqpBackend:
         settle_s: How long after a lost reply a job may still appear, in seconds.
         confirm: When reports are believed; if not given, a cancellation is asked about again after three minutes.
         max_per_s: The most requests a second, sustained, of all backends of this `name`; None for no limit.
+        rate: What a shot of a circuit costs, in budget units; the portal publishes no prices.
         limiter: Another limiter than the one of this process for the account.
 
     Raises:
@@ -105,6 +108,7 @@ class MqpBackend:
         settle_s: float = 60.0,
         confirm: Confirmation = _OFFLINE,
         max_per_s: float | None = None,
+        rate: float | None = None,
         limiter: Limiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
@@ -117,6 +121,7 @@ class MqpBackend:
         self.confirm = confirm
         self.poll_interval_s = poll_interval_s
         self.settle_s = settle_s
+        self.pricing = Pricing.of_shots("budget units", rate, otherwise="not known: the portal publishes no prices")
         self.lookup = Lookup(by_key=portal is not None)
         self._queued = queued
         self._no_modify = no_modify
@@ -216,6 +221,14 @@ class MqpBackend:
     def remote_jobs(self) -> list[RemoteJob] | None:
         """The jobs in the portal's list whose first circuit has such a comment; None without a login to it."""
         return None if self._list is None else self._list.with_keys()
+
+    def live_jobs(self) -> list[LiveJob] | None:
+        """The account's circuit jobs that wait or run, from the portal's list; None without a login to it.
+
+        The interface of the jobs themselves counts a resource's pending jobs, which are everybody's and take no place
+        of ours.
+        """
+        return None if self._list is None else self._list.live(self.device)
 
     def status(self, remote_ids: Sequence[RemoteId]) -> Mapping[RemoteId, Answer]:
         """Ask for each job, eight at a time: the portal has no list of statuses."""
@@ -366,8 +379,8 @@ class MqpBackend:
         logger.info("%s: asked to cancel job %s", self.name, remote_id)
 
     def estimate(self, batch: Batch) -> float | None:
-        """None: the interface has no prices."""
-        return None
+        """What the user's rate says; None without one, because the portal publishes no prices."""
+        return self.pricing.cost_of(batch)
 
     def target(self) -> Target:
         """Read the resource from the portal: its qubits, its gates as far as Qiskit knows them, its coupled pairs."""

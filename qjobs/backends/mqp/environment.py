@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from qjobs.backends.base import rate_in_environment
 from qjobs.backends.mqp.backend import MAX_PER_S, MQP_URL, MqpBackend
 from qjobs.backends.mqp.portal import PortalLogin
+from qjobs.redaction import without_userinfo
 
 __all__ = ["TOKEN", "from_environment", "max_per_s_at"]
 
@@ -14,6 +16,7 @@ TOKEN: Final = "QJOBS_MQP_TOKEN"  # noqa: S105 - the name of a variable
 _IDENTITY: Final = "QJOBS_MQP_IDENTITY"
 _SECRET: Final = "QJOBS_MQP_SECRET"  # noqa: S105 - the name of a variable
 _PORTAL_URL: Final = "QJOBS_MQP_PORTAL_URL"
+_RATE: Final = "QJOBS_MQP_RATE"
 _CERTIFICATES: Final = "REQUESTS_CA_BUNDLE"
 
 
@@ -29,6 +32,8 @@ def from_environment(resource: str, *, url: str | None = None, name: str = "") -
     REQUESTS_CA_BUNDLE (of `mqp-client`, too) names a file of certificates to trust instead of the usual authorities.
     Jobs at another address than the portal's own are filed under that address, if no `name` is given.
 
+    QJOBS_MQP_RATE is what a shot of a circuit costs, in budget units.
+
     Raises:
         InvalidInput: The address is not a URL; some of the three variables are set, and not all; or REQUESTS_CA_BUNDLE
             is not a file of certificates.
@@ -41,9 +46,11 @@ def from_environment(resource: str, *, url: str | None = None, name: str = "") -
     return MqpBackend(
         resource,
         url=url,
-        name=name or ("mqp" if url.rstrip("/") == MQP_URL else f"mqp@{url.partition('://')[2].rstrip('/')}"),
+        name=name
+        or ("mqp" if url.rstrip("/") == MQP_URL else f"mqp@{without_userinfo(url).partition('://')[2].rstrip('/')}"),
         token=lambda: os.environ.get(TOKEN, ""),
         portal=portal,
         verify=os.environ.get(_CERTIFICATES) or True,
         max_per_s=max_per_s_at(url),
+        rate=rate_in_environment(_RATE),
     )

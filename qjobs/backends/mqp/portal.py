@@ -12,23 +12,25 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 import httpx
 
-from qjobs.backends.base import RemoteJob
+from qjobs.backends.base import LiveJob, RemoteJob
 from qjobs.backends.http import HttpClient
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.mqp import circuits, wire
 from qjobs.backends.mqp.resources import literal
 from qjobs.errors import CredentialsRejected, InvalidInput, ProtocolError
 from qjobs.model import Key, RemoteId
+from qjobs.redaction import remember
 
 logger = logging.getLogger(__name__)
 
+_LIVE: Final = ("PENDING", "WAITING")
 _PAGE_SIZE: Final = 50
 _MOST_PAGES: Final = 400
 _FRESH_S: Final = 13 * 60.0
@@ -56,6 +58,8 @@ class PortalLogin:
 class _Row:
     remote_id: RemoteId
     circuit: str | None
+    status: str
+    resource: str | None
     submitted_at: datetime | None
 
     @property
@@ -103,7 +107,7 @@ class PortalList:
             "verify": verify,
             "sleep": sleep,
         }
-        self._signing_in = HttpClient(login.url, **options)
+        self._signing_in = HttpClient(login.url, keeps_words=False, **options)
         self._http = HttpClient(login.url, headers=self._headers, **options)
 
     def find(self, key: Key) -> RemoteId | None:
@@ -139,6 +143,24 @@ class PortalList:
                 found.append(RemoteJob(remote_id=row.remote_id, key=key, n_items=row.n_circuits))
         return found
 
+    def live(self, resource: str) -> list[LiveJob]:
+        """All jobs that wait or run, in one request; of those whose row names another resource it is told.
+
+        Raises:
+            BackendUnavailable, CredentialsRejected, ProtocolError: The list cannot be read now; or it shows only a part
+                of them, or others too.
+        """
+        body = self._page(0, statuses=_LIVE)
+        rows = _rows_in(body)
+        if len(rows) < _total_in(body):
+            raise ProtocolError(f"{self._name} shows {len(rows)} of its {_total_in(body)} live jobs on a page")
+        found = []
+        for row in rows:
+            if row.status not in _LIVE:
+                raise ProtocolError(f"{self._name} was asked for live jobs and shows one that is {row.status:.40}")
+            found.append(LiveJob(remote_id=row.remote_id, elsewhere=row.resource not in {None, resource}))
+        return found
+
     def close(self) -> None:
         """Close all connections. Idempotent."""
         self._signing_in.close()
@@ -170,8 +192,9 @@ class PortalList:
                 break
         raise ProtocolError(f"{self._name} shows {len(seen)} of the {n_jobs} jobs that it says it has")
 
-    def _page(self, number: int) -> Any:
-        params = {"p": number, "jpp": _PAGE_SIZE, "order": "ASC", "order_by": "ID", "filter": ""}
+    def _page(self, number: int, statuses: Sequence[str] = ()) -> Any:
+        filtered = ",".join(statuses)
+        params = {"p": number, "jpp": _PAGE_SIZE, "order": "ASC", "order_by": "ID", "filter": filtered}
         try:
             return self._http.read("GET", "/jobs", params=params, timeout=_TIMEOUT)
         except CredentialsRejected as error:
@@ -194,11 +217,13 @@ class PortalList:
             self._token = ""
 
     def _signed_in(self) -> str:
+        remember(self._login.secret)
         body = {"identity": self._login.identity, "secret": self._login.secret}
         answer = self._signing_in.read("POST", "/login", json=body, timeout=_TIMEOUT)
         token = answer.get("access_token") if isinstance(answer, Mapping) else None
         if not isinstance(token, str) or not token:
             raise ProtocolError(f"{self._name} answered a login without an access_token")
+        remember(token, passing=True)
         logger.debug("%s: signed in", self._name)
         return token
 
@@ -219,10 +244,13 @@ def _rows_in(body: object) -> list[_Row]:
             raise ProtocolError("the portal listed a job that is no object")
         number = row.get("uuid", row.get("id"))
         circuit = row.get("circuit")
+        resource = row.get("target_specification")
         found.append(
             _Row(
                 remote_id=wire.id_in({"uuid": number}),
                 circuit=circuit if isinstance(circuit, str) else None,
+                status=str(row.get("status")),
+                resource=resource if isinstance(resource, str) else None,
                 submitted_at=wire.moment_in(row.get("timestamp_submitted")),
             )
         )

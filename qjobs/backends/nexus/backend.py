@@ -20,8 +20,10 @@ from qjobs.backends.base import (
     Fingerprint,
     Journal,
     Limits,
+    LiveJob,
     Lookup,
     MissingResult,
+    Pricing,
     RemoteJob,
     Result,
     Snapshot,
@@ -32,8 +34,8 @@ from qjobs.backends.http import HttpClient, before_sending, place_of, tls_contex
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.lru import LruCache
 from qjobs.backends.nexus import wire
-from qjobs.backends.nexus.costs import estimate_hqc, is_syntax_checker
-from qjobs.backends.nexus.devices import DEVICES, config_of, target_in
+from qjobs.backends.nexus.costs import estimate_hqc, is_syntax_checker, pricing_of
+from qjobs.backends.nexus.devices import DEVICES, config_of, has_batches, target_in
 from qjobs.backends.nexus.jobs import Jobs
 from qjobs.backends.nexus.programs import Templates
 from qjobs.backends.nexus.projects import KEY_PROPERTY, Project, Projects
@@ -98,7 +100,6 @@ class NexusBackend:
         InvalidInput: There is no device, project or prefix, `url` is not a URL, or `verify` not a file of certificates.
     """
 
-    capabilities = frozenset({Capability.COMPILE, Capability.DURABLE})
     lookup = Lookup(by_key=True)
 
     def __init__(
@@ -130,6 +131,9 @@ class NexusBackend:
         sent_config = config_of(device, config or {}, None)
         limits = limits or limits_of(device, config)
         gives_results = not is_syntax_checker(device)
+        self.capabilities = frozenset({Capability.COMPILE, Capability.DURABLE})
+        if has_batches(sent_config):
+            self.capabilities |= {Capability.BATCHES}
         self.name = name
         self.device = device
         self.url = url
@@ -216,6 +220,8 @@ class NexusBackend:
 
     def _definition(self, batch: Batch, program_ids: Sequence[str]) -> dict[str, Any]:
         config = config_of(self.device, self._config, batch.options.seed)
+        if batch.options.batch_id is not None:
+            config |= {"attempt_batching": True, "batch_id": batch.options.batch_id}
         shared = {"backend_config": config, "user_group": self._user_group, "credential_name": None}
         if batch.kind is JobKind.COMPILE:
             level = batch.options.level
@@ -244,6 +250,13 @@ class NexusBackend:
     def remote_jobs(self) -> list[RemoteJob] | None:
         """List the jobs of the project whose names begin with the prefix."""
         return self._jobs.with_keys()
+
+    def live_jobs(self) -> list[LiveJob] | None:
+        """List the open jobs that Nexus shows to the account, from whatever project; a colleague's in a shared one too.
+
+        The list does not say whose job it is.
+        """
+        return self._jobs.live(config_of(self.device, self._config, None))
 
     def status(self, remote_ids: Sequence[RemoteId]) -> Mapping[RemoteId, Answer]:
         """Read the status of many jobs: open ones from the list, the rest, or just a few, with a request each."""
@@ -304,6 +317,11 @@ class NexusBackend:
         """
         config = config_of(self.device, self._config, None)
         return estimate_hqc(self.device, config, batch, lambda program: self._templates.of(program).circuit)
+
+    @property
+    def pricing(self) -> Pricing:
+        """In HQC, by the published formula where the device has one."""
+        return pricing_of(self.device, config_of(self.device, self._config, None))
 
     def link(self, remote_id: RemoteId) -> str | None:
         """None: Nexus publishes no address of the page of a job."""

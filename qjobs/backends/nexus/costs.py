@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from qjobs.backends.base import Pricing
 from qjobs.errors import InvalidCircuit
 from qjobs.model import Batch, JobKind, Program, ProgramHash
 
@@ -24,6 +25,11 @@ and Helios by what a program does while it runs."""
 _ONE_QUBIT: Final = "PhasedX"
 _TWO_QUBITS: Final = frozenset({"ZZMax", "ZZPhase"})
 _SPAM: Final = frozenset({"Measure", "Reset"})
+_UNIT: Final = "HQC"
+_FORMULA: Final = (
+    "for each circuit 5 + shots x (one-qubit gates + 10 x two-qubit gates + 5 x preparations, measurements and resets) "
+    "/ 5000"
+)
 _FREE: Final = frozenset({"Rz", "Barrier", "noop", "Phase"})
 
 
@@ -40,7 +46,7 @@ def estimate_hqc(
         return None
     if is_syntax_checker(device):
         return 0.0
-    if config["type"] != "QuantinuumConfig" or not _BILLED.fullmatch(device):
+    if not _is_billed(device, config):
         return None
     weights: dict[ProgramHash, int] = {}
     for name in {item.program for item in batch.items}:
@@ -52,6 +58,20 @@ def estimate_hqc(
             return None
         weights[name] = weight
     return sum(5 + item.shots * weights[item.program] / 5000 for item in batch.items)
+
+
+def _is_billed(device: str, config: Mapping[str, Any]) -> bool:
+    """Whether a device is paid for by the formula."""
+    return config["type"] == "QuantinuumConfig" and _BILLED.fullmatch(device) is not None
+
+
+def pricing_of(device: str, config: Mapping[str, Any]) -> Pricing:
+    """How a device is paid for."""
+    if is_syntax_checker(device):
+        return Pricing(unit=_UNIT, words="free: a syntax checker")
+    if not _is_billed(device, config):
+        return Pricing(unit=_UNIT, words="billed by time, or by what a program does: nobody can tell before it has run")
+    return Pricing(unit=_UNIT, words=_FORMULA)
 
 
 def weight_of(circuit: Circuit) -> int | None:

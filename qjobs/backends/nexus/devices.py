@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ _CONFIGS: Final = {
     "qulacs": "QulacsConfig",
     "selene": "SeleneConfig",
 }
+_EMULATORS: Final = re.compile(r"(-Emulator|-simulator|-E|-\d+E|-\d+LE|-\d+E-lite)$")
 _SEEDED: Final = frozenset({"AerConfig", "AerStateConfig", "AerUnitaryConfig", "QulacsConfig", "SeleneConfig"})
 
 
@@ -42,6 +44,15 @@ def config_of(device: str, extra: Mapping[str, Any], seed: int | None) -> dict[s
     if seed is not None and config["type"] in _SEEDED:
         config["seed"] = seed
     return config
+
+
+def has_batches(config: Mapping[str, Any]) -> bool:
+    """Whether jobs can be a batch there: on machines, not on emulators and syntax checkers.
+
+    As quantinuum-schemas 7.8.2 tells them apart (https://pypi.org/project/quantinuum-schemas/).
+    """
+    name = str(config.get("device_name") or config.get("system_name") or "")
+    return bool(name) and not (name.endswith("SC") or config.get("emulator_config") or _EMULATORS.search(name))
 
 
 def target_in(body: object, device: str, config: Mapping[str, Any]) -> Target:

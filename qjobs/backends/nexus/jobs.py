@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import httpx
 
-from qjobs.backends.base import Answer, RemoteJob, Snapshot
+from qjobs.backends.base import Answer, LiveJob, RemoteJob, Snapshot
 from qjobs.backends.fan_out import FanOut, ask_each, raise_if_all_failed
 from qjobs.backends.http import HttpClient, Refusal
 from qjobs.backends.nexus import wire
@@ -24,6 +24,8 @@ from qjobs.model import Key, RemoteId
 logger = logging.getLogger(__name__)
 
 _OPEN_WORDS: Final = ("SUBMITTED", "QUEUED", "RUNNING")
+_NAMES_DEVICE: Final = ("type", "device_name", "system_name")
+"""What of a job's configuration says which device it is for."""
 _PAGE_SIZE: Final = 100
 _MOST_PAGES: Final = 1_000
 _FEW: Final = 4
@@ -83,6 +85,28 @@ class Jobs:
                     n_items=len(items) if isinstance(items, list) else None,
                 )
             )
+        return found
+
+    def live(self, config: Mapping[str, Any]) -> list[LiveJob]:
+        """All open jobs that Nexus shows to the user, in all projects; `config` is that of the device.
+
+        One request where there are up to 100. The filter has no words for RETRYING and CANCELLING.
+
+        Raises:
+            BackendUnavailable, CredentialsRejected, ProtocolError: The list fails, or has failed a moment ago.
+        """
+        if self._monotonic() < self._list_again_at:
+            raise BackendUnavailable("the list of jobs has failed, and is left alone for a while")
+        found = []
+        try:
+            params = {"filter[status][status]": list(_OPEN_WORDS), "sort": "-timestamps.created"}
+            for job in self._pages(params, timeout=_LIST_TIMEOUT):
+                if wire.member(job, "attributes", "status", "status") in _OPEN_WORDS:
+                    remote_id = RemoteId(wire.text(job, "id"))
+                    found.append(LiveJob(remote_id=remote_id, elsewhere=_is_elsewhere(job, config)))
+        except (BackendUnavailable, ProtocolError) as error:
+            self._leave_list_alone(error)
+            raise
         return found
 
     def status(self, remote_ids: Sequence[RemoteId]) -> dict[RemoteId, Answer]:
@@ -175,9 +199,12 @@ class Jobs:
                 if len(found) == len(wanted):
                     break
         except (BackendUnavailable, ProtocolError) as error:
-            logger.warning("the list of jobs fails and is left alone for %.0f s: %.500s", _LIST_PAUSE_S, error)
-            self._list_again_at = self._monotonic() + _LIST_PAUSE_S
+            self._leave_list_alone(error)
         return found
+
+    def _leave_list_alone(self, error: QJobsError) -> None:
+        logger.warning("the list of jobs fails and is left alone for %.0f s: %.500s", _LIST_PAUSE_S, error)
+        self._list_again_at = self._monotonic() + _LIST_PAUSE_S
 
     def _pages(self, params: Mapping[str, Any], **options: Any) -> Iterator[Mapping[str, Any]]:
         """The jobs that a filter lets through, page by page, each once.
@@ -204,6 +231,14 @@ class Jobs:
             if type(n_pages) is int and number + 1 >= n_pages and len(jobs) < _PAGE_SIZE:
                 return
         raise ProtocolError(f"Nexus lists more than {_MOST_PAGES} pages of jobs: the list has no end")
+
+
+def _is_elsewhere(job: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a listed job shows the configuration of another device; a list may leave it out."""
+    shown = wire.member(job, "attributes", "definition", "backend_config")
+    if not isinstance(shown, Mapping):
+        return False
+    return any(shown.get(name) != config.get(name) for name in _NAMES_DEVICE if name in config)
 
 
 def _path(remote_id: RemoteId) -> str:

@@ -7,6 +7,7 @@ however many threads notice, one of them renews it and the others wait for that 
 from __future__ import annotations
 
 import http.cookies
+import ipaddress
 import json
 import logging
 import os
@@ -18,9 +19,10 @@ from typing import Final
 
 import httpx
 
-from qjobs.backends.http import FIRST_PAUSE_S, READ_TRIES, TRANSIENT_CODES, tls_context, words_of
+from qjobs.backends.http import FIRST_PAUSE_S, READ_TRIES, TRANSIENT_CODES, code_words, remember_request, tls_context
 from qjobs.backends.limiter import back_off_s
 from qjobs.errors import CredentialsRejected, NotSent
+from qjobs.redaction import remember
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +59,35 @@ def find_refresh_token(given: str | None = None) -> str:
     return token
 
 
-def address_in_environment() -> tuple[str, bool]:
-    """The URL that the variables of Quantinuum's client give, and whether its certificate is verified.
+def address_in_environment(url: str | None = None) -> tuple[str, bool | str]:
+    """The URL that the variables of Quantinuum's client give, or `url`; and whose certificates are trusted there.
 
-    `qjobs serve` prints these variables for its own address.
+    `qjobs serve` prints these variables for its own address. NEXUS_HTTPX_VERIFY is meant for that client: here it
+    switches the check off at addresses of this machine alone. SSL_CERT_FILE names certificates to trust anywhere.
     """
     scheme = os.environ.get("NEXUS_PROTOCOL", "https")
     port = os.environ.get("NEXUS_PORT", "")
     host = os.environ.get("NEXUS_DOMAIN") or os.environ.get("NEXUS_HOST") or "nexus.quantinuum.com"
-    verify = os.environ.get("NEXUS_HTTPX_VERIFY", "").lower() not in {"0", "false", "no", "off"}
-    return f"{scheme}://{host}" + (f":{port}" if port else ""), verify
+    url = url or f"{scheme}://{host}" + (f":{port}" if port else "")
+    trusted = os.environ.get("SSL_CERT_FILE") or True
+    if os.environ.get("NEXUS_HTTPX_VERIFY", "").lower() not in {"0", "false", "no", "off"}:
+        return url, trusted
+    if _is_this_machine(url):
+        return url, False
+    logger.warning(
+        "NEXUS_HTTPX_VERIFY is for Quantinuum's client and this machine's own addresses: the certificate of %s is "
+        "checked all the same; SSL_CERT_FILE names a file of certificates to trust",
+        url,
+    )
+    return url, trusted
+
+
+def _is_this_machine(url: str) -> bool:
+    host = httpx.URL(url).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class NexusTokens:
@@ -89,7 +110,12 @@ class NexusTokens:
         self._source = source
         self._monotonic = monotonic
         self._sleep = sleep
-        self._client = httpx.Client(base_url=url, timeout=httpx.Timeout(10.0, read=30.0), verify=tls_context(verify))
+        self._client = httpx.Client(
+            base_url=url,
+            timeout=httpx.Timeout(10.0, read=30.0),
+            verify=tls_context(verify),
+            event_hooks={"request": [remember_request]},
+        )
         self._lock = threading.Lock()
         self._access = ""
         self._stale_at = 0.0
@@ -146,6 +172,8 @@ class NexusTokens:
     def _renew(self) -> None:
         given = self._source()
         refresh = self._rotated.get(given, given)
+        for token in (given, refresh):
+            remember(token, passing=True)
         if not (refresh.isascii() and refresh.isprintable()) or set(refresh) & set('; ,"'):
             raise CredentialsRejected(f"the token for Nexus holds a character that no token has; {_LOG_IN}")
         response = self._request_renewal(refresh)
@@ -153,11 +181,13 @@ class NexusTokens:
             self._rotated.clear()
             logger.warning("the refresh token for %s is refused (%d)", self._client.base_url.host, response.status_code)
             raise CredentialsRejected(
-                f"Nexus does not accept the refresh token ({response.status_code}: {words_of(response)}); {_LOG_IN}"
+                f"Nexus does not accept the refresh token ({response.status_code}: {code_words(response)}); {_LOG_IN}"
             )
         cookies = _cookies_of(response)
+        for token in cookies.values():
+            remember(token, passing=True)
         if not response.is_success or not cookies.get(_ACCESS_COOKIE):
-            raise NotSent(f"Nexus renewed no token: it answered {response.status_code}: {words_of(response)}")
+            raise NotSent(f"Nexus renewed no token: it answered {response.status_code}: {code_words(response)}")
         if cookies.get(_REFRESH_COOKIE, refresh) != refresh:
             self._rotated = {given: cookies[_REFRESH_COOKIE]}
         self._access = cookies[_ACCESS_COOKIE]
@@ -180,7 +210,7 @@ class NexusTokens:
                 continue
             if response.status_code not in TRANSIENT_CODES:
                 return response
-            problem = f"{response.status_code}: {words_of(response)}"
+            problem = f"{response.status_code}: {code_words(response)}"
         logger.warning("the access token for %s cannot be renewed: %.500s", self._client.base_url.host, problem)
         raise NotSent(f"Nexus renews no token now ({problem}), so nothing was sent")
 

@@ -9,6 +9,8 @@ before anything can run, so that a lost reply never needs a person, although Qor
 - The reply to the last fragment is lost: the job is asked for. Whatever is not PENDING shows that it arrived. A job
   that is PENDING may wait in the queue, or for its last fragment, which Qoro does not tell apart: after `settle_s` it
   is cancelled. Where Qoro does that, it has not run, and another one is made; where it refuses, it ran, and is kept.
+
+Qoro does not show the live jobs of an account, so that those of others do not count for the limits.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from qjobs.backends.base import (
     Journal,
     Limits,
     Lookup,
+    Pricing,
     RemoteJob,
     Result,
     Snapshot,
@@ -56,6 +59,7 @@ from qjobs.backends.qoro.targets import (
 )
 from qjobs.backends.qoro.wire import Credits
 from qjobs.errors import (
+    AlreadyRuns,
     BackendUnavailable,
     CredentialsRejected,
     InvalidInput,
@@ -65,7 +69,13 @@ from qjobs.errors import (
     SubmissionUnknown,
 )
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Batch, JobKind, Key, RemoteId
+from qjobs.model import (
+    Batch,
+    JobKind,
+    Key,
+    Price,
+    RemoteId,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +106,7 @@ class QoroBackend:
         settle_s: How long a job is waited for that is PENDING after a lost reply, in seconds, before it is cancelled.
         confirm: When reports are believed.
         max_per_s: The most requests a second, sustained, of all backends of this `name`; None for no limit.
+        rate: What a shot of a circuit costs, in credits; Qoro publishes no prices.
         limiter: Another limiter than the one of this process for the account.
 
     Raises:
@@ -121,6 +132,7 @@ class QoroBackend:
         settle_s: float = 120.0,
         confirm: Confirmation = _CONFIRM,
         max_per_s: float | None = None,
+        rate: float | None = None,
         limiter: Limiter | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -132,6 +144,7 @@ class QoroBackend:
         self.confirm = confirm
         self.poll_interval_s = poll_interval_s
         self.settle_s = settle_s
+        self.pricing = Pricing.of_shots("credits", rate, otherwise="not known: Qoro publishes no prices")
         self.capabilities = frozenset({Capability.DURABLE, Capability.EXACT_EXPVALS})
         if kind is TargetKind.SYSTEM:
             self.capabilities -= {Capability.EXACT_EXPVALS}
@@ -263,6 +276,10 @@ class QoroBackend:
             logger.info("%s: the credits are not known: %.500s", self.name, error)
             return None
 
+    def quota_left(self) -> Price:
+        """The credits that the account may still spend."""
+        return Price(amount=float(self.credits().balance), unit=self.pricing.unit)
+
     def credits(self) -> Credits:
         """The credits of the account, as Qoro has them now.
 
@@ -313,7 +330,7 @@ class QoroBackend:
         """Cancel and delete a job that was not finalised; one that is not there is as good.
 
         Raises:
-            ProtocolError: It runs, or has run.
+            AlreadyRuns: It runs, or has run.
         """
         now = self._answer(remote_id)
         if isinstance(now, Snapshot) and now.remote_status == wire.OPEN:
@@ -328,7 +345,7 @@ class QoroBackend:
             return
         is_dead = now.status is JobStatus.CANCELLED
         if not is_dead and now.remote_status != wire.OPEN:
-            raise ProtocolError(f"{self.name} does not end {remote_id}, which is {now.remote_status}")
+            raise AlreadyRuns(f"{self.name} does not end {remote_id}, which is {now.remote_status}")
         answer = self._http.read(
             "DELETE", wire.job_path(remote_id), timeout=self._read_timeout, proves_refusal=wire.says_itself
         )
@@ -478,8 +495,8 @@ class QoroBackend:
         logger.info("%s: asked to cancel job %s", self.name, remote_id)
 
     def estimate(self, batch: Batch) -> float | None:
-        """None: the interface has no prices."""
-        return None
+        """What the user's rate says; None without one, because Qoro publishes no prices."""
+        return self.pricing.cost_of(batch)
 
     def target(self) -> Target:
         """Read the target from Qoro's lists: its name, and how many qubits its widest QPU has."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from qjobs.backends.base import rate_in_environment
 from qjobs.backends.qoro.backend import MAX_PER_S, QORO_URL, QoroBackend
+from qjobs.redaction import without_userinfo
 
 __all__ = ["API_KEY", "from_environment", "max_per_s_at"]
 
 API_KEY: Final = "QORO_API_KEY"
 """As Qoro's own client names it."""
 _URL: Final = "QORO_API_URL"
+_RATE: Final = "QJOBS_QORO_RATE"
 _CERTIFICATES: Final = "REQUESTS_CA_BUNDLE"
 
 
@@ -26,6 +29,8 @@ def from_environment(target: str, *, url: str | None = None, name: str = "") -> 
     REQUESTS_CA_BUNDLE names a file of certificates to trust instead of the usual authorities. Jobs at another address
     than Qoro's own are filed under that address, if no `name` is given.
 
+    QJOBS_QORO_RATE is what a shot of a circuit costs, in credits.
+
     Raises:
         InvalidInput: The address is not a URL, or REQUESTS_CA_BUNDLE is not a file of certificates.
     """
@@ -34,8 +39,9 @@ def from_environment(target: str, *, url: str | None = None, name: str = "") -> 
     return QoroBackend(
         target,
         url=url,
-        name=name or ("qoro" if is_own else f"qoro@{url.partition('://')[2].rstrip('/')}"),
+        name=name or ("qoro" if is_own else f"qoro@{without_userinfo(url).partition('://')[2].rstrip('/')}"),
         token=lambda: os.environ.get(API_KEY, ""),
         verify=os.environ.get(_CERTIFICATES) or True,
         max_per_s=max_per_s_at(url),
+        rate=rate_in_environment(_RATE),
     )

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from qjobs.errors import InvalidInput
 from qjobs.ledger.database import Database
 from qjobs.service import tables as schema
-from qjobs.service.accounts.passwords import Passwords
+from qjobs.service.accounts.passwords import Passwords, check_password
 from qjobs.service.accounts.tokens import hash_of
 from qjobs.service.errors import Forbidden, NotFound
 
@@ -37,6 +37,15 @@ class User:
     email: str
     display_name: str
     groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """One login: whose it is, and whether a refresh gives another refresh token."""
+
+    session_id: str
+    user: User
+    rotates: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +103,7 @@ class Accounts:
             InvalidInput: There is such a user already, or the address or the password cannot be used.
         """
         email = _address(email)
-        if not password or "\x00" in password:
-            raise InvalidInput("a password has at least one character, and none of them is NUL")
+        check_password(password)
         values: dict[str, Any] = {
             "display_name": display_name or email.partition("@")[0],
             "password_hash": self._passwords.hash(password),
@@ -122,6 +130,7 @@ class Accounts:
 
         Raises:
             NotFound: There is no such user.
+            InvalidInput: The password cannot be used.
         """
         table = schema.user
         email = _address(email)
@@ -131,6 +140,7 @@ class Accounts:
             raise NotFound(f"there is no user {email}")
         if self._passwords.fits(stored, password):
             return
+        check_password(password)
         hashed = self._passwords.hash(password)
         with self._db.write() as connection:
             theirs = sa.and_(table.c.email == email, table.c.password_hash != _NO_PASSWORD)
@@ -163,6 +173,20 @@ class Accounts:
             connection.execute(table.update().where(table.c.user_id == user_id).values(password_hash=_NO_PASSWORD))
         logger.info("user %s removed (%s)", email.strip().lower(), user_id)
 
+    def revoke(self, name: str) -> int:
+        """End all sessions of a user, with every token that was issued to them; how many there were.
+
+        `name` is the user's id or address.
+
+        Raises:
+            NotFound: There is no such user.
+        """
+        user = self.user(name)
+        with self._db.write() as connection:
+            n_ended = _end_sessions(connection, user.user_id)
+        logger.info("all sessions of %s ended: %d", user.email, n_ended)
+        return n_ended
+
     def users(self) -> list[User]:
         """Everybody who may sign in, by address."""
         table = schema.user
@@ -188,16 +212,30 @@ class Accounts:
 
     def user_of_access(self, token: str) -> User | None:
         """The user of this access token; None if it is forged or has ended."""
-        return self._user_of_token(_by_access_token(), token)
+        found = self.session_of_access(token)
+        return None if found is None else found.user
 
     def user_of_refresh(self, token: str) -> User | None:
         """The user of this refresh token; None if it is forged or has ended."""
-        return self._user_of_token(_by_refresh_token(), token)
+        found = self.session_of_refresh(token)
+        return None if found is None else found.user
 
-    def _user_of_token(self, query: sa.Select[Any], token: str) -> User | None:
+    def session_of_access(self, token: str) -> Session | None:
+        """The session of this access token; None if it is forged or has ended."""
+        return self._session(_by_access_token(), hash_of(token))
+
+    def session_of_refresh(self, token: str) -> Session | None:
+        """The session of this refresh token; None if it is forged or has ended."""
+        return self._session(_by_refresh_token(), hash_of(token))
+
+    def is_open(self, session_id: str) -> bool:
+        """Whether a session goes on: nobody has signed out, and its time is not over."""
+        return self._session(_by_id(), session_id) is not None
+
+    def _session(self, query: sa.Select[Any], known: str) -> Session | None:
         with self._db.read() as connection:
-            row = connection.execute(query, {"hash": hash_of(token), "now": self._real_now()}).one_or_none()
-        return None if row is None else _user(row)
+            row = connection.execute(query, {"known": known, "now": self._real_now()}).one_or_none()
+        return None if row is None else Session(session_id=row.session_id, user=_user(row), rotates=row.rotates)
 
     def projects_with(self, user_id: str, permission: str) -> sa.Select[tuple[str]]:
         """Ids of the projects in which the user has a permission (READ, WRITE, DELETE, ASSIGN), as a subselect."""
@@ -300,19 +338,24 @@ class Accounts:
 @cache
 def _by_access_token() -> sa.Select[Any]:
     access = schema.access_token
-    valid = sa.and_(access.c.token_hash == sa.bindparam("hash"), access.c.expires_real > sa.bindparam("now"))
+    valid = sa.and_(access.c.token_hash == sa.bindparam("known"), access.c.expires_real > sa.bindparam("now"))
     return _user_of_session(schema.session.c.session_id.in_(sa.select(access.c.session_id).where(valid)))
 
 
 @cache
 def _by_refresh_token() -> sa.Select[Any]:
-    return _user_of_session(schema.session.c.refresh_hash == sa.bindparam("hash"))
+    return _user_of_session(schema.session.c.refresh_hash == sa.bindparam("known"))
+
+
+@cache
+def _by_id() -> sa.Select[Any]:
+    return _user_of_session(schema.session.c.session_id == sa.bindparam("known"))
 
 
 def _user_of_session(which: sa.ColumnElement[bool]) -> sa.Select[Any]:
     session = schema.session
     return (
-        sa.select(schema.user)
+        sa.select(schema.user, session.c.session_id, session.c.rotates)
         .join(session, session.c.user_id == schema.user.c.user_id)
         .where(which, session.c.expires_real > sa.bindparam("now"))
         .where(schema.user.c.password_hash != _NO_PASSWORD)  # removed while this session began
@@ -336,14 +379,14 @@ def _projects_with(user_id: str, permission: str) -> sa.Select[tuple[str]]:
     )
 
 
-def _end_sessions(connection: sa.Connection, user_id: str) -> None:
+def _end_sessions(connection: sa.Connection, user_id: str) -> int:
     """Sign a user out everywhere; devices that they approved and that took no session yet get none."""
     session = schema.session
     tokens = schema.access_token
     theirs = sa.select(session.c.session_id).where(session.c.user_id == user_id)
     connection.execute(tokens.delete().where(tokens.c.session_id.in_(theirs)))
-    for found in (session, schema.device_code):
-        connection.execute(found.delete().where(found.c.user_id == user_id))
+    connection.execute(schema.device_code.delete().where(schema.device_code.c.user_id == user_id))
+    return connection.execute(session.delete().where(session.c.user_id == user_id)).rowcount
 
 
 def _member(team_id: str, user_id: str) -> sa.ColumnElement[bool]:

@@ -1,13 +1,17 @@
 """Signing in: logins, access tokens, and devices that a person approves.
 
-A session is one login; it has a refresh token for its whole life and any number of access tokens, each
-of a few minutes. Tokens end by real time, not by the service's clock.
+A session is one login; it has a refresh token and any number of access tokens, each of a few minutes. The refresh token
+of a session that rotates is exchanged for another one at each refresh, and whoever sends an exchanged one again ends
+the session: one of the two has stolen it. Sessions of browsers rotate, and those of clients that ask for it; the client
+of Nexus keeps one refresh token in a file that several processes share, and never writes another one there. Tokens end
+by real time, not by the service's clock.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -17,7 +21,7 @@ import sqlalchemy as sa
 from qjobs.ledger.database import Database
 from qjobs.service import tables as schema
 from qjobs.service.accounts.accounts import Accounts, User
-from qjobs.service.accounts.passwords import Passwords
+from qjobs.service.accounts.passwords import LONGEST, Passwords, Throttle
 from qjobs.service.accounts.tokens import hash_of, new_token, new_user_code
 from qjobs.service.errors import NotFound, TooManyRequests, Unauthorized
 from qjobs.service.settings import Settings
@@ -31,6 +35,9 @@ POLL_S = 2
 """How often a device may ask, in seconds."""
 
 _MOST_DEVICES = 1000
+_MOST_DEVICES_OF_ADDRESS = 20
+_GRACE_S = 30.0
+"""An exchanged token may come once more so soon: it was on its way already, or the reply was lost."""
 _WRONG = "the e-mail address or the password is wrong"
 
 
@@ -51,6 +58,14 @@ class DeviceRequest:
     user_code: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewed:
+    """What a refresh gives: an access token, and where the session rotates another refresh token."""
+
+    access: str = field(repr=False)
+    refresh: str | None = field(repr=False)
+
+
 class Pending(Exception):
     """Nobody has approved or denied the device yet."""
 
@@ -65,29 +80,35 @@ class Sessions:
         passwords: Passwords,
         settings: Settings,
         *,
+        throttle: Throttle | None = None,
         real_now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._db = db
         self._accounts = accounts
         self._passwords = passwords
         self._settings = settings
+        self._throttle = throttle or Throttle()
         self._real_now = real_now
+        self._devices: dict[str, dict[str, datetime]] = {}
+        """The requests of devices of an address, by the hashes of their codes, and when they end."""
+        self._lock = threading.Lock()
 
-    def login(self, email: str, password: str) -> Tokens:
-        """Begin a session.
+    def login(self, email: str, password: str, *, address: str = "", rotates: bool = False) -> Tokens:
+        """Begin a session; `address` is where the try comes from, for which wrong ones count.
 
         Raises:
             Unauthorized: The address or the password is wrong.
-            TooManyRequests: There were too many tries.
         """
         name = email.strip().lower()
         table = schema.user
         with self._db.read() as connection:
             stored = connection.scalar(sa.select(table.c.password_hash).where(table.c.email == name))
-        if not self._passwords.sign_in(name, stored, password):
+        if len(password) > LONGEST or not self._passwords.fits_somebody(stored, password):
+            self._throttle.failed(address, name)
             logger.warning("sign-in of %r refused: %s", name, _WRONG)
             raise Unauthorized(_WRONG)
-        return self._begin(self._accounts.user(name))
+        self._throttle.succeeded(address, name)
+        return self._begin(self._accounts.user(name), rotates=rotates)
 
     def issue(self, name: str, lifetime_s: float) -> str:
         """A token for a client that sends one with every request: the refresh token of a session of its own.
@@ -100,26 +121,52 @@ class Sessions:
         """
         return self._begin(self._accounts.user(name), lifetime_s).refresh
 
-    def refresh(self, refresh: str) -> str:
-        """A new access token of a session.
+    def refresh(self, refresh: str) -> Renewed:
+        """A new access token of a session, and a new refresh token where it rotates.
+
+        An exchanged refresh token gets an access token for half a minute; after that it ends the session.
 
         Raises:
             Unauthorized: The refresh token is forged, or its session has ended.
         """
+        if self.end_if_reused(refresh):
+            raise Unauthorized("this sign-in was ended, because an old token of it was used again; sign in once more")
         table = schema.session
+        retired = schema.retired_token
         now = self._real_now()
-        access = new_token()
+        known = hash_of(refresh)
+        renewed = Renewed(access=new_token(), refresh=None)
+        late = sa.select(retired.c.session_id).where(retired.c.token_hash == known)
+        which = sa.or_(table.c.refresh_hash == known, table.c.session_id.in_(late))
         with self._db.write() as connection:
-            session_id = connection.scalar(
-                sa.select(table.c.session_id).where(
-                    table.c.refresh_hash == hash_of(refresh), table.c.expires_real > now
-                )
-            )
-            if session_id is None:
+            found = connection.execute(sa.select(table).where(which, table.c.expires_real > now)).one_or_none()
+            if found is None:
                 raise Unauthorized
-            self._add_access(connection, session_id, access, now)
-        logger.debug("session %s has a new access token", session_id)
-        return access
+            if found.rotates and found.refresh_hash == known:
+                renewed = Renewed(access=renewed.access, refresh=new_token())
+                change = table.update().where(table.c.session_id == found.session_id)
+                connection.execute(change.values(refresh_hash=hash_of(renewed.refresh or "")))
+                row = {"token_hash": known, "session_id": found.session_id, "retired_real": now}
+                connection.execute(retired.insert().values(row))
+            self._add_access(connection, found.session_id, renewed.access, now)
+        logger.debug("session %s has a new access token", found.session_id)
+        return renewed
+
+    def end_if_reused(self, refresh: str) -> bool:
+        """End the session of a refresh token that was exchanged for another one; whether it was such a token."""
+        retired = schema.retired_token
+        long_ago = self._real_now() - timedelta(seconds=_GRACE_S)
+        query = sa.select(retired.c.session_id).where(
+            retired.c.token_hash == hash_of(refresh), retired.c.retired_real < long_ago
+        )
+        with self._db.read() as connection:
+            session_id = connection.scalar(query)
+        if session_id is None:
+            return False
+        with self._db.write() as connection:
+            _end(connection, [session_id])
+        logger.warning("session %s ended: a refresh token of it was used twice, so somebody has a copy", session_id)
+        return True
 
     def ttl_s(self, *, refresh: str | None = None, access: str | None = None) -> float:
         """How much longer the session of a token lives, in seconds. One of the two is given.
@@ -152,18 +199,18 @@ class Sessions:
                     sa.or_(session.c.refresh_hash == hash_of(refresh or ""), session.c.session_id.in_(theirs))
                 )
             ).all()
-            connection.execute(token.delete().where(token.c.session_id.in_(ended)))
-            connection.execute(session.delete().where(session.c.session_id.in_(ended)))
+            _end(connection, ended)
         for session_id in ended:
             logger.info("signed out: session %s", session_id)
 
-    def request_device(self) -> DeviceRequest:
-        """Record that a device asks to be signed in.
+    def request_device(self, address: str = "") -> DeviceRequest:
+        """Record that a device at an address asks to be signed in.
 
         Raises:
-            TooManyRequests: Too many devices wait for approval.
+            TooManyRequests: Too many devices wait for approval, at this address or at all.
         """
         request = DeviceRequest(device_code=new_token(), user_code=new_user_code())
+        self._count_device(address, hash_of(request.device_code))
         table = schema.device_code
         now = self._real_now()
         with self._db.write() as connection:
@@ -180,6 +227,24 @@ class Sessions:
             )
         logger.info("a device asks to be signed in")
         return request
+
+    def _count_device(self, address: str, code_hash: str) -> None:
+        now = self._real_now()
+        with self._lock:
+            for known, requests in list(self._devices.items()):
+                self._devices[known] = {code: end for code, end in requests.items() if end > now}
+                if not self._devices[known]:
+                    del self._devices[known]
+            waiting = self._devices.setdefault(address, {})
+            if len(waiting) >= _MOST_DEVICES_OF_ADDRESS:
+                wait_s = (min(waiting.values()) - now).total_seconds()
+                raise TooManyRequests("too many devices at your address wait for approval; try again later", wait_s)
+            waiting[code_hash] = now + timedelta(seconds=DEVICE_CODE_S)
+
+    def _forget_device(self, code_hash: str) -> None:
+        with self._lock:
+            for requests in self._devices.values():
+                requests.pop(code_hash, None)
 
     def decide_device(self, user: User, user_code: str, *, approve: bool) -> None:
         """A person approves the device, or denies it.
@@ -220,9 +285,10 @@ class Sessions:
                 raise Pending
             if not connection.execute(table.update().where(mine).values(taken=True)).rowcount:
                 raise Unauthorized("this device took its session already")
+        self._forget_device(hash_of(device_code))
         return self._begin(self._accounts.user(row.user_id))
 
-    def _begin(self, user: User, lifetime_s: float | None = None) -> Tokens:
+    def _begin(self, user: User, lifetime_s: float | None = None, *, rotates: bool = False) -> Tokens:
         lives_s = self._settings.refresh_ttl_s if lifetime_s is None else lifetime_s
         tokens = Tokens(user=user, refresh=new_token(), access=new_token())
         session = schema.session
@@ -240,6 +306,7 @@ class Sessions:
                     refresh_hash=hash_of(tokens.refresh),
                     expires_real=now + timedelta(seconds=lives_s),
                     created_real=now,
+                    rotates=rotates,
                 )
             )
             self._add_access(connection, session_id, tokens.access, now)
@@ -253,3 +320,8 @@ class Sessions:
         connection.execute(
             table.insert().values(token_hash=hash_of(access), session_id=session_id, expires_real=expires)
         )
+
+
+def _end(connection: sa.Connection, session_ids: Sequence[str]) -> None:
+    for table in (schema.access_token, schema.session):
+        connection.execute(table.delete().where(table.c.session_id.in_(session_ids)))

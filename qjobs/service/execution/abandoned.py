@@ -7,7 +7,7 @@ job would keep everybody waiting.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
@@ -17,49 +17,45 @@ from qjobs.service import tables as schema
 from qjobs.service.execution.starting import Started
 
 _GRACE_S = 5.0
-"""How long to wait before they are ended: new processes take a second or two."""
+"""How long to wait before one is ended: a new process takes a second or two."""
 
 _LOOK_S = 1.0
 
 
 class Abandoned:
-    """Tells when every worker computes for such items."""
+    """Tells which chunks nobody waits for."""
 
-    def __init__(self, db: Database, n_workers: int) -> None:
+    def __init__(self, db: Database) -> None:
         self._db = db
-        self._n_workers = n_workers
-        self._which: tuple[int, ...] = ()
-        self._since = 0.0
+        self._since: dict[int, float] = {}
         self._checked_at = 0.0
 
-    def fill_all_workers(self, running: Iterable[Started]) -> bool:
-        """Whether every worker has computed for nobody for some seconds.
-
-        Then ending them all costs nobody anything: other chunks only wait. `running` is in the order in which the
-        workers were given it and take it.
-        """
-        first = list(running)[: self._n_workers]
+    def among(self, running: Collection[Started]) -> list[Started]:
+        """Those of the chunks that have run for nobody for some seconds."""
         now = time.monotonic()
-        if len(first) < self._n_workers or now - self._checked_at < _LOOK_S:
-            return False
+        if not running or now - self._checked_at < _LOOK_S:
+            return []
         self._checked_at = now
-        which = tuple(id(each) for each in first)
-        if self._is_wanted(first):
-            which = ()
-        elif which == self._which:
-            return now - self._since >= _GRACE_S
-        self._which = which
-        self._since = now
-        return False
-
-    def _is_wanted(self, running: Sequence[Started]) -> bool:
-        tries: dict[str, int] = {}
+        wanted = self._wanted(running)
+        since: dict[int, float] = {}
+        found = []
         for each in running:
-            tries.update(each.tries)
+            if wanted.isdisjoint(each.tries.items()):
+                since[id(each)] = self._since.get(id(each), now)
+                if now - since[id(each)] >= _GRACE_S:
+                    found.append(each)
+        self._since = since
+        return found
+
+    def _wanted(self, running: Collection[Started]) -> set[tuple[str, int]]:
+        """Item and try of what runs and is wanted."""
+        uuids: set[str] = set()
+        for each in running:
+            uuids.update(each.tries)
         item = schema.job_item
         query = sa.select(item.c.item_uuid, item.c.tries).where(
-            item.c.item_uuid.in_(sorted(tries)),
+            item.c.item_uuid.in_(sorted(uuids)),
             item.c.status.in_((JobStatus.RUNNING.value, JobStatus.CANCELLING.value)),
         )
         with self._db.read() as connection:
-            return any(tries[uuid] == number for uuid, number in connection.execute(query))
+            return {(uuid, tries) for uuid, tries in connection.execute(query)}

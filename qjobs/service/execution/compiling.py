@@ -11,7 +11,7 @@ from typing import Any
 
 from qjobs.errors import InvalidCircuit
 from qjobs.service.choices import two_qubit_choices
-from qjobs.service.execution.programs import ItemFailure, Machine, load_circuit
+from qjobs.service.execution.programs import ItemFailure, Machine, is_out_of_memory, load_circuit, out_of_memory
 
 _SQUASHABLE = ("PhasedX", "Rz", "TK1", "Rx", "Ry", "U3")
 _GREEDY_TIMEOUT_S = 60
@@ -71,6 +71,8 @@ def _run(task: CompileTask, item: CompileItem) -> CompileOutcome:
         words = " ".join(str(error).split())
         message = words if isinstance(error, InvalidCircuit) else f"the compilation failed: {words}"
         failure = ItemFailure(status="ERROR", message=message, detail=f"{type(error).__name__}: {words}")
+        if is_out_of_memory(error):
+            failure = out_of_memory(task.machine, error)
         return CompileOutcome(item_uuid=item.item_uuid, duration_s=time.process_time() - started, failure=failure)
     return CompileOutcome(
         item_uuid=item.item_uuid, duration_s=time.process_time() - started, body=body, steps=tuple(steps)

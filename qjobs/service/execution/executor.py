@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from qjobs.backends.aer import WorkerEnded, WorkerPool
+from qjobs.backends.aer import Call, OverTime, WorkerEnded, WorkerPool
 from qjobs.errors import LedgerError, LedgerUnavailable
 from qjobs.ledger.database import Database
 from qjobs.lifecycle import JobStatus
@@ -33,7 +34,8 @@ from qjobs.service.execution.outcomes import put_back, store_outcomes
 from qjobs.service.execution.pacing import Pacing
 from qjobs.service.execution.planning import Planner
 from qjobs.service.execution.programs import ItemFailure
-from qjobs.service.execution.simulate import ExecuteOutcome, run_execute
+from qjobs.service.execution.sharing import SLOW_S, ForNobody, GaveWay, calls_to_end, limits_of
+from qjobs.service.execution.simulate import ExecuteOutcome, ExecuteTask, run_execute
 from qjobs.service.execution.starting import Started, read_queues, start_items
 from qjobs.service.service_lock import ServiceLock
 from qjobs.service.settings import Settings
@@ -52,6 +54,14 @@ _AT_ONCE = 5_000
 _NOT_SENT = "The service lost the item while it started; it runs again."
 _RESTARTED = "The service was restarted while the item ran; it runs again."
 _WORKER_ENDED = "Its worker process ended; it runs again, alone."
+_GAVE_WAY = "Another user waited for a worker; the item runs again."
+_SPLIT = "It and its neighbours ran for too long together; it runs again, alone."
+_TOO_LONG = (
+    "The item ran for more than the {seconds:g} s that {device} gives an item, and was ended; run a smaller circuit, "
+    "or take fewer shots."
+)
+_BLAMED_S = 30.0
+"""For how long a user has one worker at most after an item of theirs has ended one."""
 _LOST = (
     f"A worker process ended {_DEATHS} times while it ran this item (killed, or out of memory); run a smaller circuit."
 )
@@ -88,12 +98,14 @@ class Executor:
         self._jobs = jobs
         self._lock = lock
         self._workers = WorkerPool(settings.worker_count, preload=("qjobs.circuits.pytket",))
-        self._abandoned = Abandoned(db, self._workers.count)
+        self._abandoned = Abandoned(db)
         self._pacing = Pacing(clock)
         self._planner = Planner(self._workers.count, Quotas(db, clock, settings))
         self._returned: deque[_Returned] = deque()
         self._running: dict[int, Started] = {}
+        self._calls: dict[int, Call] = {}
         self._deaths: dict[str, int] = {}
+        self._blamed: dict[str, float] = {}
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._unsure = False
@@ -146,17 +158,19 @@ class Executor:
         finally:
             self._workers.close()
             self._running.clear()
+            self._calls.clear()
 
     def _step(self) -> float:
         """Do everything that can be done now; return how long to wait for more, in real seconds."""
         if not self._lock.try_acquire():
             raise LedgerUnavailable("another service works on the database; this one waits until that one ends")
+        self._workers.tend()
         self._take_outcomes()
-        if self._abandoned.fill_all_workers(self._running.values()):
-            logger.warning("every worker computes for items that nobody waits for; the workers are started anew")
-            self._unsure = True
-            self._running.clear()
-            self._workers.close()
+        for each in self._abandoned.among(list(self._running.values())):
+            logger.warning("job %s: a worker computes for items that nobody waits for", each.chunk.job_id)
+            self._end(each, ForNobody("nobody waits for its items"))
+        if any(call.ran_s > SLOW_S for call in self._calls.values()):
+            self._workers.keep_spare()  # whoever comes now is to wait for no new process
         changed = self._requeue_unsent() if self._unsure else []
         changed += self._store_due()
         changed += self._move_waiting()
@@ -166,25 +180,54 @@ class Executor:
 
     def _take_outcomes(self) -> None:
         """Take what workers sent; a worker that ended gives its items another chance, each alone."""
-        ended = False
         while self._returned:
             returned = self._returned.popleft()
-            if self._running.pop(id(returned.started), None) is None:
-                continue
             started = returned.started
-            if isinstance(returned.error, WorkerEnded):
-                ended = True
-                self._worker_ended(started)
-            elif returned.error is not None:
-                logger.error("job %s: a worker failed: %s", started.chunk.job_id, returned.error)
-                self._pacing.hold(started, _all_failed(started, returned.error))
-            else:
-                self._planner.learn(started.chunk.job_id, [outcome.duration_s for outcome in returned.outcomes])
-                self._pacing.hold(started, returned.outcomes)
-        if ended:
-            self._workers.close()
+            if self._running.pop(id(started), None) is None:
+                continue
+            self._calls.pop(id(started), None)
+            match returned.error:
+                case None:
+                    self._planner.learn(started.chunk.job_id, [outcome.duration_s for outcome in returned.outcomes])
+                    self._pacing.hold(started, returned.outcomes)
+                case GaveWay() | ForNobody():
+                    self._put_back(started, _GAVE_WAY)
+                case OverTime():
+                    self._over_time(started)
+                case WorkerEnded():
+                    self._worker_ended(started)
+                case error:
+                    logger.error("job %s: a worker failed: %s", started.chunk.job_id, error)
+                    self._pacing.hold(started, _all_failed(started, error))
+
+    def _put_back(self, started: Started, message: str) -> None:
+        """The items of a chunk that was ended go back into their queue, and nothing is held against them."""
+        logger.info("job %s: %d items go back into the queue: %s", started.chunk.job_id, len(started.items), message)
+        with self._db.write() as connection:
+            changed = put_back(connection, list(started.items), _S.QUEUED, message, self._clock.now())
+        self._changes.notify_all(changed)
+
+    def _over_time(self, started: Started) -> None:
+        """An item that took too long alone has failed; of several each runs again, alone."""
+        device = started.chunk.device
+        self._blame(started)
+        if len(started.items) > 1:
+            for uuid in started.items:
+                self._deaths.setdefault(uuid, 0)
+            self._put_back(started, _SPLIT)
+            return
+        logger.warning("job %s: an item ran for more than %g s", started.chunk.job_id, device.item_time_s)
+        words = _TOO_LONG.format(seconds=device.item_time_s, device=device.name)
+        failure = ItemFailure(status="ERROR", message=words)
+        self._pacing.hold(started, _outcomes(started, failure, device.item_time_s))
+
+    def _blame(self, started: Started) -> None:
+        """A user whose item has cost a worker process has one worker at most for a while."""
+        self._workers.keep_spare()
+        self._blamed[started.chunk.owner_id] = time.monotonic() + _BLAMED_S
 
     def _worker_ended(self, started: Started) -> None:
+        self._blame(started)
         again: list[str] = []
         dead: list[str] = []
         for uuid in started.items:
@@ -274,19 +317,48 @@ class Executor:
         with self._db.read() as connection:
             queues = read_queues(connection, self._devices, now, partial(self._pacing.last_starts, connection))
             self._pacing.release(connection)
-            chunks, depleted = self._planner.plan(
-                connection, queues, self._pacing.occupied, self._running.values(), self._deaths, now
+            plan = self._planner.plan(
+                connection,
+                queues,
+                self._pacing.occupied,
+                self._running.values(),
+                self._deaths,
+                self._on_parole(),
+                now,
+                ahead=not any(call.is_waiting for call in self._calls.values()),
             )
+        self._make_room(plan.hungry)
         changed = self._show_positions(queues)
-        if not chunks and not depleted:
+        if not plan.chunks and not plan.depleted:
             return changed
         with self._db.write() as connection:
-            changed += _deplete(connection, depleted, now)
-            started, moved = start_items(connection, chunks, now)
+            changed += _deplete(connection, plan.depleted, now)
+            started, moved = start_items(connection, plan.chunks, now)
         self._pacing.begin(started, now)
         for each in started:
             self._send(each)
         return changed + moved
+
+    def _on_parole(self) -> set[str]:
+        """The users under whose items a worker has ended of late."""
+        now = time.monotonic()
+        self._blamed = {owner: until for owner, until in self._blamed.items() if until > now}
+        return set(self._blamed)
+
+    def _make_room(self, hungry: Collection[str]) -> None:
+        """End what the workers do for users who have more than one, where another user has none."""
+        running: list[tuple[str, Call]] = []
+        for key, call in self._calls.items():
+            running.append((self._running[key].chunk.owner_id, call))
+            if call.is_waiting:
+                hungry = {*hungry, self._running[key].chunk.owner_id}
+        for call in calls_to_end(running, hungry, self._workers.count):
+            self._workers.end(call, GaveWay("another user waits"))
+
+    def _end(self, started: Started, error: WorkerEnded) -> None:
+        call = self._calls.get(id(started))
+        if call is not None:
+            self._workers.end(call, error)
 
     def _send(self, started: Started) -> None:
         """Give a chunk to a worker, without the items that the device fails by itself."""
@@ -295,7 +367,7 @@ class Executor:
         task = started.task
         logger.info("job %s: %d items run for %s", started.chunk.job_id, len(started.items), device.name)
         if isinstance(task, CompileTask):
-            self._workers.call(run_compile, task, partial(self._done, started))
+            self._call(run_compile, started, task)
             return
         failed = [uuid for uuid in started.items if device.fails(uuid, started.tries[uuid])]
         if failed:
@@ -304,10 +376,14 @@ class Executor:
             self._pacing.hold(started, outcomes)
             task = task.without(failed)
         if task.items:
-            self._workers.call(run_execute, task, partial(self._done, started))
+            self._call(run_execute, started, task)
         else:
             del self._running[id(started)]
             self._jobs.work.set()
+
+    def _call(self, function: Callable[[Any], Any], started: Started, task: CompileTask | ExecuteTask) -> None:
+        limits = limits_of(started.chunk.device, self._workers.count)
+        self._calls[id(started)] = self._workers.call(function, task, partial(self._done, started), limits)
 
     def _done(
         self, started: Started, outcomes: Sequence[CompileOutcome | ExecuteOutcome] | None, error: BaseException | None
@@ -360,5 +436,10 @@ def _all_failed(started: Started, error: BaseException) -> list[CompileOutcome |
     failure = ItemFailure(
         status="ERROR", message=f"the worker failed: {words}", detail=f"{type(error).__name__}: {words}"
     )
+    return _outcomes(started, failure, 0.0)
+
+
+def _outcomes(started: Started, failure: ItemFailure, duration_s: float) -> list[CompileOutcome | ExecuteOutcome]:
+    """The same failure for every item of a chunk."""
     kind = CompileOutcome if started.chunk.is_compile else ExecuteOutcome
-    return [kind(item_uuid=uuid, duration_s=0.0, failure=failure) for uuid in started.items]
+    return [kind(item_uuid=uuid, duration_s=duration_s, failure=failure) for uuid in started.items]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
 from qjobs.service.accounts.quotas import Quotas
 from qjobs.service.devices import DeviceKind
+from qjobs.service.execution.scheduling import QueuedJob
 from qjobs.service.execution.starting import Chunk, Queue, Started
 
 _CHUNK_S = 0.4
@@ -27,6 +29,29 @@ _QUOTA_S = 1.0
 _KEPT_JOBS = 256
 _AHEAD = 1
 """Chunks in addition to one for each worker, so that none waits for the executor."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """What to start now.
+
+    Args:
+        chunks: What free workers get.
+        depleted: Jobs that may not run because a quota is used up, with its name.
+        hungry: Users who have more to run than there are free workers.
+    """
+
+    chunks: list[Chunk] = field(default_factory=list)
+    depleted: dict[str, str] = field(default_factory=dict)
+    hungry: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """Jobs that may start, one after the other, with the first of them: queue, job, user, number of items."""
+
+    jobs: Iterator[tuple[Queue, str, str, int]]
+    first: tuple[Queue, str, str, int]
 
 
 class Planner:
@@ -55,42 +80,49 @@ class Planner:
         queues: Sequence[Queue],
         occupied: Mapping[str, str],
         running: Collection[Started],
-        suspects: Mapping[str, int],
+        suspects: Collection[str],
+        on_parole: Collection[str],
         now: datetime,
-    ) -> tuple[list[Chunk], dict[str, str]]:
-        """Chunks for the free workers: the queues in turn, each in its order.
+        *,
+        ahead: bool = True,
+    ) -> Plan:
+        """Chunks for the free workers: the user who has the fewest comes first, then the queues in turn.
 
         `occupied` names the job that each hardware device works on. Each of the `suspects`, the items under which a
-        worker has ended, runs alone.
-
-        Returns:
-            The chunks, and the jobs that may not run because a quota is used up, with its name.
+        worker has ended, runs in a chunk of its own. The users `on_parole` have one worker each. `ahead`: whether one
+        chunk more than there are workers may wait for one.
         """
-        if any(not suspects.keys().isdisjoint(each.items) for each in running):
-            return [], {}
         picker = _Picker(connection, occupied, now, suspects)
-        if suspects and (chunk := picker.suspect(queues)) is not None:
-            return ([], {}) if running else ([chunk], {})
-        chunks: list[Chunk] = []
-        depleted: dict[str, str] = {}
-        free = self._workers + _AHEAD - len(running)
-        candidates = [picker.jobs(queue) for queue in self._rotated(queues)]
-        while free > 0 and candidates:
-            for candidate in list(candidates):
-                entry = next(candidate, None)
-                if entry is None:
-                    candidates.remove(candidate)
-                    continue
-                queue, job_id, owner_id, left = entry
-                if quota := self._used_up(queue, owner_id):
-                    depleted[job_id] = quota
-                    picker.skip(job_id)
-                    continue
-                chunks.append(picker.take(queue, job_id, owner_id, self._size(job_id, left)))
+        shares = Counter(each.chunk.owner_id for each in running)
+        plan = Plan()
+        free = self._workers + _AHEAD * ahead - len(running)
+        lines: list[_Line] = []
+        for queue in self._rotated(queues):
+            for jobs in picker.lines(queue):
+                if (first := next(jobs, None)) is not None:
+                    lines.append(_Line(jobs, first))
+        while lines:
+            line = min(lines, key=lambda each: shares[each.first[2]])
+            lines.remove(line)
+            queue, job_id, owner_id, left = line.first
+            if quota := self._used_up(queue, owner_id):
+                plan.depleted[job_id] = quota
+                picker.skip(job_id)
+            elif shares[owner_id] and owner_id in on_parole:
+                continue
+            elif free <= 0:
+                plan.hungry.add(owner_id)
+                continue
+            else:
+                chunk = picker.take(queue, job_id, owner_id, self._size(job_id, left))
+                plan.chunks.append(chunk)
+                shares[owner_id] += 1
                 free -= 1
-                if free <= 0:
-                    break
-        return [chunk for chunk in chunks if chunk.uuids], depleted
+            if (first := next(line.jobs, None)) is not None:
+                line.first = first
+                lines.append(line)
+        plan.chunks = [chunk for chunk in plan.chunks if chunk.uuids]
+        return plan
 
     def _rotated(self, queues: Sequence[Queue]) -> Sequence[Queue]:
         self._turn += 1
@@ -124,7 +156,7 @@ class _Picker:
         connection: sa.Connection,
         occupied: Mapping[str, str],
         now: datetime,
-        suspects: Mapping[str, int],
+        suspects: Collection[str],
     ) -> None:
         self._connection = connection
         self._occupied = occupied
@@ -133,10 +165,18 @@ class _Picker:
         self._uuids: dict[str, list[str]] = {}
         self._skipped: set[str] = set()
 
-    def jobs(self, queue: Queue) -> Iterator[tuple[Queue, str, str, int]]:
-        """The first job with items that may start, and their number, until the queue has no more."""
+    def lines(self, queue: Queue) -> Iterator[Iterator[tuple[Queue, str, str, int]]]:
+        """The lines of a queue: one of each user, or one for all where a job has the device for itself."""
+        if queue.one_at_a_time:
+            yield self._jobs(queue, queue.order)
+            return
+        for owner in dict.fromkeys(job.owner_id for job in queue.order):
+            yield self._jobs(queue, [job for job in queue.order if job.owner_id == owner])
+
+    def _jobs(self, queue: Queue, order: Sequence[QueuedJob]) -> Iterator[tuple[Queue, str, str, int]]:
+        """The first job with items that may start, and their number, until there are no more."""
         busy = self._occupied.get(queue.device.name) if queue.device is not None and queue.one_at_a_time else None
-        for job in queue.order:
+        for job in order:
             if busy is not None and job.job_id != busy:
                 continue
             while queue.ready[job.job_id] and job.job_id not in self._skipped and (left := self._left(job.job_id)):
@@ -151,25 +191,14 @@ class _Picker:
         self._skipped.add(job_id)
 
     def take(self, queue: Queue, job_id: str, owner_id: str, size: int) -> Chunk:
-        """The next items of a job."""
+        """The next items of a job; a suspect alone."""
         left = self._left(job_id)
+        for place, uuid in enumerate(left[:size]):
+            if uuid in self._suspects:
+                size = max(1, place)
+                break
         self._uuids[job_id] = left[size:]
         return self._chunk(queue, job_id, owner_id, left[:size])
-
-    def suspect(self, queues: Sequence[Queue]) -> Chunk | None:
-        """One item under which a worker has ended, alone."""
-        item = schema.job_item
-        query = (
-            sa.select(item.c.item_uuid, item.c.job_id)
-            .where(item.c.item_uuid.in_(sorted(self._suspects)), item.c.status == JobStatus.QUEUED.value)
-            .order_by(item.c.job_id, item.c.item_id)
-        )
-        for row in self._connection.execute(query):
-            for queue in queues:
-                for job in queue.order:
-                    if job.job_id == row.job_id and queue.ready[job.job_id]:
-                        return self._chunk(queue, row.job_id, job.owner_id, [row.item_uuid])
-        return None
 
     def _left(self, job_id: str) -> list[str]:
         if job_id not in self._uuids:

@@ -30,6 +30,7 @@ _CLASSICAL = frozenset(
 """Operations that the check of the gate set allows everywhere: they are no gates on qubits."""
 
 _SHOWN = 5
+_NO_MEMORY = ("bad_alloc", "cannot allocate memory", "unable to allocate", "insufficient memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,22 @@ class ItemFailure:
     status: str
     message: str
     detail: str = field(default="")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error, Python's or Aer's, says that there was not enough memory."""
+    words = str(getattr(error, "message", "") or error).lower()
+    return isinstance(error, MemoryError) or any(each in words for each in _NO_MEMORY)
+
+
+def out_of_memory(machine: Machine, error: Exception) -> ItemFailure:
+    """The failure of an item that needs more memory than it may have."""
+    return ItemFailure(
+        status="ERROR",
+        message=f"the item needs more memory than {machine.name} gives an item (item_memory_mb in the device file); "
+        "run a smaller circuit, or take fewer shots",
+        detail=f"{type(error).__name__}: {error}",
+    )
 
 
 def load_circuit(body: bytes) -> Any:

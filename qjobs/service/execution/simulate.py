@@ -11,7 +11,7 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from qjobs.backends.aer import NoiseSpec, engine
+from qjobs.backends.aer import NoiseSpec, engine, noise_model
 from qjobs.errors import InvalidCircuit, InvalidInput
 from qjobs.model import Observable
 from qjobs.service.choices import SIMULATION_METHODS
@@ -23,7 +23,14 @@ from qjobs.service.execution.packing import (
     state_body,
     unitary_body,
 )
-from qjobs.service.execution.programs import ItemFailure, Machine, check_circuit, load_circuit
+from qjobs.service.execution.programs import (
+    ItemFailure,
+    Machine,
+    check_circuit,
+    is_out_of_memory,
+    load_circuit,
+    out_of_memory,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +124,7 @@ def run_execute(task: ExecuteTask) -> list[ExecuteOutcome]:
         try:
             one = _load(task, item)
         except Exception as error:  # boundary: pytket and qiskit raise what they like, and it is one item's failure
-            outcomes[item.item_uuid] = _failed(item, error, time.process_time() - started)
+            outcomes[item.item_uuid] = _failed(task.machine, item, error, time.process_time() - started)
             continue
         one.duration_s = time.process_time() - started
         if task.machine.is_checker:
@@ -131,10 +138,12 @@ def run_execute(task: ExecuteTask) -> list[ExecuteOutcome]:
     return [outcomes[item.item_uuid] for item in task.items]
 
 
-def _failed(item: ExecuteItem, error: Exception, duration_s: float) -> ExecuteOutcome:
+def _failed(machine: Machine, item: ExecuteItem, error: Exception, duration_s: float) -> ExecuteOutcome:
     words = " ".join(str(getattr(error, "message", "") or error).split())
     if isinstance(error, _Depleted):
         failure = ItemFailure(status="DEPLETED", message=words, detail=words)
+    elif is_out_of_memory(error):
+        failure = out_of_memory(machine, error)
     elif isinstance(error, InvalidInput):
         failure = ItemFailure(status="ERROR", message=words, detail=words)
     else:
@@ -271,7 +280,7 @@ def _noise_of(task: ExecuteTask) -> Any:
         return _own_noise(json.dumps(given, sort_keys=True))
     if task.config.get("noisy_simulation") is False or task.machine.noise == NoiseSpec():
         return None
-    return engine.noise_model(task.machine.noise, noiseless=_NOISELESS)
+    return noise_model(task.machine.noise, noiseless=_NOISELESS)
 
 
 @lru_cache(maxsize=8)
@@ -293,7 +302,7 @@ def _simulated(task: ExecuteTask, loaded: Sequence[_Loaded]) -> list[ExecuteOutc
         bodies = _bodies(task, loaded)
     except Exception as error:  # boundary: Aer fails in many ways, and it is one item's failure
         if len(loaded) == 1:
-            return [_failed(loaded[0].item, error, loaded[0].duration_s + time.process_time() - started)]
+            return [_failed(task.machine, loaded[0].item, error, loaded[0].duration_s + time.process_time() - started)]
         outcomes = []
         for one in loaded:
             outcomes += _simulated(task, [one])

@@ -19,11 +19,12 @@ from qjobs.service.mqp.records import CircuitJob, HamiltonianJob, Kind, MqpStatu
 from qjobs.service.mqp.request_bodies import CircuitJobBody, HamiltonianJobBody
 from qjobs.service.mqp.response_bodies import ROUTES, listed_body, resource_body, result_body
 from qjobs.service.tables import mqp_job
+from qjobs.service.web.bodies import LongBodies
 from qjobs.service.web.lost_reply import LostReply
 
 logger = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/v1", tags=["portal"])
+router = APIRouter(prefix="/v1", tags=["portal"], route_class=LongBodies)
 
 _KINDS = {word: kind for kind, word in ROUTES.items()}
 _LONGEST_PAGE = 200
@@ -61,6 +62,8 @@ def _named(caller: Caller, name: str) -> mqp.Resource:
 @router.post("/job")
 def _create_circuit_job(caller: Who, body: CircuitJobBody, key: Key = None) -> Response:
     is_new = _is_new(caller, key)
+    if is_new:
+        caller.portal.service.quotas.take_job(caller.user)
     with caller.jobs():
         job = mqp.create_job(
             body.shots,
@@ -79,6 +82,8 @@ def _create_circuit_job(caller: Who, body: CircuitJobBody, key: Key = None) -> R
 @router.post("/hamiltonian_job")
 def _create_hamiltonian_job(caller: Who, body: HamiltonianJobBody, key: Key = None) -> Response:
     is_new = _is_new(caller, key)
+    if is_new:
+        caller.portal.service.quotas.take_job(caller.user)
     with caller.jobs():
         job = mqp.create_hamiltonian_job(
             body.interaction_str,

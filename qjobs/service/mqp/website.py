@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from qjobs.service.mqp import jobs as mqp
 from qjobs.service.mqp.caller import Serving, Who
 from qjobs.service.mqp.request_bodies import LoginBody
 from qjobs.service.mqp.response_bodies import portal_row
+from qjobs.service.web.sign_in_first import address_of
 
 router = APIRouter(tags=["portal"])
 
@@ -17,8 +18,8 @@ _LAST_PAGE = 2**31 - 1
 
 
 @router.post("/login")
-def _login(portal: Serving, body: LoginBody) -> dict[str, Any]:
-    tokens = portal.service.sessions.login(body.identity, body.secret)
+def _login(request: Request, portal: Serving, body: LoginBody) -> dict[str, Any]:
+    tokens = portal.service.sessions.login(body.identity, body.secret, address=address_of(request))
     return {"access_token": tokens.access, "force_secret_reset": False}
 
 

@@ -8,8 +8,17 @@ from pydantic import BaseModel, Field
 
 from qjobs.service.accounts.sessions import DEVICE_CODE_S, POLL_S, Pending
 from qjobs.service.errors import Unauthorized
-from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE, Serving, set_access_cookie, set_cookies
+from qjobs.service.web.bearer import user_of_bearer
+from qjobs.service.web.cookies import (
+    ACCESS_COOKIE,
+    REFRESH_COOKIE,
+    Serving,
+    clear_cookies,
+    set_cookies,
+    user_of_cookies,
+)
 from qjobs.service.web.forms import Form, form_fields
+from qjobs.service.web.sign_in_first import address_of
 
 router = APIRouter(prefix="/auth", tags=["auth"])
 
@@ -18,17 +27,18 @@ _LONGEST = 1000
 
 
 class Login(BaseModel):
-    """Body of a login."""
+    """Body of a login; with `rotate`, each refresh gives another refresh token."""
 
     email: str = Field(max_length=_LONGEST)
     password: str = Field(max_length=_LONGEST, repr=False)
+    rotate: bool = False
 
 
 @router.post("/login")
 def _login(request: Request, service: Serving, body: Login) -> JSONResponse:
-    tokens = service.sessions.login(body.email, body.password)
+    tokens = service.sessions.login(body.email, body.password, address=address_of(request), rotates=body.rotate)
     response = JSONResponse({"redirect_uri": "/"})
-    set_cookies(response, request, tokens)
+    set_cookies(response, request, tokens.access, tokens.refresh)
     return response
 
 
@@ -41,15 +51,31 @@ def _token_status(request: Request, service: Serving) -> dict[str, Any]:
 
 @router.post("/tokens/refresh")
 def _refresh(request: Request, service: Serving) -> JSONResponse:
-    access = service.sessions.refresh(request.cookies.get(REFRESH_COOKIE, ""))
+    renewed = service.sessions.refresh(request.cookies.get(REFRESH_COOKIE, ""))
     response = JSONResponse({})
-    set_access_cookie(response, request, access)
+    set_cookies(response, request, renewed.access, renewed.refresh)
+    return response
+
+
+@router.post("/tokens/revoke")
+def _revoke(request: Request, service: Serving, everywhere: bool = False) -> JSONResponse:
+    """End the session of the cookies, or of the bearer token; `everywhere` all sessions of its user."""
+    user = user_of_cookies(service, request.cookies) or user_of_bearer(service, request)
+    response = JSONResponse({})
+    if everywhere:
+        service.accounts.revoke(user.user_id)
+    else:
+        bearer = request.headers.get("authorization", "").partition(" ")[2].strip()
+        service.sessions.logout(
+            access=request.cookies.get(ACCESS_COOKIE) or bearer, refresh=request.cookies.get(REFRESH_COOKIE) or bearer
+        )
+    clear_cookies(response, request)
     return response
 
 
 @router.post("/device/device_authorization")
 def _authorize(request: Request, service: Serving, _: Form = b"") -> dict[str, Any]:
-    waiting = service.sessions.request_device()
+    waiting = service.sessions.request_device(address_of(request))
     where = f"{request.base_url}auth/device"
     return {
         "user_code": waiting.user_code,

@@ -21,8 +21,9 @@ from qjobs.service.nexus.request_bodies import (
 from qjobs.service.nexus.response_bodies import document_body, json_response
 from qjobs.service.store.queries import DOCUMENTS
 from qjobs.service.store.records import Document, DocumentKind, document_of
+from qjobs.service.web.bodies import LongBodies
 
-router = APIRouter(tags=["programs"])
+router = APIRouter(tags=["programs"], route_class=LongBodies)
 
 _CIRCUITS = "/api/circuits/v1beta2"
 _FILES = {
@@ -42,6 +43,7 @@ def _contents(caller: Caller, document: Document) -> Mapping[str, Any]:
 
 
 def _create(caller: Caller, project_id: str, kind: DocumentKind, given: Annotations, body: bytes) -> Document:
+    caller.service.quotas.take_storage(caller.user.user_id, len(body))
     return caller.service.content.create_document(
         caller.user,
         caller.visible,
@@ -106,6 +108,9 @@ def _add_reading(kind: DocumentKind, url: str) -> None:
         with caller.gone_if_deleted(document_id):
             return whole(caller, content.update_document(caller.user, caller.visible, kind, document_id, changes))
 
+
+URLS = (_CIRCUITS, *_FILES.values())
+"""Where programs are sent; younger versions of an address begin like these."""
 
 _add_reading(DocumentKind.CIRCUIT, _CIRCUITS)
 for _kind, _url in _FILES.items():

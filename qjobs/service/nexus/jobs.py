@@ -14,17 +14,18 @@ from qjobs.service.nexus.response_bodies import job_body, system_body
 from qjobs.service.nexus.status_socket import follow
 from qjobs.service.store.job_records import JobRecord
 from qjobs.service.store.queries import JOBS, clean_id
+from qjobs.service.web.bodies import LongBodies
 from qjobs.service.web.cookies import Serving
 from qjobs.service.web.lost_reply import LostReply
 
 logger = logging.getLogger(__name__)
 
-router = APIRouter(tags=["jobs"])
+router = APIRouter(tags=["jobs"], route_class=LongBodies)
 
-_URL = "/api/jobs/v1beta3"
+URL = "/api/jobs/v1beta3"
 
 
-@router.websocket(f"{_URL}/{{job_id}}/attributes/status/ws")
+@router.websocket(f"{URL}/{{job_id}}/attributes/status/ws")
 async def _watch(websocket: WebSocket, service: Serving, job_id: str) -> None:
     await follow(service, websocket, job_id)
 
@@ -39,7 +40,7 @@ def _whole(caller: Caller, job: JobRecord) -> dict[str, Any]:
     return {"data": job_body(job, device, items, kinds), "included": [*caller.projects_of([job]), *systems]}
 
 
-@router.get(_URL)
+@router.get(URL)
 def _listed(caller: Who) -> JSONResponse:
     listing = caller.listing(JOBS)
     jobs = caller.service.jobs.records(listing.clause, listing.order_by, listing.offset, listing.page_size)
@@ -53,7 +54,7 @@ def _listed(caller: Who) -> JSONResponse:
     return JSONResponse(body)
 
 
-@router.get(f"{_URL}/meta/count")
+@router.get(f"{URL}/meta/count")
 def _counted(caller: Who) -> dict[str, int]:
     return {"count": caller.service.jobs.count(caller.listing(JOBS).clause)}
 
@@ -67,10 +68,11 @@ def _stored(caller: Caller, job_id: str) -> Response:
     return JSONResponse(_whole(caller, job), 202)
 
 
-@router.post(_URL, status_code=202)
+@router.post(URL, status_code=202)
 def _create(caller: Who, body: Posted[JobAttributes]) -> Response:
     given = body.attributes
     project = caller.service.content.project(caller.visible, body.project_id)  # in the scope of the answer
+    caller.service.quotas.take_job(caller.user)
     job_id = caller.service.jobs.create(
         caller.user,
         project.project_id,
@@ -83,30 +85,31 @@ def _create(caller: Who, body: Posted[JobAttributes]) -> Response:
     return _stored(caller, job_id)
 
 
-@router.post(f"{_URL}/{{job_id}}/rpc/rerun", status_code=202)
+@router.post(f"{URL}/{{job_id}}/rpc/rerun", status_code=202)
 def _rerun(caller: Who, job_id: str, body: RerunBody) -> Response:
     old = _changeable(caller, job_id)
+    caller.service.quotas.take_job(caller.user)
     return _stored(caller, caller.service.jobs.rerun(caller.writable, old, body.name, caller.user))
 
 
-@router.get(f"{_URL}/{{job_id}}")
+@router.get(f"{URL}/{{job_id}}")
 def _one(caller: Who, job_id: str) -> JSONResponse:
     return JSONResponse(_whole(caller, caller.service.jobs.record(caller.visible, job_id)))
 
 
-@router.get(f"{_URL}/{{job_id}}/attributes/status")
+@router.get(f"{URL}/{{job_id}}/attributes/status")
 def _status(caller: Who, job_id: str) -> JSONResponse:
     return JSONResponse(caller.service.jobs.status(caller.visible, job_id))
 
 
-@router.post(f"{_URL}/{{job_id}}/rpc/cancel", status_code=202)
+@router.post(f"{URL}/{{job_id}}/rpc/cancel", status_code=202)
 def _cancel(caller: Who, job_id: str, body: CancelBody | None = None) -> JSONResponse:
     found = _changeable(caller, job_id)
     caller.service.jobs.cancel(caller.writable, found, body.item_ids if body else None)
     return JSONResponse({}, 202)
 
 
-@router.post(f"{_URL}/{{job_id}}/rpc/retry", status_code=202)
+@router.post(f"{URL}/{{job_id}}/rpc/retry", status_code=202)
 def _retry(caller: Who, job_id: str, body: RetryBody | None = None) -> JSONResponse:
     found = _changeable(caller, job_id)
     given = body or RetryBody()
@@ -121,7 +124,7 @@ def _retry(caller: Who, job_id: str, body: RetryBody | None = None) -> JSONRespo
     return JSONResponse({}, 202)
 
 
-@router.delete(f"{_URL}/{{job_id}}", status_code=204)
+@router.delete(f"{URL}/{{job_id}}", status_code=204)
 def _delete(caller: Who, job_id: str) -> Response:
     caller.service.jobs.delete(caller.writable, _changeable(caller, job_id))
     return Response(status_code=204)

@@ -16,14 +16,15 @@ from qjobs.service.assembly import Service
 from qjobs.service.errors import ServiceError, Unauthorized
 from qjobs.service.store.queries import clean_id, scope_of, within
 from qjobs.service.store.records import Projects
-from qjobs.service.web.cookies import user_of_cookies
+from qjobs.service.web.cookies import session_of_cookies
 
 logger = logging.getLogger(__name__)
 
-_READ_AGAIN_S = 5.0
-"""The status is read this often even if no change was announced, in real seconds."""
+_READ_AGAIN_S = 2.0
+"""The status is read this often even if no change was announced, in real seconds; so is whether the user signed out."""
 
 _NORMAL = 1000
+_SIGNED_OUT = 1008
 _FAILED = 1011
 """The client asks again at once; a status code then says what is wrong."""
 
@@ -32,13 +33,15 @@ async def follow(service: Service, websocket: WebSocket, job_id: str) -> None:
     """Send the status of a job at once and after each change, until it is final or the client leaves.
 
     Somebody who may not see the job is refused before the socket opens. It is closed normally only after a final
-    status, because the client takes a normal end for the end of the job. uvicorn sends pings, every 20 s.
+    status, because the client takes a normal end for the end of the job. It ends with the session of whoever opened it,
+    and nothing is sent after that. uvicorn sends pings, every 20 s.
     """
     try:
         found = clean_id(job_id, "job")
-        user = await run_in_threadpool(user_of_cookies, service, websocket.cookies)
-        if user is None:
+        session = await run_in_threadpool(session_of_cookies, service, websocket.cookies)
+        if session is None:
             raise Unauthorized
+        user = session.user
         scope = scope_of(websocket.query_params.multi_items())
         visible = within(scope, service.accounts.projects_with(user.user_id, "READ"))
         await run_in_threadpool(service.jobs.status, visible, found)
@@ -50,7 +53,7 @@ async def follow(service: Service, websocket: WebSocket, job_id: str) -> None:
     logger.debug("%s follows job %s", user.email, found)
     try:
         with contextlib.suppress(WebSocketDisconnect):
-            await _send_changes(service, websocket, visible, found, leaving)
+            await _send_changes(service, websocket, session.session_id, visible, found, leaving)
     finally:
         leaving.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -59,12 +62,20 @@ async def follow(service: Service, websocket: WebSocket, job_id: str) -> None:
 
 
 async def _send_changes(
-    service: Service, websocket: WebSocket, visible: Projects, job_id: str, leaving: asyncio.Task[None]
+    service: Service,
+    websocket: WebSocket,
+    session_id: str,
+    visible: Projects,
+    job_id: str,
+    leaving: asyncio.Task[None],
 ) -> None:
     sent: dict[str, Any] | None = None
     while not leaving.done():
         version = service.changes.version(job_id)  # before reading: a change after this wakes us
         try:
+            if not await run_in_threadpool(service.accounts.is_open, session_id):
+                await websocket.close(_SIGNED_OUT, "the session has ended")
+                return
             status = await run_in_threadpool(service.jobs.status, visible, job_id)
         except (ServiceError, QJobsError):
             await websocket.close(_FAILED, "the job cannot be read any more")

@@ -17,6 +17,7 @@ from qjobs.service.qoro.request_bodies import FragmentBody, InitBody, JobType, S
 from qjobs.service.qoro.runs import compile_ids, execute_ids
 from qjobs.service.qoro.targets import cluster_bodies, system_bodies, target_of
 from qjobs.service.tables import QoroStatus
+from qjobs.service.web.bodies import LongBodies
 from qjobs.service.web.lost_reply import LostReply
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ PREFIX = "/qoro/api"
 MAX_FRAGMENT_BYTES = 1024 * 1024
 """Of the body of any request here: clients cut theirs below 0.95 MiB."""
 
-router = APIRouter(prefix=PREFIX, tags=["qoro"])
+router = APIRouter(prefix=PREFIX, tags=["qoro"], route_class=LongBodies)
 
 _LONGEST_PAGE = 1000
 _LAST_RESULT = 2**31 - 1
@@ -64,6 +65,7 @@ def _credits(caller: Who) -> dict[str, str]:
 @router.post("/job/init")
 def _init(caller: Who, body: InitBody) -> Response:
     device = target_of(body, caller.qoro.service.devices)
+    caller.qoro.service.quotas.take_job(caller.user)
     job = caller.qoro.jobs.create(caller.user, body, device)
     return _reply(caller, job, "init", JSONResponse({"job_id": job.job_id}, 201))
 

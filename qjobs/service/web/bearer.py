@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from fastapi import Request
+from starlette.requests import HTTPConnection
 
 from qjobs.service.accounts.accounts import User
 from qjobs.service.assembly import Service
 from qjobs.service.errors import Unauthorized
+from qjobs.service.web.cookies import SENDER
 
-__all__ = ["bearer_of"]
+__all__ = ["bearer_of", "user_of_bearer"]
 
 _LONGEST_TOKEN = 4096
 
 
-def bearer_of(service: Service, request: Request) -> User:
+def bearer_of(service: Service, request: HTTPConnection) -> User:
     """The user whose bearer token the request has: a token that was issued, or that of a sign-in.
+
+    Where the guard has looked already, it is not asked for again.
+
+    Raises:
+        Unauthorized: It has none, or one that is not known or has ended.
+    """
+    found: User | None = getattr(request.state, SENDER, None)
+    return found or user_of_bearer(service, request)
+
+
+def user_of_bearer(service: Service, request: HTTPConnection) -> User:
+    """As `bearer_of`, looked up.
 
     Raises:
         Unauthorized: It has none, or one that is not known or has ended.

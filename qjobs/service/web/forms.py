@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 
 from fastapi import Body
 
+from qjobs.service.accounts.accounts import Session
 from qjobs.service.errors import BadRequest, Forbidden
-from qjobs.service.web.cookies import ACCESS_COOKIE, REFRESH_COOKIE
 
 _MOST_FIELDS = 20
 
@@ -35,17 +35,17 @@ def form_fields(body: bytes) -> dict[str, str]:
     return found
 
 
-def form_key(cookies: Mapping[str, str]) -> str:
-    """What a form of ours carries and another site cannot know: a hash of the visitor's own token."""
-    token = cookies.get(REFRESH_COOKIE) or cookies.get(ACCESS_COOKIE) or ""
-    return hashlib.sha256(b"form:" + token.encode("utf-8", "surrogatepass")).hexdigest()
+def form_key(session: Session | None) -> str:
+    """What a form of ours carries and another site cannot know: a hash of the visitor's session, whose id is secret."""
+    known = session.session_id if session is not None else ""
+    return hashlib.sha256(b"form:" + known.encode()).hexdigest()
 
 
-def require_own_form(fields: Mapping[str, str], cookies: Mapping[str, str]) -> None:
+def require_own_form(fields: Mapping[str, str], session: Session | None) -> None:
     """Refuse a form that another site sent with this person's cookies.
 
     Raises:
         Forbidden: Its key is not this person's.
     """
-    if not hmac.compare_digest(fields.get("key", "").encode(), form_key(cookies).encode()):
+    if not hmac.compare_digest(fields.get("key", "").encode(), form_key(session).encode()):
         raise Forbidden("this form is out of date; go back, load the page again and send it once more")

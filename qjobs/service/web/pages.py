@@ -12,22 +12,24 @@ from typing import Any
 import jinja2
 import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
 from qjobs.lifecycle import JobStatus
 from qjobs.service import tables as schema
-from qjobs.service.accounts.accounts import User
+from qjobs.service.accounts.accounts import Session, User
 from qjobs.service.assembly import Service
 from qjobs.service.errors import ServiceError, Unauthorized
 from qjobs.service.web.cookies import (
     ACCESS_COOKIE,
     REFRESH_COOKIE,
     Serving,
+    SignedIn,
     clear_cookies,
+    session_of_cookies,
     set_cookies,
-    user_of_cookies,
 )
 from qjobs.service.web.forms import Form, form_fields, form_key, require_own_form
+from qjobs.service.web.sign_in_first import address_of
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
 
@@ -35,9 +37,7 @@ _SHOWN_JOBS = 50
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
     "frame-ancestors 'none'; base-uri 'none'",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",  # with `no-referrer` a browser would not say where our own forms come from
 }
 _WAITING = frozenset({JobStatus.SUBMITTED, JobStatus.QUEUED, JobStatus.RETRYING})
 _RUNNING = frozenset({JobStatus.RUNNING, JobStatus.CANCELLING})
@@ -48,29 +48,37 @@ _DEVICE_TITLE = "Approve a device"
 
 @router.get("/")
 def _overview(request: Request, service: Serving) -> HTMLResponse:
-    user = user_of_cookies(service, request.cookies)
+    session = session_of_cookies(service, request.cookies)
     values = _state(service)
+    user = session.user if session else None
     values["jobs"] = _last_jobs(service, user) if user else []
-    return _page("overview.html", "Job service", user=user, after="/", key=form_key(request.cookies), **values)
+    page = _page("overview.html", "Job service", user=user, after="/", key=form_key(session), **values)
+    return _renewed(page, request, service, session)
+
+
+@router.get("/openapi.json")
+def _description(request: Request, _: SignedIn) -> JSONResponse:
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/auth/device")
 def _device(request: Request, service: Serving, user_code: str = "") -> HTMLResponse:
-    user = user_of_cookies(service, request.cookies)
+    session = session_of_cookies(service, request.cookies)
     code = _clean_code(user_code)
-    if user is None:
+    if session is None:
         return _page("sign_in.html", _DEVICE_TITLE, after=_DEVICE_PAGE + code)
-    key = form_key(request.cookies)
-    return _page("device.html", _DEVICE_TITLE, email=user.email, user_code=code, key=key)
+    page = _page("device.html", _DEVICE_TITLE, email=session.user.email, user_code=code, key=form_key(session))
+    return _renewed(page, request, service, session)
 
 
 @router.post("/auth/device")
 def _decide(request: Request, service: Serving, body: Form = b"") -> HTMLResponse:
-    user = user_of_cookies(service, request.cookies)
+    session = session_of_cookies(service, request.cookies)
     fields = form_fields(body)
-    if user is None:
+    if session is None:
         raise Unauthorized
-    require_own_form(fields, request.cookies)
+    require_own_form(fields, session)
+    user = session.user
     approve = fields.get("decision") == "approve"
     try:
         service.sessions.decide_device(user, fields.get("user_code", ""), approve=approve)
@@ -85,22 +93,33 @@ def _sign_in(request: Request, service: Serving, body: Form = b"") -> Response:
     fields = form_fields(body)
     after = _own_page(fields.get("next", "/"))
     try:
-        tokens = service.sessions.login(fields.get("email", ""), fields.get("password", ""))
+        tokens = service.sessions.login(
+            fields.get("email", ""), fields.get("password", ""), address=address_of(request), rotates=True
+        )
     except ServiceError as error:
         return _page("sign_in.html", "Sign in", error, after=after, message=error.message)
     response = RedirectResponse(after, 303)
-    set_cookies(response, request, tokens, access_age_s=int(service.settings.access_ttl_s))
+    set_cookies(response, request, tokens.access, tokens.refresh, access_age_s=int(service.settings.access_ttl_s))
     return response
 
 
 @router.post("/auth/signout")
 def _sign_out(request: Request, service: Serving, body: Form = b"") -> Response:
-    require_own_form(form_fields(body), request.cookies)
+    require_own_form(form_fields(body), session_of_cookies(service, request.cookies))
     access = request.cookies.get(ACCESS_COOKIE)
     service.sessions.logout(access=access, refresh=request.cookies.get(REFRESH_COOKIE))
     response = RedirectResponse("/", 303)
     clear_cookies(response, request)
     return response
+
+
+def _renewed(page: HTMLResponse, request: Request, service: Service, session: Session | None) -> HTMLResponse:
+    """The page, with new tokens for a browser whose access token has ended and whose session rotates."""
+    if session is not None and session.rotates and not request.cookies.get(ACCESS_COOKIE):
+        renewed = service.sessions.refresh(request.cookies.get(REFRESH_COOKIE, ""))
+        age_s = int(service.settings.access_ttl_s)
+        set_cookies(page, request, renewed.access, renewed.refresh, access_age_s=age_s)
+    return page
 
 
 def _page(template: str, title: str, error: ServiceError | None = None, **values: Any) -> HTMLResponse:

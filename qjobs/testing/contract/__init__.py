@@ -25,7 +25,7 @@ from dataclasses import replace
 
 import pytest
 
-from qjobs.backends.base import Backend, Capability, Fingerprint, MissingResult, Snapshot
+from qjobs.backends.base import Backend, Capability, Fingerprint, MissingResult, ShowsLive, Snapshot
 from qjobs.errors import ProtocolError, QJobsError, SubmissionRejected
 from qjobs.lifecycle import JobStatus
 from qjobs.model import ItemResult, JobKind, Key, Observable, RemoteId
@@ -429,6 +429,24 @@ class BackendContract(ContractSteps):
         cancelled = {index for index, item in enumerate(items) if item.status in CANCELLED}
         backend.cancel(remote_id)
         assert cancelled == {1}
+
+    def test_live_jobs(self, backend: Backend) -> None:
+        """A job of somebody else has a place while it lives, and none when it has ended; on another device, not here.
+
+        Of the jobs that were sent through this backend, the same is shown.
+        """
+        if not isinstance(backend, ShowsLive) or backend.live_jobs() is None:
+            pytest.skip("the provider shows no live jobs of the account")
+        batch = self.given(self.slow_batch(), "slow_batch")
+        there = self.elsewhere(backend)
+        senders = [self.stranger(backend), backend, *([] if there is None else [there])]
+        sent = [self.submit(sender, batch) for sender in senders]
+        shown = {job.remote_id: job.elsewhere for job in backend.live_jobs() or ()}
+        assert [shown.get(remote_id) for remote_id in sent] == [sender is there for sender in senders]
+        for sender, remote_id in zip(senders, sent, strict=True):
+            sender.cancel(remote_id)
+            self.wait(sender, remote_id)
+        assert not {job.remote_id for job in backend.live_jobs() or ()}.intersection(sent)
 
     def test_compiles(self, backend: Backend) -> None:
         """A compile job gives a program for each item."""

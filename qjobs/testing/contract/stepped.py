@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from qjobs.backends.base import MissingResult, Snapshot, SteppedBackend
-from qjobs.errors import ProtocolError, SubmissionRejected
+from qjobs.errors import AlreadyRuns, SubmissionRejected
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, Key, RemoteId
 from qjobs.testing.contract import BackendContract
@@ -115,7 +115,7 @@ class SteppedContract(BackendContract):
         """A job that has run is not abandoned: it must be adopted."""
         remote_id = self.submit(stepped, self.numbers())
         self.wait(stepped, remote_id)
-        with pytest.raises(ProtocolError):
+        with pytest.raises(AlreadyRuns):
             stepped.abandon(remote_id)
         self.entries(stepped, remote_id, 3)
 

@@ -129,6 +129,14 @@ class ContractSteps:
         """Let the provider refuse to tell the status of one job; False where that cannot be done."""
         return False
 
+    def stranger(self, backend: Backend) -> Backend:
+        """A backend of the same account and device as somebody else opens it; the default is this one."""
+        return backend
+
+    def elsewhere(self, backend: Backend) -> Backend | None:
+        """A backend of another device of the account, where the provider tells them apart; None to leave that out."""
+        return None
+
     def make_batch(
         self,
         items: Sequence[ItemForm],

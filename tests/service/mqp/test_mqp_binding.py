@@ -24,6 +24,7 @@ from qjobs.service.tables import (
     mqp_resource,
     qoro_circuit,
     qoro_job,
+    retired_token,
     service_meta,
 )
 
@@ -130,12 +131,17 @@ def test_page_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def _as_version(url: str, version: int) -> None:
-    """Make the database as an older version left it: 1 had no portal, and 1 and 2 no Qoro."""
+    """Make the database as an older version left it: 1 had no portal, 1 and 2 no Qoro, and none of them rotation."""
     db = Database(url, SERVICE)
+    newer = [retired_token]
+    if version < 3:
+        newer += [qoro_circuit, qoro_job]
+    if version < 2:
+        newer += [mqp_job, mqp_resource, mqp_budget]
     with db.write() as connection:
-        newer = [qoro_circuit, qoro_job] + ([mqp_job, mqp_resource, mqp_budget] if version == 1 else [])
         for table in newer:
             table.drop(connection)
+        connection.execute(sa.text("ALTER TABLE service_session DROP COLUMN rotates"))
         row = service_meta.update().where(service_meta.c.name == "schema_version")
         connection.execute(row.values(value=str(version)))
     db.close()
@@ -158,7 +164,7 @@ def _shape(url: str) -> dict[str, object]:
         engine.dispose()
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_upgraded_is_fresh(ledger_url: str, version: int) -> None:
     """A service's database of an older schema gets what it lacks, keeps its users, and is as a new one."""
     Database(ledger_url, SERVICE).close()
@@ -167,7 +173,7 @@ def test_upgraded_is_fresh(ledger_url: str, version: int) -> None:
         add_user(database, "ada")
     _as_version(ledger_url, version)
     older = _shape(ledger_url)
-    assert ("mqp_job" in older, "qoro_job" in older) == (version == 2, False)
+    assert ("mqp_job" in older, "qoro_job" in older) == (version >= 2, version >= 3)
     with JobDatabase.open(ledger_url) as database, using(database):
         assert _shape(ledger_url) == fresh
         add_budget(database, "ada", "research")

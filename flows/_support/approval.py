@@ -1,0 +1,92 @@
+"""Asking in Prefect's form whether something may be sent: the run is suspended, and no process of it exists meanwhile.
+
+The form and its answer are inputs of the run, under a key that stands for what would be sent and for its estimate. So
+an answer holds for that alone, and a run that is entered again finds it again.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext, SyncClientContext
+from prefect.input.run_input import keyset_from_base_key
+from prefect.logging import get_run_logger
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows._support.run_ledger import stamp
+from flows._support.waiting import end_process
+from qjobs.cli.approval import ask_here
+from qjobs.ledger import Ledger
+from qjobs.operations.approval import Ask, Decision, Question, Verdict
+from qjobs.reports.markdown import plain
+from qjobs.reports.plan_report import plan_markdown
+
+__all__ = ["KEY", "ApprovalForm", "asker"]
+
+KEY = "approval-"
+"""What the names of the inputs begin with."""
+_THROUGH = "through Prefect"
+
+
+class ApprovalForm(BaseModel):
+    """The form of Prefect's that asks a person."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    approve: bool = Field(
+        default=False, description="On sends it; off refuses it: its jobs are cancelled, and nothing is sent."
+    )
+    decided_by: str = Field(min_length=1, max_length=100, description="Your name, for the history of the jobs.")
+    shots: int = Field(default=1, ge=1, description="Change it to approve it with so many shots for each circuit.")
+
+
+def asker(store: Ledger) -> Ask:
+    """What asks about the present run: in Prefect's form if it is deployed, else at the terminal."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    if run is None or run.deployment_id is None or run.parent_task_run_id is not None:
+        return ask_here()
+
+    def ask(question: Question) -> Decision:
+        with SyncClientContext.get_or_create() as opened:
+            answer = _answer(opened.client, run, question)
+        if answer is not None:
+            return answer
+        stamp(store)
+        get_run_logger().info("suspended until somebody approves it: %s", question.why)
+        words = f"waits for approval: {question.why}"
+        end_process(run, words, form=_form(question))
+        raise AssertionError  # it ended the process
+
+    return ask
+
+
+def _keyset(question: Question) -> dict[str, str]:
+    return {str(part): key for part, key in keyset_from_base_key(f"{KEY}{question.key}").items()}
+
+
+def _answer(client: SyncPrefectClient, run: FlowRun, question: Question) -> Decision | None:
+    """What a person has said to this question; None where nobody has said anything."""
+    try:
+        text = client.read_flow_run_input(run.id, _keyset(question)["response"])
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.NOT_FOUND:
+            raise
+        return None
+    form = ApprovalForm.model_validate({"shots": question.shots, **json.loads(text)})
+    verdict = Verdict.APPROVE if form.approve else Verdict.REFUSE
+    return Decision(verdict=verdict, by=form.decided_by, through=_THROUGH, shots=form.shots)
+
+
+def _form(question: Question) -> dict[str, tuple[str, str]]:
+    """The parts of the form: its schema, its text, and where the answer will be."""
+    schema: dict[str, Any] = ApprovalForm.model_json_schema()
+    schema["properties"]["shots"]["default"] = question.shots
+    page = plan_markdown(question.plan, question.found)
+    text = f"{page}\n\n**{plain(question.why)}.**"
+    values = {"schema": json.dumps(schema), "description": json.dumps(text), "response": ""}
+    return {part: (key, values[part]) for part, key in _keyset(question).items()}

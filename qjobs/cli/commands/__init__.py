@@ -1,0 +1,1 @@
+"""Every command of `qjobs` with its options; what a command works with is imported when it is called."""

@@ -1,0 +1,114 @@
+"""Runs that wait for approval: suspended with a form, decided once, and bound to what was asked."""
+
+from __future__ import annotations
+
+import pytest
+from deploying import deployed
+from given import a_batch, parameters
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import Pause
+from prefect.flow_engine import run_flow
+from prefect.states import Cancelled
+from scripted_block import script
+
+from flows.approve import decide, waiting_for_approval
+from flows.run_circuits import run_circuits
+from flows.sensor import run_once
+from qjobs.errors import InvalidInput, NotApproved
+from qjobs.ledger import Ledger
+from qjobs.lifecycle import JobStatus
+from qjobs.testing.servers import ScriptedProvider
+
+
+def asked(client: SyncPrefectClient, name: str, backend: str) -> FlowRun:
+    """A run of the deployment that waits for approval."""
+    spec = a_batch(name, backend=backend, compiler="none", approve_above="2").model_dump(mode="json")
+    given = {"spec": spec, "waiting": {"mode": "inline"}}
+    made = client.create_flow_run_from_deployment(deployed(client, run_circuits), parameters=given, name=name)
+    with pytest.raises(Pause):
+        run_flow(run_circuits, flow_run=client.read_flow_run(made.id))
+    return client.read_flow_run(made.id)
+
+
+def events(store: Ledger, experiment: str) -> dict[str, str]:
+    """What the history of an experiment's only job says, by cause."""
+    (job,) = store.jobs(experiment=experiment)
+    return {event.cause: event.detail for event in store.events(job.job_id)}
+
+
+def test_nobody(api: str, store: Ledger, provider: ScriptedProvider) -> None:
+    """A run that is not deployed and has no terminal fails with what to do, and makes no job."""
+    given = parameters(provider, "not asked")
+    given["spec"]["approve_above"] = "0"
+    with pytest.raises(NotApproved, match="nobody here to ask"):
+        run_circuits(**given)
+    assert (store.jobs(), provider.created) == ([], 0)
+
+
+def test_unknown_run(client: SyncPrefectClient, waiting: FlowRun) -> None:
+    """A run that waits for its jobs, or is not there, cannot be approved."""
+    for name in (str(waiting.id), "nowhere"):
+        with pytest.raises(InvalidInput, match=f"no run '{name}' waits for approval"):
+            decide(client, name, refuse=False, shots=None, by="anna")
+
+
+def test_decided(client: SyncPrefectClient, store: Ledger) -> None:
+    """A run is suspended with a form, goes on as it was decided, and says by whom; a second decision is refused."""
+    name, backend = script("costly", cost=2.5)
+    run = asked(client, "to approve", name)
+    assert run.state.name == "Suspended"
+    assert run.state.message == "waits for approval: it would cost 2.5, and approve_above is 2"
+    assert (store.jobs(), run_once(store, client).resumed) == ([], [])
+    assert [each.id for each in waiting_for_approval(client)] == [run.id]
+    text = client.read_flow_run_input(run.id, run.state.state_details.run_input_keyset["description"])
+    assert "| cost | 2.5 |" in text
+    with pytest.raises(InvalidInput, match="cannot be decided now"):
+        decide(client, str(run.id), refuse=False, shots=0, by="anna")
+    assert decide(client, "to approve", refuse=False, shots=7, by="anna") == str(run.id)
+    with pytest.raises(InvalidInput, match="may be decided or ended already"):
+        decide(client, str(run.id), refuse=True, shots=None, by="berta")
+    run_flow(run_circuits, flow_run=client.read_flow_run(run.id))
+    assert client.read_flow_run(run.id).state.is_completed()
+    ((_, batch),) = backend.jobs.values()
+    assert {item.shots for item in batch.items} == {7}
+    assert events(store, "to approve")["approved"] == (
+        "by anna, through Prefect: it would cost 2.5, and approve_above is 2; the shots were changed from 100 to 7"
+    )
+
+
+def test_refused(client: SyncPrefectClient, store: Ledger) -> None:
+    """A run that is refused fails with who refused it, and its job is cancelled and was never sent."""
+    name, backend = script("too-costly", cost=2.5)
+    run = asked(client, "to refuse", name)
+    decide(client, str(run.id), refuse=True, shots=None, by="berta")
+    with pytest.raises(NotApproved, match="was refused by berta, through Prefect"):
+        run_flow(run_circuits, flow_run=client.read_flow_run(run.id))
+    assert client.read_flow_run(run.id).state.is_failed()
+    assert events(store, "to refuse")["refused"].startswith("by berta")
+    assert (store.jobs()[0].status, backend.n_submissions) == (JobStatus.CANCELLED, 0)
+
+
+def test_changed_meanwhile(client: SyncPrefectClient, store: Ledger) -> None:
+    """An approval holds for what was asked: where the estimate has changed since, it is asked again."""
+    name, backend = script("dearer", cost=2.5)
+    run = asked(client, "to change", name)
+    decide(client, str(run.id), refuse=False, shots=None, by="anna")
+    backend.cost = 99.0
+    with pytest.raises(Pause):
+        run_flow(run_circuits, flow_run=client.read_flow_run(run.id))
+    again = client.read_flow_run(run.id)
+    assert again.state.message == "waits for approval: it would cost 99, and approve_above is 2"
+    assert (store.jobs(), backend.n_submissions) == ([], 0)
+    decide(client, str(run.id), refuse=False, shots=None, by="anna")
+    run_flow(run_circuits, flow_run=client.read_flow_run(run.id))
+    assert "it would cost 99" in events(store, "to change")["approved"]
+
+
+def test_too_late(client: SyncPrefectClient, store: Ledger) -> None:
+    """A run that was cancelled meanwhile cannot be approved any more."""
+    name, _ = script("late", cost=2.5)
+    run = asked(client, "too late", name)
+    client.set_flow_run_state(run.id, Cancelled(), force=True)
+    with pytest.raises(InvalidInput, match="may be decided or ended already"):
+        decide(client, str(run.id), refuse=False, shots=None, by="anna")
