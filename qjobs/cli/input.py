@@ -38,12 +38,13 @@ def check(file: Path, shared: Shared) -> int:
     if shared.as_json:
         print_shown(shown, as_json=True)
         return 0
-    del shown["devices"]
+    head, *lines = rows
+    in_table = {words.removesuffix(" to send") for words, *_ in lines}
+    twice = in_table if len(shown["devices"]) == 1 else {"cost"}
     if shown["cost"] is None:
         shown["cost"] = "the provider does not say"
-    print_shown(shown, as_json=False)
+    print_shown({name: value for name, value in shown.items() if name not in {"devices", *twice}}, as_json=False)
     print()
-    head, *lines = rows
     print_table(head, lines)
     return 0
 

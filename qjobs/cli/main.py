@@ -51,6 +51,11 @@ COMMANDS = {
 """The modules of the commands, in the order of the help."""
 _GROUPS = frozenset({"jobs", "caps"})
 """Modules whose commands stand behind the name of their module."""
+_PLUGIN_HELP = {
+    "approve": "Decide about a run that waits for approval, or list those that wait.",
+    "sensor": "Ask for every open job, store results, send what waits for a place, and resume runs that are done.",
+}
+"""Of commands that `flows` adds; to ask them for it would import Prefect."""
 _PROG = "qjobs"
 _NEW_OBJECTS = 50_000
 """Of so many new objects Python's collector takes note, not of 700: looking at imports cost a tenth of a command."""
@@ -107,7 +112,7 @@ def _add_plugins(app: typer.Typer) -> None:
         plugins.command(
             point.name,
             cls=Command,
-            help=f"See: {_PROG} {point.name} --help.",
+            help=_PLUGIN_HELP.get(point.name, f"See: {_PROG} {point.name} --help."),
             add_help_option=False,
             context_settings={
                 "allow_extra_args": True,

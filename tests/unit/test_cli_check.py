@@ -65,6 +65,13 @@ def test_unknown_cost(qjobs: Callable[..., Said]) -> None:
     assert "the provider does not say" in out
 
 
+def test_nothing_twice(qjobs: Callable[..., Said]) -> None:
+    """What the table of the device has is not said above it, too."""
+    _, out, _ = qjobs("check", ROOT / "examples/bell/circuits.yaml")
+    for words in ("circuits", "jobs", "shots", "cost"):
+        assert sum(line.startswith(words) for line in out.splitlines()) == 1, words
+
+
 def test_cost(tmp_path: Path, ledger: Ledger) -> None:
     """The costs of all jobs are added; one that is unknown makes all unknown, and so do two units."""
     plan = expand_circuit_list(

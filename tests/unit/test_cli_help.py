@@ -160,3 +160,13 @@ def test_broken_pipe(ran: dict[str, object], home: Path) -> None:
         ["bash", "-c", line], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[", "")
+
+
+def test_plugins_help() -> None:
+    """What the list of commands says of a plugin of the project is what its own help says."""
+    from flows.approve import approve
+    from flows.sensor import _sense
+
+    listed = commands_of(built(app_of()))
+    assert listed["qjobs approve"].help == approve.__doc__
+    assert listed["qjobs sensor"].help == _sense.__doc__
