@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import Final, assert_never
 
 from qiskit import QuantumCircuit
-from qiskit.circuit import ControlFlowOp
+from qiskit.circuit import CONTROL_FLOW_OP_NAMES, ControlFlowOp
 from qiskit.exceptions import QiskitError
 
 from qjobs.circuits.openqasm import one_line
@@ -217,6 +217,9 @@ def _check_gates(
     basis: frozenset[str] | None,
     pairs: frozenset[tuple[int, int]] | None,
 ) -> None:
+    names = circuit.count_ops().keys()
+    if pairs is None and names.isdisjoint(CONTROL_FLOW_OP_NAMES) and (basis is None or names <= basis):
+        return
     for instruction in circuit.data:
         operation = instruction.operation
         on = tuple(qubits[circuit.find_bit(bit).index] for bit in instruction.qubits)
@@ -244,7 +247,7 @@ def _check_width(n_qubits: int, target: Target) -> None:
 
 def _check_control_flow(circuit: QuantumCircuit, target: Target) -> None:
     """No compiler can remove control flow, so it is refused before one is started."""
-    if target.basis_gates is None:
+    if target.basis_gates is None or circuit.count_ops().keys().isdisjoint({*CONTROL_FLOW_OP_NAMES, "store"}):
         return
     for instruction in circuit.data:
         operation = instruction.operation

@@ -247,7 +247,9 @@ class Template:
 
 
 def template(circuit: QuantumCircuit) -> Template:
-    """The template of a circuit; `circuit` is not changed."""
+    """The template of a circuit; `circuit` is not changed, and is the template's own where it has no parameters."""
+    if not circuit.parameters:
+        return Template(circuit=circuit, angles={})
     symbols: dict[Any, Any] = {}
     flat = circuit.copy_empty_like()
     flat.global_phase = 0
