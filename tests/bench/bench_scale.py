@@ -128,7 +128,7 @@ def jobs(size: int, live: int | None, home: Path) -> dict[str, float]:
     spent.clear()
     start = time.perf_counter()
     run(size)
-    spent["plan"] = spent["all"] - spent["submit"] - spent["poll"] - spent["collect"]
+    spent["plan"] = spent["all"] - spent["submit"] - spent["poll"] - spent.get("collect", 0.0)
     spent["all"] += spent["frame"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {**spent, "wall": time.perf_counter() - start, "peak_mb": peak}
