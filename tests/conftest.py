@@ -39,6 +39,28 @@ collect_ignore = ["bench/pony_replica.py"]
 """It has no tests, and needs a package that `make bench-mqp` installs."""
 
 
+_UNIT = Path(__file__).parent / "unit"
+
+
+def _can_be_slow(path: Path) -> bool:
+    """Whether a file may have slow tests; one of unit tests says so in its own text."""
+    return _UNIT not in path.parents or "mark.slow" in path.read_text(encoding="utf-8")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Slow tests alone: the thousands of unit tests that are not are not even read, which takes a quarter minute."""
+    is_left_out = config.option.markexpr == "slow" and collection_path.suffix == ".py"
+    return True if is_left_out and not _can_be_slow(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """No slow test is left out by it."""
+    for item in items:
+        if item.get_closest_marker("slow") and not _can_be_slow(item.path):
+            raise pytest.UsageError(f"{item.nodeid} is slow, and its file does not say so: name pytest.mark.slow there")
+
+
 @pytest.fixture(autouse=True)
 def _no_secrets_of_others() -> Iterator[None]:
     """What one test's credentials were is a word like any other in the next."""
