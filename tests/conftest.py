@@ -40,6 +40,21 @@ collect_ignore = ["bench/pony_replica.py"]
 
 
 _UNIT = Path(__file__).parent / "unit"
+LONGEST = (
+    "readme/test_readme.py",
+    "browser/test_forms_in_the_browser.py",
+    "browser/test_from_the_form.py",
+    "readme/test_walked_pages.py",
+    "oracle/test_divi.py",
+    "fault/test_kills.py",
+    "readme/test_gallery.py",
+    "unit/test_cli_interrupted.py",
+    "service/test_attack_table.py",
+    "service/test_fuzz.py",
+    "unit/test_project_layout.py",
+)
+"""Files with a minute or more of slow tests. They come first: workers take whole files, and one that gets a long file
+last leaves the others idle."""
 
 
 def _can_be_slow(path: Path) -> bool:
@@ -54,8 +69,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """No slow test is left out by it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """No slow test is left out by it; of the slow ones the longest files come first."""
+    if config.option.markexpr == "slow":
+        ranks = {_UNIT.parent / name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
     for item in items:
         if item.get_closest_marker("slow") and not _can_be_slow(item.path):
             raise pytest.UsageError(f"{item.nodeid} is slow, and its file does not say so: name pytest.mark.slow there")
