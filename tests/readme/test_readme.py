@@ -45,7 +45,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         **env,
         "QJOBS_HOME": str(home),
         "QJOBS_BENCH_POINTS": "40",
-        "QJOBS_FAULTS_EVERY": "20",
+        "QJOBS_FAULTS_EVERY": "60",
         "PREFECT_HOME": str(home / "prefect"),
     }
     yield given
