@@ -62,9 +62,9 @@ test: $(READY) ## run the tests that guard every promise (under ten minutes on t
 	@echo "== tests (under ten minutes on two cores)"
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
-test-slow: $(READY) ## run what takes long: real clients, kills, a browser, 1,000 simulated schedules, Prefect 3.8
+test-slow: $(READY) ## run what takes long: real clients, kills, a browser, hundreds of simulated schedules, Prefect 3.8
 	@echo "== slow tests (about half an hour on two cores)"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow tests
 	@$(MAKE) --no-print-directory test-prefect-3.8
 
 test-prefect-3.8: ## run the tests of the flows with Prefect 3.8, in .venv-prefect-3.8
@@ -99,9 +99,12 @@ bench: $(READY) ## sweeps over the best that is written by hand on all cores (ex
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_payloads.py
 	@PYTHONPATH=.:tests $(BIN)/python tests/bench/bench_sweep.py
 
-bench-faults: $(READY) ## 100,000 simulated schedules of faults and crashes
+bench-faults: $(READY) ## 103,000 simulated schedules of faults and crashes
 	@echo "== simulation (about half an hour on two cores)"
 	@PYTHONPATH=.:tests $(BIN)/python tests/fault/simulation.py 700000 100000
+	@PYTHONPATH=.:tests $(BIN)/python tests/fault/simulation.py 40000 1000 dispatched
+	@PYTHONPATH=.:tests $(BIN)/python tests/fault/simulation.py 20000 1000 capped
+	@PYTHONPATH=.:tests $(BIN)/python tests/fault/simulation.py 20000 1000 capped dispatched
 
 bench-kills: $(READY) ## kill the real flow at 200 random moments and restart it
 	@echo "== kills (some minutes)"

@@ -13,7 +13,7 @@ from blocks.fields import ACCOUNT_JOBS, only_known
 from qjobs.backends.mqp import MqpBackend as Adapter
 from qjobs.backends.mqp import PortalLogin
 from qjobs.backends.mqp.backend import MQP_URL
-from qjobs.backends.mqp.environment import TOKEN, max_per_s_at
+from qjobs.backends.mqp.environment import TOKEN, max_per_s_at, poll_interval_s_at
 from qjobs.model import Limits
 
 _DOCUMENTATION_URL = "https://pypi.org/project/mqp-client/"
@@ -149,5 +149,6 @@ class MqpBackend(Block):
             ),
             timeout_s=self.timeout_s,
             rate=self.rate,
+            poll_interval_s=poll_interval_s_at(account.url),
             max_per_s=self.max_per_s or max_per_s_at(account.url),
         )

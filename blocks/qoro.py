@@ -13,7 +13,7 @@ from blocks.fields import ACCOUNT_JOBS, DEVICE_JOBS, only_known
 from qjobs.backends.qoro import QoroBackend as Adapter
 from qjobs.backends.qoro import TargetKind
 from qjobs.backends.qoro.backend import QORO_URL
-from qjobs.backends.qoro.environment import API_KEY, max_per_s_at
+from qjobs.backends.qoro.environment import API_KEY, max_per_s_at, poll_interval_s_at
 from qjobs.model import Limits
 
 _DOCUMENTATION_URL = "https://pypi.org/project/qoro-divi/"
@@ -130,5 +130,6 @@ class QoroBackend(Block):
             timeout_s=self.timeout_s,
             settle_s=self.settle_s,
             rate=self.rate,
+            poll_interval_s=poll_interval_s_at(account.url),
             max_per_s=self.max_per_s or max_per_s_at(account.url),
         )

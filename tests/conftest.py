@@ -39,6 +39,46 @@ collect_ignore = ["bench/pony_replica.py"]
 """It has no tests, and needs a package that `make bench-mqp` installs."""
 
 
+_UNIT = Path(__file__).parent / "unit"
+LONGEST = (
+    "readme/test_readme.py",
+    "browser/test_forms_in_the_browser.py",
+    "browser/test_from_the_form.py",
+    "readme/test_walked_pages.py",
+    "oracle/test_divi.py",
+    "fault/test_kills.py",
+    "readme/test_gallery.py",
+    "unit/test_cli_interrupted.py",
+    "service/test_attack_table.py",
+    "service/test_fuzz.py",
+    "unit/test_project_layout.py",
+)
+"""Files with a minute or more of slow tests. They come first: workers take whole files, and one that gets a long file
+last leaves the others idle."""
+
+
+def _can_be_slow(path: Path) -> bool:
+    """Whether a file may have slow tests; one of unit tests says so in its own text."""
+    return _UNIT not in path.parents or "mark.slow" in path.read_text(encoding="utf-8")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Slow tests alone: the thousands of unit tests that are not are not even read, which takes a quarter minute."""
+    is_left_out = config.option.markexpr == "slow" and collection_path.suffix == ".py"
+    return True if is_left_out and not _can_be_slow(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """No slow test is left out by it; of the slow ones the longest files come first."""
+    if config.option.markexpr == "slow":
+        ranks = {_UNIT.parent / name: rank for rank, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+    for item in items:
+        if item.get_closest_marker("slow") and not _can_be_slow(item.path):
+            raise pytest.UsageError(f"{item.nodeid} is slow, and its file does not say so: name pytest.mark.slow there")
+
+
 @pytest.fixture(autouse=True)
 def _no_secrets_of_others() -> Iterator[None]:
     """What one test's credentials were is a word like any other in the next."""

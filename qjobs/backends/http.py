@@ -16,6 +16,7 @@ import contextlib
 import email.utils
 import functools
 import http
+import ipaddress
 import json
 import logging
 import math
@@ -51,6 +52,7 @@ __all__ = [
     "Refusal",
     "before_sending",
     "code_words",
+    "is_this_machine",
     "nothing_proves",
     "place_of",
     "remember_request",
@@ -147,6 +149,22 @@ def place_of(url: str) -> str:
     """
     parsed = httpx.URL(url)
     return str(parsed.copy_with(username=None, password=None, query=None, fragment=None)).rstrip("/")
+
+
+def is_this_machine(url: str) -> bool:
+    """Whether an address is one of this machine's own; what is no URL is none.
+
+    >>> is_this_machine("https://127.0.0.1:8470"), is_this_machine("https://portal.example.com")
+    (True, False)
+    """
+    try:
+        host = httpx.URL(url).host
+    except httpx.InvalidURL:
+        return False
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def words_of(response: httpx.Response) -> str:

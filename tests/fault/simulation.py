@@ -174,17 +174,19 @@ def _begin() -> None:
     gc.freeze()
 
 
-def _parts(first: int, count: int) -> list[range]:
-    return [range(start, min(start + _PART, first + count)) for start in range(first, first + count, _PART)]
+def _parts(first: int, count: int, *, most: int = _PART) -> list[range]:
+    size = min(most, _PART)
+    return [range(start, min(start + size, first + count)) for start in range(first, first + count, size)]
 
 
 def run_many(first: int, count: int, *, need: str = "", processes: int = 2) -> tuple[int, Counter[str]]:
     """As `run_seeds`, for `count` seeds from `first`, in some processes."""
     total: Counter[str] = Counter()
     done = 0
-    with multiprocessing.get_context("spawn").Pool(processes, _begin) as pool:
+    parts = _parts(first, count, most=-(-count // processes))
+    with multiprocessing.get_context("spawn").Pool(min(processes, len(parts)), _begin) as pool:
         run_part = functools.partial(run_seeds, need=need)
-        for part_done, happened in pool.imap_unordered(run_part, _parts(first, count)):
+        for part_done, happened in pool.imap_unordered(run_part, parts):
             done += part_done
             total.update(happened)
     return done, total

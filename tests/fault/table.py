@@ -32,7 +32,7 @@ from qjobs.ledger import Ledger
 from qjobs.testing.servers import ScriptedProvider
 
 EVERY = int(os.environ.get("QJOBS_FAULTS_EVERY", "1"))
-"""Every n-th row is printed, and Prefect's only with all of them; `test_fault_rows.py` has them all."""
+"""Every n-th row is printed, of Aer all, and Prefect's only with all of them; `test_fault_rows.py` has them all."""
 _AT_ONCE = 2
 KINDS = (
     "prefect",
@@ -178,7 +178,7 @@ def _seen(kind: str, folder: Path, ledger: Ledger) -> Iterator[Shown]:
     adapter, _, sensor = kind.partition(" ")
     alone = {
         "aer": functools.partial(aer_rows.play_all, ledger),
-        "audit": audit_rows.play_all,
+        "audit": functools.partial(audit_rows.play_all, EVERY),
         "prefect": prefect_rows.play_all,
     }
     if adapter in alone:

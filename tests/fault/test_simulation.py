@@ -13,7 +13,9 @@ from reverted import MENDINGS, SEEDS, Reverted, breaks
 from simulation import World, in_one_thread, run_many, run_seeds, simulate
 
 FEW = 150
-MANY = 1_000
+MANY = 400
+MANY_DISPATCHED = 40
+MANY_CAPPED = 15
 DISPATCHED_FEW = 15
 CAPPED_FEW = 15
 # fmt: off
@@ -66,22 +68,22 @@ def test_few_capped() -> None:
 @pytest.mark.parametrize("need", ["capped", "capped dispatched"])
 def test_many_capped(need: str) -> None:
     """The same of some more, and of suspended runs over one cap."""
-    done, _ = run_many(20_000, 40, need=need)
-    assert done == 40
+    done, _ = run_many(20_000, MANY_CAPPED, need=need)
+    assert done == MANY_CAPPED
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_many_dispatched() -> None:
-    """The same of some hundred."""
-    done, _ = run_many(40_000, 120, need="dispatched")
-    assert done == 120
+    """The same of some more."""
+    done, _ = run_many(40_000, MANY_DISPATCHED, need="dispatched")
+    assert done == MANY_DISPATCHED
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)
 def test_many_schedules(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same of some thousand, which take minutes; `make bench-faults` runs many more."""
+    """The same of some hundred; `make bench-faults` runs many more, and more of each kind above."""
     began = time.monotonic()
     done, happened = run_many(0, MANY)
     took_s = time.monotonic() - began

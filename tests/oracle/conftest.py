@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from client_runs import Runs, checks
+from divi_runs import end_divi
 from environments import DIVI_VERSIONS, PORTAL_CLIENTS, VERSIONS
 from portal_runs import PortalRuns, portal_checks
 from qoro_runs import QoroRuns, qoro_checks
@@ -41,6 +42,13 @@ def _asked(request: pytest.FixtureRequest) -> list[str]:
     specs = [item.callspec for item in request.session.items if hasattr(item, "callspec")]
     asked = {spec.params.get("version") for spec in specs}
     return [version for version in VERSIONS if version in asked]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _divi_ends() -> Iterator[None]:
+    """The interpreters of Divi live as long as tests need them."""
+    yield
+    end_divi()
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
-"""Runs of real Divi, in an interpreter of its own, on our backend of it."""
+"""Runs of real Divi on our backend of it: one interpreter for each version, which forks for each run."""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,40 @@ from environments import NoEnvironment, python_of
 
 from qjobs.service.running import RunningService
 
-__all__ = ["DIVI_TIMEOUT_S", "divi_run", "nexus_environment", "qoro_environment"]
+__all__ = ["DIVI_TIMEOUT_S", "divi_run", "end_divi", "nexus_environment", "qoro_environment"]
 
 HERE = Path(__file__).parent
 DIVI_TIMEOUT_S = 240.0
-"""Importing Divi alone takes ten seconds."""
+"""Importing Divi alone takes ten seconds, and is done once for each version."""
+_running: dict[str, subprocess.Popen[str]] = {}
+
+
+def end_divi() -> None:
+    """End the interpreters."""
+    for process in _running.values():
+        with process:
+            process.kill()
+    _running.clear()
+
+
+def _started(version: str) -> subprocess.Popen[str]:
+    """The interpreter of a version.
+
+    Raises:
+        NoEnvironment: There is none.
+    """
+    if version not in _running:
+        python = python_of(version)
+        unwanted = ("NEXUS_", "QJOBS_", "QORO_", "PYTHON")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
+        _running[version] = subprocess.Popen(
+            [str(python), str(HERE / "divi_drive" / "drive.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**kept, "PYTHONPATH": str(HERE.parents[1])},
+        )
+    return _running[version]
 
 
 def divi_run(
@@ -32,28 +62,33 @@ def divi_run(
 ) -> Any:
     """What a task of `divi_drive/drive.py` wrote; None where it was to end with another code than 0."""
     try:
-        python = python_of(version)
+        process = _started(version)
     except NoEnvironment as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
     path = folder / f"{task}.json"
     path.unlink(missing_ok=True)
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("NEXUS_", "QJOBS_", "QORO_", "PYTHON"))
+    log = folder / f"{task}.log"
+    request = {
+        "task": task,
+        "result": str(path),
+        "backend": backend,
+        "log": str(log),
+        "environment": {"QJOBS_HOME": str(folder / "home"), **(environment or {})},
     }
-    given = {"PYTHONPATH": str(HERE.parents[1]), "QJOBS_HOME": str(folder / "home"), **(environment or {})}
-    done = subprocess.run(
-        [str(python), str(HERE / "divi_drive" / "drive.py"), task, str(path), backend],
-        capture_output=True,
-        text=True,
-        timeout=DIVI_TIMEOUT_S,
-        env={**kept, **given},
-        cwd=folder,
-    )
-    assert done.returncode == code, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(request) + "\n")
+    process.stdin.flush()
+    if not select.select([process.stdout], [], [], DIVI_TIMEOUT_S)[0]:
+        end_divi()
+        pytest.fail(f"{task} takes more than {DIVI_TIMEOUT_S:.0f} s: {log.read_text()[-4000:] if log.exists() else ''}")
+    answer = process.stdout.readline()
+    if not answer:  # it has ended itself
+        end_divi()
+        pytest.fail(f"Divi {version} has ended")
+    assert int(answer) == code, log.read_text()[-4000:]
     return json.loads(path.read_text()) if code == 0 else None
 
 

@@ -170,9 +170,9 @@ class Attacker:
         self.size = size
         self.codes: list[int] = []
 
-    def times(self, number: int) -> int:
+    def times(self, number: int, *, least: int = 2) -> int:
         """So often in the long form, and less often in the short one."""
-        return max(2, int(number * self.size))
+        return max(least, int(number * self.size))
 
     def send(self, method: str, path: str, body: bytes, *, known: bool = False, kind: str = "application/json") -> None:
         """One request from the attacker's address, signed in or not; a service that hangs up has answered."""
@@ -262,7 +262,7 @@ def _slow_bodies(by: Attacker) -> None:
 def _guesses(by: Attacker) -> None:
     def guess(number: int) -> None:
         wrong = json.dumps({"email": "ada@localhost.test", "password": f"wrong {number}"}).encode()
-        for _ in range(by.times(5)):
+        for _ in range(by.times(5, least=1)):
             by.send("POST", "/auth/login", wrong)
 
     with ThreadPoolExecutor(1) as pool:
@@ -379,7 +379,7 @@ def _schemathesis(table: Table, bystander: Bystander, mallory: Person, number: i
     words += ["--phases", "fuzzing", "--generation-database", "none", "--exclude-path-regex", "^/(auth|login)"]
     words += ["--seed", "1", "--no-shrink", "--continue-on-failure", "--no-color", "--warnings", "off"]
     done = subprocess.run(
-        [*words, "--max-time", str(min(120, max(30, number // 100)))],
+        [*words, "--max-time", str(min(120, max(15, number // 100)))],
         capture_output=True,
         text=True,
         check=False,

@@ -13,10 +13,11 @@ import pytest
 from mqp_portal import TOKEN, MqpPortal
 
 import qjobs
-from qjobs.backends.base import MissingResult, Pricing, Result, Snapshot
+from qjobs.backends.base import Backend, MissingResult, Pricing, Result, Snapshot
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.mqp import MqpBackend
 from qjobs.backends.mqp.environment import from_environment
+from qjobs.backends.opening import open_mqp, open_qoro
 from qjobs.circuits.programs import read_circuit
 from qjobs.errors import (
     BackendUnavailable,
@@ -407,6 +408,21 @@ def test_rate(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QJOBS_MQP_RATE", "cheap")
     with pytest.raises(InvalidInput, match="QJOBS_MQP_RATE must be a number, not 'cheap'"):
         from_environment("QExa")
+
+
+@pytest.mark.parametrize("open_one", [open_mqp, open_qoro])
+def test_near(open_one: Callable[..., Backend]) -> None:
+    """A service on this machine is asked sooner than one that others use, too; what is no address is refused."""
+    shortest = {}
+    for url in ("http://127.0.0.1:8470", "https://localhost:8470", "https://portal.example.com"):
+        with contextlib.closing(open_one("QExa", url=url)) as backend:
+            shortest[url], longest = backend.poll_interval_s
+        assert longest == 120.0
+    *near, far = shortest.values()
+    assert near == [0.2, 0.2]
+    assert far >= 2.0
+    with pytest.raises(InvalidInput):
+        open_one("QExa", url="http://host:port")
 
 
 def test_jobs_of_a_plan(portal: MqpPortal, opened: Opened, store: Ledger) -> None:

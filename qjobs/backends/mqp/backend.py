@@ -56,6 +56,8 @@ MQP_URL: Final = "https://portal.quantum.lrz.de:4000"
 """As `mqp-client` has it."""
 MAX_PER_S: Final = 10.0
 """The most requests a second that the real portal is sent, if nobody says otherwise. It publishes no limit."""
+POLL_INTERVAL_S: Final = (2.0, 120.0)
+"""Shortest and longest pause between two polls of the real portal, in seconds."""
 _LIMITS: Final = Limits(max_items=100, max_live_jobs=2, one_n_shots=True)
 """Two jobs of a user are scheduled on a resource at a time (MQP-Database-Access), and a job has one number of shots.
 The portal publishes no limit of circuits; 100 bounds what one lost job can cost."""
@@ -104,7 +106,7 @@ class MqpBackend:
         verify: bool | str = True,
         timeout_s: float = 120.0,
         limits: Limits = _LIMITS,
-        poll_interval_s: tuple[float, float] = (2.0, 120.0),
+        poll_interval_s: tuple[float, float] = POLL_INTERVAL_S,
         settle_s: float = 60.0,
         confirm: Confirmation = _OFFLINE,
         max_per_s: float | None = None,

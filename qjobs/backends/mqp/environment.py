@@ -6,11 +6,12 @@ import os
 from typing import Final
 
 from qjobs.backends.base import rate_in_environment
-from qjobs.backends.mqp.backend import MAX_PER_S, MQP_URL, MqpBackend
+from qjobs.backends.http import is_this_machine
+from qjobs.backends.mqp.backend import MAX_PER_S, MQP_URL, POLL_INTERVAL_S, MqpBackend
 from qjobs.backends.mqp.portal import PortalLogin
 from qjobs.redaction import without_userinfo
 
-__all__ = ["TOKEN", "from_environment", "max_per_s_at"]
+__all__ = ["TOKEN", "from_environment", "max_per_s_at", "poll_interval_s_at"]
 
 TOKEN: Final = "QJOBS_MQP_TOKEN"  # noqa: S105 - the name of a variable
 _IDENTITY: Final = "QJOBS_MQP_IDENTITY"
@@ -18,11 +19,17 @@ _SECRET: Final = "QJOBS_MQP_SECRET"  # noqa: S105 - the name of a variable
 _PORTAL_URL: Final = "QJOBS_MQP_PORTAL_URL"
 _RATE: Final = "QJOBS_MQP_RATE"
 _CERTIFICATES: Final = "REQUESTS_CA_BUNDLE"
+_NEAR_S: Final = 0.2
 
 
 def max_per_s_at(url: str) -> float | None:
     """The most requests a second to an address if nobody says otherwise; None for a service of one's own."""
     return MAX_PER_S if url.rstrip("/") == MQP_URL else None
+
+
+def poll_interval_s_at(url: str) -> tuple[float, float]:
+    """Shortest and longest pause between two polls, in seconds; a service on this machine is asked sooner."""
+    return (_NEAR_S, POLL_INTERVAL_S[1]) if is_this_machine(url) else POLL_INTERVAL_S
 
 
 def from_environment(resource: str, *, url: str | None = None, name: str = "") -> MqpBackend:
@@ -51,6 +58,7 @@ def from_environment(resource: str, *, url: str | None = None, name: str = "") -
         token=lambda: os.environ.get(TOKEN, ""),
         portal=portal,
         verify=os.environ.get(_CERTIFICATES) or True,
+        poll_interval_s=poll_interval_s_at(url),
         max_per_s=max_per_s_at(url),
         rate=rate_in_environment(_RATE),
     )

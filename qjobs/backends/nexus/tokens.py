@@ -7,7 +7,6 @@ however many threads notice, one of them renews it and the others wait for that 
 from __future__ import annotations
 
 import http.cookies
-import ipaddress
 import json
 import logging
 import os
@@ -19,7 +18,15 @@ from typing import Final
 
 import httpx
 
-from qjobs.backends.http import FIRST_PAUSE_S, READ_TRIES, TRANSIENT_CODES, code_words, remember_request, tls_context
+from qjobs.backends.http import (
+    FIRST_PAUSE_S,
+    READ_TRIES,
+    TRANSIENT_CODES,
+    code_words,
+    is_this_machine,
+    remember_request,
+    tls_context,
+)
 from qjobs.backends.limiter import back_off_s
 from qjobs.errors import CredentialsRejected, NotSent
 from qjobs.redaction import remember
@@ -72,7 +79,7 @@ def address_in_environment(url: str | None = None) -> tuple[str, bool | str]:
     trusted = os.environ.get("SSL_CERT_FILE") or True
     if os.environ.get("NEXUS_HTTPX_VERIFY", "").lower() not in {"0", "false", "no", "off"}:
         return url, trusted
-    if _is_this_machine(url):
+    if is_this_machine(url):
         return url, False
     logger.warning(
         "NEXUS_HTTPX_VERIFY is for Quantinuum's client and this machine's own addresses: the certificate of %s is "
@@ -80,14 +87,6 @@ def address_in_environment(url: str | None = None) -> tuple[str, bool | str]:
         url,
     )
     return url, trusted
-
-
-def _is_this_machine(url: str) -> bool:
-    host = httpx.URL(url).host
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class NexusTokens:

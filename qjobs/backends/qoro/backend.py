@@ -83,6 +83,8 @@ QORO_URL: Final = "https://app.qoroquantum.net/api"
 """As `qoro-divi` has it."""
 MAX_PER_S: Final = 10.0
 """The most requests a second that the real cloud is sent, if nobody says otherwise. It publishes no limit."""
+POLL_INTERVAL_S: Final = (3.0, 120.0)
+"""Shortest and longest pause between two polls of the real cloud, in seconds."""
 _LIMITS: Final = Limits(max_items=1000)
 """Qoro publishes no limit of circuits in a job; this one bounds what one job can cost."""
 _CONFIRM: Final = Confirmation()
@@ -128,7 +130,7 @@ class QoroBackend:
         timeout_s: float = 120.0,
         limits: Limits = _LIMITS,
         fragment_bytes: int = MAX_BYTES,
-        poll_interval_s: tuple[float, float] = (3.0, 120.0),
+        poll_interval_s: tuple[float, float] = POLL_INTERVAL_S,
         settle_s: float = 120.0,
         confirm: Confirmation = _CONFIRM,
         max_per_s: float | None = None,

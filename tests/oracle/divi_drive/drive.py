@@ -1,12 +1,20 @@
-"""Runs one task with real Divi and our backend of it, and writes what came out: `drive.py TASK RESULT.json BACKEND`."""
+"""Runs tasks with real Divi and our backend of it, each in a process of its own, and writes what came out.
+
+Importing Divi takes seconds, so a parent that runs no thread of ours imports it once and forks a child for each task.
+It reads one JSON request a line (the task, the path of its result, the backend, the environment and the log of the
+child), and answers with the child's exit code.
+"""
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import json
 import os
 import signal
 import sys
+import threading
+import traceback
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -158,6 +166,38 @@ def task_diverged(name: str) -> Any:
     return {}
 
 
+def child(request: dict[str, Any]) -> None:
+    """One task, as a process that was started for it would do it."""
+    log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.environ.update(request["environment"])
+    result = Path(request["result"])
+    os.chdir(result.parent)
+    result.write_text(json.dumps(globals()[f"task_{request['task']}"](request["backend"])))
+
+
+def serve() -> None:
+    """Fork a child for each request, until there are no more."""
+    assert threading.active_count() == 1, threading.enumerate()
+    while line := sys.stdin.readline():
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                child(json.loads(line))
+                code = 0
+            except BaseException:  # the child must not go on as a second parent
+                traceback.print_exc()
+            finally:
+                atexit._run_exitfuncs()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(pid, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
 if __name__ == "__main__":
-    answer = globals()[f"task_{sys.argv[1]}"](sys.argv[3])
-    Path(sys.argv[2]).write_text(json.dumps(answer))
+    serve()
