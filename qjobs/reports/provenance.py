@@ -71,8 +71,8 @@ def _row(job: Job, attempt: Attempt | None, results: int, place: int | None) -> 
 def provenance(ledger: Ledger, backends: Mapping[str, Backend], job_ids: Sequence[JobId]) -> dict[str, Any]:
     """Where the results of jobs come from, as JSON without secrets.
 
-    Circuit hashes (as given and as compiled), device snapshots and how they were calibrated, package versions, seeds, remote ids
-    and times. Of many jobs it names the first 300, and how many there are: the ledger has all.
+    Circuit hashes (as given and as compiled), device snapshots and how they were calibrated, package versions, seeds,
+    remote ids and times. Of many jobs it names the first 300, and how many there are: the ledger has all.
     """
     shown = job_ids[:_MOST_JOBS]
     jobs = []

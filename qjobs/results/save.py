@@ -126,9 +126,10 @@ def origin(
     parameters: Sequence[str] = (),
     **more: str,
 ) -> dict[str, Any]:
-    """Where results come from, as JSON without secrets: spec, jobs, devices and their calibration, versions, commit, user, ledger.
+    """Where results come from, as JSON without secrets: spec, jobs, devices, versions, commit, user, ledger.
 
-    `key` are the columns that tell rows apart, `parameters` those of them (or others) that were swept or optimised.
+    `calibration` says how devices were calibrated when jobs were compiled, sent and their results fetched. `key` are
+    the columns that tell rows apart, `parameters` those of them (or others) that were swept or optimised.
     """
     job_ids = list(dict.fromkeys(itertools.chain.from_iterable(jobs.values())))
     attempts = ledger.last_attempts(job_ids)
