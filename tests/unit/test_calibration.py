@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
@@ -13,11 +14,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from launching import Stages, points, run
+from mqp_portal import TOKEN, MqpPortal
 from scripted import FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend, SteppedBackend
 from support import check_history, submitted
 
 import qjobs
 from qjobs.backends.base import Limits, Target
+from qjobs.backends.limiter import Limiter
+from qjobs.backends.mqp import MqpBackend
 from qjobs.backends.mqp.resources import resource_in, target_of
 from qjobs.backends.nexus.devices import config_of, target_in
 from qjobs.cli import main as cli
@@ -30,7 +34,7 @@ from qjobs.lifecycle import JobStatus
 from qjobs.model import Event, JobId, JobKind, OnRecalibration, RemoteRetryStrategy
 from qjobs.operations.calibration import calibration_record, changes, snapshot_now, snapshot_of
 from qjobs.operations.dispatch import dispatch
-from qjobs.operations.execute import to_send
+from qjobs.operations.execute import DirectStages, ToSubmit, execute, to_send
 from qjobs.operations.retry import RetryPolicy
 from qjobs.reports.provenance import provenance
 from qjobs.reports.run_report import report_of
@@ -427,7 +431,7 @@ def test_sensor(lab: Lab, rule: RULE, clock: Clock) -> None:
     """What waits for a place follows the rule when the sensor sends it; what it cannot do, the resumed run does."""
     plan = bells(rule)
     job_id = lab.planned(plan)
-    to_submit = {job_id: qjobs_to_submit(rule)}
+    to_submit = {job_id: ToSubmit(backend="fake", policy=RetryPolicy(rungs=(), on_recalibration=rule))}
     lab.recalibrate()
     lab.store.waits.register("run", [job_id], until="all", now=clock.now(), to_send=to_send(to_submit))
     for _ in range(3):
@@ -475,12 +479,6 @@ def test_sensor_sends_the_new_ones(lab: Lab, clock: Clock) -> None:
     assert {lab.on(job.job_id)[:2] for job in lab.store.jobs()} == {(NEW, NEW)}
 
 
-def qjobs_to_submit(rule: RULE) -> object:
-    from qjobs.operations.execute import ToSubmit
-
-    return ToSubmit(backend="fake", policy=RetryPolicy(rungs=(), on_recalibration=rule))
-
-
 def test_policies_of_before() -> None:
     """A policy that an older version left in the ledger warns."""
     kept = RetryPolicy.for_backend(FINDABLE).as_json()
@@ -519,6 +517,51 @@ def planned_there(lab: Lab, plan: CircuitListPlan) -> JobId:
     lab.anew()
     (job,) = lab.store.jobs(kind=JobKind.EXECUTE)
     return job.job_id
+
+
+# A portal on a real socket
+
+
+@pytest.mark.parametrize("rule", RULE)
+def test_portal(tmp_path: Path, rule: RULE) -> None:
+    """A resource of a portal loses a coupling while a job waits; it is asked for once to compile, and once to send."""
+    instructions = "[('r', {{(0,): None}}), ('cz', {{{0}: {{'error': {1}}}}}), ('measure', {{(0,): None}})]"
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    plan = bells(rule, backend="QExa")
+
+    class Killed(Submissions):
+        def claim(self, *_: object, **__: object) -> None:  # type: ignore[override]
+            raise KeyboardInterrupt
+
+    with MqpPortal() as portal:
+        portal.ways.connectivity = "[[0, 1], [1, 0]]"
+        portal.ways.instructions = instructions.format("(0, 1)", 0.01)
+
+        def enter(*, killed: bool) -> dict[JobId, Exception]:
+            settings = {"url": portal.url, "token": lambda: TOKEN, "limiter": Limiter(), "sleep": lambda _: None}
+            with Ledger(url) as store, contextlib.closing(MqpBackend("QExa", **settings)) as backend:  # type: ignore[arg-type]
+                if killed:
+                    store.submissions = Killed(store._db)
+                stages = DirectStages(store, {"QExa": backend}, CompileCache(tmp_path / "compiled"))
+                return dict(execute(store, plan, stages, run="run").problems)
+
+        with pytest.raises(KeyboardInterrupt):
+            enter(killed=True)
+        portal.ways.connectivity = "[[1, 2], [2, 1]]"
+        portal.ways.instructions = instructions.format("(1, 2)", 0.02)
+        problems = enter(killed=False)
+        assert enter(killed=False).keys() == problems.keys()
+        sent = [body.body["circuit"] for body in portal.sent.values()]
+    assert len(sent) == (0 if rule is RULE.FAIL else 1)
+    assert [type(each) for each in problems.values()] == ([Recalibrated] if rule is RULE.FAIL else [])
+    pairs = {"0,1" if "q[0],q[1]" in text.replace(" ", "") else "1,2" for text in sent}
+    assert pairs == {RULE.WARN: {"0,1"}, RULE.RECOMPILE: {"1,2"}, RULE.FAIL: set()}[rule]
+    with Ledger(url) as store:
+        (job,) = store.jobs()
+        for attempt in store.attempts(job.job_id):
+            assert (attempt.compiled_on == attempt.submitted_on) is (rule is RULE.RECOMPILE)
+            known = store.calibrations.snapshots([str(attempt.submitted_on)])[str(attempt.submitted_on)]
+            assert known.facts["calibration"] == {"cz": {"[1,2]": {"error": 0.02}}}
 
 
 # What is told
