@@ -21,6 +21,7 @@ from typing import Literal, Protocol, TypeAlias
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileCache, CompileOn, CompileOptions, Compiler
 from qjobs.errors import (
+    BackendUnavailable,
     Busy,
     JobFailed,
     LedgerAway,
@@ -514,8 +515,10 @@ class _Renewal:
             if self.recompile is None or not wanted:
                 continue
             try:
-                backend = self.stages.backend(name)
-                present = snapshot_now(self.ledger, backend, now=utc_now()).fingerprint
+                present = snapshot_now(self.ledger, self.stages.backend(name), now=utc_now()).fingerprint
+            except BackendUnavailable:
+                continue  # the submission finds so too, and is repeated by its ladder
+            try:
                 if self._outdated(wanted, present):
                     outdated = self._outdated(self._guarded(unsent[name], to_submit), present)
                     programs = self.recompile(name, self.ledger.jobs(job_ids=outdated), present)

@@ -16,7 +16,7 @@ import pytest
 from launching import Stages, points, run
 from mqp_portal import TOKEN, MqpPortal
 from scripted import FINDABLE, OPAQUE, Clock, Fault, ScriptedBackend, SteppedBackend
-from support import check_history, submitted
+from support import at, check_history, submitted
 
 import qjobs
 from qjobs.backends.base import Limits, Target
@@ -340,6 +340,18 @@ def test_all_that_wait(lab: Lab) -> None:
     lab.backend.n_looks = 0
     assert run(lab.stages, plan).problems == {}
     assert (len(lab.backend.jobs), lab.sent_fits(AFTER), lab.backend.n_looks) == (4, True, 2)
+
+
+def test_the_newest_counts(ledger: Ledger) -> None:
+    """A circuit counts as compiled for the newest snapshot, whoever is slower to write it down; on its device alone."""
+    program = next(iter(bells().programs))
+    for fingerprint, after_s in ((OLD, 0.0), (NEW, 10.0), (OLD, 5.0)):
+        ledger.calibrations.record_compiled("fake", "device", [program], fingerprint, at=at(after_s))
+    assert ledger.calibrations.programs_compiled_on("fake", "device", [program]) == {NEW}
+    assert ledger.calibrations.programs_compiled_on("fake", "other", [program]) == set()
+    for target in (BEFORE, BEFORE, AFTER):
+        ledger.calibrations.record(snapshot_of(target), now=at(0))
+    assert ledger.calibrations.snapshots([OLD, NEW, "none"]) == {OLD: snapshot_of(BEFORE), NEW: snapshot_of(AFTER)}
 
 
 # Never lost, never doubled
