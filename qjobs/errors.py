@@ -13,6 +13,7 @@ A branch answers "what can the caller do", not "which layer broke"::
     ├── JobLost                 the provider no longer knows the job: look there, then discard or submit by force
     ├── WrongBackend            what was opened is not what the job was sent to: open that one
     ├── PolicyLimit             a cap of the retry policy is reached: raise it, or leave the job as it is
+    ├── Recalibrated            the device is not what the job was compiled for: nothing was sent; compile it anew
     ├── NotApproved             a person must approve it, or has refused it: nothing was sent
     ├── CanaryFailed            the first circuits are not sane: nothing more was sent; mend the circuits or the rule
     ├── ProtocolError           the provider left its contract; the job keeps its last status
@@ -62,6 +63,7 @@ __all__ = [
     "PolicyLimit",
     "ProtocolError",
     "QJobsError",
+    "Recalibrated",
     "StaleJob",
     "StorageFull",
     "SubmissionRejected",
@@ -196,6 +198,21 @@ class PolicyLimit(QJobsError):
     def __init__(self, message: str, *, job_id: str) -> None:
         super().__init__(message)
         self.job_id = job_id
+
+
+class Recalibrated(QJobsError):
+    """The device was recalibrated after the circuits of a job were compiled, and it is not sent as it is.
+
+    Args:
+        message: What changed, and what to do.
+        job_id: Our job.
+        recompiles: Its run compiles it anew by itself, when it goes on.
+    """
+
+    def __init__(self, message: str, *, job_id: str, recompiles: bool = False) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.recompiles = recompiles
 
 
 class NotApproved(QJobsError):

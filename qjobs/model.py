@@ -90,6 +90,17 @@ class RemoteRetryStrategy(StrEnum):
     """Act as though the job were entirely fresh and do every action again, compiling included."""
 
 
+class OnRecalibration(StrEnum):
+    """What is done about a job whose device was recalibrated after its circuits were compiled, before it is sent."""
+
+    WARN = "warn"
+    """It is sent, and its history and the report tell of it."""
+    RECOMPILE = "recompile"
+    """Its circuits are compiled anew, and these are sent."""
+    FAIL = "fail"
+    """Nothing of it is sent, and the run fails."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
     """One circuit, addressed by its content.
@@ -251,6 +262,9 @@ class Attempt:
 
     A report that has still to be confirmed moves nothing: `awaited` is the final status, or LOST, that the provider
     reports, `awaited_since` when it did so first, `awaited_at` when it did so last and `awaited_times` how often.
+
+    `compiled_on`, `submitted_on` and `results_on` are the fingerprints of the device (`DeviceSnapshot`) when its
+    circuits were compiled, when it was sent and when results of it were fetched last; None where nobody looked.
     """
 
     job_id: JobId
@@ -276,6 +290,9 @@ class Attempt:
     awaited_times: int
     reserved: float | None = None
     cost_unit: str = ""
+    compiled_on: str | None = None
+    submitted_on: str | None = None
+    results_on: str | None = None
 
     @property
     def held(self) -> float | None:
@@ -405,16 +422,39 @@ class Price:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a compiler needs to know of a device.
+    """What a compiler needs to know of a device, and how it is calibrated.
 
     `basis_gates` are qiskit gate names, None for "any"; `coupling` holds directed pairs of qubits,
-    None for all to all.
+    None for all to all. `calibration` is what the provider shows of its gates and qubits besides, such as error rates,
+    durations, T1 and T2, in its own words and units, empty where it shows none; it takes JSON, and tuples and sets as
+    Python literals have them. `calibrated` is the date or the id of the calibration, if the provider tells one.
     """
 
     name: str
     n_qubits: int | None = None
     basis_gates: tuple[str, ...] | None = None
     coupling: tuple[tuple[int, int], ...] | None = None
+    calibration: Mapping[str, object] = field(default_factory=dict, hash=False)
+    calibrated: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceSnapshot:
+    """A device as its provider showed it at a time.
+
+    `fingerprint` is a short hash of `facts` (`qjobs.operations.calibration`), the same in every process and on every
+    machine. `calibrated` is the date or the id of the calibration, if the provider tells one.
+    """
+
+    fingerprint: str
+    device: str
+    calibrated: str | None
+    facts: Mapping[str, JsonValue]
+
+    @property
+    def shows_calibration(self) -> bool:
+        """Whether the provider shows more than qubits, gates and couplings."""
+        return bool(self.calibrated or self.facts.get("calibration"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,7 +41,7 @@ def submit_job(
 
     Raises:
         BackendUnavailable, Busy: Prefect runs the task again, by the next rung.
-        SubmissionRejected, SubmissionUnknown, PolicyLimit, CredentialsRejected: Final for this run.
+        SubmissionRejected, SubmissionUnknown, PolicyLimit, Recalibrated, CredentialsRejected: Final for this run.
     """
     log = task_logger()
     done = submit_by_ladder(

@@ -320,6 +320,13 @@ CASES: dict[str, tuple[str, str]] = {
         f"{HEAD}{AXIS}shots_per: points\n",
         "line 12, shots_per: it must be 'basis' or 'point', not 'points'; did you mean point?",
     ),
+    "unknown rule for a recalibrated device": (
+        f"{HEAD}{AXIS}on_recalibration: recompiling\n",
+        (
+            "line 12, on_recalibration: it must be 'warn', 'recompile' or 'fail', not 'recompiling'; "
+            "did you mean recompile?"
+        ),
+    ),
     "metadata that is a column": (
         BELL.replace("}}", "}, metadata: {shots: 1}}"),
         "line 2, circuits.0.metadata: the results have a column 'shots' already; take another name",

@@ -100,7 +100,7 @@ class ScriptedBackend:
     `faults` are taken one per submission, `troubles` one per request (status, results, find, cancel). Of single jobs,
     `hidden` ones are not known, `errors` are what status answers for them, `refusals` what cancel raises. `gone` are
     items whose results never come. `most_live` is the greatest number of unfinished remote jobs of equal labels that
-    ever existed at once.
+    ever existed at once. `shown` is the device as a compiler sees it, and `n_looks` how often it was asked for.
     """
 
     settle_s = 0.0
@@ -136,6 +136,8 @@ class ScriptedBackend:
         self.before_submit: Callable[[], None] = lambda: None
         self.answer: Callable[[list[Result]], list[Result]] = lambda r: r
         self.most_live = 0
+        self.shown: Target | QJobsError = Target(name=self.device)
+        self.n_looks = 0
         self._lock = threading.Lock()
 
     def submit(self, batch: Batch, key: Key, journal: Journal) -> None:
@@ -241,7 +243,10 @@ class ScriptedBackend:
         return None if self.price is None else self.price * len(batch.items)
 
     def target(self) -> Target:
-        return Target(name=self.device)
+        self.n_looks += 1
+        if isinstance(self.shown, QJobsError):
+            raise self.shown
+        return self.shown
 
     def link(self, remote_id: RemoteId) -> str | None:
         return f"http://provider.test/{remote_id}"

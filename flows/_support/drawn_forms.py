@@ -30,6 +30,7 @@ _TITLES = {
     "level": "Optimisation level (0 to 3)",
     "goal": "Better is",
     "resend_unfound": "Send again what is lost",
+    "on_recalibration": "If the device was recalibrated",
     "ladder": "Strategies of the retries",
     "delays_s": "Pauses before the retries (s)",
     "max_total_s": "Longest time of trying (s)",

@@ -16,6 +16,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.job_filter import JobFilter, JobOrder, Scalar
 from qjobs.ledger.nearby import other_ledgers
 from qjobs.model import Attempt
+from qjobs.operations.calibration import calibration_lines
 from qjobs.operations.poll import utc_now
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def show_job(given: str, shared: Shared, *, most_items: int) -> int:
         attempts = ledger.attempts(job.job_id)
         items = ledger.items(job.job_id)
         events = ledger.events(job.job_id, of_items=shared.as_json)
+        drifted, others = calibration_lines(ledger, [job.job_id])
     if shared.as_json:
         print_json(
             {
@@ -135,6 +137,8 @@ def show_job(given: str, shared: Shared, *, most_items: int) -> int:
     ]
     columns = ["attempt", "strategy", "status", "remote id", "sent", "finished", "cost", "message"]
     print_table(columns, rows, "attempts")
+    for line in (*drifted, *others):
+        print(f"calibration: {line}")
     shown = items[:most_items]
     more = f"items (the first {len(shown)} of {len(items)})" if len(shown) < len(items) else "items"
     rows = [[i.index, i.label, i.status, i.shots, i.queue_position, i.message] for i in shown]

@@ -24,6 +24,7 @@ from qjobs.experiments.forms import (
     NamedObservable,
     Number,
     Observables,
+    RecalibrationRule,
     RetryInput,
     ShotsPer,
     VendorBatch,
@@ -32,7 +33,7 @@ from qjobs.experiments.forms import (
     read_form,
 )
 from qjobs.experiments.measured import COMMON_COLUMNS, Measured, as_measured
-from qjobs.model import ItemSpec, Program, ProgramHash
+from qjobs.model import ItemSpec, OnRecalibration, Program, ProgramHash
 
 OWN_COLUMNS = frozenset({"label", "counts", "expvals", *COMMON_COLUMNS})
 """Columns that the results of a circuit list may have besides observables and metadata."""
@@ -83,6 +84,7 @@ class CircuitList(CompileInput):
     seed: Whole | None = Field(default=None, ge=0, description="Makes a simulator repeatable.")
     retries: RetryInput = Field(default_factory=RetryInput, description="What this run may send again, and how often.")
     vendor_batch: VendorBatch = False
+    on_recalibration: RecalibrationRule = OnRecalibration.WARN
     approve_above: ApproveAbove = None
 
     @model_validator(mode="before")

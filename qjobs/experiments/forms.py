@@ -30,7 +30,7 @@ from qjobs.errors import InvalidInput
 from qjobs.experiments.expressions import check_name, constants, evaluate, read_number, read_whole
 from qjobs.experiments.plain_words import in_plain_words, plain_error
 from qjobs.experiments.yaml_file import read_file
-from qjobs.model import Program, RemoteRetryStrategy
+from qjobs.model import OnRecalibration, Program, RemoteRetryStrategy
 
 MAX_ITEMS = 1_000_000
 """Points times repetitions times backends that one sweep may have."""
@@ -74,6 +74,15 @@ VendorBatch = Annotated[
     Field(
         description="All jobs of a run on a device are one batch there, and run one after the other. Only Quantinuum's "
         "machines on Nexus have batches; elsewhere each job runs by itself."
+    ),
+]
+
+
+RecalibrationRule = Annotated[
+    OnRecalibration,
+    Field(
+        description="What is done where the device was recalibrated after compiling, before a job is sent: warn tells "
+        "of it, recompile compiles anew and sends that, fail sends nothing."
     ),
 ]
 

@@ -34,6 +34,7 @@ from qjobs.experiments.forms import (
     Number,
     ObjectiveInput,
     Observables,
+    RecalibrationRule,
     RetryInput,
     ShotsPer,
     VendorBatch,
@@ -45,7 +46,7 @@ from qjobs.experiments.measured import COMMON_COLUMNS, Measured, as_measured
 from qjobs.experiments.objectives import Objective, load_objective
 from qjobs.experiments.points import Point, SweptCircuits, circuits_at, place_points, rows_of
 from qjobs.heap import heap_set_aside
-from qjobs.model import ItemSpec, Observable, Program, ProgramFormat, ProgramHash
+from qjobs.model import ItemSpec, Observable, OnRecalibration, Program, ProgramFormat, ProgramHash
 
 __all__ = [
     "OWN_COLUMNS",
@@ -126,6 +127,7 @@ class SweepSpec(FormInput):
         default=None, description="Send some circuits alone first, and the others only if these are sane."
     )
     vendor_batch: VendorBatch = False
+    on_recalibration: RecalibrationRule = OnRecalibration.WARN
     approve_above: ApproveAbove = None
 
     def compile_options(self) -> CompileOptions:

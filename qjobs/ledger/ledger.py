@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from qjobs.errors import JobNotFound, ProtocolError
 from qjobs.ledger import migrations
 from qjobs.ledger import transitions as moves
+from qjobs.ledger.calibrations import Calibrations
 from qjobs.ledger.cancellation import request_item_cancellation, request_job_cancellation
 from qjobs.ledger.costs import CostGroup, CostLine, statement_of, statement_query
 from qjobs.ledger.database import Database, Schema, parts
@@ -148,6 +149,7 @@ class Ledger:
     - `epochs`: the epochs of hybrid runs.
     - `caps`: what may be spent, and the jobs that wait for money.
     - `paces`: how fast all processes together ask the provider of an account.
+    - `calibrations`: how devices were calibrated when circuits were compiled, sent and their results fetched.
     - `outcomes`: what became of items, for reports of any size.
 
     Args:
@@ -176,6 +178,7 @@ class Ledger:
         self.caps = Caps(db)
         self.paces = Paces(db)
         self.outcomes = Outcomes(db)
+        self.calibrations = Calibrations(db)
         query = sa.select(LEDGER_META.c.value).where(LEDGER_META.c.name == _LEDGER_ID)
         self.ledger_id: str = db.rows(query)[0].value
 
@@ -269,9 +272,17 @@ class Ledger:
                 connection.execute(statement, part)
 
     def store_results(
-        self, job_id: JobId, attempt: Attempt, results: Mapping[int, ItemResult], *, now: datetime
+        self,
+        job_id: JobId,
+        attempt: Attempt,
+        results: Mapping[int, ItemResult],
+        *,
+        now: datetime,
+        results_on: str | None = None,
     ) -> int:
         """Store results by item index; a result that is there already stays as it is.
+
+        `results_on` is as in `Attempt`.
 
         Returns:
             How many were new.
@@ -283,6 +294,9 @@ class Ledger:
         with self._db.write() as connection:
             moves.locked_job(connection, job_id)
             new = connection.execute(insert, rows).rowcount
+            if new and results_on not in {None, attempt.results_on}:
+                fetched = (ATTEMPT.c.job_id == job_id) & (ATTEMPT.c.number == attempt.number)
+                connection.execute(ATTEMPT.update().where(fetched).values(results_on=results_on))
             if new:
                 moves.log_job(
                     connection, job_id, attempt.remote_id, f"results stored: {new}", f"attempt {attempt.number}"

@@ -191,6 +191,9 @@ def attempt_of(row: sa.Row[Any]) -> Attempt:
         awaited_times=row.awaited_times,
         reserved=row.reserved,
         cost_unit=row.cost_unit,
+        compiled_on=row.compiled_on,
+        submitted_on=row.submitted_on,
+        results_on=row.results_on,
     )
 
 

@@ -58,14 +58,17 @@ class Submissions:
         others_of_account: int = 0,
         price: Price | None = None,
         max_run_cost: float | None = None,
+        compiled_on: str | None = None,
+        submitted_on: str | None = None,
         cause: str = "submit",
     ) -> Attempt:
         """Write the intent to submit: open an attempt in SUBMITTING and take its lease.
 
         `expected` is the status in which the caller saw the job. The lease lasts `lease_s` seconds; an attempt whose
         lease ran out is released, or UNKNOWN once it was being sent. `items` are the indices that are sent, None for
-        all. `new_epoch` starts all anew; the results of older epochs stay readable, and the circuits in `programs` are
-        replaced by those that they are mapped to (stored before, by `Ledger.add_programs`). Where the device has
+        all. `new_epoch` starts all anew; the results of older epochs stay readable. The circuits in `programs` are
+        replaced by those that they are mapped to (stored before, by `Ledger.add_programs`); without `new_epoch` only
+        for a job that was never sent. `compiled_on` and `submitted_on` are as in `Attempt`. Where the device has
         `max_live_jobs` live jobs already, or all devices of the account together have `max_account_jobs`, it is
         refused: of processes that claim at once, no more get through than there is room for. Jobs that others have at
         the provider count too: `others_on_device` of the device, and `others_of_account` of the account.
@@ -107,6 +110,8 @@ class Submissions:
                 "claimed_at": now,
                 "reserved": price.amount,
                 "cost_unit": price.unit,
+                "compiled_on": compiled_on,
+                "submitted_on": submitted_on,
             }
             try:
                 with connection.begin_nested():
@@ -116,6 +121,8 @@ class Submissions:
             if new_epoch:
                 moves.reset_items(connection, job_id, programs)
             else:
+                if programs:
+                    moves.replace_programs(connection, job_id, programs)
                 moves.withdraw_cancellations(connection, job_id, items)
                 if number > 1:  # before the first one nobody has said so
                     moves.forget_no_results(connection, job_id, items)

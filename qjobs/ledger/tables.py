@@ -20,7 +20,7 @@ from qjobs.lifecycle import LIVE, JobStatus
 from qjobs.model import JobKind, ProgramFormat, RemoteRetryStrategy
 from qjobs.redaction import kept
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 """Raised with every change of a table, which needs a migration of the same number (`qjobs.ledger.migrations`)."""
 OLDEST_VERSION = 4
 """The oldest schema that can be migrated."""
@@ -295,6 +295,9 @@ ATTEMPT = sa.Table(
     sa.Column("awaited_since", UtcDateTime),
     sa.Column("awaited_at", UtcDateTime),
     sa.Column("awaited_times", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("compiled_on", sa.String(16)),  # fingerprints of the device, as in device_snapshot
+    sa.Column("submitted_on", sa.String(16)),
+    sa.Column("results_on", sa.String(16)),
     sa.Index("attempt_by_remote_id", "remote_id"),
 )
 sa.Index(
@@ -424,6 +427,26 @@ CAP = sa.Table(  # what may be spent, of the jobs that have these words; null fo
     sa.Column("allows_unknown", sa.Boolean, nullable=False),
     sa.Column("set_at", UtcDateTime, nullable=False),
     sa.CheckConstraint("amount >= 0", name="cap_amount_check"),
+)
+
+DEVICE_SNAPSHOT = sa.Table(  # devices as their providers showed them, each once
+    "device_snapshot",
+    metadata,
+    sa.Column("fingerprint", sa.String(16), primary_key=True),
+    sa.Column("device", sa.Text, nullable=False),
+    sa.Column("calibrated", Words),
+    sa.Column("facts", sa.JSON, nullable=False),
+    sa.Column("seen_at", UtcDateTime, nullable=False),
+)
+
+COMPILED = sa.Table(  # for which snapshot of a device a circuit is what the compiler made, the newest
+    "compiled",
+    metadata,
+    sa.Column("program_hash", sa.String(64), primary_key=True),
+    sa.Column("backend", sa.Text, primary_key=True),
+    sa.Column("device", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.String(16), nullable=False),
+    sa.Column("at", UtcDateTime, nullable=False),
 )
 
 LIVE_WORDS = sorted(LIVE)

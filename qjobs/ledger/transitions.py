@@ -253,11 +253,18 @@ def reset_items(
             **blank,
         )
     )
+    if programs:
+        replace_programs(connection, job_id, programs)
+
+
+def replace_programs(connection: sa.Connection, job_id: JobId, programs: Mapping[ProgramHash, ProgramHash]) -> None:
+    """Let other circuits take the place of those of a job's items; `programs` says which."""
+    of_job = ITEM.c.job_id == job_id
     present = connection.execute(sa.select(ITEM.c.item_index, ITEM.c.program_hash).where(of_job)).all()
     changed = [
         {"at_index": row.item_index, "other": programs[row.program_hash]}
         for row in present
-        if programs and row.program_hash in programs
+        if row.program_hash in programs
     ]
     if changed:
         statement = ITEM.update().where(of_job, ITEM.c.item_index == sa.bindparam("at_index"))

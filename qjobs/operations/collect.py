@@ -15,6 +15,7 @@ from qjobs.errors import BackendUnavailable, Busy, JobFailed, LedgerError, Proto
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, Item, ItemResult, Job, JobId, JobKind
+from qjobs.operations.calibration import snapshot_now
 from qjobs.operations.poll import check_place, utc_now
 
 __all__ = ["Collected", "collect", "results_by_label", "store_ready", "store_results"]
@@ -238,7 +239,9 @@ class _Download:
                     still_missing[index] = entry.reason
                     if entry.permanent:
                         permanent[index] = entry.reason
-            new = self.ledger.store_results(self.job.job_id, self.attempt, found, now=self.present)
+            new = self.ledger.store_results(
+                self.job.job_id, self.attempt, found, now=self.present, results_on=self._device() if found else None
+            )
             if new:
                 logger.info("%s: %d new results from %s", self.job.job_id, new, self.attempt.remote_id)
         self._settle(permanent, still_missing)
@@ -248,6 +251,16 @@ class _Download:
                 f"{self.attempt.remote_id} that were asked for; collect again later"
             )
         return still_missing
+
+    def _device(self) -> str | None:
+        """The fingerprint of the device; None where it cannot be asked: that keeps no results back."""
+        try:
+            return snapshot_now(self.ledger, self.backend, now=self.present).fingerprint
+        except LedgerError:
+            raise
+        except QJobsError as error:
+            logger.info("%s does not say how %s is calibrated: %.500s", self.backend.name, self.job.device, error)
+            return None
 
     def _index(self, sent: Sequence[int], unanswered: Collection[int], position: int) -> int:
         if not 0 <= position < len(sent) or sent[position] not in unanswered:

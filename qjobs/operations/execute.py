@@ -16,19 +16,31 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileCache, CompileOn, CompileOptions, Compiler
-from qjobs.errors import Busy, JobFailed, LedgerAway, OverCap, QJobsError, StaleJob, WaitTimeout
+from qjobs.errors import (
+    BackendUnavailable,
+    Busy,
+    JobFailed,
+    LedgerAway,
+    LedgerError,
+    OverCap,
+    QJobsError,
+    Recalibrated,
+    StaleJob,
+    WaitTimeout,
+)
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.heap import heap_set_aside
 from qjobs.ledger import Ledger
 from qjobs.ledger.dispatches import Terms
 from qjobs.ledger.liveness import lease_owner
 from qjobs.lifecycle import FINAL, LIVE, UNDER_WAY, JobStatus
-from qjobs.model import Job, JobId, ProgramHash, RemoteRetryStrategy
+from qjobs.model import Job, JobId, OnRecalibration, ProgramHash, RemoteRetryStrategy
 from qjobs.operations.approval import Approval, record_decision
+from qjobs.operations.calibration import RECALIBRATED, snapshot_now
 from qjobs.operations.canary import canary_labels, judge, unsent
 from qjobs.operations.collect import collect
 from qjobs.operations.compile_jobs import compile_programs, compiled_by, plan_compilation
@@ -67,6 +79,8 @@ _REFUSED_S = 30.0
 _LEDGER_PAUSE_S = 2.0
 _LEDGER_PATIENCE_S = 600.0
 """How long an execution waits for a ledger that is away, before it ends."""
+_RENEWALS = 3
+"""How often a job is compiled anew because its device was recalibrated while that was done."""
 _PLANS = 20
 """How often an experiment is planned anew because another run has planned some of it meanwhile."""
 _ASKED = "asked for"
@@ -223,7 +237,7 @@ class _Execution:
             to_finish.update(self._unfinished(name, planned))
             summaries.append(f"{name}: {planned.summary}")
             logger.info("%s: %s", self.plan.spec.name, summaries[-1])
-        problems = finish(self.ledger, to_finish, self.stages)
+        problems = finish(self.ledger, to_finish, self.stages, recompile=self._recompiled)
         return Executed(plan=self.plan, jobs=jobs, problems=problems, summaries=tuple(summaries))
 
     def _send_canaries(self, canaries: Mapping[str, ExperimentJobs], on_backends: Mapping[str, ExperimentJobs]) -> None:
@@ -240,7 +254,7 @@ class _Execution:
         to_finish: dict[JobId, ToSubmit] = {}
         for name, planned in canaries.items():
             to_finish.update(self._unfinished(name, planned))
-        problems = finish(self.ledger, to_finish, self.stages)
+        problems = finish(self.ledger, to_finish, self.stages, recompile=self._recompiled)
         for problem in problems.values():
             if not isinstance(problem, JobFailed):  # nothing is known of the circuits: entering again goes on
                 raise problem
@@ -263,8 +277,10 @@ class _Execution:
 
     def _unfinished(self, name: str, planned: ExperimentJobs) -> dict[JobId, ToSubmit]:
         """The jobs that are still to be brought to their results, and how."""
-        retries = self.plan.spec.retries
-        plain = ToSubmit(backend=name, policy=RetryPolicy.from_form(retries, self.stages.backend(name).lookup))
+        spec = self.plan.spec
+        retries = spec.retries
+        policy = RetryPolicy.from_form(retries, self.stages.backend(name).lookup, spec.on_recalibration)
+        plain = ToSubmit(backend=name, policy=policy)
         entered_before = {*planned.new, *planned.failed}
         asks = retries.strategy is not RemoteRetryStrategy.DEFAULT
         jobs = self.ledger.jobs(job_ids=planned.job_ids)
@@ -291,15 +307,21 @@ class _Execution:
         self.ledger.record_events([job.job_id for job in new], _ASKED, words, now=utc_now())
         return {job.job_id: job for job in new if job.status is not JobStatus.CREATED}
 
-    def _recompiled(self, name: str, jobs: Sequence[Job]) -> dict[JobId, dict[ProgramHash, ProgramHash]]:
-        """Compile the circuits of jobs anew, each once; for each job what takes the place of the circuits it sent."""
+    def _recompiled(
+        self, name: str, jobs: Sequence[Job], made_on: str = ""
+    ) -> dict[JobId, dict[ProgramHash, ProgramHash]]:
+        """Compile the circuits of jobs anew, each once; for each job what takes the place of the circuits it sent.
+
+        `made_on` is the fingerprint of the device, where that is why: what was compiled for it by then is taken.
+        """
         sources: dict[JobId, dict[ProgramHash, ProgramHash]] = {}
         of_jobs = self.ledger.programs_of_jobs([job.job_id for job in jobs])
         for job in jobs:
             pairs = of_jobs.get(job.job_id, [])
             sources[job.job_id] = {source: sent for source, sent, _ in pairs if source is not None}
         wanted = list(dict.fromkeys(source for pairs in sources.values() for source in pairs))
-        compiled = self.compile(name, wanted, fresh=True, identity=f"restart/{self.run}") if wanted else {}
+        identity = f"recalibrated/{made_on}/{self.identity}" if made_on else f"restart/{self.run}"
+        compiled = self.compile(name, wanted, fresh=True, identity=identity, made_on=made_on) if wanted else {}
         programs = {}
         for job_id, sent in sources.items():
             programs[job_id] = {sent_hash: compiled[source] for source, sent_hash in sent.items()}
@@ -336,14 +358,16 @@ class _Execution:
         )
 
     def compile(
-        self, name: str, hashes: Sequence[ProgramHash], *, fresh: bool, identity: str = ""
+        self, name: str, hashes: Sequence[ProgramHash], *, fresh: bool, identity: str = "", made_on: str = ""
     ) -> Mapping[ProgramHash, ProgramHash]:
         """Compile circuits, or have the provider do it by a compile job; from given to compiled hash.
 
-        A compile job of the same `identity` serves again; it is the logical run's where none is given.
+        A compile job of the same `identity` serves again; it is the logical run's where none is given. With `made_on`,
+        the fingerprint of the device, none that was sent when the device was another.
         """
         options = self.plan.compile_options
-        if options.compiler is not Compiler.REMOTE:
+        if options.compiler is not Compiler.REMOTE:  # the key of the cache has all that a compiler is told of a device
+            fresh = fresh and not made_on
             return self.stages.compile(name, hashes, options, fresh=fresh, on=self.plan.compile_on)
         planned = plan_compilation(
             self.ledger,
@@ -355,6 +379,7 @@ class _Execution:
             opened_as=name,
             identity=identity or self.identity,
             fresh=fresh,
+            made_on=made_on,
         )
         policy = RetryPolicy.from_form(self.plan.spec.retries, self.stages.backend(name).lookup)
         compiling = dict.fromkeys(planned.job_ids, ToSubmit(backend=name, policy=policy))
@@ -372,14 +397,23 @@ def _with(canary: ExperimentJobs | None, planned: ExperimentJobs) -> ExperimentJ
     return replace(planned, reused=reused, new=(*canary.new, *planned.new))
 
 
+Recompile: TypeAlias = Callable[[str, Sequence[Job], str], Mapping[JobId, Mapping[ProgramHash, ProgramHash]]]
+"""Compiles jobs of a backend anew for the device of a fingerprint; by job, what takes the place of its circuits."""
+
+
 def finish(
-    ledger: Ledger, jobs: Mapping[JobId, ToSubmit], stages: Stages, *, kind: Shown = "progress"
+    ledger: Ledger,
+    jobs: Mapping[JobId, ToSubmit],
+    stages: Stages,
+    *,
+    kind: Shown = "progress",
+    recompile: Recompile | None = None,
 ) -> dict[JobId, Exception]:
     """Take jobs from wherever they are to their results: submit, wait, collect.
 
     Never more live jobs than a device takes, and none that a cap leaves no money for. A job that cannot be submitted
     now (the device is full, or another process is submitting it) is submitted again later. `jobs` are in the order of
-    submission.
+    submission. `recompile` serves those whose policy compiles anew what a recalibrated device is to run.
 
     Returns:
         What went wrong, by job; empty when every job has all its results.
@@ -394,6 +428,7 @@ def finish(
     problems = _collect(ledger, stages, final)
     shown = list(jobs)
     left = _Unsent(unsent, to_submit)
+    renewal = _Renewal(ledger, stages, recompile)
     under_way: list[JobId] = []
     while any(unsent.values()) or under_way:
         front = _front(stages, unsent)
@@ -403,7 +438,7 @@ def finish(
         if not (chosen or under_way or held):
             looks_again = _wait_for_room(ledger, stages, front, names, left)
             chosen = that_fit(ledger, stages, front, names) or ([] if looks_again else front[:1])
-        failed = stages.submit({job_id: to_submit[job_id] for job_id in chosen}) if chosen else {}
+        failed = renewal.submit(chosen, unsent, to_submit)
         later, lost = sort_failures(ledger, failed)
         problems.update(lost)
         for job_id in chosen:
@@ -435,6 +470,93 @@ def finish(
                 unsent[names[job_id]][job_id] = None
         problems.update(_collect(ledger, stages, done))
     return problems
+
+
+@dataclass(slots=True)
+class _Renewal:
+    """Compiles jobs anew whose device is not what they were compiled for, before they are sent for the first time.
+
+    What takes the place of their circuits goes with their submission, and is written by the claim: a process that is
+    killed before it has changed nothing. One compile stage serves all jobs of a backend that wait.
+    """
+
+    ledger: Ledger
+    stages: Stages
+    recompile: Recompile | None
+    made_on: dict[JobId, str] = field(default_factory=dict)
+
+    def submit(
+        self, chosen: Sequence[JobId], unsent: Mapping[str, Mapping[JobId, None]], to_submit: dict[JobId, ToSubmit]
+    ) -> dict[JobId, Exception]:
+        """Submit jobs, those compiled anew that have to be; what went wrong, by job."""
+        failed: dict[JobId, Exception] = {}
+        left = list(chosen)
+        for _ in range(_RENEWALS):
+            failed.update(self._renew_outdated(left, unsent, to_submit))
+            sent = {job_id: to_submit[job_id] for job_id in left if job_id not in failed}
+            errors = self.stages.submit(sent) if sent else {}
+            failed.update(errors)
+            left = [id_ for id_, error in errors.items() if isinstance(error, Recalibrated) and error.recompiles]
+            if self.recompile is None or not left:
+                break
+            for job_id in left:
+                del failed[job_id]
+        else:
+            failed.update({job_id: errors[job_id] for job_id in left})
+        return failed
+
+    def _renew_outdated(
+        self, chosen: Sequence[JobId], unsent: Mapping[str, Mapping[JobId, None]], to_submit: dict[JobId, ToSubmit]
+    ) -> dict[JobId, Exception]:
+        """Compile anew what is to be sent next and all that waits behind it; what went wrong, by job of `chosen`."""
+        failed: dict[JobId, Exception] = {}
+        for name in dict.fromkeys(to_submit[job_id].backend for job_id in chosen):
+            wanted = self._guarded([job_id for job_id in chosen if to_submit[job_id].backend == name], to_submit)
+            if self.recompile is None or not wanted:
+                continue
+            try:
+                present = snapshot_now(self.ledger, self.stages.backend(name), now=utc_now()).fingerprint
+            except BackendUnavailable:
+                continue  # the submission finds so too, and is repeated by its ladder
+            try:
+                if self._outdated(wanted, present):
+                    outdated = self._outdated(self._guarded(unsent[name], to_submit), present)
+                    programs = self.recompile(name, self.ledger.jobs(job_ids=outdated), present)
+                    self._replace(outdated, programs, present, to_submit)
+            except LedgerError:
+                raise
+            except QJobsError as error:
+                logger.warning("%s: what it is to run cannot be compiled anew: %s", name, error)
+                failed.update(dict.fromkeys(wanted, error))
+        return failed
+
+    def _guarded(self, job_ids: Iterable[JobId], to_submit: Mapping[JobId, ToSubmit]) -> list[JobId]:
+        """Those that are to be compiled anew where that is needed; a restart was compiled anew by its own wish."""
+        found = []
+        for job_id in job_ids:
+            job = to_submit[job_id]
+            is_asked = job.policy.on_recalibration is OnRecalibration.RECOMPILE
+            if is_asked and job.strategy is not RemoteRetryStrategy.FULL_RESTART:
+                found.append(job_id)
+        return found
+
+    def _outdated(self, job_ids: Sequence[JobId], present: str) -> list[JobId]:
+        left = [job_id for job_id in job_ids if self.made_on.get(job_id) != present]
+        found = self.ledger.calibrations.compiled_before(left, present) if left else set()
+        return [job_id for job_id in left if job_id in found]
+
+    def _replace(
+        self,
+        job_ids: Sequence[JobId],
+        programs: Mapping[JobId, Mapping[ProgramHash, ProgramHash]],
+        present: str,
+        to_submit: dict[JobId, ToSubmit],
+    ) -> None:
+        for job_id in job_ids:
+            to_submit[job_id] = replace(to_submit[job_id], programs=programs.get(job_id, {}))
+            self.made_on[job_id] = present
+        self.ledger.record_events(job_ids, RECALIBRATED, f"compiled anew for {present}", now=utc_now())
+        logger.info("%d jobs are compiled anew, since their device is %s now", len(job_ids), present)
 
 
 def _wait_for_money(stages: Stages, held: Collection[JobId], left: Mapping[JobId, ToSubmit], at_most_s: float) -> None:

@@ -43,8 +43,8 @@ def submit_by_ladder(
 
     Raises:
         BackendUnavailable: Transient, or a job that was looked up and not found, which a later rung may send again.
-        Busy, SubmissionRejected, SubmissionUnknown, JobLost, CredentialsRejected, WrongBackend, PolicyLimit: As
-            `qjobs.operations.submit.submit`.
+        Busy, SubmissionRejected, SubmissionUnknown, JobLost, CredentialsRejected, WrongBackend, PolicyLimit,
+            Recalibrated: As `qjobs.operations.submit.submit`.
     """
     if run > 1:
         strategy = policy.strategy_for(run)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qjobs.errors import BackendUnavailable, InvalidInput, SubmissionUnknown
 from qjobs.lifecycle import JobStatus
-from qjobs.model import Attempt, JsonValue, Lookup, RemoteRetryStrategy
+from qjobs.model import Attempt, JsonValue, Lookup, OnRecalibration, RemoteRetryStrategy
 
 if TYPE_CHECKING:  # with it come circuits: 60 MB, which a sensor has no use for
     from qjobs.experiments.forms import RetryInput
@@ -216,7 +216,7 @@ class RetryPolicy:
     together, the first one included, in the provider's unit; where nobody can tell what it will cost, it is not sent.
     `max_run_cost` caps what all attempts of all jobs of its logical run may cost together.
     With `resend_unfound` off, a job whose submission was lost is never sent again, however often the provider does not
-    find it.
+    find it. `on_recalibration` is what is done where the device is another than the job was compiled for.
     """
 
     rungs: tuple[Rung, ...]
@@ -225,6 +225,7 @@ class RetryPolicy:
     max_cost: float | None = None
     max_run_cost: float | None = None
     resend_unfound: bool = True
+    on_recalibration: OnRecalibration = OnRecalibration.WARN
 
     def __post_init__(self) -> None:
         if self.max_submissions < 1:
@@ -264,7 +265,9 @@ class RetryPolicy:
         return cls.ladder((default, default, RemoteRetryStrategy.ALLOW_RESUBMIT, default), (2.0, 25.0, 60.0))
 
     @classmethod
-    def from_form(cls, form: RetryInput, lookup: Lookup) -> RetryPolicy:
+    def from_form(
+        cls, form: RetryInput, lookup: Lookup, on_recalibration: OnRecalibration = OnRecalibration.WARN
+    ) -> RetryPolicy:
         """The policy that a form asks for; without a ladder of its own it has the backend's."""
         rungs = cls.for_backend(lookup).rungs
         if form.ladder:
@@ -276,6 +279,7 @@ class RetryPolicy:
             max_cost=form.max_cost,
             max_run_cost=form.max_cost,
             resend_unfound=form.resend_unfound,
+            on_recalibration=on_recalibration,
         )
 
     def as_json(self) -> dict[str, JsonValue]:
@@ -287,6 +291,7 @@ class RetryPolicy:
             "max_cost": self.max_cost,
             "max_run_cost": self.max_run_cost,
             "resend_unfound": self.resend_unfound,
+            "on_recalibration": self.on_recalibration,
         }
 
     @classmethod
@@ -307,6 +312,7 @@ class RetryPolicy:
             max_cost=kept["max_cost"],
             max_run_cost=kept.get("max_run_cost"),
             resend_unfound=kept["resend_unfound"],
+            on_recalibration=OnRecalibration(kept.get("on_recalibration", OnRecalibration.WARN)),
         )
 
     def strategy_for(self, run_count: int) -> RemoteRetryStrategy:

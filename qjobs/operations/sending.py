@@ -30,6 +30,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.model import Attempt, Batch, Job, ProgramHash, RemoteId, RemoteRetryStrategy
 from qjobs.operations.attempts import check_quota, price_of, submission_key
+from qjobs.operations.calibration import Stand
 from qjobs.operations.cancel import end_strays
 from qjobs.operations.room import held_by_others
 
@@ -111,9 +112,10 @@ class Sender:
         strategy: RemoteRetryStrategy,
         restart: bool,
         programs: Mapping[ProgramHash, ProgramHash],
+        stand: Stand,
         max_run_cost: float | None = None,
     ) -> None:
-        """Record the intent and what it will cost, call, record the outcome.
+        """Record the intent, what it will cost and how the device is (`stand`), call, record the outcome.
 
         A job that a cap, or the provider's own quota, leaves no money for is told so, and nothing is sent.
 
@@ -140,6 +142,8 @@ class Sender:
                 price=price,
                 max_run_cost=max_run_cost,
                 programs=programs or None,
+                compiled_on=stand.compiled_on,
+                submitted_on=stand.submitted_on,
             )
         except OverCap as error:
             self.ledger.caps.tell(self.job.job_id, str(error), now=self.now())

@@ -32,6 +32,7 @@ from qjobs.operations.attempts import (
     items_to_send,
     last_attempt,
 )
+from qjobs.operations.calibration import Stand, check_calibration
 from qjobs.operations.cancel import end_reservation, end_strays
 from qjobs.operations.collect import store_results
 from qjobs.operations.look_up import LookUp
@@ -92,7 +93,8 @@ def submit(
     Calling it again is always safe: what it does is the cell of the decision table for the job's last attempt and
     `strategy`. At most one remote job is alive at any time. DEFAULT never sends a second time. `policy` caps
     submissions, time and cost; None takes the backend's default. `only` limits which items are sent again; None for all
-    without a result. `programs` maps programs of the job to newly compiled ones, which a restart sends instead.
+    without a result. `programs` maps programs of the job to newly compiled ones, which a restart sends instead, and so
+    does the first submission. Before each submission the device is compared with what the job was compiled for.
 
     Returns:
         What was done.
@@ -107,6 +109,7 @@ def submit(
         CredentialsRejected: No remote job exists; renew the credentials.
         WrongBackend: The backend is another one than the job was planned for.
         PolicyLimit: A cap of the policy is reached, or a cap of the ledger can never count it.
+        Recalibrated: The device was recalibrated since the job was compiled, and the policy does not send it so.
     """
     share_paces(ledger.paces)
     job = ledger.job(job_id)
@@ -259,6 +262,7 @@ class _Entry:
             self.read_again()
             return Action.SYNC if runs else Action.SUBMIT, "its cancellation was requested, so what was reserved ended"
         check_settings(self.job, self.backend)
+        self._check_calibration({}, is_first=False)
         self._end_strays()
         batch = batch_of(self.ledger, self.job, last.items)
         try:
@@ -279,6 +283,9 @@ class _Entry:
         check_caps(self.ledger, self.job, self.attempts, self.policy, self.now(), self.strategy)
         if self.policy.max_cost is not None:
             check_cost(self.backend, self.job, self.policy, self._most(restart=restart))
+        is_first = not self.attempts or self._was_never_sent()
+        programs = self.programs if restart or is_first else {}
+        stand = self._check_calibration(programs, is_first=is_first and not restart)
         last = self.last
         if last is not None and not last.status.is_final:
             is_there = self._end(last, restart=restart, cancels=action is not Action.SUBMIT)
@@ -301,7 +308,6 @@ class _Entry:
                 return Action.RETURN, "it finished before it could be cancelled: every item has a result"
             indices = None if len(chosen) == self.job.n_items else chosen
         batch = batch_of(self.ledger, self.job, indices, specs)
-        programs = self.programs if restart else {}
         if programs:
             batch = self._recompiled(batch)
         sender = Sender(self.ledger, self.backend, self.job, self.attempts, self.now)
@@ -312,8 +318,26 @@ class _Entry:
             restart=restart,
             programs=programs,
             max_run_cost=self.policy.max_run_cost,
+            stand=stand,
         )
         return Action.RESTART if restart else Action.SUBMIT, reason
+
+    def _was_never_sent(self) -> bool:
+        """Whether nothing of the job can ever have reached the provider, so that its key stands for no circuits yet."""
+        events = self.ledger.events(self.job.job_id, of_items=False)
+        return all(event.new in {JobStatus.CREATED, JobStatus.SUBMITTING} for event in events)
+
+    def _check_calibration(self, programs: Mapping[ProgramHash, ProgramHash], *, is_first: bool) -> Stand:
+        """Compare the device with what the job was compiled for, before anything is ended or sent."""
+        return check_calibration(
+            self.ledger,
+            self.backend,
+            self.job,
+            self.policy.on_recalibration,
+            programs=programs.values(),
+            is_first=is_first,
+            now=self.now(),
+        )
 
     def _most(self, *, restart: bool) -> Batch:
         """The most that may be sent: what comes to an end meanwhile is left out of it."""

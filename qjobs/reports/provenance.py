@@ -14,6 +14,7 @@ from typing import Any
 from qjobs.backends.base import Backend
 from qjobs.ledger import Ledger
 from qjobs.model import Attempt, Job, JobId
+from qjobs.operations.calibration import calibration_record
 from qjobs.reports.markdown import code, plain, table
 
 _MOST_JOBS = 300
@@ -70,8 +71,8 @@ def _row(job: Job, attempt: Attempt | None, results: int, place: int | None) -> 
 def provenance(ledger: Ledger, backends: Mapping[str, Backend], job_ids: Sequence[JobId]) -> dict[str, Any]:
     """Where the results of jobs come from, as JSON without secrets.
 
-    Circuit hashes (as given and as compiled), device snapshots, package versions, seeds, remote ids
-    and times. Of many jobs it names the first 300, and how many there are: the ledger has all.
+    Circuit hashes (as given and as compiled), device snapshots and how they were calibrated, package versions, seeds,
+    remote ids and times. Of many jobs it names the first 300, and how many there are: the ledger has all.
     """
     shown = job_ids[:_MOST_JOBS]
     jobs = []
@@ -94,12 +95,16 @@ def provenance(ledger: Ledger, backends: Mapping[str, Backend], job_ids: Sequenc
                 "created_at": job.created_at.isoformat(),
                 "sent_at": attempt.sent_at.isoformat() if attempt and attempt.sent_at else None,
                 "finished_at": job.finished_at.isoformat() if job.finished_at else None,
+                "compiled_on": attempt.compiled_on if attempt else None,
+                "submitted_on": attempt.submitted_on if attempt else None,
+                "results_on": attempt.results_on if attempt else None,
             }
         )
     return {
         "jobs": jobs,
         "n_jobs": len(job_ids),
         "devices": {name: device_facts(backend) for name, backend in backends.items()},
+        "calibration": calibration_record(ledger, job_ids),
         "versions": versions(),
         "ledger": ledger.url,
     }

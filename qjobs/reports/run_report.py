@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from qjobs.heap import heap_set_aside
 from qjobs.ledger import Ledger
 from qjobs.ledger.outcomes import Place
 from qjobs.model import Job, JobId
+from qjobs.operations.calibration import calibration_lines
 from qjobs.reports.figures import Look, Parameter, Shown
 from qjobs.reports.files import stream_parquet
 from qjobs.reports.fits import Fits, fits_frame, fits_json, fits_lines, fits_of
@@ -29,6 +30,7 @@ from qjobs.reports.frames import (
     sweep_frame,
     sweep_rows,
 )
+from qjobs.reports.markdown import plain
 from qjobs.reports.pictures import Picture, PictureFormat, picture_of, render
 from qjobs.reports.sweep_report import (
     SHOWN_CIRCUITS,
@@ -57,10 +59,11 @@ _MOST_COUNTS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class RunReport:
-    """The results of a run. `lines` name the best points and the fits, a sentence each.
+    """The results of a run. `lines` name the best points, the fits and recalibrated devices, a sentence each.
 
     `file` is the Parquet file that has the data frame, a path or a URL; None where it is in memory. `n_missing` of the
-    `n_rows` rows have no result. `fits` are by (backend, observable).
+    `n_rows` rows have no result. `fits` are by (backend, observable). `devices` says of
+    each device whether it was recalibrated between compiling and the results, as far as that was written down.
     """
 
     plan: SweepPlan | CircuitListPlan = field(repr=False)
@@ -70,6 +73,7 @@ class RunReport:
     bests: tuple[Best, ...] = ()
     fits: Fits = field(default_factory=dict)
     lines: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     _shown: Shown = field(repr=False)
     _narrow: pd.DataFrame = field(repr=False)
     _frame: pd.DataFrame = field(repr=False)
@@ -128,6 +132,7 @@ class RunReport:
     def markdown(self, image: str | None, files: Sequence[str]) -> str:
         """The report as text, with the picture at the address `image` and sentences about its files."""
         picture = PictureText(address=image, why_none=self.why_no_picture, left_out=self.left_out)
+        files = [*(f"Calibration: {plain(line)}." for line in self.devices), *files]
         if isinstance(self.plan, SweepPlan):
             return sweep_markdown(self.plan, self._narrow, self.bests, picture, files, self.fits)
         return circuits_markdown(
@@ -177,7 +182,9 @@ def _report_of(
         first = next(frames)
         stream_parquet(kept.of(itertools.chain([first], frames)), file, metadata, private=True)
         frame = first.head(SHOWN_CIRCUITS)
-    return kept.report(frame, file)
+    report = kept.report(frame, file)
+    drifted, others = calibration_lines(ledger, list(itertools.chain.from_iterable(jobs.values())))
+    return replace(report, lines=(*report.lines, *drifted), devices=(*drifted, *others))
 
 
 def report_again(plan: SweepPlan | CircuitListPlan, frame: pd.DataFrame) -> RunReport:

@@ -20,6 +20,7 @@ from qjobs.experiments.circuit_list import CircuitListPlan
 from qjobs.experiments.sweep import SweepPlan
 from qjobs.ledger import Ledger
 from qjobs.model import JobId
+from qjobs.operations.calibration import calibration_record
 from qjobs.paths import project_root
 from qjobs.redaction import without_known
 from qjobs.reports.files import write_file, write_parquet
@@ -127,7 +128,8 @@ def origin(
 ) -> dict[str, Any]:
     """Where results come from, as JSON without secrets: spec, jobs, devices, versions, commit, user, ledger.
 
-    `key` are the columns that tell rows apart, `parameters` those of them (or others) that were swept or optimised.
+    `calibration` says how devices were calibrated when jobs were compiled, sent and their results fetched. `key` are
+    the columns that tell rows apart, `parameters` those of them (or others) that were swept or optimised.
     """
     job_ids = list(dict.fromkeys(itertools.chain.from_iterable(jobs.values())))
     attempts = ledger.last_attempts(job_ids)
@@ -141,6 +143,7 @@ def origin(
         "jobs": {name: list(ids) for name, ids in jobs.items()},
         "remote_ids": remote_ids,
         "devices": {name: device_facts(backend) for name, backend in backends.items()},
+        "calibration": calibration_record(ledger, job_ids),
         "versions": versions(),
         "git": _commit(project_root() or Path.cwd()),
         "by": made_by(),

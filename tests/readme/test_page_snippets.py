@@ -27,7 +27,7 @@ HAMILTONIANS = texts("docs/hybrid.md", "yaml")
 (PORTAL,) = texts("docs/mqp-adapter.md", "python")
 (CAREFUL,) = texts("docs/retries.md", "yaml")
 (CAPPED,) = texts("docs/retries.md", "sh")
-COSTLY, WITH_A_CANARY = texts("docs/before-sending.md", "yaml")
+COSTLY, WITH_A_CANARY, ON_THE_DEVICE = texts("docs/before-sending.md", "yaml")
 GROUPS = {"qjobs.analyses", "qjobs.async_jobs", "qjobs.backends", "qjobs.circuits", "qjobs.divi_programs"}
 
 
@@ -83,6 +83,7 @@ def test_before_sending() -> None:
     assert SweepSpec.model_validate(yaml.safe_load(COSTLY)).approve_above == "100 HQC"
     plan = expand_sweep(SweepSpec.model_validate(yaml.safe_load(WITH_A_CANARY)))
     assert plan.spec.canary.rule == "outcome"
+    assert SweepSpec.model_validate(yaml.safe_load(ON_THE_DEVICE)).on_recalibration == "recompile"
 
 
 def test_fault_table() -> None:

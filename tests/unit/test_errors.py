@@ -14,6 +14,7 @@ from qjobs.errors import QJobsError
 
 CLASSES = [value for value in vars(errors).values() if inspect.isclass(value) and issubclass(value, QJobsError)]
 DATA = {
+    "recompiles": True,
     "job_id": "job-1",
     "job_ids": ("job-1", "job-2"),
     "retry_after_s": 2.5,

@@ -187,6 +187,41 @@ def test_its_own_id(old_url: str) -> None:
     assert [len(each) for each in ids] == [32]
 
 
+def test_from_schema_8(old_file: Path) -> None:
+    """What schema 8 had sent and planned has no fingerprint: it goes on, and is sent whatever the rule."""
+    from alembic import command
+    from alembic.config import Config
+    from scripted import ScriptedBackend
+
+    from qjobs import submit
+    from qjobs.model import OnRecalibration
+    from qjobs.operations.retry import RetryPolicy
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = sa.create_engine(f"sqlite:///{old_file}", poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.stamp(config, "4", purge=True)
+        command.upgrade(config, "8")
+        connection.exec_driver_sql("UPDATE ledger_meta SET value = '8' WHERE name = 'schema_version'")
+    attempts = rows_of(f"sqlite:///{old_file}", "attempt")
+    with Ledger(f"sqlite:///{old_file}") as ledger:
+        jobs = {job.name: job for job in ledger.jobs()}
+        (sent,) = ledger.attempts(jobs["rabi 1/3"].job_id)
+        assert (sent.compiled_on, sent.submitted_on, sent.results_on) == (None, None, None)
+        assert not ledger.calibrations.seen([job.job_id for job in jobs.values()])
+        job = jobs["rabi"]
+        backend = ScriptedBackend(name=job.backend)
+        backend.device = job.device
+        policy = RetryPolicy(rungs=(), on_recalibration=OnRecalibration.FAIL)
+        submit(ledger, backend, job.job_id, policy=policy)
+        assert len(backend.jobs) == 1
+        assert ledger.attempts(job.job_id)[-1].submitted_on is not None
+    for before, after in zip(attempts, rows_of(f"sqlite:///{old_file}", "attempt"), strict=False):
+        assert {name: after[name] for name in before} == before or after["job_id"] == job.job_id
+
+
 def _open(url: str, barrier: Any, replies: Any) -> None:
     try:
         barrier.wait(60)

@@ -192,7 +192,7 @@ def test_full_device(store: Ledger) -> None:
 
 
 def test_transactions(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A first submission takes ten transactions, four of which write; entering it again writes the report alone."""
+    """A first submission takes eleven transactions, four of which write; entering it again writes the report alone."""
     backend = ScriptedBackend()
     job_id = create(store)
     database = store._db
@@ -210,7 +210,7 @@ def test_transactions(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("read", "write"):
         monkeypatch.setattr(database, kind, counted(kind))
     enter(store, backend, job_id)
-    assert (len(used), used.count("write")) == (10, 4)
+    assert (len(used), used.count("write")) == (11, 4)
     used.clear()
     enter(store, backend, job_id)
     assert used.count("write") == 1

@@ -86,6 +86,7 @@ def target_of(resource: Resource) -> Target:
         n_qubits=resource.n_qubits,
         basis_gates=tuple(gates) or None,
         coupling=coupling or None,
+        calibration=_properties_in(instructions),
     )
 
 
@@ -102,6 +103,16 @@ def _instructions_in(value: object) -> dict[str, object]:
     for each in value if isinstance(value, list | tuple) else ():
         if isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[0], str):
             found[each[0]] = each[1]
+    return found
+
+
+def _properties_in(instructions: Mapping[str, object]) -> dict[str, object]:
+    """What the portal shows of each instruction on each of its places, where it shows anything."""
+    found: dict[str, object] = {}
+    for name, places in instructions.items():
+        if isinstance(places, Mapping):
+            shown = {place: properties for place, properties in places.items() if properties is not None}
+            found.update({name: shown} if shown else {})
     return found
 
 

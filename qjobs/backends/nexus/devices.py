@@ -64,23 +64,26 @@ def target_in(body: object, device: str, config: Mapping[str, Any]) -> Target:
     if not isinstance(body, list):
         raise ProtocolError("Nexus answered without a list of devices")
     is_machine = config["type"] == "QuantinuumConfig"
-    architecture = _architecture_in(body, device, config)
+    info = _info_in(body, device, config)
+    architecture = member(info, "device")
+    misc = member(info, "misc")
     return Target(
         name=device,
         n_qubits=_positive(member(architecture, "n_nodes")),
         basis_gates=_NATIVE if is_machine else None,
         coupling=_coupling(architecture),
+        calibration={"misc": misc} if isinstance(misc, Mapping) and misc else {},
     )
 
 
-def _architecture_in(groups: list[Any], device: str, config: Mapping[str, Any]) -> Any:
-    """What the list shows of the inside of a device; None where it does not have it."""
+def _info_in(groups: list[Any], device: str, config: Mapping[str, Any]) -> Any:
+    """What the list shows of a device; None where it does not have it."""
     backend = str(config["type"]).removesuffix("Config") + "Backend"
     for group in groups:
         for info in member(group, "backend_info_list") or ():
             is_simulator = config["type"] != "QuantinuumConfig" and member(info, "name") == backend
             if is_simulator or member(info, "device_name") == config.get("device_name", device):
-                return member(info, "device")
+                return info
     return None
 
 
