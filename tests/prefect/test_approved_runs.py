@@ -12,7 +12,7 @@ from prefect.flow_engine import run_flow
 from prefect.states import Cancelled
 from scripted_block import script
 
-from flows.approve import decide, waiting_for_approval
+from flows.approve import decide, waiting_for_decision
 from flows.run_circuits import run_circuits
 from flows.sensor import run_once
 from qjobs.errors import InvalidInput, NotApproved
@@ -50,7 +50,7 @@ def test_unknown_run(client: SyncPrefectClient, waiting: FlowRun) -> None:
     """A run that waits for its jobs, or is not there, cannot be approved."""
     for name in (str(waiting.id), "nowhere"):
         with pytest.raises(InvalidInput, match=f"no run '{name}' waits for approval"):
-            decide(client, name, refuse=False, shots=None, by="anna")
+            decide(client, name, {"approve": True, "decided_by": "anna"})
 
 
 def test_decided(client: SyncPrefectClient, store: Ledger) -> None:
@@ -60,14 +60,14 @@ def test_decided(client: SyncPrefectClient, store: Ledger) -> None:
     assert run.state.name == "Suspended"
     assert run.state.message == "waits for approval: it would cost 2.5, and approve_above is 2"
     assert (store.jobs(), run_once(store, client).resumed) == ([], [])
-    assert [each.id for each in waiting_for_approval(client)] == [run.id]
+    assert [each.id for each in waiting_for_decision(client)] == [run.id]
     text = client.read_flow_run_input(run.id, run.state.state_details.run_input_keyset["description"])
     assert "| cost | 2.5 |" in text
     with pytest.raises(InvalidInput, match="cannot be decided now"):
-        decide(client, str(run.id), refuse=False, shots=0, by="anna")
-    assert decide(client, "to approve", refuse=False, shots=7, by="anna") == str(run.id)
+        decide(client, str(run.id), {"approve": True, "shots": 0, "decided_by": "anna"})
+    assert decide(client, "to approve", {"approve": True, "shots": 7, "decided_by": "anna"}) == str(run.id)
     with pytest.raises(InvalidInput, match="may be decided or ended already"):
-        decide(client, str(run.id), refuse=True, shots=None, by="berta")
+        decide(client, str(run.id), {"approve": False, "decided_by": "berta"})
     run_flow(run_circuits, flow_run=client.read_flow_run(run.id))
     assert client.read_flow_run(run.id).state.is_completed()
     ((_, batch),) = backend.jobs.values()
@@ -81,7 +81,7 @@ def test_refused(client: SyncPrefectClient, store: Ledger) -> None:
     """A run that is refused fails with who refused it, and its job is cancelled and was never sent."""
     name, backend = script("too-costly", cost=2.5)
     run = asked(client, "to refuse", name)
-    decide(client, str(run.id), refuse=True, shots=None, by="berta")
+    decide(client, str(run.id), {"approve": False, "decided_by": "berta"})
     with pytest.raises(NotApproved, match="was refused by berta, through Prefect"):
         run_flow(run_circuits, flow_run=client.read_flow_run(run.id))
     assert client.read_flow_run(run.id).state.is_failed()
@@ -93,14 +93,14 @@ def test_changed_meanwhile(client: SyncPrefectClient, store: Ledger) -> None:
     """An approval holds for what was asked: where the estimate has changed since, it is asked again."""
     name, backend = script("dearer", cost=2.5)
     run = asked(client, "to change", name)
-    decide(client, str(run.id), refuse=False, shots=None, by="anna")
+    decide(client, str(run.id), {"approve": True, "decided_by": "anna"})
     backend.cost = 99.0
     with pytest.raises(Pause):
         run_flow(run_circuits, flow_run=client.read_flow_run(run.id))
     again = client.read_flow_run(run.id)
     assert again.state.message == "waits for approval: it would cost 99, and approve_above is 2"
     assert (store.jobs(), backend.n_submissions) == ([], 0)
-    decide(client, str(run.id), refuse=False, shots=None, by="anna")
+    decide(client, str(run.id), {"approve": True, "decided_by": "anna"})
     run_flow(run_circuits, flow_run=client.read_flow_run(run.id))
     assert "it would cost 99" in events(store, "to change")["approved"]
 
@@ -111,4 +111,4 @@ def test_too_late(client: SyncPrefectClient, store: Ledger) -> None:
     run = asked(client, "too late", name)
     client.set_flow_run_state(run.id, Cancelled(), force=True)
     with pytest.raises(InvalidInput, match="may be decided or ended already"):
-        decide(client, str(run.id), refuse=False, shots=None, by="anna")
+        decide(client, str(run.id), {"approve": True, "decided_by": "anna"})
