@@ -119,7 +119,7 @@ def _ask_about_one(store: Ledger, run: FlowRun, error: SubmissionUnknown) -> Non
     chosen: list[tuple[int, Attempt]] = []
     with SyncClientContext.get_or_create() as opened:
         for job_id, attempt in doubtful.items():
-            if job_id in named or not backend_named(store.job(job_id).opened_as).lookup.can_find:
+            if not named or job_id in named or not backend_named(store.job(job_id).opened_as).lookup.can_find:
                 chosen.append((len(_answers(opened.client, run, attempt)), attempt))
     if not chosen:
         return

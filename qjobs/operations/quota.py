@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 _SERVES_S = 60.0
 """How long an answer serves those who claim jobs one by one, and how long a provider that gives none is left alone."""
 
+_REFUSAL_SERVES_S = 5.0
+"""The same where it says that nothing starts: it may change at any time, and jobs wait for that."""
+
 
 @dataclass(slots=True)
 class _Told:
@@ -115,6 +118,8 @@ def _why_held(ledger: Ledger, backend: Backend, kind: JobKind, since: datetime, 
         told = _told.setdefault(ledger, {}).setdefault(key, _Told())
     with told.lock:  # whoever comes meanwhile takes the same answer
         is_silent = told.silent_until is not None and now() < told.silent_until
+        if told.words:
+            since = max(since, now() - timedelta(seconds=_REFUSAL_SERVES_S))
         if not is_silent and (told.at is None or told.at < since):
             _ask(backend, kind, told, now)
         if not told.words:

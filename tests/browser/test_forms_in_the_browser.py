@@ -22,6 +22,7 @@ from programs import until
 from stack import Stack
 from support import a_spec, claim, sending
 
+from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 
 DEPLOYMENTS = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
@@ -235,3 +236,39 @@ def test_approval(stack: Stack, interface: Interface) -> None:
         (words,) = [event.detail for event in store.events(job.job_id) if event.cause == "approved"]
     assert words.startswith("by Anna, through Prefect: nobody can tell")
     assert words.endswith("the shots were changed from 50 to 7")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("interface", ["classic"], indirect=True)
+def test_unknown(stack: Stack, interface: Interface) -> None:
+    """A run whose job is UNKNOWN asks in a form that says what each answer does, and adopts the job that is named."""
+    with ScriptedProvider("opaque") as provider:
+        provider.inject(Fault(route=Route.SUBMIT, action=Action.DROP_AFTER))
+        save = "import sys, blocks; blocks.RestBackend(url=sys.argv[1], lost_reply='opaque').save('lossy')"
+        stack.run("-c", save, provider.url)
+        spec = {**ASKED, "name": "lost in the browser", "backend": "rest-backend/lossy"}
+        del spec["approve_above"]
+        made = f"/deployments/{deployed(stack)['Circuits as they are']}/create_flow_run"
+        run = started(stack, made, {"spec": spec, "waiting": {"mode": "inline"}})
+        until("it asks", lambda: state_of(stack, run) in {"PAUSED", *FINAL}, deadline_s=BUDGET_S, pause_s=1.0)
+        interface.open(f"/runs/flow-run/{run}", "Suspended")
+        page = interface.page
+        page.get_by_role("button", name="Resume").click()
+        page.get_by_text("it runs twice and costs twice").last.wait_for()
+        assert NONE not in interface.words()
+        interface.picture("unknown")
+        page.get_by_text("Decision (Optional)", exact=True).locator("xpath=following::button[1]").click()
+        page.get_by_role("option", name="adopt").click()
+        page.get_by_text("Remote Id (Optional)", exact=True).locator("xpath=following::textarea[1]").fill(
+            next(iter(provider.store.jobs))
+        )
+        page.get_by_text("Decided By", exact=True).locator("xpath=following::textarea[1]").fill("Anna")
+        page.get_by_role("button", name="Submit").click()
+        until("it ends", lambda: state_of(stack, run) in FINAL, deadline_s=BUDGET_S, pause_s=1.0)
+        assert (state_of(stack, run), provider.created) == ("COMPLETED", 1)
+    with stack.ledger() as store:
+        (job,) = store.jobs(experiment=spec["name"])
+        (words,) = [event.detail for event in store.events(job.job_id) if event.cause == "decided"]
+    assert words.startswith("adopt ")
+    assert ", by Anna, through Prefect" in words
