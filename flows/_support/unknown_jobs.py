@@ -147,8 +147,8 @@ def _text(store: Ledger, doubt: Doubt, n_jobs: int) -> str:
     job = doubt.job
     sent_at = doubt.attempt.sent_at or doubt.attempt.claimed_at
     circuits = "1 circuit" if job.n_items == 1 else f"{job.n_items} circuits"
-    experiment = plain(job.experiment or "no experiment")
-    what = f"It is {plain(job.name)} of {experiment}, {circuits} for {plain(job.device)} of {plain(job.backend)}"
+    experiment = f" of {code(job.experiment)}" if job.experiment else ""
+    what = f"It is {code(job.name)}{experiment}, {circuits} for {code(job.device)} of {code(job.backend)}"
     lines = [
         f"**The job {code(job.job_id)} is UNKNOWN: it may or may not exist at {plain(job.device)}.**",
         f"{what}, and was sent at {sent_at:%Y-%m-%d %H:%M:%S} UTC. The reply was lost.",
