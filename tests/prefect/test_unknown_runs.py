@@ -73,7 +73,7 @@ def test_adopted(client: SyncPrefectClient, store: Ledger) -> None:
     text = text_of(client, run)
     assert "- `lost-there-0`" in text
     assert "it runs twice and costs twice" in text
-    assert [each.id for each in waiting_for_decision(client)] == [run.id]
+    assert run.id in [each.id for each in waiting_for_decision(client)]
     passed = run_once(store, client)
     assert (passed.resumed, passed.trouble) == ([], {}), "only a person resumes it"
     answer(client, run, "adopt", "lost-there-0")
