@@ -1,51 +1,49 @@
-"""Decide about runs that wait for approval, from the command line: `qjobs approve`, or `python -m flows.approve`."""
+"""Decide about runs that ask a person, from the command line: `qjobs approve`, or `python -m flows.approve`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import SetStateStatus
 
-from flows._support.approval import KEY
+from flows._support.asking import APPROVAL, UNKNOWN, asking_runs, complete, key_of
 from flows._support.local_server import ServerProblem, served
 from qjobs.cli.approval import check_decision, person
 from qjobs.cli.declaring import alone, called
 from qjobs.cli.tables import print_json, print_table
 from qjobs.errors import InvalidInput
 
-__all__ = ["decide", "main", "waiting_for_approval"]
+__all__ = ["decide", "main", "waiting_for_decision"]
 
 _PROG = "qjobs approve"
-_MOST = 200
+_OF_APPROVAL = "--yes, --shots N or --refuse"
+_OF_UNKNOWN = "--adopt ID, --discard or --wait"
 
 
-def waiting_for_approval(client: SyncPrefectClient) -> list[FlowRun]:
-    """The runs that wait for approval, the newest first."""
-    paused = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
-    found = client.read_flow_runs(flow_run_filter=paused, limit=_MOST)
-    return sorted((run for run in found if _asks(run)), key=lambda run: str(run.created), reverse=True)
+def waiting_for_decision(client: SyncPrefectClient) -> list[FlowRun]:
+    """The runs that ask a person: for approval, or about a job that is UNKNOWN; the newest first."""
+    return asking_runs(client, APPROVAL, UNKNOWN)
 
 
-def decide(client: SyncPrefectClient, run: str, *, refuse: bool, shots: int | None, by: str) -> str:
-    """Approve or refuse a run, with so many shots if some are given; the id of the run.
+def decide(client: SyncPrefectClient, run: str, given: Mapping[str, Any], *, about: str = APPROVAL) -> str:
+    """Answer the question of a run; the id of the run.
 
     Args:
         client: Of the server that knows the run.
         run: Its id, the beginning of one, or its name.
-        refuse: Whether nothing of it is to be sent.
-        shots: Approve it with so many shots for each circuit.
-        by: Who decides.
+        given: The fields of its form, as the person fills them in.
+        about: What the question must be about: `APPROVAL` or `UNKNOWN`.
 
     Raises:
-        InvalidInput: No run of that name waits for approval, or several do; or it was decided meanwhile.
+        InvalidInput: No run of that name waits for a decision, or several do; it asks for something else; or it was
+            decided meanwhile.
     """
-    waiting = waiting_for_approval(client)
+    waiting = waiting_for_decision(client)
     chosen = [each for each in waiting if str(each.id).startswith(run) or each.name == run]
     if len(chosen) != 1:
         words = "no run" if not chosen else f"{len(chosen)} runs"
@@ -55,19 +53,16 @@ def decide(client: SyncPrefectClient, run: str, *, refuse: bool, shots: int | No
             f"or it waits for its jobs; waiting are: {known}. See: {_PROG}",
             field="run",
         )
-    given: dict[str, Any] = {"approve": not refuse, "decided_by": by}
-    if shots is not None:
-        given["shots"] = shots
-    answer = client.resume_flow_run(chosen[0].id, run_input=given)
+    key = key_of(chosen[0])
+    if not key.startswith(about):
+        choices = _OF_APPROVAL if key.startswith(APPROVAL) else _OF_UNKNOWN
+        raise InvalidInput(f"the run {chosen[0].id} {_words(chosen[0])}; choose {choices}", field="run")
+    complete(client, chosen[0].id, key)
+    answer = client.resume_flow_run(chosen[0].id, run_input=dict(given))
     if answer.status is not SetStateStatus.ACCEPT:
         why = str(getattr(answer.details, "reason", None) or answer.status).rstrip(".")
         raise InvalidInput(f"the run {chosen[0].id} cannot be decided now: {why}. See: {_PROG}", field="run")
     return str(chosen[0].id)
-
-
-def _asks(run: FlowRun) -> bool:
-    keyset = run.state.state_details.run_input_keyset if run.state is not None else None
-    return bool(keyset) and str((keyset or {}).get("response", "")).startswith(KEY)
 
 
 def approve(
@@ -81,28 +76,46 @@ def approve(
     refuse: Annotated[
         bool, typer.Option("--refuse", help="refuse it: its jobs are cancelled, nothing is sent")
     ] = False,
+    adopt: Annotated[
+        str, typer.Option("--adopt", metavar="ID", help="the UNKNOWN job it asks about is this remote job")
+    ] = "",
+    discard: Annotated[
+        bool,
+        typer.Option("--discard", help="send that job again; if it exists after all, it runs twice and costs twice"),
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="look for that job once more, and ask again")] = False,
     by: Annotated[str, typer.Option("--by", metavar="NAME", help="who decides (default: the user here)")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
 ) -> int:
-    """Decide about a run that waits for approval, or list those that wait."""
-    if run:
+    """Decide about a run that waits for approval, or asks about an UNKNOWN job; or list those that wait."""
+    is_about_unknown = bool(adopt) or discard or wait
+    is_decided = is_about_unknown or yes or refuse or shots is not None
+    if is_about_unknown and (bool(adopt) + discard + wait > 1 or yes or refuse or shots is not None):
+        raise InvalidInput(f"choose one of: {_OF_UNKNOWN}; or: {_OF_APPROVAL}", field="adopt")
+    if run and not is_about_unknown:
         check_decision(yes=yes, shots=shots, refuse=refuse)
-    elif yes or refuse or shots is not None:
+    if is_decided and not run:
         raise InvalidInput(f"name the run; those that wait are listed by: {_PROG}", field="run")
     with served(_say_aside), get_client(sync_client=True) as client:
         if run:
-            decided = decide(client, run, refuse=refuse, shots=shots, by=by or person())
-            words = {"run": decided, "decision": "refused" if refuse else "approved", "shots": shots}
-            if as_json:
-                print_json(words)
+            if is_about_unknown:
+                about, words = UNKNOWN, "adopt" if adopt else "discard" if discard else "wait"
+                given: dict[str, Any] = {"decision": words, "remote_id": adopt}
             else:
-                print(f"{decided} is {words['decision']}; a worker goes on with it")
+                about, words = APPROVAL, "refused" if refuse else "approved"
+                given = {"approve": not refuse} if shots is None else {"approve": not refuse, "shots": shots}
+            decided = decide(client, run, {**given, "decided_by": by or person()}, about=about)
+            if as_json:
+                print_json({"run": decided, "decision": words, "shots": shots})
+            else:
+                done = f"is answered with {words}" if is_about_unknown else f"is {words}"
+                print(f"{decided} {done}; a worker goes on with it")
             return 0
-        rows = [[str(each.id), each.name, _words(each)] for each in waiting_for_approval(client)]
+        rows = [[str(each.id), each.name, _words(each)] for each in waiting_for_decision(client)]
     if as_json:
         print_json([{"run": run_id, "name": name, "asks": asks} for run_id, name, asks in rows])
     else:
-        print_table(["run", "name", "asks"], rows, empty="no run waits for approval")
+        print_table(["run", "name", "asks"], rows, empty="no run waits for approval, or asks about an UNKNOWN job")
     return 0
 
 

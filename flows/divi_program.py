@@ -15,8 +15,8 @@ from prefect.utilities.annotations import quote
 
 from blocks import ledger_named
 from flows._support.command import run_flow
-from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, TaskStages
+from flows._support.unknown_jobs import entered_asking
 from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.divi_program import DiviProgramSpec, load_divi_program
 from qjobs.interop.divi import QjobsBackend
@@ -55,7 +55,7 @@ def divi_program(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    with entered(ledger, logical_run):
+    with entered_asking(ledger, logical_run):
         run = str(flow_run.id or "")
         identity = logical_run or run
         backend = QjobsBackend(

@@ -15,8 +15,8 @@ from prefect.utilities.annotations import quote
 
 from blocks import backend_named, ledger_named
 from flows._support.command import SAID_BELOW, run_flow
-from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow
+from flows._support.unknown_jobs import entered_asking
 from flows._support.waiting import AUTO, Waiting
 from qjobs.errors import QJobsError
 from qjobs.experiments.hybrid import HybridPlan, HybridSpec, expand_hybrid, load_hybrid
@@ -54,7 +54,7 @@ def hybrid(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    with entered(ledger, logical_run):
+    with entered_asking(ledger, logical_run):
         plan = expand_hybrid(spec)
         identity = logical_run or str(flow_run.id or "")
         store = ledger_named(ledger)

@@ -18,8 +18,8 @@ from prefect.runtime import flow_run
 
 from blocks import backend_named
 from flows._support.command import run_flow
-from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
+from flows._support.unknown_jobs import entered_asking
 from flows._support.waiting import AUTO, Waiting
 from qjobs.errors import InvalidInput
 from qjobs.experiments.circuit_list import CircuitListPlan, expand_circuit_list
@@ -56,7 +56,7 @@ def nightly_benchmark(
         cancel_remote_jobs: Whether cancelling this run cancels the jobs it made.
         waiting: How the run waits for its jobs.
     """
-    with entered(ledger, logical_run):
+    with entered_asking(ledger, logical_run):
         identity = logical_run or str(flow_run.id or "")
         seed = spec.seed if spec.seed is not None else night_seed(_start_of(identity))
         plan = expand_circuit_list(health_check_circuits(spec, seed))

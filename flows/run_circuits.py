@@ -12,8 +12,8 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from flows._support.command import run_flow
-from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
+from flows._support.unknown_jobs import entered_asking
 from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.circuit_list import CircuitList, expand_circuit_list, load_circuit_list
 from qjobs.operations.check import Checked
@@ -47,7 +47,7 @@ def run_circuits(
         waiting: How the run waits for its jobs.
         plan_only: Send nothing, and say what would run, what it would cost and how long it would wait.
     """
-    with entered(ledger, logical_run):
+    with entered_asking(ledger, logical_run):
         plan = expand_circuit_list(spec)
         if plan_only:
             return publish_plan(plan, ledger=ledger, logical_run=logical_run)

@@ -37,6 +37,7 @@ from flows._support.resume import (
     TRANSIENT,
     PassSummary,
     cancel_for_cancelled_runs,
+    complete_forms,
     resume_waiting_runs,
     runs_to_send_for,
 )
@@ -198,6 +199,7 @@ class Sensor:
         self._found_by_upkeep = found.trouble
         done.trouble.update(found.trouble)
         cancel_for_cancelled_runs(self._store, self._client)
+        complete_forms(self._client)
         end_task_runs_left_behind(self._client)
         self._record_stalled()
         self._upkeep_at = self._monotonic() + _UPKEEP_S

@@ -13,8 +13,8 @@ from prefect.logging import get_run_logger
 from prefect.utilities.annotations import quote
 
 from flows._support.command import SAID_BELOW, run_flow
-from flows._support.run_ledger import entered
 from flows._support.stages import EXPERIMENT, execute_in_flow, raise_first
+from flows._support.unknown_jobs import entered_asking
 from flows._support.waiting import AUTO, Waiting
 from qjobs.experiments.sweep import SweepPlan, SweepSpec, expand_sweep, load_sweep
 from qjobs.operations.check import Checked
@@ -49,7 +49,7 @@ def sweep(
         waiting: How the run waits for its jobs.
         plan_only: Send nothing, and say what would run, what it would cost and how long it would wait.
     """
-    with entered(ledger):
+    with entered_asking(ledger):
         plan = expand_sweep(spec)
         if plan_only:
             return publish_plan(_quoted(plan), ledger=ledger, logical_run=logical_run)

@@ -419,7 +419,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         ),
     ),
     "cap below zero": (
-        "caps set lab -- -1 HQC",
+        "caps set lab -1 HQC",
         "a cap must be a number from 0, not -1",
     ),
     "cap without a unit": (

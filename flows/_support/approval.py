@@ -9,14 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, SyncClientContext
-from prefect.input.run_input import keyset_from_base_key
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
 
+from flows._support.asking import APPROVAL, Form, answer_to
 from flows._support.run_ledger import stamp
 from flows._support.waiting import end_process
 from qjobs.cli.approval import ask_here
@@ -25,10 +22,8 @@ from qjobs.operations.approval import Ask, Decision, Question, Verdict
 from qjobs.reports.markdown import plain
 from qjobs.reports.plan_report import plan_markdown
 
-__all__ = ["KEY", "ApprovalForm", "asker"]
+__all__ = ["ApprovalForm", "asker"]
 
-KEY = "approval-"
-"""What the names of the inputs begin with."""
 _THROUGH = "through Prefect"
 
 
@@ -53,40 +48,27 @@ def asker(store: Ledger) -> Ask:
 
     def ask(question: Question) -> Decision:
         with SyncClientContext.get_or_create() as opened:
-            answer = _answer(opened.client, run, question)
-        if answer is not None:
-            return answer
+            text = answer_to(opened.client, run.id, f"{APPROVAL}{question.key}")
+        if text is not None:
+            return _decision(question, text)
         stamp(store)
         get_run_logger().info("suspended until somebody approves it: %s", question.why)
-        words = f"waits for approval: {question.why}"
-        end_process(run, words, form=_form(question))
+        end_process(run, f"waits for approval: {question.why}", form=_form(question))
         raise AssertionError  # it ended the process
 
     return ask
 
 
-def _keyset(question: Question) -> dict[str, str]:
-    return {str(part): key for part, key in keyset_from_base_key(f"{KEY}{question.key}").items()}
-
-
-def _answer(client: SyncPrefectClient, run: FlowRun, question: Question) -> Decision | None:
-    """What a person has said to this question; None where nobody has said anything."""
-    try:
-        text = client.read_flow_run_input(run.id, _keyset(question)["response"])
-    except httpx.HTTPStatusError as error:
-        if error.response.status_code != httpx.codes.NOT_FOUND:
-            raise
-        return None
+def _decision(question: Question, text: str) -> Decision:
+    """What a person has said to this question."""
     form = ApprovalForm.model_validate({"shots": question.shots, **json.loads(text)})
     verdict = Verdict.APPROVE if form.approve else Verdict.REFUSE
     return Decision(verdict=verdict, by=form.decided_by, through=_THROUGH, shots=form.shots)
 
 
-def _form(question: Question) -> dict[str, tuple[str, str]]:
-    """The parts of the form: its schema, its text, and where the answer will be."""
+def _form(question: Question) -> Form:
     schema: dict[str, Any] = ApprovalForm.model_json_schema()
     schema["properties"]["shots"]["default"] = question.shots
     page = plan_markdown(question.plan, question.found)
     text = f"{page}\n\n**{plain(question.why)}.**"
-    values = {"schema": json.dumps(schema), "description": json.dumps(text), "response": ""}
-    return {part: (key, values[part]) for part, key in _keyset(question).items()}
+    return Form(key=f"{APPROVAL}{question.key}", schema=json.dumps(schema), description=text)

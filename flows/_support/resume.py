@@ -22,8 +22,10 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_logger
 from prefect.states import Scheduled
 
+from flows._support.asking import APPROVAL, FOUND, UNKNOWN, asked_about, asking_runs, complete, key_of
 from flows._support.publish import Publisher, is_uuid
 from flows._support.run_ledger import stamp_for
 from qjobs.errors import QJobsError
@@ -160,8 +162,14 @@ def _handle(
     if late:
         _at_deadline(store, wait)
     if go_on and state is not None and state.is_paused():
+        form = key_of(run)
+        asked = asked_about(form)
+        if asked is not None and store.job(asked).status is JobStatus.UNKNOWN:
+            return  # a person decides
         try:
-            answer = client.resume_flow_run(run.id)
+            if asked is not None:
+                complete(client, run.id, form)
+            answer = client.resume_flow_run(run.id, run_input=FOUND if asked is not None else None)
         except ObjectNotFound:
             store.waits.end(wait.flow_run_id)
             done.ended.append(wait.flow_run_id)
@@ -209,6 +217,13 @@ def _at_deadline(store: Ledger, wait: SuspendedRun) -> None:
             store.record_event(job.job_id, "deadline", words, now=present)
         if wait.at_deadline is AtDeadline.CANCEL and job.cancel_requested_at is None:
             _cancel(store, job)
+
+
+def complete_forms(client: SyncPrefectClient) -> None:
+    """Complete the forms of runs whose process was killed while it stored one: nothing else could resume them."""
+    for run in asking_runs(client, APPROVAL, UNKNOWN):
+        if complete(client, run.id, key_of(run)):
+            get_logger("qjobs").warning("the form of the flow run %s was incomplete, and is complete now", run.id)
 
 
 def cancel_for_cancelled_runs(store: Ledger, client: SyncPrefectClient) -> None:

@@ -19,7 +19,7 @@ from flows._support.run_ledger import stamp
 from flows._support.waiting import Waiting, wait_until
 from qjobs.backends.base import Backend
 from qjobs.compiling.compiler import CompileOn, CompileOptions
-from qjobs.errors import QJobsError
+from qjobs.errors import QJobsError, SubmissionUnknown
 from qjobs.lifecycle import FINAL, JobStatus
 from qjobs.model import JobId, ProgramHash
 from qjobs.operations.approval import approval_of
@@ -107,8 +107,8 @@ def execute_in_flow(
 
 
 def raise_first(problems: Mapping[JobId, Exception]) -> None:
-    """Fail the run with the first of its problems, if it has any."""
-    for problem in problems.values():
+    """Fail the run with the first of its problems, if it has any: one that a person can decide goes before others."""
+    for problem in sorted(problems.values(), key=lambda problem: not isinstance(problem, SubmissionUnknown)):
         raise problem
 
 

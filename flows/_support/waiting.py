@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus
@@ -21,6 +21,7 @@ from prefect.states import Suspended
 from pydantic import Field
 
 from blocks import backend_named, ledger_named
+from flows._support.asking import Form, complete, keyset_of
 from flows._support.run_ledger import stamp
 from qjobs.errors import QJobsError
 from qjobs.experiments.forms import FormInput
@@ -173,28 +174,25 @@ def _suspend(
     end_process(context.flow_run, f"{wait.for_later}; the artifacts say how it goes on")
 
 
-def end_process(run: FlowRun, words: str, *, form: Mapping[str, tuple[str, str]] | None = None) -> None:
+def end_process(run: FlowRun, words: str, *, form: Form | None = None) -> NoReturn:
     """Suspend the present run with these words in its state, as Prefect's `suspend_flow_run` does without any.
 
-    `form` is filled in when the run is resumed: inputs of the run, by the part of the form that they are, each with its
-    key and its value. An empty value is what the answer will take the place of.
-
-    They stay as they are until it goes on: Prefect gives a suspended run another state only by force, which would also
-    undo that a person has just cancelled or resumed it. The sensor keeps the artifacts current instead.
+    `form` is filled in when the run is resumed. The words stay as they are until it goes on: Prefect gives a suspended
+    run another state only by force, which would also undo that a person has just cancelled or resumed it. The sensor
+    keeps the artifacts current instead.
 
     Raises:
         Pause: It is suspended, and this process has nothing more to do for it.
         RuntimeError: The server does not suspend it: it is being cancelled, or was ended elsewhere.
     """
     state: State[Any] = Suspended(timeout_seconds=SUSPENDED_S, pause_key=f"wait-{uuid.uuid4().hex}", message=words)
-    if form is not None:
-        state.state_details.run_input_keyset = {part: key for part, (key, _) in form.items()}
     with SyncClientContext.get_or_create() as context:
+        if form is not None:
+            state.state_details.run_input_keyset = keyset_of(form.key)
+            form.keep(context.client, run.id)
         answer = context.client.set_flow_run_state(run.id, state)
-        if form is not None and answer.status is SetStateStatus.ACCEPT:  # the server forgets what was there before
-            for key, value in form.values():
-                if value:
-                    context.client.create_flow_run_input(run.id, key, value)
+        if form is not None and answer.status is SetStateStatus.ACCEPT:
+            complete(context.client, run.id, form.key)
     if answer.status is not SetStateStatus.ACCEPT:
         why = getattr(answer.details, "reason", None) or answer.status
         raise RuntimeError(f"the flow run cannot be suspended: {why}")

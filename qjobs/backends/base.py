@@ -20,6 +20,7 @@ from qjobs.model import (
     Fingerprint,
     ItemResult,
     ItemSnapshot,
+    JobKind,
     Key,
     Limits,
     Lookup,
@@ -35,6 +36,7 @@ __all__ = [
     "Capability",
     "Confirmation",
     "Fingerprint",
+    "GuardsQuota",
     "ItemSnapshot",
     "Journal",
     "Limits",
@@ -323,6 +325,18 @@ class ShowsQuota(Protocol):
 
     def quota_left(self) -> Price | None:
         """What the account may still spend, in one cheap request; None where it has no limit, or none is shown.
+
+        Raises:
+            BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be told now.
+        """
+
+
+@runtime_checkable
+class GuardsQuota(Protocol):
+    """A backend whose provider tells whether the account may run anything now, and not how much it may still spend."""
+
+    def why_not_started(self, kind: JobKind) -> str:
+        """Why it would start no job of this kind now, and when it does again, in a cheap request; empty where it would.
 
         Raises:
             BackendUnavailable, CredentialsRejected, ProtocolError: It cannot be told now.

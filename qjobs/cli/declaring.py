@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -24,6 +25,8 @@ from qjobs.redaction import clean_output, remember_environment
 
 __all__ = ["HELP", "Command", "Group", "alone", "called", "command", "commands_of", "group", "spread"]
 
+_NEGATIVE = re.compile(r"-[0-9.]")
+"""What is taken for an option at the beginning of a negative number."""
 HELP = {"help_option_names": ["-h", "--help"]}
 _Function = TypeVar("_Function", bound=Callable[..., int])
 
@@ -186,7 +189,17 @@ class _Light:
 
 
 class Command(_Light, TyperCommand):
-    """A command of Typer's that imports little."""
+    """A command of Typer's that imports little. A negative number is a number, and not an option that is not there."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except typer.TyperException as error:
+            if not _NEGATIVE.fullmatch(str(getattr(error, "option_name", ""))):
+                raise
+        ctx.ignore_unknown_options = True
+        return super().parse_args(ctx, args)
 
 
 class Group(_Light, TyperGroup):

@@ -151,6 +151,11 @@ class SuspendedRuns:
         rows = self._db.rows_among(query, WAIT.c.job_id, job_ids)
         return {JobId(row.job_id) for row in rows if row.held_by is None or not has_ended(row.held_by)}
 
+    def jobs_of(self, run: str) -> list[JobId]:
+        """The jobs that a run waits for, suspended or in a process."""
+        query = sa.select(WAIT.c.job_id).where(WAIT.c.flow_run_id == run).order_by(WAIT.c.job_id)
+        return [JobId(row.job_id) for row in self._db.rows(query)]
+
     def are_attended(self, runs: Sequence[str]) -> bool:
         """Whether one of these runs waits: suspended, or in a process that may still live."""
         return any(held_by is None or not has_ended(held_by) for held_by in self._holders(runs))

@@ -8,8 +8,8 @@ import math
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from qjobs.backends.base import Backend, Priced, ShowsQuota
-from qjobs.errors import BackendUnavailable, OverCap, PolicyLimit, QJobsError
+from qjobs.backends.base import Backend, Priced
+from qjobs.errors import BackendUnavailable, PolicyLimit
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import NOT_MOVED_BY_WAITING, JobStatus
 from qjobs.model import Attempt, Batch, Item, ItemSpec, Job, Key, Price, RemoteRetryStrategy
@@ -25,7 +25,6 @@ __all__ = [
     "batch_of",
     "check_caps",
     "check_cost",
-    "check_quota",
     "items_to_send",
     "last_attempt",
     "price_of",
@@ -183,34 +182,6 @@ def price_of(backend: Backend, batch: Batch) -> Price:
     """What a batch will cost, as far as its backend can tell."""
     unit = backend.pricing.unit if isinstance(backend, Priced) else ""
     return Price(amount=backend.estimate(batch), unit=unit)
-
-
-def check_quota(backend: Backend, job: Job, price: Price) -> None:
-    """Hold a job that its provider would queue and not run, because the account has nothing left to spend there.
-
-    Where the provider does not tell, the submission finds out.
-
-    Raises:
-        OverCap: It has not enough left.
-    """
-    if not isinstance(backend, ShowsQuota) or price.amount == 0:
-        return
-    try:
-        left = backend.quota_left()
-    except QJobsError as error:
-        logger.info("%s does not say what is left to spend: %.500s", backend.name, error)
-        return
-    if left is None or left.amount is None:
-        return
-    needed = price.amount if price.amount is not None and price.unit == left.unit else None
-    if left.amount > 0 and (needed is None or needed <= left.amount):
-        return
-    needs = "" if needed is None else f", and {job.job_id} would cost {needed:g}"
-    raise OverCap(
-        f"held by the quota of {backend.name}: the account has {left.amount:g} {left.unit} left{needs}; it goes on "
-        "when the provider gives more",
-        job_id=job.job_id,
-    )
 
 
 def check_cost(backend: Backend, job: Job, policy: RetryPolicy, batch: Batch, attempts: Sequence[Attempt] = ()) -> None:

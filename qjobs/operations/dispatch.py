@@ -30,6 +30,7 @@ from qjobs.lifecycle import UNDER_WAY, JobStatus
 from qjobs.model import JobId, RemoteRetryStrategy
 from qjobs.operations.ladder import submit_by_ladder
 from qjobs.operations.poll import utc_now
+from qjobs.operations.quota import held_by_quota
 from qjobs.operations.retry import RetryPolicy
 from qjobs.operations.room import room
 
@@ -44,7 +45,7 @@ _MOST_A_PASS = 100
 _ELSEWHERE_S = 5.0
 """After how long a job is looked at again that somebody else is submitting."""
 _HELD_S = 30.0
-"""After how long a job is looked at again that a cap leaves no money for."""
+"""After how long a job is looked at again that a cap, or its provider's quota, holds."""
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 60.0
 """A provider that takes nothing now is tried again after these pauses, by twice as long each time."""
@@ -222,7 +223,7 @@ class _LanePass:
         self.pause_s = backend.poll_interval_s[0]
         self.ledger.dispatches.release(self.lane, self.owner)
         chosen = [entry for entry in self._in_place() if self._take(entry)]
-        chosen += self._next(self._room(backend))
+        chosen = self._that_may_start(backend, chosen + self._next(self._room(backend)))
         if len(chosen) <= 1:
             for entry in chosen:
                 self._send(entry)
@@ -231,6 +232,16 @@ class _LanePass:
             sending = [pool.submit(functools.partial(copy_context().run, self._send, entry)) for entry in chosen]
         for each in sending:
             each.result()
+
+    def _that_may_start(self, backend: Backend, chosen: Sequence[Entry]) -> list[Entry]:
+        """Those that the provider's quota does not hold; the others wait on."""
+        ids = [entry.job_id for entry in chosen]
+        held = held_by_quota(self.ledger, lambda _: backend, ids, since=self.now(), now=self.now)
+        due_at = self.now() + timedelta(seconds=_HELD_S)
+        for entry in chosen:
+            if entry.job_id in held:
+                self.ledger.dispatches.put_back(entry, due_at=due_at, counts=False)
+        return [entry for entry in chosen if entry.job_id not in held]
 
     def _room(self, backend: Backend) -> int:
         """How many jobs the device takes now. The claim counts once more, together with whoever else sends."""

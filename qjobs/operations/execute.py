@@ -46,6 +46,7 @@ from qjobs.operations.collect import collect
 from qjobs.operations.compile_jobs import compile_programs, compiled_by, plan_compilation
 from qjobs.operations.plan import ExperimentJobs, ExperimentPlan, find_existing, plan_missing
 from qjobs.operations.poll import utc_now
+from qjobs.operations.quota import held_by_quota
 from qjobs.operations.retry import RetryPolicy
 from qjobs.operations.room import Others, held_by_others, room
 from qjobs.operations.submit import submit
@@ -435,6 +436,11 @@ def finish(
         chosen = that_fit(ledger, stages, front, names)
         held = ledger.caps.hold(chosen, now=utc_now())
         chosen = [job_id for job_id in chosen if job_id not in held]
+        by_quota = held_by_quota(
+            ledger, lambda job_id: stages.backend(names[job_id]), chosen, since=utc_now(), now=utc_now
+        )
+        chosen = [job_id for job_id in chosen if job_id not in by_quota]
+        held |= by_quota
         if not (chosen or under_way or held):
             looks_again = _wait_for_room(ledger, stages, front, names, left)
             chosen = that_fit(ledger, stages, front, names) or ([] if looks_again else front[:1])
@@ -448,7 +454,7 @@ def finish(
         for job_id in chosen:
             if job_id not in later:
                 del unsent[names[job_id]][job_id]
-        refused = {job_id for job_id in later if isinstance(failed[job_id], OverCap)}
+        refused = by_quota | {job_id for job_id in later if isinstance(failed[job_id], OverCap)}
         money_s = _REFUSED_S if refused else _MONEY_S
         held |= refused
         if not under_way:

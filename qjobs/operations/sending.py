@@ -29,9 +29,10 @@ from qjobs.errors import (
 from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.model import Attempt, Batch, Job, ProgramHash, RemoteId, RemoteRetryStrategy
-from qjobs.operations.attempts import check_quota, price_of, submission_key
+from qjobs.operations.attempts import price_of, submission_key
 from qjobs.operations.calibration import Stand
 from qjobs.operations.cancel import end_strays
+from qjobs.operations.quota import check_quota
 from qjobs.operations.room import held_by_others
 
 __all__ = ["LEASE_S", "Fate", "Sender", "fate_of", "unknown"]
@@ -125,7 +126,7 @@ class Sender:
         others = held_by_others(self.ledger, self.backend, now=self.now)
         price = price_of(self.backend, batch)
         try:
-            check_quota(self.backend, self.job, price)
+            check_quota(self.ledger, self.backend, self.job, price, now=self.now)
             attempt = self.ledger.submissions.claim(
                 self.job.job_id,
                 expected=self.job.status,

@@ -22,6 +22,7 @@ from programs import until
 from stack import Stack
 from support import a_spec, claim, sending
 
+from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 
 DEPLOYMENTS = yaml.safe_load((ROOT / "deployments" / "prefect.yaml").read_text())["deployments"]
@@ -228,3 +229,44 @@ def test_approval(stack: Stack, interface: Interface) -> None:
         (words,) = [event.detail for event in store.events(job.job_id) if event.cause == "approved"]
     assert words.startswith("by Anna, through Prefect: nobody can tell")
     assert words.endswith("the shots were changed from 50 to 7")
+
+
+def question_of(stack: Stack, run: str) -> str:
+    """The key of the form that a run waits with; empty where it waits with none."""
+    keyset = stack.ask("GET", f"/flow_runs/{run}")["state"]["state_details"].get("run_input_keyset") or {}
+    return str(keyset.get("schema", "")).removesuffix("-schema")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("interface", ["classic"], indirect=True)
+def test_unknown(stack: Stack, interface: Interface) -> None:
+    """A form that is sent as it is sends no job again, and asks again; the command adopts the job that it names."""
+    with ScriptedProvider("opaque") as provider:
+        provider.inject(Fault(route=Route.SUBMIT, action=Action.DROP_AFTER))
+        save = "import sys, blocks; blocks.RestBackend(url=sys.argv[1], lost_reply='opaque').save('lossy')"
+        stack.run("-c", save, provider.url)
+        spec = {**ASKED, "name": "lost in the browser", "backend": "rest-backend/lossy"}
+        del spec["approve_above"]
+        made = f"/deployments/{deployed(stack)['Circuits as they are']}/create_flow_run"
+        run = started(stack, made, {"spec": spec, "waiting": {"mode": "inline"}})
+        until("it asks", lambda: state_of(stack, run) in {"PAUSED", *FINAL}, deadline_s=BUDGET_S, pause_s=1.0)
+        interface.open(f"/runs/flow-run/{run}", "Suspended")
+        page = interface.page
+        page.get_by_role("button", name="Resume").click()
+        page.get_by_text("it runs twice and costs twice").last.wait_for()
+        assert NONE not in interface.words()
+        interface.picture("unknown")
+        page.get_by_text("Decided By", exact=True).locator("xpath=following::textarea[1]").fill("Anna")
+        page.get_by_role("button", name="Submit").click()
+        until("it asks again", lambda: question_of(stack, run).endswith("-1-2"), deadline_s=BUDGET_S, pause_s=1.0)
+        assert provider.created == 1
+        stack.run("-m", "flows.approve", run, "--adopt", next(iter(provider.store.jobs)), "--by", "Berta")
+        until("it ends", lambda: state_of(stack, run) in FINAL, deadline_s=BUDGET_S, pause_s=1.0)
+        assert (state_of(stack, run), provider.created) == ("COMPLETED", 1)
+    with stack.ledger() as store:
+        (job,) = store.jobs(experiment=spec["name"])
+        words = [event.detail for event in store.events(job.job_id) if event.cause == "decided"]
+    assert words[0] == "wait, by Anna, through Prefect (submission 1, question 1)"
+    assert words[1].startswith("adopt ")
+    assert ", by Berta, through Prefect" in words[1]

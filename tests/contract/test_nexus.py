@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,17 @@ from qjobs.backends.limiter import Limiter
 from qjobs.backends.nexus import NexusBackend
 from qjobs.circuits.programs import bind, read_circuit, to_qiskit
 from qjobs.cli import main as cli
+from qjobs.compiling.compiler import CompileCache
 from qjobs.errors import BackendUnavailable
 from qjobs.ledger import Ledger
+from qjobs.ledger.database import Database
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Batch, ExecuteOptions, ItemResult, ItemSpec, JobKind, Limits, RemoteId
+from qjobs.operations.execute import DirectStages, ToSubmit, WaitedFor, finish
+from qjobs.operations.retry import RetryPolicy
+from qjobs.service import tables as schema
 from qjobs.service.running import RunningService
+from qjobs.service.tables import SERVICE
 from qjobs.testing.contract import BackendContract, flips, new_key
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.proxy import FaultyProxy
@@ -252,6 +259,45 @@ def test_accounts(opened: Opened, service: RunningService) -> None:
     assert other.find(key) is None
     assert other.status([remote_id]) == {}
     assert other.remote_jobs() == []
+
+
+def test_quota(opened: Opened, service: RunningService, ledger: Ledger, tmp_path: Path, caplog: Any) -> None:
+    """Jobs of a user whose quota is used up are held with the reason, by one request a pass, and go when it is back."""
+    caplog.set_level("DEBUG", "qjobs.backends.http")
+    program = read_circuit(flips(1, on=[0]))
+    database = Database(f"sqlite:///{service.data / 'service.db'}", SERVICE)
+    with httpx.Client(base_url=service.url, verify=False) as client, FaultyProxy(service.url) as proxy:
+        client.cookies.set("myqos_oat", service.sign_in(OTHER, PASSWORD))
+        user_id = client.get("/api/users/v1beta2/me").json()["data"]["id"]
+        spent = {"user_id": user_id, "quota": "simulation", "amount": 1e6, "at": datetime.now(UTC)}
+        with database.write() as connection:
+            connection.execute(schema.usage.insert().values(spent))
+        backend = opened(url=proxy.url, token=service.sign_in(OTHER, PASSWORD), project="held")
+        items = [[ItemSpec(label=f"{n}", program=program.hash, shots=8)] for n in range(3)]
+        ids = [qjobs.plan(ledger, backend, one, {program.hash: program}, run="r", name="held")[0] for one in items]
+        held: list[str | None] = []
+
+        class Refilled(DirectStages):
+            """The month ends while the jobs are held."""
+
+            def wait(self, waited_for: WaitedFor) -> None:
+                if waited_for.jobs:
+                    super().wait(waited_for)
+                    return
+                held.extend(ledger.job(job_id).trouble for job_id in ids)
+                assert (proxy.created, waited_for.at_most_s) == ([], 30.0)
+                assert sum("/quotas/" in line for line in caplog.messages) == 1
+                with database.write() as connection:
+                    connection.execute(schema.usage.delete().where(schema.usage.c.user_id == user_id))
+
+        policy = RetryPolicy.for_backend(backend.lookup)
+        stages = Refilled(ledger, {"nexus": backend}, CompileCache(tmp_path))
+        assert finish(ledger, {job_id: ToSubmit(backend="nexus", policy=policy) for job_id in ids}, stages) == {}
+        words = "held by the quota of nexus: the account's quota simulation is used up;"
+        assert [(why or "")[: len(words)] for why in held] == [words] * 3
+        assert len(proxy.created) == 3
+        assert [ledger.job(job_id).trouble for job_id in ids] == [None] * 3
+    database.close()
 
 
 def test_uploaded_once(opened: Opened, service: RunningService, token: str) -> None:

@@ -25,7 +25,7 @@ from qjobs.ledger import Ledger
 from qjobs.ledger.liveness import lease_owner
 from qjobs.ledger.money import Cap
 from qjobs.lifecycle import LIVE, UNDER_WAY, JobStatus
-from qjobs.model import JobId, RemoteRetryStrategy
+from qjobs.model import JobId, JobKind, RemoteRetryStrategy
 from qjobs.operations.dispatch import Dispatched, Dispatcher, dispatch
 from qjobs.operations.execute import ToSubmit, to_send
 from qjobs.operations.retry import RetryPolicy
@@ -332,6 +332,35 @@ def test_held(ledger: Ledger) -> None:
     assert (ledger.attempts(held), waiting.is_over("run")) == ([], False)
     ledger.caps.put(Cap(name="lab", amount=12.0, unit="HQC"), now=waiting.clock.now())
     assert waiting.dispatch(31.0).sent == {"fake": [held]}
+
+
+def test_held_by_quota(ledger: Ledger) -> None:
+    """Jobs that the provider's quota would not start wait, by one question a pass; where it does not tell, they go."""
+
+    class Guarded(ScriptedBackend):
+        why = "its quota is used up"
+        n_asked = 0
+
+        def why_not_started(self, kind: JobKind) -> str:
+            self.n_asked += 1
+            self._trouble()
+            return self.why
+
+    backend = Guarded()
+    waiting = Waiting(ledger, backend)
+    ids = waiting.suspend("run", 3)
+    assert (waiting.dispatch().sent, backend.n_asked) == ({}, 1)
+    assert {ledger.job(job_id).trouble for job_id in ids} == {"held by the quota of fake: its quota is used up"}
+    assert (ledger.dispatches.waiting(ids), waiting.is_over("run")) == (set(ids), False)
+    backend.why = ""
+    assert set(waiting.dispatch(31.0).sent["fake"]) == set(ids)
+    assert backend.n_asked == 2, "the claims take the same answer"
+    assert [ledger.job(job_id).trouble for job_id in ids] == [None] * 3
+    more = waiting.suspend("more", 2)
+    backend.why = "its quota is used up"
+    backend.troubles.append(BackendUnavailable("not now"))
+    assert set(waiting.dispatch(31.0).sent["fake"]) == set(more)
+    assert backend.n_asked == 3, "it is left alone for a while"
 
 
 def test_no_such_backend(waiting: Waiting) -> None:

@@ -11,7 +11,15 @@ from nexus_replay import EXECUTE, SAMPLES, Journal, Replay, batch, open_on, repl
 
 from qjobs.backends.base import Backend, Capability, Confirmation, Limits, Lookup
 from qjobs.backends.nexus import NexusBackend, wire
-from qjobs.errors import CredentialsRejected, InvalidInput, NotSent, StaleJob, SubmissionRejected, SubmissionUnknown
+from qjobs.errors import (
+    CredentialsRejected,
+    InvalidInput,
+    NotSent,
+    QJobsError,
+    StaleJob,
+    SubmissionRejected,
+    SubmissionUnknown,
+)
 from qjobs.lifecycle import JobStatus
 from qjobs.model import JobKind, Key, RemoteId
 
@@ -27,6 +35,41 @@ def backend(nexus: Replay) -> Iterator[NexusBackend]:
     backend = open_on(nexus)
     yield backend
     backend.close()
+
+
+@pytest.mark.parametrize(
+    ("device", "kind", "quota"),
+    [
+        ("Aer", JobKind.EXECUTE, "simulation"),
+        ("H1-1LE", JobKind.EXECUTE, "simulation"),
+        ("H2-Emulator", JobKind.EXECUTE, "simulation"),
+        ("H2-1", JobKind.COMPILE, "compilation"),
+        ("H2-1", JobKind.EXECUTE, ""),
+        ("H1-1E", JobKind.EXECUTE, ""),
+        ("H1-1SC", JobKind.EXECUTE, ""),
+    ],
+)
+def test_quota(nexus: Replay, device: str, kind: JobKind, quota: str) -> None:
+    """Nexus is asked for the quota that counts a job, of this account; of what runs outside of it there is none."""
+    nexus.on("GET", wire.QUOTA_GUARD, 403, {"detail": "nothing left"})
+    with contextlib.closing(open_on(nexus, device)) as backend:
+        words = backend.why_not_started(kind)
+        backend.why_not_started(kind)
+    asked = [path for _, path, _ in nexus.asked if path.startswith(wire.QUOTA_GUARD)]
+    assert asked == [f"{wire.QUOTA_GUARD}?name={quota}&user_id=u"] * 2 * bool(quota)
+    assert len([path for _, path, _ in nexus.asked if path == wire.ME]) == bool(quota)
+    assert words.startswith(f"the account's quota {quota} is used up; " if quota else "")
+    assert bool(words) is bool(quota)
+
+
+@pytest.mark.parametrize(("code", "body"), [(404, {"detail": "Not Found"}), (403, "a page"), (422, {"detail": "name"})])
+def test_quota_not_told(nexus: Replay, backend: NexusBackend, code: int, body: object) -> None:
+    """What is no word of Nexus's own on the quota holds nothing: the route may be gone, or a gateway answered."""
+    nexus.on("GET", wire.QUOTA_GUARD, code, body)
+    with pytest.raises(QJobsError):
+        backend.why_not_started(JobKind.EXECUTE)
+    nexus.on("GET", wire.QUOTA_GUARD, 200, {})
+    assert backend.why_not_started(JobKind.EXECUTE) == ""
 
 
 def test_execute_job_sent(nexus: Replay, backend: NexusBackend) -> None:

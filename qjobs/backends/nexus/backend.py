@@ -30,12 +30,12 @@ from qjobs.backends.base import (
     Target,
 )
 from qjobs.backends.fan_out import FanOut
-from qjobs.backends.http import HttpClient, before_sending, place_of, tls_context
+from qjobs.backends.http import HttpClient, Refusal, before_sending, place_of, tls_context
 from qjobs.backends.limiter import Limiter
 from qjobs.backends.lru import LruCache
 from qjobs.backends.nexus import wire
 from qjobs.backends.nexus.costs import estimate_hqc, is_syntax_checker, pricing_of
-from qjobs.backends.nexus.devices import DEVICES, config_of, has_batches, target_in
+from qjobs.backends.nexus.devices import DEVICES, config_of, has_batches, is_hosted, target_in
 from qjobs.backends.nexus.jobs import Jobs
 from qjobs.backends.nexus.programs import Templates
 from qjobs.backends.nexus.projects import KEY_PROPERTY, Project, Projects
@@ -148,6 +148,7 @@ class NexusBackend:
         self._tls = tls_context(verify)
         self._sleep = sleep
         self._monotonic = monotonic
+        self._user_id: str | None = None
         self._tokens = NexusTokens(
             url, lambda: find_refresh_token(token), verify=verify, sleep=sleep, monotonic=monotonic
         )
@@ -322,6 +323,29 @@ class NexusBackend:
     def pricing(self) -> Pricing:
         """In HQC, by the published formula where the device has one."""
         return pricing_of(self.device, config_of(self.device, self._config, None))
+
+    def why_not_started(self, kind: JobKind) -> str:
+        """Ask whether the account's quota of compilation, or of simulation where Nexus itself runs it, is used up.
+
+        Nexus has no quota for what runs outside of it, on a machine or on its maker's emulator, and shows no HQC that
+        are left: of these nothing can be told. https://docs.quantinuum.com/nexus/user_guide/concepts/quotas.html
+        """
+        if kind is JobKind.COMPILE:
+            name = "compilation"
+        elif is_hosted(config_of(self.device, self._config, None)):
+            name = "simulation"
+        else:
+            return ""
+        if self._user_id is None:
+            self._user_id = wire.text(self._http.read("GET", wire.ME), "data", "id")
+        asked = {"name": name, "user_id": self._user_id}
+        answer = self._http.read("GET", wire.QUOTA_GUARD, params=asked, proves_refusal=wire.says_no_quota)
+        if not isinstance(answer, Refusal):
+            return ""
+        return (
+            f"the account's quota {name} is used up; it goes on when the next month begins, or when an admin of the "
+            "organization gives more"
+        )
 
     def link(self, remote_id: RemoteId) -> str | None:
         """None: Nexus publishes no address of the page of a job."""

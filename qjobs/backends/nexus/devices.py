@@ -24,6 +24,8 @@ _CONFIGS: Final = {
     "selene": "SeleneConfig",
 }
 _EMULATORS: Final = re.compile(r"(-Emulator|-simulator|-E|-\d+E|-\d+LE|-\d+E-lite)$")
+_HOSTED: Final = re.compile(r"(-Emulator|-\d+LE)$")
+"""Emulators that run in Nexus, by their names."""
 _SEEDED: Final = frozenset({"AerConfig", "AerStateConfig", "AerUnitaryConfig", "QulacsConfig", "SeleneConfig"})
 
 
@@ -53,6 +55,15 @@ def has_batches(config: Mapping[str, Any]) -> bool:
     """
     name = str(config.get("device_name") or config.get("system_name") or "")
     return bool(name) and not (name.endswith("SC") or config.get("emulator_config") or _EMULATORS.search(name))
+
+
+def is_hosted(config: Mapping[str, Any]) -> bool:
+    """Whether Nexus itself runs what is sent there, so that its quota of simulation counts it.
+
+    >>> is_hosted(config_of("Aer", {}, None)), is_hosted(config_of("H1-1E", {}, None))
+    (True, False)
+    """
+    return config["type"] in _CONFIGS.values() or _HOSTED.search(str(config.get("device_name", ""))) is not None
 
 
 def target_in(body: object, device: str, config: Mapping[str, Any]) -> Target:

@@ -24,6 +24,7 @@ COMPILATIONS: Final = "/api/compilations/v1beta3"
 JOBS: Final = "/api/jobs/v1beta3"
 ME: Final = "/api/users/v1beta2/me"
 PROJECTS: Final = "/api/projects/v1beta2"
+QUOTA_GUARD: Final = "/api/quotas/v1beta3/guard"
 PROPERTIES: Final = "/api/property_definitions/v1beta2"
 RESULTS: Final = "/api/results/v1beta3"
 USER: Final = {"scope": "user"}
@@ -49,6 +50,9 @@ _TIMES: Final = {
     "cancelled_time": JobStatus.CANCELLED,
     "error_time": JobStatus.ERROR,
 }
+_NO_QUOTA: Final = frozenset({400, 402, 403, 409})
+"""Answers of the guard that say that a quota is used up. qnexus takes any but 200 for that; others may mean that the
+route is gone, that the question is wrong, or that somebody on the way answered."""
 _LONGEST_WORDS: Final = 2_000
 _GATEWAYS_CODES: Final = frozenset({401, 403, 407, 408, 421, 425, 429, 499})
 """What gateways answer by themselves, in bodies like Nexus's own, also after they have passed a request on."""
@@ -62,6 +66,11 @@ def says_itself(response: httpx.Response) -> bool:
     A page of a gateway is not. Good enough for a request that may be sent again.
     """
     return _own_words_in(response) is not None
+
+
+def says_no_quota(response: httpx.Response) -> bool:
+    """Whether an answer of the guard of quotas is Nexus's own word that there is nothing left of one."""
+    return response.status_code in _NO_QUOTA and says_itself(response)
 
 
 def proves_refusal(response: httpx.Response) -> bool:
