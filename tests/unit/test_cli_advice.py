@@ -13,19 +13,23 @@ from pathlib import Path
 
 import own_backends
 import pytest
+import scripted
 from advice import ROOT, advice, commands_in, parse
+from launching import Stages, circuits, run
 from scripted import AT_ONCE, ScriptedBackend
 
 import qjobs as library
 from qjobs.backends.aer import AerBackend
-from qjobs.backends.base import Backend
+from qjobs.backends.base import Backend, Target
 from qjobs.backends.rest import LostReply, RestBackend
 from qjobs.circuits.programs import read_circuit
-from qjobs.errors import QJobsError
+from qjobs.compiling.compiler import CompileCache
+from qjobs.errors import BackendUnavailable, QJobsError
 from qjobs.ledger import Ledger
 from qjobs.lifecycle import JobStatus
 from qjobs.model import Attempt, ItemSpec, JobId, RemoteId, RemoteRetryStrategy
 from qjobs.operations.poll import poll, utc_now
+from qjobs.paths import data_home
 from qjobs.testing.faults import Action, Fault, Route
 from qjobs.testing.servers import ScriptedProvider
 from qjobs.testing.stepped import SteppedRestBackend
@@ -294,6 +298,21 @@ def put_back(world: World) -> None:
     assert world.status is JobStatus.CREATED
 
 
+def recalibrated(world: World) -> str:
+    """The device was recalibrated between compiling and sending, and its run lets nothing stale be sent."""
+    backend = world.local = own_backends.OPENED["own/here"] = ScriptedBackend()
+    given = {"circuits": [{"openqasm": BELL}], "compiler": "qiskit", "on_recalibration": "fail"}
+    plan = circuits(1, backend="own/here", **given)
+    backend.faults.append(scripted.Fault(BackendUnavailable("not now"), "preparing"))
+    for coupled in ((0, 1), (1, 2)):
+        backend.shown = Target(name="device", n_qubits=3, basis_gates=("cx", "rz", "sx", "x"), coupling=(coupled,))
+        with Ledger(world.store.url) as ledger:  # each keeps for a while what a device is
+            stages = Stages(ledger, CompileCache(data_home() / "compiled"), **{"own/here": backend})
+            ((world.job_id, problem),) = run(stages, plan).problems.items()
+    assert backend.jobs == {}
+    return str(problem)
+
+
 def sent_once(world: World) -> None:
     assert world.created == 1
     assert world.store.attempts(world.job_id)[-1].remote_id is not None
@@ -355,6 +374,8 @@ CASES: list[tuple[Callable[[World], str], str, Callable[[World], None]]] = [
     (forgotten, CANCEL, cancelled),
     (ended_with_its_process, f"{RETRY} --status {{}} --strategy {{}}", simulated),
     (aer_not_found, ALLOWED, simulated),
+    (recalibrated, RETRY, sent_once),
+    (recalibrated, f"{RETRY} --strategy FULL_RESTART", sent_once),
     (no_such_job, "qjobs jobs list", nothing_changed),
     (an_unknown_one, "qjobs jobs list --status UNKNOWN", nothing_changed),
 ]
