@@ -223,9 +223,8 @@ def check_calibration(
     if rule is OnRecalibration.FAIL:
         _tell(ledger, job, f"{words}; on_recalibration is fail, so nothing is sent", now)
         raise Recalibrated(
-            f"{words}; on_recalibration is fail, so nothing of {job.job_id} was sent. Compile it anew and send that "
-            f"with: qjobs jobs retry {job.job_id} --strategy FULL_RESTART; or send it as it is with: "
-            f"qjobs jobs retry {job.job_id}",
+            f"{words}; on_recalibration is fail, so nothing of {job.job_id} was sent. {_anew(job)}; or send it as it is "
+            f"with: qjobs jobs retry {job.job_id}",
             job_id=job.job_id,
         )
     if rule is OnRecalibration.RECOMPILE and is_first:
@@ -243,6 +242,13 @@ def _words(ledger: Ledger, device: str, before: str, present: DeviceSnapshot) ->
     known = ledger.calibrations.snapshots([before]).get(before)
     what = "" if known is None else f": {changes(known, present)}"
     return f"{device} was recalibrated after compiling{what} (compiled on {before}, now {present.fingerprint})"
+
+
+def _anew(job: Job) -> str:
+    """How a job is compiled anew and sent."""
+    if job.compiled_with and json.loads(job.compiled_with)["compiler"] == "remote":  # in a job of its own
+        return f"Go on with {job.experiment} and on_recalibration: recompile, which makes another compile job"
+    return f"Compile it anew and send that with: qjobs jobs retry {job.job_id} --strategy FULL_RESTART"
 
 
 def _tell(ledger: Ledger, job: Job, words: str, now: datetime) -> None:

@@ -516,6 +516,17 @@ def test_compiled_there(lab: Lab) -> None:
     assert item.program == "remote-2/0"
 
 
+def test_advice_there(lab: Lab) -> None:
+    """What a provider compiled is compiled anew by its run alone, so that is what the error says; and that works."""
+    job_id = planned_there(lab, bells("fail", 1, compiler="remote"))
+    lab.recalibrate()
+    problem = run(lab.stages, bells("fail", 1, compiler="remote")).problems[job_id]
+    assert "Go on with bells and on_recalibration: recompile" in str(problem)
+    lab.anew()
+    assert run(lab.stages, bells("recompile", 1, compiler="remote")).problems == {}
+    assert lab.on(job_id) == (NEW, NEW, NEW)
+
+
 def planned_there(lab: Lab, plan: CircuitListPlan) -> JobId:
     class Killed(Submissions):
         def claim(self, job_id: JobId, **values: object) -> object:  # type: ignore[override]
