@@ -223,8 +223,8 @@ def check_calibration(
     if rule is OnRecalibration.FAIL:
         _tell(ledger, job, f"{words}; on_recalibration is fail, so nothing is sent", now)
         raise Recalibrated(
-            f"{words}; on_recalibration is fail, so nothing of {job.job_id} was sent. {_anew(job)}; or send it as it is "
-            f"with: qjobs jobs retry {job.job_id}",
+            f"{words}; on_recalibration is fail, so nothing of {job.job_id} was sent. {_anew(job)}; or send it as it "
+            f"is with: qjobs jobs retry {job.job_id}",
             job_id=job.job_id,
         )
     if rule is OnRecalibration.RECOMPILE and is_first:
