@@ -129,16 +129,13 @@ def show_job(given: str, shared: Shared, *, most_items: int) -> int:
             }
         )
         return 0
-    print_table(
-        ["field", "value"], [[name, value] for name, value in asdict(job).items() if value not in (None, "", {})]
-    )
+    fields = [[name, value] for name, value in asdict(job).items() if value not in (None, "", {})]
+    print_table(["field", "value"], [*fields, *(["calibration", line] for line in (*drifted, *others))])
     rows: list[list[object]] = [
         [a.number, a.strategy, a.status, a.remote_id, a.sent_at, a.finished_at, _cost(a), a.message] for a in attempts
     ]
     columns = ["attempt", "strategy", "status", "remote id", "sent", "finished", "cost", "message"]
     print_table(columns, rows, "attempts")
-    for line in (*drifted, *others):
-        print(f"calibration: {line}")
     shown = items[:most_items]
     more = f"items (the first {len(shown)} of {len(items)})" if len(shown) < len(items) else "items"
     rows = [[i.index, i.label, i.status, i.shots, i.queue_position, i.message] for i in shown]

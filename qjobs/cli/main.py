@@ -52,7 +52,7 @@ COMMANDS = {
 _GROUPS = frozenset({"jobs", "caps"})
 """Modules whose commands stand behind the name of their module."""
 _PLUGIN_HELP = {
-    "approve": "Decide about a run that waits for approval, or list those that wait.",
+    "approve": "Decide about a run that waits for approval, or asks about an UNKNOWN job; or list those that wait.",
     "sensor": "Ask for every open job, store results, send what waits for a place, and resume runs that are done.",
 }
 """Of commands that `flows` adds; to ask them for it would import Prefect."""

@@ -153,6 +153,16 @@ def write_parquet(
     return stream_parquet([frame], place, metadata, private=private)
 
 
+def read_parquet(place: Path | str) -> pd.DataFrame:
+    """Read a frame that was written as Parquet, through the same client that wrote it; all of it is in memory."""
+    import fsspec
+    import pandas as pd
+
+    # Given a URL, pandas takes Arrow's own clients for S3 and GCS, which have settings and credentials of their own.
+    with fsspec.open(str(place), "rb") as file:
+        return pd.read_parquet(file)
+
+
 def stream_parquet(
     frames: Iterable[pd.DataFrame],
     place: Path | str,

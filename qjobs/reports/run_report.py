@@ -18,7 +18,7 @@ from qjobs.ledger.outcomes import Place
 from qjobs.model import Job, JobId
 from qjobs.operations.calibration import calibration_lines
 from qjobs.reports.figures import Look, Parameter, Shown
-from qjobs.reports.files import stream_parquet
+from qjobs.reports.files import read_parquet, stream_parquet
 from qjobs.reports.fits import Fits, fits_frame, fits_json, fits_lines, fits_of
 from qjobs.reports.frames import (
     Best,
@@ -81,9 +81,7 @@ class RunReport:
     @property
     def frame(self) -> pd.DataFrame:
         """The data frame, a row a point; where there is a file, all of it is read."""
-        import pandas as pd
-
-        return self._frame if self.file is None else pd.read_parquet(self.file)
+        return self._frame if self.file is None else read_parquet(self.file)
 
     @property
     def fits_frame(self) -> pd.DataFrame:

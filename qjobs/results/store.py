@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from qjobs.errors import InvalidInput, StorageFull
 from qjobs.paths import private_folder, results_url, shared_bits
 from qjobs.redaction import remember_url, without_known
-from qjobs.reports.files import is_of_store, is_url, write_file
+from qjobs.reports.files import is_of_store, is_url, read_parquet, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,9 +76,7 @@ class SavedRun:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The data frame, as it was saved; it is read once."""
-        import pandas as pd
-
-        return pd.read_parquet(self.file)
+        return read_parquet(self.file)
 
 
 @dataclass(frozen=True, slots=True)

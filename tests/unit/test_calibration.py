@@ -626,7 +626,7 @@ def test_shown(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     run(lab.stages, bells())
     assert cli.main(["jobs", "show", job_id, "--ledger", lab.url]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "calibration: the device device was recalibrated between compiling and running" in printed
+    assert "calibration the device device was recalibrated between compiling and running" in printed
     assert cli.main(["jobs", "show", job_id, "--ledger", lab.url, "--json"]) == 0
     (attempt,) = json.loads(capsys.readouterr().out)["attempts"]
     assert (attempt["compiled_on"], attempt["submitted_on"], attempt["results_on"]) == (OLD, NEW, NEW)

@@ -36,7 +36,7 @@ def test_plan(qjobs: Callable[..., Said], write: Callable[..., Path], home: Path
     assert (shown["circuits"], shown["jobs"], shown["shots"], shown["points"], shown["qubits"]) == (2, 1, 100, 2, 1)
     code, out, _ = qjobs("plan", write(BATCH))
     assert code == 0
-    assert "circuits:    2" in out
+    assert "circuits\t2" in out
     code, out, _ = qjobs("plan", write(BELL, "bell.qasm"), "--json")
     assert code == 0
     assert (json.loads(out)["name"], json.loads(out)["qubits"]) == ("bell", 2)

@@ -17,6 +17,7 @@ import fsspec
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from processes import free_port
 from support import SWEEP
 
 import qjobs
@@ -62,12 +63,27 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["folder", "file", "memory", "s3"])
+@pytest.fixture(scope="module")
+def gcs() -> Iterator[str]:
+    """A server that speaks Google Cloud Storage over HTTP, and a bucket there."""
+    from gcp_storage_emulator.server import create_server
+
+    port = free_port()
+    server = create_server("127.0.0.1", port, in_memory=True, default_bucket="lab")
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # which is gRPC, and the server has none
+        yield "gs://lab"
+    server.stop()
+
+
+@pytest.fixture(params=["folder", "file", "memory", "s3", "gcs"])
 def results(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Results]:
     """An empty place for results, of each kind."""
     place = tmp_path / "results"
-    if request.param == "s3":
-        yield Results(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
+    if request.param in {"s3", "gcs"}:
+        yield Results(f"{request.getfixturevalue(request.param)}/{tmp_path.name}")
         return
     if request.param == "memory":
         yield Results(f"memory://{tmp_path.name}/results")
