@@ -88,7 +88,7 @@ def test_from_a_wheel(tmp_path: Path) -> None:
     project = tmp_path / "project"
     pip = (python, "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps", "--no-index")
     call(*pip, "-e", ".", folder=project, home=home)
-    assert "circuits:    42" in call(*qjobs, "check", "examples/rabi/sweep.yaml", folder=project, home=home)
+    assert "circuits\t42" in call(*qjobs, "check", "examples/rabi/sweep.yaml", folder=project, home=home)
     assert "COMPLETED" in call(*qjobs, "run", "examples/rabi/sweep.yaml", folder=project, home=home)
     assert "COMPLETED" in call(*qjobs, "jobs", "list", folder=project, home=home)
     assert "rabi" in call(*qjobs, "doctor", folder=project, home=home)
