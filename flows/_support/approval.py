@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from prefect.context import FlowRunContext, SyncClientContext
+from prefect.context import SyncClientContext
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows._support.asking import APPROVAL, Form, answer_to
+from flows._support.asking import APPROVAL, Form, answer_to, run_that_can_ask
 from flows._support.run_ledger import stamp
 from flows._support.waiting import end_process
 from qjobs.cli.approval import ask_here
@@ -41,9 +41,8 @@ class ApprovalForm(BaseModel):
 
 def asker(store: Ledger) -> Ask:
     """What asks about the present run: in Prefect's form if it is deployed, else at the terminal."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context is not None else None
-    if run is None or run.deployment_id is None or run.parent_task_run_id is not None:
+    run = run_that_can_ask()
+    if run is None:
         return ask_here()
 
     def ask(question: Question) -> Decision:

@@ -16,6 +16,7 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.context import FlowRunContext
 from prefect.input.run_input import keyset_from_base_key
 
 from qjobs.model import JobId
@@ -31,6 +32,7 @@ __all__ = [
     "complete",
     "key_of",
     "keyset_of",
+    "run_that_can_ask",
 ]
 
 APPROVAL = "approval-"
@@ -58,6 +60,15 @@ class Form:
         if not _create(client, run_id, f"{self.key}{_KEPT}", kept):
             client.delete_flow_run_input(run_id, f"{self.key}{_KEPT}")
             _create(client, run_id, f"{self.key}{_KEPT}", kept)
+
+
+def run_that_can_ask() -> FlowRun | None:
+    """The present run, if it can be suspended: it is deployed, and no run of another's task."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    if run is None or run.deployment_id is None or run.parent_task_run_id is not None:
+        return None
+    return run
 
 
 def keyset_of(key: str) -> dict[str, str]:

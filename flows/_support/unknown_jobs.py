@@ -14,13 +14,13 @@ from typing import Literal, NoReturn
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun
-from prefect.context import FlowRunContext, SyncClientContext
+from prefect.context import SyncClientContext
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
 from pydantic import BaseModel, ConfigDict, Field
 
 from blocks import backend_named, ledger_named
-from flows._support.asking import UNKNOWN, Form, answer_to
+from flows._support.asking import UNKNOWN, Form, answer_to, run_that_can_ask
 from flows._support.run_ledger import entered, stamp
 from flows._support.waiting import end_process
 from qjobs.errors import SubmissionUnknown
@@ -59,7 +59,7 @@ def entered_asking(ledger: str, logical_run: str = "") -> Iterator[None]:
     """
     with entered(ledger, logical_run):
         store = ledger_named(ledger)
-        run = _run_that_can_ask()
+        run = run_that_can_ask()
         if run is not None:
             _carry_out(store, run)
         try:
@@ -68,15 +68,6 @@ def entered_asking(ledger: str, logical_run: str = "") -> Iterator[None]:
             if run is not None:
                 _ask_about_one(store, run, error)
             raise
-
-
-def _run_that_can_ask() -> FlowRun | None:
-    """The present run, if it can be suspended."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context is not None else None
-    if run is None or run.deployment_id is None or run.parent_task_run_id is not None:
-        return None
-    return run
 
 
 def _key(attempt: Attempt, question: int) -> str:
