@@ -246,7 +246,9 @@ def _words(ledger: Ledger, device: str, before: str, present: DeviceSnapshot) ->
 
 def _anew(job: Job) -> str:
     """How a job is compiled anew and sent."""
-    if job.compiled_with and json.loads(job.compiled_with)["compiler"] == "remote":  # in a job of its own
+    from qjobs.compiling.compiler import CompileOptions, Compiler  # with it comes qiskit
+
+    if job.compiled_with and CompileOptions.from_json(job.compiled_with).compiler is Compiler.REMOTE:
         return f"Go on with {job.experiment} and on_recalibration: recompile, which makes another compile job"
     return f"Compile it anew and send that with: qjobs jobs retry {job.job_id} --strategy FULL_RESTART"
 
